@@ -1,0 +1,120 @@
+//! The backend: one nginx process with two ports, which marks its answers and counts what reaches it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::http::{self, Answer};
+use super::process::{self, Process};
+
+/// The header that carries the backend's mark.
+pub(crate) const MARK: &str = "X-Backend";
+/// The header that says, for [`CHECK_PATH`] only, which forwarding headers the backend saw.
+pub(crate) const SEEN: &str = "X-Seen";
+/// The path whose answer has [`SEEN`]; everything else is the measured answer.
+pub(crate) const CHECK_PATH: &str = "/check";
+/// The measured answer's body: 92 bytes, about what a small API call returns.
+const BODY: &str =
+    r#"{"products":[{"id":1,"name":"anvil","stock":7},{"id":2,"name":"hammer","stock":12}],"p":"1"}"#;
+
+/// A running backend.
+pub(crate) struct Backend {
+    process: Process,
+    ports: [u16; 2],
+    status_port: u16,
+    mark: String,
+}
+
+/// What a backend has counted since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Counts {
+    /// Connections accepted.
+    pub(crate) accepts: u64,
+    /// Requests answered.
+    pub(crate) requests: u64,
+}
+
+impl Counts {
+    /// What was counted between two questions; the second question itself is left out.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            accepts: self.accepts.saturating_sub(earlier.accepts + 1),
+            requests: self.requests.saturating_sub(earlier.requests + 1),
+        }
+    }
+}
+
+impl Backend {
+    /// Starts a backend with this mark on this core and waits until it answers.
+    pub(crate) fn start(dir: &Path, nginx: &Path, (mark, core): (&str, usize)) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        process::with_free_ports(|[first, second, status_port]| {
+            let config = config(mark, [first, second], status_port);
+            let process = Process::spawn("backend", nginx_command(nginx, dir, core, &config)?, dir)?;
+            let mut backend = Self { process, ports: [first, second], status_port, mark: mark.to_owned() };
+            backend.process.wait_until(|| http::get(status_port, "/", "").is_ok())?;
+            Ok(backend)
+        })
+    }
+
+    /// The ports that it serves on.
+    pub(crate) fn ports(&self) -> [u16; 2] {
+        self.ports
+    }
+
+    /// The value of [`MARK`] in its answers.
+    pub(crate) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Asks for the counters. The question is a request on a connection of its own and counts too.
+    pub(crate) fn counts(&self) -> Result<Counts> {
+        parse_counts(&http::get(self.status_port, "/", "")?).context("unreadable counters of the backend")
+    }
+}
+
+/// The command that runs nginx as one process, with this configuration and with every file below `dir`.
+pub(crate) fn nginx_command(
+    nginx: &Path,
+    dir: &Path,
+    core: usize,
+    http: &str,
+) -> Result<std::process::Command> {
+    let file = dir.join("nginx.conf");
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|what| format!("  {what}_temp_path {}/{what};\n", dir.display()))
+        .concat();
+    // Without a master, the process started is the one that works: the one to pin, read and end.
+    let config = format!(
+        "daemon off;\nmaster_process off;\npid {dir}/nginx.pid;\nerror_log stderr error;\n\
+         events {{ worker_connections 8192; }}\nhttp {{\n  access_log off;\n  keepalive_requests 1000000000;\n  \
+         keepalive_timeout 1h;\n{temporary}{http}}}\n",
+        dir = dir.display()
+    );
+    fs::write(&file, config)?;
+    let mut command = process::pinned(core, nginx);
+    // `-e`: where it writes before it has read its configuration; the default may not be writable.
+    command.arg("-e").arg(dir.join("start.log")).arg("-p").arg(dir).arg("-c").arg(&file);
+    Ok(command)
+}
+
+fn config(mark: &str, [first, second]: [u16; 2], status_port: u16) -> String {
+    format!(
+        "  server {{\n    listen 127.0.0.1:{first};\n    listen 127.0.0.1:{second};\n    \
+         default_type application/json;\n    \
+         location / {{ add_header {MARK} {mark}; return 200 '{BODY}'; }}\n    \
+         location = {CHECK_PATH} {{\n      add_header {MARK} {mark};\n      add_header {SEEN} \
+         \"$http_x_forwarded_for|$http_x_forwarded_proto|$http_x_forwarded_host|$http_x_forwarded_port|$http_x_real_ip\";\
+         \n      return 200 'ok';\n    }}\n  }}\n  \
+         server {{ listen 127.0.0.1:{status_port}; location / {{ stub_status; }} }}\n"
+    )
+}
+
+/// Reads nginx's stub_status page: the third line holds accepts, handled and requests.
+fn parse_counts(answer: &Answer) -> Option<Counts> {
+    let mut numbers = answer.body.lines().nth(2)?.split_whitespace().map(str::parse);
+    let accepts = numbers.next()?.ok()?;
+    let requests = numbers.nth(1)?.ok()?;
+    Some(Counts { accepts, requests })
+}

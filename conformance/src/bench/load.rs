@@ -1,0 +1,154 @@
+//! The load: wrk on keep-alive connections, what it says about a run, and system calls counted meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Serialize;
+
+use super::backend::Backend;
+use super::http::HOST;
+use super::process::{self, Process};
+
+/// How long system calls are counted: under strace a proxy still serves some thousand requests in it.
+const TRACED: Duration = Duration::from_secs(1);
+/// Bound on a load that goes on for as long as it is traced, seconds.
+const TRACED_LOAD: u32 = 60;
+/// Bound on a load that is ended by a signal, seconds; more than the longest leg.
+const ENDED_LOAD: u32 = 600;
+/// Requests per connection before counting begins, so that all connections are open and none is new.
+const SETTLED: u64 = 10;
+
+/// How to make load.
+pub(crate) struct Load {
+    /// Where wrk is.
+    pub(crate) wrk: PathBuf,
+    /// The core that it runs on.
+    pub(crate) core: usize,
+    /// Connections kept open.
+    pub(crate) connections: u16,
+}
+
+/// What the load saw.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Summary {
+    /// Requests answered completely.
+    pub(crate) requests: u64,
+    /// Lines about answers other than 2xx and 3xx and about broken connections; none in a good run.
+    pub(crate) complaints: Vec<String>,
+}
+
+/// System calls per request.
+#[derive(Debug, Serialize)]
+pub(crate) struct Syscalls {
+    /// All of them.
+    pub(crate) total: f64,
+    /// By name.
+    pub(crate) by_name: BTreeMap<String, f64>,
+}
+
+impl Load {
+    /// Loads a loopback port for some seconds.
+    pub(crate) fn run(&self, port: u16, seconds: f64) -> Result<Summary> {
+        let output = self.command(port, seconds).output().context("cannot start wrk")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let complaint = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        parse_summary(&text).with_context(|| format!("wrk has no summary: {text} {}", complaint()))
+    }
+
+    /// Counts a process's system calls per request, while its port is loaded and all connections are open.
+    /// Requests are those that the backend counts meanwhile, since the load begins earlier and ends later.
+    pub(crate) fn syscalls(
+        &self,
+        strace: &Path,
+        traced: &Process,
+        (port, backend): (u16, &Backend),
+    ) -> Result<Syscalls> {
+        let dir = tempfile::tempdir()?;
+        let counts = dir.path().join("counts");
+        let before = backend.counts()?;
+        let mut load = process::pinned(self.core, &self.wrk);
+        self.add_arguments(&mut load, (port, TRACED_LOAD));
+        let mut load = Process::spawn("wrk", load, dir.path())?;
+        let enough = u64::from(self.connections) * SETTLED;
+        load.wait_until(|| backend.counts().is_ok_and(|now| now.since(before).requests > enough))?;
+
+        let mut command = Command::new(strace);
+        command.arg("-f").arg("-c").arg("-o").arg(&counts).arg("-p").arg(traced.id().to_string());
+        let mut tracer = Process::spawn("strace", command, dir.path())?;
+        tracer.wait_until(|| traced.is_traced())?;
+        let first = backend.counts()?;
+        let end = Instant::now() + TRACED;
+        while Instant::now() < end {
+            process::pause();
+        }
+        let requests = backend.counts()?.since(first).requests;
+        tracer.interrupt()?;
+        tracer.wait(Duration::from_secs(10))?;
+        load.check_alive()?;
+        ensure!(requests > 0, "{traced} served nothing while it was traced");
+        let calls = parse_strace(&std::fs::read_to_string(&counts)?);
+        if calls.is_empty() {
+            bail!("strace counted nothing for {traced}");
+        }
+        let by_name: BTreeMap<_, _> =
+            calls.into_iter().map(|(name, calls)| (name, calls as f64 / requests as f64)).collect();
+        Ok(Syscalls { total: by_name.values().sum(), by_name })
+    }
+
+    /// wrk takes whole seconds only, but stops and reports on SIGINT: `timeout` sends it after the time wanted,
+    /// and SIGKILL if that does not help.
+    fn command(&self, port: u16, seconds: f64) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "timeout", "--foreground", "--signal=INT", "--kill-after=5"]);
+        command.arg(seconds.to_string());
+        command.args(["setpriv", "--pdeathsig", "KILL", "taskset", "-c", &self.core.to_string()]);
+        command.arg(&self.wrk);
+        self.add_arguments(&mut command, (port, ENDED_LOAD));
+        command
+    }
+
+    /// Adds wrk's arguments, for at most this many seconds.
+    fn add_arguments(&self, wrk: &mut Command, (port, seconds): (u16, u32)) {
+        wrk.args([
+            "-t1",
+            "--timeout",
+            "5s",
+            "-d",
+            &format!("{seconds}s"),
+            "-c",
+            &self.connections.to_string(),
+        ]);
+        wrk.args(["-H", &format!("Host: {HOST}")]).arg(format!("http://127.0.0.1:{port}/"));
+    }
+}
+
+/// Reads wrk's summary; none if there is no line with the number of requests.
+fn parse_summary(text: &str) -> Option<Summary> {
+    let mut summary = Summary::default();
+    let mut counted = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("Socket errors") || line.starts_with("Non-2xx") {
+            summary.complaints.push(line.to_owned());
+        } else if let Some((requests, _)) = line.split_once(" requests in ") {
+            summary.requests = requests.parse().ok()?;
+            counted = true;
+        }
+    }
+    counted.then_some(summary)
+}
+
+/// Reads the table of `strace -c`: the fourth column is the number of calls, the last one the name.
+fn parse_strace(text: &str) -> Vec<(String, u64)> {
+    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter_map(|row| {
+        let (calls, name) = (row.get(3)?.parse().ok()?, row.get(4..)?.last()?);
+        (*name != "total").then(|| ((*name).to_owned(), calls))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;

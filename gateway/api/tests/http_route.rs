@@ -1,0 +1,65 @@
+//! The types read and write what Gateway API's HTTPRoute looks like, and refuse what it does not.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use api::HttpRoute;
+use api::Port;
+use serde_json::Value;
+use serde_json::json;
+
+fn route(port: &Value) -> Value {
+    json!({
+        "hostnames": ["a.example"],
+        "rules": [{
+            "matches": [{ "path": { "type": "PathPrefix", "value": "/a" } }],
+            "backendRefs": [{ "name": "web", "port": port, "weight": 1 }],
+        }],
+    })
+}
+
+fn read_port(port: &Value) -> Result<Port, String> {
+    let route: HttpRoute = serde_json::from_value(route(port)).map_err(|error| error.to_string())?;
+    Ok(route.rules[0].backend_refs[0].port.clone())
+}
+
+#[test]
+fn what_is_read_is_written_again() {
+    for port in [json!(80), json!("http")] {
+        let read: HttpRoute = serde_json::from_value(route(&port)).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), route(&port));
+    }
+}
+
+#[test]
+fn an_absent_weight_is_one() {
+    let mut value = route(&json!(80));
+    value["rules"][0]["backendRefs"][0].as_object_mut().unwrap().remove("weight");
+    let read: HttpRoute = serde_json::from_value(value).unwrap();
+    assert_eq!(read.rules[0].backend_refs[0].weight, 1);
+}
+
+#[test]
+fn a_bad_port_is_refused_with_the_reason() {
+    for port in [json!(0), json!(65536), json!(-1), json!("")] {
+        let error = read_port(&port).unwrap_err();
+        assert!(
+            error.contains("a port number from 1 to 65535 or the name of a Service port"),
+            "{port}: {error}"
+        );
+    }
+    assert_eq!(read_port(&json!(65535)), Ok(Port::Number(65535.try_into().unwrap())));
+}
+
+#[test]
+fn unknown_fields_are_refused() {
+    let mut value = route(&json!(80));
+    value["rules"][0]["filters"] = json!([]);
+    let error = serde_json::from_value::<HttpRoute>(value).unwrap_err().to_string();
+    assert!(error.contains("unknown field `filters`"), "{error}");
+}
+
+#[test]
+fn the_schema_closes_objects_and_knows_both_kinds_of_port() {
+    let schema = serde_json::to_value(schemars::schema_for!(HttpRoute)).unwrap();
+    assert_eq!(schema["additionalProperties"], json!(false));
+    assert_eq!(schema["$defs"]["Port"]["x-kubernetes-int-or-string"], json!(true));
+}

@@ -1,0 +1,114 @@
+//! Bytes become a few Ingresses, in a few deltas, and a request: the table must agree with a scan over all rules
+//! in order of precedence, and with the table of a cold compile.
+#![no_main]
+
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use routing::Compiler;
+use routing::Config;
+use routing::PathMatch;
+use routing::RoutingTable;
+use routing::object::Change;
+use routing::object::Ingress;
+use routing::object::IngressBackend;
+use routing::object::IngressClass;
+use routing::object::IngressPath;
+use routing::object::IngressRule;
+use routing::object::Name;
+use routing::object::Object;
+use routing::path;
+
+const HOSTS: [&str; 3] = ["a.example", "b.example", "*.example"];
+const TYPES: [&str; 3] = ["Exact", "Prefix", "ImplementationSpecific"];
+
+fuzz_target!(|data: &[u8]| {
+    let (request, rules) = data.split_at(data.len().min(24));
+    let ingresses = ingresses(rules);
+    let class = IngressClass {
+        name: Name::new("", "gateway"),
+        controller: Config::default().controller.into(),
+        is_default: false,
+    };
+    let mut objects = vec![Object::IngressClass(class)];
+    objects.extend(ingresses.iter().cloned().map(Object::Ingress));
+
+    let mut compiler = Compiler::new(Config::default());
+    let mut table = RoutingTable::default();
+    for object in objects.iter().rev() {
+        table = compiler.apply(vec![Change::Apply(object.clone())]).0;
+    }
+    let (cold, _) = routing::compile(Config::default(), objects);
+    assert_eq!(cold.to_string(), table.to_string());
+
+    let mut paths: Vec<String> = path::canonical(request).into_iter().map(|path| path.into_owned()).collect();
+    // The rules' own paths, and their neighbours, are the interesting requests.
+    for written in ingresses.iter().flat_map(|ingress| &ingress.rules).flat_map(|rule| &rule.paths) {
+        for suffix in ["", "/", "/x", "x"] {
+            paths.extend(path::rule_path(&format!("{}{suffix}", written.path)).map(|path| path.into_owned()));
+        }
+    }
+    for host in HOSTS {
+        for path in &paths {
+            let found = table.find(host, path).map(|route| {
+                (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.clone())
+            });
+            assert_eq!(found, naive(&ingresses, host, path), "{host} {path}\n{table}");
+        }
+    }
+});
+
+/// One rule a line: a byte says whose and what kind of rule it is, the rest of the line is its path.
+fn ingresses(data: &[u8]) -> Vec<Ingress> {
+    let mut ingresses: Vec<Ingress> = (0..4_i64)
+        .map(|index| Ingress {
+            name: Name::new("fuzz", &format!("i{index}")),
+            created: (index != 2).then_some(7 - index),
+            class: Some("gateway".into()),
+            rules: Vec::new(),
+            tls: Vec::new(),
+            has_default_backend: false,
+        })
+        .collect();
+    for line in data.split(|byte| *byte == b'\n').take(32) {
+        let Some((kind, path)) = line.split_first() else { continue };
+        let kind = usize::from(*kind);
+        let rule = IngressRule {
+            host: Some(HOSTS[kind / 4 % 3].into()),
+            paths: vec![IngressPath {
+                path: String::from_utf8_lossy(path).into(),
+                path_type: Some(TYPES[kind / 12 % 3].into()),
+                backend: IngressBackend::Invalid("none is needed"),
+            }],
+        };
+        ingresses[kind % 4].rules.push(rule);
+    }
+    ingresses
+}
+
+/// Written from the rules, without tree or index: of all that match, the first by precedence, then by age, name and position.
+fn naive(ingresses: &[Ingress], host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
+    let mut best: Option<(PathMatch, (bool, Option<i64>, Name), usize, String)> = None;
+    for ingress in ingresses {
+        let age = (ingress.created.is_none(), ingress.created, ingress.name.clone());
+        for (index, rule) in ingress.rules.iter().enumerate() {
+            if rule.host.as_deref() != Some(host) || host.starts_with('*') {
+                continue;
+            }
+            let written: &IngressPath = &rule.paths[0];
+            let text: &Arc<str> = &written.path;
+            let own = written.path_type.as_deref() == Some("ImplementationSpecific");
+            let Ok(canonical) = path::rule_path(if text.is_empty() && own { "/" } else { text }) else { continue };
+            let condition = match written.path_type.as_deref() {
+                Some("Exact") => PathMatch::exact(&canonical),
+                _ => PathMatch::prefix(&canonical),
+            };
+            let field = format!("spec.rules[{index}].http.paths[0]");
+            let candidate = (condition, age.clone(), index, field);
+            if candidate.0.matches(path) && best.as_ref().is_none_or(|best| candidate < *best) {
+                best = Some(candidate);
+            }
+        }
+    }
+    best.map(|(condition, (_, _, name), _, field)| (condition, name, field))
+}

@@ -1,0 +1,311 @@
+//! Body bytes in and out: what stands between a head and the next one.
+//!
+//! Not here: which framing applies ([`crate::framing`]). Data is never copied here; pieces share the buffer.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::framing::BodyLength;
+use crate::head::Head;
+use crate::parse::{self, HeadError, HeadScanner, Limits};
+
+/// The longest chunk-size line, extensions and line end included. Nobody needs more; unbounded ones are
+/// a known way to make a server read for ever.
+const LONGEST_CHUNK_LINE: usize = 256;
+
+/// Why a body was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// A chunk-size line is not `1*15HEXDIG [extensions] CRLF`.
+    #[error("malformed chunk size")]
+    ChunkSize,
+    /// A chunk extension is no list of `;name[=value]`, or too long.
+    #[error("malformed chunk extension")]
+    ChunkExtension,
+    /// Chunk data is not followed by CRLF.
+    #[error("malformed chunk end")]
+    ChunkEnd,
+    /// The trailer section is malformed or too large.
+    #[error("trailers: {0}")]
+    Trailers(#[from] HeadError),
+    /// The connection ended before the body did.
+    #[error("body ends early")]
+    Truncated,
+}
+
+/// What [`BodyDecoder::decode`] found.
+#[derive(Debug)]
+pub enum Decoded {
+    /// The next bytes of the body; never empty.
+    Data(Bytes),
+    /// The trailer section, after the last data; the body ends here.
+    Trailers(Head),
+    /// The body ended without trailers; said again on every further call.
+    End,
+    /// Nothing can be said before more bytes arrive.
+    More,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Exact(u64),
+    ChunkSize,
+    ChunkData(u64),
+    ChunkEnd,
+    Trailers(HeadScanner),
+    UntilClose,
+    End,
+}
+
+/// Takes a body out of a buffer, piece by piece.
+#[derive(Debug)]
+pub struct BodyDecoder {
+    state: State,
+}
+
+impl BodyDecoder {
+    /// Begins a body of this framing.
+    pub fn new(length: BodyLength) -> Self {
+        let state = match length {
+            BodyLength::Empty | BodyLength::Exact(0) => State::End,
+            BodyLength::Exact(length) => State::Exact(length),
+            BodyLength::Chunked => State::ChunkSize,
+            BodyLength::UntilClose => State::UntilClose,
+        };
+        Self { state }
+    }
+
+    /// Whether the whole body, trailers included, has been taken out.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::End)
+    }
+
+    /// Takes the next piece off the front of `input`.
+    ///
+    /// # Errors
+    /// Framing that is not exactly as RFC 9112 §7.1 writes it. Nothing behind it can be trusted then.
+    pub fn decode(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Decoded, BodyError> {
+        loop {
+            match self.state {
+                State::End => return Ok(Decoded::End),
+                State::UntilClose if input.is_empty() => return Ok(Decoded::More),
+                State::UntilClose => return Ok(Decoded::Data(input.split().freeze())),
+                State::Exact(left) => {
+                    let Some(data) = take(input, left) else { return Ok(Decoded::More) };
+                    self.state = match left.saturating_sub(data.len() as u64) {
+                        0 => State::End,
+                        left => State::Exact(left),
+                    };
+                    return Ok(Decoded::Data(data));
+                }
+                State::ChunkSize => {
+                    let Some(size) = chunk_size(input)? else { return Ok(Decoded::More) };
+                    self.state = match size {
+                        0 => State::Trailers(HeadScanner::default()),
+                        size => State::ChunkData(size),
+                    };
+                }
+                State::ChunkData(left) => {
+                    let Some(data) = take(input, left) else { return Ok(Decoded::More) };
+                    self.state = match left.saturating_sub(data.len() as u64) {
+                        0 => State::ChunkEnd,
+                        left => State::ChunkData(left),
+                    };
+                    return Ok(Decoded::Data(data));
+                }
+                State::ChunkEnd => {
+                    let seen = input.get(..input.len().min(2)).unwrap_or_default();
+                    if !b"\r\n".starts_with(seen) {
+                        return Err(BodyError::ChunkEnd);
+                    }
+                    if seen.len() < 2 {
+                        return Ok(Decoded::More);
+                    }
+                    let _ = input.split_to(2);
+                    self.state = State::ChunkSize;
+                }
+                State::Trailers(scanner) => return self.trailers(scanner, input, limits),
+            }
+        }
+    }
+
+    fn trailers(
+        &mut self,
+        mut scanner: HeadScanner,
+        input: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Decoded, BodyError> {
+        let found = parse::trailers(input, &mut scanner, limits)?;
+        let Some(trailers) = found else {
+            self.state = State::Trailers(scanner);
+            return Ok(Decoded::More);
+        };
+        self.state = State::End;
+        Ok(if trailers.fields().next().is_some() { Decoded::Trailers(trailers) } else { Decoded::End })
+    }
+
+    /// Says that the connection delivers no more bytes; all that came before has been decoded.
+    ///
+    /// # Errors
+    /// [`BodyError::Truncated`] unless the body had ended, or ends with the connection.
+    pub fn close(&mut self) -> Result<(), BodyError> {
+        match self.state {
+            State::End | State::UntilClose => {
+                self.state = State::End;
+                Ok(())
+            }
+            _ => Err(BodyError::Truncated),
+        }
+    }
+}
+
+/// Up to `left` bytes of `input`, or nothing if it is empty.
+fn take(input: &mut BytesMut, left: u64) -> Option<Bytes> {
+    if input.is_empty() {
+        return None;
+    }
+    let length = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+    Some(input.split_to(length).freeze())
+}
+
+/// Takes a chunk-size line, if it is complete.
+fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, BodyError> {
+    let window = input.get(..input.len().min(LONGEST_CHUNK_LINE)).unwrap_or_default();
+    let Some(feed) = memchr::memchr(b'\n', window) else {
+        // A client that sends garbage learns it now, not when its line is long enough.
+        let plausible = window.first().is_none_or(u8::is_ascii_hexdigit);
+        return match window.len() {
+            0..LONGEST_CHUNK_LINE if plausible => Ok(None),
+            LONGEST_CHUNK_LINE if plausible && window.contains(&b';') => Err(BodyError::ChunkExtension),
+            _ => Err(BodyError::ChunkSize),
+        };
+    };
+    let line = window.get(..feed).and_then(|line| line.strip_suffix(b"\r")).ok_or(BodyError::ChunkSize)?;
+    let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+    let (size, extension) = line.split_at_checked(digits).unwrap_or((line, b""));
+    if size.is_empty() || size.len() > 15 {
+        return Err(BodyError::ChunkSize);
+    }
+    if !extension.is_empty() && !is_extension(extension) {
+        return Err(BodyError::ChunkExtension);
+    }
+    let size =
+        size.iter().fold(0u64, |sum, digit| sum * 16 + (*digit as char).to_digit(16).map_or(0, u64::from));
+    let _ = input.split_to(feed + 1);
+    Ok(Some(size))
+}
+
+/// `1*( ";" token [ "=" ( token / quoted-string ) ] )`, without the white space that RFC 9112 calls bad.
+fn is_extension(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(after) = rest.strip_prefix(b";") {
+        let Some(after) = strip_token(after) else { return false };
+        rest = after;
+        if let Some(value) = rest.strip_prefix(b"=") {
+            let Some(after) = strip_quoted(value).or_else(|| strip_token(value)) else { return false };
+            rest = after;
+        }
+    }
+    rest.is_empty()
+}
+
+fn strip_token(text: &[u8]) -> Option<&[u8]> {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let end = text.iter().position(|byte| !is_token(byte)).unwrap_or(text.len());
+    if end == 0 { None } else { text.get(end..) }
+}
+
+fn strip_quoted(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text.strip_prefix(b"\"")?;
+    loop {
+        let (byte, after) = rest.split_first()?;
+        match byte {
+            b'"' => return Some(after),
+            b'\\' => {
+                let (escaped, after) = after.split_first()?;
+                matches!(escaped, b'\t' | 0x20..=0x7e | 0x80..).then_some(())?;
+                rest = after;
+            }
+            b'\t' | 0x20..=0x7e | 0x80.. => rest = after,
+            _ => return None,
+        }
+    }
+}
+
+/// Frames body data for sending. The data itself is put between what the two calls write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyEncoder {
+    /// As many bytes as `Content-Length` promised are still owed.
+    Exact(u64),
+    /// Chunks.
+    Chunked,
+    /// Bytes as they are; the end is the connection's end.
+    UntilClose,
+}
+
+impl BodyEncoder {
+    /// Begins a body of this framing.
+    pub fn new(length: BodyLength) -> Self {
+        match length {
+            BodyLength::Empty => Self::Exact(0),
+            BodyLength::Exact(length) => Self::Exact(length),
+            BodyLength::Chunked => Self::Chunked,
+            BodyLength::UntilClose => Self::UntilClose,
+        }
+    }
+
+    /// Writes what comes before `length` bytes of data. False: more than was promised, or a chunk of nothing,
+    /// which would end the body; nothing was written then.
+    pub fn before(&mut self, length: usize, out: &mut BytesMut) -> bool {
+        match self {
+            Self::UntilClose => true,
+            Self::Exact(left) => match left.checked_sub(length as u64) {
+                Some(rest) => {
+                    *left = rest;
+                    true
+                }
+                None => false,
+            },
+            Self::Chunked if length == 0 => false,
+            Self::Chunked => {
+                let digits = (usize::BITS - length.leading_zeros()).div_ceil(4);
+                for place in (0..digits).rev() {
+                    let digit = (length >> (place * 4)) & 0xf;
+                    out.put_u8(b"0123456789abcdef".get(digit).copied().unwrap_or(b'0'));
+                }
+                out.put_slice(b"\r\n");
+                true
+            }
+        }
+    }
+
+    /// Writes what comes after data.
+    pub fn after(&self, out: &mut BytesMut) {
+        if *self == Self::Chunked {
+            out.put_slice(b"\r\n");
+        }
+    }
+
+    /// Writes the end of the body, with trailers where the framing has a place for them.
+    /// False: fewer bytes were written than promised.
+    pub fn end(&self, trailers: Option<&Head>, out: &mut BytesMut) -> bool {
+        match self {
+            Self::Exact(left) => *left == 0,
+            Self::UntilClose => true,
+            Self::Chunked => {
+                out.put_slice(b"0\r\n");
+                for (known, name, value) in trailers.iter().flat_map(|head| head.fields()) {
+                    if may_trail(known) {
+                        crate::write::field(out, name, value);
+                    }
+                }
+                out.put_slice(b"\r\n");
+                true
+            }
+        }
+    }
+}
+
+/// Fields that route, frame or describe the connection mean nothing, or mischief, in trailers (RFC 9110 §6.5.1).
+pub fn may_trail(known: Option<crate::Known>) -> bool {
+    known.is_none()
+}

@@ -1,0 +1,94 @@
+//! How long a message's body is: RFC 9112 §6.3 without its leniencies.
+
+use crate::head::{Head, Version};
+use crate::name::Known;
+
+/// How a message's body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// No body, and no field says otherwise.
+    Empty,
+    /// So many bytes.
+    Exact(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// All bytes until the connection closes; responses only.
+    UntilClose,
+}
+
+/// Why a message's framing fields were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// Both `Content-Length` and `Transfer-Encoding` stand in the head.
+    #[error("both content-length and transfer-encoding")]
+    LengthAndEncoding,
+    /// `Content-Length` is no plain decimal number below 2^63.
+    #[error("malformed content-length")]
+    MalformedLength,
+    /// More than one `Content-Length` field.
+    #[error("several content-length fields")]
+    SeveralLengths,
+    /// `Transfer-Encoding` in an HTTP/1.0 message.
+    #[error("transfer-encoding in HTTP/1.0")]
+    EncodingInHttp10,
+    /// `Transfer-Encoding` is anything but one `chunked`.
+    #[error("transfer-encoding other than chunked")]
+    UnknownEncoding,
+}
+
+impl BodyLength {
+    /// Reads a request's framing.
+    ///
+    /// # Errors
+    /// Any doubt: the message is then to be refused with 400 and the connection closed.
+    pub fn of_request(head: &Head) -> Result<Self, FramingError> {
+        Ok(declared(head)?.unwrap_or(Self::Empty))
+    }
+
+    /// Reads the framing of a response to a request with `method`.
+    ///
+    /// # Errors
+    /// As strict as for requests: such a response is never passed on.
+    pub fn of_response(head: &Head, method: &[u8]) -> Result<Self, FramingError> {
+        let declared = declared(head)?;
+        if method == b"HEAD" || matches!(head.status(), 100..=199 | 204 | 304) {
+            return Ok(Self::Empty);
+        }
+        Ok(declared.unwrap_or(Self::UntilClose))
+    }
+}
+
+/// What `Content-Length` or `Transfer-Encoding` says, if one is there.
+fn declared(head: &Head) -> Result<Option<BodyLength>, FramingError> {
+    let length = head.get(Known::ContentLength);
+    let encoding = head.get(Known::TransferEncoding);
+    match (length, encoding) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(FramingError::LengthAndEncoding),
+        (Some(length), None) => {
+            if head.all(Known::ContentLength).nth(1).is_some() {
+                return Err(FramingError::SeveralLengths);
+            }
+            decimal(length).map(|length| Some(BodyLength::Exact(length))).ok_or(FramingError::MalformedLength)
+        }
+        (None, Some(encoding)) => {
+            if head.version() == Version::Http10 {
+                return Err(FramingError::EncodingInHttp10);
+            }
+            let once = head.all(Known::TransferEncoding).nth(1).is_none();
+            if once && encoding.eq_ignore_ascii_case(b"chunked") {
+                Ok(Some(BodyLength::Chunked))
+            } else {
+                Err(FramingError::UnknownEncoding)
+            }
+        }
+    }
+}
+
+/// Reads `1*DIGIT`; at most 18 digits, so that no sum of lengths overflows.
+fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 18 {
+        return None;
+    }
+    text.iter().try_fold(0u64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
+}

@@ -1,0 +1,189 @@
+//! The one form of a message head: ordered fields over one buffer, with an index of known names.
+//!
+//! Not here: where the bytes come from ([`crate::parse`], or HTTP/2 through [`HeadBuilder`]), and what the
+//! fields mean for the body ([`crate::framing`]).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::name::{COUNT, Known};
+
+/// HTTP/1.0 or later; HTTP/2 heads count as [`Version::Http11`], whose semantics they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1, and what HTTP/2 becomes.
+    Http11,
+}
+
+/// A place in a head's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+    pub(crate) known: Option<Known>,
+}
+
+/// What the first line says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    Request { method: Span, target: Span },
+    Response { status: u16, reason: Span },
+}
+
+/// A message head: first line and fields in their order, as slices of one [`Bytes`].
+///
+/// Making one costs two allocations at most (the field list, and the buffer's share count on its first use);
+/// looking up a known name costs an array read.
+#[derive(Clone, Debug)]
+pub struct Head {
+    text: Bytes,
+    start: Start,
+    version: Version,
+    fields: Vec<Field>,
+    /// Place of the first field of each known name, plus one; 0: absent; 255: there or later.
+    known: [u8; COUNT],
+}
+
+impl Head {
+    pub(crate) fn new(text: Bytes, start: Start, version: Version, fields: Vec<Field>) -> Self {
+        let mut known = [0; COUNT];
+        for (place, field) in fields.iter().enumerate() {
+            if let Some(slot @ 0) = field.known.and_then(|name| known.get_mut(name as usize)) {
+                *slot = u8::try_from(place + 1).unwrap_or(u8::MAX);
+            }
+        }
+        Self { text, start, version, fields, known }
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        let start = span.start as usize;
+        self.text.get(start..start + span.len as usize).unwrap_or_default()
+    }
+
+    /// The request's method as sent; empty for a response.
+    pub fn method(&self) -> &[u8] {
+        match self.start {
+            Start::Request { method, .. } => self.slice(method),
+            Start::Response { .. } => b"",
+        }
+    }
+
+    /// The request's target in origin form (path and query) or `*`; empty for a response.
+    pub fn target(&self) -> &[u8] {
+        match self.start {
+            // The absolute form may leave the path away; it means `/` (RFC 9110 §4.2.3).
+            Start::Request { target: Span { len: 0, .. }, .. } => b"/",
+            Start::Request { target, .. } => self.slice(target),
+            Start::Response { .. } => b"",
+        }
+    }
+
+    /// The target without its query.
+    pub fn path(&self) -> &[u8] {
+        let target = self.target();
+        let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+        target.get(..end).unwrap_or_default()
+    }
+
+    /// The response's status, 100 to 599; 0 for a request.
+    pub fn status(&self) -> u16 {
+        match self.start {
+            Start::Request { .. } => 0,
+            Start::Response { status, .. } => status,
+        }
+    }
+
+    /// The response's reason phrase, which may be empty; empty for a request.
+    pub fn reason(&self) -> &[u8] {
+        match self.start {
+            Start::Request { .. } => b"",
+            Start::Response { reason, .. } => self.slice(reason),
+        }
+    }
+
+    /// The message's version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The value of the first field with this name.
+    pub fn get(&self, name: Known) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// The values of all fields with this name, in order.
+    pub fn all(&self, name: Known) -> impl Iterator<Item = &[u8]> {
+        let place = self.known.get(name as usize).copied().unwrap_or(0) as usize;
+        let rest = place.checked_sub(1).and_then(|first| self.fields.get(first..)).unwrap_or_default();
+        rest.iter().filter(move |field| field.known == Some(name)).map(|field| self.slice(field.value))
+    }
+
+    /// All fields in their order: known name, name as sent, value without surrounding white space.
+    pub fn fields(&self) -> impl Iterator<Item = (Option<Known>, &[u8], &[u8])> {
+        self.fields.iter().map(|field| (field.known, self.slice(field.name), self.slice(field.value)))
+    }
+
+    /// Whether a comma-separated list in fields of this name holds `token`, whatever the case.
+    pub fn lists(&self, name: Known, token: &[u8]) -> bool {
+        self.all(name)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+    }
+}
+
+/// Builds a [`Head`] from parts that do not stand in one buffer, such as an HTTP/2 header block.
+///
+/// The parts are trusted to hold no CR, LF or NUL: the `http` crate's types guarantee that.
+#[derive(Debug)]
+pub struct HeadBuilder {
+    text: BytesMut,
+    start: Start,
+    fields: Vec<Field>,
+}
+
+impl HeadBuilder {
+    /// Begins a request.
+    pub fn request(method: &[u8], target: &[u8], expected_fields: usize) -> Self {
+        let mut text = BytesMut::with_capacity(64 + target.len() + expected_fields * 40);
+        let method = push(&mut text, method);
+        let target = push(&mut text, target);
+        Self { text, start: Start::Request { method, target }, fields: Vec::with_capacity(expected_fields) }
+    }
+
+    /// Begins a response.
+    pub fn response(status: u16, expected_fields: usize) -> Self {
+        let text = BytesMut::with_capacity(expected_fields * 40);
+        let start = Start::Response { status, reason: Span::default() };
+        Self { text, start, fields: Vec::with_capacity(expected_fields) }
+    }
+
+    /// Adds a field after those already there.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) {
+        let known = Known::of(name);
+        let name = push(&mut self.text, name);
+        let value = push(&mut self.text, value);
+        self.fields.push(Field { name, value, known });
+    }
+
+    /// Finishes the head.
+    pub fn build(self) -> Head {
+        Head::new(self.text.freeze(), self.start, Version::Http11, self.fields)
+    }
+}
+
+/// Appends a part. Heads are limited to far less than 4 GiB before they get here, so places fit `u32`.
+fn push(text: &mut BytesMut, part: &[u8]) -> Span {
+    let span = Span {
+        start: u32::try_from(text.len()).unwrap_or(u32::MAX),
+        len: u32::try_from(part.len()).unwrap_or(u32::MAX),
+    };
+    text.put_slice(part);
+    span
+}

@@ -1,0 +1,148 @@
+//! The field names that the gateway itself looks at, so that a [`crate::Head`] can index them while parsing.
+
+/// A field name that the gateway looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Known {
+    /// `Connection`
+    Connection,
+    /// `Content-Length`
+    ContentLength,
+    /// `Date`
+    Date,
+    /// `Expect`
+    Expect,
+    /// `Forwarded`
+    Forwarded,
+    /// `Host`
+    Host,
+    /// `Keep-Alive`
+    KeepAlive,
+    /// `Proxy-Connection`
+    ProxyConnection,
+    /// `Server`
+    Server,
+    /// `TE`
+    Te,
+    /// `Trailer`
+    Trailer,
+    /// `Transfer-Encoding`
+    TransferEncoding,
+    /// `Upgrade`
+    Upgrade,
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `X-Forwarded-Host`
+    XForwardedHost,
+    /// `X-Forwarded-Port`
+    XForwardedPort,
+    /// `X-Forwarded-Proto`
+    XForwardedProto,
+    /// `X-Real-IP`
+    XRealIp,
+}
+
+/// How many names are known.
+pub(crate) const COUNT: usize = 18;
+
+/// Every known name in lower case, with its variant.
+const NAMES: [(&[u8], Known); COUNT] = [
+    (b"connection", Known::Connection),
+    (b"content-length", Known::ContentLength),
+    (b"date", Known::Date),
+    (b"expect", Known::Expect),
+    (b"forwarded", Known::Forwarded),
+    (b"host", Known::Host),
+    (b"keep-alive", Known::KeepAlive),
+    (b"proxy-connection", Known::ProxyConnection),
+    (b"server", Known::Server),
+    (b"te", Known::Te),
+    (b"trailer", Known::Trailer),
+    (b"transfer-encoding", Known::TransferEncoding),
+    (b"upgrade", Known::Upgrade),
+    (b"x-forwarded-for", Known::XForwardedFor),
+    (b"x-forwarded-host", Known::XForwardedHost),
+    (b"x-forwarded-port", Known::XForwardedPort),
+    (b"x-forwarded-proto", Known::XForwardedProto),
+    (b"x-real-ip", Known::XRealIp),
+];
+
+impl Known {
+    /// Finds the variant of a field name, whatever its case.
+    ///
+    /// A request names a handful of fields and most are unknown, so length and first letter sort out
+    /// nearly all before any comparison of whole names.
+    #[inline]
+    pub fn of(name: &[u8]) -> Option<Self> {
+        let first = name.first()?.to_ascii_lowercase();
+        let candidates = match (first, name.len()) {
+            (b'c', 10) => Self::Connection,
+            (b'c', 14) => Self::ContentLength,
+            (b'd', 4) => Self::Date,
+            (b'e', 6) => Self::Expect,
+            (b'f', 9) => Self::Forwarded,
+            (b'h', 4) => Self::Host,
+            (b'k', 10) => Self::KeepAlive,
+            (b'p', 16) => Self::ProxyConnection,
+            (b's', 6) => Self::Server,
+            (b't', 2) => Self::Te,
+            (b't', 7) => Self::Trailer,
+            (b't', 17) => Self::TransferEncoding,
+            (b'u', 7) => Self::Upgrade,
+            (b'x', 9) => Self::XRealIp,
+            (b'x', 15) => Self::XForwardedFor,
+            (b'x', 16) => return Self::host_or_port(name),
+            (b'x', 17) => Self::XForwardedProto,
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(candidates.as_bytes()).then_some(candidates)
+    }
+
+    fn host_or_port(name: &[u8]) -> Option<Self> {
+        [Self::XForwardedHost, Self::XForwardedPort]
+            .into_iter()
+            .find(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    }
+
+    /// The name in lower case.
+    pub fn as_bytes(self) -> &'static [u8] {
+        NAMES.get(self as usize).map_or(b"", |(name, _)| name)
+    }
+
+    /// Whether the field speaks about one connection only (RFC 9110 §7.6.1) and so never travels further.
+    ///
+    /// `TE` and `Transfer-Encoding` are among them: framing is made anew on each side.
+    pub fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::KeepAlive
+                | Self::ProxyConnection
+                | Self::Te
+                | Self::TransferEncoding
+                | Self::Upgrade
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_any_case_and_in_its_own_place() {
+        for (place, (name, known)) in NAMES.iter().enumerate() {
+            assert_eq!(*known as usize, place);
+            assert_eq!(Known::of(name), Some(*known));
+            assert_eq!(Known::of(&name.to_ascii_uppercase()), Some(*known));
+            assert_eq!(known.as_bytes(), *name);
+        }
+    }
+
+    #[test]
+    fn neighbours_of_known_names_are_unknown() {
+        for name in ["", "hosts", "hosT2", "x-forwarded-hosp", "conneXtion", "content_length", "tx"] {
+            assert_eq!(Known::of(name.as_bytes()), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Hosts: which Ingresses speak about each, and who wins where two of them disagree.
+//!
+//! Not here: the tree of a host (`table`), and what an Ingress says (`lower`).
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::btree_map;
+use std::sync::Arc;
+
+use super::Entry;
+use super::ledger::Ledger;
+use super::lower::HostClaims;
+use super::tls::TlsClaim;
+use crate::host::HostName;
+use crate::object::Ingress;
+use crate::object::Kind;
+use crate::object::Name;
+use crate::object::ObjectRef;
+use crate::problem::Problem;
+use crate::problem::Reason;
+use crate::table::Host;
+use crate::table::PathMatch;
+use crate::table::Route;
+
+/// Who goes first: the older one (without a timestamp it is younger than any with one), then by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seniority {
+    has_no_timestamp: bool,
+    created: i64,
+    name: Name,
+}
+
+impl Seniority {
+    fn of(ingress: &Ingress) -> Self {
+        Self {
+            has_no_timestamp: ingress.created.is_none(),
+            created: ingress.created.unwrap_or(0),
+            name: ingress.name.clone(),
+        }
+    }
+}
+
+/// All hosts that any of our Ingresses names.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    entries: BTreeMap<HostName, HostEntry>,
+}
+
+#[derive(Debug, Default)]
+struct HostEntry {
+    claimants: BTreeSet<Seniority>,
+    /// The conflicts of the last rebuild.
+    problems: Vec<Problem>,
+}
+
+impl Hosts {
+    pub(super) fn join(&mut self, host: &HostName, ingress: &Ingress) {
+        self.entries.entry(host.clone()).or_default().claimants.insert(Seniority::of(ingress));
+    }
+
+    /// The host itself stays until it is rebuilt.
+    pub(super) fn leave(&mut self, host: &HostName, ingress: &Ingress) {
+        if let Some(entry) = self.entries.get_mut(host) {
+            entry.claimants.remove(&Seniority::of(ingress));
+        }
+    }
+
+    /// Builds the given hosts anew from what the Ingresses say. `None` for those that nobody names any more.
+    pub(super) fn rebuild(
+        &mut self,
+        dirty: BTreeSet<HostName>,
+        ingresses: &BTreeMap<Name, Entry>,
+        ledger: &mut Ledger,
+    ) -> Vec<(HostName, Option<Arc<Host>>)> {
+        let mut rebuilt = Vec::with_capacity(dirty.len());
+        for host in dirty {
+            let Some(entry) = self.entries.get_mut(&host) else { continue };
+            ledger.remove(std::mem::take(&mut entry.problems));
+            if entry.claimants.is_empty() {
+                self.entries.remove(&host);
+                rebuilt.push((host, None));
+                continue;
+            }
+            let mut merge = Merge::default();
+            for claimant in &entry.claimants {
+                let Some(known) = ingresses.get(&claimant.name) else { continue };
+                if let Some(claims) = known.lowered.hosts.get(&host) {
+                    merge.take(&claimant.name, claims);
+                }
+            }
+            ledger.add(merge.problems.iter().cloned());
+            entry.problems = merge.problems;
+            let routes = merge.routes.into_values().collect();
+            let tls = merge.tls.map(|(_, claim)| claim.secret);
+            rebuilt.push((host.clone(), Some(Arc::new(Host::new(host, routes, tls)))));
+        }
+        rebuilt
+    }
+}
+
+/// One host in the making; claims are taken oldest first.
+#[derive(Debug, Default)]
+struct Merge {
+    /// Sorted by precedence, because that is the order of `PathMatch`.
+    routes: BTreeMap<PathMatch, Arc<Route>>,
+    tls: Option<(Name, TlsClaim)>,
+    problems: Vec<Problem>,
+}
+
+impl Merge {
+    fn take(&mut self, owner: &Name, claims: &HostClaims) {
+        for route in &claims.routes {
+            match self.routes.entry(route.path.clone()) {
+                btree_map::Entry::Vacant(slot) => {
+                    slot.insert(Arc::clone(route));
+                }
+                btree_map::Entry::Occupied(winner) => {
+                    self.problems.push(route_conflict(owner, route, winner.get()));
+                }
+            }
+        }
+        for claim in &claims.tls {
+            match &self.tls {
+                None => self.tls = Some((owner.clone(), claim.clone())),
+                Some((winner, first)) if first.secret != claim.secret => {
+                    self.problems.push(tls_conflict(owner, claim, winner, first));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn route_conflict(owner: &Name, loser: &Route, winner: &Route) -> Problem {
+    let origin = &winner.origin;
+    let message = match &origin.ingress.name {
+        name if name == owner => {
+            format!("{} stands in this Ingress already, in {}", winner.path, origin.field)
+        }
+        name => {
+            format!(
+                "{} of this host is Ingress {name}'s (older, or first by name), by {}",
+                winner.path, origin.field
+            )
+        }
+    };
+    conflict(owner, &loser.origin.field, message)
+}
+
+fn tls_conflict(owner: &Name, loser: &TlsClaim, winner: &Name, first: &TlsClaim) -> Problem {
+    let message = if winner == owner {
+        format!("{} has Secret {} already, by {}", first.host, first.secret, first.field)
+    } else {
+        format!(
+            "{} has Secret {} by {} of Ingress {winner} (older, or first by name)",
+            first.host, first.secret, first.field
+        )
+    };
+    conflict(owner, &loser.field, message)
+}
+
+fn conflict(owner: &Name, field: &str, message: String) -> Problem {
+    Problem {
+        object: ObjectRef { kind: Kind::Ingress, name: owner.clone() },
+        field: field.to_owned(),
+        reason: Reason::Conflict,
+        message,
+    }
+}

@@ -1,0 +1,90 @@
+//! A delta sorted by kind and name, with the last change of each object: what makes the order not matter.
+
+use std::collections::BTreeMap;
+
+use crate::object::Change;
+use crate::object::Delta;
+use crate::object::EndpointSlice;
+use crate::object::Ingress;
+use crate::object::IngressClass;
+use crate::object::Kind;
+use crate::object::Name;
+use crate::object::Object;
+use crate::object::Secret;
+use crate::object::Service;
+
+/// What is to be done about an Ingress.
+#[derive(Debug)]
+pub(super) enum IngressChange {
+    /// It is the same, but what it refers to is not.
+    Again,
+    /// It looks like this now.
+    Apply(Ingress),
+    /// It is gone.
+    Delete,
+}
+
+/// The changes by kind. `None` is a deletion.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) classes: BTreeMap<Name, Option<IngressClass>>,
+    pub(super) ingresses: BTreeMap<Name, IngressChange>,
+    pub(super) secrets: BTreeMap<Name, Option<Secret>>,
+    pub(super) services: BTreeMap<Name, Option<Service>>,
+    pub(super) slices: BTreeMap<Name, Option<EndpointSlice>>,
+}
+
+impl Pending {
+    pub(super) fn new(delta: Delta) -> Self {
+        let mut pending = Self::default();
+        for change in delta {
+            match change {
+                Change::Apply(object) => pending.apply(object),
+                Change::Delete(reference) => pending.delete(reference.kind, reference.name),
+            }
+        }
+        pending
+    }
+
+    fn apply(&mut self, object: Object) {
+        match object {
+            Object::EndpointSlice(slice) => {
+                self.slices.insert(slice.name.clone(), Some(slice));
+            }
+            Object::Ingress(ingress) => {
+                self.ingresses.insert(ingress.name.clone(), IngressChange::Apply(ingress));
+            }
+            Object::IngressClass(class) => {
+                self.classes.insert(class.name.clone(), Some(class));
+            }
+            Object::Secret(secret) => {
+                self.secrets.insert(secret.name.clone(), Some(secret));
+            }
+            Object::Service(service) => {
+                self.services.insert(service.name.clone(), Some(service));
+            }
+        }
+    }
+
+    fn delete(&mut self, kind: Kind, name: Name) {
+        match kind {
+            Kind::EndpointSlice => {
+                self.slices.insert(name, None);
+            }
+            Kind::Ingress => {
+                self.ingresses.insert(name, IngressChange::Delete);
+            }
+            Kind::IngressClass => {
+                self.classes.insert(name, None);
+            }
+            Kind::Secret => {
+                self.secrets.insert(name, None);
+            }
+            Kind::Service => {
+                self.services.insert(name, None);
+            }
+            // Files are not objects of a Snapshot.
+            Kind::File => {}
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The objects that routing reads, trimmed to what it needs, and how they are taken from Kubernetes types.
+//!
+//! Purpose: every source (files, an API server) turns what it read into these types, so that compiling
+//! sees one shape whatever the door. Not here: key material of Secrets (`gateway::reload` holds that).
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+mod convert;
+
+pub use convert::ENDPOINTS_ANNOTATION;
+pub use convert::Unreadable;
+
+/// The kinds that a Snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `discovery.k8s.io/v1 EndpointSlice`.
+    EndpointSlice,
+    /// A file that could not be read; only the file source's Problems name it.
+    File,
+    /// `networking.k8s.io/v1 Ingress`.
+    Ingress,
+    /// `networking.k8s.io/v1 IngressClass`.
+    IngressClass,
+    /// `v1 Secret`.
+    Secret,
+    /// `v1 Service`.
+    Service,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Namespace and name; the namespace of a cluster-scoped object is empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// The namespace, or nothing for a cluster-scoped object.
+    pub namespace: Arc<str>,
+    /// The name inside the namespace.
+    pub name: Arc<str>,
+}
+
+impl Name {
+    /// Makes a name from its two parts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// One object among all: its kind and its name. Prints as `Ingress shop/web`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// The object's kind.
+    pub kind: Kind,
+    /// The object's name.
+    pub name: Name,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// Any object of a Snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSlice),
+    /// An Ingress.
+    Ingress(Ingress),
+    /// An IngressClass.
+    IngressClass(IngressClass),
+    /// A Secret, without its bytes.
+    Secret(Secret),
+    /// A Service.
+    Service(Service),
+}
+
+impl Object {
+    /// Says which object this is.
+    pub fn reference(&self) -> ObjectRef {
+        let (kind, name) = match self {
+            Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.name),
+            Self::Ingress(ingress) => (Kind::Ingress, &ingress.name),
+            Self::IngressClass(class) => (Kind::IngressClass, &class.name),
+            Self::Secret(secret) => (Kind::Secret, &secret.name),
+            Self::Service(service) => (Kind::Service, &service.name),
+        };
+        ObjectRef { kind, name: name.clone() }
+    }
+}
+
+/// What happened to one object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The object exists and looks like this now.
+    Apply(Object),
+    /// The object does not exist any more.
+    Delete(ObjectRef),
+}
+
+/// Changes that belong together: they become visible in one table, or not at all.
+pub type Delta = Vec<Change>;
+
+/// An Ingress, as far as routing reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ingress {
+    /// Namespace and name.
+    pub name: Name,
+    /// Seconds since 1970 of `metadata.creationTimestamp`; absent ones count as younger than any present one.
+    pub created: Option<i64>,
+    /// `spec.ingressClassName`.
+    pub class: Option<Arc<str>>,
+    /// `spec.rules`, in order.
+    pub rules: Vec<IngressRule>,
+    /// `spec.tls`, in order.
+    pub tls: Vec<IngressTls>,
+    /// Whether `spec.defaultBackend` is set.
+    pub has_default_backend: bool,
+}
+
+/// One entry of `spec.rules`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IngressRule {
+    /// `host` as written; absent means all hosts.
+    pub host: Option<Arc<str>>,
+    /// `http.paths`, in order.
+    pub paths: Vec<IngressPath>,
+}
+
+/// One entry of `spec.rules[].http.paths`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IngressPath {
+    /// `path` as written; absent and empty are the same.
+    pub path: Arc<str>,
+    /// `pathType` as written.
+    pub path_type: Option<Arc<str>>,
+    /// `backend`.
+    pub backend: IngressBackend,
+}
+
+/// What a path or a default backend names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum IngressBackend {
+    /// Neither a service nor a resource is given, or the service has no usable port; the text says what.
+    Invalid(&'static str),
+    /// `backend.resource`: its kind.
+    Resource(Arc<str>),
+    /// `backend.service`.
+    Service {
+        /// `service.name`.
+        name: Arc<str>,
+        /// `service.port`.
+        port: PortRef,
+    },
+}
+
+/// How a backend names a Service port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortRef {
+    /// `port.name`: the name of the Service port.
+    Name(Arc<str>),
+    /// `port.number`: the number of the Service port.
+    Number(NonZeroU16),
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// One entry of `spec.tls`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IngressTls {
+    /// `hosts` as written.
+    pub hosts: Vec<Arc<str>>,
+    /// `secretName`.
+    pub secret: Option<Arc<str>>,
+}
+
+/// An IngressClass, as far as routing reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IngressClass {
+    /// The class's name; its namespace is empty.
+    pub name: Name,
+    /// `spec.controller`.
+    pub controller: Arc<str>,
+    /// Whether `ingressclass.kubernetes.io/is-default-class` is `true`. Only sources that play admission read it.
+    pub is_default: bool,
+}
+
+/// A Secret: its name and whether the two keys of a certificate are there. Its bytes are not routing's business.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Secret {
+    /// Namespace and name.
+    pub name: Name,
+    /// Whether `tls.crt` and `tls.key` are both present.
+    pub has_certificate: bool,
+}
+
+/// A Service, as far as routing reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Namespace and name.
+    pub name: Name,
+    /// `spec.type` as written; absent is `ClusterIP`.
+    pub service_type: Arc<str>,
+    /// `spec.ports`, in order.
+    pub ports: Vec<ServicePort>,
+    /// Addresses that stand in for EndpointSlices (`wasm-gateway.dev/endpoints`, file source only).
+    pub fixed_endpoints: Option<Vec<Endpoint>>,
+}
+
+/// One entry of a Service's `spec.ports`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServicePort {
+    /// `name`; absent and empty are the same.
+    pub name: Arc<str>,
+    /// `port`.
+    pub port: NonZeroU16,
+    /// `appProtocol`.
+    pub app_protocol: Option<Arc<str>>,
+}
+
+/// An EndpointSlice, as far as routing reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointSlice {
+    /// Namespace and name.
+    pub name: Name,
+    /// The label `kubernetes.io/service-name`; a slice without it serves nobody.
+    pub service: Option<Arc<str>>,
+    /// `ports`: name and number. No number means that the slice does not restrict the port, which routing cannot dial.
+    pub ports: Vec<SlicePort>,
+    /// `endpoints`, in order.
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// One entry of an EndpointSlice's `ports`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlicePort {
+    /// `name`; absent and empty are the same. It equals the Service port's name.
+    pub name: Arc<str>,
+    /// `port`: the number to dial.
+    pub port: Option<NonZeroU16>,
+}
+
+/// One entry of an EndpointSlice's `endpoints`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SliceEndpoint {
+    /// `addresses` that parse as IP addresses; the API says that all but the first are to be ignored by consumers.
+    pub addresses: Vec<IpAddr>,
+    /// `conditions.ready`; absent means true.
+    pub ready: bool,
+    /// `conditions.serving`; absent means the value of `ready`.
+    pub serving: bool,
+    /// `conditions.terminating`; absent means false.
+    pub terminating: bool,
+    /// `targetRef.name` when it is a Pod: what tables print beside the address.
+    pub pod: Option<Arc<str>>,
+}
+
+/// One address and port that can be dialled.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Where to dial.
+    pub address: std::net::SocketAddr,
+    /// The Pod behind the address, if known.
+    pub pod: Option<Arc<str>>,
+}

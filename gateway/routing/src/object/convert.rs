@@ -1,0 +1,311 @@
+//! From Kubernetes types to the trimmed ones, totally: a value that cannot be used costs itself only.
+//!
+//! Not here: reading YAML or JSON (the sources), and judging what the values mean (`compiler`).
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::Endpoint;
+use super::EndpointSlice;
+use super::Ingress;
+use super::IngressBackend;
+use super::IngressClass;
+use super::IngressPath;
+use super::IngressRule;
+use super::IngressTls;
+use super::Name;
+use super::PortRef;
+use super::Secret;
+use super::Service;
+use super::ServicePort;
+use super::SliceEndpoint;
+use super::SlicePort;
+
+/// The annotation of a Service whose value stands in for EndpointSlices.
+pub const ENDPOINTS_ANNOTATION: &str = "wasm-gateway.dev/endpoints";
+const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// A value that was left out because it cannot be used. Sources report it as a Problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where in the object, as a field path.
+    pub field: String,
+    /// What is wrong with the value: a fragment in lower case.
+    pub message: String,
+}
+
+impl Unreadable {
+    fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+// ===== impl Ingress =====
+
+impl Ingress {
+    /// Takes what routing reads. Unusable backends become [`IngressBackend::Invalid`], which the compiler reports.
+    pub fn from_kubernetes(from: &networking::Ingress) -> (Self, Vec<Unreadable>) {
+        let mut unreadable = Vec::new();
+        let name = namespaced(&from.metadata, &mut unreadable);
+        let spec = from.spec.as_ref();
+        let ingress = Self {
+            name,
+            created: from.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second()),
+            class: spec.and_then(|spec| text(spec.ingress_class_name.as_deref())),
+            rules: spec.map(|spec| list(spec.rules.as_deref(), rule)).unwrap_or_default(),
+            tls: spec.map(|spec| list(spec.tls.as_deref(), tls)).unwrap_or_default(),
+            has_default_backend: spec.is_some_and(|spec| spec.default_backend.is_some()),
+        };
+        (ingress, unreadable)
+    }
+}
+
+fn rule(from: &networking::IngressRule) -> IngressRule {
+    IngressRule {
+        host: text(from.host.as_deref()),
+        paths: list(from.http.as_ref().map(|http| http.paths.as_slice()), path),
+    }
+}
+
+fn path(from: &networking::HTTPIngressPath) -> IngressPath {
+    IngressPath {
+        path: from.path.as_deref().unwrap_or_default().into(),
+        path_type: text(Some(from.path_type.as_str())),
+        backend: backend(&from.backend),
+    }
+}
+
+fn backend(from: &networking::IngressBackend) -> IngressBackend {
+    match (&from.service, &from.resource) {
+        (Some(_), Some(_)) => IngressBackend::Invalid("service and resource are both given; only one may be"),
+        (None, Some(resource)) => IngressBackend::Resource(resource.kind.as_str().into()),
+        (None, None) => IngressBackend::Invalid("neither service nor resource is given"),
+        (Some(service), None) if service.name.is_empty() => {
+            IngressBackend::Invalid("service.name is missing")
+        }
+        (Some(service), None) => match service.port.as_ref().map(port_ref) {
+            Some(Ok(port)) => IngressBackend::Service { name: service.name.as_str().into(), port },
+            Some(Err(reason)) => IngressBackend::Invalid(reason),
+            None => IngressBackend::Invalid("service.port is missing"),
+        },
+    }
+}
+
+fn port_ref(from: &networking::ServiceBackendPort) -> Result<PortRef, &'static str> {
+    // The API server prints an unset name as nothing, but hand-written files hold empty strings too.
+    let name = from.name.as_deref().filter(|name| !name.is_empty());
+    match (name, from.number) {
+        (Some(_), Some(_)) => Err("service.port has both a name and a number; only one may be given"),
+        (Some(name), None) => Ok(PortRef::Name(name.into())),
+        (None, Some(number)) => {
+            port_number(number).map(PortRef::Number).ok_or("service.port.number is not from 1 to 65535")
+        }
+        (None, None) => Err("service.port has neither a name nor a number"),
+    }
+}
+
+fn tls(from: &networking::IngressTLS) -> IngressTls {
+    IngressTls {
+        hosts: list(from.hosts.as_deref(), |host| host.as_str().into()),
+        secret: text(from.secret_name.as_deref()),
+    }
+}
+
+// ===== impl IngressClass =====
+
+impl IngressClass {
+    /// Takes what routing reads. An absent controller becomes an empty one, which is nobody's.
+    pub fn from_kubernetes(from: &networking::IngressClass) -> (Self, Vec<Unreadable>) {
+        let mut unreadable = Vec::new();
+        let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut unreadable) };
+        let controller = from.spec.as_ref().and_then(|spec| spec.controller.as_deref()).unwrap_or_default();
+        let is_default = annotation(&from.metadata, DEFAULT_CLASS_ANNOTATION) == Some("true");
+        (Self { name, controller: controller.into(), is_default }, unreadable)
+    }
+}
+
+// ===== impl Service =====
+
+impl Service {
+    /// Takes what routing reads: TCP ports only, and the endpoints of [`ENDPOINTS_ANNOTATION`]. A source in which
+    /// that annotation must not count clears `fixed_endpoints`.
+    pub fn from_kubernetes(from: &core::Service) -> (Self, Vec<Unreadable>) {
+        let mut unreadable = Vec::new();
+        let name = namespaced(&from.metadata, &mut unreadable);
+        let spec = from.spec.as_ref();
+        let mut ports = Vec::new();
+        for (index, port) in
+            spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default().iter().enumerate()
+        {
+            if !is_tcp(port.protocol.as_deref()) {
+                continue;
+            }
+            let Some(number) = port_number(port.port) else {
+                unreadable.push(bad_port(format!("spec.ports[{index}].port"), port.port));
+                continue;
+            };
+            ports.push(ServicePort {
+                name: port.name.as_deref().unwrap_or_default().into(),
+                port: number,
+                app_protocol: text(port.app_protocol.as_deref()),
+            });
+        }
+        let service_type = spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP").into();
+        let fixed = annotation(&from.metadata, ENDPOINTS_ANNOTATION);
+        let fixed_endpoints = fixed.map(|value| fixed_endpoints(value, &mut unreadable));
+        (Self { name, service_type, ports, fixed_endpoints }, unreadable)
+    }
+}
+
+fn fixed_endpoints(value: &str, unreadable: &mut Vec<Unreadable>) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for item in value.split(',').map(str::trim) {
+        match item.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => endpoints.push(Endpoint { address, pod: None }),
+            _ => unreadable.push(Unreadable::new(
+                format!("metadata.annotations[{ENDPOINTS_ANNOTATION}]"),
+                format!(
+                    "\"{}\" is not an IP address with a port, such as 127.0.0.1:9001",
+                    item.escape_debug()
+                ),
+            )),
+        }
+    }
+    endpoints
+}
+
+// ===== impl EndpointSlice =====
+
+impl EndpointSlice {
+    /// Takes what routing reads: TCP ports and IP addresses.
+    pub fn from_kubernetes(from: &discovery::EndpointSlice) -> (Self, Vec<Unreadable>) {
+        let mut unreadable = Vec::new();
+        let name = namespaced(&from.metadata, &mut unreadable);
+        let labels = from.metadata.labels.as_ref();
+        let service = text(labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL)).map(String::as_str));
+        let ports = slice_ports(from, &mut unreadable);
+        let endpoints = if from.address_type == "FQDN" {
+            unreadable.push(Unreadable::new("addressType", "FQDN slices are not dialled; use IPv4 or IPv6"));
+            Vec::new()
+        } else {
+            slice_endpoints(from, &mut unreadable)
+        };
+        (Self { name, service, ports, endpoints }, unreadable)
+    }
+}
+
+fn slice_ports(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreadable>) -> Vec<SlicePort> {
+    let mut ports = Vec::new();
+    for (index, port) in from.ports.as_deref().unwrap_or_default().iter().enumerate() {
+        if !is_tcp(port.protocol.as_deref()) {
+            continue;
+        }
+        let number = match port.port.map(|number| port_number(number).ok_or(number)).transpose() {
+            Ok(number) => number,
+            Err(number) => {
+                unreadable.push(bad_port(format!("ports[{index}].port"), number));
+                continue;
+            }
+        };
+        ports.push(SlicePort { name: port.name.as_deref().unwrap_or_default().into(), port: number });
+    }
+    ports
+}
+
+fn slice_endpoints(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreadable>) -> Vec<SliceEndpoint> {
+    let mut endpoints = Vec::new();
+    for (index, endpoint) in from.endpoints.as_deref().unwrap_or_default().iter().enumerate() {
+        let mut addresses = Vec::new();
+        for (position, address) in endpoint.addresses.iter().enumerate() {
+            match address.parse::<IpAddr>() {
+                Ok(address) => addresses.push(address),
+                Err(_) => unreadable.push(Unreadable::new(
+                    format!("endpoints[{index}].addresses[{position}]"),
+                    format!("\"{}\" is not an IP address", address.escape_debug()),
+                )),
+            }
+        }
+        let conditions = endpoint.conditions.as_ref();
+        let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+        endpoints.push(SliceEndpoint {
+            addresses,
+            ready,
+            serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(ready),
+            terminating: conditions.and_then(|conditions| conditions.terminating).unwrap_or(false),
+            pod: endpoint
+                .target_ref
+                .as_ref()
+                .filter(|target| target.kind.as_deref() == Some("Pod"))
+                .and_then(|target| text(target.name.as_deref())),
+        });
+    }
+    endpoints
+}
+
+// ===== impl Secret =====
+
+impl Secret {
+    /// Takes the name and whether both keys of a certificate hold anything; the bytes are not looked at.
+    pub fn from_kubernetes(from: &core::Secret) -> (Self, Vec<Unreadable>) {
+        let mut unreadable = Vec::new();
+        let name = namespaced(&from.metadata, &mut unreadable);
+        let holds = |key: &str| {
+            from.data.as_ref().and_then(|data| data.get(key)).is_some_and(|value| !value.0.is_empty())
+                || from
+                    .string_data
+                    .as_ref()
+                    .and_then(|data| data.get(key))
+                    .is_some_and(|text| !text.is_empty())
+        };
+        (Self { name, has_certificate: holds("tls.crt") && holds("tls.key") }, unreadable)
+    }
+}
+
+// ===== shared pieces =====
+
+/// Reads namespace and name. An absent namespace is `default`, as `kubectl apply` would have it.
+fn namespaced(metadata: &ObjectMeta, unreadable: &mut Vec<Unreadable>) -> Name {
+    let namespace = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    Name { namespace: namespace.unwrap_or("default").into(), name: object_name(metadata, unreadable) }
+}
+
+fn object_name(metadata: &ObjectMeta, unreadable: &mut Vec<Unreadable>) -> Arc<str> {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    if name.is_empty() {
+        unreadable.push(Unreadable::new("metadata.name", "an object needs a name"));
+    }
+    name.into()
+}
+
+fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+fn text(from: Option<&str>) -> Option<Arc<str>> {
+    from.filter(|text| !text.is_empty()).map(Arc::from)
+}
+
+fn list<T, U>(from: Option<&[T]>, convert: impl Fn(&T) -> U) -> Vec<U> {
+    from.unwrap_or_default().iter().map(convert).collect()
+}
+
+/// Absent means TCP. One number may be open for TCP and UDP at once (HTTP/3), so the others must not be seen.
+fn is_tcp(protocol: Option<&str>) -> bool {
+    protocol.is_none_or(|protocol| protocol.is_empty() || protocol == "TCP")
+}
+
+fn port_number(from: i32) -> Option<NonZeroU16> {
+    u16::try_from(from).ok().and_then(NonZeroU16::new)
+}
+
+fn bad_port(field: String, number: i32) -> Unreadable {
+    Unreadable::new(field, format!("{number} is not a port from 1 to 65535"))
+}

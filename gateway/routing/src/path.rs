@@ -1,0 +1,212 @@
+//! The one canonical form of a path, for requests and for rules alike.
+//!
+//! Two spellings of one path must never choose two routes, so whatever matches, filters or logs a path uses this
+//! form: encoded unreserved characters decoded, hex digits in upper case, dot segments resolved, slashes merged.
+//! `%2F` and `%5C` stay encoded. Not here: what is sent upstream (the original bytes), and matching (`table`).
+
+use std::borrow::Cow;
+
+/// Why a path has no canonical form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// A byte that no path may hold unencoded: a control character, a space, or one beyond ASCII.
+    #[error("it holds a character that must be percent-encoded (byte 0x{0:02x})")]
+    ForbiddenByte(u8),
+    /// `?` or `#`, which end a path.
+    #[error("it holds '?' or '#', which end a path; encode them as %3F and %23")]
+    NotOnlyPath,
+    /// It does not start with a slash.
+    #[error("it does not start with '/'")]
+    NotAbsolute,
+    /// `%00`, which no honest client sends.
+    #[error("it holds %00")]
+    Nul,
+    /// A `%` that two hex digits do not follow.
+    #[error("a '%' is not followed by two hex digits")]
+    PercentEncoding,
+}
+
+/// What a byte means in a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Dot,
+    Forbidden,
+    Other,
+    Percent,
+    Slash,
+    Terminator,
+    Unreserved,
+}
+
+/// RFC 3986 section 2.3, and what may not stand in a path at all.
+const CLASSES: [Class; 256] = classes();
+
+#[expect(clippy::indexing_slicing, reason = "constant evaluation: an index out of bounds does not compile")]
+const fn classes() -> [Class; 256] {
+    let mut table = [Class::Forbidden; 256];
+    let mut byte = 0x21;
+    while byte < 0x7f {
+        table[byte] = match byte as u8 {
+            b'.' => Class::Dot,
+            b'%' => Class::Percent,
+            b'/' => Class::Slash,
+            b'?' | b'#' => Class::Terminator,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => Class::Unreserved,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    table
+}
+
+fn class(byte: u8) -> Class {
+    // The table has an entry for every byte, so the compiler drops the check and the default.
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Forbidden)
+}
+
+/// Brings a path, without its query, into canonical form. Borrows if it is in that form already: one pass over
+/// the bytes, no allocation. Canonical paths stay as they are (idempotent), are ASCII, and start with a slash.
+///
+/// # Errors
+///
+/// Refuses what has no canonical form; such a request deserves 400.
+pub fn canonical(raw: &[u8]) -> Result<Cow<'_, str>, PathError> {
+    if is_canonical(raw)
+        && let Ok(path) = std::str::from_utf8(raw)
+    {
+        return Ok(Cow::Borrowed(path));
+    }
+    rewrite(raw).map(Cow::Owned)
+}
+
+/// Brings the path of a rule into canonical form. Characters beyond ASCII, which people write into YAML as they
+/// are and browsers send encoded, are percent-encoded first.
+///
+/// # Errors
+///
+/// As [`canonical`]: `?` and `#` can never match, because no request path holds them.
+pub fn rule_path(path: &str) -> Result<Cow<'_, str>, PathError> {
+    if path.is_ascii() {
+        return canonical(path.as_bytes());
+    }
+    let mut encoded = Vec::with_capacity(path.len() * 3);
+    for byte in path.bytes() {
+        if byte.is_ascii() {
+            encoded.push(byte);
+        } else {
+            push_encoded(&mut encoded, byte);
+        }
+    }
+    Ok(Cow::Owned(canonical(&encoded)?.into_owned()))
+}
+
+/// One pass. Anything unusual, valid or not, is left for [`rewrite`] to judge.
+fn is_canonical(raw: &[u8]) -> bool {
+    let [b'/', rest @ ..] = raw else { return false };
+    let mut rest = rest;
+    let mut after_slash = true;
+    while let [byte, tail @ ..] = rest {
+        match class(*byte) {
+            Class::Unreserved | Class::Other => after_slash = false,
+            Class::Slash if after_slash => return false,
+            Class::Slash => after_slash = true,
+            Class::Dot => {
+                if after_slash && is_dot_segment(rest) {
+                    return false;
+                }
+                after_slash = false;
+            }
+            Class::Percent => {
+                let Some((decoded, after)) = canonical_triplet(tail) else { return false };
+                if decoded == 0 || keeps_decoded(decoded) {
+                    return false;
+                }
+                rest = after;
+                after_slash = false;
+                continue;
+            }
+            Class::Forbidden | Class::Terminator => return false,
+        }
+        rest = tail;
+    }
+    true
+}
+
+fn is_dot_segment(rest: &[u8]) -> bool {
+    matches!(rest, [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..])
+}
+
+/// The value of two upper-case hex digits, and what follows them.
+fn canonical_triplet(tail: &[u8]) -> Option<(u8, &[u8])> {
+    match tail {
+        [b'0'..=b'9' | b'A'..=b'F', b'0'..=b'9' | b'A'..=b'F', ..] => triplet(tail),
+        _ => None,
+    }
+}
+
+/// The value of two hex digits, and what follows them.
+fn triplet(tail: &[u8]) -> Option<(u8, &[u8])> {
+    let [high, low, after @ ..] = tail else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    Some((digit(*high)? * 16 + digit(*low)?, after))
+}
+
+fn keeps_decoded(byte: u8) -> bool {
+    matches!(class(byte), Class::Unreserved | Class::Dot)
+}
+
+/// Decodes what is to be decoded, segment by segment. Empty segments go before dot segments are resolved, so
+/// `/a//../b` is `/b`: an upstream that merges slashes sees the same.
+fn rewrite(raw: &[u8]) -> Result<String, PathError> {
+    let [b'/', rest @ ..] = raw else { return Err(PathError::NotAbsolute) };
+    let mut path = Vec::with_capacity(raw.len());
+    let mut segments = rest.split(|byte| *byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let start = path.len();
+        path.push(b'/');
+        decode_segment(segment, &mut path)?;
+        let is_last = segments.peek().is_none();
+        match path.get(start..).unwrap_or_default() {
+            // A path that ends in a dot segment names a folder, so its slash stays.
+            b"/" | b"/." => path.truncate(if is_last { start + 1 } else { start }),
+            b"/.." => {
+                path.truncate(start);
+                let parent = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                path.truncate(parent);
+                if is_last {
+                    path.push(b'/');
+                }
+            }
+            _ => {}
+        }
+    }
+    // Every byte that was pushed is ASCII.
+    String::from_utf8(path).map_err(|_| PathError::PercentEncoding)
+}
+
+fn decode_segment(segment: &[u8], path: &mut Vec<u8>) -> Result<(), PathError> {
+    let mut rest = segment;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        match class(*byte) {
+            Class::Forbidden => return Err(PathError::ForbiddenByte(*byte)),
+            Class::Terminator => return Err(PathError::NotOnlyPath),
+            Class::Percent => {
+                let (decoded, after) = triplet(tail).ok_or(PathError::PercentEncoding)?;
+                rest = after;
+                match decoded {
+                    0 => return Err(PathError::Nul),
+                    _ if keeps_decoded(decoded) => path.push(decoded),
+                    _ => push_encoded(path, decoded),
+                }
+            }
+            Class::Dot | Class::Other | Class::Slash | Class::Unreserved => path.push(*byte),
+        }
+    }
+    Ok(())
+}
+
+fn push_encoded(path: &mut Vec<u8>, byte: u8) {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'A' + (value - 10) };
+    path.extend([b'%', digit(byte >> 4), digit(byte & 0x0f)]);
+}

@@ -1,0 +1,71 @@
+//! Problems: why an object, or part of it, was not accepted as written.
+
+use std::fmt;
+
+use crate::object::ObjectRef;
+
+/// Why an object, or part of it, was not accepted as written. Prints as one line for people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Problem {
+    /// The object that has the problem.
+    pub object: ObjectRef,
+    /// Where in the object, as a field path: `spec.rules[0].http.paths[2].backend`. Empty: the whole object.
+    pub field: String,
+    /// A word for machines.
+    pub reason: Reason,
+    /// A sentence for people: what is wrong, and what to do where that is not obvious.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.object)?;
+        if !self.field.is_empty() {
+            write!(f, " {}", self.field)?;
+        }
+        write!(f, ": {}: {}", self.reason, self.message)
+    }
+}
+
+/// The word for machines in a [`Problem`]. Every reason has a golden case (a test checks that).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The same host and path stand in an older Ingress, or earlier in this one.
+    Conflict,
+    /// The same object stands in two files; the first file by path wins.
+    DuplicateObject,
+    /// `spec.ingressClassName` names a class that does not exist.
+    ClassNotFound,
+    /// A backend names neither a Service with a port nor anything else that can be served.
+    InvalidBackend,
+    /// A host is not a DNS name.
+    InvalidHost,
+    /// A path cannot be matched as written.
+    InvalidPath,
+    /// A value has the wrong type or is out of range.
+    InvalidValue,
+    /// `pathType` is missing or unknown.
+    InvalidPathType,
+    /// No endpoint of the Service is ready.
+    NoEndpoints,
+    /// The Service has no such port.
+    PortNotFound,
+    /// The Secret's certificate or key cannot be used.
+    SecretMalformed,
+    /// The Secret does not exist.
+    SecretNotFound,
+    /// The Service does not exist.
+    ServiceNotFound,
+    /// A field that the kind does not have.
+    UnknownField,
+    /// A file or document that cannot be read.
+    Unreadable,
+    /// Written well, but this gateway does not do it (yet).
+    Unsupported,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,90 @@
+//! A Route: its condition, the Backends behind it, and where it comes from.
+//!
+//! Not here: choosing among Backends and endpoints, and dialling (`gateway::upstream`).
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+
+use super::path_match::PathMatch;
+use crate::object::Endpoint;
+use crate::object::Name;
+use crate::object::PortRef;
+
+/// What serves the requests that a condition takes.
+#[derive(Debug)]
+pub struct Route {
+    /// The condition.
+    pub path: PathMatch,
+    /// Who serves, by weight. Empty if the rule names nothing that can be served: it still takes its requests,
+    /// and they are answered 503, because falling through to a shorter path would serve them from elsewhere.
+    pub backends: Box<[WeightedBackend]>,
+    /// Which rule this is.
+    pub origin: Origin,
+}
+
+/// A Backend and its share.
+#[derive(Clone, Debug)]
+pub struct WeightedBackend {
+    /// Who serves.
+    pub backend: Arc<Backend>,
+    /// The share, relative to the sum over the Route; 0 takes no request.
+    pub weight: u32,
+}
+
+/// The rule that a Route was compiled from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The object; one value per Ingress, shared by its Routes.
+    pub ingress: Arc<IngressOrigin>,
+    /// Where in the object, as a field path.
+    pub field: String,
+}
+
+/// An Ingress as Routes refer to it.
+#[derive(Debug)]
+pub struct IngressOrigin {
+    /// Namespace and name.
+    pub name: Name,
+    /// A number that stays the same while the Ingress exists. No other Ingress of the same Compiler ever has it.
+    pub id: u64,
+}
+
+/// A Service port as Ingresses name it: one value per namespace, Service and port, shared by all Routes.
+#[derive(Debug)]
+pub struct Backend {
+    /// A number that no other Backend of the same Compiler ever has.
+    pub id: u64,
+    /// The Service.
+    pub service: Name,
+    /// The port of the Service, as the rule names it.
+    pub port: PortRef,
+    /// The endpoint cell. The compiler stores into it when the Service or its slices change; requests load it.
+    pub endpoints: ArcSwap<Endpoints>,
+    /// `appProtocol` of the Service port, a cell too.
+    pub app_protocol: ArcSwapOption<String>,
+}
+
+/// What there is to dial behind a Backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// No endpoint is ready.
+    NoneReady,
+    /// The Service has no such port.
+    PortMissing,
+    /// The ready endpoints: at least one, sorted by address, no address twice.
+    Ready(Box<[Endpoint]>),
+    /// There is no such Service.
+    ServiceMissing,
+}
+
+impl Endpoints {
+    /// The ready endpoints; none in every other state.
+    pub fn ready(&self) -> &[Endpoint] {
+        match self {
+            Self::Ready(endpoints) => endpoints,
+            Self::NoneReady | Self::PortMissing | Self::ServiceMissing => &[],
+        }
+    }
+}

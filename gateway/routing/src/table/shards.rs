@@ -1,0 +1,83 @@
+//! The map from host to its Routes, split so that one host's change copies a small part.
+//!
+//! Not here: what a host holds (`host`).
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::DefaultHashBuilder;
+use hashbrown::HashTable;
+
+use super::host::Host;
+use crate::host::HostName;
+
+/// With a million hosts a change copies about a thousand pointers, and the list of shards itself (8 KiB).
+const SHARDS: usize = 1024;
+
+/// A host's hash, its name, and what it is to be; `None` takes it out.
+type HashedChange = (u64, HostName, Option<Arc<Host>>);
+
+/// The map. `HashTable` rather than `HashMap`: one hash picks the shard and the entry.
+#[derive(Clone, Debug)]
+pub(super) struct Shards {
+    hasher: DefaultHashBuilder,
+    shards: Arc<[Arc<HashTable<Arc<Host>>>]>,
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        // All shards start as one shared empty map.
+        let empty = Arc::new(HashTable::new());
+        Self { hasher: DefaultHashBuilder::default(), shards: vec![empty; SHARDS].into() }
+    }
+}
+
+impl Shards {
+    pub(super) fn find(&self, host: &str) -> Option<&Arc<Host>> {
+        let hash = self.hasher.hash_one(host);
+        self.shards.get(shard_of(hash))?.find(hash, |entry| entry.name().as_str() == host)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.len()).sum()
+    }
+
+    pub(super) fn sorted(&self) -> Vec<&Arc<Host>> {
+        let mut hosts: Vec<&Arc<Host>> = self.shards.iter().flat_map(|shard| shard.iter()).collect();
+        hosts.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        hosts
+    }
+
+    pub(super) fn with(&self, changes: Vec<(HostName, Option<Arc<Host>>)>) -> Self {
+        if changes.is_empty() {
+            return self.clone();
+        }
+        let mut by_shard: BTreeMap<usize, Vec<HashedChange>> = BTreeMap::new();
+        for (name, host) in changes {
+            let hash = self.hasher.hash_one(name.as_str());
+            by_shard.entry(shard_of(hash)).or_default().push((hash, name, host));
+        }
+        let mut shards = self.shards.to_vec();
+        for (index, changes) in by_shard {
+            let Some(slot) = shards.get_mut(index) else { continue };
+            let mut shard = HashTable::clone(slot);
+            for (hash, name, host) in changes {
+                if let Ok(entry) = shard.find_entry(hash, |entry| *entry.name() == name) {
+                    entry.remove();
+                }
+                if let Some(host) = host {
+                    shard.insert_unique(hash, host, |entry| self.hasher.hash_one(entry.name().as_str()));
+                }
+            }
+            *slot = Arc::new(shard);
+        }
+        Self { hasher: self.hasher.clone(), shards: shards.into() }
+    }
+}
+
+/// Bits that the hash table itself does not use: it takes its position from the lowest and its tag from the
+/// highest ones.
+fn shard_of(hash: u64) -> usize {
+    usize::try_from(hash >> 40).unwrap_or(0) % SHARDS
+}

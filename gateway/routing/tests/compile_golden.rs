@@ -1,0 +1,190 @@
+//! Golden cases: `testdata/compile/<area>-<what>.in.yaml` is what `kubectl apply -f` takes, the `.out.txt` beside
+//! it is the table and the Problems. `UPDATE_EXPECT=1` rewrites the latter.
+//!
+//! Every case is also compiled backwards, and one object at a time in both directions: all must look the same.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use libtest_mimic::Arguments;
+use libtest_mimic::Failed;
+use libtest_mimic::Trial;
+use routing::Compiler;
+use routing::Config;
+use routing::Problem;
+use routing::object::Change;
+use routing::object::EndpointSlice;
+use routing::object::Ingress;
+use routing::object::IngressClass;
+use routing::object::Object;
+use routing::object::Secret;
+use routing::object::Service;
+use routing::object::Unreadable;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = vec![
+        Trial::test("every_reason_has_a_case", every_reason_has_a_case),
+        Trial::test("there_are_at_least_thirty_cases", there_are_at_least_thirty_cases),
+    ];
+    for case in cases() {
+        let name = case.file_name().unwrap().to_str().unwrap().trim_end_matches(".in.yaml").to_owned();
+        trials.push(Trial::test(name, move || check(&case)));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn cases() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("testdata/compile")).unwrap();
+    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.to_str().unwrap().ends_with(".in.yaml"));
+    cases.sort();
+    cases
+}
+
+fn expected_file(case: &Path) -> PathBuf {
+    PathBuf::from(case.to_str().unwrap().replace(".in.yaml", ".out.txt"))
+}
+
+fn check(case: &Path) -> Result<(), Failed> {
+    let (objects, unreadable) = read(&fs::read_to_string(case)?);
+    let (table, problems) = routing::compile(Config::default(), objects.clone());
+    let mut actual = table.to_string();
+    section(&mut actual, "Problems", problems.iter().map(ToString::to_string));
+    section(&mut actual, "Left out while reading", unreadable.into_iter());
+
+    let mut backwards = objects.clone();
+    backwards.reverse();
+    let (other, other_problems) = routing::compile(Config::default(), backwards.clone());
+    same("backwards", (&table.to_string(), &problems), (&other.to_string(), &other_problems))?;
+    for (way, objects) in [("one by one", objects), ("one by one, backwards", backwards)] {
+        let (other, other_problems) = one_by_one(objects);
+        same(way, (&table.to_string(), &problems), (&other, &other_problems))?;
+    }
+
+    let file = expected_file(case);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&file, &actual)?;
+        return Ok(());
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    if expected != actual {
+        return Err(format!("--- expected\n{expected}\n--- actual\n{actual}").into());
+    }
+    Ok(())
+}
+
+fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    for (index, line) in lines.enumerate() {
+        if index == 0 {
+            write!(text, "\n{title}:\n").unwrap();
+        }
+        writeln!(text, "  {line}").unwrap();
+    }
+}
+
+fn same(way: &str, left: (&str, &[Problem]), right: (&str, &[Problem])) -> Result<(), Failed> {
+    if left == right { Ok(()) } else { Err(format!("{way} gives\n{right:#?}\ninstead of\n{left:#?}").into()) }
+}
+
+/// Applies each object in a delta of its own, and keeps the account of Problems as a user would.
+fn one_by_one(objects: Vec<Object>) -> (String, Vec<Problem>) {
+    let mut compiler = Compiler::new(Config::default());
+    let mut problems = BTreeSet::new();
+    let mut table = compiler.apply(Vec::new()).0;
+    for object in objects {
+        let (next, delta) = compiler.apply(vec![Change::Apply(object)]);
+        for problem in delta.removed {
+            assert!(problems.remove(&problem), "removed, but never added: {problem}");
+        }
+        for problem in delta.added {
+            assert!(problems.insert(problem.clone()), "added twice: {problem}");
+        }
+        table = next;
+    }
+    (table.to_string(), problems.into_iter().collect())
+}
+
+fn read(yaml: &str) -> (Vec<Object>, Vec<String>) {
+    let mut objects = Vec::new();
+    let mut unreadable = Vec::new();
+    for document in serde_saphyr::from_multiple::<Value>(yaml).unwrap() {
+        let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (object, left_out) = match kind.as_str() {
+            "EndpointSlice" => {
+                let (slice, left_out) =
+                    EndpointSlice::from_kubernetes(&parse::<discovery::EndpointSlice>(document));
+                (Object::EndpointSlice(slice), left_out)
+            }
+            "Ingress" => {
+                let (ingress, left_out) = Ingress::from_kubernetes(&parse::<networking::Ingress>(document));
+                (Object::Ingress(ingress), left_out)
+            }
+            "IngressClass" => {
+                let (class, left_out) =
+                    IngressClass::from_kubernetes(&parse::<networking::IngressClass>(document));
+                (Object::IngressClass(class), left_out)
+            }
+            "Secret" => {
+                let (secret, left_out) = Secret::from_kubernetes(&parse::<core::Secret>(document));
+                (Object::Secret(secret), left_out)
+            }
+            "Service" => {
+                let (service, left_out) = Service::from_kubernetes(&parse::<core::Service>(document));
+                (Object::Service(service), left_out)
+            }
+            other => panic!("kind \"{other}\" is not read"),
+        };
+        let reference = object.reference();
+        for Unreadable { field, message } in left_out {
+            unreadable.push(format!("{reference} {field}: {message}"));
+        }
+        objects.push(object);
+    }
+    (objects, unreadable)
+}
+
+/// A field that the kind does not have is a mistake in the case, not something to be passed over.
+fn parse<T: DeserializeOwned>(document: Value) -> T {
+    let mut unknown = Vec::new();
+    let object = serde_ignored::deserialize(document, |path| unknown.push(path.to_string())).unwrap();
+    assert!(unknown.is_empty(), "unknown fields: {unknown:?}");
+    object
+}
+
+/// The compiler's sources say which reasons there are to be shown.
+fn every_reason_has_a_case() -> Result<(), Failed> {
+    let mut sources = vec![root().join("src/compiler.rs")];
+    sources.extend(fs::read_dir(root().join("src/compiler"))?.map(|entry| entry.unwrap().path()));
+    let mut reasons = BTreeSet::new();
+    for source in sources {
+        let text = fs::read_to_string(source)?;
+        for rest in text.split("Reason::").skip(1) {
+            reasons.insert(rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
+        }
+    }
+    assert!(reasons.contains("Conflict"), "the search for reasons finds nothing: {reasons:?}");
+    let shown: String =
+        cases().iter().map(|case| fs::read_to_string(expected_file(case)).unwrap_or_default()).collect();
+    reasons.retain(|reason| !shown.contains(&format!(": {reason}: ")));
+    if reasons.is_empty() { Ok(()) } else { Err(format!("no golden case shows {reasons:?}").into()) }
+}
+
+fn there_are_at_least_thirty_cases() -> Result<(), Failed> {
+    let count = cases().len();
+    if count >= 30 { Ok(()) } else { Err(format!("found {count}; is testdata/compile complete?").into()) }
+}

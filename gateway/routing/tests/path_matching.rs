@@ -1,0 +1,139 @@
+//! Path matching, rule by rule: Kubernetes' own table of examples (Ingress documentation, "Path types"), each row
+//! against the compiled tree and against `PathMatch::matches`; then precedence, one test a sentence.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+use routing::Config;
+use routing::PathMatch;
+use routing::RoutingTable;
+use routing::object::Ingress;
+use routing::object::IngressBackend;
+use routing::object::IngressClass;
+use routing::object::IngressPath;
+use routing::object::IngressRule;
+use routing::object::Name;
+use routing::object::Object;
+use routing::path;
+
+const HOST: &str = "a.example";
+
+/// A table with one host and these rules, each `Exact /path` or `Prefix /path`.
+fn table(rules: &[&str]) -> RoutingTable {
+    let paths = rules.iter().map(|rule| {
+        let (kind, path) = rule.split_once(' ').unwrap();
+        IngressPath {
+            path: path.into(),
+            path_type: Some(kind.into()),
+            backend: IngressBackend::Invalid("no backend is needed to match"),
+        }
+    });
+    let ingress = Ingress {
+        name: Name::new("shop", "web"),
+        created: None,
+        class: Some("gateway".into()),
+        rules: vec![IngressRule { host: Some(HOST.into()), paths: paths.collect() }],
+        tls: Vec::new(),
+        has_default_backend: false,
+    };
+    let controller = Config::default().controller.into();
+    let class = IngressClass { name: Name::new("", "gateway"), controller, is_default: false };
+    routing::compile(Config::default(), [Object::IngressClass(class), Object::Ingress(ingress)]).0
+}
+
+/// Which rule takes the request, or nothing. The request goes through the canonical form first, as in life.
+#[track_caller]
+fn check(rules: &[&str], request: &str, expected: Option<&str>) {
+    let table = table(rules);
+    let canonical = path::canonical(request.as_bytes()).unwrap();
+    let found = table.find(HOST, &canonical).map(|route| route.path.to_string());
+    assert_eq!(found.as_deref(), expected, "{request} among {rules:?}");
+    let scanned = table.host(HOST).unwrap().routes().iter().find(|route| route.path.matches(&canonical));
+    assert_eq!(found, scanned.map(|route| route.path.to_string()), "the tree and the definition differ");
+}
+
+#[test]
+fn the_table_of_the_ingress_documentation_holds_row_by_row() {
+    let rows: [(&[&str], &str, Option<&str>); 23] = [
+        (&["Prefix /"], "/", Some("Prefix /")),
+        (&["Prefix /"], "/any/path", Some("Prefix /")),
+        (&["Exact /foo"], "/foo", Some("Exact /foo")),
+        (&["Exact /foo"], "/bar", None),
+        (&["Exact /foo"], "/foo/", None),
+        (&["Exact /foo/"], "/foo", None),
+        (&["Prefix /foo"], "/foo", Some("Prefix /foo")),
+        (&["Prefix /foo"], "/foo/", Some("Prefix /foo")),
+        (&["Prefix /foo/"], "/foo", Some("Prefix /foo")),
+        (&["Prefix /foo/"], "/foo/", Some("Prefix /foo")),
+        (&["Prefix /aaa/bb"], "/aaa/bbb", None),
+        (&["Prefix /aaa/bbb"], "/aaa/bbb", Some("Prefix /aaa/bbb")),
+        (&["Prefix /aaa/bbb/"], "/aaa/bbb", Some("Prefix /aaa/bbb")),
+        (&["Prefix /aaa/bbb"], "/aaa/bbb/", Some("Prefix /aaa/bbb")),
+        (&["Prefix /aaa/bbb"], "/aaa/bbb/ccc", Some("Prefix /aaa/bbb")),
+        (&["Prefix /aaa/bbb"], "/aaa/bbbxyz", None),
+        (&["Prefix /", "Prefix /aaa"], "/aaa/ccc", Some("Prefix /aaa")),
+        (&["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"], "/aaa/bbb", Some("Prefix /aaa/bbb")),
+        (&["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"], "/ccc", Some("Prefix /")),
+        (&["Prefix /aaa"], "/ccc", None),
+        (&["Prefix /foo", "Exact /foo"], "/foo", Some("Exact /foo")),
+        (&["Prefix /foo"], "/FOO", None),
+        (&["Exact /foo"], "/FOO", None),
+    ];
+    for (rules, request, expected) in rows {
+        check(rules, request, expected);
+    }
+}
+
+#[test]
+fn exact_beats_a_prefix_written_with_a_slash() {
+    // Read literally, the documentation would let the longer text `/foo/` win. `/foo` and `/foo/` are one prefix.
+    check(&["Prefix /foo/", "Exact /foo"], "/foo", Some("Exact /foo"));
+    check(&["Prefix /foo/", "Exact /foo"], "/foo/", Some("Prefix /foo"));
+    check(&["Prefix /foo", "Exact /foo/"], "/foo/", Some("Exact /foo/"));
+    check(&["Prefix /", "Exact /"], "/", Some("Exact /"));
+}
+
+#[test]
+fn a_longer_prefix_that_does_not_match_gives_way_to_a_shorter_one() {
+    let rules = ["Prefix /a", "Prefix /a/b/c", "Exact /a/b"];
+    check(&rules, "/a/b", Some("Exact /a/b"));
+    check(&rules, "/a/b/", Some("Prefix /a"));
+    check(&rules, "/a/b/cc", Some("Prefix /a"));
+    check(&rules, "/a/b/c/d", Some("Prefix /a/b/c"));
+    check(&rules, "/ab", None);
+}
+
+#[test]
+fn braces_and_stars_are_text() {
+    let rules = ["Exact /{id}", "Prefix /{*rest}", "Prefix /x{y}z", "Exact /*", "Prefix /}{"];
+    check(&rules, "/{id}", Some("Exact /{id}"));
+    check(&rules, "/17", None);
+    check(&rules, "/{*rest}/x", Some("Prefix /{*rest}"));
+    check(&rules, "/x{y}z/1", Some("Prefix /x{y}z"));
+    check(&rules, "/xaz", None);
+    check(&rules, "/*", Some("Exact /*"));
+    check(&rules, "/}{/", Some("Prefix /}{"));
+}
+
+#[test]
+fn spellings_of_one_path_take_one_route() {
+    let rules = ["Prefix /admin", "Prefix /bücher", "Prefix /"];
+    for request in ["/admin", "//admin", "/x/../admin/", "/%61dmin", "/./admin/x", "/x/%2E%2e/admin"] {
+        check(&rules, request, Some("Prefix /admin"));
+    }
+    check(&rules, "/b%c3%bccher/1", Some("Prefix /b%C3%BCcher"));
+    check(&rules, "/admin%2Fx", Some("Prefix /"));
+}
+
+#[test]
+fn precedence_is_an_order() {
+    let mut conditions = [
+        PathMatch::prefix("/"),
+        PathMatch::prefix("/a-very-long-element"),
+        PathMatch::prefix("/a/b/"),
+        PathMatch::exact("/"),
+        PathMatch::exact("/a/b"),
+    ];
+    conditions.sort();
+    let sorted: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+    let expected = ["Exact /a/b", "Exact /", "Prefix /a/b", "Prefix /a-very-long-element", "Prefix /"];
+    assert_eq!(sorted, expected);
+}

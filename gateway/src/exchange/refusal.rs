@@ -1,0 +1,96 @@
+//! The gateway's own answers: every reason why a request gets no answer from an endpoint, in one place.
+
+use http1::HeadError;
+
+use crate::upstream::OpenError;
+
+/// Why the gateway answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request head is malformed, doubtful or too large.
+    Head(HeadError),
+    /// The framing fields are malformed or doubtful.
+    Framing,
+    /// The request body is malformed.
+    Body,
+    /// Host is no host.
+    Host,
+    /// The path cannot be made canonical.
+    Path,
+    /// An HTTP/2 request with more fields than allowed.
+    TooManyFields,
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// No rule matches host and path.
+    NoRule,
+    /// There is a rule, but no connection.
+    Open(OpenError),
+    /// The endpoint closed or reset the connection before it answered.
+    UpstreamClosed,
+    /// The endpoint's answer is malformed.
+    UpstreamMalformed,
+    /// The endpoint took too long to begin its answer.
+    FirstByteTimeout,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Head(error) => error.status(),
+            Self::Framing | Self::Body | Self::Host | Self::Path => 400,
+            Self::TooManyFields => 431,
+            Self::HeadTimeout | Self::BodyTimeout => 408,
+            Self::NoRule => 404,
+            Self::Open(OpenError::ServiceMissing | OpenError::PortMissing | OpenError::NoneReady) => 503,
+            Self::Open(OpenError::Refused) | Self::UpstreamClosed | Self::UpstreamMalformed => 502,
+            Self::Open(OpenError::TimedOut) | Self::FirstByteTimeout => 504,
+        }
+    }
+
+    /// The reason as a word for machines: what the header `gateway-reason` and the body say.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Head(error) => match error {
+                HeadError::BareLf => "bare_lf",
+                HeadError::Malformed(_) => "malformed_head",
+                HeadError::TooLong => "head_too_long",
+                HeadError::TooManyFields => "too_many_fields",
+                HeadError::TargetTooLong => "target_too_long",
+                HeadError::Version => "unknown_version",
+                HeadError::NoHost => "no_host",
+                HeadError::SeveralHosts => "several_hosts",
+                HeadError::HostMismatch => "host_mismatch",
+                HeadError::Connect => "connect_not_supported",
+            },
+            Self::Framing => "malformed_framing",
+            Self::Body => "malformed_body",
+            Self::Host => "malformed_host",
+            Self::Path => "malformed_path",
+            Self::TooManyFields => "too_many_fields",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::NoRule => "no_rule",
+            Self::Open(OpenError::ServiceMissing) => "service_missing",
+            Self::Open(OpenError::PortMissing) => "port_missing",
+            Self::Open(OpenError::NoneReady) => "no_ready_endpoint",
+            Self::Open(OpenError::Refused) => "upstream_refused",
+            Self::Open(OpenError::TimedOut) => "connect_timeout",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::UpstreamMalformed => "upstream_malformed",
+            Self::FirstByteTimeout => "first_byte_timeout",
+        }
+    }
+
+    /// Whether nothing more can be understood on an HTTP/1.1 connection after this.
+    pub fn ends_connection(self) -> bool {
+        matches!(self, Self::Head(_) | Self::Framing | Self::Body | Self::HeadTimeout | Self::BodyTimeout)
+    }
+}
+
+/// The reason phrase that goes with a status in HTTP/1.1.
+pub fn phrase(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
+}

@@ -1,0 +1,317 @@
+//! HTTP/1.1 clients: requests one after the other over one connection.
+//!
+//! Between requests a connection is [`serve`]'s future and nothing else: no buffer, no exchange.
+
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use http1::{BodyLength, Head, Known, Version, write};
+
+use super::h2;
+use super::transport::Transport;
+use crate::exchange::headers::{Response, keeps_alive};
+use crate::exchange::refusal::Refusal;
+use crate::exchange::{self, Client, Downstream, Request, Served, Worker};
+use crate::telemetry::counters::Gauge;
+use crate::wire::clock::{Interrupted, Timer};
+use crate::wire::h1::Connection;
+use crate::wire::{Piece, Reader, StreamError, Writer};
+
+/// How HTTP/2 with prior knowledge begins (RFC 9113 §3.4); no HTTP/1.1 request looks like it.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// So much of a body that nobody wants is read to keep the connection; beyond it, closing is cheaper.
+const MOST_DRAINED: usize = 64 << 10;
+
+/// How long a client may take to see that we closed.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What becomes of a connection after what was readable has been served.
+enum Next {
+    Idle,
+    Close,
+    Http2,
+}
+
+/// Whether a connection has carried a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    New,
+    Used,
+}
+
+/// Serves a client until one side has enough.
+pub(super) async fn serve(worker: &Worker, client: Client, mut connection: Connection<Transport>) {
+    let timer = worker.clock.timer();
+    let mut age = Age::New;
+    loop {
+        let patience = match age {
+            Age::New => worker.settings.header,
+            Age::Used => worker.settings.keep_alive,
+        };
+        timer.set(patience);
+        let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
+        if !matches!(timer.limit_idle(readable).await, Ok(Ok(()))) {
+            break;
+        }
+        // On the heap for as long as it runs, so that idle connections stay small.
+        match Box::pin(serve_readable(worker, &client, (&mut connection, &timer), age)).await {
+            Next::Idle => age = Age::Used,
+            Next::Close => break,
+            Next::Http2 => {
+                drop(timer);
+                let (transport, read) = connection.into_parts();
+                Box::pin(h2::serve(worker, client, transport, read)).await;
+                return;
+            }
+        }
+    }
+    // An orderly end for TLS; for TCP the same as dropping.
+    timer.set(LINGER);
+    let _ = timer.limit(std::future::poll_fn(|cx| connection.poll_shutdown(cx))).await;
+}
+
+/// Serves requests until nothing more is readable.
+async fn serve_readable(
+    worker: &Worker,
+    client: &Client,
+    (connection, timer): (&mut Connection<Transport>, &Timer),
+    mut age: Age,
+) -> Next {
+    connection.lend(&worker.buffers);
+    loop {
+        timer.set(worker.settings.header);
+        let next = timer.limit(std::future::poll_fn(|cx| poll_request(connection, age, cx))).await;
+        let head = match next {
+            Ok(Ok(Incoming::Request(head))) => head,
+            Ok(Ok(Incoming::Http2)) => return Next::Http2,
+            Ok(Ok(Incoming::Closed)) => return Next::Close,
+            Ok(Err(StreamError::Head(error))) => {
+                return refuse(worker, (connection, timer), Refusal::Head(error)).await;
+            }
+            Ok(Err(_lost)) => return Next::Close,
+            Err(_elapsed) => return refuse(worker, (connection, timer), Refusal::HeadTimeout).await,
+        };
+        let next = serve_request(worker, client, (connection, timer), head).await;
+        if !matches!(next, Next::Idle) {
+            return next;
+        }
+        age = Age::Used;
+        if worker.clock.is_draining() && !connection.has_input() {
+            return Next::Close;
+        }
+        if connection.has_input() {
+            continue;
+        }
+        if connection.io().may_hold_input() {
+            let mut cx = Context::from_waker(Waker::noop());
+            match connection.poll_fill(&mut cx) {
+                Poll::Ready(Ok(1..)) => continue,
+                Poll::Ready(_) => return Next::Close,
+                Poll::Pending => {}
+            }
+        }
+        connection.reclaim(&worker.buffers);
+        return Next::Idle;
+    }
+}
+
+/// What a client begins with.
+enum Incoming {
+    Request(Head),
+    Http2,
+    Closed,
+}
+
+fn poll_request(
+    connection: &mut Connection<Transport>,
+    age: Age,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Incoming, StreamError>> {
+    while age == Age::New {
+        let seen = connection.input().get(..connection.input().len().min(PREFACE.len())).unwrap_or_default();
+        if !PREFACE.starts_with(seen) {
+            break;
+        }
+        if seen.len() == PREFACE.len() {
+            return Poll::Ready(Ok(Incoming::Http2));
+        }
+        if ready!(connection.poll_fill(cx))? == 0 {
+            return Poll::Ready(Ok(Incoming::Closed));
+        }
+    }
+    let head = ready!(connection.poll_head(http1::parse::request, cx))?;
+    Poll::Ready(Ok(head.map_or(Incoming::Closed, Incoming::Request)))
+}
+
+async fn serve_request(
+    worker: &Worker,
+    client: &Client,
+    (connection, timer): (&mut Connection<Transport>, &Timer),
+    head: Head,
+) -> Next {
+    let Ok(length) = BodyLength::of_request(&head) else {
+        return refuse(worker, (connection, timer), Refusal::Framing).await;
+    };
+    connection.receive_body(length);
+    let keep = keeps_alive(&head) && !worker.clock.is_draining();
+    let mut side = Side {
+        connection,
+        version: head.version(),
+        closing: if keep { Closing::No } else { Closing::Yes },
+        expects: head.lists(Known::Expect, b"100-continue") && length != BodyLength::Empty,
+        answers_head: head.method() == b"HEAD",
+    };
+    let request = Request { head: &head, length, client };
+    let served = exchange::serve(worker, request, &mut side, timer).await;
+    let closing = side.closing;
+    match served {
+        Served::Aborted => Next::Close,
+        Served::AnsweredLast => linger((connection, timer)).await,
+        Served::Answered if closing == Closing::Yes => linger((connection, timer)).await,
+        Served::Answered if connection.is_read() => Next::Idle,
+        Served::Answered => drain((connection, timer)).await,
+    }
+}
+
+/// Reads what is left of a body that nobody wanted, if that is little and comes soon.
+async fn drain((connection, timer): (&mut Connection<Transport>, &Timer)) -> Next {
+    timer.set(LINGER);
+    let mut left = MOST_DRAINED;
+    let drained = timer.limit(std::future::poll_fn(|cx| {
+        loop {
+            match ready!(connection.poll_piece(cx)) {
+                Ok(Piece::Data(data)) if data.len() <= left => left -= data.len(),
+                Ok(Piece::End | Piece::Trailers(_)) => return Poll::Ready(Next::Idle),
+                Ok(Piece::Data(_)) | Err(_) => return Poll::Ready(Next::Close),
+            }
+        }
+    }));
+    match drained.await {
+        Ok(Next::Idle) => Next::Idle,
+        _ => linger((connection, timer)).await,
+    }
+}
+
+/// Closes so that the client reads the answer: closing with unread input makes the kernel send a reset, which
+/// may overtake it.
+async fn linger((connection, timer): (&mut Connection<Transport>, &Timer)) -> Next {
+    timer.set(LINGER);
+    let mut left = MOST_DRAINED;
+    let lingered = timer.limit(std::future::poll_fn(|cx| {
+        let _ = ready!(connection.poll_shutdown(cx));
+        loop {
+            connection.discard_input();
+            match ready!(connection.poll_fill(cx)) {
+                Ok(read @ 1..) if read <= left => left -= read,
+                _ => return Poll::Ready(()),
+            }
+        }
+    }));
+    let _: Result<(), Interrupted> = lingered.await;
+    Next::Close
+}
+
+/// Answers where there is no request to serve, and closes.
+async fn refuse(
+    worker: &Worker,
+    (connection, timer): (&mut Connection<Transport>, &Timer),
+    refusal: Refusal,
+) -> Next {
+    let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
+    worker.counters.answered(None, refusal.status());
+    timer.set(worker.settings.header);
+    let mut side = Side {
+        connection,
+        version: Version::Http11,
+        closing: Closing::Yes,
+        expects: false,
+        answers_head: false,
+    };
+    let answer = exchange::answer(&mut side, refusal, (worker.settings.reason_header, false));
+    match timer.limit(answer).await {
+        Ok(Ok(())) => linger((connection, timer)).await,
+        _ => Next::Close,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    No,
+    Yes,
+}
+
+/// One request's view of the connection.
+struct Side<'a> {
+    connection: &'a mut Connection<Transport>,
+    version: Version,
+    closing: Closing,
+    /// Whether the client waits for a 100 before it sends the body.
+    expects: bool,
+    answers_head: bool,
+}
+
+impl Reader for Side<'_> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        if self.expects {
+            self.expects = false;
+            if !self.connection.has_input() {
+                write::status_line(self.connection.output(), 100, b"Continue");
+                write::end(self.connection.output());
+            }
+        }
+        match self.connection.poll_piece(cx)? {
+            Poll::Ready(piece) => Poll::Ready(Ok(piece)),
+            Poll::Pending => {
+                // The 100, if it is still to be sent.
+                let _ = self.connection.poll_flush(cx)?;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Writer for Side<'_> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.connection.poll_ready(cx)
+    }
+
+    fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
+        if self.answers_head && !matches!(piece, Piece::Data(_)) {
+            return Ok(());
+        }
+        self.connection.write(piece)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.connection.poll_flush(cx)
+    }
+}
+
+impl Downstream for Side<'_> {
+    fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+        let length = match (response.length, self.version) {
+            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
+            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
+            (length, _) => length,
+        };
+        // The client waits for a 100 that will not come, or sends a body that will not be read: either way
+        // what it sends next cannot be told from a request.
+        let leaves_body = self.expects && !self.connection.is_read();
+        if length == BodyLength::UntilClose || leaves_body {
+            self.closing = Closing::Yes;
+        }
+        let out = self.connection.output();
+        write::status_line(out, response.status, response.reason);
+        response.each(|name, value| write::field(out, name, value));
+        write::framing(out, length);
+        match (self.closing, self.version) {
+            (Closing::Yes, _) => write::field(out, b"connection", b"close"),
+            (Closing::No, Version::Http10) => write::field(out, b"connection", b"keep-alive"),
+            (Closing::No, Version::Http11) => {}
+        }
+        write::end(out);
+        self.connection.send_body(length);
+        Ok(())
+    }
+}

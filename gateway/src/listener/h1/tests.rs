@@ -1,0 +1,3 @@
+//! How much memory an idle client costs.
+
+use super::*;

@@ -1,0 +1,379 @@
+//! HTTP/2 clients: the second filling of [`Downstream`], over the `h2` crate.
+//!
+//! Bounded from the first day: streams, header list, fields, resets, idle and stalled connections.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http1::body::may_trail;
+use http1::{BodyLength, Head, HeadBuilder, HeadError};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::transport::Transport;
+use crate::exchange::headers::Response;
+use crate::exchange::refusal::Refusal;
+use crate::exchange::{self, Client, Downstream, Request, Served, Worker};
+use crate::telemetry::counters::bump;
+use crate::wire::buffers::BUFFER_SIZE;
+use crate::wire::{Piece, Reader, StreamError, Writer};
+
+/// How long a client may take to see that we closed.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Streams that may be open at once.
+const MOST_STREAMS: u32 = 100;
+
+/// Bytes of a header list, decoded, with 32 bytes for each field (RFC 9113 §6.5.2).
+const HEADER_LIST: u32 = 32 << 10;
+
+/// Bytes that a client may send ahead, per stream and per connection.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes that may wait for a slow client, per stream.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Streams that a client may reset before they are answered, beyond one in two: more is an attack
+/// (CVE-2023-44487), since each costs us a request to an endpoint and the client nothing.
+const RESET_BUDGET: u64 = 100;
+
+/// Streams of one connection that went each way.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: Cell<u64>,
+    aborted: Cell<u64>,
+}
+
+impl Tally {
+    fn is_abused(&self) -> bool {
+        self.aborted.get() > RESET_BUDGET + self.answered.get() / 2
+    }
+}
+
+/// Serves a client until one side has enough. `read` is what was already read from `transport`.
+///
+/// Streams are futures of this one task: no task is spawned for a request, and none outlives its connection.
+pub(super) async fn serve(worker: &Worker, client: Client, transport: Transport, read: Bytes) {
+    let timer = worker.clock.timer();
+    timer.set(worker.settings.header);
+    let handshake = builder().handshake::<_, Bytes>(Rewound { read, transport });
+    let Ok(Ok(mut connection)) = timer.limit(handshake).await else { return };
+    let tally = Tally::default();
+    let mut streams = FuturesUnordered::new();
+    let mut is_ending = false;
+    loop {
+        match (streams.is_empty(), is_ending) {
+            (true, false) => timer.set(worker.settings.keep_alive),
+            (true, true) => timer.set(LINGER),
+            // Each stream has deadlines of its own.
+            (false, _) => timer.clear(),
+        }
+        let next = std::future::poll_fn(|cx| {
+            if let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
+                return Poll::Ready(None);
+            }
+            connection.poll_accept(cx).map(Some)
+        });
+        let next = if is_ending { timer.limit(next).await } else { timer.limit_idle(next).await };
+        match next {
+            // A stream ended: another deadline may apply.
+            Ok(None) => {}
+            Ok(Some(Some(Ok((request, respond))))) => {
+                if tally.is_abused() {
+                    tracing::debug!("client resets too many streams");
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    is_ending = true;
+                    continue;
+                }
+                streams.push(serve_stream(worker, (&client, &tally), request, respond));
+            }
+            Ok(Some(None | Some(Err(_)))) => return,
+            Err(_) if is_ending => return,
+            Err(_) => {
+                is_ending = true;
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn builder() -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(HEADER_LIST)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(10)
+        .max_pending_accept_reset_streams(20);
+    builder
+}
+
+async fn serve_stream(
+    worker: &Worker,
+    (client, tally): (&Client, &Tally),
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let timer = worker.clock.timer();
+    let (parts, body) = request.into_parts();
+    let is_head = parts.method == http::Method::HEAD;
+    let length = body_length(&parts, &body);
+    let mut side = Side { body, respond, send: None, held: None };
+    let served = match head(&parts, worker.settings.limits.fields) {
+        Ok(head) => {
+            let request = Request { head: &head, length, client };
+            exchange::serve(worker, request, &mut side, &timer).await
+        }
+        Err(refusal) => {
+            worker.counters.answered(None, refusal.status());
+            timer.set(worker.settings.header);
+            let answer = exchange::answer(&mut side, refusal, (worker.settings.reason_header, is_head));
+            match timer.limit(answer).await {
+                Ok(Ok(())) => Served::Answered,
+                _ => Served::Aborted,
+            }
+        }
+    };
+    if side.is_reset() {
+        bump(&tally.aborted);
+    } else {
+        bump(&tally.answered);
+    }
+    if served == Served::Aborted {
+        side.reset();
+    }
+}
+
+/// How the body is framed, seen from HTTP/1.1. The `h2` crate has checked that Content-Length tells the truth.
+fn body_length(parts: &http::request::Parts, body: &RecvStream) -> BodyLength {
+    let declared = parts.headers.get(http::header::CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
+    match declared {
+        Some(length) => BodyLength::Exact(length),
+        None if body.is_end_stream() => BodyLength::Empty,
+        None => BodyLength::Chunked,
+    }
+}
+
+/// Turns a header block into the one form of a head.
+fn head(parts: &http::request::Parts, most_fields: usize) -> Result<Head, Refusal> {
+    if parts.headers.len() > most_fields {
+        return Err(Refusal::TooManyFields);
+    }
+    if parts.method == http::Method::CONNECT {
+        return Err(Refusal::Head(HeadError::Connect));
+    }
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let mut builder =
+        HeadBuilder::request(parts.method.as_str().as_bytes(), target.as_bytes(), parts.headers.len() + 1);
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(|host| host.as_bytes());
+    if hosts.next().is_some() {
+        return Err(Refusal::Head(HeadError::SeveralHosts));
+    }
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (authority, host) {
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            return Err(Refusal::Head(HeadError::HostMismatch));
+        }
+        (Some(host), _) | (None, Some(host)) => builder.field(b"host", host),
+        (None, None) => return Err(Refusal::Head(HeadError::NoHost)),
+    }
+    // RFC 9113 §8.2.3: a cookie may come in crumbs, which HTTP/1.1 does not know.
+    let crumbs: Vec<_> =
+        parts.headers.get_all(http::header::COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
+    if !crumbs.is_empty() {
+        builder.field(b"cookie", &crumbs.join(&b"; "[..]));
+    }
+    for (name, value) in &parts.headers {
+        if *name != http::header::HOST && *name != http::header::COOKIE {
+            builder.field(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    Ok(builder.build())
+}
+
+/// One stream.
+struct Side {
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+    /// There once the response head is sent with more to come.
+    send: Option<SendStream<Bytes>>,
+    /// The last data taken: sent when it is known whether it is the last at all, which saves a frame.
+    held: Option<Bytes>,
+}
+
+impl Side {
+    /// Whether the client gave the stream up.
+    fn is_reset(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let state = match &mut self.send {
+            Some(send) => send.poll_reset(&mut cx),
+            None => self.respond.poll_reset(&mut cx),
+        };
+        matches!(state, Poll::Ready(Ok(_)))
+    }
+
+    fn reset(&mut self) {
+        match &mut self.send {
+            Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+impl Reader for Side {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        loop {
+            if self.body.is_end_stream() {
+                return Poll::Ready(Ok(Piece::End));
+            }
+            let Some(data) = ready!(self.body.poll_data(cx)).transpose()? else { break };
+            self.body.flow_control().release_capacity(data.len())?;
+            if !data.is_empty() {
+                return Poll::Ready(Ok(Piece::Data(data)));
+            }
+        }
+        let trailers = ready!(self.body.poll_trailers(cx))?;
+        Poll::Ready(Ok(trailers.map_or(Piece::End, |trailers| {
+            let mut builder = HeadBuilder::response(0, trailers.len());
+            for (name, value) in &trailers {
+                builder.field(name.as_str().as_bytes(), value.as_bytes());
+            }
+            Piece::Trailers(builder.build())
+        })))
+    }
+}
+
+impl Writer for Side {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
+        let held = self.held.as_ref().map_or(0, Bytes::len);
+        while send.capacity() <= held {
+            send.reserve_capacity(held + BUFFER_SIZE);
+            if ready!(send.poll_capacity(cx)).transpose()?.is_none() {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe).into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
+        let Some(send) = &mut self.send else { return Ok(()) };
+        match piece {
+            Piece::Data(data) => {
+                if let Some(held) = self.held.replace(data) {
+                    send.send_data(held, false)?;
+                }
+            }
+            Piece::End => send.send_data(self.held.take().unwrap_or_default(), true)?,
+            Piece::Trailers(trailers) => {
+                if let Some(held) = self.held.take() {
+                    send.send_data(held, false)?;
+                }
+                send.send_trailers(fields(|field| {
+                    for (known, name, value) in trailers.fields() {
+                        if may_trail(known) {
+                            field(name, value);
+                        }
+                    }
+                }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        // The connection's own future sends what was handed over.
+        if let (Some(send), Some(held)) = (&mut self.send, self.held.take()) {
+            send.send_data(held, false)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Downstream for Side {
+    fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+        let mut head = http::Response::new(());
+        *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
+        *head.headers_mut() = fields(|field| response.each(field));
+        if let BodyLength::Exact(length) = response.length {
+            head.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+        }
+        let is_empty = matches!(response.length, BodyLength::Empty | BodyLength::Exact(0));
+        let ends = is_empty || response.answers_head;
+        let send = self.respond.send_response(head, ends)?;
+        self.send = (!ends).then_some(send);
+        Ok(())
+    }
+}
+
+/// Collects fields. Names and values that HTTP/2 cannot carry were refused when they were parsed.
+fn fields(each: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]))) -> http::HeaderMap {
+    let mut map = http::HeaderMap::new();
+    each(&mut |name, value| {
+        let name = http::HeaderName::from_bytes(name);
+        let value = http::HeaderValue::from_bytes(value);
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
+        }
+    });
+    map
+}
+
+/// A stream whose first bytes were read already.
+struct Rewound {
+    read: Bytes,
+    transport: Transport,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.transport).poll_read(cx, buffer);
+        }
+        let length = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}

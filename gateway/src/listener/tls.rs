@@ -1,0 +1,73 @@
+//! TLS towards clients: one policy, certificates by SNI.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::exchange::Worker;
+use crate::live::LiveCell;
+
+/// Picks the certificate for a handshake from what is live at that moment.
+#[derive(Debug)]
+struct Resolver {
+    live: LiveCell,
+}
+
+impl ResolvesServerCert for Resolver {
+    /// The certificate of the Secret that an Ingress names for the SNI host, or else the default one.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let live = self.live.load();
+        let host = hello.server_name().map(str::to_ascii_lowercase);
+        Some(live.certificates.of(host.as_deref().and_then(|host| live.table.tls(host))))
+    }
+}
+
+/// Makes the policy of a listener: TLS 1.2 and 1.3, `h2` and `http/1.1` by ALPN, session tickets.
+///
+/// # Errors
+/// The provider supports no protocol version, or has no randomness for tickets.
+pub fn server_config(live: LiveCell, provider: Arc<CryptoProvider>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Resolver { live }));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    Ok(config)
+}
+
+/// Does the handshake, within the header deadline. Says whether HTTP/2 was chosen; nothing if there is no one
+/// left to talk to.
+pub(super) async fn accept(
+    worker: &Worker,
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+) -> Option<(TlsStream<TcpStream>, bool)> {
+    let timer = worker.clock.timer();
+    timer.set(worker.settings.header);
+    let handshake = async {
+        // The ClientHello is read before a configuration is chosen: hosts will have policies of their own.
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        start.into_stream(config).await
+    };
+    match timer.limit(handshake).await {
+        Ok(Ok(stream)) => {
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Some((stream, is_h2))
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(error = %error, "TLS handshake failed");
+            None
+        }
+        Err(_elapsed) => {
+            tracing::debug!("TLS handshake took too long");
+            None
+        }
+    }
+}

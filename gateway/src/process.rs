@@ -1,0 +1,225 @@
+//! A whole gateway in this process: sockets, workers, control runtime, source.
+//!
+//! `gateway run`, `gateway demo` and the tests start it the same way. Not here: the command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pingora::connectors::TransportConnector;
+use rustls::crypto::CryptoProvider;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::Admin;
+use crate::listener::worker::{Handle, Parts};
+use crate::listener::{Protocol, sockets, tls};
+use crate::live::LiveCell;
+use crate::reload::{Problems, Reload};
+use crate::settings::Settings;
+use crate::source::files::{self, Watcher};
+
+/// How much less of the processor control work gets than requests, as `nice` counts.
+const CONTROL_NICENESS: i32 = 5;
+
+/// Updates that may wait to be applied; the source gathers further changes into one.
+const WAITING_UPDATES: usize = 1;
+
+/// Where to listen and what to serve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder of Ingress YAML.
+    pub files: PathBuf,
+    /// Plaintext for clients; port 0 picks a free one.
+    pub http: SocketAddr,
+    /// TLS for clients; port 0 picks a free one.
+    pub https: SocketAddr,
+    /// The admin pages; port 0 picks a free one.
+    pub admin: SocketAddr,
+    /// How many workers; each has one thread.
+    pub workers: usize,
+    /// Deadlines and bounds.
+    pub settings: Settings,
+}
+
+/// A running gateway. Dropping it stops it at once; [`Gateway::drain`] first lets requests end.
+pub struct Gateway {
+    /// Where it listens for plaintext.
+    pub http: SocketAddr,
+    /// Where it listens for TLS.
+    pub https: SocketAddr,
+    /// Where the admin pages are.
+    pub admin: SocketAddr,
+    live: LiveCell,
+    problems: Arc<Problems>,
+    workers: Arc<[Handle]>,
+    generation: watch::Receiver<u64>,
+    draining: Arc<AtomicBool>,
+    drain: Duration,
+    // Dropped in this order: no more updates, then the runtime that applies them.
+    _watcher: Watcher,
+    control: Runtime,
+}
+
+impl Gateway {
+    /// Binds all sockets, starts the workers, and begins to read the folder. It listens when this returns, and
+    /// is ready when the first table is live.
+    ///
+    /// # Errors
+    /// An address that cannot be bound or a folder that cannot be read, by name.
+    pub fn start(options: &Options) -> anyhow::Result<Self> {
+        let provider = provider()?;
+        let bind = |name: &str, address, count| {
+            sockets::bind(address, count).with_context(|| format!("cannot listen on {address} ({name})"))
+        };
+        let (http, http_sockets) = bind("http", options.http, options.workers)?;
+        let (https, https_sockets) = bind("https", options.https, options.workers)?;
+        let (admin, admin_socket) = bind("admin", options.admin, 1)?;
+
+        let reload = Reload::new(Arc::clone(&provider))?;
+        let (live, problems, generation) = (reload.live(), reload.problems(), reload.generation());
+        let parts = Parts {
+            live: Arc::clone(&live),
+            settings: Arc::new(options.settings.clone()),
+            connector: Arc::new(TransportConnector::new(None)),
+        };
+        let config = Arc::new(tls::server_config(Arc::clone(&live), provider)?);
+        let sockets = http_sockets.into_iter().zip(https_sockets).enumerate();
+        let workers: Arc<[Handle]> = sockets
+            .map(|(number, (plain, secure))| {
+                let secure = (secure, Protocol::Tls(Arc::clone(&config)));
+                Handle::start(number, parts.clone(), vec![(plain, Protocol::Plain), secure])
+            })
+            .collect::<Result<_, _>>()?;
+
+        let control = control_runtime()?;
+        let draining = Arc::new(AtomicBool::new(false));
+        let pages = Admin {
+            live: Arc::clone(&live),
+            problems: Arc::clone(&problems),
+            workers: Arc::clone(&workers),
+            generation: generation.clone(),
+            draining: Arc::clone(&draining),
+        };
+        serve_admin(&control, pages, admin_socket)?;
+        let (sender, updates) = mpsc::channel(WAITING_UPDATES);
+        let watcher = files::watch(&options.files, sender)?;
+        control.spawn(reload.run(updates));
+        let drain = options.settings.drain;
+        Ok(Self {
+            http,
+            https,
+            admin,
+            live,
+            problems,
+            workers,
+            generation,
+            draining,
+            drain,
+            _watcher: watcher,
+            control,
+        })
+    }
+
+    /// Waits until a table of at least this generation is live, and says which.
+    ///
+    /// # Errors
+    /// The limit passed, or the source has ended.
+    pub fn wait(&self, generation: u64, limit: Duration) -> anyhow::Result<u64> {
+        let mut live = self.generation.clone();
+        self.control.block_on(async move {
+            let wanted = live.wait_for(|number| *number >= generation);
+            let number = tokio::time::timeout(limit, wanted).await.context("no table in time")??;
+            Ok(*number)
+        })
+    }
+
+    /// The number of the live table.
+    pub fn generation(&self) -> u64 {
+        *self.generation.borrow()
+    }
+
+    /// What is being served.
+    pub fn live(&self) -> LiveCell {
+        Arc::clone(&self.live)
+    }
+
+    /// What is wrong.
+    pub fn problems(&self) -> &Problems {
+        &self.problems
+    }
+
+    /// The runtime for everything that is not a request.
+    pub fn control(&self) -> &Runtime {
+        &self.control
+    }
+
+    /// Says not ready, accepts nothing more, and waits for requests in flight, but not beyond the limit.
+    pub fn drain(self) {
+        self.draining.store(true, Ordering::Relaxed);
+        for worker in self.workers.iter() {
+            worker.drain();
+        }
+        let workers = Arc::clone(&self.workers);
+        self.control.block_on(async {
+            let stopped = async {
+                while !workers.iter().all(Handle::is_finished) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            if tokio::time::timeout(self.drain + Duration::from_secs(1), stopped).await.is_err() {
+                tracing::warn!("requests are cut off: the time to drain is over");
+            }
+        });
+        self.control.shutdown_background();
+    }
+}
+
+/// Makes aws-lc-rs the provider of the whole process (measured faster than ring for RSA and X25519), before
+/// anything else asks for one.
+fn provider() -> anyhow::Result<Arc<CryptoProvider>> {
+    // In tests several gateways share a process: the first one installs.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    CryptoProvider::get_default().map(Arc::clone).context("no TLS provider")
+}
+
+fn control_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .on_thread_start(|| {
+            // Linux counts niceness by thread. Where it is refused, control work is merely as urgent as requests.
+            let _ = rustix::process::nice(CONTROL_NICENESS);
+        })
+        .enable_all()
+        .build()
+}
+
+fn serve_admin(control: &Runtime, pages: Admin, sockets: Vec<std::net::TcpListener>) -> std::io::Result<()> {
+    for socket in sockets {
+        let listener = {
+            let _inside = control.enter();
+            tokio::net::TcpListener::from_std(socket)?
+        };
+        let router = pages.clone().router();
+        control.spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "admin pages stopped");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// How many workers fit this machine, or the part of it that a container may use.
+pub fn available_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The folder's path for messages.
+pub fn display(folder: &Path) -> String {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
+}

@@ -1,0 +1,44 @@
+//! Where objects come from: every source turns what it reads into [`Update`]s, in one shape.
+//!
+//! Not here: what the objects mean (`routing`), and when they become visible (`reload`).
+
+use std::fmt;
+
+use routing::object::{Delta, Name};
+use routing::problem::Problem;
+
+pub mod files;
+
+/// Changes that belong together, as a source hands them to `reload`. The first one holds all that was there.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// What changed among the objects.
+    pub objects: Delta,
+    /// What changed among the Secrets' bytes; the same Secrets stand in `objects` without them.
+    pub secrets: Vec<SecretChange>,
+    /// All Problems of the source itself (files that cannot be read) if they changed since the last update.
+    pub problems: Option<Vec<Problem>>,
+}
+
+/// A Secret that was added, changed or removed.
+#[derive(Debug)]
+pub struct SecretChange {
+    /// Namespace and name.
+    pub name: Name,
+    /// The two files of a certificate, or nothing if the Secret is gone or lacks them.
+    pub pair: Option<PemPair>,
+}
+
+/// A certificate chain and its private key, PEM as the Secret holds them. Prints redacted.
+pub struct PemPair {
+    /// `tls.crt`.
+    pub chain: Vec<u8>,
+    /// `tls.key`.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for PemPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PemPair(redacted)")
+    }
+}

@@ -1,0 +1,325 @@
+//! The text of one file to objects and Problems.
+//!
+//! Purpose: the five kinds that routing knows are read, Lists are opened, other kinds are passed over (a folder
+//! may hold Deployments too). Not here: which of two equal objects counts, and default classes (`merge`).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use k8s_openapi::Metadata;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use routing::object::{
+    EndpointSlice, Ingress, IngressClass, Kind, Name, Object, ObjectRef, Secret, Service, Unreadable,
+};
+use routing::problem::{Problem, Reason};
+use serde::de::DeserializeOwned;
+
+use super::node::{Fault, Node, Unknown, Value};
+use super::yaml;
+use crate::source::PemPair;
+
+/// The annotation that named a class before there was a field. An Ingress that has it gets no default class.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+/// The kinds that are read, with their groups and names. All are read in version `v1`.
+const KINDS: [(&str, &str, Kind); 5] = [
+    ("", "Secret", Kind::Secret),
+    ("", "Service", Kind::Service),
+    ("discovery.k8s.io", "EndpointSlice", Kind::EndpointSlice),
+    ("networking.k8s.io", "Ingress", Kind::Ingress),
+    ("networking.k8s.io", "IngressClass", Kind::IngressClass),
+];
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    /// In the order of the file.
+    pub(super) entries: Vec<Entry>,
+    /// What is wrong with the objects but does not stop them.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// One object and what the other stages need to know of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) object: Object,
+    /// The line that its document starts in.
+    pub(super) line: u64,
+    /// Whether it is an Ingress that names its class neither by field nor by annotation.
+    pub(super) names_no_class: bool,
+    /// Seconds since 1970 of `metadata.creationTimestamp`.
+    pub(super) created: Option<i64>,
+    /// A Secret's certificate and key.
+    pub(super) pair: Option<PemPair>,
+}
+
+/// Why a file as it stands is not taken.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// One for every document that cannot be read.
+    pub(super) problems: Vec<Problem>,
+    /// The other documents; nothing if the file is no YAML, because then it is not known where it ends.
+    pub(super) readable: Option<Content>,
+}
+
+/// Makes the Problem of a file that cannot be read. The path is relative to the folder.
+pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> Problem {
+    let path = path.to_string_lossy();
+    Problem {
+        object: ObjectRef {
+            kind: Kind::File,
+            name: Name::new("", if path.is_empty() { "." } else { &path }),
+        },
+        field: String::new(),
+        reason: Reason::Unreadable,
+        message: match line {
+            Some(line) => format!("line {line}: {reason}"),
+            None => reason.to_owned(),
+        },
+    }
+}
+
+/// Reads a file's text.
+///
+/// # Errors
+/// Any document that cannot be read.
+pub(super) fn read(path: &Path, text: &str) -> Result<Content, Failure> {
+    let mut reading = Reading { path, content: Content::default(), faults: Vec::new() };
+    // No text is known to make the YAML library panic. If there is one, it costs this file only.
+    let outcome =
+        catch_unwind(AssertUnwindSafe(|| yaml::documents(text, |document| reading.document(document, None))));
+    let Reading { content, faults: mut problems, .. } = reading;
+    let fault = match outcome {
+        Ok(Ok(())) if problems.is_empty() => return Ok(content),
+        Ok(Ok(())) => return Err(Failure { problems, readable: Some(content) }),
+        Ok(Err(fault)) => fault,
+        Err(_) => Fault::new(None, "the YAML library failed on this file".to_owned()),
+    };
+    problems.push(file_problem(path, fault.line, &fault.message));
+    Err(Failure { problems, readable: None })
+}
+
+/// A file while it is read.
+struct Reading<'a> {
+    path: &'a Path,
+    content: Content,
+    faults: Vec<Problem>,
+}
+
+/// The type of a List's items that do not name theirs.
+type ItemType<'a> = (&'a str, &'a str);
+
+impl Reading<'_> {
+    fn document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) {
+        if let Err(fault) = self.try_document(node, item_type) {
+            let message = if fault.field.is_empty() {
+                fault.message
+            } else {
+                format!("{}: {}", fault.field, fault.message)
+            };
+            let object = describe(node).map(|object| format!("{object}: ")).unwrap_or_default();
+            let line = fault.line.unwrap_or(node.line);
+            self.faults.push(file_problem(self.path, Some(line), &format!("{object}{message}")));
+        }
+    }
+
+    fn try_document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) -> Result<(), Fault> {
+        if !matches!(node.value, Value::Map(_)) {
+            return Err(Fault::new(Some(node.line), "not an object: expected keys and values".to_owned()));
+        }
+        let missing = |field: &str| Fault {
+            line: Some(node.line),
+            field: field.to_owned(),
+            message: "missing, or not a text".to_owned(),
+        };
+        let api_version = node.text("apiVersion").or(item_type.map(|(version, _)| version));
+        let kind = node.text("kind").or(item_type.map(|(_, kind)| kind));
+        let kind = kind.ok_or_else(|| missing("kind"))?;
+        let api_version = api_version.ok_or_else(|| missing("apiVersion"))?;
+        if let Some(item_kind) = kind.strip_suffix("List") {
+            return self.list(node, (api_version, item_kind));
+        }
+        match our_kind(api_version, kind) {
+            Some(Ok(kind)) => self.object(node, kind),
+            Some(Err(wanted)) => Err(Fault {
+                line: node.get("apiVersion").map(|entry| entry.line),
+                field: "apiVersion".to_owned(),
+                message: format!("\"{}\" is not read; write {wanted}", api_version.escape_debug()),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn list(&mut self, node: &Node, (api_version, item_kind): ItemType<'_>) -> Result<(), Fault> {
+        if item_kind.is_empty() && api_version != "v1" {
+            return Ok(());
+        }
+        let typed =
+            matches!(our_kind(api_version, item_kind), Some(Ok(_))).then_some((api_version, item_kind));
+        if typed.is_none() && !item_kind.is_empty() {
+            return Ok(());
+        }
+        match node.get("items").map(|entry| (entry.line, &entry.value.value)) {
+            None | Some((_, Value::Null)) => Ok(()),
+            Some((_, Value::List(items))) => {
+                for item in items {
+                    self.document(item, typed);
+                }
+                Ok(())
+            }
+            Some((line, _)) => Err(Fault {
+                line: Some(line),
+                field: "items".to_owned(),
+                message: "expected a list".to_owned(),
+            }),
+        }
+    }
+
+    fn object(&mut self, node: &Node, kind: Kind) -> Result<(), Fault> {
+        match kind {
+            Kind::Ingress => {
+                let (ingress, unknown) = read_object::<networking::Ingress>(node)?;
+                let names_no_class = names_no_class(&ingress);
+                let (object, unreadable) = Ingress::from_kubernetes(&ingress);
+                let entry = Entry { names_no_class, ..entry(Object::Ingress(object), node, &ingress) };
+                self.take(node, entry, (unknown, unreadable));
+            }
+            Kind::IngressClass => {
+                let (class, unknown) = read_object::<networking::IngressClass>(node)?;
+                let (object, unreadable) = IngressClass::from_kubernetes(&class);
+                self.take(node, entry(Object::IngressClass(object), node, &class), (unknown, unreadable));
+            }
+            Kind::Service => {
+                let (service, unknown) = read_object::<core::Service>(node)?;
+                let (object, unreadable) = Service::from_kubernetes(&service);
+                self.take(node, entry(Object::Service(object), node, &service), (unknown, unreadable));
+            }
+            Kind::EndpointSlice => {
+                let (slice, unknown) = read_object::<discovery::EndpointSlice>(node)?;
+                let (object, unreadable) = EndpointSlice::from_kubernetes(&slice);
+                self.take(node, entry(Object::EndpointSlice(object), node, &slice), (unknown, unreadable));
+            }
+            Kind::Secret => {
+                let (mut secret, unknown) = read_object::<core::Secret>(node).map_err(redacted)?;
+                store_texts(&mut secret);
+                let (object, unreadable) = Secret::from_kubernetes(&secret);
+                let entry = entry(Object::Secret(object), node, &secret);
+                self.take(node, Entry { pair: pair(secret), ..entry }, (unknown, unreadable));
+            }
+            Kind::File => {}
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, node: &Node, entry: Entry, (unknown, unreadable): (Vec<Unknown>, Vec<Unreadable>)) {
+        let object = entry.object.reference();
+        let problem = |field, reason, line: u64, message: &str| Problem {
+            object: object.clone(),
+            field,
+            reason,
+            message: format!("{}:{line}: {message}", self.path.display()),
+        };
+        let unknown = unknown.into_iter().map(|Unknown { field, line }| {
+            problem(field, Reason::UnknownField, line, "there is no such field; it has no effect")
+        });
+        let unreadable = unreadable.into_iter().map(|Unreadable { field, message }| {
+            let line = node.line_of(&field);
+            problem(field, Reason::InvalidValue, line, &message)
+        });
+        self.content.problems.extend(unknown.chain(unreadable));
+        self.content.entries.push(entry);
+    }
+}
+
+/// Says which of our kinds this is; in a version that is not read, which one to write; or that it is none.
+fn our_kind(api_version: &str, kind: &str) -> Option<Result<Kind, String>> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    // The group in which Ingress was born; Kubernetes 1.22 took it away.
+    let group = if (group, kind) == ("extensions", "Ingress") { "networking.k8s.io" } else { group };
+    let (group, _, kind) = KINDS.into_iter().find(|(ours, name, _)| (*ours, *name) == (group, kind))?;
+    let wanted = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+    Some(if version == "v1" && api_version == wanted { Ok(kind) } else { Err(wanted) })
+}
+
+/// Names a document by what can be read of it: `Ingress shop/web`.
+fn describe(node: &Node) -> Option<String> {
+    let kind = node.text("kind")?;
+    let metadata = &node.get("metadata")?.value;
+    let name = metadata.text("name")?;
+    Some(match metadata.text("namespace") {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    })
+}
+
+fn read_object<T: DeserializeOwned + Metadata<Ty = ObjectMeta>>(
+    node: &Node,
+) -> Result<(T, Vec<Unknown>), Fault> {
+    let (object, unknown) = node.read::<T>()?;
+    let ObjectMeta { name, namespace, .. } = object.metadata();
+    let bad = |field: &str, message: &str| Fault {
+        line: Some(node.line_of(field)),
+        field: field.to_owned(),
+        message: message.to_owned(),
+    };
+    match name.as_deref() {
+        None | Some("") => return Err(bad("metadata.name", "an object needs a name")),
+        Some(name) if !is_name(name, 253) => {
+            return Err(bad("metadata.name", "not a name: up to 253 of a-z, 0-9, - and . are allowed"));
+        }
+        Some(_) => {}
+    }
+    if namespace.as_deref().is_some_and(|namespace| !namespace.is_empty() && !is_name(namespace, 63)) {
+        return Err(bad("metadata.namespace", "not a name: up to 63 of a-z, 0-9 and - are allowed"));
+    }
+    Ok((object, unknown))
+}
+
+/// Checks what all names have in common, so that `namespace/name` can be told apart again.
+fn is_name(name: &str, longest: usize) -> bool {
+    name.len() <= longest
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
+}
+
+fn entry(object: Object, node: &Node, from: &impl Metadata<Ty = ObjectMeta>) -> Entry {
+    let created = from.metadata().creation_timestamp.as_ref().map(|time| time.0.as_second());
+    Entry { object, line: node.line, names_no_class: false, created, pair: None }
+}
+
+/// Follows admission: what is there counts, even if it is empty.
+fn names_no_class(ingress: &networking::Ingress) -> bool {
+    let by_field = ingress.spec.as_ref().is_some_and(|spec| spec.ingress_class_name.is_some());
+    let annotations = ingress.metadata.annotations.as_ref();
+    !by_field && !annotations.is_some_and(|annotations| annotations.contains_key(CLASS_ANNOTATION))
+}
+
+// ===== Secrets =====
+
+/// Error texts quote the value that they are about.
+fn redacted(fault: Fault) -> Fault {
+    if fault.field.starts_with("metadata") {
+        return fault;
+    }
+    Fault { message: "wrong type, or not base64 (values of Secrets are not shown)".to_owned(), ..fault }
+}
+
+/// Does what an API server does with `stringData`: it goes into `data`, over what is there.
+fn store_texts(secret: &mut core::Secret) {
+    for (key, text) in secret.string_data.take().unwrap_or_default() {
+        let bytes = k8s_openapi::ByteString(text.into_bytes());
+        secret.data.get_or_insert_default().insert(key, bytes);
+    }
+}
+
+fn pair(secret: core::Secret) -> Option<PemPair> {
+    let mut data = secret.data?;
+    let mut take = |key: &str| data.remove(key).map(|value| value.0).filter(|bytes| !bytes.is_empty());
+    Some(PemPair { chain: take("tls.crt")?, key: take("tls.key")? })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! What texts become, and what is said of those that cannot be read.
+
+use super::*;
+
+const INGRESS: &str = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: web\n";
+
+fn good(text: &str) -> Content {
+    read(Path::new("a.yaml"), text).unwrap()
+}
+
+fn bad(text: &str) -> Failure {
+    read(Path::new("a.yaml"), text).unwrap_err()
+}
+
+fn references(content: &Content) -> Vec<String> {
+    content.entries.iter().map(|entry| entry.object.reference().to_string()).collect()
+}
+
+fn lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn other_kinds_are_passed_over_and_lists_are_opened() {
+    let text = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: x}}\n---\n{INGRESS}---\n\
+         apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {{name: s, namespace: shop}}\n\
+         - apiVersion: v1\n  kind: ConfigMap\n  metadata: {{name: c}}\n---\n\
+         apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {{name: k}}\n---\n\
+         apiVersion: networking.k8s.io/v1\nkind: IngressClassList\nitems: [{{metadata: {{name: c, namespace: other}}}}]\n"
+    );
+    let content = good(&text);
+    assert_eq!(references(&content), ["Ingress default/web", "Service shop/s", "IngressClass c"]);
+    assert_eq!(lines(&content.problems), [""; 0]);
+}
+
+#[test]
+fn unknown_fields_are_problems_with_file_and_line_that_do_not_stop_the_object() {
+    let content = good(&format!("{INGRESS}spec:\n  ingresClassName: x\n"));
+    assert_eq!(references(&content), ["Ingress default/web"]);
+    assert_eq!(
+        lines(&content.problems),
+        [
+            "Ingress default/web spec.ingresClassName: UnknownField: a.yaml:6: there is no such field; it has no effect"
+        ]
+    );
+}
+
+#[test]
+fn unusable_values_are_problems_with_file_and_line() {
+    let content = good(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports:\n  - port: 1\n  - port: 70000\n",
+    );
+    assert_eq!(
+        lines(&content.problems),
+        ["Service default/s spec.ports[1].port: InvalidValue: a.yaml:7: 70000 is not a port from 1 to 65535"]
+    );
+}
+
+#[test]
+fn a_wrong_type_costs_its_document_and_is_named_with_line_and_field() {
+    let failure = bad(&format!("{INGRESS}spec:\n  rules: 5\n---\n{}", INGRESS.replace("web", "other")));
+    assert_eq!(
+        lines(&failure.problems),
+        [
+            "File a.yaml: Unreadable: line 6: Ingress web: spec.rules: invalid type: integer `5`, expected a sequence"
+        ]
+    );
+    assert_eq!(references(&failure.readable.unwrap()), ["Ingress default/other"]);
+}
+
+#[test]
+fn broken_yaml_leaves_nothing_of_the_file() {
+    let failure = bad(&format!("{INGRESS}---\n{INGRESS}spec:\n  rules: [\n"));
+    assert!(failure.readable.is_none());
+    assert!(failure.problems[0].message.starts_with("line 1"), "{:?}", failure.problems);
+}
+
+#[test]
+fn documents_that_are_no_objects_are_refused() {
+    for (text, message) in [
+        ("just text\n", "line 1: not an object: expected keys and values"),
+        ("apiVersion: v1\n", "line 1: kind: missing, or not a text"),
+        ("kind: Service\n", "line 1: apiVersion: missing, or not a text"),
+        ("apiVersion: v1\nkind: Service\n", "line 1: metadata.name: an object needs a name"),
+        ("apiVersion: v1\nkind: List\nitems: 5\n", "line 3: items: expected a list"),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata:\n  name: a/b\n",
+            "line 4: Service a/b: metadata.name: not a name: up to 253 of a-z, 0-9, - and . are allowed",
+        ),
+        (
+            "kind: Ingress\napiVersion: extensions/v1beta1\nmetadata: {name: old}\n",
+            "line 2: Ingress old: apiVersion: \"extensions/v1beta1\" is not read; write networking.k8s.io/v1",
+        ),
+    ] {
+        assert_eq!(bad(text).problems[0].message, message);
+    }
+}
+
+#[test]
+fn only_an_ingress_without_field_and_annotation_names_no_class() {
+    let entry = |text: &str| good(text).entries.remove(0).names_no_class;
+    assert!(entry(INGRESS));
+    assert!(!entry(&format!("{INGRESS}spec: {{ingressClassName: x}}\n")));
+    assert!(!entry(&format!("{INGRESS}  annotations: {{kubernetes.io/ingress.class: \"\"}}\n")));
+    assert!(!entry("apiVersion: v1\nkind: Service\nmetadata: {name: s}\n"));
+}
+
+#[test]
+fn secrets_give_their_pair_and_never_show_it() {
+    let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  tls.crt: Y2hhaW4=\n  tls.key: b2xk\n\
+                stringData:\n  tls.key: hush\n";
+    let content = good(text);
+    let pair = content.entries[0].pair.as_ref().unwrap();
+    assert_eq!((pair.chain.as_slice(), pair.key.as_slice()), (&b"chain"[..], &b"hush"[..]));
+    let printed = format!("{content:?}");
+    assert!(!printed.contains("hush") && !printed.contains("104, 117"), "{printed}");
+    for value in ["12345678", "hu!!sh", "{hush: hush}", "[hush]"] {
+        let failure =
+            bad(&format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata:\n  tls.key: {value}\n"));
+        let message = &failure.problems[0].message;
+        assert!(message.starts_with("line 5: Secret s: data[tls.key]: "), "{message}");
+        assert!(!message.contains("sh") || !message.contains("hu"), "{message}");
+        assert!(!message.contains("1234"), "{message}");
+    }
+}

@@ -1,0 +1,251 @@
+//! What the files say together, and how that differs from what was sent last. Pure.
+//!
+//! Purpose: one object per name (the first file by path wins), the last good content of files that turned
+//! bad, and what an API server's admission would do: the default class. Not here: reading files.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use routing::object::{Change, Ingress, IngressClass, Kind, Name, Object, ObjectRef};
+use routing::problem::{Problem, Reason};
+
+use super::document::{Content, Entry, Failure};
+use crate::source::{PemPair, SecretChange, Update};
+
+/// `spec.controller` of the classes that are ours.
+const OUR_CONTROLLER: &str = "wasm-gateway.dev/ingress-controller";
+/// The class that exists if the folder holds none of ours.
+const OUR_CLASS: &str = "gateway";
+
+/// All files' contents, and what was sent of them.
+#[derive(Default)]
+pub(super) struct Merge {
+    files: BTreeMap<PathBuf, Held>,
+    folder_problems: Vec<Problem>,
+    sent: BTreeMap<ObjectRef, Sent>,
+    /// Absent before the first update.
+    sent_problems: Option<Vec<Problem>>,
+}
+
+/// What is held of one file.
+#[derive(Default)]
+struct Held {
+    content: Content,
+    /// Whether the content is that of a file that was read as a whole.
+    good: bool,
+    /// Why the file's present version was not taken.
+    failures: Vec<Problem>,
+}
+
+struct Sent {
+    object: Object,
+    pair: Option<PemPair>,
+}
+
+impl Merge {
+    /// Takes what a file holds now.
+    pub(super) fn set(&mut self, path: &Path, content: Content) {
+        self.files.insert(path.to_owned(), Held { content, good: true, failures: Vec::new() });
+    }
+
+    /// Takes note that a file cannot be read; it keeps its content.
+    pub(super) fn fail(&mut self, path: &Path, problems: Vec<Problem>) {
+        self.files.entry(path.to_owned()).or_default().failures = problems;
+    }
+
+    /// Takes note that parts of a file cannot be read. It keeps its content; if it had none, then what could
+    /// be read is better than nothing.
+    pub(super) fn refuse(&mut self, path: &Path, failure: Failure) {
+        let held = self.files.entry(path.to_owned()).or_default();
+        held.failures = failure.problems;
+        if let Some(readable) = failure.readable.filter(|_| !held.good) {
+            held.content = readable;
+        }
+    }
+
+    /// Forgets a file.
+    pub(super) fn remove(&mut self, path: &Path) {
+        self.files.remove(path);
+    }
+
+    /// Says whether a file has objects.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        self.files.get(path).is_some_and(|held| !held.content.entries.is_empty())
+    }
+
+    /// Replaces the Problems of the folder as a whole.
+    pub(super) fn set_folder_problems(&mut self, problems: Vec<Problem>) {
+        self.folder_problems = problems;
+    }
+
+    /// Says what changed since the last update, if anything did. The first time there is always an update.
+    pub(super) fn update(&mut self) -> Option<Update> {
+        let (winners, mut problems) = winners(&self.files);
+        problems.extend_from_slice(&self.folder_problems);
+        problems.sort();
+        let classes = Classes::of(&winners);
+        let mut update = Update::default();
+        delete(&mut self.sent, &mut update, |reference| {
+            let synthesised = classes.synthesised && *reference == our_class().reference();
+            !synthesised && !winners.contains_key(reference)
+        });
+        for (reference, (_, entry)) in winners {
+            apply(&mut self.sent, &mut update, (reference, classes.admit(entry), entry.pair.as_ref()));
+        }
+        if classes.synthesised {
+            apply(&mut self.sent, &mut update, (our_class().reference(), Cow::Owned(our_class()), None));
+        }
+        let first = self.sent_problems.is_none();
+        if self.sent_problems.as_ref() != Some(&problems) {
+            self.sent_problems = Some(problems.clone());
+            update.problems = Some(problems);
+        }
+        let empty = update.objects.is_empty() && update.secrets.is_empty() && update.problems.is_none();
+        (first || !empty).then_some(update)
+    }
+}
+
+/// The entries that count, by name, each with its file.
+type Winners<'a> = BTreeMap<ObjectRef, (&'a Path, &'a Entry)>;
+
+/// Picks the first of every name, by path and then by place in the file; the others are Problems, and so is
+/// whatever else the files have.
+fn winners(files: &BTreeMap<PathBuf, Held>) -> (Winners<'_>, Vec<Problem>) {
+    let mut winners = Winners::new();
+    let mut problems = Vec::new();
+    for (path, held) in files {
+        problems.extend_from_slice(&held.failures);
+        problems.extend_from_slice(&held.content.problems);
+        for entry in &held.content.entries {
+            match winners.entry(entry.object.reference()) {
+                Slot::Vacant(slot) => {
+                    slot.insert((path, entry));
+                }
+                Slot::Occupied(slot) => {
+                    let (first, winner) = slot.get();
+                    problems.push(duplicate(slot.key(), (first, winner), (path, entry)));
+                }
+            }
+        }
+    }
+    (winners, problems)
+}
+
+fn duplicate(object: &ObjectRef, winner: (&Path, &Entry), loser: (&Path, &Entry)) -> Problem {
+    let place = |(path, entry): (&Path, &Entry)| format!("{}:{}", path.display(), entry.line);
+    let (winner, loser) = (place(winner), place(loser));
+    Problem {
+        object: object.clone(),
+        field: String::new(),
+        reason: Reason::DuplicateObject,
+        message: format!("stands in {winner} and again in {loser}; the first one counts"),
+    }
+}
+
+/// Sends the deletion of all that was sent and is gone.
+fn delete(
+    sent: &mut BTreeMap<ObjectRef, Sent>,
+    update: &mut Update,
+    mut is_gone: impl FnMut(&ObjectRef) -> bool,
+) {
+    sent.retain(|reference, _| {
+        let gone = is_gone(reference);
+        if gone {
+            if reference.kind == Kind::Secret {
+                update.secrets.push(SecretChange { name: reference.name.clone(), pair: None });
+            }
+            update.objects.push(Change::Delete(reference.clone()));
+        }
+        !gone
+    });
+}
+
+/// Sends an object, or its bytes, if they are not what was sent last.
+fn apply(
+    sent: &mut BTreeMap<ObjectRef, Sent>,
+    update: &mut Update,
+    (reference, object, pair): (ObjectRef, Cow<'_, Object>, Option<&PemPair>),
+) {
+    let before = sent.get(&reference);
+    let same_object = before.is_some_and(|before| before.object == *object);
+    let same_pair = before.is_some_and(|before| same(before.pair.as_ref(), pair));
+    if same_object && same_pair {
+        return;
+    }
+    if reference.kind == Kind::Secret && !same_pair {
+        update.secrets.push(SecretChange { name: reference.name.clone(), pair: pair.map(copy) });
+    }
+    if !same_object {
+        update.objects.push(Change::Apply(object.clone().into_owned()));
+    }
+    sent.insert(reference, Sent { object: object.into_owned(), pair: pair.map(copy) });
+}
+
+fn same(one: Option<&PemPair>, other: Option<&PemPair>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.chain == other.chain && one.key == other.key,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn copy(pair: &PemPair) -> PemPair {
+    PemPair { chain: pair.chain.clone(), key: pair.key.clone() }
+}
+
+// ===== classes =====
+
+/// What admission needs to know of the IngressClasses.
+struct Classes {
+    /// The class of Ingresses that name none.
+    default: Option<Arc<str>>,
+    /// Whether our class exists although no file holds it.
+    synthesised: bool,
+}
+
+impl Classes {
+    fn of(winners: &Winners<'_>) -> Self {
+        let classes = || {
+            winners.values().filter_map(|(_, entry)| match &entry.object {
+                Object::IngressClass(class) => Some((class, entry.created)),
+                _ => None,
+            })
+        };
+        let ours = classes()
+            .any(|(class, _)| &*class.controller == OUR_CONTROLLER || &*class.name.name == OUR_CLASS);
+        if !ours {
+            // Admission takes the youngest of several default classes, and ours is made just now.
+            return Self { default: Some(OUR_CLASS.into()), synthesised: true };
+        }
+        // The youngest, then the first by name; a class without a time is younger than any with one.
+        let default = classes()
+            .filter(|(class, _)| class.is_default)
+            .max_by_key(|(class, created)| (created.unwrap_or(i64::MAX), Reverse(class.name.clone())));
+        Self { default: default.map(|(class, _)| Arc::clone(&class.name.name)), synthesised: false }
+    }
+
+    /// Gives an entry's object as the API server would store it.
+    fn admit<'a>(&self, entry: &'a Entry) -> Cow<'a, Object> {
+        match (&entry.object, &self.default) {
+            (Object::Ingress(ingress), Some(default)) if entry.names_no_class => {
+                Cow::Owned(Object::Ingress(Ingress { class: Some(Arc::clone(default)), ..ingress.clone() }))
+            }
+            (object, _) => Cow::Borrowed(object),
+        }
+    }
+}
+
+fn our_class() -> Object {
+    Object::IngressClass(IngressClass {
+        name: Name::new("", OUR_CLASS),
+        controller: OUR_CONTROLLER.into(),
+        is_default: true,
+    })
+}
+
+#[cfg(test)]
+mod tests;

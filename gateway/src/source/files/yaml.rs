@@ -1,0 +1,210 @@
+//! Text to documents: the YAML library behind one function, with its limits and without its snippets.
+//!
+//! Not here: what a document means (`document`). Error texts never quote the file, because files hold Secrets.
+
+use serde_saphyr::{DefaultMessageFormatter, Error, MessageFormatter as _};
+
+use super::node::{Fault, Node};
+
+/// The most nodes of one document: about 25,000 Ingresses in one List, or 150 MB while it is read.
+const MAX_NODES: usize = 1_000_000;
+/// The deepest nesting; an Ingress needs 9 levels, inside a List 11.
+const MAX_DEPTH: usize = 64;
+/// The stack that a thread needs to read documents. A level takes up to 45 KB in a build without optimisation,
+/// so the deepest document takes 3 MB; the rest is for builds with instrumentation. Untouched pages cost nothing.
+pub(super) const STACK_BYTES: usize = 16 * 1024 * 1024;
+/// The most nodes that all aliases of a document may stand for.
+const MAX_REPLAYED: usize = 100_000;
+/// The most bytes of text in all documents of a file, aliases written out. Twice the largest file: only an
+/// alias bomb gets there.
+const MAX_TEXT: usize = 128 * 1024 * 1024;
+
+/// Reads all documents of a text, one after the other, and hands each over. Documents without content are
+/// passed over. JSON is YAML.
+///
+/// # Errors
+/// The first thing that is not YAML, is beyond a limit, or is a duplicate key. Documents before it were handed over.
+pub(super) fn documents(text: &str, mut take: impl FnMut(&Node)) -> Result<(), Fault> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_events: 3 * MAX_NODES,
+            max_depth: MAX_DEPTH,
+            max_aliases: 10_000,
+            max_anchors: 10_000,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MAX_REPLAYED,
+        },
+        emit_comments: false,
+        with_snippet: false,
+    };
+    let mut left = MAX_TEXT;
+    let mut bytes = text.as_bytes();
+    for document in serde_saphyr::read_with_options::<_, Node>(&mut bytes, options) {
+        let document = document.map_err(|error| Fault::new(line(&error), reason(&error)))?;
+        left = left
+            .checked_sub(document.text_bytes())
+            .ok_or_else(|| Fault::new(Some(document.line), "aliases make this file too large".to_owned()))?;
+        take(&document);
+    }
+    Ok(())
+}
+
+fn line(error: &Error) -> Option<u64> {
+    error.location().map(|location| location.line()).filter(|line| *line > 0)
+}
+
+/// Says what is wrong without quoting values: only such texts of the library are used as have none.
+fn reason(error: &Error) -> String {
+    match error.without_snippet() {
+        Error::AliasError { error, .. } => reason(error),
+        Error::DuplicateMappingKey { key: Some(key), .. } if key.len() <= 64 => {
+            format!("the key \"{}\" is there twice", key.escape_debug())
+        }
+        Error::DuplicateMappingKey { .. } => "a key is there twice".to_owned(),
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+            format!(
+                "too large or too deeply nested: at most {MAX_NODES} nodes and {MAX_DEPTH} levels are read"
+            )
+        }
+        error @ (Error::ExternalMessage { .. }
+        | Error::Eof { .. }
+        | Error::Unexpected { .. }
+        | Error::UnknownAnchor { .. }
+        | Error::MergeValueNotMapOrSeqOfMaps { .. }
+        | Error::ContainerEndMismatch { .. }
+        | Error::InvalidBinaryBase64 { .. }) => {
+            format!("not YAML: {}", DefaultMessageFormatter.format_message(error))
+        }
+        Error::NonFiniteFloat { .. } => "a number is not finite".to_owned(),
+        _ => "cannot be read as YAML".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(text: &str) -> Result<usize, Fault> {
+        let mut count = 0;
+        documents(text, |_| count += 1)?;
+        Ok(count)
+    }
+
+    #[test]
+    fn documents_come_one_by_one_and_empty_ones_are_none() {
+        assert_eq!(count("a: 1\n---\n---\n# nothing\n---\nb: 2\n").unwrap(), 2);
+        assert_eq!(count("").unwrap(), 0);
+        assert_eq!(
+            count("{\n\t\"a\": [\n\t\t1,\n\t\t\"\\u00e9\\/\"\n\t]\n}\n").unwrap(),
+            1,
+            "JSON with tabs"
+        );
+    }
+
+    #[test]
+    fn errors_say_the_line_and_quote_no_value() {
+        let fault = count("a: 1\n---\nb: [1,\n").unwrap_err();
+        assert!(fault.line.is_some_and(|line| line >= 3), "{fault:?}");
+        let fault = count("data:\n  tls.key: |\nsecretsecret\n").unwrap_err();
+        assert!(fault.line.is_some() && !fault.message.contains("secret"), "{fault:?}");
+        let fault = count("a: 1\nb: 2\na: 3\n").unwrap_err();
+        assert_eq!((fault.line, fault.message.as_str()), (Some(3), "the key \"a\" is there twice"));
+    }
+
+    #[test]
+    fn alias_bombs_are_refused() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let alias = format!("*a{}, ", level - 1).repeat(10);
+            bomb.push_str(&format!("a{level}: &a{level} [{alias}]\n"));
+        }
+        assert!(count(&bomb).is_err());
+        let text = format!("'{}'", "x".repeat(1_000_000)); // Quoted: nothing tries to read a number from it.
+        let wide = format!("a: &a {text}\nb: [{}]\n", "*a, ".repeat(5_000));
+        assert!(count(&wide).is_err());
+        let document = format!("a: &a {text}\nb: [{}]\n---\n", "*a, ".repeat(50));
+        assert_eq!(count(&document.repeat(4)).unwrap_err().message, "aliases make this file too large");
+        assert!(count("a: &a [*a]\n").is_err());
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_within_the_stack() {
+        let deep = || {
+            for opener in ["[", "- ", "{a: ", "? ", "[{a: "] {
+                assert!(count(&opener.repeat(100_000)).is_err());
+            }
+            let nested = |levels| count(&format!("{}1{}", "[".repeat(levels), "]".repeat(levels)));
+            assert!(nested(MAX_DEPTH + 1).is_err());
+            assert_eq!(nested(MAX_DEPTH).unwrap(), 1);
+            assert_eq!(count(&format!("{}1{}", "{a: ".repeat(MAX_DEPTH), "}".repeat(MAX_DEPTH))).unwrap(), 1);
+        };
+        // Half of what the source's thread has.
+        std::thread::Builder::new().stack_size(STACK_BYTES / 2).spawn(deep).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn zz_measure() {
+        let mk: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
+            ("nl", Box::new(|n| "\n".repeat(n))),
+            ("spaces", Box::new(|n| " ".repeat(n))),
+            ("plain", Box::new(|n| "a".repeat(n))),
+            ("words", Box::new(|n| "a ".repeat(n / 2))),
+            ("wordlines", Box::new(|n| "a\n".repeat(n / 2))),
+            ("keys", Box::new(|n| (0..n / 8).map(|i| format!("k{i}:\n")).collect())),
+            ("unclosed", Box::new(|n| format!("\"{}", "a\n".repeat(n / 2)))),
+            ("seq", Box::new(|n| "- a\n".repeat(n / 4))),
+            ("docs", Box::new(|n| "---\n".repeat(n / 4))),
+            ("docs2", Box::new(|n| "---\na\n".repeat(n / 6))),
+            ("anch", Box::new(|n| "&a ".repeat(n / 3))),
+            ("tags", Box::new(|n| "!".repeat(n))),
+            ("pct", Box::new(|n| "%".repeat(n))),
+            ("pctl", Box::new(|n| "%a b\n".repeat(n / 5))),
+            ("comment", Box::new(|n| format!("#{}", "a".repeat(n)))),
+            ("comments", Box::new(|n| "# a\n".repeat(n / 4))),
+            ("block", Box::new(|n| format!("a: |\n{}", "  x\n".repeat(n / 4)))),
+            ("fold", Box::new(|n| format!("a: >\n{}", "  x\n\n".repeat(n / 5)))),
+            ("q", Box::new(|n| "? a\n".repeat(n / 4))),
+            ("commas", Box::new(|n| format!("[{}", ",".repeat(n)))),
+            ("flow", Box::new(|n| format!("[{}", "a,".repeat(n / 2)))),
+            ("anchdocs", Box::new(|n| (0..n / 10).map(|i| format!("- &a{i} x\n")).collect())),
+            ("nestanch", Box::new(|n| format!("{}[{}]", "&a [".repeat(50), "a,".repeat(n / 2)))),
+            ("digits", Box::new(|n| "1".repeat(n))),
+            ("digits_", Box::new(|n| format!("1.{}e5", "1_".repeat(n / 2)))),
+            (
+                "merge",
+                Box::new(|n| {
+                    format!(
+                        "a: &a {{{}}}\nb:\n{}",
+                        (0..1000).map(|i| format!("k{i}: 1,")).collect::<String>(),
+                        "- <<: *a\n".repeat(n / 10)
+                    )
+                }),
+            ),
+            (
+                "merge2",
+                Box::new(|n| {
+                    format!(
+                        "a: &a {{{}}}\nb: {{<<: [{}]}}\n",
+                        (0..1000).map(|i| format!("k{i}: 1,")).collect::<String>(),
+                        "*a, ".repeat(n / 40)
+                    )
+                }),
+            ),
+        ];
+        for (name, f) in mk {
+            let mut t = vec![];
+            for n in [250_000usize, 500_000, 1_000_000] {
+                let text = f(n);
+                let at = std::time::Instant::now();
+                let r = count(&text);
+                t.push((
+                    at.elapsed().as_millis(),
+                    r.map_err(|f| f.message.chars().take(40).collect::<String>()),
+                ));
+            }
+            eprintln!("{name}: {t:?}");
+        }
+    }
+}

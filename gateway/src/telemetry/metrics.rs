@@ -1,0 +1,107 @@
+//! The workers' counters as OpenMetrics text.
+//!
+//! Not here: counting (`counters`). Nothing is kept: each scrape adds up what the workers just said.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use routing::object::Name;
+
+use super::counters::{CLASSES, Counts};
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const CLASS_NAMES: [&str; CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What one scrape shows.
+#[derive(Debug, Default)]
+pub struct Scrape {
+    /// One entry per worker.
+    pub workers: Vec<Counts>,
+    /// Problems of this moment.
+    pub problems: usize,
+    /// The number of the live table.
+    pub generation: u64,
+}
+
+impl Scrape {
+    /// Writes the text.
+    ///
+    /// # Errors
+    /// Never in practice: the text goes to memory.
+    pub fn render(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("gateway");
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    fn sum(&self, field: fn(&Counts) -> u64) -> u64 {
+        self.workers.iter().map(field).sum()
+    }
+
+    fn gauge(&self, field: fn(&Counts) -> u64) -> ConstGauge<i64> {
+        ConstGauge::new(i64::try_from(self.sum(field)).unwrap_or(i64::MAX))
+    }
+
+    /// Answers by Ingress and class, over all workers.
+    fn requests(&self) -> BTreeMap<Option<&Name>, [u64; CLASSES]> {
+        let mut sums = BTreeMap::new();
+        for requests in self.workers.iter().flat_map(|worker| &worker.requests) {
+            let sum = sums.entry(requests.ingress.as_ref()).or_insert([0; CLASSES]);
+            for (sum, count) in sum.iter_mut().zip(requests.by_class) {
+                *sum += count;
+            }
+        }
+        sums
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        type Field = fn(&Counts) -> u64;
+        let counters: [(&str, &str, Field); 5] = [
+            ("connections_accepted", "Connections that clients opened", |counts| counts.accepted),
+            ("dials", "Connections opened to endpoints", |counts| counts.dials),
+            ("dial_failures", "Attempts to open one that failed", |counts| counts.dial_failures),
+            ("upstream_reuses", "Requests sent over a connection that stood", |counts| counts.reuses),
+            ("panics", "Connections that ended by a panic", |counts| counts.panics),
+        ];
+        for (name, help, field) in counters {
+            let value = ConstCounter::new(self.sum(field));
+            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
+        }
+        let gauges = [
+            ("connections_open", "Connections of clients", self.gauge(|counts| counts.open)),
+            ("requests_in_flight", "Requests not answered yet", self.gauge(|counts| counts.in_flight)),
+            ("problems", "Objects, or parts of them, not accepted as written", signed(self.problems as u64)),
+            ("generation", "Number of the live routing table", signed(self.generation)),
+        ];
+        for (name, help, value) in gauges {
+            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
+        }
+        let type_of_counter = ConstCounter::new(0u64).metric_type();
+        let mut family =
+            encoder.encode_descriptor("requests", "Answers by Ingress and class", None, type_of_counter)?;
+        for (ingress, counts) in self.requests() {
+            let (namespace, name) =
+                ingress.map_or(("", ""), |ingress| (&ingress.namespace[..], &ingress.name[..]));
+            for (class, count) in CLASS_NAMES.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                let labels = [("namespace", namespace), ("ingress", name), ("class", *class)];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn signed(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}

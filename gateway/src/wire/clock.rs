@@ -1,0 +1,244 @@
+//! A worker's coarse clock and the deadlines that hang on it.
+//!
+//! A request passes half a dozen deadlines and nearly none is ever reached, so setting one must cost
+//! nothing: it is a store into a cell. A tick every [`TICK`] looks at all of them and wakes the tasks
+//! whose time has passed. ARCHITECTURE.md has the figures against `pingora_timeout` and tokio's wheel.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often deadlines are looked at: a deadline is met late by one tick at most, never early.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// A deadline passed before the awaited thing happened, or the worker is draining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupted {
+    /// The deadline passed.
+    Elapsed,
+    /// The worker drains; only a wait that asked for it ends so.
+    Draining,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Milliseconds since the clock was made, as of the last tick.
+    now: Cell<u64>,
+    draining: Cell<bool>,
+    entries: RefCell<Vec<Rc<Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// When to wake the task, in the clock's milliseconds; `u64::MAX`: never.
+    at: Cell<u64>,
+    place: Cell<usize>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// The clock of one worker; clones are the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    shared: Rc<Shared>,
+    start: Instant,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { shared: Rc::default(), start: Instant::now() }
+    }
+}
+
+impl Clock {
+    /// Milliseconds since the clock was made; up to one [`TICK`] behind.
+    pub fn now(&self) -> u64 {
+        self.shared.now.get()
+    }
+
+    /// Makes a deadline that is not set. Each task needs its own.
+    pub fn timer(&self) -> Timer {
+        let mut entries = self.shared.entries.borrow_mut();
+        let entry = Rc::new(Entry {
+            at: Cell::new(u64::MAX),
+            place: Cell::new(entries.len()),
+            waker: RefCell::new(None),
+        });
+        entries.push(Rc::clone(&entry));
+        Timer { entry, shared: Rc::clone(&self.shared) }
+    }
+
+    /// Ticks for ever: updates the time and wakes whom it passed. Each worker runs it once.
+    pub async fn run(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.tick();
+        }
+    }
+
+    fn tick(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.now.set(now);
+        for entry in self.shared.entries.borrow().iter() {
+            if entry.at.get() <= now {
+                entry.wake();
+            }
+        }
+    }
+
+    /// Ends all waits that asked for it, now and from now on.
+    pub fn drain(&self) {
+        self.shared.draining.set(true);
+        for entry in self.shared.entries.borrow().iter() {
+            entry.wake();
+        }
+    }
+
+    /// Whether [`Clock::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.get()
+    }
+}
+
+impl Entry {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// One task's deadline. Dropping it forgets it.
+#[derive(Debug)]
+pub struct Timer {
+    entry: Rc<Entry>,
+    shared: Rc<Shared>,
+}
+
+impl Timer {
+    /// Sets the deadline anew, `after` from now.
+    pub fn set(&self, after: Duration) {
+        // The clock may be a tick behind, so a tick is added: never early.
+        let after = u64::try_from((after + TICK).as_millis()).unwrap_or(u64::MAX);
+        self.entry.at.set(self.shared.now.get().saturating_add(after));
+    }
+
+    /// Forgets the deadline.
+    pub fn clear(&self) {
+        self.entry.at.set(u64::MAX);
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_elapsed(&self) -> bool {
+        self.entry.at.get() <= self.shared.now.get()
+    }
+
+    /// Waits for `future`, but not beyond the deadline, which the future may move while it runs.
+    ///
+    /// # Errors
+    /// [`Interrupted::Elapsed`]; the future is dropped then.
+    pub async fn limit<F: Future>(&self, future: F) -> Result<F::Output, Interrupted> {
+        self.wait(future, || None).await
+    }
+
+    /// As [`Timer::limit`], and ends too when the worker drains: for waits between requests.
+    ///
+    /// # Errors
+    /// [`Interrupted::Elapsed`] or [`Interrupted::Draining`]; the future is dropped then.
+    pub async fn limit_idle<F: Future>(&self, future: F) -> Result<F::Output, Interrupted> {
+        self.wait(future, || self.shared.draining.get().then_some(Interrupted::Draining)).await
+    }
+
+    async fn wait<F: Future>(
+        &self,
+        future: F,
+        interrupted: impl Fn() -> Option<Interrupted>,
+    ) -> Result<F::Output, Interrupted> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if self.is_elapsed() {
+                return Poll::Ready(Err(Interrupted::Elapsed));
+            }
+            if let Some(reason) = interrupted() {
+                return Poll::Ready(Err(reason));
+            }
+            let mut waker = self.entry.waker.borrow_mut();
+            if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let mut entries = self.shared.entries.borrow_mut();
+        let place = self.entry.place.get();
+        entries.swap_remove(place);
+        if let Some(moved) = entries.get(place) {
+            moved.place.set(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_met_late_by_two_ticks_at_most_and_never_early() {
+        let clock = Clock::default();
+        let local = tokio::task::LocalSet::new();
+        let ticking = clock.clone();
+        local.spawn_local(async move { ticking.run().await });
+        local
+            .run_until(async {
+                let timer = clock.timer();
+                for wanted in [1, 49, 50, 51, 1000, 10_000] {
+                    let wanted = Duration::from_millis(wanted);
+                    let before = Instant::now();
+                    timer.set(wanted);
+                    let outcome = timer.limit(std::future::pending::<()>()).await;
+                    assert_eq!(outcome, Err(Interrupted::Elapsed));
+                    let took = before.elapsed();
+                    assert!(took >= wanted && took <= wanted + 2 * TICK, "{wanted:?} took {took:?}");
+                }
+            })
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_ends_idle_waits_only() {
+        let clock = Clock::default();
+        let idle = clock.timer();
+        let busy = clock.timer();
+        clock.drain();
+        assert_eq!(idle.limit_idle(std::future::pending::<()>()).await, Err(Interrupted::Draining));
+        assert_eq!(busy.limit(async { 7 }).await, Ok(7));
+    }
+
+    #[test]
+    fn dropped_timers_leave_no_entry() {
+        let clock = Clock::default();
+        let timers: Vec<_> = (0..5).map(|_| clock.timer()).collect();
+        for (place, timer) in timers.into_iter().enumerate() {
+            if place % 2 == 0 {
+                drop(timer);
+            } else {
+                timer.set(Duration::from_secs(1));
+                std::mem::drop(timer);
+            }
+        }
+        assert!(clock.shared.entries.borrow().is_empty());
+    }
+}

@@ -1,0 +1,217 @@
+//! One HTTP/1.1 connection, either side: heads and bodies over a byte stream.
+//!
+//! Not here: what heads mean, deadlines, and whether the connection is used again.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http1::{BodyDecoder, BodyEncoder, BodyLength, Decoded, Head, HeadError, HeadScanner, Limits};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use super::buffers::{BUFFER_SIZE, Buffers};
+use super::output::Output;
+use super::{Piece, Reader, StreamError, Writer};
+
+/// Takes a head off the front of a buffer: [`http1::parse::request`] or [`http1::parse::response`].
+pub type ParseHead = fn(&mut BytesMut, &mut HeadScanner, &Limits) -> Result<Option<Head>, HeadError>;
+
+/// An HTTP/1.1 connection over `T`. While idle it owns no buffer.
+#[derive(Debug)]
+pub struct Connection<T> {
+    io: T,
+    input: BytesMut,
+    output: Output,
+    scanner: HeadScanner,
+    decoder: BodyDecoder,
+    encoder: BodyEncoder,
+    /// Whether any byte arrived since [`Connection::lend`].
+    has_received: bool,
+    limits: Limits,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    /// Wraps a connected stream.
+    pub fn new(io: T, limits: Limits) -> Self {
+        Self {
+            io,
+            input: BytesMut::new(),
+            output: Output::default(),
+            scanner: HeadScanner::default(),
+            decoder: BodyDecoder::new(BodyLength::Empty),
+            encoder: BodyEncoder::new(BodyLength::Empty),
+            has_received: false,
+            limits,
+        }
+    }
+
+    /// The stream below.
+    pub fn io(&mut self) -> &mut T {
+        &mut self.io
+    }
+
+    /// Gives the stream back, with what was received but not used.
+    pub fn into_parts(self) -> (T, Bytes) {
+        (self.io, self.input.freeze())
+    }
+
+    /// Takes the buffers that an exchange needs from the worker.
+    pub fn lend(&mut self, buffers: &Buffers) {
+        self.has_received = false;
+        if self.input.capacity() == 0 {
+            self.input = buffers.take();
+        }
+        if self.output.tail.capacity() == 0 {
+            self.output.tail = buffers.take();
+        }
+    }
+
+    /// Gives the buffers back, unless they hold bytes that are still to be used.
+    pub fn reclaim(&mut self, buffers: &Buffers) {
+        if self.input.is_empty() {
+            buffers.give(std::mem::take(&mut self.input));
+        }
+        if self.output.is_empty() {
+            buffers.give(std::mem::take(&mut self.output.tail));
+        }
+    }
+
+    /// Whether bytes of a next message have already arrived.
+    pub fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// The bytes that have arrived and were not used.
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Whether any byte arrived since the buffers were lent.
+    pub fn has_received(&self) -> bool {
+        self.has_received
+    }
+
+    /// Whether the incoming message's body has been read to its end.
+    pub fn is_read(&self) -> bool {
+        self.decoder.is_ended()
+    }
+
+    /// Where a head is written; it is sent with the body's first piece, or by [`Writer::poll_flush`].
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output.tail
+    }
+
+    /// Says how the body that goes out is framed.
+    pub fn send_body(&mut self, length: BodyLength) {
+        self.encoder = BodyEncoder::new(length);
+    }
+
+    /// Says how the body that comes in is framed.
+    pub fn receive_body(&mut self, length: BodyLength) {
+        self.decoder = BodyDecoder::new(length);
+    }
+
+    /// Reads the next head; nothing if the peer closed instead of sending one.
+    ///
+    /// # Errors
+    /// The connection was lost, or the head was refused.
+    pub fn poll_head(
+        &mut self,
+        parse: ParseHead,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Head>, StreamError>> {
+        loop {
+            if !self.input.is_empty()
+                && let Some(head) = parse(&mut self.input, &mut self.scanner, &self.limits)?
+            {
+                return Poll::Ready(Ok(Some(head)));
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(if self.input.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(StreamError::Lost(io::ErrorKind::UnexpectedEof.into()))
+                });
+            }
+        }
+    }
+
+    /// Reads what is there, waiting for at least one byte; 0 at the end.
+    ///
+    /// # Errors
+    /// The connection was lost.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Less than half a buffer left: move to the front, or take a new one if pieces still share it.
+        if self.input.capacity() - self.input.len() < BUFFER_SIZE / 2 {
+            self.input.reserve(BUFFER_SIZE);
+        }
+        let read = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))?;
+        self.has_received |= read > 0;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Whether an idle connection can still be used: it is open and silent. Costs no system call as long as
+    /// the runtime has seen nothing of it.
+    pub fn is_quiet(&mut self) -> bool {
+        if !self.input.is_empty() {
+            return false;
+        }
+        let mut byte = [0u8; 1];
+        let mut buffer = tokio::io::ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.io).poll_read(&mut cx, &mut buffer).is_pending()
+    }
+
+    /// Ends the outgoing direction, so that the peer sees an orderly close.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// Forgets what was received, for a connection that is about to be closed.
+    pub fn discard_input(&mut self) {
+        self.input.clear();
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Reader for Connection<T> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        loop {
+            match self.decoder.decode(&mut self.input, &self.limits)? {
+                Decoded::Data(data) => return Poll::Ready(Ok(Piece::Data(data))),
+                Decoded::Trailers(trailers) => return Poll::Ready(Ok(Piece::Trailers(trailers))),
+                Decoded::End => return Poll::Ready(Ok(Piece::End)),
+                Decoded::More => {}
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                self.decoder.close()?;
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Writer for Connection<T> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        if self.output.has_room() { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
+    }
+
+    fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
+        let kept_promise = match piece {
+            Piece::Data(data) => {
+                let fits = self.encoder.before(data.len(), &mut self.output.tail);
+                self.output.push(data);
+                self.encoder.after(&mut self.output.tail);
+                fits
+            }
+            Piece::Trailers(trailers) => self.encoder.end(Some(&trailers), &mut self.output.tail),
+            Piece::End => self.encoder.end(None, &mut self.output.tail),
+        };
+        if kept_promise { Ok(()) } else { Err(StreamError::Length) }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        ready!(self.output.poll_send(&mut self.io, cx))?;
+        // TLS keeps records back until it is flushed; for TCP this is nothing.
+        Pin::new(&mut self.io).poll_flush(cx).map_err(StreamError::Lost)
+    }
+}
