@@ -132,6 +132,9 @@ fn admit<'a>(worker: &Worker, head: &'a Head) -> Result<(Arc<Route>, std::borrow
         Some(host) => host::normalise(host).ok_or(Refusal::Host)?,
         None => return Err(Refusal::NoRule),
     };
+    if headers::nominates_too_many(head) {
+        return Err(Refusal::Nominations);
+    }
     let path = path::canonical(head.path()).map_err(|_| Refusal::Path)?;
     let live = worker.live.load();
     let route = live.table.find(&host, &path).ok_or(Refusal::NoRule)?;
@@ -244,11 +247,15 @@ impl<D: Downstream> Exchange<'_, D> {
         }));
         let head = match answer.await {
             Ok(head) => head?,
-            Err(_elapsed) if *sending == Pump::Moving => return Err(Unanswered::BodyTimeout),
+            // With bytes still waiting to be sent it is the endpoint that stands still, not the client.
+            Err(_elapsed) if *sending == Pump::Moving && up.is_sent() => return Err(Unanswered::BodyTimeout),
             Err(_elapsed) => return Err(Unanswered::FirstByteTimeout),
         };
         let length = BodyLength::of_response(&head, self.request.head.method())
             .map_err(|error| Unanswered::Upstream(error.into()))?;
+        if headers::nominates_too_many(&head) {
+            return Err(Unanswered::Upstream(http1::HeadError::Malformed("connection").into()));
+        }
         Ok((head, length))
     }
 
@@ -269,6 +276,7 @@ impl<D: Downstream> Exchange<'_, D> {
             added: &[],
             length,
             answers_head: self.request.head.method() == b"HEAD",
+            is_last: false,
         };
         self.down.respond(&response).map_err(Failure::Aborted)?;
         let limit = self.worker.settings.stall;
@@ -290,7 +298,8 @@ impl<D: Downstream> Exchange<'_, D> {
             }
         }
         let is_complete = sending == Pump::Done && length != BodyLength::UntilClose;
-        if is_complete && headers::keeps_alive(&head) && !opened.connection.has_input() {
+        let is_quiet = !opened.connection.has_input() && !contradicts_itself(&head);
+        if is_complete && is_quiet && headers::keeps_alive(&head) {
             opened.connection.reclaim(&self.worker.buffers);
             self.worker.upstreams.keep(opened.address, opened.connection);
         }
@@ -344,6 +353,7 @@ pub async fn answer<D: Downstream>(
         added: added.unwrap_or_default(),
         length: BodyLength::Exact(body.len() as u64),
         answers_head,
+        is_last: refusal.ends_connection(),
     };
     down.respond(&response)?;
     if !answers_head {
@@ -353,6 +363,17 @@ pub async fn answer<D: Downstream>(
     }
     down.write(crate::wire::Piece::End)?;
     std::future::poll_fn(|cx| down.poll_flush(cx)).await
+}
+
+/// Whether a head speaks of a body, where its status says that there is none.
+fn declares_body(head: &Head) -> bool {
+    head.get(Known::TransferEncoding).is_some()
+        || head.get(Known::ContentLength).is_some_and(|length| length != b"0")
+}
+
+/// A 204 with a body: who sends one may send the body too, and it would be taken for the next answer.
+fn contradicts_itself(head: &Head) -> bool {
+    head.status() == 204 && declares_body(head)
 }
 
 /// Reads the head of the answer proper. Interim ones (100, 103) are not for the client; 101 answers a question
@@ -368,6 +389,9 @@ fn poll_final_head(up: &mut Connection, cx: &mut std::task::Context<'_>) -> Poll
         };
         match head.status() {
             101 => return Poll::Ready(Err(StreamError::UnaskedUpgrade)),
+            100..=199 if declares_body(&head) => {
+                return Poll::Ready(Err(http1::HeadError::Malformed("interim response").into()));
+            }
             100..=199 => {}
             _ => return Poll::Ready(Ok(head)),
         }

@@ -142,6 +142,11 @@ impl Gateway {
         *self.generation.borrow()
     }
 
+    /// The number of the live table, to wait on from async code.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.clone()
+    }
+
     /// What is being served.
     pub fn live(&self) -> LiveCell {
         Arc::clone(&self.live)

@@ -121,12 +121,17 @@ impl Pump {
             if to.poll_ready(cx).map_err(PumpError::Write)?.is_pending() {
                 return Poll::Pending;
             }
-            match from.poll_piece(cx).map_err(PumpError::Read)? {
+            match from.poll_piece(cx) {
+                Poll::Ready(Err(error)) => {
+                    // What came before the failure is not lost, as far as the other side takes it at once.
+                    let _ = to.poll_flush(cx);
+                    return Poll::Ready(Err(PumpError::Read(error)));
+                }
                 Poll::Pending => {
                     let _ = to.poll_flush(cx).map_err(PumpError::Write)?;
                     return Poll::Pending;
                 }
-                Poll::Ready(piece) => {
+                Poll::Ready(Ok(piece)) => {
                     moved();
                     if !matches!(piece, Piece::Data(_)) {
                         *self = Self::Flushing;

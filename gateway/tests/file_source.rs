@@ -199,12 +199,19 @@ async fn wrong_types_and_unknown_fields_are_named_with_file_and_line() {
 #[tokio::test]
 async fn an_empty_file_keeps_its_content_for_a_second_and_then_counts() {
     let (mut watched, _) = Watched::start(&[("a.yaml", &ingress("a", "h1"))]).await;
+    let emptied = Instant::now();
     watched.write("a.yaml", "");
-    // Another file shows that the source has looked since; its update must not take `a` away.
+    // Another file's update shows that the source has looked since.
     watched.replace("b.yaml", &ingress("b", "h1"));
-    assert_eq!(changes(&watched.next().await), ["+ b h1"]);
+    let mut seen = changes(&watched.next().await);
     watched.write("a.yaml", &ingress("a", "h2"));
-    assert_eq!(changes(&watched.next().await), ["+ a h2"], "it was never gone");
+    while !seen.contains(&"+ a h2".to_owned()) {
+        seen.extend(changes(&watched.next().await));
+    }
+    // On a machine that stood still for a second in between, `a` may rightly have been gone.
+    if emptied.elapsed() < Duration::from_secs(1) {
+        assert_eq!(seen, ["+ b h1", "+ a h2"]);
+    }
     let emptied = Instant::now();
     watched.write("a.yaml", " \n");
     assert_eq!(changes(&watched.next().await), ["- a"]);

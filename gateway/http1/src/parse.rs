@@ -357,7 +357,7 @@ fn check_host(head: &Head, authority: Option<&[u8]>) -> Result<(), HeadError> {
 ///
 /// The sub-delimiters and percent-encoding that RFC 3986 allows in a name are refused: no DNS name has them,
 /// and a comma reads like two hosts. So is the empty value, which an http URI cannot have (RFC 9110 §4.2.1).
-fn is_host(value: &[u8]) -> bool {
+pub fn is_host(value: &[u8]) -> bool {
     let end = if value.first() == Some(&b'[') {
         memchr::memchr(b']', value).map_or(0, |bracket| bracket + 1)
     } else {

@@ -128,6 +128,7 @@ fn a_chunk_size_is_hexadecimal_digits_and_nothing_else() {
         let second = format!("1\r\nx\r\n{bytes}");
         check_bad(name, &second, "x", ChunkSize);
     }
+    check_bad("a first byte that is no digit, at once", "G", "", ChunkSize);
     check_bad("bare LF ends the body", "1\r\nx\r\n0\n\n", "x", ChunkSize);
     check_bad("bare LF behind the last chunk", "0\n\r\n", "", ChunkSize);
 }

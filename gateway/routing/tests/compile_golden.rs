@@ -28,6 +28,7 @@ use routing::object::Object;
 use routing::object::Secret;
 use routing::object::Service;
 use routing::object::Unreadable;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -158,12 +159,30 @@ fn read(yaml: &str) -> (Vec<Object>, Vec<String>) {
     (objects, unreadable)
 }
 
-/// A field that the kind does not have is a mistake in the case, not something to be passed over.
-fn parse<T: DeserializeOwned>(document: Value) -> T {
-    let mut unknown = Vec::new();
-    let object = serde_ignored::deserialize(document, |path| unknown.push(path.to_string())).unwrap();
-    assert!(unknown.is_empty(), "unknown fields: {unknown:?}");
+/// A field that the kind does not have is a mistake in the case, not something to be passed over: it would be
+/// missing in what the object is written as.
+fn parse<T: DeserializeOwned + Serialize>(document: Value) -> T {
+    let object = serde_json::from_value(document.clone()).unwrap();
+    assert_holds(&serde_json::to_value(&object).unwrap(), &document, "");
     object
+}
+
+#[track_caller]
+fn assert_holds(written: &Value, document: &Value, at: &str) {
+    match document {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let Some(written) = written.get(key) else { panic!("unknown field {at}.{key}") };
+                assert_holds(written, value, &format!("{at}.{key}"));
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                assert_holds(written.get(index).unwrap(), item, &format!("{at}[{index}]"));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The compiler's sources say which reasons there are to be shown.

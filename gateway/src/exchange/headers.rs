@@ -39,12 +39,12 @@ pub(super) fn write_request(
         let whole = [target, query].concat();
         write::request_line(out, request.method(), &whole);
     }
-    let nominated = nominates(request);
+    let nominated = Nominated::by(request);
     for (known, name, value) in request.fields() {
         let travels = match known {
             Some(Known::Host) => true,
             Some(known) => !known.is_hop_by_hop() && !is_gateways(known),
-            None => !is_forwarded(name) && !(nominated && request.lists(Known::Connection, name)),
+            None => !is_forwarded(name) && !nominated.holds(name),
         };
         if travels {
             write::field(out, name, value);
@@ -83,10 +83,32 @@ fn is_forwarded(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Whether `Connection` names fields, not just `close` or `keep-alive`.
-fn nominates(head: &Head) -> bool {
-    head.all(Known::Connection)
-        .any(|value| !value.eq_ignore_ascii_case(b"close") && !value.eq_ignore_ascii_case(b"keep-alive"))
+/// More field names than this in `Connection` make a message doubtful: looking for each field among them is work
+/// for us that costs the sender nothing. Pingora refuses from 10 on.
+const MOST_NOMINATED: usize = 32;
+
+/// The field names that `Connection` declares to be for this connection only (RFC 9110 §7.6.1).
+struct Nominated<'a>(Vec<&'a [u8]>);
+
+impl<'a> Nominated<'a> {
+    /// Collects the names; nothing is allocated in the usual case of none.
+    fn by(head: &'a Head) -> Self {
+        let tokens = head.all(Known::Connection).flat_map(|value| value.split(|byte| *byte == b','));
+        let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| {
+            let is_option = [&b"close"[..], b"keep-alive", b""];
+            !is_option.iter().any(|option| token.eq_ignore_ascii_case(option))
+        });
+        Self(tokens.take(MOST_NOMINATED + 1).collect())
+    }
+
+    fn holds(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|token| token.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Whether `Connection` names more fields than anybody needs; such a message is refused.
+pub(crate) fn nominates_too_many(head: &Head) -> bool {
+    head.get(Known::Connection).is_some() && Nominated::by(head).0.len() > MOST_NOMINATED
 }
 
 /// A response on its way to the client, before a codec writes it.
@@ -104,6 +126,8 @@ pub struct Response<'a> {
     pub length: BodyLength,
     /// Whether the request was HEAD: a Content-Length then speaks of the body that is not sent.
     pub answers_head: bool,
+    /// Whether nothing more can be understood on an HTTP/1.1 connection after this.
+    pub is_last: bool,
 }
 
 impl Response<'_> {
@@ -111,7 +135,7 @@ impl Response<'_> {
     pub fn each(&self, mut field: impl FnMut(&[u8], &[u8])) {
         let mut has_server = false;
         if let Some(head) = self.head {
-            let nominated = nominates(head);
+            let nominated = Nominated::by(head);
             for (known, name, value) in head.fields() {
                 let travels = match known {
                     // The length of a body that is not sent (HEAD, 304) is worth telling; otherwise the codec frames.
@@ -119,7 +143,7 @@ impl Response<'_> {
                         self.length == BodyLength::Empty && (self.answers_head || self.status == 304)
                     }
                     Some(known) => !known.is_hop_by_hop(),
-                    None => !(nominated && head.lists(Known::Connection, name)),
+                    None => !nominated.holds(name),
                 };
                 if travels {
                     has_server |= known == Some(Known::Server);

@@ -17,6 +17,8 @@ pub enum Refusal {
     Host,
     /// The path cannot be made canonical.
     Path,
+    /// `Connection` names more fields than anybody needs.
+    Nominations,
     /// An HTTP/2 request with more fields than allowed.
     TooManyFields,
     /// The head did not arrive in time.
@@ -40,7 +42,7 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Self::Head(error) => error.status(),
-            Self::Framing | Self::Body | Self::Host | Self::Path => 400,
+            Self::Framing | Self::Body | Self::Host | Self::Path | Self::Nominations => 400,
             Self::TooManyFields => 431,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::NoRule => 404,
@@ -69,6 +71,7 @@ impl Refusal {
             Self::Body => "malformed_body",
             Self::Host => "malformed_host",
             Self::Path => "malformed_path",
+            Self::Nominations => "too_many_nominations",
             Self::TooManyFields => "too_many_fields",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",

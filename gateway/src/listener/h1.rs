@@ -29,7 +29,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What becomes of a connection after what was readable has been served.
 enum Next {
     Idle,
+    /// There was nothing to read after all.
+    Silent,
     Close,
+    /// Close so that the client cannot take it for an orderly end.
+    Forsake,
     Http2,
 }
 
@@ -44,20 +48,22 @@ enum Age {
 pub(super) async fn serve(worker: &Worker, client: Client, mut connection: Connection<Transport>) {
     let timer = worker.clock.timer();
     let mut age = Age::New;
+    timer.set(worker.settings.header);
     loop {
-        let patience = match age {
-            Age::New => worker.settings.header,
-            Age::Used => worker.settings.keep_alive,
-        };
-        timer.set(patience);
         let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
         if !matches!(timer.limit_idle(readable).await, Ok(Ok(()))) {
             break;
         }
         // On the heap for as long as it runs, so that idle connections stay small.
         match Box::pin(serve_readable(worker, &client, (&mut connection, &timer), age)).await {
-            Next::Idle => age = Age::Used,
+            Next::Idle => {
+                age = Age::Used;
+                timer.set(worker.settings.keep_alive);
+            }
+            // The deadline stays: bytes that make no request win no time.
+            Next::Silent => {}
             Next::Close => break,
+            Next::Forsake => return connection.io().forsake(),
             Next::Http2 => {
                 drop(timer);
                 let (transport, read) = connection.into_parts();
@@ -79,6 +85,15 @@ async fn serve_readable(
     mut age: Age,
 ) -> Next {
     connection.lend(&worker.buffers);
+    // Tokio takes an accepted socket for readable without asking: the client may have said nothing yet.
+    match connection.poll_fill(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(1..)) => {}
+        Poll::Ready(_) => return Next::Close,
+        Poll::Pending => {
+            connection.reclaim(&worker.buffers);
+            return Next::Silent;
+        }
+    }
     loop {
         timer.set(worker.settings.header);
         let next = timer.limit(std::future::poll_fn(|cx| poll_request(connection, age, cx))).await;
@@ -166,9 +181,11 @@ async fn serve_request(
     let served = exchange::serve(worker, request, &mut side, timer).await;
     let closing = side.closing;
     match served {
+        // The close would end a body that is not whole.
+        Served::Aborted if closing == Closing::EndsBody => Next::Forsake,
         Served::Aborted => Next::Close,
         Served::AnsweredLast => linger((connection, timer)).await,
-        Served::Answered if closing == Closing::Yes => linger((connection, timer)).await,
+        Served::Answered if closing != Closing::No => linger((connection, timer)).await,
         Served::Answered if connection.is_read() => Next::Idle,
         Served::Answered => drain((connection, timer)).await,
     }
@@ -239,6 +256,8 @@ async fn refuse(
 enum Closing {
     No,
     Yes,
+    /// The close is what ends the body.
+    EndsBody,
 }
 
 /// One request's view of the connection.
@@ -298,7 +317,9 @@ impl Downstream for Side<'_> {
         // The client waits for a 100 that will not come, or sends a body that will not be read: either way
         // what it sends next cannot be told from a request.
         let leaves_body = self.expects && !self.connection.is_read();
-        if length == BodyLength::UntilClose || leaves_body {
+        if length == BodyLength::UntilClose {
+            self.closing = Closing::EndsBody;
+        } else if leaves_body || response.is_last {
             self.closing = Closing::Yes;
         }
         let out = self.connection.output();
@@ -306,7 +327,7 @@ impl Downstream for Side<'_> {
         response.each(|name, value| write::field(out, name, value));
         write::framing(out, length);
         match (self.closing, self.version) {
-            (Closing::Yes, _) => write::field(out, b"connection", b"close"),
+            (Closing::Yes | Closing::EndsBody, _) => write::field(out, b"connection", b"close"),
             (Closing::No, Version::Http10) => write::field(out, b"connection", b"keep-alive"),
             (Closing::No, Version::Http11) => {}
         }
@@ -315,3 +336,6 @@ impl Downstream for Side<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

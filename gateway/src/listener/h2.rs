@@ -14,6 +14,7 @@ use futures::stream::FuturesUnordered;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http1::body::may_trail;
+use http1::parse::is_host;
 use http1::{BodyLength, Head, HeadBuilder, HeadError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -186,6 +187,7 @@ fn head(parts: &http::request::Parts, most_fields: usize) -> Result<Head, Refusa
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             return Err(Refusal::Head(HeadError::HostMismatch));
         }
+        (Some(host), _) | (None, Some(host)) if !is_host(host) => return Err(Refusal::Host),
         (Some(host), _) | (None, Some(host)) => builder.field(b"host", host),
         (None, None) => return Err(Refusal::Head(HeadError::NoHost)),
     }

@@ -16,12 +16,30 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Waits until the socket has something to read, without a buffer to read it into.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Waits until there is something to read, without a buffer to read it into.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_read_ready(cx),
-            Self::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+            Self::Tls(stream) => {
+                let (socket, tls) = stream.get_mut();
+                // A client's first request may have come with the end of its handshake, and have left the socket.
+                match tls.process_new_packets() {
+                    Ok(state) if state.plaintext_bytes_to_read() == 0 => socket.poll_read_ready(cx),
+                    // Reading tells what is wrong.
+                    Ok(_) | Err(_) => Poll::Ready(Ok(())),
+                }
+            }
         }
+    }
+
+    /// Makes closing look like a failure to the client: no orderly end, neither of TLS nor of TCP.
+    pub(super) fn forsake(&self) {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // Where it is refused, the client has to tell by other means that the body is cut off.
+        let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
     }
 
     /// Whether bytes may have left the socket and wait inside: then its readiness says nothing.

@@ -97,6 +97,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.decoder.is_ended()
     }
 
+    /// Whether all that was written has been sent.
+    pub fn is_sent(&self) -> bool {
+        self.output.is_empty()
+    }
+
     /// Where a head is written; it is sent with the body's first piece, or by [`Writer::poll_flush`].
     pub fn output(&mut self) -> &mut BytesMut {
         &mut self.output.tail

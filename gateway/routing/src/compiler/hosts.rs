@@ -137,12 +137,10 @@ fn route_conflict(owner: &Name, loser: &Route, winner: &Route) -> Problem {
         name if name == owner => {
             format!("{} stands in this Ingress already, in {}", winner.path, origin.field)
         }
-        name => {
-            format!(
-                "{} of this host is Ingress {name}'s (older, or first by name), by {}",
-                winner.path, origin.field
-            )
-        }
+        name => format!(
+            "{} of this host is taken by {} of Ingress {name} (older, or first by name)",
+            winner.path, origin.field
+        ),
     };
     conflict(owner, &loser.origin.field, message)
 }

@@ -1,7 +1,9 @@
-//! One host: its Routes in match order, and the tree that finds the right one.
+//! One host: its Routes in match order, and the trees that find the right one.
 //!
-//! Purpose: the tree gives what a scan over `PathMatch::matches` in precedence order would give, in time that
-//! depends on the path's length alone. Not here: which Ingress may say what about a host (`compiler`).
+//! Purpose: the trees give what a scan over `PathMatch::matches` in precedence order would give. Their patterns
+//! hold no wildcards: matchit 0.9.2 allocates on every step past a node that has a wildcard beside static
+//! children, which is any host with rules for `/` and `/api`. So prefixes are asked for element by element, from
+//! the longest that any rule has down to `/`. Not here: which Ingress may say what about a host (`compiler`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,35 +20,43 @@ pub struct Host {
     routes: Box<[Arc<Route>]>,
     tls: Option<Name>,
     candidates: Box<[Box<[Arc<Route>]>]>,
-    tree: matchit::Router<RouteId>,
+    exact: matchit::Router<RouteId>,
+    prefixes: matchit::Router<RouteId>,
+    /// How many elements the longest prefix has: no lookup takes more steps, however long the request's path is.
+    depth: usize,
 }
 
 /// Denotes a list in `Host::candidates`: the Routes that take a path, in order. Conditions beyond the path
 /// will choose among them; until there are any, the first one serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RouteId(usize);
 
 impl Host {
-    /// Builds the tree. `routes` are in match order, and no two have the same condition.
+    /// Builds the trees. `routes` are in match order.
     pub(crate) fn new(name: HostName, routes: Vec<Arc<Route>>, tls: Option<Name>) -> Self {
-        let mut by_pattern: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (index, route) in routes.iter().enumerate() {
-            for pattern in patterns(&route.path) {
-                by_pattern.entry(pattern).or_default().push(index);
-            }
+        let mut by_path: BTreeMap<&PathMatch, Vec<Arc<Route>>> = BTreeMap::new();
+        for route in &routes {
+            by_path.entry(&route.path).or_default().push(Arc::clone(route));
         }
-        let mut ids: BTreeMap<Vec<usize>, RouteId> = BTreeMap::new();
-        let mut candidates = Vec::new();
-        let mut tree = matchit::Router::new();
-        for (pattern, indexes) in by_pattern {
-            let id = *ids.entry(indexes).or_insert_with_key(|indexes| {
-                candidates.push(indexes.iter().filter_map(|index| routes.get(*index).cloned()).collect());
-                RouteId(candidates.len() - 1)
-            });
-            let inserted = tree.insert(pattern, id);
-            debug_assert!(inserted.is_ok(), "escaped static paths and final catch-alls never conflict");
+        let mut candidates = Vec::with_capacity(by_path.len());
+        let mut exact = matchit::Router::new();
+        let mut prefixes = matchit::Router::new();
+        let mut depth = 0;
+        for (path, routes) in by_path {
+            let id = RouteId(candidates.len());
+            candidates.push(routes.into());
+            // Braces would be parameters to the tree.
+            let pattern = path.path().replace('{', "{{").replace('}', "}}");
+            let inserted = match path {
+                PathMatch::Exact(_) => exact.insert(pattern, id),
+                PathMatch::Prefix(_) => {
+                    depth = depth.max(path.elements());
+                    prefixes.insert(pattern, id)
+                }
+            };
+            debug_assert!(inserted.is_ok(), "distinct static paths never conflict");
         }
-        Self { name, routes: routes.into(), tls, candidates: candidates.into(), tree }
+        Self { name, routes: routes.into(), tls, candidates: candidates.into(), exact, prefixes, depth }
     }
 
     /// The host's name.
@@ -66,17 +76,30 @@ impl Host {
 
     /// The Route that takes a canonical path.
     pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        let RouteId(id) = *self.tree.at(path).ok()?.value;
-        self.candidates.get(id)?.first()
+        let id = match self.exact.at(path) {
+            Ok(found) => *found.value,
+            Err(_) if path.starts_with('/') => self.longest_prefix(path)?,
+            Err(_) => return None,
+        };
+        self.candidates.get(id.0)?.first()
+    }
+
+    fn longest_prefix(&self, path: &str) -> Option<RouteId> {
+        let mut stem = first_elements(path, self.depth);
+        loop {
+            if let Ok(found) = self.prefixes.at(if stem.is_empty() { "/" } else { stem }) {
+                return Some(*found.value);
+            }
+            stem = stem.rsplit_once('/')?.0;
+        }
     }
 }
 
-/// The tree's patterns for one condition. A catch-all takes at least one byte, hence three for a prefix.
-fn patterns(path: &PathMatch) -> Vec<String> {
-    let text = path.path().replace('{', "{{").replace('}', "}}");
-    match path {
-        PathMatch::Exact(_) => vec![text],
-        PathMatch::Prefix(_) if text == "/" => vec!["/{*rest}".to_owned(), text],
-        PathMatch::Prefix(_) => vec![format!("{text}/{{*rest}}"), format!("{text}/"), text],
+/// The first elements of a path, at most `count`, without a trailing slash: nothing for `/`.
+fn first_elements(path: &str, count: usize) -> &str {
+    // The first slash opens the first element, so the one after `count` elements is at index `count`.
+    match path.match_indices('/').nth(count) {
+        Some((end, _)) => path.get(..end).unwrap_or(path),
+        None => path.strip_suffix('/').unwrap_or(path),
     }
 }

@@ -54,7 +54,8 @@ impl PathMatch {
         }
     }
 
-    fn elements(&self) -> usize {
+    /// How many elements the path has; `/` has none.
+    pub(super) fn elements(&self) -> usize {
         self.path().split('/').filter(|element| !element.is_empty()).count()
     }
 }

@@ -1,3 +1,52 @@
 //! How much memory an idle client costs.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pingora::connectors::TransportConnector;
+
 use super::*;
+use crate::reload::Reload;
+use crate::settings::Settings;
+use crate::telemetry::counters::Counters;
+use crate::upstream::Upstreams;
+use crate::wire::buffers::Buffers;
+use crate::wire::clock::Clock;
+
+fn worker() -> Worker {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let settings = Arc::new(Settings::default());
+    let clock = Clock::default();
+    let counters = Rc::new(Counters::default());
+    let connector = Arc::new(TransportConnector::new(None));
+    Worker {
+        live: Reload::new(provider).unwrap().live(),
+        upstreams: Upstreams::new(connector, clock.clone(), Rc::clone(&counters), settings.connect),
+        settings,
+        clock,
+        buffers: Buffers::default(),
+        counters,
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
+    let worker = Rc::new(worker());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let future = crate::listener::serve(Rc::clone(&worker), stream, peer, crate::listener::Protocol::Plain);
+    let size = std::mem::size_of_val(&future);
+    assert!(size < 1024, "{size} bytes");
+
+    let (stream, _) = {
+        let _second = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        listener.accept().await.unwrap()
+    };
+    let mut connection = Connection::new(Transport::Plain(stream), worker.settings.limits);
+    assert_eq!(connection.input().len() + connection.output().capacity(), 0);
+    connection.lend(&worker.buffers);
+    assert_ne!(connection.output().capacity(), 0);
+    connection.reclaim(&worker.buffers);
+    assert_eq!(connection.output().capacity(), 0);
+}

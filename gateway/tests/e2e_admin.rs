@@ -1,0 +1,154 @@
+//! The admin pages, as operators and Prometheus read them.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod support;
+
+use gateway::settings::Settings;
+use support::{Origin, Refusing, TestGateway, Then, ingress, service, until};
+
+/// The value of one line of the metrics page.
+fn metric(page: &str, name: &str) -> u64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in:\n{page}")).parse().unwrap()
+}
+
+#[test]
+fn it_is_alive_at_once_and_ready_with_the_first_table() {
+    let origin = Origin::named("a");
+    // Enough to read that the first table takes a moment.
+    let many: String =
+        (0..500).map(|n| ingress(&format!("i{n}"), &format!("h{n}.example"), &[("/", "a")])).collect();
+    let started = TestGateway::unready(&(many + &service("a", &[origin.address])), Settings::default());
+    assert_eq!(started.admin("/livez"), (200, "alive\n".to_owned()));
+    until("ready", || match started.admin("/readyz") {
+        (503, reason) => {
+            assert_eq!(reason, "not ready: no routing table yet\n");
+            false
+        }
+        (status, text) => {
+            assert_eq!((status, text.as_str()), (200, "ready: generation 1\n"));
+            true
+        }
+    });
+    assert_eq!(started.get("h499.example", "/").status(), 200, "ready means that all of the table is live");
+    assert_eq!(started.admin("/nothing").0, 404);
+}
+
+#[test]
+fn counters_add_up_after_known_requests() {
+    let origin = Origin::start(|call| {
+        let status = if call.request.target() == "/500" { "500 Oh" } else { "200 OK" };
+        call.answer(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).map(|()| Then::Keep)
+    });
+    let refusing = Refusing::new();
+    let yaml = ingress("one", "a.example", &[("/", "a"), ("/gone", "gone")])
+        + &ingress("two", "b.example", &[("/", "a")])
+        + &service("a", &[origin.address])
+        + &service("gone", &[refusing.address]);
+    let started = TestGateway::start(&yaml);
+    let mut client = started.client();
+    for (host, target, times) in [
+        ("a.example", "/", 5),
+        ("a.example", "/500", 2),
+        ("a.example", "/gone", 3),
+        ("b.example", "/", 4),
+        ("c", "/", 6),
+    ] {
+        for _ in 0..times {
+            client.get(host, target);
+        }
+    }
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(client.response().status(), 400);
+    assert_eq!(client.rest(), b"");
+    drop(client);
+    let answers = |ingress: &str, class: &str| {
+        let namespace = if ingress.is_empty() { "" } else { "default" };
+        format!("gateway_requests_total{{namespace=\"{namespace}\",ingress=\"{ingress}\",class=\"{class}\"}}")
+    };
+    let mut page = String::new();
+    until("the connection's end is counted", || {
+        page = started.admin("/metrics").1;
+        metric(&page, "gateway_connections_open") == 0
+    });
+    for (name, value) in [
+        (answers("one", "2xx"), 5),
+        (answers("one", "5xx"), 5),
+        (answers("two", "2xx"), 4),
+        (answers("", "4xx"), 7),
+        ("gateway_connections_accepted_total".to_owned(), 1),
+        ("gateway_dials_total".to_owned(), 1),
+        ("gateway_dial_failures_total".to_owned(), 3),
+        ("gateway_upstream_reuses_total".to_owned(), 10),
+        ("gateway_requests_in_flight".to_owned(), 0),
+        ("gateway_panics_total".to_owned(), 0),
+        ("gateway_problems".to_owned(), 0),
+        ("gateway_generation".to_owned(), 1),
+    ] {
+        assert_eq!(metric(&page, &name), value, "{name}");
+    }
+    assert!(page.ends_with("# EOF\n"), "OpenMetrics has an end");
+}
+
+#[test]
+fn a_request_in_flight_is_counted_while_it_lasts() {
+    let origin = Origin::start(|call| call.read_body().map(|()| Then::Hang));
+    let started = TestGateway::start(&support::one(&origin));
+    let mut client = started.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    origin.wait_heads(1);
+    let page = started.admin("/metrics").1;
+    assert_eq!(
+        (metric(&page, "gateway_requests_in_flight"), metric(&page, "gateway_connections_open")),
+        (1, 1)
+    );
+}
+
+#[test]
+fn routes_and_problems_are_told_in_text_and_json_with_provenance() {
+    let origin = Origin::named("a");
+    let yaml = ingress("shop", "a.example", &[("/api", "a"), ("/lost", "missing")])
+        + &ingress("younger", "a.example", &[("/api", "missing")])
+        + &service("a", &[origin.address]);
+    let started = TestGateway::start(&yaml);
+    let (status, text) = started.admin("/routes");
+    assert_eq!(status, 200);
+    let endpoint = origin.address.to_string();
+    for part in [
+        "generation 1",
+        "a.example",
+        "/api",
+        "default/shop",
+        "spec.rules[0].http.paths[0]",
+        "Service default/a:80",
+        &endpoint,
+    ] {
+        assert!(text.contains(part), "no {part} in:\n{text}");
+    }
+    let (status, json) = started.admin("/routes?output=json");
+    let routes: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let route = routes.pointer("/hosts/0/routes/0").unwrap();
+    let texts =
+        ["path", "ingress", "field"].map(|name| route.get(name).and_then(|text| text.as_str()).unwrap());
+    assert_eq!((status, texts), (200, ["/api", "default/shop", "spec.rules[0].http.paths[0]"]));
+    let (status, text) = started.admin("/problems");
+    assert_eq!(status, 200);
+    assert!(text.lines().count() >= 2 && text.contains("missing") && text.contains("younger"), "{text}");
+    let (status, json) = started.admin("/problems?output=json");
+    let problems: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!((status, problems.len()), (200, text.lines().count()));
+    let conflict = problems.iter().find(|problem| {
+        problem["name"] == "younger" && problem["field"].as_str().unwrap().ends_with("paths[0]")
+    });
+    let conflict = conflict.unwrap_or_else(|| panic!("{json}"));
+    assert_eq!(
+        (conflict["kind"].as_str(), conflict["namespace"].as_str()),
+        (Some("Ingress"), Some("default"))
+    );
+    // What is mended is no Problem any more.
+    let mended = ingress("shop", "a.example", &[("/api", "a")]) + &service("a", &[origin.address]);
+    started.replace("all.yaml", &mended);
+    assert_eq!(started.admin("/problems"), (200, String::new()));
+    assert_eq!(started.admin("/problems?output=xml").0, 400);
+}

@@ -1,0 +1,359 @@
+//! HTTP/2 clients, with prior knowledge and by ALPN: the second filling of the downstream interface.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gateway::settings::Settings;
+use h2::Reason;
+use h2::client::{self, Builder, SendRequest};
+use http::{HeaderMap, Request, StatusCode};
+use support::{Certificate, DEADLINE, Origin, TestGateway, Then, ingress, ok, one, service, tls};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+/// Runs a test's async part, within the deadline.
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.unwrap() })
+}
+
+/// A connection, and what became of it in the end.
+struct Connection {
+    send: SendRequest<Bytes>,
+    end: JoinHandle<Result<(), h2::Error>>,
+}
+
+/// An answer as a whole.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    fields: HeaderMap,
+    body: Vec<u8>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Connection {
+    /// With prior knowledge.
+    async fn open(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap(), &client::Builder::new()).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, builder: &Builder) -> Self {
+        let (send, connection) = builder.handshake(stream).await.unwrap();
+        Self { send, end: tokio::spawn(connection) }
+    }
+
+    async fn get(&self, uri: &str) -> Answer {
+        self.exchange(Request::get(uri).body(()).unwrap(), &[]).await.unwrap()
+    }
+
+    /// Sends a request with a body in so many pieces; no pieces: none.
+    async fn exchange(&self, request: Request<()>, pieces: &[&[u8]]) -> Result<Answer, h2::Error> {
+        let mut send = self.send.clone().ready().await?;
+        let (response, mut body) = send.send_request(request, pieces.is_empty())?;
+        for (place, piece) in pieces.iter().enumerate() {
+            body.send_data(Bytes::copy_from_slice(piece), place + 1 == pieces.len())?;
+        }
+        answer(response.await?).await
+    }
+}
+
+async fn answer(response: http::Response<h2::RecvStream>) -> Result<Answer, h2::Error> {
+    let (parts, mut stream) = response.into_parts();
+    let mut body = Vec::new();
+    while let Some(data) = stream.data().await {
+        let data = data?;
+        stream.flow_control().release_capacity(data.len())?;
+        body.extend_from_slice(&data);
+    }
+    let trailers = stream.trailers().await?;
+    Ok(Answer { status: parts.status, fields: parts.headers, body, trailers })
+}
+
+fn reason(answer: &Answer) -> (u16, &str) {
+    let reason = answer.fields.get("gateway-reason").map_or("", |reason| reason.to_str().unwrap());
+    (answer.status.as_u16(), reason)
+}
+
+#[test]
+fn requests_become_http11_and_answers_come_back() {
+    let origin = Origin::start(|call| {
+        let head = "HTTP/1.1 200 OK\r\nConnection: x-named\r\nX-Named: 1\r\nX-Kept: 1\r\n";
+        match call.request.target() {
+            "/trailers" => call.answer(format!(
+                "{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 3\r\nHost: evil\r\n\r\n"
+            ))?,
+            "/head" => call.answer(format!("{head}Content-Length: 9\r\n\r\n"))?,
+            "/empty" => call.answer("HTTP/1.1 204 No Content\r\n\r\n")?,
+            _ => {
+                call.read_body()?;
+                let body = String::from_utf8(call.request.body.clone()).unwrap();
+                std::io::Write::write_all(&mut call.wire.stream, ok(&body).as_bytes())?;
+            }
+        }
+        Ok(Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        let got = connection.get("http://a.example/trailers?q").await;
+        assert_eq!(got.status, 200);
+        let got = connection.get("http://a.example/trailers").await;
+        assert_eq!((got.status.as_u16(), &got.body[..]), (200, &b"abc"[..]));
+        let trailers = got.trailers.unwrap();
+        assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &http::HeaderValue::from_static("3")));
+        let mut names: Vec<_> = got.fields.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["server", "x-kept"]);
+
+        let request = Request::post("http://a.example/").header("te", "trailers").body(()).unwrap();
+        let got = connection.exchange(request, &[b"hello ", b"world"]).await.unwrap();
+        assert_eq!((got.status.as_u16(), &got.body[..]), (200, &b"hello world"[..]));
+        let seen = origin.last();
+        assert_eq!((seen.line.as_str(), seen.text()), ("POST / HTTP/1.1", "hello world"));
+        assert_eq!((seen.field("transfer-encoding"), seen.field("te")), (Some("chunked"), None));
+        assert_eq!(
+            (seen.field("host"), seen.field("x-forwarded-host")),
+            (Some("a.example"), Some("a.example"))
+        );
+
+        let request = Request::post("http://a.example/").header("content-length", 5).body(()).unwrap();
+        assert_eq!(connection.exchange(request, &[b"hel", b"lo"]).await.unwrap().body, b"hello");
+        assert_eq!(origin.last().field("content-length"), Some("5"));
+
+        let request = Request::head("http://a.example/head").body(()).unwrap();
+        let got = connection.exchange(request, &[]).await.unwrap();
+        assert_eq!(
+            (got.status.as_u16(), got.body.len(), &got.fields["content-length"]),
+            (200, 0, &"9".parse().unwrap())
+        );
+        assert_eq!(connection.get("http://a.example/empty").await.status, 204);
+        assert_eq!(reason(&connection.get("http://b.example/").await), (404, "no_rule"));
+        assert_eq!(reason(&connection.get("http://a.example/%00").await), (400, "malformed_path"));
+    });
+    assert_eq!(origin.connections(), 1, "the connection to the endpoint is used again");
+}
+
+#[test]
+fn cookie_crumbs_are_joined_and_spoofed_fields_overwritten() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&one(&origin));
+    run(async {
+        let request = Request::get("http://A.Example:80/")
+            .header("host", "a.example:80")
+            .header("cookie", "a=1")
+            .header("x-forwarded-for", "6.6.6.6")
+            .header("x-forwarded-proto", "https")
+            .header("cookie", "b=2")
+            .header("forwarded", "for=6.6.6.6")
+            .header("cookie", "c=3")
+            .body(())
+            .unwrap();
+        let connection = Connection::open(gateway.gateway.http).await;
+        assert_eq!(connection.exchange(request, &[]).await.unwrap().status, 200);
+    });
+    let seen = origin.last();
+    assert_eq!(
+        (seen.field("cookie"), seen.field("x-forwarded-for")),
+        (Some("a=1; b=2; c=3"), Some("127.0.0.1"))
+    );
+    assert_eq!((seen.field("forwarded"), seen.field("x-forwarded-proto")), (None, Some("http")));
+}
+
+#[test]
+fn what_is_doubtful_or_too_large_is_refused_and_costs_its_stream_only() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&one(&origin));
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        let get = || Request::get("http://a.example/");
+        let crumbs = |count| (0..count).fold(get(), |get, _| get.header("cookie", "a=1"));
+        let fields = |count| (0..count).fold(get(), |get, n| get.header(format!("x-{n}"), "1"));
+        for (request, expected) in [
+            (get().header("host", "b.example"), (400, "host_mismatch")),
+            (get().header("host", "a.example").header("host", "a.example"), (400, "several_hosts")),
+            (Request::get("http://user@a.example/"), (400, "malformed_host")),
+            (Request::builder().method("CONNECT").uri("a.example:80"), (405, "connect_not_supported")),
+            (crumbs(101), (431, "too_many_fields")),
+            (fields(101), (431, "too_many_fields")),
+            (get().header("x-long", "x".repeat(33 << 10)), (431, "")),
+            (crumbs(99), (200, "")),
+            (fields(99), (200, "")),
+            (get().header("x-long", "x".repeat(30 << 10)), (200, "")),
+        ] {
+            let shown = format!("{:.200?}", request);
+            match connection.exchange(request.body(()).unwrap(), &[]).await {
+                Ok(answer) => assert_eq!(reason(&answer), expected, "{shown}"),
+                Err(error) => panic!("{error}: {shown}"),
+            }
+        }
+        // A body of another length than promised never looks whole to the endpoint.
+        let seen = origin.count();
+        let request = Request::post("http://a.example/").header("content-length", 9).body(()).unwrap();
+        let refused = connection.exchange(request, &[b"hello"]).await;
+        assert!(refused.as_ref().is_err() || refused.as_ref().unwrap().status == 400, "{refused:?}");
+        assert_eq!(origin.count(), seen);
+        assert_eq!(connection.get("http://a.example/").await.status, 200, "the connection lives on");
+    });
+}
+
+#[test]
+fn streams_of_one_connection_run_at_the_same_time() {
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let slow = Origin::start(move |call| {
+        call.read_body()?;
+        let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
+        std::io::Write::write_all(&mut call.wire.stream, ok("slow").as_bytes()).map(|()| Then::Keep)
+    });
+    let fast = Origin::named("fast");
+    let yaml = ingress("i", "a.example", &[("/slow", "slow"), ("/", "fast")])
+        + &service("slow", &[slow.address])
+        + &service("fast", &[fast.address]);
+    let gateway = TestGateway::start(&yaml);
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        let mut send = connection.send.clone().ready().await.unwrap();
+        let request = Request::get("http://a.example/slow").body(()).unwrap();
+        let (response, _) = send.send_request(request, true).unwrap();
+        for _ in 0..10 {
+            assert_eq!(connection.get("http://a.example/fast").await.body, b"fast");
+        }
+        release.send(()).unwrap();
+        assert_eq!(answer(response.await.unwrap()).await.unwrap().body, b"slow");
+    });
+}
+
+#[test]
+fn large_bodies_pass_through_small_windows() {
+    let origin = Origin::start(|call| {
+        call.read_body()?;
+        let body = call.request.body.clone();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        std::io::Write::write_all(&mut call.wire.stream, &[head.as_bytes(), &body].concat())
+            .map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let body: Vec<u8> = (0u32..1 << 19).flat_map(u32::to_le_bytes).collect();
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        let request = Request::put("http://a.example/").body(()).unwrap();
+        let got = connection.exchange(request, &[&body]).await.unwrap();
+        assert!(got.body == body && origin.last().body == body);
+    });
+}
+
+#[test]
+fn a_reader_that_stands_still_is_reset_after_the_stall_deadline() {
+    let origin = Origin::start(|call| call.answer(ok(&"x".repeat(1 << 20))).map(|()| Then::Keep));
+    let settings = Settings { stall: Duration::from_millis(200), ..Settings::default() };
+    let gateway = TestGateway::with(&one(&origin), settings);
+    run(async {
+        let stream = TcpStream::connect(gateway.gateway.http).await.unwrap();
+        let connection = Connection::over(stream, client::Builder::new().initial_window_size(0)).await;
+        let mut send = connection.send.clone().ready().await.unwrap();
+        let request = Request::get("http://a.example/").body(()).unwrap();
+        let (response, _) = send.send_request(request, true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        let error = body.data().await.unwrap().unwrap_err();
+        assert!(error.is_reset() && error.is_remote(), "{error}");
+        // Only that stream has ended.
+        assert_eq!(
+            reason(
+                &connection
+                    .exchange(Request::head("http://a.example/").body(()).unwrap(), &[])
+                    .await
+                    .unwrap()
+            )
+            .0,
+            200
+        );
+    });
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_order() {
+    let short = Duration::from_millis(300);
+    let gateway = TestGateway::with("", Settings { keep_alive: short, ..Settings::default() });
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        assert_eq!(connection.get("http://a.example/").await.status, 404);
+        let idle = Instant::now();
+        connection.end.await.unwrap().unwrap();
+        assert!(idle.elapsed() >= short);
+        drop(connection.send);
+    });
+}
+
+/// Opens streams and gives each up as soon as the endpoint has its request, until the gateway has enough.
+#[test]
+fn a_client_that_gives_up_too_many_requests_is_told_to_calm_down() {
+    let origin = Origin::start(|call| call.read_body().map(|()| Then::Hang));
+    let gateway = TestGateway::start(&one(&origin));
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        for given_up in 1..=300 {
+            let Ok(mut send) = connection.send.clone().ready().await else { break };
+            let request = Request::get("http://a.example/").body(()).unwrap();
+            let Ok((_response, mut stream)) = send.send_request(request, true) else { break };
+            // Not at once: this is about requests that have cost something already.
+            while origin.heads() < given_up && !connection.end.is_finished() {
+                tokio::task::yield_now().await;
+            }
+            stream.send_reset(Reason::CANCEL);
+        }
+        let error = connection.end.await.unwrap().unwrap_err();
+        assert!(error.is_go_away() && error.is_remote(), "{error}");
+        assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
+    });
+    // What was given up does not go on at the endpoint's side.
+    support::until("all connections to the endpoint end", || origin.open() == 0);
+}
+
+#[test]
+fn resets_that_come_with_their_requests_are_bounded_as_well() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&one(&origin));
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        for _ in 0..5000 {
+            let Ok(mut send) = connection.send.clone().ready().await else { break };
+            let request = Request::get("http://a.example/").body(()).unwrap();
+            let Ok((_response, mut stream)) = send.send_request(request, true) else { break };
+            stream.send_reset(Reason::CANCEL);
+        }
+        let error = connection.end.await.unwrap().unwrap_err();
+        assert_eq!((error.is_remote(), error.reason()), (true, Some(Reason::ENHANCE_YOUR_CALM)), "{error}");
+        let other = Connection::open(gateway.gateway.http).await;
+        assert_eq!(other.get("http://a.example/").await.body, b"a", "others are served");
+    });
+}
+
+#[test]
+fn alpn_chooses_http2_over_tls() {
+    let origin = Origin::named("a");
+    let certificate = Certificate::new("a.example");
+    let yaml = ingress("a", "a.example", &[("/", "a")])
+        + &tls("a.example", "s")
+        + &service("a", &[origin.address])
+        + &certificate.secret("s");
+    let gateway = TestGateway::start(&yaml);
+    run(async {
+        let stream = TcpStream::connect(gateway.gateway.https).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(support::tls_config(&[&certificate], "h2"));
+        let stream = connector.connect("a.example".try_into().unwrap(), stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let connection = Connection::over(stream, &client::Builder::new()).await;
+        let gets = (0..20).map(|_| connection.get("https://a.example/"));
+        for got in futures::future::join_all(gets).await {
+            assert_eq!((got.status.as_u16(), &got.body[..]), (200, &b"a"[..]));
+        }
+        assert_eq!(origin.last().field("x-forwarded-proto"), Some("https"));
+    });
+}

@@ -1,0 +1,239 @@
+//! Endpoints that refuse, break, stall or lie, and how connections to them are used again.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use gateway::settings::Settings;
+use gateway::upstream::ConnectLimits;
+use support::{ANY_PORT, Follows, Origin, Refusing, TestGateway, Then, ingress, ok, one, service};
+
+/// Host `a.example` at these endpoints.
+fn at(endpoints: &[SocketAddr]) -> String {
+    ingress("a", "a.example", &[("/", "a")]) + &service("a", endpoints)
+}
+
+#[test]
+fn an_endpoint_that_refuses_costs_no_request() {
+    let (a, b, refusing) = (Origin::named("a"), Origin::named("b"), Refusing::new());
+    let gateway = TestGateway::start(&at(&[a.address, refusing.address, b.address]));
+    let mut client = gateway.client();
+    for _ in 0..30 {
+        // Nothing was sent to the one that refused, so any method may try the next one.
+        client.send("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello");
+        assert_eq!(client.response().status(), 200);
+    }
+    assert_eq!(a.count() + b.count(), 30);
+    assert!(a.count() >= 10 && b.count() >= 10, "{} and {}", a.count(), b.count());
+}
+
+#[test]
+fn requests_go_round_and_connections_are_used_again() {
+    let origins: Vec<_> = ["a", "b", "c"].into_iter().map(Origin::named).collect();
+    let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
+    let gateway = TestGateway::start(&at(&addresses));
+    let mut answers = BTreeMap::new();
+    for _ in 0..30 {
+        // Clients come and go; connections to endpoints stay.
+        let answer = gateway.get("a.example", "/");
+        *answers.entry(answer.text().to_owned()).or_insert(0) += 1;
+    }
+    let expected = ["a", "b", "c"].map(|name| (name.to_owned(), 10));
+    assert_eq!(answers, BTreeMap::from(expected));
+    for origin in &origins {
+        assert_eq!(origin.connections(), 1);
+    }
+}
+
+#[test]
+fn a_get_lost_on_a_reused_connection_is_sent_again_and_a_post_is_not() {
+    // The second request on each connection is read and left without an answer.
+    let origin = Origin::start(|call| {
+        if call.turn == 2 {
+            call.read_body()?;
+            return Ok(Then::Close);
+        }
+        call.answer(ok("a")).map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let mut client = gateway.client();
+    assert_eq!(client.get("a.example", "/1").status(), 200);
+    assert_eq!(client.get("a.example", "/2").status(), 200);
+    assert_eq!((origin.connections(), origin.count()), (2, 3), "lost once, sent again on a new one");
+    client.send("POST /3 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello");
+    let answer = client.response();
+    assert_eq!((answer.status(), answer.field("gateway-reason")), (502, Some("upstream_closed")));
+    assert_eq!((origin.connections(), origin.count()), (2, 4), "the endpoint saw it once");
+    assert_eq!(client.get("a.example", "/4").status(), 200);
+}
+
+#[test]
+fn a_connection_that_the_endpoint_closed_while_idle_is_not_used() {
+    let origin = Origin::start(|call| call.answer(ok("a")).map(|()| Then::Close));
+    let gateway = TestGateway::start(&one(&origin));
+    let mut client = gateway.client();
+    for turn in 1..=20 {
+        // Whether the close is seen in time is a matter of luck; a GET is served either way.
+        assert_eq!(client.get("a.example", "/").status(), 200);
+        assert_eq!(origin.count(), turn);
+    }
+}
+
+#[test]
+fn a_connection_is_not_used_again_when_the_endpoint_says_so_or_is_out_of_step() {
+    for raw in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: Close\r\n\r\na",
+        "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n!",
+    ] {
+        let origin = Origin::start(move |call| call.answer(raw).map(|()| Then::Keep));
+        let gateway = TestGateway::start(&one(&origin));
+        let mut client = gateway.client();
+        for _ in 0..3 {
+            assert_eq!(client.get("a.example", "/").text(), "a", "{raw}");
+        }
+        assert_eq!(origin.connections(), 3, "{raw}");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_trusted_is_a_502() {
+    for (raw, reason) in [
+        ("garbage\r\n\r\n", "upstream_malformed"),
+        ("HTTP/1.1 200 OK\n\n", "upstream_malformed"),
+        ("HTTP/1.1 999 No\r\n\r\n", "upstream_malformed"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1", "upstream_malformed"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12", "upstream_malformed"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "upstream_malformed"),
+        ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "upstream_malformed"),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            "upstream_malformed",
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Le", "upstream_closed"),
+        ("", "upstream_closed"),
+    ] {
+        let origin = Origin::start(move |call| call.answer(raw).map(|()| Then::Close));
+        let gateway = TestGateway::start(&one(&origin));
+        let mut client = gateway.client();
+        let answer = client.get("a.example", "/");
+        assert_eq!((answer.status(), answer.field("gateway-reason")), (502, Some(reason)), "{raw}");
+        assert_eq!(origin.count(), 1, "a new connection is no reason to send again: {raw}");
+        assert_eq!(client.get("b.example", "/").status(), 404, "the client's connection lives on");
+    }
+}
+
+#[test]
+fn a_reset_before_the_answer_is_a_502_and_one_after_its_beginning_is_passed_on() {
+    let origin = Origin::start(|call| {
+        let beginning = match call.request.target() {
+            "/length" => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",
+            "/chunked" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+            "/bad" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n!\r\n",
+            _ => "",
+        };
+        call.answer(beginning)?;
+        Ok(if call.request.target() == "/" { Then::Reset } else { Then::Close })
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    assert_eq!(gateway.get("a.example", "/").field("gateway-reason"), Some("upstream_closed"));
+    for target in ["/length", "/chunked", "/bad"] {
+        let mut client = gateway.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        assert_eq!(client.head().unwrap().unwrap().status(), 200, "{target}");
+        // Whatever came of the body, it must not look whole: neither its last chunk nor all of its length.
+        let rest = client.rest();
+        assert!(rest.starts_with(b"hel") || rest.starts_with(b"3\r\nhel\r\n"), "{}", rest.escape_ascii());
+        assert!(rest.len() < 10 && !rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
+    }
+    // An orderly close would end the body for HTTP/1.0: this one is none.
+    let mut client = gateway.client();
+    client.send("GET /chunked HTTP/1.0\r\nHost: a.example\r\n\r\n");
+    assert_eq!(client.message(Follows::Response).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn an_endpoint_that_takes_too_long_is_a_504_and_a_stalled_body_is_cut_off() {
+    let origin = Origin::start(|call| {
+        match call.request.target() {
+            "/stall" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?,
+            // It does not even read the body.
+            "/deaf" => {}
+            _ => call.read_body()?,
+        }
+        call.wire.stream.set_read_timeout(None)?;
+        if call.request.target() == "/deaf" {
+            // Nothing is read until the gateway gives up: only then the peek sees an end or an error.
+            let mut byte = [0];
+            while call.wire.stream.peek(&mut byte)? > 0 && call.wire.stream.take_error()?.is_none() {
+                call.wire.stream.write_all(b"")?;
+                std::thread::yield_now();
+            }
+            return Ok(Then::Close);
+        }
+        Ok(Then::Hang)
+    });
+    let short = Duration::from_millis(200);
+    let settings = Settings { first_byte: short, stall: short, ..Settings::default() };
+    let gateway = TestGateway::with(&one(&origin), settings);
+    let answer = gateway.get("a.example", "/");
+    assert_eq!((answer.status(), answer.field("gateway-reason")), (504, Some("first_byte_timeout")));
+    let mut client = gateway.client();
+    client.send("GET /stall HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let head = client.head().unwrap().unwrap();
+    assert_eq!((head.status(), client.rest()), (200, b"hel".to_vec()));
+    // The endpoint is at fault, not the client, if it leaves the request's body unread.
+    let mut client = gateway.client();
+    client.send("POST /deaf HTTP/1.1\r\nHost: a.example\r\nContent-Length: 67108864\r\n\r\n");
+    let mut writer = client.stream.try_clone().unwrap();
+    let pushing = std::thread::spawn(move || while writer.write_all(&[b'x'; 65536]).is_ok() {});
+    let answer = client.response();
+    assert_eq!((answer.status(), answer.field("gateway-reason")), (504, Some("first_byte_timeout")));
+    drop(client);
+    pushing.join().unwrap();
+}
+
+#[test]
+fn an_endpoint_that_does_not_take_the_connection_in_time_is_a_504() {
+    // One connection fills a queue of length 0; the kernel then ignores further ones.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&ANY_PORT.into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let filling: Vec<_> =
+        (0..3).map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(100))).collect();
+    assert!(filling.iter().any(Result::is_err), "the queue is full");
+    let short = Duration::from_millis(200);
+    let connect = ConnectLimits { once: short, total: 2 * short };
+    let settings = Settings { connect, ..Settings::default() };
+    let gateway = TestGateway::with(&at(&[address]), settings.clone());
+    let answer = gateway.get("a.example", "/");
+    assert_eq!((answer.status(), answer.field("gateway-reason")), (504, Some("connect_timeout")));
+    // With another endpoint beside it, it costs time and no request.
+    let origin = Origin::named("b");
+    let gateway = TestGateway::with(&at(&[address, origin.address]), settings);
+    for _ in 0..4 {
+        assert_eq!(gateway.get("a.example", "/").text(), "b");
+    }
+}
+
+#[test]
+fn an_answer_that_comes_before_the_request_is_whole_reaches_the_client() {
+    let origin = Origin::start(|call| {
+        call.wire.stream.write_all(b"HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\n\r\nno")?;
+        Ok(Then::Hang)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000000\r\n\r\nbeginning");
+    let answer = client.message(Follows::Response).unwrap().unwrap();
+    assert_eq!((answer.status(), answer.text()), (413, "no"));
+    assert_eq!(gateway.get("a.example", "/").status(), 413);
+    assert_eq!(origin.connections(), 2, "a connection with half a request on it is not used again");
+}

@@ -1,0 +1,547 @@
+//! What the end-to-end tests share: a gateway in this process, scripted endpoints, and clients on raw sockets.
+//!
+//! Everything is blocking and bounded by [`DEADLINE`]; nothing sleeps. Not here: what is expected.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use gateway::process::{Gateway, Options};
+use gateway::settings::Settings;
+use tempfile::TempDir;
+
+/// How long anything may take on a busy machine before a test gives up.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Any free port of the loopback address.
+pub(crate) const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+// ===== the gateway and its folder =====
+
+/// A gateway with one worker over a folder of its own.
+pub(crate) struct TestGateway {
+    pub(crate) gateway: Gateway,
+    pub(crate) folder: TempDir,
+}
+
+impl TestGateway {
+    /// Starts with one file, and waits until it is served.
+    pub(crate) fn start(yaml: &str) -> Self {
+        Self::with(yaml, Settings::default())
+    }
+
+    pub(crate) fn with(yaml: &str, settings: Settings) -> Self {
+        let started = Self::unready(yaml, settings);
+        started.gateway.wait(1, DEADLINE).unwrap();
+        started
+    }
+
+    /// Starts, and does not wait for the first table.
+    pub(crate) fn unready(yaml: &str, settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
+        let options = Options {
+            files: folder.path().to_owned(),
+            http: ANY_PORT,
+            https: ANY_PORT,
+            admin: ANY_PORT,
+            workers: 1,
+            settings,
+        };
+        Self { gateway: Gateway::start(&options).unwrap(), folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Renames new content into place, and waits until it is served.
+    pub(crate) fn replace(&self, name: &str, yaml: &str) {
+        let before = self.gateway.generation();
+        std::fs::write(self.path(".new"), yaml).unwrap();
+        std::fs::rename(self.path(".new"), self.path(name)).unwrap();
+        self.gateway.wait(before + 1, DEADLINE).unwrap();
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Wire::connect(self.gateway.http)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn get(&self, host: &str, target: &str) -> Message {
+        self.client().get(host, target)
+    }
+
+    /// One admin page: status and body.
+    pub(crate) fn admin(&self, target: &str) -> (u16, String) {
+        let page = Wire::connect(self.gateway.admin).get("admin", target);
+        (page.status(), String::from_utf8(page.body).unwrap())
+    }
+}
+
+/// An Ingress whose rules have path type Prefix: (path, Service), port 80.
+pub(crate) fn ingress(name: &str, host: &str, paths: &[(&str, &str)]) -> String {
+    let mut yaml = format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}}}\nspec:\n  rules:\n  - host: {host}\n    http:\n      paths:\n"
+    );
+    for (path, service) in paths {
+        let backend = format!("{{service: {{name: {service}, port: {{number: 80}}}}}}");
+        let _ = writeln!(yaml, "      - {{path: {path}, pathType: Prefix, backend: {backend}}}");
+    }
+    yaml
+}
+
+/// A Service with port 80 and these endpoints.
+pub(crate) fn service(name: &str, endpoints: &[SocketAddr]) -> String {
+    let endpoints: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  annotations: {{wasm-gateway.dev/endpoints: \"{}\"}}\nspec:\n  ports:\n  - port: 80\n",
+        endpoints.join(",")
+    )
+}
+
+/// Host `a.example` with all its paths at one origin.
+pub(crate) fn one(origin: &Origin) -> String {
+    ingress("a", "a.example", &[("/", "a")]) + &service("a", &[origin.address])
+}
+
+/// A TLS certificate with its key, self-signed for one host.
+pub(crate) struct Certificate {
+    pub(crate) pem: String,
+    pub(crate) der: Vec<u8>,
+    key: String,
+}
+
+impl Certificate {
+    pub(crate) fn new(host: &str) -> Self {
+        let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        Self { pem: made.cert.pem(), der: made.cert.der().to_vec(), key: made.signing_key.serialize_pem() }
+    }
+
+    /// The Secret that holds it.
+    pub(crate) fn secret(&self, name: &str) -> String {
+        let block =
+            |pem: &str| pem.lines().fold(String::new(), |text, line| text + "    " + line.trim() + "\n");
+        format!(
+            "---\napiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: {name}}}\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
+            block(&self.pem),
+            block(&self.key)
+        )
+    }
+}
+
+/// An Ingress's TLS part, to be put behind [`ingress`].
+pub(crate) fn tls(host: &str, secret: &str) -> String {
+    format!("  tls:\n  - hosts: [{host}]\n    secretName: {secret}\n")
+}
+
+// ===== messages on a raw stream =====
+
+/// A message as it came: first line, fields in their order with names in lower case, body without framing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) line: String,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
+}
+
+impl Message {
+    pub(crate) fn status(&self) -> u16 {
+        self.line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn target(&self) -> &str {
+        self.line.split(' ').nth(1).unwrap()
+    }
+
+    /// The value of the only field of this name; panics if there are more.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let mut values = self.fields.iter().filter(|(given, _)| given == name);
+        let value = values.next();
+        assert!(values.next().is_none(), "several {name}: {self:?}");
+        value.map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// Which body follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// A request's: none unless the fields say so.
+    Request,
+    /// A response's: until the close unless the fields say otherwise.
+    Response,
+    /// None, whatever the fields say: the request was HEAD.
+    Nothing,
+}
+
+/// A client on a raw socket.
+pub(crate) type Client = Wire<TcpStream>;
+
+/// A stream with HTTP/1.1 on it, read by rules as strict as the gateway's.
+pub(crate) struct Wire<S> {
+    pub(crate) stream: S,
+    input: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
+        Self::bounded(stream)
+    }
+
+    fn bounded(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Wire::new(stream)
+    }
+}
+
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, what.to_owned())
+}
+
+impl<S: Read + Write> Wire<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, input: Vec::new() }
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    pub(crate) fn get(&mut self, host: &str, target: &str) -> Message {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        self.response()
+    }
+
+    pub(crate) fn response(&mut self) -> Message {
+        self.message(Follows::Response).unwrap().unwrap()
+    }
+
+    /// Reads what is left, up to the peer's orderly close.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        self.try_rest().unwrap()
+    }
+
+    fn try_rest(&mut self) -> io::Result<Vec<u8>> {
+        while self.fill()? > 0 {}
+        Ok(std::mem::take(&mut self.input))
+    }
+
+    pub(crate) fn message(&mut self, follows: Follows) -> io::Result<Option<Message>> {
+        let Some(mut message) = self.head()? else { return Ok(None) };
+        self.body(&mut message, follows)?;
+        Ok(Some(message))
+    }
+
+    /// Reads a head; nothing if the stream ends instead.
+    pub(crate) fn head(&mut self) -> io::Result<Option<Message>> {
+        let Some(line) = self.line()? else { return Ok(None) };
+        let fields = self.fields()?;
+        Ok(Some(Message { line, fields, ..Message::default() }))
+    }
+
+    pub(crate) fn body(&mut self, message: &mut Message, follows: Follows) -> io::Result<()> {
+        if follows == Follows::Nothing || message.line.contains(" 204 ") || message.line.contains(" 304 ") {
+            return Ok(());
+        }
+        match (message.field("content-length"), message.field("transfer-encoding")) {
+            (Some(length), None) => message.body = self.take(length.parse().unwrap())?,
+            (None, Some("chunked")) => loop {
+                let size = self.line()?.ok_or_else(|| malformed("no chunk"))?;
+                let size = usize::from_str_radix(&size, 16).map_err(|_| malformed("chunk size"))?;
+                if size == 0 {
+                    message.trailers = self.fields()?;
+                    return Ok(());
+                }
+                message.body.extend(self.take(size)?);
+                if self.take(2)? != b"\r\n" {
+                    return Err(malformed("chunk end"));
+                }
+            },
+            (None, None) if follows == Follows::Request => {}
+            (None, None) => message.body = self.try_rest()?,
+            _ => return Err(malformed("framing")),
+        }
+        Ok(())
+    }
+
+    fn fields(&mut self) -> io::Result<Vec<(String, String)>> {
+        let mut fields = Vec::new();
+        loop {
+            let line = self.line()?.ok_or_else(|| malformed("no end of fields"))?;
+            if line.is_empty() {
+                return Ok(fields);
+            }
+            let (name, value) = line.split_once(": ").ok_or_else(|| malformed(&line))?;
+            fields.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+    }
+
+    fn line(&mut self) -> io::Result<Option<String>> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.input[searched..].windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.take(searched + end + 2)?;
+                let line = String::from_utf8(line).map_err(|_| malformed("line"))?;
+                return Ok(Some(line.trim_end_matches("\r\n").to_owned()));
+            }
+            searched = self.input.len().saturating_sub(1);
+            if self.fill()? == 0 {
+                return if self.input.is_empty() { Ok(None) } else { Err(malformed("half a line")) };
+            }
+        }
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        while self.input.len() < length {
+            if self.fill()? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let rest = self.input.split_off(length);
+        Ok(std::mem::replace(&mut self.input, rest))
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 64 << 10];
+        let read = self.stream.read(&mut buffer)?;
+        self.input.extend_from_slice(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+// ===== endpoints =====
+
+/// What an origin does with the connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Waits for the next request.
+    Keep,
+    /// Closes it in order.
+    Close,
+    /// Resets it.
+    Reset,
+    /// Keeps it and reads nothing more than its end.
+    Hang,
+}
+
+/// A request that a script has to deal with.
+pub(crate) struct Call<'a> {
+    /// The head; the body as well after [`Call::read_body`].
+    pub(crate) request: Message,
+    pub(crate) wire: &'a mut Client,
+    /// The how manieth connection this is, and the how manieth request on it, from 1.
+    pub(crate) connection: usize,
+    pub(crate) turn: usize,
+    seen: &'a Seen,
+}
+
+impl Call<'_> {
+    /// Reads the body, and counts the request as seen whole.
+    pub(crate) fn read_body(&mut self) -> io::Result<()> {
+        self.wire.body(&mut self.request, Follows::Request)?;
+        self.seen.change(|log| log.whole.push(self.request.clone()));
+        Ok(())
+    }
+
+    /// Reads the body, then sends these bytes.
+    pub(crate) fn answer(&mut self, raw: impl AsRef<[u8]>) -> io::Result<()> {
+        self.read_body()?;
+        self.wire.stream.write_all(raw.as_ref())
+    }
+}
+
+/// A plain answer with this body.
+pub(crate) fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    connections: usize,
+    closed: usize,
+    heads: Vec<Message>,
+    whole: Vec<Message>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    log: Mutex<Log>,
+    changed: Condvar,
+}
+
+impl Seen {
+    fn change<T>(&self, change: impl FnOnce(&mut Log) -> T) -> T {
+        let changed = change(&mut self.log.lock().unwrap());
+        self.changed.notify_all();
+        changed
+    }
+}
+
+/// An endpoint that records all it is sent, and answers by a script.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+impl Origin {
+    /// Answers every request with its name.
+    pub(crate) fn named(name: &'static str) -> Self {
+        Self::start(move |call| call.answer(ok(name)).map(|()| Then::Keep))
+    }
+
+    pub(crate) fn start(script: impl Fn(&mut Call<'_>) -> io::Result<Then> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(ANY_PORT).unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Seen::default());
+        let (log, script) = (Arc::clone(&seen), Arc::new(script));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (log, script) = (Arc::clone(&log), Arc::clone(&script));
+                let connection = log.change(|log| {
+                    log.connections += 1;
+                    log.connections
+                });
+                // A connection that fails is the gateway's doing: the test sees it at its own end.
+                std::thread::spawn(move || {
+                    let served = serve(stream?, connection, &log, &*script);
+                    log.change(|log| log.closed += 1);
+                    served
+                });
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.log.lock().unwrap().connections
+    }
+
+    /// How many connections are open now.
+    pub(crate) fn open(&self) -> usize {
+        let log = self.seen.log.lock().unwrap();
+        log.connections - log.closed
+    }
+
+    /// How many request heads have come.
+    pub(crate) fn heads(&self) -> usize {
+        self.seen.log.lock().unwrap().heads.len()
+    }
+
+    /// The requests that were read to their end.
+    pub(crate) fn requests(&self) -> Vec<Message> {
+        self.seen.log.lock().unwrap().whole.clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.seen.log.lock().unwrap().whole.len()
+    }
+
+    pub(crate) fn last(&self) -> Message {
+        self.requests().pop().unwrap()
+    }
+
+    /// Waits until so many request heads have come in all.
+    pub(crate) fn wait_heads(&self, count: usize) {
+        let log = self.seen.log.lock().unwrap();
+        let waited = self.seen.changed.wait_timeout_while(log, DEADLINE, |log| log.heads.len() < count);
+        assert!(!waited.unwrap().1.timed_out(), "no {count} requests in time");
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    connection: usize,
+    seen: &Seen,
+    script: &dyn Fn(&mut Call<'_>) -> io::Result<Then>,
+) -> io::Result<()> {
+    let mut wire = Wire::bounded(stream);
+    for turn in 1.. {
+        let Some(request) = wire.head()? else { break };
+        seen.change(|log| log.heads.push(request.clone()));
+        match script(&mut Call { request, wire: &mut wire, connection, turn, seen })? {
+            Then::Keep => {}
+            Then::Close => break,
+            Then::Reset => {
+                socket2::SockRef::from(&wire.stream).set_linger(Some(Duration::ZERO))?;
+                break;
+            }
+            Then::Hang => while wire.fill()? > 0 {},
+        }
+    }
+    Ok(())
+}
+
+/// An address that refuses connections for as long as this lives: bound, and not listening.
+pub(crate) struct Refusing {
+    pub(crate) address: SocketAddr,
+    _socket: socket2::Socket,
+}
+
+impl Refusing {
+    pub(crate) fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&ANY_PORT.into()).unwrap();
+        Self { address: socket.local_addr().unwrap().as_socket().unwrap(), _socket: socket }
+    }
+}
+
+/// Asks again and again until the answer is yes.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < DEADLINE, "not in time: {what}");
+        std::thread::yield_now();
+    }
+}
+
+// ===== TLS =====
+
+/// A client over TLS that trusts these certificates and nothing else.
+pub(crate) type TlsClient = Wire<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>;
+
+/// What a TLS client trusts and offers.
+pub(crate) fn tls_config(trusted: &[&Certificate], alpn: &str) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in trusted {
+        roots.add(certificate.der.clone().into()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    Arc::new(config)
+}
+
+/// Does the handshake with a name.
+pub(crate) fn tls_client(address: SocketAddr, host: &str, trusted: &[&Certificate]) -> TlsClient {
+    let name = host.to_owned().try_into().unwrap();
+    let mut connection = rustls::ClientConnection::new(tls_config(trusted, "http/1.1"), name).unwrap();
+    let mut stream = Client::connect(address).stream;
+    connection.complete_io(&mut stream).unwrap();
+    Wire::new(rustls::StreamOwned::new(connection, stream))
+}
+
+impl TlsClient {
+    /// The certificate that the gateway showed.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        self.stream.conn.peer_certificates().unwrap()[0].to_vec()
+    }
+}
