@@ -52,6 +52,14 @@ pub fn loopback(port: u16) -> SocketAddr {
 }
 
 impl Cli {
+    /// What is logged unless the environment says otherwise: the demo's own output already tells the rest.
+    pub fn default_level(&self) -> tracing::Level {
+        match self.command {
+            Command::Run(_) => tracing::Level::INFO,
+            Command::Demo(_) => tracing::Level::ERROR,
+        }
+    }
+
     /// Does what was asked.
     ///
     /// # Errors

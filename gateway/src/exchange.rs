@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use http1::{BodyLength, Head, Known};
 use routing::host;
@@ -80,6 +80,13 @@ pub trait Downstream: Reader + Writer {
     /// # Errors
     /// The client is gone.
     fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
+
+    /// Becomes ready when the client gives up this request alone: the endpoint need not go on with it either.
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // HTTP/1.1 knows no such thing: a client that closes its sending side may still wait for the answer.
+        let _ = cx;
+        Poll::Pending
+    }
 }
 
 /// How an exchange ended.
@@ -243,6 +250,9 @@ impl<D: Downstream> Exchange<'_, D> {
                 // An endpoint that stops reading may have answered already: its answer decides.
                 Poll::Ready(Ok(()) | Err(PumpError::Write(_))) | Poll::Pending => {}
             }
+            if down.poll_given_up(cx).is_ready() {
+                return Poll::Ready(Err(Unanswered::Downstream(given_up())));
+            }
             poll_final_head(up, cx).map_err(Unanswered::Upstream)
         }));
         let head = match answer.await {
@@ -288,6 +298,9 @@ impl<D: Downstream> Exchange<'_, D> {
                 // Whatever becomes of the request's rest: the answer is on its way and decides.
                 let _ = sending.poll((down, up), || timer.set(limit), cx);
             }
+            if down.poll_given_up(cx).is_ready() {
+                return Poll::Ready(Err(PumpError::Write(given_up())));
+            }
             receiving.poll((up, down), || timer.set(limit), cx)
         }));
         match relayed.await {
@@ -298,8 +311,10 @@ impl<D: Downstream> Exchange<'_, D> {
             }
         }
         let is_complete = sending == Pump::Done && length != BodyLength::UntilClose;
-        let is_quiet = !opened.connection.has_input() && !contradicts_itself(&head);
-        if is_complete && is_quiet && headers::keeps_alive(&head) {
+        let stays_open = headers::keeps_alive(&head) && !contradicts_itself(&head);
+        // The head shares the input buffer, which is to go back whole.
+        drop(head);
+        if is_complete && stays_open && !opened.connection.has_input() {
             opened.connection.reclaim(&self.worker.buffers);
             self.worker.upstreams.keep(opened.address, opened.connection);
         }
@@ -323,6 +338,10 @@ impl<D: Downstream> Exchange<'_, D> {
             _ => Served::Aborted,
         }
     }
+}
+
+fn given_up() -> StreamError {
+    std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()
 }
 
 /// Sends the gateway's own answer.
@@ -378,14 +397,11 @@ fn contradicts_itself(head: &Head) -> bool {
 
 /// Reads the head of the answer proper. Interim ones (100, 103) are not for the client; 101 answers a question
 /// that nobody asked.
-fn poll_final_head(up: &mut Connection, cx: &mut std::task::Context<'_>) -> Poll<Result<Head, StreamError>> {
+fn poll_final_head(up: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<Head, StreamError>> {
     loop {
-        let head = match std::task::ready!(up.poll_head(http1::parse::response, cx))? {
-            Some(head) => head,
-            None => {
-                let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-                return Poll::Ready(Err(error.into()));
-            }
+        let Some(head) = std::task::ready!(up.poll_head(http1::parse::response, cx))? else {
+            let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+            return Poll::Ready(Err(error.into()));
         };
         match head.status() {
             101 => return Poll::Ready(Err(StreamError::UnaskedUpgrade)),

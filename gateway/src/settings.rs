@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use http1::Limits;
 
-use crate::upstream::ConnectLimits;
-
 /// Settings of the data plane.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,6 +23,15 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether the gateway's own answers carry their reason in the header `gateway-reason`.
     pub reason_header: ReasonHeader,
+}
+
+/// Bounds of connecting.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectLimits {
+    /// For one try.
+    pub once: Duration,
+    /// For all tries of one request.
+    pub total: Duration,
 }
 
 /// Whether the gateway's own answers say why in a header.

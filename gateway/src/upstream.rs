@@ -16,6 +16,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{ErrorType, upstreams::peer::PeerOptions};
 use routing::table::{Backend, Endpoints};
 
+use crate::settings::ConnectLimits;
 use crate::telemetry::counters::{Counters, bump};
 use crate::wire::clock::Clock;
 use crate::wire::h1;
@@ -74,15 +75,6 @@ pub enum Reuse {
     Never,
 }
 
-/// Bounds of connecting.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectLimits {
-    /// For one try.
-    pub once: Duration,
-    /// For all tries of one request.
-    pub total: Duration,
-}
-
 /// One worker's way to the endpoints.
 pub struct Upstreams {
     pool: Pool,
@@ -116,7 +108,7 @@ impl Upstreams {
 
     /// Picks an endpoint and gives a connection to it: an idle one, or a new one.
     ///
-    /// Nothing has been sent when this fails, so any request may try up to [`MOST_TRIES`] endpoints.
+    /// Nothing has been sent when this fails, so any request may try up to three endpoints.
     ///
     /// # Errors
     /// The backend has no endpoint that can be used, or none that was tried took a connection in time.

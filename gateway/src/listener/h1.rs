@@ -143,20 +143,29 @@ fn poll_request(
     age: Age,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Incoming, StreamError>> {
-    while age == Age::New {
-        let seen = connection.input().get(..connection.input().len().min(PREFACE.len())).unwrap_or_default();
-        if !PREFACE.starts_with(seen) {
-            break;
-        }
-        if seen.len() == PREFACE.len() {
-            return Poll::Ready(Ok(Incoming::Http2));
-        }
-        if ready!(connection.poll_fill(cx))? == 0 {
-            return Poll::Ready(Ok(Incoming::Closed));
-        }
+    if age == Age::New && ready!(poll_preface(connection, cx))? {
+        return Poll::Ready(Ok(Incoming::Http2));
     }
     let head = ready!(connection.poll_head(http1::parse::request, cx))?;
     Poll::Ready(Ok(head.map_or(Incoming::Closed, Incoming::Request)))
+}
+
+/// Tells whether the client begins with HTTP/2's preface, as soon as its bytes tell.
+fn poll_preface(
+    connection: &mut Connection<Transport>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<bool, StreamError>> {
+    loop {
+        let input = connection.input();
+        let seen = input.get(..input.len().min(PREFACE.len())).unwrap_or_default();
+        if !PREFACE.starts_with(seen) || seen.len() == PREFACE.len() {
+            return Poll::Ready(Ok(seen == PREFACE));
+        }
+        // A client that closes here has sent the beginning of a head at most: reading that finds out.
+        if ready!(connection.poll_fill(cx))? == 0 {
+            return Poll::Ready(Ok(false));
+        }
+    }
 }
 
 async fn serve_request(

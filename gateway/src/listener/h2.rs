@@ -218,12 +218,7 @@ struct Side {
 impl Side {
     /// Whether the client gave the stream up.
     fn is_reset(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        let state = match &mut self.send {
-            Some(send) => send.poll_reset(&mut cx),
-            None => self.respond.poll_reset(&mut cx),
-        };
-        matches!(state, Poll::Ready(Ok(_)))
+        self.poll_given_up(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn reset(&mut self) {
@@ -317,6 +312,15 @@ impl Downstream for Side {
         let send = self.respond.send_response(head, ends)?;
         self.send = (!ends).then_some(send);
         Ok(())
+    }
+
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let state = match &mut self.send {
+            Some(send) => send.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        // An error says that the answer has been sent, or that the connection ends and all its streams with it.
+        if matches!(state, Poll::Ready(Ok(_))) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -1,0 +1,127 @@
+//! A client that is not ours: curl over http, https, HTTP/2 by ALPN and HTTP/2 with prior knowledge.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use support::{Certificate, Origin, TestGateway, Then, ingress, ok, service, tls};
+
+/// Whether the test cannot run here: curl is not installed. Says so past the capture, and in the list of
+/// `conformance/test`.
+fn skipped(test: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|dir| dir.join("curl").is_file()) {
+        return false;
+    }
+    let line = format!("SKIPPED: {test}: not installed: curl\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if let Some(list) = std::env::var_os("GATEWAY_SKIPPED") {
+        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(Path::new(&list)).unwrap();
+        list.write_all(line.as_bytes()).unwrap();
+    }
+    true
+}
+
+/// Two hosts over TLS with a Secret each, and an origin that says what came.
+struct Site {
+    gateway: TestGateway,
+    origin: Origin,
+}
+
+impl Site {
+    fn start() -> Self {
+        let origin = Origin::start(|call| {
+            call.read_body()?;
+            let line = call.request.line.replace(" HTTP/1.1", "");
+            let proto = call.request.field("x-forwarded-proto").unwrap_or("none").to_owned();
+            let answer = ok(&format!("{line} {proto} {}", call.request.body.len()));
+            call.wire.stream.write_all(answer.as_bytes()).map(|()| Then::Keep)
+        });
+        let (a, b) = (Certificate::new("a.example"), Certificate::new("b.example"));
+        let yaml = ingress("a", "a.example", &[("/", "s")])
+            + &tls("a.example", "tls-a")
+            + &ingress("b", "b.example", &[("/", "s")])
+            + &tls("b.example", "tls-b")
+            + &ingress("c", "c.example", &[("/", "s")])
+            + &service("s", &[origin.address])
+            + &a.secret("tls-a")
+            + &b.secret("tls-b");
+        let gateway = TestGateway::start(&yaml);
+        std::fs::write(gateway.path("a.pem"), &a.pem).unwrap();
+        Self { gateway, origin }
+    }
+
+    /// Runs curl against a URL whose host and port are sent to the gateway; gives `VERSION STATUS BODY`, or else
+    /// curl's exit code.
+    fn curl(&self, arguments: &[&str], url: &str) -> Result<String, i32> {
+        let gateway = &self.gateway.gateway;
+        let address = if url.starts_with("https:") { gateway.https } else { gateway.http };
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--max-time", "20", "--noproxy", "*"]);
+        command.args(["--write-out", "\n%{http_version} %{http_code}"]);
+        command.arg("--connect-to").arg(format!("::{}:{}", address.ip(), address.port()));
+        let output = command.args(arguments).arg(url).output().unwrap();
+        if !output.status.success() {
+            return Err(output.status.code().unwrap());
+        }
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (body, outcome) = text.rsplit_once('\n').unwrap();
+        Ok(format!("{outcome} {body}"))
+    }
+}
+
+/// curl's exit code for a certificate that is not trusted, or for another host.
+const NOT_TRUSTED: i32 = 60;
+
+#[test]
+fn curl_is_served_over_http_and_http2_with_prior_knowledge() {
+    if skipped("curl over plaintext") {
+        return;
+    }
+    let site = Site::start();
+    let ok = |text: &str| Ok(text.to_owned());
+    assert_eq!(site.curl(&[], "http://a.example/x?y"), ok("1.1 200 GET /x?y http 0"));
+    assert_eq!(site.curl(&["--http1.0"], "http://a.example/"), ok("1.1 200 GET / http 0"));
+    assert_eq!(site.curl(&["--http2-prior-knowledge"], "http://a.example/x"), ok("2 200 GET /x http 0"));
+    // Asks to upgrade, which is not done: the answer is a plain one.
+    assert_eq!(site.curl(&["--http2"], "http://a.example/"), ok("1.1 200 GET / http 0"));
+    let file = site.gateway.path("body");
+    std::fs::write(&file, vec![b'x'; 3 << 20]).unwrap();
+    let body = format!("@{}", file.display());
+    // Large enough for curl to ask by Expect first.
+    assert_eq!(site.curl(&["--data-binary", &body], "http://a.example/"), ok("1.1 200 POST / http 3145728"));
+    let chunked = ["--data-binary", &body, "-H", "Transfer-Encoding: chunked"];
+    assert_eq!(site.curl(&chunked, "http://a.example/"), ok("1.1 200 POST / http 3145728"));
+    let h2 = ["--http2-prior-knowledge", "--data-binary", &body];
+    assert_eq!(site.curl(&h2, "http://a.example/"), ok("2 200 POST / http 3145728"));
+    assert!(site.curl(&[], "http://nobody.example/").unwrap().starts_with("1.1 404 404 no_rule"));
+    assert!(site.curl(&["--path-as-is"], "http://a.example/y/../x").unwrap().contains("GET /x"));
+    assert_eq!(site.origin.connections(), 1);
+    let head = ["--head", "--output", "/dev/null"];
+    assert_eq!(site.curl(&head, "http://a.example/"), ok("1.1 200 "));
+}
+
+#[test]
+fn curl_over_tls_gets_the_certificate_of_the_host_s_secret_or_else_the_default_one() {
+    if skipped("curl over TLS") {
+        return;
+    }
+    let site = Site::start();
+    let ok = |text: &str| Ok(text.to_owned());
+    let pem = site.gateway.path("a.pem").display().to_string();
+    let trusting = |more: &'static str| vec!["--cacert", pem.as_str(), more];
+    assert_eq!(site.curl(&trusting("--http1.1"), "https://a.example/x"), ok("1.1 200 GET /x https 0"));
+    assert_eq!(site.curl(&trusting("--http2"), "https://a.example/x"), ok("2 200 GET /x https 0"));
+    assert_eq!(site.curl(&trusting("--tlsv1.3"), "https://A.Example/"), ok("2 200 GET / https 0"));
+    let old = ["--cacert", &pem, "--tls-max", "1.2"];
+    assert_eq!(site.curl(&old, "https://a.example/"), ok("2 200 GET / https 0"));
+    // Another host has another certificate; one without a Secret has the default one.
+    for host in ["b.example", "c.example", "nobody.example"] {
+        assert_eq!(site.curl(&["--cacert", &pem], &format!("https://{host}/")), Err(NOT_TRUSTED), "{host}");
+    }
+    assert_eq!(site.curl(&["--insecure"], "https://c.example/"), ok("2 200 GET / https 0"));
+}

@@ -1,0 +1,205 @@
+//! Edits of the folder while requests run: they show at once, and no request pays for them.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use gateway::settings::Settings;
+use support::{Certificate, DEADLINE, Origin, TestGateway, Then};
+use support::{ingress, ok, one, service, tls, tls_client, until};
+
+/// Clients that ask one after the other over one connection each, until told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answers: mpsc::Receiver<String>,
+    clients: Vec<std::thread::JoinHandle<usize>>,
+}
+
+impl Load {
+    fn start(gateway: &TestGateway, clients: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, answers) = mpsc::channel();
+        let start = |number| {
+            let (stop, sender, mut client) = (Arc::clone(&stop), sender.clone(), gateway.client());
+            std::thread::spawn(move || {
+                let mut count = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    // Every other client sends what must not be sent twice.
+                    let method = if number % 2 == 0 { "GET" } else { "POST" };
+                    client.send(format!(
+                        "{method} / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi"
+                    ));
+                    let answer = client.response();
+                    assert_eq!(answer.status(), 200, "{answer:?}");
+                    count += 1;
+                    sender.send(answer.text().to_owned()).unwrap();
+                }
+                count
+            })
+        };
+        let clients = (0..clients).map(start).collect();
+        Self { stop, answers, clients }
+    }
+
+    /// The next so many answers.
+    fn next(&self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.answers.recv_timeout(DEADLINE).unwrap()).collect()
+    }
+
+    /// Ends, and says how many requests there were; fails if one of them did.
+    fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().map(|client| client.join().unwrap()).sum()
+    }
+}
+
+const CLIENTS: usize = 4;
+
+#[test]
+fn edits_under_load_move_traffic_and_no_request_fails() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let services = service("a", &[a.address]) + &service("b", &[b.address]);
+    let to = |service: &str| ingress("i", "a.example", &[("/", service)]) + &services;
+    let gateway = TestGateway::start(&to("a"));
+    let load = Load::start(&gateway, CLIENTS);
+    for round in 0..6 {
+        let name = ["b", "a"][round % 2];
+        load.next(300);
+        gateway.replace("all.yaml", &to(name));
+        // What was sent before the edit may still be answered by the old Service: one request for each client,
+        // and what waits in the channel.
+        let waiting: Vec<_> = load.answers.try_iter().collect();
+        let late = load.next(CLIENTS);
+        assert!(waiting.iter().chain(&late).all(|answer| answer == "a" || answer == "b"));
+        assert!(load.next(100).iter().all(|answer| answer == name), "round {round}");
+    }
+    let sent = load.stop();
+    assert!(sent >= 2000, "{sent}");
+    assert_eq!(a.count() + b.count(), sent, "none was lost, none was sent twice");
+}
+
+#[test]
+fn edits_of_endpoints_under_load_move_traffic_and_no_request_fails() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let yaml = |origin: &Origin| service("s", &[origin.address]);
+    let gateway = TestGateway::start(&ingress("i", "a.example", &[("/", "s")]));
+    gateway.replace("service.yaml", &yaml(&a));
+    let load = Load::start(&gateway, CLIENTS);
+    for (name, origin) in [("b", &b), ("a", &a), ("b", &b)] {
+        load.next(200);
+        gateway.replace("service.yaml", &yaml(origin));
+        load.answers.try_iter().count();
+        load.next(CLIENTS);
+        assert!(load.next(100).iter().all(|answer| answer == name));
+    }
+    let sent = load.stop();
+    assert_eq!(a.count() + b.count(), sent);
+}
+
+#[test]
+fn listeners_stay_bound_without_any_route_and_deletion_gives_404() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start("");
+    let mut client = gateway.client();
+    assert_eq!(client.get("a.example", "/").field("gateway-reason"), Some("no_rule"));
+    assert_eq!(gateway.admin("/readyz").0, 200, "an empty folder is a full table");
+    gateway.replace("routes.yaml", &one(&origin));
+    assert_eq!(client.get("a.example", "/").text(), "a");
+    let before = gateway.gateway.generation();
+    std::fs::remove_file(gateway.path("routes.yaml")).unwrap();
+    gateway.gateway.wait(before + 1, DEADLINE).unwrap();
+    assert_eq!(client.get("a.example", "/").status(), 404);
+    assert_eq!(gateway.get("a.example", "/").status(), 404, "and new connections are accepted");
+}
+
+#[test]
+fn a_broken_edit_keeps_what_is_served_and_is_told() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&one(&origin));
+    gateway.replace("all.yaml", "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nspec: {rules: [\n");
+    assert_eq!(gateway.get("a.example", "/").text(), "a");
+    let problems = gateway.admin("/problems").1;
+    assert!(problems.contains("all.yaml"), "{problems}");
+}
+
+#[test]
+fn a_certificate_that_was_rotated_shows_at_the_next_handshake() {
+    let origin = Origin::named("a");
+    let (old, new, other) =
+        (Certificate::new("a.example"), Certificate::new("a.example"), Certificate::new("b.example"));
+    let yaml = ingress("a", "a.example", &[("/", "a")])
+        + &tls("a.example", "s")
+        + &ingress("b", "b.example", &[("/", "a")])
+        + &tls("b.example", "t")
+        + &service("a", &[origin.address])
+        + &other.secret("t");
+    let gateway = TestGateway::start(&yaml);
+    gateway.replace("secret.yaml", &old.secret("s"));
+    let https = gateway.gateway.https;
+    let trusted = [&old, &new, &other];
+    let mut before = tls_client(https, "a.example", &trusted);
+    assert_eq!((before.get("a.example", "/").text(), before.certificate()), ("a", old.der.clone()));
+    gateway.replace("secret.yaml", &new.secret("s"));
+    assert_eq!(before.get("a.example", "/").text(), "a", "a connection outlives its certificate");
+    assert_eq!(tls_client(https, "a.example", &trusted).certificate(), new.der);
+    assert_eq!(tls_client(https, "b.example", &trusted).certificate(), other.der);
+    // A Secret that turned malformed keeps its last good certificate.
+    let broken = new.secret("s").replace("BEGIN CERTIFICATE", "BEGIN NONSENSE");
+    gateway.replace("secret.yaml", &broken);
+    assert_eq!(tls_client(https, "a.example", &trusted).certificate(), new.der);
+    let problems = gateway.admin("/problems").1;
+    assert!(problems.contains("default/s") && problems.contains("tls.crt"), "{problems}");
+}
+
+#[test]
+fn draining_lets_a_request_end_and_refuses_new_connections() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let origin = Origin::start(move |call| {
+        call.read_body()?;
+        if call.request.target() == "/slow" {
+            let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
+        }
+        call.wire.stream.write_all(ok("a").as_bytes()).map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let (http, admin) = (gateway.gateway.http, gateway.gateway.admin);
+    let (mut busy, mut idle) = (gateway.client(), gateway.client());
+    assert_eq!(idle.get("a.example", "/").status(), 200);
+    busy.send("GET /slow HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    origin.wait_heads(2);
+    let TestGateway { gateway, folder } = gateway;
+    let draining = std::thread::spawn(move || gateway.drain());
+    until("new connections are refused", || TcpStream::connect_timeout(&http, DEADLINE).is_err());
+    assert_eq!(idle.rest(), b"", "an idle connection is closed in order");
+    let page = support::Client::connect(admin).get("admin", "/readyz");
+    assert_eq!((page.status(), page.text()), (503, "not ready: stopping\n"));
+    assert!(!draining.is_finished());
+    release.send(()).unwrap();
+    let answer = busy.response();
+    assert_eq!((answer.status(), answer.text()), (200, "a"));
+    assert_eq!(answer.field("connection"), Some("close"), "so that the client sends no more on it");
+    assert_eq!(busy.rest(), b"");
+    draining.join().unwrap();
+    drop(folder);
+}
+
+#[test]
+fn draining_does_not_wait_beyond_its_limit() {
+    let origin = Origin::start(|call| call.read_body().map(|()| Then::Hang));
+    let limit = Duration::from_millis(200);
+    let gateway = TestGateway::with(&one(&origin), Settings { drain: limit, ..Settings::default() });
+    let mut busy = gateway.client();
+    busy.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    origin.wait_heads(1);
+    let started = std::time::Instant::now();
+    gateway.gateway.drain();
+    assert!(started.elapsed() >= limit && started.elapsed() < DEADLINE);
+    until("the request is cut off", || !matches!(busy.message(support::Follows::Response), Ok(Some(_))));
+}
