@@ -63,7 +63,7 @@ fn worker_clock(bencher: divan::Bencher<'_, '_>) {
 
 #[divan::bench]
 fn pingora_timeout(bencher: divan::Bencher<'_, '_>) {
-    thousand(bencher, || pingora::time::timeout(LIMIT, second_poll()));
+    thousand(bencher, || ::pingora_timeout::timeout(LIMIT, second_poll()));
 }
 
 #[divan::bench]

@@ -1,6 +1,6 @@
 //! HTTP/1.1 clients on raw sockets: what is refused, what passes, and what the endpoint gets to see of it.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod support;
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -17,89 +17,89 @@ use support::{ingress, ok, one, service, tls, tls_client, until};
 /// Clients that ask one after the other over one connection each, until told to stop.
 struct Load {
     stop: Arc<AtomicBool>,
-    answers: mpsc::Receiver<String>,
+    /// How many edits were live when a request was sent, and who answered it.
+    answers: mpsc::Receiver<(usize, String)>,
+    edits: Arc<AtomicUsize>,
     clients: Vec<std::thread::JoinHandle<usize>>,
 }
 
 impl Load {
-    fn start(gateway: &TestGateway, clients: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+    fn start(gateway: &TestGateway) -> Self {
+        let (stop, edits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (sender, answers) = mpsc::channel();
-        let start = |number| {
-            let (stop, sender, mut client) = (Arc::clone(&stop), sender.clone(), gateway.client());
+        let start = |method: &'static str| {
+            let (stop, edits, sender) = (Arc::clone(&stop), Arc::clone(&edits), sender.clone());
+            let mut client = gateway.client();
             std::thread::spawn(move || {
                 let mut count = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    // Every other client sends what must not be sent twice.
-                    let method = if number % 2 == 0 { "GET" } else { "POST" };
+                while !stop.load(Ordering::SeqCst) {
+                    let before = edits.load(Ordering::SeqCst);
                     client.send(format!(
                         "{method} / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi"
                     ));
                     let answer = client.response();
                     assert_eq!(answer.status(), 200, "{answer:?}");
                     count += 1;
-                    sender.send(answer.text().to_owned()).unwrap();
+                    let _ = sender.send((before, answer.text().to_owned()));
                 }
                 count
             })
         };
-        let clients = (0..clients).map(start).collect();
-        Self { stop, answers, clients }
+        // POST must not be sent twice, so nothing can be made good behind the client's back.
+        let clients = ["GET", "POST", "GET", "POST"].into_iter().map(start).collect();
+        Self { stop, answers, edits, clients }
     }
 
-    /// The next so many answers.
-    fn next(&self, count: usize) -> Vec<String> {
-        (0..count).map(|_| self.answers.recv_timeout(DEADLINE).unwrap()).collect()
+    /// Takes answers: so many, and on until one comes from the endpoint of the last edit. Each must come from the
+    /// endpoint of an edit at least as new as those that were live when it was asked for.
+    fn check(&self, least: usize) {
+        let newest = self.edits.load(Ordering::SeqCst);
+        for count in 1.. {
+            let (asked, by) = self.answers.recv_timeout(DEADLINE).unwrap();
+            let by: usize = by.parse().unwrap();
+            assert!(by >= asked, "asked after edit {asked}, answered by {by}");
+            if count >= least && by == newest {
+                return;
+            }
+        }
     }
 
     /// Ends, and says how many requests there were; fails if one of them did.
     fn stop(self) -> usize {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::SeqCst);
         self.clients.into_iter().map(|client| client.join().unwrap()).sum()
     }
 }
 
-const CLIENTS: usize = 4;
-
-#[test]
-fn edits_under_load_move_traffic_and_no_request_fails() {
-    let (a, b) = (Origin::named("a"), Origin::named("b"));
-    let services = service("a", &[a.address]) + &service("b", &[b.address]);
-    let to = |service: &str| ingress("i", "a.example", &[("/", service)]) + &services;
-    let gateway = TestGateway::start(&to("a"));
-    let load = Load::start(&gateway, CLIENTS);
-    for round in 0..6 {
-        let name = ["b", "a"][round % 2];
-        load.next(300);
-        gateway.replace("all.yaml", &to(name));
-        // What was sent before the edit may still be answered by the old Service: one request for each client,
-        // and what waits in the channel.
-        let waiting: Vec<_> = load.answers.try_iter().collect();
-        let late = load.next(CLIENTS);
-        assert!(waiting.iter().chain(&late).all(|answer| answer == "a" || answer == "b"));
-        assert!(load.next(100).iter().all(|answer| answer == name), "round {round}");
+/// Moves traffic from one origin to the next by edits of one file.
+fn traffic_moves(fixed: &str, file: &str, edited: impl Fn(usize, &Origin) -> String) {
+    let origins: Vec<_> = ["0", "1", "2", "3", "4", "5", "6"].into_iter().map(Origin::named).collect();
+    let services = origins.iter().enumerate().map(|(n, origin)| service(&format!("s{n}"), &[origin.address]));
+    let gateway = TestGateway::start(&(fixed.to_owned() + &services.collect::<String>()));
+    let mut edits = origins.iter().enumerate();
+    let mut edit = || edits.next().map(|(n, origin)| gateway.replace(file, &edited(n, origin)));
+    edit().unwrap();
+    let load = Load::start(&gateway);
+    load.check(300);
+    while edit().is_some() {
+        load.edits.fetch_add(1, Ordering::SeqCst);
+        load.check(300);
     }
     let sent = load.stop();
     assert!(sent >= 2000, "{sent}");
-    assert_eq!(a.count() + b.count(), sent, "none was lost, none was sent twice");
+    let seen: usize = origins.iter().map(Origin::count).sum();
+    assert_eq!(seen, sent, "none was lost, none was sent twice");
+}
+
+#[test]
+fn edits_of_an_ingress_under_load_move_traffic_and_no_request_fails() {
+    traffic_moves("", "ingress.yaml", |n, _| ingress("i", "a.example", &[("/", &format!("s{n}"))]));
 }
 
 #[test]
 fn edits_of_endpoints_under_load_move_traffic_and_no_request_fails() {
-    let (a, b) = (Origin::named("a"), Origin::named("b"));
-    let yaml = |origin: &Origin| service("s", &[origin.address]);
-    let gateway = TestGateway::start(&ingress("i", "a.example", &[("/", "s")]));
-    gateway.replace("service.yaml", &yaml(&a));
-    let load = Load::start(&gateway, CLIENTS);
-    for (name, origin) in [("b", &b), ("a", &a), ("b", &b)] {
-        load.next(200);
-        gateway.replace("service.yaml", &yaml(origin));
-        load.answers.try_iter().count();
-        load.next(CLIENTS);
-        assert!(load.next(100).iter().all(|answer| answer == name));
-    }
-    let sent = load.stop();
-    assert_eq!(a.count() + b.count(), sent);
+    let fixed = ingress("i", "a.example", &[("/", "s")]);
+    traffic_moves(&fixed, "service.yaml", |_, origin| service("s", &[origin.address]));
 }
 
 #[test]

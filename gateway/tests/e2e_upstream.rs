@@ -9,8 +9,8 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use gateway::settings::Settings;
-use gateway::upstream::ConnectLimits;
+use gateway::settings::{ConnectLimits, Settings};
+
 use support::{ANY_PORT, Follows, Origin, Refusing, TestGateway, Then, ingress, ok, one, service};
 
 /// Host `a.example` at these endpoints.

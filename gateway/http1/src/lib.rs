@@ -8,7 +8,7 @@
 //! - [`parse`]: bytes to a [`Head`]
 //! - [`framing`]: how long the body is
 //! - [`body`]: body bytes in and out
-//! - [`write`]: a [`Head`] to bytes
+//! - [`mod@write`]: a [`Head`] to bytes
 
 pub mod body;
 pub mod framing;

@@ -178,11 +178,11 @@ async fn serve_request(
         return refuse(worker, (connection, timer), Refusal::Framing).await;
     };
     connection.receive_body(length);
-    let keep = keeps_alive(&head) && !worker.clock.is_draining();
     let mut side = Side {
+        worker,
         connection,
         version: head.version(),
-        closing: if keep { Closing::No } else { Closing::Yes },
+        closing: if keeps_alive(&head) { Closing::No } else { Closing::Yes },
         expects: head.lists(Known::Expect, b"100-continue") && length != BodyLength::Empty,
         answers_head: head.method() == b"HEAD",
     };
@@ -248,6 +248,7 @@ async fn refuse(
     worker.counters.answered(None, refusal.status());
     timer.set(worker.settings.header);
     let mut side = Side {
+        worker,
         connection,
         version: Version::Http11,
         closing: Closing::Yes,
@@ -271,6 +272,7 @@ enum Closing {
 
 /// One request's view of the connection.
 struct Side<'a> {
+    worker: &'a Worker,
     connection: &'a mut Connection<Transport>,
     version: Version,
     closing: Closing,
@@ -328,7 +330,7 @@ impl Downstream for Side<'_> {
         let leaves_body = self.expects && !self.connection.is_read();
         if length == BodyLength::UntilClose {
             self.closing = Closing::EndsBody;
-        } else if leaves_body || response.is_last {
+        } else if leaves_body || response.is_last || self.worker.clock.is_draining() {
             self.closing = Closing::Yes;
         }
         let out = self.connection.output();
