@@ -188,8 +188,8 @@ impl<D: Downstream> Exchange<'_, D> {
     async fn forward(&mut self) -> Result<(), Failure> {
         let (route, path) = admit(self.worker, self.request.head)?;
         let route = self.route.insert(route);
-        let backend = route.backends.first().map(|weighted| Arc::clone(&weighted.backend));
-        let backend = backend.ok_or(Refusal::Open(OpenError::ServiceMissing))?;
+        let chosen = self.worker.upstreams.choose(&route.backends).map(Arc::clone);
+        let backend = chosen.ok_or(Refusal::Open(OpenError::ServiceMissing))?;
         let mut reuse = self.request.reuse();
         loop {
             let mut opened = self.worker.upstreams.open(&backend, reuse).await.map_err(Refusal::Open)?;

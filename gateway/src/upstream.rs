@@ -14,7 +14,7 @@ use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{ErrorType, upstreams::peer::PeerOptions};
-use routing::table::{Backend, Endpoints};
+use routing::table::{Backend, Endpoints, WeightedBackend};
 
 use crate::settings::ConnectLimits;
 use crate::telemetry::counters::{Counters, bump};
@@ -24,7 +24,7 @@ use crate::wire::h1;
 mod balance;
 mod pool;
 
-use balance::Balance;
+use balance::{Balance, Of};
 use pool::Pool;
 
 /// A connection to an endpoint.
@@ -106,6 +106,17 @@ impl Upstreams {
         }
     }
 
+    /// Picks the backend of a request by the shares of its route; nothing if no backend has a share.
+    pub fn choose<'a>(&self, backends: &'a [WeightedBackend]) -> Option<&'a Arc<Backend>> {
+        let (first, rest) = backends.split_first()?;
+        if rest.is_empty() {
+            return (first.weight > 0).then_some(&first.backend);
+        }
+        let turn = self.balance.next(Of::Shares(first.backend.id));
+        let place = balance::share(turn, backends.iter().map(|weighted| weighted.weight))?;
+        backends.get(place).map(|weighted| &weighted.backend)
+    }
+
     /// Picks an endpoint and gives a connection to it: an idle one, or a new one.
     ///
     /// Nothing has been sent when this fails, so any request may try up to three endpoints.
@@ -116,7 +127,7 @@ impl Upstreams {
         let turn = {
             let endpoints = backend.endpoints.load();
             let list = usable(&endpoints)?;
-            let turn = self.balance.next(backend.id);
+            let turn = self.balance.next(Of::Endpoints(backend.id));
             let address = list.get(turn % list.len().max(1)).ok_or(OpenError::NoneReady)?.address;
             if let Some(connection) = self.pool.take(address, reuse, self.clock.now()) {
                 bump(&self.counters.reuses);

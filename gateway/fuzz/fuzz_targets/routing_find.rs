@@ -98,7 +98,9 @@ fn naive(ingresses: &[Ingress], host: &str, path: &str) -> Option<(PathMatch, Na
             let written: &IngressPath = &rule.paths[0];
             let text: &Arc<str> = &written.path;
             let own = written.path_type.as_deref() == Some("ImplementationSpecific");
-            let Ok(canonical) = path::rule_path(if text.is_empty() && own { "/" } else { text }) else { continue };
+            let Ok(canonical) = path::rule_path(if text.is_empty() && own { "/" } else { text }) else {
+                continue;
+            };
             let condition = match written.path_type.as_deref() {
                 Some("Exact") => PathMatch::exact(&canonical),
                 _ => PathMatch::prefix(&canonical),
