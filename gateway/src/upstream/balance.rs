@@ -50,7 +50,7 @@ impl Balance {
 pub(super) fn share(turn: usize, weights: impl Iterator<Item = u32> + Clone) -> Option<usize> {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let total: u64 = weights.clone().map(u64::from).sum();
-    let point = u128::from((turn as u64).wrapping_mul(GOLDEN)) * u128::from(total) >> 64;
+    let point = (u128::from((turn as u64).wrapping_mul(GOLDEN)) * u128::from(total)) >> 64;
     let mut sum = 0u128;
     weights.enumerate().find_map(|(place, weight)| {
         sum += u128::from(weight);
