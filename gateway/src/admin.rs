@@ -1,4 +1,5 @@
-//! The admin pages: is it alive, is it ready, what does it serve, what is wrong, what was counted.
+//! The admin pages: is it alive, is it ready, what does it serve, what is wrong, why did a request go where it
+//! went, what was counted.
 //!
 //! Read only, and never with key bytes. Not here: who may reach it; it listens on loopback unless told otherwise.
 
@@ -11,12 +12,15 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::{Deserialize, Serialize};
+use routing::object::Name;
+use serde::Deserialize;
 use tokio::sync::watch;
 
+use crate::explain::request::{self, Asked};
+use crate::explain::{self, Facts};
 use crate::listener::worker::Handle;
 use crate::live::LiveCell;
-use crate::reload::Problems;
+use crate::reload::{ProblemView, Problems, Questions};
 use crate::telemetry::metrics::{self, Scrape};
 
 /// What the pages are made from.
@@ -32,6 +36,10 @@ pub struct Admin {
     pub generation: watch::Receiver<u64>,
     /// Whether the gateway is about to stop.
     pub draining: Arc<AtomicBool>,
+    /// The way to the objects.
+    pub questions: Questions,
+    /// The Service by which the outside reaches the gateway.
+    pub status_service: Option<Name>,
 }
 
 impl Admin {
@@ -43,6 +51,7 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/routes", get(routes))
             .route("/problems", get(problems))
+            .route("/explain", get(explained))
             .with_state(self)
     }
 }
@@ -101,17 +110,6 @@ async fn routes(State(admin): State<Admin>, Query(form): Query<Form>) -> Respons
     }
 }
 
-/// A Problem as JSON shows it.
-#[derive(Debug, Serialize)]
-struct ProblemView {
-    kind: String,
-    namespace: String,
-    name: String,
-    field: String,
-    reason: String,
-    message: String,
-}
-
 async fn problems(State(admin): State<Admin>, Query(form): Query<Form>) -> Response {
     let all = admin.problems.all();
     if form.output == Output::Text {
@@ -122,16 +120,60 @@ async fn problems(State(admin): State<Admin>, Query(form): Query<Form>) -> Respo
         }
         return text.into_response();
     }
-    let views: Vec<_> = all
-        .into_iter()
-        .map(|problem| ProblemView {
-            kind: problem.object.kind.to_string(),
-            namespace: problem.object.name.namespace.to_string(),
-            name: problem.object.name.name.to_string(),
-            field: problem.field,
-            reason: problem.reason.to_string(),
-            message: problem.message,
-        })
-        .collect();
+    let views: Vec<_> = all.into_iter().map(ProblemView::from).collect();
     axum::Json(views).into_response()
+}
+
+/// What the page is asked: `url`, `method`, any number of `header`, `service` (the one by which the outside
+/// reaches the gateway) and `output`.
+#[derive(Debug)]
+struct ExplainForm {
+    asked: Asked,
+    service: Option<Name>,
+    output: Output,
+}
+
+impl ExplainForm {
+    fn read(pairs: Vec<(String, String)>) -> Result<Self, String> {
+        let (mut url, mut method, mut headers) = (None, "GET".to_owned(), Vec::new());
+        let (mut service, mut output) = (None, Output::Text);
+        for (name, value) in pairs {
+            match (name.as_str(), value.as_str()) {
+                ("url", _) => url = Some(value),
+                ("method", _) => method = value,
+                ("header", _) => headers.push(value),
+                ("service", _) => service = Some(request::service_name(&value)?),
+                ("output", "text") => output = Output::Text,
+                ("output", "json") => output = Output::Json,
+                _ => return Err(format!("{name}={value} is not known")),
+            }
+        }
+        let url = url.ok_or("?url= is missing")?;
+        let asked = Asked::new(&method, &url, &headers).map_err(|error| error.to_string())?;
+        Ok(Self { asked, service, output })
+    }
+}
+
+async fn explained(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, String)>>) -> Response {
+    let form = match ExplainForm::read(pairs) {
+        Ok(form) => form,
+        Err(error) => return (StatusCode::BAD_REQUEST, error + "\n").into_response(),
+    };
+    let ExplainForm { asked, service, output } = form;
+    let service = service.or(admin.status_service);
+    let answer = admin.questions.ask(move |reload| {
+        let (live, problems) = (reload.live().load_full(), reload.problems().all());
+        let facts = Facts {
+            compiler: reload.compiler(),
+            table: &live.table,
+            problems: &problems,
+            status_service: service.as_ref(),
+        };
+        explain::explain(&asked, facts)
+    });
+    match (answer.await, output) {
+        (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "the source has ended\n").into_response(),
+        (Some(explanation), Output::Text) => explanation.to_string().into_response(),
+        (Some(explanation), Output::Json) => axum::Json(explanation).into_response(),
+    }
 }

@@ -2,9 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use routing::object::Name;
 
+use crate::explain::request;
 use crate::process::{self, Gateway, Options};
 use crate::settings::{ReasonHeader, Settings};
 
@@ -22,6 +25,10 @@ enum Command {
     Run(Run),
     /// Show the gateway at work: sample apps behind real Ingress YAML, without a cluster.
     Demo(crate::demo::Demo),
+    /// Say what is wrong with a folder of YAML, and which requests it answers otherwise than another one.
+    Check(crate::check::Check),
+    /// Say why a request goes where it goes.
+    Explain(crate::explain::command::Explain),
 }
 
 #[derive(Debug, Args)]
@@ -44,6 +51,9 @@ struct Run {
     /// Leave the reason out of the gateway's own answers.
     #[arg(long)]
     no_reason_header: bool,
+    /// The Service by which the outside reaches this gateway; `explain` tells of it.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = request::service_name)]
+    status_service: Option<Name>,
 }
 
 /// An address on this machine only.
@@ -56,19 +66,22 @@ impl Cli {
     pub fn default_level(&self) -> tracing::Level {
         match self.command {
             Command::Run(_) => tracing::Level::INFO,
-            Command::Demo(_) => tracing::Level::ERROR,
+            Command::Demo(_) | Command::Check(_) | Command::Explain(_) => tracing::Level::ERROR,
         }
     }
 
-    /// Does what was asked.
+    /// Does what was asked, and says with which code the process ends.
     ///
     /// # Errors
     /// What kept it from being done, for people.
-    pub fn execute(self) -> anyhow::Result<()> {
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Run(run) => run.execute(),
-            Command::Demo(demo) => demo.execute(),
+            Command::Run(run) => run.execute()?,
+            Command::Demo(demo) => demo.execute()?,
+            Command::Check(check) => return Ok(check.execute()),
+            Command::Explain(explain) => explain.execute()?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -78,6 +91,7 @@ impl Run {
         if self.no_reason_header {
             settings.reason_header = ReasonHeader::Hidden;
         }
+        settings.status_service = self.status_service;
         let workers = self.workers.map_or_else(process::available_workers, usize::from);
         let (files, http, https, admin) = (self.files, self.http, self.https, self.admin);
         let gateway = Gateway::start(&Options { files, http, https, admin, workers, settings })?;

@@ -22,9 +22,11 @@ use crate::wire::clock::{Clock, Timer};
 use crate::wire::{Pump, PumpError, Reader, StreamError, Writer};
 
 pub mod headers;
+mod metered;
 pub mod refusal;
 
 use headers::Response;
+use metered::Metered;
 use refusal::Refusal;
 
 /// What one worker's exchanges share.
@@ -119,7 +121,8 @@ pub async fn serve<D: Downstream>(
     timer: &Timer,
 ) -> Served {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
-    let mut exchange = Exchange { worker, request, down, timer, route: None, status: 0 };
+    let body_left = u64::MAX;
+    let mut exchange = Exchange { worker, request, down, timer, route: None, status: 0, body_left };
     let served = match exchange.forward().await {
         Ok(()) => Served::Answered,
         Err(Failure::Refused(refusal)) => exchange.refuse(refusal).await,
@@ -137,7 +140,8 @@ pub async fn serve<D: Downstream>(
 fn admit<'a>(worker: &Worker, head: &'a Head) -> Result<(Arc<Route>, std::borrow::Cow<'a, str>), Refusal> {
     let host = match head.get(Known::Host) {
         Some(host) => host::normalise(host).ok_or(Refusal::Host)?,
-        None => return Err(Refusal::NoRule),
+        // HTTP/1.0 without Host: only rules without a host can be meant.
+        None => std::borrow::Cow::Borrowed(""),
     };
     if headers::nominates_too_many(head) {
         return Err(Refusal::Nominations);
@@ -182,12 +186,20 @@ struct Exchange<'a, D> {
     route: Option<Arc<Route>>,
     /// The status that the client got, or would have got.
     status: u16,
+    /// Bytes of the request's body that the route's limit still allows.
+    body_left: u64,
 }
 
 impl<D: Downstream> Exchange<'_, D> {
     async fn forward(&mut self) -> Result<(), Failure> {
         let (route, path) = admit(self.worker, self.request.head)?;
         let route = self.route.insert(route);
+        if let Some(limit) = &route.policy.body_size {
+            self.body_left = limit.value;
+        }
+        if matches!(self.request.length, BodyLength::Exact(length) if length > self.body_left) {
+            return Err(Refusal::BodyTooLarge.into());
+        }
         let chosen = self.worker.upstreams.choose(&route.backends).map(Arc::clone);
         let backend = chosen.ok_or(Refusal::Open(OpenError::ServiceMissing))?;
         let mut reuse = self.request.reuse();
@@ -222,6 +234,7 @@ impl<D: Downstream> Exchange<'_, D> {
             Unanswered::BodyTimeout => Refusal::BodyTimeout.into(),
             Unanswered::FirstByteTimeout => Refusal::FirstByteTimeout.into(),
             Unanswered::Downstream(StreamError::Body(_)) => Refusal::Body.into(),
+            Unanswered::Downstream(StreamError::TooLarge) => Refusal::BodyTooLarge.into(),
             Unanswered::Downstream(error) => Failure::Aborted(error),
             Unanswered::Upstream(error) => {
                 tracing::debug!(error = %error, "endpoint failed before it answered");
@@ -241,9 +254,10 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<(Head, BodyLength), Unanswered> {
         let limit = self.worker.settings.first_byte;
         self.timer.set(limit);
-        let (down, timer) = (&mut *self.down, self.timer);
+        let (down, timer, left) = (&mut *self.down, self.timer, &mut self.body_left);
         let answer = timer.limit(std::future::poll_fn(|cx| {
-            match sending.poll((down, up), || timer.set(limit), cx) {
+            let mut body = Metered { side: &mut *down, left: &mut *left };
+            match sending.poll((&mut body, up), || timer.set(limit), cx) {
                 Poll::Ready(Err(PumpError::Read(error))) => {
                     return Poll::Ready(Err(Unanswered::Downstream(error)));
                 }
@@ -291,12 +305,15 @@ impl<D: Downstream> Exchange<'_, D> {
         self.down.respond(&response).map_err(Failure::Aborted)?;
         let limit = self.worker.settings.stall;
         self.timer.set(limit);
-        let (down, timer) = (&mut *self.down, self.timer);
+        let (down, timer, left) = (&mut *self.down, self.timer, &mut self.body_left);
         let mut receiving = Pump::default();
+        let mut is_sending = sending != Pump::Done;
         let relayed = timer.limit(std::future::poll_fn(|cx| {
-            if sending != Pump::Done {
-                // Whatever becomes of the request's rest: the answer is on its way and decides.
-                let _ = sending.poll((down, up), || timer.set(limit), cx);
+            if is_sending {
+                let mut body = Metered { side: &mut *down, left: &mut *left };
+                // Whatever becomes of the request's rest: the answer is on its way and decides. But a side that
+                // failed is not asked again: nothing behind a malformed chunk can be trusted.
+                is_sending = sending.poll((&mut body, up), || timer.set(limit), cx).is_pending();
             }
             if down.poll_given_up(cx).is_ready() {
                 return Poll::Ready(Err(PumpError::Write(given_up())));

@@ -21,9 +21,13 @@ pub mod exchange;
 
 pub mod listener;
 
+pub mod explain;
+
 pub mod admin;
 
 pub mod process;
+
+pub mod check;
 
 pub mod cli;
 pub mod demo;

@@ -81,6 +81,7 @@ impl Gateway {
 
         let reload = Reload::new(Arc::clone(&provider))?;
         let (live, problems, generation) = (reload.live(), reload.problems(), reload.generation());
+        let questions = reload.questions();
         let parts = Parts {
             live: Arc::clone(&live),
             settings: Arc::new(options.settings.clone()),
@@ -103,6 +104,8 @@ impl Gateway {
             workers: Arc::clone(&workers),
             generation: generation.clone(),
             draining: Arc::clone(&draining),
+            questions,
+            status_service: options.settings.status_service.clone(),
         };
         serve_admin(&control, pages, admin_socket)?;
         let (sender, updates) = mpsc::channel(WAITING_UPDATES);
@@ -189,6 +192,20 @@ fn provider() -> anyhow::Result<Arc<CryptoProvider>> {
     // In tests several gateways share a process: the first one installs.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     CryptoProvider::get_default().map(Arc::clone).context("no TLS provider")
+}
+
+/// Reads a folder once, as `gateway run` would at its start: certificates too.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn read_once(folder: &Path) -> anyhow::Result<Reload> {
+    let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
+    let watcher = files::watch(folder, sender)?;
+    let update = updates.blocking_recv().context("the folder was not read")?;
+    drop(watcher);
+    let mut reload = Reload::new(provider()?)?;
+    reload.apply(update);
+    Ok(reload)
 }
 
 fn control_runtime() -> std::io::Result<Runtime> {

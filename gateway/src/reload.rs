@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use routing::object::{Kind, Name, ObjectRef};
 use routing::{Compiler, Config, Problem, Reason, RoutingTable};
 use rustls::crypto::CryptoProvider;
-use tokio::sync::{mpsc, watch};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::certificates::{self, Certificates};
 use crate::live::{Live, LiveCell};
@@ -36,8 +37,66 @@ impl Problems {
     }
 }
 
+/// A Problem as JSON shows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ProblemView {
+    /// The object's kind.
+    pub kind: String,
+    /// The object's namespace; may be empty.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+    /// Where in the object; may be empty.
+    pub field: String,
+    /// The word for machines.
+    pub reason: String,
+    /// The sentence for people.
+    pub message: String,
+}
+
+impl From<Problem> for ProblemView {
+    fn from(problem: Problem) -> Self {
+        Self {
+            kind: problem.object.kind.to_string(),
+            namespace: problem.object.name.namespace.to_string(),
+            name: problem.object.name.name.to_string(),
+            field: problem.field,
+            reason: problem.reason.to_string(),
+            message: problem.message,
+        }
+    }
+}
+
+/// Questions that may wait to be answered; who asks more waits.
+const WAITING_QUESTIONS: usize = 8;
+
+type Question = Box<dyn FnOnce(&Reload) + Send>;
+
+/// The way to ask a running [`Reload`] for what only it holds: the objects.
+#[derive(Clone)]
+pub struct Questions(mpsc::Sender<Question>);
+
+impl Questions {
+    /// Asks, and waits for the answer: it is made between two updates, so that it is about one moment. Nothing if
+    /// the source has ended.
+    pub async fn ask<T, Q>(&self, question: Q) -> Option<T>
+    where
+        T: Send + 'static,
+        Q: FnOnce(&Reload) -> T + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let question: Question = Box::new(move |reload| {
+            // Who asked may be gone.
+            let _ = answer.send(question(reload));
+        });
+        self.0.send(question).await.ok()?;
+        answered.await.ok()
+    }
+}
+
 /// Turns updates into what is live.
 pub struct Reload {
+    questions: (mpsc::Sender<Question>, mpsc::Receiver<Question>),
     compiler: Compiler,
     provider: Arc<CryptoProvider>,
     certificates: Certificates,
@@ -59,6 +118,7 @@ impl Reload {
         let certificates = Certificates::generate(&provider)?;
         let live = Live { table: RoutingTable::default(), certificates: certificates.clone(), generation: 0 };
         Ok(Self {
+            questions: mpsc::channel(WAITING_QUESTIONS),
             compiler: Compiler::new(Config::default()),
             provider,
             certificates,
@@ -86,10 +146,26 @@ impl Reload {
         self.generation.subscribe()
     }
 
-    /// Applies updates until the source ends.
+    /// The way to ask this Reload once it runs.
+    pub fn questions(&self) -> Questions {
+        Questions(self.questions.0.clone())
+    }
+
+    /// Who holds the objects.
+    pub fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    /// Applies updates, and answers questions between them, until the source ends.
     pub async fn run(mut self, mut updates: mpsc::Receiver<Update>) {
-        while let Some(update) = updates.recv().await {
-            self.apply(update);
+        loop {
+            tokio::select! {
+                update = updates.recv() => match update {
+                    Some(update) => self.apply(update),
+                    None => return,
+                },
+                Some(question) = self.questions.1.recv() => question(&self),
+            }
         }
     }
 

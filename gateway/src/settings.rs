@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http1::Limits;
+use routing::object::Name;
 
 /// Settings of the data plane.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether the gateway's own answers carry their reason in the header `gateway-reason`.
     pub reason_header: ReasonHeader,
+    /// The Service by which the outside reaches the gateway. It is only told of, never written.
+    pub status_service: Option<Name>,
 }
 
 /// Bounds of connecting.
@@ -54,6 +57,7 @@ impl Default for Settings {
             stall: Duration::from_secs(60),
             drain: Duration::from_secs(25),
             reason_header: ReasonHeader::Shown,
+            status_service: None,
         }
     }
 }

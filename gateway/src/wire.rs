@@ -38,6 +38,9 @@ pub enum StreamError {
     /// The peer sent a head that cannot be trusted.
     #[error("malformed head: {0}")]
     Head(#[from] http1::HeadError),
+    /// The body is larger than its route allows.
+    #[error("body larger than allowed")]
+    TooLarge,
     /// The peer's framing fields cannot be trusted.
     #[error("malformed framing: {0}")]
     Framing(#[from] http1::FramingError),

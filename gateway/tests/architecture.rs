@@ -46,8 +46,11 @@ const MODULES: &[(&str, &[&str])] = &[
     ("upstream", &["settings", "telemetry::counters", "wire"]),
     ("exchange", &["live", "settings", "telemetry::counters", "wire", "upstream"]),
     ("listener", &["live", "settings", "telemetry::counters", "wire", "upstream", "exchange"]),
-    ("admin", &["live", "reload", "telemetry", "listener::worker"]),
+    ("explain", &["reload", "upstream", "exchange"]),
+    ("explain::command", &["*"]),
+    ("admin", &["live", "reload", "telemetry", "listener::worker", "explain"]),
     ("process", &["*"]),
+    ("check", &["*"]),
     ("demo", &["*"]),
     ("cli", &["*"]),
 ];

@@ -1,10 +1,21 @@
 //! Our kinds as serde and schemars types: what a file, a class handler or the API server hands over.
 //!
-//! Today: the subset of Gateway API's HTTPRoute that routing compiles through. Not here: what the types
-//! mean (`routing`), and trimmed Kubernetes objects (`routing::object`). No I/O, so plugins can use it too.
+//! The specs of RoutePolicy and IngressClassConfig, and the subset of Gateway API's HTTPRoute that routing compiles
+//! through. Not here: what the types mean (`routing`), metadata, and trimmed Kubernetes objects
+//! (`routing::object`). No I/O, so plugins can use it too.
 
 pub mod http_route;
 
+pub mod byte_size;
+pub mod class_config;
+pub mod route_policy;
+
+pub use byte_size::ByteSize;
+pub use class_config::ClassBackend;
+pub use class_config::ClassSecret;
+pub use class_config::ExternalNames;
+pub use class_config::HostOwnership;
+pub use class_config::IngressClassConfigSpec;
 pub use http_route::HttpBackendRef;
 pub use http_route::HttpPathMatch;
 pub use http_route::HttpRoute;
@@ -12,3 +23,12 @@ pub use http_route::HttpRouteMatch;
 pub use http_route::HttpRouteRule;
 pub use http_route::PathMatchType;
 pub use http_route::Port;
+pub use route_policy::PolicyBackend;
+pub use route_policy::RoutePolicySpec;
+pub use route_policy::TargetKind;
+pub use route_policy::TargetRef;
+
+/// The API group of our kinds.
+pub const GROUP: &str = "wasm-gateway.dev";
+/// The version of our kinds.
+pub const VERSION: &str = "v1alpha1";

@@ -19,7 +19,9 @@ use routing::object::Name;
 use routing::object::Object;
 use routing::path;
 
-const HOSTS: [&str; 3] = ["a.example", "b.example", "*.example"];
+/// As rules name them; nothing is a rule without a host.
+const HOSTS: [&str; 4] = ["a.example", "b.example", "*.example", ""];
+const REQUEST_HOSTS: [&str; 5] = ["a.example", "b.example", "c.example", "x.a.example", ""];
 const TYPES: [&str; 3] = ["Exact", "Prefix", "ImplementationSpecific"];
 
 fuzz_target!(|data: &[u8]| {
@@ -28,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let class = IngressClass {
         name: Name::new("", "gateway"),
         controller: Config::default().controller.into(),
-        is_default: false,
+        ..IngressClass::default()
     };
     let mut objects = vec![Object::IngressClass(class)];
     objects.extend(ingresses.iter().cloned().map(Object::Ingress));
@@ -48,11 +50,13 @@ fuzz_target!(|data: &[u8]| {
             paths.extend(path::rule_path(&format!("{}{suffix}", written.path)).map(|path| path.into_owned()));
         }
     }
-    for host in HOSTS {
+    for host in REQUEST_HOSTS {
         for path in &paths {
             let found = table.find(host, path).map(|route| {
                 (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.clone())
             });
+            let told = table.trace(host, path).chosen.map(|route| (route.ingress, route.field));
+            assert_eq!(told, found.as_ref().map(|(_, name, field)| (name.to_string(), field.clone())));
             assert_eq!(found, naive(&ingresses, host, path), "{host} {path}\n{table}");
         }
     }
@@ -67,17 +71,17 @@ fn ingresses(data: &[u8]) -> Vec<Ingress> {
             class: Some("gateway".into()),
             rules: Vec::new(),
             tls: Vec::new(),
-            has_default_backend: false,
+            ..Ingress::default()
         })
         .collect();
     for line in data.split(|byte| *byte == b'\n').take(32) {
         let Some((kind, path)) = line.split_first() else { continue };
         let kind = usize::from(*kind);
         let rule = IngressRule {
-            host: Some(HOSTS[kind / 4 % 3].into()),
+            host: Some(HOSTS[kind / 4 % 4]).filter(|host| !host.is_empty()).map(Into::into),
             paths: vec![IngressPath {
                 path: String::from_utf8_lossy(path).into(),
-                path_type: Some(TYPES[kind / 12 % 3].into()),
+                path_type: Some(TYPES[kind / 16 % 3].into()),
                 backend: IngressBackend::Invalid("none is needed"),
             }],
         };
@@ -88,11 +92,22 @@ fn ingresses(data: &[u8]) -> Vec<Ingress> {
 
 /// Written from the rules, without tree or index: of all that match, the first by precedence, then by age, name and position.
 fn naive(ingresses: &[Ingress], host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
+    let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+    let is_named = |name: &str| {
+        let mut rules = ingresses.iter().flat_map(|ingress| &ingress.rules);
+        rules.any(|rule| rule.host.as_deref().unwrap_or_default() == name)
+    };
+    // The host comes first; nobody else answers for its paths.
+    let chosen = match &wildcard {
+        _ if is_named(host) => host,
+        Some(wildcard) if is_named(wildcard) => wildcard.as_str(),
+        _ => "",
+    };
     let mut best: Option<(PathMatch, (bool, Option<i64>, Name), usize, String)> = None;
     for ingress in ingresses {
         let age = (ingress.created.is_none(), ingress.created, ingress.name.clone());
         for (index, rule) in ingress.rules.iter().enumerate() {
-            if rule.host.as_deref() != Some(host) || host.starts_with('*') {
+            if rule.host.as_deref().unwrap_or_default() != chosen {
                 continue;
             }
             let written: &IngressPath = &rule.paths[0];

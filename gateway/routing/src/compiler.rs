@@ -9,12 +9,19 @@
 
 mod backend;
 mod class;
+mod defaults;
 mod endpoints;
 mod hosts;
+mod inspect;
 mod ledger;
 mod lower;
+mod namespaces;
+mod overlay;
+mod ownership;
 mod pending;
+mod policy;
 mod secret;
+mod seniority;
 mod tls;
 mod translate;
 
@@ -26,6 +33,7 @@ use crate::host::HostName;
 use crate::object::Change;
 use crate::object::Delta;
 use crate::object::Ingress;
+use crate::object::Kind;
 use crate::object::Name;
 use crate::object::Object;
 use crate::problem::Problem;
@@ -35,12 +43,19 @@ use crate::table::RoutingTable;
 use backend::Backends;
 use class::Admission;
 use class::Classes;
+use class::class_of;
+use defaults::DefaultBackends;
 use hosts::Hosts;
 use ledger::Ledger;
 use lower::Lowered;
+use lower::Lowering;
+use namespaces::Namespaces;
 use pending::IngressChange;
 use pending::Pending;
+use policy::Policies;
+use policy::Scope;
 use secret::Secrets;
+use seniority::Seniority;
 
 pub use ledger::ProblemDelta;
 
@@ -49,21 +64,36 @@ pub use ledger::ProblemDelta;
 pub struct Config {
     /// The `spec.controller` of the IngressClasses that are ours.
     pub controller: String,
+    /// Classes that are ours whatever their controller is, or even if only Ingresses name them.
+    pub classes: Vec<String>,
+    /// The gateway's own namespace: whose policies may be about classes.
+    pub namespace: String,
+    /// The zone that this gateway runs in: endpoints with hints for it are preferred.
+    pub zone: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { controller: "wasm-gateway.dev/ingress-controller".to_owned() }
+        Self {
+            controller: "wasm-gateway.dev/ingress-controller".to_owned(),
+            classes: Vec::new(),
+            namespace: "gateway-system".to_owned(),
+            zone: None,
+        }
     }
 }
 
 /// Holds the Snapshot and everything that was compiled from it.
 #[derive(Debug)]
 pub struct Compiler {
+    own_namespace: String,
     table: RoutingTable,
     classes: Classes,
+    namespaces: Namespaces,
+    policies: Policies,
     ingresses: BTreeMap<Name, Entry>,
     hosts: Hosts,
+    defaults: DefaultBackends,
     backends: Backends,
     secrets: Secrets,
     next_origin: u64,
@@ -73,8 +103,20 @@ pub struct Compiler {
 #[derive(Debug)]
 struct Entry {
     ingress: Ingress,
+    /// Under which it stands in the indexes.
+    seniority: Seniority,
     origin: Arc<IngressOrigin>,
     lowered: Lowered,
+}
+
+/// What a delta asks to be done, beside the Ingresses in it.
+#[derive(Debug, Default)]
+struct Dirty {
+    /// To be admitted again although they may be the same.
+    again: BTreeSet<Name>,
+    /// Whose targets may have come or gone.
+    policies: BTreeSet<Name>,
+    hosts: BTreeSet<HostName>,
 }
 
 /// Compiles all objects at once: the same as [`Compiler::apply`] on a new Compiler. The Problems are sorted.
@@ -88,12 +130,16 @@ impl Compiler {
     pub fn new(config: Config) -> Self {
         Self {
             table: RoutingTable::default(),
-            classes: Classes::new(config.controller.into()),
+            classes: Classes::new(&config),
+            namespaces: Namespaces::default(),
+            policies: Policies::new(&config.namespace),
             ingresses: BTreeMap::new(),
             hosts: Hosts::default(),
-            backends: Backends::default(),
+            defaults: DefaultBackends::default(),
+            backends: Backends::new(config.zone),
             secrets: Secrets::default(),
             next_origin: 0,
+            own_namespace: config.namespace,
         }
     }
 
@@ -103,55 +149,101 @@ impl Compiler {
     /// Endpoint cells are shared with earlier tables, so changes of Services and EndpointSlices are visible in
     /// those as soon as this returns.
     pub fn apply(&mut self, delta: Delta) -> (RoutingTable, ProblemDelta) {
-        let pending = Pending::new(delta);
+        let mut pending = Pending::new(delta);
         let mut ledger = Ledger::default();
+        let mut dirty = self.take_surroundings(&mut pending, &mut ledger);
         let mut ingresses = pending.ingresses;
-        for class in self.classes.update(pending.classes) {
-            for name in self.classes.users(&class) {
-                ingresses.entry(name).or_insert(IngressChange::Again);
-            }
+        for name in &dirty.again {
+            ingresses.entry(name.clone()).or_insert(IngressChange::Again);
         }
-        self.backends.update(pending.services, pending.slices, &mut ledger);
-        self.secrets.update(pending.secrets, &mut ledger);
 
         // Everything is withdrawn before anything is admitted again, but Backends without users stay until the
         // end: an Ingress that keeps its Service keeps its cell.
-        let mut dirty = BTreeSet::new();
         let mut admitted = Vec::new();
         for (name, change) in ingresses {
             let known = self.ingresses.get(&name).map(|entry| &entry.ingress);
-            if matches!(&change, IngressChange::Apply(ingress) if known == Some(ingress)) {
+            let is_same = matches!(&change, IngressChange::Apply(ingress) if known == Some(ingress));
+            if is_same && !dirty.again.contains(&name) {
                 continue;
             }
+            let existed = known.is_some();
             self.withdraw(&name, &mut dirty, &mut ledger);
-            if self.store(&name, change) {
+            let exists = self.store(&name, change);
+            if existed != exists {
+                dirty.policies.extend(self.policies.about_ingress(&name).cloned());
+            }
+            if exists {
                 admitted.push(name);
             }
         }
         for name in admitted {
             self.admit(&name, &mut dirty, &mut ledger);
         }
+        let (ingresses, classes) = (&self.ingresses, &self.classes);
+        let exists = |scope: &Scope| match scope {
+            Scope::Class(class) => classes.exists(class),
+            Scope::Ingress { name, .. } => ingresses.contains_key(name),
+        };
+        self.policies.look_for_targets(dirty.policies, exists, &mut ledger);
         self.backends.sweep();
         self.secrets.sweep();
-        let rebuilt = self.hosts.rebuild(dirty, &self.ingresses, &mut ledger);
-        self.table = self.table.with(rebuilt);
+        let rebuilt = self.hosts.rebuild(dirty.hosts, &self.ingresses, &mut ledger);
+        self.table = self.table.with(rebuilt, self.defaults.build(&mut ledger));
         (self.table.clone(), ledger.close())
     }
 
+    /// Takes in all but the Ingresses, and tells which Ingresses and policies have to be looked at because of it.
+    fn take_surroundings(&mut self, pending: &mut Pending, ledger: &mut Ledger) -> Dirty {
+        let mut dirty = Dirty::default();
+        for namespace in self.namespaces.update(std::mem::take(&mut pending.namespaces)) {
+            let first = Name { namespace: namespace.clone(), name: "".into() };
+            let of_namespace = self.ingresses.range(first..).map(|(name, _)| name);
+            dirty.again.extend(of_namespace.take_while(|name| name.namespace == namespace).cloned());
+        }
+        let (classes, configs) =
+            (std::mem::take(&mut pending.classes), std::mem::take(&mut pending.class_configs));
+        let changed = self.classes.update(classes, configs, ledger);
+        let touched = self.policies.update(std::mem::take(&mut pending.policies), ledger);
+        dirty.again.extend(touched.ingresses);
+        dirty.policies = touched.policies;
+        for class in &changed {
+            dirty.policies.extend(self.policies.about_class(class).cloned());
+        }
+        for class in changed.union(&touched.classes) {
+            dirty.again.extend(self.classes.users(class));
+        }
+        let (services, slices) = (std::mem::take(&mut pending.services), std::mem::take(&mut pending.slices));
+        self.backends.update(services, slices, ledger);
+        self.secrets.update(std::mem::take(&mut pending.secrets), ledger);
+        if !(changed.is_empty() && touched.classes.is_empty()) {
+            self.defaults.set_classes(
+                (&self.classes, &self.policies),
+                &self.own_namespace,
+                (&mut self.backends, &mut self.secrets),
+                (&mut self.next_origin, ledger),
+            );
+        }
+        dirty
+    }
+
     /// Takes out of all indexes what an Ingress brought in. It stays known.
-    fn withdraw(&mut self, name: &Name, dirty: &mut BTreeSet<HostName>, ledger: &mut Ledger) {
+    fn withdraw(&mut self, name: &Name, dirty: &mut Dirty, ledger: &mut Ledger) {
         let Some(entry) = self.ingresses.get_mut(name) else { return };
         let lowered = std::mem::take(&mut entry.lowered);
         ledger.remove(lowered.problems);
+        self.policies.remove_shared(lowered.policy_problems, ledger);
         for host in lowered.hosts.into_keys() {
-            self.hosts.leave(&host, &entry.ingress);
-            dirty.insert(host);
+            self.hosts.leave(&host, &entry.seniority);
+            dirty.hosts.insert(host);
         }
-        for user in &lowered.backend_uses {
-            self.backends.release(name, user, ledger);
+        if lowered.default.is_some() {
+            self.defaults.leave(&entry.ingress, &entry.seniority);
         }
-        for user in &lowered.secret_uses {
-            self.secrets.release(name, user, ledger);
+        for claim in &lowered.backend_uses {
+            self.backends.release(claim, ledger);
+        }
+        for claim in &lowered.secret_uses {
+            self.secrets.release(claim, ledger);
         }
         self.classes.leave(&entry.ingress);
     }
@@ -169,36 +261,50 @@ impl Compiler {
                     entry.ingress = ingress;
                     return true;
                 }
-                let origin = Arc::new(IngressOrigin { name: name.clone(), id: self.next_origin });
+                let kind = Kind::Ingress;
+                let origin = Arc::new(IngressOrigin { kind, name: name.clone(), id: self.next_origin });
                 self.next_origin += 1;
-                self.ingresses.insert(name.clone(), Entry { ingress, origin, lowered: Lowered::default() });
+                let seniority = Seniority::of(&ingress, self.namespaces.presence(&name.namespace));
+                let lowered = Lowered::default();
+                self.ingresses.insert(name.clone(), Entry { ingress, seniority, origin, lowered });
                 true
             }
         }
     }
 
     /// Compiles an Ingress, if it is ours, as far as it can be compiled alone, and enters it into the indexes.
-    fn admit(&mut self, name: &Name, dirty: &mut BTreeSet<HostName>, ledger: &mut Ledger) {
+    fn admit(&mut self, name: &Name, dirty: &mut Dirty, ledger: &mut Ledger) {
         let Some(entry) = self.ingresses.get_mut(name) else { return };
+        entry.seniority = Seniority::of(&entry.ingress, self.namespaces.presence(&name.namespace));
         self.classes.join(&entry.ingress);
         let lowered = match self.classes.admission(&entry.ingress) {
             Admission::NotOurs => return,
             Admission::Refused(problem) => Lowered { problems: vec![*problem], ..Lowered::default() },
-            Admission::Ours => {
-                let translation = translate::translate(&entry.ingress);
-                lower::lower(translation, &entry.origin, &mut self.backends)
+            Admission::Ours(rules) => {
+                let translation = translate::translate(&entry.ingress, &rules);
+                let context = Lowering {
+                    origin: &entry.origin,
+                    external_names: rules.external_names,
+                    backends: &mut self.backends,
+                    overlay: self.policies.overlay(Some(name), class_of(&entry.ingress)),
+                };
+                lower::lower(translation, context)
             }
         };
         ledger.add(lowered.problems.iter().cloned());
+        self.policies.add_shared(&lowered.policy_problems, ledger);
         for host in lowered.hosts.keys() {
-            self.hosts.join(host, &entry.ingress);
-            dirty.insert(host.clone());
+            self.hosts.join(host, &entry.seniority);
+            dirty.hosts.insert(host.clone());
         }
-        for user in &lowered.backend_uses {
-            self.backends.report(name, user, ledger);
+        if let Some(default) = &lowered.default {
+            self.defaults.join(&entry.ingress, &entry.seniority, default);
         }
-        for user in &lowered.secret_uses {
-            self.secrets.claim(name, user, ledger);
+        for claim in &lowered.backend_uses {
+            self.backends.report(claim, ledger);
+        }
+        for claim in &lowered.secret_uses {
+            self.secrets.claim(claim, ledger);
         }
         entry.lowered = lowered;
     }

@@ -13,11 +13,19 @@ const MAX_NAME: usize = 253;
 /// RFC 1035 limit on one label.
 const MAX_LABEL: usize = 63;
 
-/// An exact DNS name in lower case: labels of letters, digits and inner hyphens (DNS-1123 subdomain).
+/// A host as rules name it, in lower case: labels of letters, digits and inner hyphens (DNS-1123 subdomain). The
+/// order is the one in which tables list hosts, and that in which they are asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostName(Arc<str>);
+pub enum HostName {
+    /// One name. Make it with [`HostName::parse`].
+    Exact(Arc<str>),
+    /// All names with exactly one label more than this one, which is held without `*.`.
+    Wildcard(Arc<str>),
+    /// Whatever no rule names: the host of rules without one.
+    Any,
+}
 
-/// Why a text is no exact DNS name.
+/// Why a text is neither a DNS name nor a wildcard before one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
     /// Nothing is left after dropping a trailing dot.
@@ -35,39 +43,40 @@ pub enum HostError {
     /// More than 253 characters.
     #[error("a name has at most 253 characters")]
     TooLong,
-    /// A well-formed wildcard, `*.` before a DNS name.
-    #[error("a wildcard is not an exact name")]
+    /// A star anywhere but in `*.` before a DNS name.
+    #[error("a star stands for the first label only, before a DNS name: *.example.com")]
     Wildcard,
 }
 
 impl HostName {
-    /// Parses the host of a rule. Upper case and one trailing dot are normalised away.
+    /// Parses the host of a rule: a DNS name, or `*.` before one. Upper case and one trailing dot are normalised away.
     ///
     /// # Errors
     ///
-    /// Says what keeps the text from being an exact DNS name; a well-formed wildcard has its own error.
+    /// Says what keeps the text from being a host.
     pub fn parse(text: &str) -> Result<Self, HostError> {
-        if let Some(rest) = text.strip_prefix("*.") {
-            return Err(dns_name(rest).err().unwrap_or(HostError::Wildcard));
+        match text.strip_prefix("*.") {
+            Some(rest) => dns_name(rest).map(|name| Self::Wildcard(name.into())),
+            None => dns_name(text).map(|name| Self::Exact(name.into())),
         }
-        dns_name(text).map(|name| Self(name.into()))
     }
 
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// The text by which hosts of one sort are told apart: the name, or what follows `*.`.
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Exact(name) | Self::Wildcard(name) => name,
+            Self::Any => "",
+        }
     }
 }
 
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::borrow::Borrow<str> for HostName {
-    fn borrow(&self) -> &str {
-        &self.0
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(name) => write!(f, "*.{name}"),
+            Self::Any => f.write_str("(any other host)"),
+        }
     }
 }
 
@@ -81,6 +90,9 @@ fn dns_name(text: &str) -> Result<Cow<'_, str>, HostError> {
     }
     if name.contains(':') {
         return Err(HostError::Port);
+    }
+    if name.contains('*') {
+        return Err(HostError::Wildcard);
     }
     if name.len() > MAX_NAME {
         return Err(HostError::TooLong);
@@ -104,6 +116,11 @@ fn lower(name: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(name)
     }
+}
+
+/// What follows the first label of a normal host, which is what a wildcard for it is held under.
+pub(crate) fn parent(host: &str) -> Option<&str> {
+    Some(host.split_once('.')?.1).filter(|parent| !parent.is_empty())
 }
 
 /// Takes the host out of a Host header or an authority: the port and one trailing dot go, letters become lower

@@ -24,6 +24,12 @@ pub enum Kind {
     Ingress,
     /// `networking.k8s.io/v1 IngressClass`.
     IngressClass,
+    /// `wasm-gateway.dev/v1alpha1 IngressClassConfig`.
+    IngressClassConfig,
+    /// `v1 Namespace`.
+    Namespace,
+    /// `wasm-gateway.dev/v1alpha1 RoutePolicy`.
+    RoutePolicy,
     /// `v1 Secret`.
     Secret,
     /// `v1 Service`.
@@ -37,7 +43,7 @@ impl fmt::Display for Kind {
 }
 
 /// Namespace and name; the namespace of a cluster-scoped object is empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// The namespace, or nothing for a cluster-scoped object.
     pub namespace: Arc<str>,
@@ -86,6 +92,12 @@ pub enum Object {
     Ingress(Ingress),
     /// An IngressClass.
     IngressClass(IngressClass),
+    /// An IngressClassConfig.
+    IngressClassConfig(IngressClassConfig),
+    /// A Namespace.
+    Namespace(Namespace),
+    /// A RoutePolicy.
+    RoutePolicy(RoutePolicy),
     /// A Secret, without its bytes.
     Secret(Secret),
     /// A Service.
@@ -99,6 +111,9 @@ impl Object {
             Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.name),
             Self::Ingress(ingress) => (Kind::Ingress, &ingress.name),
             Self::IngressClass(class) => (Kind::IngressClass, &class.name),
+            Self::IngressClassConfig(config) => (Kind::IngressClassConfig, &config.name),
+            Self::Namespace(namespace) => (Kind::Namespace, &namespace.name),
+            Self::RoutePolicy(policy) => (Kind::RoutePolicy, &policy.name),
             Self::Secret(secret) => (Kind::Secret, &secret.name),
             Self::Service(service) => (Kind::Service, &service.name),
         };
@@ -119,24 +134,28 @@ pub enum Change {
 pub type Delta = Vec<Change>;
 
 /// An Ingress, as far as routing reads it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ingress {
     /// Namespace and name.
     pub name: Name,
     /// Seconds since 1970 of `metadata.creationTimestamp`; absent ones count as younger than any present one.
     pub created: Option<i64>,
+    /// Whether `metadata.deletionTimestamp` is set: it gives way to live ones.
+    pub deleting: bool,
     /// `spec.ingressClassName`.
     pub class: Option<Arc<str>>,
+    /// The deprecated annotation `kubernetes.io/ingress.class`; it counts where the field is absent.
+    pub class_annotation: Option<Arc<str>>,
     /// `spec.rules`, in order.
     pub rules: Vec<IngressRule>,
     /// `spec.tls`, in order.
     pub tls: Vec<IngressTls>,
-    /// Whether `spec.defaultBackend` is set.
-    pub has_default_backend: bool,
+    /// `spec.defaultBackend`.
+    pub default_backend: Option<IngressBackend>,
 }
 
 /// One entry of `spec.rules`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IngressRule {
     /// `host` as written; absent means all hosts.
     pub host: Option<Arc<str>>,
@@ -190,7 +209,7 @@ impl fmt::Display for PortRef {
 }
 
 /// One entry of `spec.tls`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IngressTls {
     /// `hosts` as written.
     pub hosts: Vec<Arc<str>>,
@@ -199,18 +218,64 @@ pub struct IngressTls {
 }
 
 /// An IngressClass, as far as routing reads it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IngressClass {
     /// The class's name; its namespace is empty.
     pub name: Name,
+    /// Seconds since 1970 of `metadata.creationTimestamp`, as for an Ingress.
+    pub created: Option<i64>,
     /// `spec.controller`.
     pub controller: Arc<str>,
+    /// `spec.parameters`.
+    pub parameters: Option<ParametersRef>,
     /// Whether `ingressclass.kubernetes.io/is-default-class` is `true`. Only sources that play admission read it.
     pub is_default: bool,
 }
 
+/// What `spec.parameters` of an IngressClass names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParametersRef {
+    /// `apiGroup`; empty for the core group.
+    pub group: Arc<str>,
+    /// `kind`.
+    pub kind: Arc<str>,
+    /// `name`.
+    pub name: Arc<str>,
+    /// `namespace`, with `scope: Namespace`; absent for `scope: Cluster`.
+    pub namespace: Option<Arc<str>>,
+}
+
+/// The parameters of our IngressClasses; cluster-scoped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IngressClassConfig {
+    /// The name; its namespace is empty.
+    pub name: Name,
+    /// `spec`.
+    pub spec: api::IngressClassConfigSpec,
+}
+
+/// A Namespace: whether Ingresses in it are on their way out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespace {
+    /// The name; its namespace is empty.
+    pub name: Name,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+}
+
+/// What Ingress cannot say about its requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RoutePolicy {
+    /// Namespace and name.
+    pub name: Name,
+    /// Seconds since 1970 of `metadata.creationTimestamp`, as for an Ingress.
+    pub created: Option<i64>,
+    /// `spec`.
+    pub spec: api::RoutePolicySpec,
+}
+
 /// A Secret: its name and whether the two keys of a certificate are there. Its bytes are not routing's business.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Secret {
     /// Namespace and name.
     pub name: Name,
@@ -219,12 +284,14 @@ pub struct Secret {
 }
 
 /// A Service, as far as routing reads it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
     /// Namespace and name.
     pub name: Name,
     /// `spec.type` as written; absent is `ClusterIP`.
     pub service_type: Arc<str>,
+    /// `spec.externalName`, of a Service of type `ExternalName`.
+    pub external_name: Option<Arc<str>>,
     /// `spec.ports`, in order.
     pub ports: Vec<ServicePort>,
     /// Addresses that stand in for EndpointSlices (`wasm-gateway.dev/endpoints`, file source only).
@@ -243,7 +310,7 @@ pub struct ServicePort {
 }
 
 /// An EndpointSlice, as far as routing reads it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndpointSlice {
     /// Namespace and name.
     pub name: Name,
@@ -256,7 +323,7 @@ pub struct EndpointSlice {
 }
 
 /// One entry of an EndpointSlice's `ports`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SlicePort {
     /// `name`; absent and empty are the same. It equals the Service port's name.
     pub name: Arc<str>,
@@ -265,7 +332,7 @@ pub struct SlicePort {
 }
 
 /// One entry of an EndpointSlice's `endpoints`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SliceEndpoint {
     /// `addresses` that parse as IP addresses; the API says that all but the first are to be ignored by consumers.
     pub addresses: Vec<IpAddr>,
@@ -275,6 +342,8 @@ pub struct SliceEndpoint {
     pub serving: bool,
     /// `conditions.terminating`; absent means false.
     pub terminating: bool,
+    /// `hints.forZones[].name`: the zones whose clients are to use it.
+    pub zones: Vec<Arc<str>>,
     /// `targetRef.name` when it is a Pod: what tables print beside the address.
     pub pod: Option<Arc<str>>,
 }

@@ -34,20 +34,32 @@ pub enum Reason {
     Conflict,
     /// The same object stands in two files; the first file by path wins.
     DuplicateObject,
+    /// The class cannot be served: its parameters are missing or cannot be used.
+    ClassFailed,
     /// `spec.ingressClassName` names a class that does not exist.
     ClassNotFound,
+    /// The host belongs to other namespaces.
+    HostNotOwned,
     /// A backend names neither a Service with a port nor anything else that can be served.
     InvalidBackend,
     /// A host is not a DNS name.
     InvalidHost,
+    /// The parameters of a class are not what a class of ours can have.
+    InvalidParameters,
     /// A path cannot be matched as written.
     InvalidPath,
     /// A value has the wrong type or is out of range.
     InvalidValue,
     /// `pathType` is missing or unknown.
     InvalidPathType,
+    /// The class does not take Ingresses of this namespace.
+    NamespaceNotAllowed,
     /// No endpoint of the Service is ready.
     NoEndpoints,
+    /// It would reach beyond its namespace.
+    NotPermitted,
+    /// The parameters that a class names do not exist.
+    ParametersNotFound,
     /// The Service has no such port.
     PortNotFound,
     /// The Secret's certificate or key cannot be used.
@@ -56,6 +68,8 @@ pub enum Reason {
     SecretNotFound,
     /// The Service does not exist.
     ServiceNotFound,
+    /// What a policy is about does not exist.
+    TargetNotFound,
     /// A field that the kind does not have.
     UnknownField,
     /// A file or document that cannot be read.

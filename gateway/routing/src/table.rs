@@ -1,6 +1,6 @@
 //! The routing table: compiled, immutable, cheap to clone, and the only matcher there is.
 //!
-//! Purpose: which Route serves a host and path, and which Secret a host's certificate comes from. Not here: how
+//! The host is looked up first, and its paths then: whoever names a host answers for all of it. Purpose: which Route serves a host and path, and which Secret a host's certificate comes from. Not here: how
 //! a table comes about (`compiler`), and canonical forms (`host`, `path`): what is looked up must be in them.
 
 mod display;
@@ -8,58 +8,111 @@ mod host;
 mod path_match;
 mod route;
 mod shards;
+mod trace;
 mod view;
 
 use std::sync::Arc;
 
 use crate::host::HostName;
+use crate::host::parent;
 use crate::object::Name;
 
-pub use host::Host;
+pub use self::host::Host;
+pub use self::host::Standing;
 pub use path_match::PathMatch;
 pub use route::Backend;
 pub use route::Endpoints;
+pub use route::ExternalName;
 pub use route::IngressOrigin;
 pub use route::Origin;
+pub use route::Policy;
+pub use route::PolicyOrigin;
 pub use route::Route;
+pub use route::Sourced;
 pub use route::WeightedBackend;
+pub use trace::DefaultCandidate;
+pub use trace::DefaultVerdict;
+pub use trace::HostCandidate;
+pub use trace::HostKind;
+pub use trace::HostVerdict;
+pub use trace::RouteCandidate;
+pub use trace::Trace;
+pub use trace::Verdict;
 pub use view::BackendView;
+pub use view::DefaultsView;
 pub use view::EndpointState;
 pub use view::EndpointView;
 pub use view::HostView;
+pub use view::PolicyView;
 pub use view::RouteView;
 pub use view::TableView;
+
+pub(crate) use self::host::HostParts;
 
 /// Hosts and their Routes. A clone shares everything. The one thing in it that changes is what the cells of its
 /// [`Backend`]s hold: an EndpointSlice's change becomes visible there, without a new table.
 #[derive(Clone, Debug, Default)]
 pub struct RoutingTable {
-    hosts: shards::Shards,
+    exact: shards::Shards,
+    wildcards: shards::Shards,
+    any: Option<Arc<Host>>,
+    defaults: Arc<Defaults>,
+}
+
+/// Who serves what no rule takes, and no Ingress that names the host; the first one that is there.
+#[derive(Debug, Default)]
+pub struct Defaults {
+    /// The default backend of the oldest Ingress without rules.
+    pub without_rules: Option<Arc<Route>>,
+    /// The default backend of the oldest Ingress with rules.
+    pub with_rules: Option<Arc<Route>>,
+    /// The default backend of the oldest of our classes whose parameters have one.
+    pub class: Option<Arc<Route>>,
+    /// The Secret for hosts without one, by the oldest of our classes whose parameters have one.
+    pub certificate: Option<Name>,
 }
 
 impl RoutingTable {
-    /// Finds the Route of a request: the host's own Routes, an Exact path first, then the longest Prefix by
-    /// elements. Allocates nothing.
+    /// Finds the Route of a request. The host is chosen first: the exact one, else the wildcard one label up, else
+    /// the rules without a host. Inside it an Exact path goes first, then the longest Prefix by elements, then
+    /// the default backends. Allocates nothing.
     ///
-    /// `host` is what [`crate::host::normalise`] gave, `path` what [`crate::path::canonical`] gave. `None`
-    /// means that no rule matches.
+    /// `host` is what [`crate::host::normalise`] gave, or nothing if the request has no host; `path` is what
+    /// [`crate::path::canonical`] gave. `None` means that nobody serves the request.
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
-        self.hosts.find(host)?.find(path)
+        let chosen = self.serving_host(host);
+        chosen.and_then(|host| host.find(path).or(host.default_route())).or_else(|| self.defaults.first())
     }
 
-    /// The host of that name, if any Ingress names it.
-    pub fn host(&self, host: &str) -> Option<&Arc<Host>> {
-        self.hosts.find(host)
+    /// The host whose rules serve a request: the exact one, the wildcard, or the rules without a host.
+    pub fn serving_host(&self, host: &str) -> Option<&Arc<Host>> {
+        let is_named = |found: &&Arc<Host>| found.standing() == Standing::Named;
+        let [exact, wildcard] = self.by_name(host);
+        exact.filter(is_named).or(wildcard.filter(is_named)).or(self.any.as_ref())
     }
 
-    /// The Secret whose certificate serves this host, if an Ingress names one.
+    /// What the table holds under exactly this name of a rule.
+    pub fn host(&self, host: &HostName) -> Option<&Arc<Host>> {
+        match host {
+            HostName::Exact(name) => self.exact.find(name),
+            HostName::Wildcard(parent) => self.wildcards.find(parent),
+            HostName::Any => self.any.as_ref(),
+        }
+    }
+
+    /// The Secret whose certificate serves this host, if an Ingress names one for it or for its wildcard.
     pub fn tls(&self, host: &str) -> Option<&Name> {
-        self.hosts.find(host)?.tls()
+        self.by_name(host).into_iter().flatten().find_map(|found| found.tls())
     }
 
-    /// All hosts, sorted by name.
+    /// Who serves what no rule takes, and the Secret for hosts without one.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
+    /// All hosts: exact ones by name, then wildcards by name, then the rules without a host.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
-        self.hosts.sorted().into_iter()
+        self.exact.sorted().into_iter().chain(self.wildcards.sorted()).chain(self.any.as_ref())
     }
 
     /// Every host that has a Secret, and that Secret, sorted by host.
@@ -69,16 +122,37 @@ impl RoutingTable {
 
     /// How many hosts there are.
     pub fn len(&self) -> usize {
-        self.hosts.len()
+        self.exact.len() + self.wildcards.len() + usize::from(self.any.is_some())
     }
 
-    /// Whether there is no host at all.
+    /// Whether there is no host at all. There may be default backends all the same.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    fn by_name(&self, host: &str) -> [Option<&Arc<Host>>; 2] {
+        let wildcard = parent(host).and_then(|parent| self.wildcards.find(parent));
+        [self.exact.find(host), wildcard]
+    }
+
     /// A copy in which some hosts are other ones, or gone. Untouched hosts are shared.
-    pub(crate) fn with(&self, changes: Vec<(HostName, Option<Arc<Host>>)>) -> Self {
-        Self { hosts: self.hosts.with(changes) }
+    pub(crate) fn with(&self, changes: Vec<(HostName, Option<Arc<Host>>)>, defaults: Arc<Defaults>) -> Self {
+        let mut any = self.any.clone();
+        let (mut exact, mut wildcards) = (Vec::new(), Vec::new());
+        for (name, host) in changes {
+            match name {
+                HostName::Exact(_) => exact.push((name, host)),
+                HostName::Wildcard(_) => wildcards.push((name, host)),
+                HostName::Any => any = host,
+            }
+        }
+        Self { exact: self.exact.with(exact), wildcards: self.wildcards.with(wildcards), any, defaults }
+    }
+}
+
+impl Defaults {
+    /// The one that serves.
+    pub fn first(&self) -> Option<&Arc<Route>> {
+        self.without_rules.as_ref().or(self.with_rules.as_ref()).or(self.class.as_ref())
     }
 }

@@ -22,7 +22,7 @@ static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn objects() -> Vec<Object> {
     let controller = Config::default().controller.into();
-    let class = IngressClass { name: Name::new("", "gateway"), controller, is_default: false };
+    let class = IngressClass { name: Name::new("", "gateway"), controller, ..IngressClass::default() };
     let rules = [("Exact", "/"), ("Prefix", "/api"), ("Prefix", "/api/v1/{id}"), ("Exact", "/api/v1/users")];
     let paths = rules.map(|(kind, path)| IngressPath {
         path: path.into(),
@@ -33,9 +33,11 @@ fn objects() -> Vec<Object> {
         name: Name::new("shop", "web"),
         created: None,
         class: Some("gateway".into()),
-        rules: vec![IngressRule { host: Some("a.example".into()), paths: paths.to_vec() }],
+        rules: [Some("a.example"), Some("*.wild.example"), None]
+            .map(|host| IngressRule { host: host.map(Into::into), paths: paths.to_vec() })
+            .into(),
         tls: Vec::new(),
-        has_default_backend: false,
+        ..Ingress::default()
     };
     vec![Object::IngressClass(class), Object::Ingress(ingress)]
 }
@@ -50,10 +52,14 @@ fn a_lookup_allocates_nothing() {
         ("a.example.", "/api/v1/users", true),
         ("a.example", "/api/%2F/deep/er/and/deeper", true),
         ("a.example", "/none", false),
-        ("b.example", "/", false),
+        ("b.wild.example", "/api", true),
+        ("b.wild.example", "/none", false),
+        ("b.example", "/", true),
+        ("c.b.wild.example", "/api/x", true),
+        ("[::1]", "/none", false),
     ];
     let region = Region::new(COUNTING);
-    let mut found = [false; 6];
+    let mut found = [false; 10];
     for (found, (host, path, _)) in found.iter_mut().zip(&requests) {
         let host = host::normalise(host.as_bytes()).unwrap();
         let path = path::canonical(path.as_bytes()).unwrap();

@@ -14,20 +14,29 @@ use std::process::ExitCode;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use libtest_mimic::Arguments;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 use routing::Compiler;
 use routing::Config;
 use routing::Problem;
+use routing::RoutingTable;
+use routing::WeightedBackend;
+use routing::host;
 use routing::object::Change;
 use routing::object::EndpointSlice;
 use routing::object::Ingress;
 use routing::object::IngressClass;
+use routing::object::IngressClassConfig;
+use routing::object::Namespace;
 use routing::object::Object;
+use routing::object::RoutePolicy;
 use routing::object::Secret;
 use routing::object::Service;
 use routing::object::Unreadable;
+use routing::path;
+use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,7 +45,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = vec![
         Trial::test("every_reason_has_a_case", every_reason_has_a_case),
-        Trial::test("there_are_at_least_thirty_cases", there_are_at_least_thirty_cases),
+        Trial::test("every_row_of_the_reference_has_a_case", every_row_of_the_reference_has_a_case),
+        Trial::test("there_are_at_least_eighty_cases", there_are_at_least_eighty_cases),
     ];
     for case in cases() {
         let name = case.file_name().unwrap().to_str().unwrap().trim_end_matches(".in.yaml").to_owned();
@@ -62,18 +72,19 @@ fn expected_file(case: &Path) -> PathBuf {
 }
 
 fn check(case: &Path) -> Result<(), Failed> {
-    let (objects, unreadable) = read(&fs::read_to_string(case)?);
-    let (table, problems) = routing::compile(Config::default(), objects.clone());
+    let Case { config, requests, objects, unreadable } = read(&fs::read_to_string(case)?);
+    let (table, problems) = routing::compile(config.clone(), objects.clone());
     let mut actual = table.to_string();
+    section(&mut actual, "Requests", requests.iter().map(|request| way(&table, request)));
     section(&mut actual, "Problems", problems.iter().map(ToString::to_string));
     section(&mut actual, "Left out while reading", unreadable.into_iter());
 
     let mut backwards = objects.clone();
     backwards.reverse();
-    let (other, other_problems) = routing::compile(Config::default(), backwards.clone());
+    let (other, other_problems) = routing::compile(config.clone(), backwards.clone());
     same("backwards", (&table.to_string(), &problems), (&other.to_string(), &other_problems))?;
     for (way, objects) in [("one by one", objects), ("one by one, backwards", backwards)] {
-        let (other, other_problems) = one_by_one(objects);
+        let (other, other_problems) = one_by_one(config.clone(), objects);
         same(way, (&table.to_string(), &problems), (&other, &other_problems))?;
     }
 
@@ -87,6 +98,18 @@ fn check(case: &Path) -> Result<(), Failed> {
         return Err(format!("--- expected\n{expected}\n--- actual\n{actual}").into());
     }
     Ok(())
+}
+
+/// Who answers a request, as a client and its gateway would find out.
+fn way(table: &RoutingTable, request: &str) -> String {
+    let (host, path) = request.split_at(request.find('/').unwrap());
+    let Ok(path) = path::canonical(path.as_bytes()) else { return format!("{request} → 400") };
+    let host = host::normalise(host.as_bytes()).unwrap_or_default();
+    let Some(route) = table.find(&host, &path) else { return format!("{request} → 404") };
+    let (name, field) = (&route.origin.ingress.name, &route.origin.field);
+    let is_ready = |backend: &WeightedBackend| !backend.backend.endpoints.load().ready().is_empty();
+    let status = if route.backends.iter().any(is_ready) { "" } else { " 503" };
+    format!("{request} →{status} {name} {field}")
 }
 
 fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
@@ -103,8 +126,8 @@ fn same(way: &str, left: (&str, &[Problem]), right: (&str, &[Problem])) -> Resul
 }
 
 /// Applies each object in a delta of its own, and keeps the account of Problems as a user would.
-fn one_by_one(objects: Vec<Object>) -> (String, Vec<Problem>) {
-    let mut compiler = Compiler::new(Config::default());
+fn one_by_one(config: Config, objects: Vec<Object>) -> (String, Vec<Problem>) {
+    let mut compiler = Compiler::new(config);
     let mut problems = BTreeSet::new();
     let mut table = compiler.apply(Vec::new()).0;
     for object in objects {
@@ -120,7 +143,40 @@ fn one_by_one(objects: Vec<Object>) -> (String, Vec<Problem>) {
     (table.to_string(), problems.into_iter().collect())
 }
 
-fn read(yaml: &str) -> (Vec<Object>, Vec<String>) {
+/// What a case file holds.
+struct Case {
+    config: Config,
+    requests: Vec<String>,
+    objects: Vec<Object>,
+    unreadable: Vec<String>,
+}
+
+/// The switches of a case: a document of kind `Config`, which no cluster has.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Switches {
+    kind: String,
+    #[serde(default)]
+    classes: Vec<String>,
+    zone: Option<String>,
+    /// Requests as `host/path`, which the output shows the way of.
+    #[serde(default)]
+    requests: Vec<String>,
+}
+
+/// An object of one of our kinds.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Custom<S> {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: S,
+}
+
+fn read(yaml: &str) -> Case {
+    let mut config = Config::default();
+    let mut requests = Vec::new();
     let mut objects = Vec::new();
     let mut unreadable = Vec::new();
     for document in serde_saphyr::from_multiple::<Value>(yaml).unwrap() {
@@ -134,6 +190,26 @@ fn read(yaml: &str) -> (Vec<Object>, Vec<String>) {
             "Ingress" => {
                 let (ingress, left_out) = Ingress::from_kubernetes(&parse::<networking::Ingress>(document));
                 (Object::Ingress(ingress), left_out)
+            }
+            "Config" => {
+                let switches = parse::<Switches>(document);
+                (config.classes, config.zone) = (switches.classes, switches.zone);
+                requests = switches.requests;
+                continue;
+            }
+            "IngressClassConfig" => {
+                let read = parse::<Custom<api::IngressClassConfigSpec>>(document);
+                let (config, left_out) = IngressClassConfig::from_parts(&read.metadata, read.spec);
+                (Object::IngressClassConfig(config), left_out)
+            }
+            "Namespace" => {
+                let (namespace, left_out) = Namespace::from_kubernetes(&parse::<core::Namespace>(document));
+                (Object::Namespace(namespace), left_out)
+            }
+            "RoutePolicy" => {
+                let read = parse::<Custom<api::RoutePolicySpec>>(document);
+                let (policy, left_out) = RoutePolicy::from_parts(&read.metadata, read.spec);
+                (Object::RoutePolicy(policy), left_out)
             }
             "IngressClass" => {
                 let (class, left_out) =
@@ -156,7 +232,7 @@ fn read(yaml: &str) -> (Vec<Object>, Vec<String>) {
         }
         objects.push(object);
     }
-    (objects, unreadable)
+    Case { config, requests, objects, unreadable }
 }
 
 /// A field that the kind does not have is a mistake in the case, not something to be passed over: it would be
@@ -203,7 +279,43 @@ fn every_reason_has_a_case() -> Result<(), Failed> {
     if reasons.is_empty() { Ok(()) } else { Err(format!("no golden case shows {reasons:?}").into()) }
 }
 
-fn there_are_at_least_thirty_cases() -> Result<(), Failed> {
+/// The rows of tables 1a to 1c of `reference/ingress-semantics.md`, in its order, but status and Events.
+const ROWS: [&str; 23] = [
+    "1a-exact",
+    "1a-prefix",
+    "1a-precedence",
+    "1a-implementation-specific",
+    "1a-host",
+    "1a-default-backend",
+    "1a-backend",
+    "1a-tls",
+    "1a-class",
+    "1a-parameters",
+    "1a-never-reaches-us",
+    "1b-conditions",
+    "1b-good-policy",
+    "1b-ports",
+    "1b-hints",
+    "1b-app-protocol",
+    "1b-external-name",
+    "1c-same-host-and-path",
+    "1c-cross-namespace-host-sharing",
+    "1c-default-backend-with-rules",
+    "1c-no-backend-no-endpoints",
+    "1c-path-normalisation",
+    "1c-tls-missing",
+];
+
+fn every_row_of_the_reference_has_a_case() -> Result<(), Failed> {
+    let cases = cases();
+    let has = |row: &&str| {
+        cases.iter().any(|case| case.to_str().unwrap().ends_with(&format!("/row-{row}.in.yaml")))
+    };
+    let missing: Vec<_> = ROWS.iter().filter(|row| !has(row)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("no case for {missing:?}").into()) }
+}
+
+fn there_are_at_least_eighty_cases() -> Result<(), Failed> {
     let count = cases().len();
-    if count >= 30 { Ok(()) } else { Err(format!("found {count}; is testdata/compile complete?").into()) }
+    if count >= 80 { Ok(()) } else { Err(format!("found {count}; is testdata/compile complete?").into()) }
 }

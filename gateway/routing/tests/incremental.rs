@@ -16,13 +16,17 @@ use routing::object::EndpointSlice;
 use routing::object::Ingress;
 use routing::object::IngressBackend;
 use routing::object::IngressClass;
+use routing::object::IngressClassConfig;
 use routing::object::IngressPath;
 use routing::object::IngressRule;
 use routing::object::Kind;
 use routing::object::Name;
+use routing::object::Namespace;
 use routing::object::Object;
 use routing::object::ObjectRef;
+use routing::object::ParametersRef;
 use routing::object::PortRef;
+use routing::object::RoutePolicy;
 use routing::object::Service;
 use routing::object::ServicePort;
 use routing::object::SliceEndpoint;
@@ -39,7 +43,7 @@ fn class(controller: &str) -> Change {
     Change::Apply(Object::IngressClass(IngressClass {
         name,
         controller: controller.into(),
-        is_default: false,
+        ..IngressClass::default()
     }))
 }
 
@@ -57,7 +61,7 @@ fn ingress(name: &str, host: &str, path: &str) -> Change {
             }],
         }],
         tls: Vec::new(),
-        has_default_backend: false,
+        ..Ingress::default()
     }))
 }
 
@@ -66,7 +70,7 @@ fn service() -> Change {
         name: Name::new("shop", "web"),
         service_type: "ClusterIP".into(),
         ports: vec![ServicePort { name: "http".into(), port: port(80), app_protocol: None }],
-        fixed_endpoints: None,
+        ..Service::default()
     }))
 }
 
@@ -76,7 +80,7 @@ fn slice(service: &str, addresses: &[&str]) -> Change {
         ready: true,
         serving: true,
         terminating: false,
-        pod: None,
+        ..SliceEndpoint::default()
     });
     Change::Apply(Object::EndpointSlice(EndpointSlice {
         name: Name::new("shop", "web-1"),
@@ -119,7 +123,7 @@ fn an_endpoint_change_rebuilds_no_route_and_shows_in_older_tables() {
     let (mut compiler, before) = compiler();
     let (after, problems) = compiler.apply(vec![slice("web", &["10.0.0.2", "10.0.0.1"])]);
     assert_eq!(problems, ProblemDelta::default());
-    assert!(Arc::ptr_eq(before.host(HOST).unwrap(), after.host(HOST).unwrap()));
+    assert!(Arc::ptr_eq(before.serving_host(HOST).unwrap(), after.serving_host(HOST).unwrap()));
     assert_eq!(addresses(&backend(&before)), ["10.0.0.1:8080", "10.0.0.2:8080"]);
 }
 
@@ -181,7 +185,7 @@ fn other_hosts_are_shared_between_tables() {
     let (mut compiler, _) = compiler();
     let (before, _) = compiler.apply(vec![ingress("other", "b.example", "/")]);
     let (after, _) = compiler.apply(vec![ingress("web", HOST, "/x")]);
-    assert!(Arc::ptr_eq(before.host("b.example").unwrap(), after.host("b.example").unwrap()));
+    assert!(Arc::ptr_eq(before.serving_host("b.example").unwrap(), after.serving_host("b.example").unwrap()));
     assert!(before.find(HOST, "/").is_some(), "an older table stays as it was");
     assert!(after.find(HOST, "/").is_none());
 }
@@ -224,6 +228,8 @@ fn the_view_serialises_for_the_admin() {
     let expected = serde_json::json!({ "hosts": [{
         "host": HOST,
         "tlsSecret": null,
+        "named": true,
+        "default": null,
         "routes": [{
             "path": "/",
             "type": "Prefix",
@@ -236,8 +242,105 @@ fn the_view_serialises_for_the_admin() {
                 "appProtocol": null,
                 "state": "ready",
                 "endpoints": [{ "address": "10.0.0.1:8080", "pod": null }],
+                "externalName": null,
             }],
+            "policy": [],
         }],
-    }]});
+    }], "defaults": { "withoutRules": null, "withRules": null, "class": null, "tlsSecret": null }});
     assert_eq!(json, expected);
+}
+
+// ===== what stands around Ingresses =====
+
+fn policy(name: &str, size: u64) -> Change {
+    let target = api::TargetRef {
+        group: "networking.k8s.io".to_owned(),
+        kind: api::TargetKind::Ingress,
+        name: "web".to_owned(),
+        host: None,
+        path: None,
+    };
+    Change::Apply(Object::RoutePolicy(RoutePolicy {
+        name: Name::new("shop", name),
+        created: None,
+        spec: api::RoutePolicySpec {
+            target_refs: vec![target],
+            backends: None,
+            body_size: Some(api::ByteSize(size)),
+        },
+    }))
+}
+
+fn body_size(table: &RoutingTable) -> Option<u64> {
+    table.find(HOST, "/").unwrap().policy.body_size.as_ref().map(|size| size.value)
+}
+
+#[test]
+fn a_policy_comes_changes_and_goes_with_its_ingress_only() {
+    let (mut compiler, _) = compiler();
+    let (before, _) = compiler.apply(vec![ingress("other", "b.example", "/")]);
+    assert_eq!(body_size(&before), None);
+    let (limited, problems) = compiler.apply(vec![policy("a", 7)]);
+    assert_eq!((body_size(&limited), problems), (Some(7), ProblemDelta::default()));
+    let untouched = |table: &RoutingTable| Arc::clone(table.serving_host("b.example").unwrap());
+    assert!(Arc::ptr_eq(&untouched(&before), &untouched(&limited)));
+    assert!(Arc::ptr_eq(&backend(&before), &backend(&limited)), "the Ingress keeps its cell");
+    let (changed, _) = compiler.apply(vec![policy("a", 8)]);
+    assert_eq!(body_size(&changed), Some(8));
+    let (kept, conflict) = compiler.apply(vec![policy("b", 9)]);
+    assert_eq!((body_size(&kept), conflict.added[0].reason), (Some(8), Reason::Conflict));
+    let (second, solved) = compiler.apply(vec![delete(Kind::RoutePolicy, "a")]);
+    assert_eq!((body_size(&second), solved.removed), (Some(9), conflict.added));
+    let (_, lost) = compiler.apply(vec![delete(Kind::Ingress, "web")]);
+    assert_eq!(lost.added[0].reason, Reason::TargetNotFound);
+    let (again, found) = compiler.apply(vec![ingress("web", HOST, "/")]);
+    assert_eq!((body_size(&again), found.removed), (Some(9), lost.added));
+}
+
+#[test]
+fn a_class_falls_and_rises_with_its_parameters() {
+    let (mut compiler, _) = compiler();
+    let with_parameters = Change::Apply(Object::IngressClass(IngressClass {
+        name: Name::new("", "gateway"),
+        controller: Config::default().controller.into(),
+        parameters: Some(ParametersRef {
+            group: api::GROUP.into(),
+            kind: "IngressClassConfig".into(),
+            name: "late".into(),
+            namespace: None,
+        }),
+        ..IngressClass::default()
+    }));
+    let (fallen, problems) = compiler.apply(vec![with_parameters]);
+    assert!(fallen.find(HOST, "/").is_none());
+    let reasons: Vec<Reason> = problems.added.iter().map(|problem| problem.reason).collect();
+    assert_eq!(reasons, [Reason::ClassFailed, Reason::ParametersNotFound]);
+    let config = IngressClassConfig { name: Name::new("", "late"), ..IngressClassConfig::default() };
+    let (risen, solved) = compiler.apply(vec![Change::Apply(Object::IngressClassConfig(config))]);
+    assert!(risen.find(HOST, "/").is_some());
+    assert_eq!(solved.removed, problems.added);
+}
+
+#[test]
+fn a_terminating_namespace_gives_its_paths_away_and_takes_them_back() {
+    let (mut compiler, _) = compiler();
+    let Change::Apply(Object::Ingress(mut rival)) = ingress("rival", HOST, "/") else { unreachable!() };
+    rival.name = Name::new("zoo", "rival");
+    let (_, conflict) = compiler.apply(vec![Change::Apply(Object::Ingress(rival))]);
+    let namespace = |terminating| {
+        let name = Name::new("", "shop");
+        vec![Change::Apply(Object::Namespace(Namespace { name, terminating }))]
+    };
+    let owner = |table: &RoutingTable| table.find(HOST, "/").unwrap().origin.ingress.name.to_string();
+    let (gone, turned) = compiler.apply(namespace(true));
+    assert_eq!((owner(&gone).as_str(), &turned.removed[0]), ("zoo/rival", &conflict.added[0]));
+    let (back, _) = compiler.apply(namespace(false));
+    assert_eq!(owner(&back), "shop/web");
+}
+
+#[test]
+fn an_ingress_that_comes_again_with_its_changed_class_is_not_passed_over() {
+    let (mut compiler, _) = compiler();
+    let (table, _) = compiler.apply(vec![class("example.com/other"), ingress("web", HOST, "/")]);
+    assert!(table.find(HOST, "/").is_none());
 }

@@ -143,8 +143,10 @@ fn normal_request_hosts_are_borrowed() {
 }
 
 #[test]
-fn rule_hosts_are_exact_dns_names() {
-    assert_eq!(HostName::parse("A.Example.").unwrap().as_str(), "a.example");
+fn rule_hosts_are_dns_names_or_one_label_wildcards() {
+    assert_eq!(HostName::parse("*.A.Example."), Ok(HostName::Wildcard("a.example".into())));
+    assert_eq!(HostName::parse("*.a").unwrap().to_string(), "*.a");
+    assert_eq!(HostName::parse("A.Example.").unwrap().to_string(), "a.example");
     let rows = [
         ("", HostError::Empty),
         (".", HostError::Empty),
@@ -152,11 +154,13 @@ fn rule_hosts_are_exact_dns_names() {
         ("::1", HostError::IpAddress),
         ("[::1]", HostError::IpAddress),
         ("a:80", HostError::Port),
-        ("*.a", HostError::Wildcard),
-        ("*.A.", HostError::Wildcard),
-        ("*", HostError::Label),
+        ("*", HostError::Wildcard),
+        ("*a.b", HostError::Wildcard),
+        ("a.*.b", HostError::Wildcard),
         ("*.", HostError::Empty),
-        ("*.*.a", HostError::Label),
+        ("*.*.a", HostError::Wildcard),
+        ("*.10.0.0.1", HostError::IpAddress),
+        ("bücher.example", HostError::Label),
         ("a-", HostError::Label),
         ("a_b", HostError::Label),
     ];

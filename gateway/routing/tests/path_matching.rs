@@ -32,10 +32,10 @@ fn table(rules: &[&str]) -> RoutingTable {
         class: Some("gateway".into()),
         rules: vec![IngressRule { host: Some(HOST.into()), paths: paths.collect() }],
         tls: Vec::new(),
-        has_default_backend: false,
+        ..Ingress::default()
     };
     let controller = Config::default().controller.into();
-    let class = IngressClass { name: Name::new("", "gateway"), controller, is_default: false };
+    let class = IngressClass { name: Name::new("", "gateway"), controller, ..IngressClass::default() };
     routing::compile(Config::default(), [Object::IngressClass(class), Object::Ingress(ingress)]).0
 }
 
@@ -46,7 +46,8 @@ fn check(rules: &[&str], request: &str, expected: Option<&str>) {
     let canonical = path::canonical(request.as_bytes()).unwrap();
     let found = table.find(HOST, &canonical).map(|route| route.path.to_string());
     assert_eq!(found.as_deref(), expected, "{request} among {rules:?}");
-    let scanned = table.host(HOST).unwrap().routes().iter().find(|route| route.path.matches(&canonical));
+    let scanned =
+        table.serving_host(HOST).unwrap().routes().iter().find(|route| route.path.matches(&canonical));
     assert_eq!(found, scanned.map(|route| route.path.to_string()), "the tree and the definition differ");
 }
 

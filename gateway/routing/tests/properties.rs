@@ -28,22 +28,30 @@ use routing::object::EndpointSlice;
 use routing::object::Ingress;
 use routing::object::IngressBackend;
 use routing::object::IngressClass;
+use routing::object::IngressClassConfig;
 use routing::object::IngressPath;
 use routing::object::IngressRule;
 use routing::object::IngressTls;
 use routing::object::Kind;
 use routing::object::Name;
+use routing::object::Namespace;
 use routing::object::Object;
 use routing::object::ObjectRef;
+use routing::object::ParametersRef;
 use routing::object::PortRef;
+use routing::object::RoutePolicy;
 use routing::object::Secret;
 use routing::object::Service;
 use routing::object::ServicePort;
 use routing::object::SliceEndpoint;
 use routing::object::SlicePort;
 use routing::path;
+use routing::table::DefaultVerdict;
+use routing::table::HostVerdict;
+use routing::table::Verdict;
 
-const HOSTS: [&str; 5] = ["a.example", "B.example", "b.example.", "*.example", "bad_host"];
+const HOSTS: [&str; 6] = ["a.example", "B.example", "b.example.", "*.example", "*.a.example", "bad_host"];
+const REQUEST_HOSTS: [&str; 6] = ["a.example", "b.example", "x.example", "x.a.example", "y.x.a.example", ""];
 
 // ===== strategies: few names, so that things collide =====
 
@@ -97,26 +105,110 @@ fn tls() -> impl Strategy<Value = IngressTls> {
 }
 
 fn ingress() -> impl Strategy<Value = Ingress> {
-    let class = option::weighted(0.95, select(&["ours", "ours", "ours", "maybe", "never"][..]));
-    (name("ing"), option::of(0..2_i64), class, vec(rule(), 0..4), vec(tls(), 0..2)).prop_map(
-        |(name, created, class, rules, tls)| Ingress {
+    let class = option::weighted(0.9, select(&["ours", "ours", "ours", "maybe", "taken", "never"][..]));
+    let annotation = option::weighted(0.3, select(&["ours", "maybe", "never"][..]));
+    let default = option::weighted(0.4, backend());
+    let leaving = proptest::bool::weighted(0.1);
+    let age = (option::of(0..2_i64), leaving);
+    (name("ing"), age, (class, annotation), vec(rule(), 0..4), vec(tls(), 0..2), default).prop_map(
+        |(name, (created, deleting), (class, annotation), rules, tls, default_backend)| Ingress {
             name,
             created,
+            deleting,
             class: class.map(Into::into),
+            class_annotation: annotation.map(Into::into),
             rules,
             tls,
-            has_default_backend: false,
+            default_backend,
         },
     )
 }
 
 fn class() -> impl Strategy<Value = IngressClass> {
     let ours = Config::default().controller;
-    (select(&["ours", "maybe"][..]), any::<bool>()).prop_map(move |(name, flip)| IngressClass {
-        name: Name::new("", name),
-        controller: if name == "maybe" && flip { "other".into() } else { ours.as_str().into() },
-        is_default: flip,
+    let parameters = option::weighted(0.5, select(&["cfg0", "cfg1"][..]));
+    (select(&["ours", "maybe"][..]), any::<bool>(), parameters).prop_map(move |(name, flip, parameters)| {
+        IngressClass {
+            name: Name::new("", name),
+            created: flip.then_some(1),
+            controller: if name == "maybe" && flip { "other".into() } else { ours.as_str().into() },
+            parameters: parameters.map(|name| ParametersRef {
+                group: api::GROUP.into(),
+                kind: "IngressClassConfig".into(),
+                name: name.into(),
+                namespace: None,
+            }),
+            is_default: flip,
+        }
     })
+}
+
+fn class_config() -> impl Strategy<Value = IngressClassConfig> {
+    let owned = option::of(select(&["b.example", "*.example"][..]));
+    let yes = any::<bool>;
+    (select(&["cfg0", "cfg1"][..]), owned, yes(), yes(), yes()).prop_map(
+        |(name, owned, allow, has_default, is_closed)| IngressClassConfig {
+            name: Name::new("", name),
+            spec: api::IngressClassConfigSpec {
+                allowed_namespaces: is_closed.then(|| vec!["n1".to_owned()]),
+                default_backend: has_default.then(|| api::ClassBackend {
+                    namespace: Some("n1".to_owned()),
+                    service: "svc0".to_owned(),
+                    port: api::Port::Name("http".to_owned()),
+                }),
+                default_certificate: has_default.then(|| api::ClassSecret {
+                    namespace: Some("n1".to_owned()),
+                    name: "secret0".to_owned(),
+                }),
+                external_names: if allow { api::ExternalNames::Allow } else { api::ExternalNames::Refuse },
+                host_ownership: owned
+                    .map(|host| api::HostOwnership {
+                        host: host.to_owned(),
+                        namespaces: vec!["n1".to_owned()],
+                    })
+                    .into_iter()
+                    .collect(),
+            },
+        },
+    )
+}
+
+fn namespace() -> impl Strategy<Value = Namespace> {
+    (select(&["n1", "n2"][..]), any::<bool>())
+        .prop_map(|(name, terminating)| Namespace { name: Name::new("", name), terminating })
+}
+
+fn target() -> impl Strategy<Value = api::TargetRef> {
+    let host = option::weighted(0.4, select(&["a.example", "*.example", "bad_host"][..]));
+    let path = option::weighted(0.4, select(&["/", "/a", "/a/", "b"][..]));
+    let group = select(&["networking.k8s.io", "networking.k8s.io", "networking.k8s.io", "other"][..]);
+    let kind =
+        select(&[("ing0", true), ("ing1", true), ("n2/ing0", true), ("ours", false), ("none", false)][..]);
+    (kind, group, host, path).prop_map(|((name, is_ingress), group, host, path)| api::TargetRef {
+        group: group.to_owned(),
+        kind: if is_ingress { api::TargetKind::Ingress } else { api::TargetKind::IngressClass },
+        name: name.to_owned(),
+        host: host.filter(|_| is_ingress).map(ToOwned::to_owned),
+        path: path.filter(|_| is_ingress).map(ToOwned::to_owned),
+    })
+}
+
+fn policy() -> impl Strategy<Value = RoutePolicy> {
+    let backend = (0..2_u8, 0..3_u32).prop_map(|(service, weight)| api::PolicyBackend {
+        service: format!("svc{service}"),
+        port: api::Port::Number(NonZeroU16::new(80).unwrap()),
+        weight,
+    });
+    let size = option::of((0..3_u64).prop_map(api::ByteSize));
+    let name = (select(&["n1", "n2", "gateway-system"][..]), 0..2_u8)
+        .prop_map(|(namespace, index)| Name::new(namespace, &format!("policy{index}")));
+    (name, option::of(0..2_i64), vec(target(), 1..4), option::of(vec(backend, 0..3)), size).prop_map(
+        |(name, created, target_refs, backends, body_size)| RoutePolicy {
+            name,
+            created,
+            spec: api::RoutePolicySpec { target_refs, backends, body_size },
+        },
+    )
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -132,7 +224,7 @@ fn service() -> impl Strategy<Value = Service> {
                 app_protocol: has_port.then(|| "http".into()),
             };
             let ports = if has_port { vec![port] } else { Vec::new() };
-            Service { name, service_type: kind.into(), ports, fixed_endpoints }
+            Service { name, service_type: kind.into(), ports, fixed_endpoints, ..Service::default() }
         })
 }
 
@@ -144,6 +236,7 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
             serving: ready,
             terminating,
             pod: pod.map(|index| format!("pod{index}").into()),
+            ..SliceEndpoint::default()
         },
     );
     (name("slice"), option::weighted(0.9, 0..3_u8), vec(endpoint, 0..4), any::<bool>()).prop_map(
@@ -170,6 +263,9 @@ fn object() -> impl Strategy<Value = Object> {
         2 => service().prop_map(Object::Service),
         2 => slice().prop_map(Object::EndpointSlice),
         1 => secret().prop_map(Object::Secret),
+        1 => class_config().prop_map(Object::IngressClassConfig),
+        1 => namespace().prop_map(Object::Namespace),
+        2 => policy().prop_map(Object::RoutePolicy),
     ]
 }
 
@@ -184,9 +280,10 @@ fn change() -> impl Strategy<Value = Change> {
 fn snapshot() -> impl Strategy<Value = Vec<Object>> {
     vec(object(), 0..24).prop_map(|objects| {
         let controller = Config::default().controller.into();
-        let class = IngressClass { name: Name::new("", "ours"), controller, is_default: false };
+        let class = IngressClass { name: Name::new("", "ours"), controller, ..IngressClass::default() };
         let mut distinct: BTreeMap<ObjectRef, Object> = objects.into_iter().map(keyed).collect();
-        distinct.extend([keyed(Object::IngressClass(class))]);
+        let (reference, class) = keyed(Object::IngressClass(class));
+        distinct.entry(reference).or_insert(class);
         distinct.into_values().collect()
     })
 }
@@ -197,28 +294,85 @@ fn keyed(object: Object) -> (ObjectRef, Object) {
 
 // ===== the other way to say it =====
 
+fn config() -> Config {
+    Config { classes: vec!["taken".to_owned()], ..Config::default() }
+}
+
 fn compile(objects: Vec<Object>) -> (String, Vec<Problem>) {
-    let (table, problems) = routing::compile(Config::default(), objects);
+    let (table, problems) = routing::compile(config(), objects);
     (table.to_string(), problems)
 }
 
-/// Written from the rules alone: of all rules that match, the first by precedence, age, name and position.
-fn naive(objects: &[Object], host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
-    let is_ours = |class: &str| {
-        objects.iter().any(|object| {
-            matches!(object, Object::IngressClass(known)
-            if *known.name.name == *class && *known.controller == Config::default().controller)
-        })
+/// What the parameters of a class say, or nothing if its Ingresses are not served.
+fn rules_of<'a>(objects: &'a [Object], class: &str) -> Option<Option<&'a IngressClassConfig>> {
+    if class == "taken" {
+        return Some(None);
+    }
+    let known = objects.iter().find_map(|object| match object {
+        Object::IngressClass(known) if *known.name.name == *class => Some(known),
+        _ => None,
+    })?;
+    let is_ours = *known.controller == Config::default().controller;
+    let Some(parameters) = known.parameters.as_ref().filter(|_| is_ours) else {
+        return is_ours.then_some(None);
     };
-    let mut matching = Vec::new();
+    let config = objects.iter().find_map(|object| match object {
+        Object::IngressClassConfig(config) if config.name.name == parameters.name => Some(config),
+        _ => None,
+    });
+    config.map(Some)
+}
+
+/// The Ingresses that are served, oldest first, with the hosts of their rules; a host that may not be named is none.
+fn served(objects: &[Object]) -> Vec<(&Ingress, Vec<Option<String>>)> {
+    let is_leaving = |ingress: &Ingress| {
+        let of_namespace = objects.iter().any(|object| {
+            matches!(object, Object::Namespace(namespace)
+            if namespace.terminating && namespace.name.name == ingress.name.namespace)
+        });
+        ingress.deleting || of_namespace
+    };
+    let mut served = Vec::new();
     for object in objects {
         let Object::Ingress(ingress) = object else { continue };
-        if !ingress.class.as_deref().is_some_and(is_ours) {
+        let class = ingress.class.as_deref().or(ingress.class_annotation.as_deref());
+        let Some(rules) = class.and_then(|class| rules_of(objects, class)) else { continue };
+        let spec = rules.map(|config| &config.spec);
+        let allowed = spec.and_then(|spec| spec.allowed_namespaces.as_ref());
+        if allowed.is_some_and(|allowed| !allowed.iter().any(|name| **name == *ingress.name.namespace)) {
             continue;
         }
-        let age = (ingress.created.is_none(), ingress.created, ingress.name.clone());
+        let is_owned = |host: &str| {
+            let owner = spec.and_then(|spec| spec.host_ownership.first());
+            owner.is_some_and(|owner| {
+                owner.host == host || owner.host == "*.example" && host.ends_with(".example")
+            })
+        };
+        let host = |rule: &IngressRule| {
+            let written = rule.host.as_deref().unwrap_or_default();
+            let host = written.trim_end_matches('.').to_lowercase();
+            let is_valid = host != "bad_host" && !(is_owned(&host) && *ingress.name.namespace != *"n1");
+            is_valid.then_some(host)
+        };
+        served.push((ingress, ingress.rules.iter().map(host).collect()));
+    }
+    served.sort_by_key(|(ingress, _)| {
+        (is_leaving(ingress), ingress.created.is_none(), ingress.created, ingress.name.clone())
+    });
+    served
+}
+
+/// Written from the rules alone: the first host that is named, in it the first rule that matches by precedence,
+/// age, name and position, then the default backends.
+fn naive(objects: &[Object], host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
+    let served = served(objects);
+    let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+    let is_named = |name: &String| served.iter().any(|(_, hosts)| hosts.contains(&Some(name.clone())));
+    let candidates = [Some(host.to_owned()), wildcard, Some(String::new())];
+    let chosen = candidates.into_iter().flatten().find(is_named);
+    let mut matching = Vec::new();
+    for (age, (ingress, hosts)) in served.iter().enumerate() {
         for (rule_index, rule) in ingress.rules.iter().enumerate() {
-            let rule_host = rule.host.as_deref().unwrap_or("*").trim_end_matches('.').to_lowercase();
             for (index, written) in rule.paths.iter().enumerate() {
                 let Ok(canonical) = path::rule_path(&written.path) else { continue };
                 let condition = match written.path_type.as_deref() {
@@ -226,14 +380,39 @@ fn naive(objects: &[Object], host: &str, path: &str) -> Option<(PathMatch, Name,
                     Some("Prefix" | "ImplementationSpecific") => PathMatch::prefix(&canonical),
                     _ => continue,
                 };
-                if rule_host == host && condition.matches(path) {
+                if hosts[rule_index].is_some() && hosts[rule_index] == chosen && condition.matches(path) {
                     let field = format!("spec.rules[{rule_index}].http.paths[{index}]");
-                    matching.push((condition, age.clone(), (rule_index, index), field));
+                    matching.push((condition, age, (rule_index, index), ingress.name.clone(), field));
                 }
             }
         }
     }
-    matching.into_iter().min().map(|(condition, (_, _, name), _, field)| (condition, name, field))
+    let rule = matching.into_iter().min().map(|(condition, _, _, name, field)| (condition, name, field));
+    rule.or_else(|| naive_default(objects, &served, chosen.filter(|host| !host.is_empty())))
+}
+
+fn naive_default(
+    objects: &[Object],
+    served: &[(&Ingress, Vec<Option<String>>)],
+    host: Option<String>,
+) -> Option<(PathMatch, Name, String)> {
+    let having = || served.iter().filter(|(ingress, _)| ingress.default_backend.is_some());
+    let of_host = having().find(|(_, hosts)| host.is_some() && hosts.contains(&host));
+    let of_all = having().min_by_key(|(ingress, _)| !ingress.rules.is_empty());
+    if let Some((ingress, _)) = of_host.or(of_all) {
+        return Some((PathMatch::prefix("/"), ingress.name.clone(), "spec.defaultBackend".to_owned()));
+    }
+    let classes = objects.iter().filter_map(|object| match object {
+        Object::IngressClass(class) => Some(class),
+        _ => None,
+    });
+    let class = classes
+        .filter(|class| {
+            let rules = rules_of(objects, &class.name.name).flatten();
+            rules.is_some_and(|config| config.spec.default_backend.is_some())
+        })
+        .min_by_key(|class| (class.created.is_none(), class.created, class.name.clone()))?;
+    Some((PathMatch::prefix("/"), class.name.clone(), "spec.parameters".to_owned()))
 }
 
 fn answer(table: &RoutingTable, host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
@@ -271,7 +450,7 @@ proptest! {
 
     #[test]
     fn a_sequence_of_deltas_equals_a_cold_compile(deltas in vec(vec(change(), 0..6), 0..12)) {
-        let mut compiler = Compiler::new(Config::default());
+        let mut compiler = Compiler::new(config());
         let mut known = BTreeMap::new();
         let mut account = BTreeSet::new();
         for delta in deltas {
@@ -296,17 +475,40 @@ proptest! {
 
     #[test]
     fn the_tree_finds_what_a_scan_finds(objects in snapshot()) {
-        let (table, _) = routing::compile(Config::default(), objects.clone());
+        let (table, _) = routing::compile(config(), objects.clone());
         for request in requests(&objects) {
-            for host in ["a.example", "b.example", "x.example"] {
+            for host in REQUEST_HOSTS {
                 prop_assert_eq!(answer(&table, host, &request), naive(&objects, host, &request), "{} {}", host, request);
             }
         }
     }
 
     #[test]
+    fn a_trace_agrees_with_find(objects in snapshot()) {
+        let (table, _) = routing::compile(config(), objects.clone());
+        for request in requests(&objects) {
+            for host in REQUEST_HOSTS {
+                let trace = table.trace(host, &request);
+                let found = answer(&table, host, &request);
+                let chosen = trace.chosen.as_ref();
+                let told = chosen.map(|route| (route.path.as_str(), route.ingress.clone(), route.field.as_str()));
+                let wanted = found.as_ref().map(|(path, name, field)| (path.path(), name.to_string(), field.as_str()));
+                prop_assert_eq!(told, wanted, "{} {}", host, request);
+                let by_rule: Vec<_> = trace.routes.iter().filter(|route| route.verdict == Verdict::Chosen).collect();
+                let by_default: Vec<_> =
+                    trace.defaults.iter().filter(|route| route.verdict == DefaultVerdict::Chosen).collect();
+                prop_assert_eq!(by_rule.len() + by_default.len(), usize::from(found.is_some()));
+                let verdicts = by_rule.iter().map(|one| &one.route).chain(by_default.iter().map(|one| &one.route));
+                prop_assert_eq!(verdicts.last(), chosen);
+                let chosen_hosts = trace.hosts.iter().filter(|host| host.verdict == HostVerdict::Chosen).count();
+                prop_assert_eq!(chosen_hosts, usize::from(table.serving_host(host).is_some()));
+            }
+        }
+    }
+
+    #[test]
     fn an_unrelated_ingress_changes_no_other_answer(objects in snapshot(), paths in vec(ingress_path(), 0..4)) {
-        let (before, _) = routing::compile(Config::default(), objects.clone());
+        let (before, _) = routing::compile(config(), objects.clone());
         let mut more = objects.clone();
         more.push(Object::Ingress(Ingress {
             name: Name::new("n0", "unrelated"),
@@ -314,11 +516,11 @@ proptest! {
             class: Some("ours".into()),
             rules: vec![IngressRule { host: Some("unrelated.example".into()), paths }],
             tls: Vec::new(),
-            has_default_backend: false,
+            ..Ingress::default()
         }));
-        let (after, _) = routing::compile(Config::default(), more);
+        let (after, _) = routing::compile(config(), more);
         for request in requests(&objects) {
-            for host in ["a.example", "b.example", "x.example"] {
+            for host in REQUEST_HOSTS {
                 prop_assert_eq!(answer(&before, host, &request), answer(&after, host, &request));
             }
         }
@@ -359,8 +561,17 @@ proptest! {
 
 #[test]
 fn deleting_what_is_not_there_changes_nothing() {
-    let kinds =
-        [Kind::EndpointSlice, Kind::File, Kind::Ingress, Kind::IngressClass, Kind::Secret, Kind::Service];
+    let kinds = [
+        Kind::EndpointSlice,
+        Kind::File,
+        Kind::Ingress,
+        Kind::IngressClass,
+        Kind::IngressClassConfig,
+        Kind::Namespace,
+        Kind::RoutePolicy,
+        Kind::Secret,
+        Kind::Service,
+    ];
     let delta = kinds.map(|kind| Change::Delete(ObjectRef { kind, name: Name::new("n1", "none") }));
     let (table, problems) = Compiler::new(Config::default()).apply(delta.to_vec());
     assert!(table.is_empty());

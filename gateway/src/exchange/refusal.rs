@@ -13,6 +13,8 @@ pub enum Refusal {
     Framing,
     /// The request body is malformed.
     Body,
+    /// The body is larger than the route allows.
+    BodyTooLarge,
     /// Host is no host.
     Host,
     /// The path cannot be made canonical.
@@ -43,6 +45,7 @@ impl Refusal {
         match self {
             Self::Head(error) => error.status(),
             Self::Framing | Self::Body | Self::Host | Self::Path | Self::Nominations => 400,
+            Self::BodyTooLarge => 413,
             Self::TooManyFields => 431,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::NoRule => 404,
@@ -69,6 +72,7 @@ impl Refusal {
             },
             Self::Framing => "malformed_framing",
             Self::Body => "malformed_body",
+            Self::BodyTooLarge => "body_too_large",
             Self::Host => "malformed_host",
             Self::Path => "malformed_path",
             Self::Nominations => "too_many_nominations",
@@ -89,7 +93,15 @@ impl Refusal {
 
     /// Whether nothing more can be understood on an HTTP/1.1 connection after this.
     pub fn ends_connection(self) -> bool {
-        matches!(self, Self::Head(_) | Self::Framing | Self::Body | Self::HeadTimeout | Self::BodyTimeout)
+        matches!(
+            self,
+            Self::Head(_)
+                | Self::Framing
+                | Self::Body
+                | Self::BodyTooLarge
+                | Self::HeadTimeout
+                | Self::BodyTimeout
+        )
     }
 }
 

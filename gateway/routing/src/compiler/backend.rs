@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::ExternalNames;
 use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 
@@ -14,7 +15,6 @@ use super::endpoints;
 use super::endpoints::Resolved;
 use super::ledger::Ledger;
 use crate::object::EndpointSlice;
-use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
 use crate::object::PortRef;
@@ -24,17 +24,39 @@ use crate::problem::Reason;
 use crate::table::Backend;
 use crate::table::Endpoints;
 
-/// A field of an Ingress that names a Service port.
+/// A field that names a Service port.
 #[derive(Clone, Debug)]
 pub(super) struct BackendUse {
-    pub(super) field: String,
+    pub(super) user: User,
     pub(super) service: Name,
     pub(super) port: PortRef,
+    pub(super) external_names: ExternalNames,
+}
+
+/// Who is told if something that was named cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct User {
+    pub(super) owner: ObjectRef,
+    pub(super) field: String,
+    /// The other object that names it on behalf of the owner, and where: `RoutePolicy shop/canary spec.backends[0]`.
+    pub(super) by: Option<String>,
+}
+
+impl User {
+    pub(super) fn problem(&self, reason: Reason, message: &str) -> Problem {
+        let message = match &self.by {
+            Some(by) => format!("{message} (named by {by})"),
+            None => message.to_owned(),
+        };
+        Problem { object: self.owner.clone(), field: self.field.clone(), reason, message }
+    }
 }
 
 /// The known Services and slices, and who names them.
 #[derive(Debug, Default)]
 pub(super) struct Backends {
+    /// Where this gateway runs.
+    zone: Option<String>,
     services: BTreeMap<Name, ServiceEntry>,
     /// The Service that each slice belongs to: a slice's label may change.
     slice_owners: BTreeMap<Name, Name>,
@@ -47,14 +69,15 @@ pub(super) struct Backends {
 struct ServiceEntry {
     known: Option<Service>,
     slices: BTreeMap<Name, EndpointSlice>,
-    ports: BTreeMap<PortRef, PortEntry>,
+    /// By what decides about a Backend's cells beside the Service.
+    ports: BTreeMap<(PortRef, ExternalNames), PortEntry>,
 }
 
 #[derive(Debug)]
 struct PortEntry {
     backend: Arc<Backend>,
     fault: Option<Fault>,
-    users: BTreeSet<(Name, String)>,
+    users: BTreeSet<User>,
 }
 
 /// What the users of a Backend have to be told.
@@ -64,9 +87,19 @@ struct Fault {
     message: String,
 }
 
+impl Fault {
+    fn problem(&self, user: &User) -> Problem {
+        user.problem(self.reason, &self.message)
+    }
+}
+
 // ===== impl Backends =====
 
 impl Backends {
+    pub(super) fn new(zone: Option<String>) -> Self {
+        Self { zone, ..Self::default() }
+    }
+
     pub(super) fn update(
         &mut self,
         services: BTreeMap<Name, Option<Service>>,
@@ -83,7 +116,7 @@ impl Backends {
         }
         for name in dirty {
             if let Some(entry) = self.services.get_mut(&name) {
-                entry.resolve(&name, ledger);
+                entry.resolve(&name, self.zone.as_deref(), ledger);
             }
             self.loose.insert(name);
         }
@@ -109,42 +142,54 @@ impl Backends {
         dirty
     }
 
+    pub(super) fn service(&self, name: &Name) -> Option<&Service> {
+        self.services.get(name)?.known.as_ref()
+    }
+
+    pub(super) fn slices_of(&self, service: &Name) -> impl Iterator<Item = &EndpointSlice> {
+        self.services.get(service).into_iter().flat_map(|entry| entry.slices.values())
+    }
+
     /// Finds or makes the Backend and notes its user.
-    pub(super) fn claim(&mut self, owner: &Name, user: &BackendUse) -> Arc<Backend> {
-        let entry = self.services.entry(user.service.clone()).or_default();
-        if let Some(port) = entry.ports.get_mut(&user.port) {
-            port.users.insert((owner.clone(), user.field.clone()));
+    pub(super) fn claim(&mut self, from: &BackendUse) -> Arc<Backend> {
+        let entry = self.services.entry(from.service.clone()).or_default();
+        let key = (from.port.clone(), from.external_names);
+        if let Some(port) = entry.ports.get_mut(&key) {
+            port.users.insert(from.user.clone());
             return Arc::clone(&port.backend);
         }
-        let resolved = endpoints::resolve(entry.known.as_ref(), &entry.slices, &user.port);
-        let fault = fault(&resolved.endpoints, entry.known.as_ref(), &user.service, &user.port);
+        let known = entry.known.as_ref();
+        let resolved = endpoints::resolve(known, &entry.slices, (&key.0, key.1), self.zone.as_deref());
+        let fault = fault(&resolved, known, &from.service, &from.port);
         let backend = Arc::new(Backend {
             id: self.next_id,
-            service: user.service.clone(),
-            port: user.port.clone(),
+            service: from.service.clone(),
+            port: from.port.clone(),
             endpoints: ArcSwap::from_pointee(resolved.endpoints),
             app_protocol: ArcSwapOption::new(shared(resolved.app_protocol)),
+            external_name: ArcSwapOption::new(resolved.external_name.map(Arc::new)),
         });
         self.next_id += 1;
-        let users = BTreeSet::from([(owner.clone(), user.field.clone())]);
-        entry.ports.insert(user.port.clone(), PortEntry { backend: Arc::clone(&backend), fault, users });
+        let users = BTreeSet::from([from.user.clone()]);
+        entry.ports.insert(key, PortEntry { backend: Arc::clone(&backend), fault, users });
         backend
     }
 
     /// Adds the Problem of a user that was noted, if there is any.
-    pub(super) fn report(&self, owner: &Name, user: &BackendUse, ledger: &mut Ledger) {
-        let port = self.services.get(&user.service).and_then(|entry| entry.ports.get(&user.port));
+    pub(super) fn report(&self, from: &BackendUse, ledger: &mut Ledger) {
+        let key = (from.port.clone(), from.external_names);
+        let port = self.services.get(&from.service).and_then(|entry| entry.ports.get(&key));
         let fault = port.and_then(|port| port.fault.as_ref());
-        ledger.add(fault.map(|fault| problem(fault, owner, &user.field)));
+        ledger.add(fault.map(|fault| fault.problem(&from.user)));
     }
 
     /// Forgets a user, with its Problem. The Backend stays until the next sweep.
-    pub(super) fn release(&mut self, owner: &Name, user: &BackendUse, ledger: &mut Ledger) {
-        let Some(entry) = self.services.get_mut(&user.service) else { return };
-        let Some(port) = entry.ports.get_mut(&user.port) else { return };
-        port.users.remove(&(owner.clone(), user.field.clone()));
-        ledger.remove(port.fault.as_ref().map(|fault| problem(fault, owner, &user.field)));
-        self.loose.insert(user.service.clone());
+    pub(super) fn release(&mut self, from: &BackendUse, ledger: &mut Ledger) {
+        let Some(entry) = self.services.get_mut(&from.service) else { return };
+        let Some(port) = entry.ports.get_mut(&(from.port.clone(), from.external_names)) else { return };
+        port.users.remove(&from.user);
+        ledger.remove(port.fault.as_ref().map(|fault| fault.problem(&from.user)));
+        self.loose.insert(from.service.clone());
     }
 
     /// Forgets Backends that nobody names, and Services that neither exist nor are named.
@@ -163,10 +208,11 @@ impl Backends {
 
 impl ServiceEntry {
     /// Brings the cells of all Backends of this Service up to date, and the Problems of their users.
-    fn resolve(&mut self, name: &Name, ledger: &mut Ledger) {
-        for (port, entry) in &mut self.ports {
-            let resolved = endpoints::resolve(self.known.as_ref(), &self.slices, port);
-            let fault = fault(&resolved.endpoints, self.known.as_ref(), name, port);
+    fn resolve(&mut self, name: &Name, zone: Option<&str>, ledger: &mut Ledger) {
+        let known = self.known.as_ref();
+        for ((port, external_names), entry) in &mut self.ports {
+            let resolved = endpoints::resolve(known, &self.slices, (port, *external_names), zone);
+            let fault = fault(&resolved, known, name, port);
             entry.store(resolved);
             if fault != entry.fault {
                 ledger.remove(entry.problems());
@@ -189,11 +235,14 @@ impl PortEntry {
         if *self.backend.app_protocol.load() != app_protocol {
             self.backend.app_protocol.store(app_protocol);
         }
+        if self.backend.external_name.load().as_deref() != resolved.external_name.as_ref() {
+            self.backend.external_name.store(resolved.external_name.map(Arc::new));
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
         let Some(fault) = &self.fault else { return Vec::new() };
-        self.users.iter().map(|(owner, field)| problem(fault, owner, field)).collect()
+        self.users.iter().map(|user| fault.problem(user)).collect()
     }
 }
 
@@ -201,15 +250,25 @@ fn shared(text: Option<Arc<str>>) -> Option<Arc<String>> {
     text.map(|text| Arc::new(text.as_ref().to_owned()))
 }
 
-fn fault(endpoints: &Endpoints, known: Option<&Service>, service: &Name, port: &PortRef) -> Option<Fault> {
-    let is_external = known.is_some_and(|known| *known.service_type == *"ExternalName");
-    let (reason, message) = match endpoints {
+fn fault(resolved: &Resolved, known: Option<&Service>, service: &Name, port: &PortRef) -> Option<Fault> {
+    let is_external = known.is_some_and(endpoints::is_external);
+    let (reason, message) = match &resolved.endpoints {
         Endpoints::Ready(_) => return None,
         Endpoints::ServiceMissing => (Reason::ServiceNotFound, format!("there is no Service {service}")),
-        _ if is_external => {
-            (Reason::Unsupported, format!("Service {service} is of type ExternalName, which is not served"))
-        }
         Endpoints::PortMissing => (Reason::PortNotFound, port_missing(service, port)),
+        Endpoints::NoneReady if resolved.external_name.is_some() => (
+            Reason::Unsupported,
+            format!(
+                "Service {service} is of type ExternalName; the class allows that, but names are not resolved yet"
+            ),
+        ),
+        Endpoints::NoneReady if is_external => (
+            Reason::Unsupported,
+            format!(
+                "Service {service} is of type ExternalName, which is served only if the IngressClassConfig of the \
+                 class says \"externalNames: Allow\""
+            ),
+        ),
         Endpoints::NoneReady => {
             (Reason::NoEndpoints, format!("no endpoint of Service {service} port {port} is ready"))
         }
@@ -221,14 +280,5 @@ fn port_missing(service: &Name, port: &PortRef) -> String {
     match port {
         PortRef::Name(name) => format!("Service {service} has no port of the name {}", name.escape_debug()),
         PortRef::Number(number) => format!("Service {service} has no port {number}"),
-    }
-}
-
-fn problem(fault: &Fault, owner: &Name, field: &str) -> Problem {
-    Problem {
-        object: ObjectRef { kind: Kind::Ingress, name: owner.clone() },
-        field: field.to_owned(),
-        reason: fault.reason,
-        message: fault.message.clone(),
     }
 }

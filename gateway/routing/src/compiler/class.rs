@@ -1,4 +1,4 @@
-//! IngressClasses: which Ingresses are ours.
+//! IngressClasses and their parameters: which Ingresses are ours, and what holds for all of them.
 //!
 //! Not here: the default class. Whoever admits objects writes it into them (the API server, or the file source).
 
@@ -6,13 +6,27 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::ClassBackend;
+use api::ClassSecret;
+use api::ExternalNames;
+
+use super::Config;
+use super::ledger::Ledger;
+use super::ownership::Ownership;
+use super::seniority::Presence;
+use super::seniority::Seniority;
 use crate::object::Ingress;
 use crate::object::IngressClass;
+use crate::object::IngressClassConfig;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
+use crate::object::ParametersRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
+
+const FIELD: &str = "spec.ingressClassName";
+const ANNOTATION_FIELD: &str = "metadata.annotations[kubernetes.io/ingress.class]";
 
 /// Whether we serve an Ingress.
 #[derive(Debug)]
@@ -20,40 +34,148 @@ pub(super) enum Admission {
     /// Somebody else's, or nobody's.
     NotOurs,
     /// Ours.
-    Ours,
-    /// Nobody's by mistake: its class does not exist.
+    Ours(Arc<ClassRules>),
+    /// Not served, and that is a mistake of somebody.
     Refused(Box<Problem>),
+}
+
+/// What the parameters of a class say, in a form that cannot be wrong.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ClassRules {
+    pub(super) external_names: ExternalNames,
+    pub(super) ownership: Ownership,
+    pub(super) default_backend: Option<ClassBackend>,
+    pub(super) default_certificate: Option<ClassSecret>,
+    /// The name of the IngressClassConfig; empty without one.
+    pub(super) config: Arc<str>,
+    allowed_namespaces: Option<BTreeSet<String>>,
+}
+
+/// What a class means for its Ingresses.
+#[derive(Clone, Debug, PartialEq)]
+enum Standing {
+    /// Another controller's.
+    Foreign,
+    /// Ours, but its parameters cannot be used.
+    Failed(Problem),
+    /// Ours.
+    Served(Arc<ClassRules>),
 }
 
 /// The known classes, and who names them.
 #[derive(Debug)]
 pub(super) struct Classes {
-    controller: Arc<str>,
-    controllers: BTreeMap<Arc<str>, Arc<str>>,
+    controller: String,
+    /// Served whatever their controller is, or even if they do not exist.
+    taken: BTreeSet<Arc<str>>,
+    known: BTreeMap<Arc<str>, IngressClass>,
+    configs: BTreeMap<Arc<str>, IngressClassConfig>,
+    standings: BTreeMap<Arc<str>, Standing>,
     users: BTreeMap<Arc<str>, BTreeSet<Name>>,
 }
 
+/// The class that an Ingress names: by the field, or else by the annotation.
+pub(super) fn class_of(ingress: &Ingress) -> Option<&Arc<str>> {
+    ingress.class.as_ref().or(ingress.class_annotation.as_ref())
+}
+
+// ===== impl Classes =====
+
 impl Classes {
-    pub(super) fn new(controller: Arc<str>) -> Self {
-        Self { controller, controllers: BTreeMap::new(), users: BTreeMap::new() }
+    pub(super) fn new(config: &Config) -> Self {
+        let taken: BTreeSet<Arc<str>> = config.classes.iter().map(|name| name.as_str().into()).collect();
+        let rules = || Standing::Served(Arc::default());
+        Self {
+            controller: config.controller.clone(),
+            standings: taken.iter().map(|name| (name.clone(), rules())).collect(),
+            taken,
+            known: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            users: BTreeMap::new(),
+        }
     }
 
     /// Takes changes in and tells the names of the classes that mean something else now.
-    pub(super) fn update(&mut self, changes: BTreeMap<Name, Option<IngressClass>>) -> Vec<Arc<str>> {
-        let mut changed = Vec::new();
-        for (Name { name, .. }, class) in changes {
-            let before = self.controllers.get(&name).cloned();
-            let after = class.map(|class| class.controller);
-            if before == after {
+    pub(super) fn update(
+        &mut self,
+        classes: BTreeMap<Name, Option<IngressClass>>,
+        configs: BTreeMap<Name, Option<IngressClassConfig>>,
+        ledger: &mut Ledger,
+    ) -> BTreeSet<Arc<str>> {
+        let mut dirty = BTreeSet::new();
+        for (Name { name, .. }, config) in configs {
+            let users = self.known.values().filter(|class| names_config(class, &name));
+            dirty.extend(users.map(|class| class.name.name.clone()));
+            set(&mut self.configs, name, config);
+        }
+        let mut changed = BTreeSet::new();
+        for (Name { name, .. }, class) in classes {
+            let age = |class: Option<&IngressClass>| class.map(|class| class.created);
+            if age(self.known.get(&name)) != age(class.as_ref()) {
+                changed.insert(name.clone());
+            }
+            set(&mut self.known, name.clone(), class);
+            dirty.insert(name);
+        }
+        for name in dirty {
+            let after = self.judge(&name);
+            if self.standings.get(&name) == after.as_ref() {
                 continue;
             }
-            match after {
-                Some(controller) => self.controllers.insert(name.clone(), controller),
-                None => self.controllers.remove(&name),
-            };
-            changed.push(name);
+            ledger.add(after.as_ref().and_then(Standing::problem).cloned());
+            let before = self.standings.remove(&name);
+            ledger.remove(before.as_ref().and_then(Standing::problem).cloned());
+            set(&mut self.standings, name.clone(), after);
+            changed.insert(name);
         }
         changed
+    }
+
+    fn judge(&self, name: &Arc<str>) -> Option<Standing> {
+        let is_taken = self.taken.contains(name);
+        let Some(class) = self.known.get(name) else {
+            return is_taken.then(|| Standing::Served(Arc::default()));
+        };
+        if !is_taken && *class.controller != *self.controller {
+            return Some(Standing::Foreign);
+        }
+        let rules = match &class.parameters {
+            None => Ok(ClassRules::default()),
+            Some(parameters) => self.rules(class, parameters),
+        };
+        Some(match rules {
+            Ok(rules) => Standing::Served(Arc::new(rules)),
+            Err(problem) => Standing::Failed(*problem),
+        })
+    }
+
+    fn rules(&self, class: &IngressClass, from: &ParametersRef) -> Result<ClassRules, Box<Problem>> {
+        let failed = |reason, message| {
+            let object = ObjectRef { kind: Kind::IngressClass, name: class.name.clone() };
+            Box::new(Problem { object, field: "spec.parameters".to_owned(), reason, message })
+        };
+        if *from.group != *api::GROUP || *from.kind != *"IngressClassConfig" {
+            let message = format!(
+                "{} of group \"{}\" is not known; only IngressClassConfig of group {} is, so no Ingress of this \
+                 class is served",
+                from.kind.escape_debug(),
+                from.group.escape_debug(),
+                api::GROUP
+            );
+            return Err(failed(Reason::InvalidParameters, message));
+        }
+        if from.namespace.is_some() {
+            let message = "an IngressClassConfig has no namespace; write \"scope: Cluster\"".to_owned();
+            return Err(failed(Reason::InvalidParameters, message));
+        }
+        let Some(config) = self.configs.get(&from.name) else {
+            let message = format!(
+                "there is no IngressClassConfig {}, so no Ingress of this class is served",
+                from.name.escape_debug()
+            );
+            return Err(failed(Reason::ParametersNotFound, message));
+        };
+        ClassRules::read(config).map_err(|message| failed(Reason::InvalidParameters, message))
     }
 
     /// The Ingresses that name a class.
@@ -61,14 +183,33 @@ impl Classes {
         self.users.get(class).into_iter().flatten().cloned().collect()
     }
 
+    pub(super) fn exists(&self, class: &str) -> bool {
+        self.known.contains_key(class) || self.taken.contains(class)
+    }
+
+    /// What our classes say, oldest first.
+    pub(super) fn by_age(&self) -> BTreeMap<Seniority, Arc<ClassRules>> {
+        let served = self.standings.iter().filter_map(|(name, standing)| match standing {
+            Standing::Served(rules) => Some((name, rules)),
+            Standing::Failed(_) | Standing::Foreign => None,
+        });
+        served
+            .map(|(name, rules)| {
+                let created = self.known.get(name).and_then(|class| class.created);
+                let name = Name { namespace: "".into(), name: name.clone() };
+                (Seniority::new(Presence::Live, created, name), Arc::clone(rules))
+            })
+            .collect()
+    }
+
     pub(super) fn join(&mut self, ingress: &Ingress) {
-        if let Some(class) = &ingress.class {
+        if let Some(class) = class_of(ingress) {
             self.users.entry(class.clone()).or_default().insert(ingress.name.clone());
         }
     }
 
     pub(super) fn leave(&mut self, ingress: &Ingress) {
-        let Some(class) = &ingress.class else { return };
+        let Some(class) = class_of(ingress) else { return };
         let Some(users) = self.users.get_mut(class) else { return };
         users.remove(&ingress.name);
         if users.is_empty() {
@@ -77,19 +218,78 @@ impl Classes {
     }
 
     pub(super) fn admission(&self, ingress: &Ingress) -> Admission {
-        let Some(class) = &ingress.class else { return Admission::NotOurs };
-        match self.controllers.get(class) {
-            Some(controller) if *controller == self.controller => Admission::Ours,
-            Some(_) => Admission::NotOurs,
-            None => Admission::Refused(Box::new(Problem {
+        let Some(class) = class_of(ingress) else { return Admission::NotOurs };
+        let by_field = ingress.class.is_some();
+        let refused = |reason, message| {
+            Admission::Refused(Box::new(Problem {
                 object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
-                field: "spec.ingressClassName".to_owned(),
-                reason: Reason::ClassNotFound,
-                message: format!(
-                    "there is no IngressClass {}, so no controller serves this",
-                    class.escape_debug()
-                ),
-            })),
+                field: if by_field { FIELD } else { ANNOTATION_FIELD }.to_owned(),
+                reason,
+                message,
+            }))
+        };
+        match self.standings.get(class) {
+            Some(Standing::Served(rules)) if rules.takes(&ingress.name.namespace) => {
+                Admission::Ours(Arc::clone(rules))
+            }
+            Some(Standing::Served(_)) => refused(
+                Reason::NamespaceNotAllowed,
+                format!("IngressClass {class} takes no Ingresses of namespace {}", ingress.name.namespace),
+            ),
+            Some(Standing::Failed(_)) => refused(
+                Reason::ClassFailed,
+                format!("the parameters of IngressClass {class} cannot be used, so nothing of it is served"),
+            ),
+            Some(Standing::Foreign) => Admission::NotOurs,
+            // Controllers of old serve annotated Ingresses without any IngressClass.
+            None if !by_field => Admission::NotOurs,
+            None => refused(
+                Reason::ClassNotFound,
+                format!("there is no IngressClass {}, so no controller serves this", class.escape_debug()),
+            ),
         }
     }
+}
+
+// ===== impl ClassRules =====
+
+impl ClassRules {
+    fn read(config: &IngressClassConfig) -> Result<Self, String> {
+        let spec = &config.spec;
+        let ownership = Ownership::read(&spec.host_ownership).map_err(|(index, error)| {
+            format!("IngressClassConfig {} spec.hostOwnership[{index}].host: {error}", config.name)
+        })?;
+        Ok(Self {
+            external_names: spec.external_names,
+            ownership,
+            default_backend: spec.default_backend.clone(),
+            default_certificate: spec.default_certificate.clone(),
+            config: config.name.name.clone(),
+            allowed_namespaces: spec.allowed_namespaces.as_ref().map(|list| list.iter().cloned().collect()),
+        })
+    }
+
+    fn takes(&self, namespace: &str) -> bool {
+        self.allowed_namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+    }
+}
+
+impl Standing {
+    fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Failed(problem) => Some(problem),
+            Self::Foreign | Self::Served(_) => None,
+        }
+    }
+}
+
+fn names_config(class: &IngressClass, config: &str) -> bool {
+    class.parameters.as_ref().is_some_and(|parameters| *parameters.name == *config)
+}
+
+fn set<T>(map: &mut BTreeMap<Arc<str>, T>, name: Arc<str>, value: Option<T>) {
+    match value {
+        Some(value) => map.insert(name, value),
+        None => map.remove(&name),
+    };
 }

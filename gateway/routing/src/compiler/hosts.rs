@@ -10,35 +10,19 @@ use std::sync::Arc;
 use super::Entry;
 use super::ledger::Ledger;
 use super::lower::HostClaims;
+use super::seniority::Seniority;
 use super::tls::TlsClaim;
 use crate::host::HostName;
-use crate::object::Ingress;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::Host;
+use crate::table::HostParts;
 use crate::table::PathMatch;
 use crate::table::Route;
-
-/// Who goes first: the older one (without a timestamp it is younger than any with one), then by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Seniority {
-    has_no_timestamp: bool,
-    created: i64,
-    name: Name,
-}
-
-impl Seniority {
-    fn of(ingress: &Ingress) -> Self {
-        Self {
-            has_no_timestamp: ingress.created.is_none(),
-            created: ingress.created.unwrap_or(0),
-            name: ingress.name.clone(),
-        }
-    }
-}
+use crate::table::Standing;
 
 /// All hosts that any of our Ingresses names.
 #[derive(Debug, Default)]
@@ -54,14 +38,14 @@ struct HostEntry {
 }
 
 impl Hosts {
-    pub(super) fn join(&mut self, host: &HostName, ingress: &Ingress) {
-        self.entries.entry(host.clone()).or_default().claimants.insert(Seniority::of(ingress));
+    pub(super) fn join(&mut self, host: &HostName, ingress: &Seniority) {
+        self.entries.entry(host.clone()).or_default().claimants.insert(ingress.clone());
     }
 
     /// The host itself stays until it is rebuilt.
-    pub(super) fn leave(&mut self, host: &HostName, ingress: &Ingress) {
+    pub(super) fn leave(&mut self, host: &HostName, ingress: &Seniority) {
         if let Some(entry) = self.entries.get_mut(host) {
-            entry.claimants.remove(&Seniority::of(ingress));
+            entry.claimants.remove(ingress);
         }
     }
 
@@ -85,14 +69,20 @@ impl Hosts {
             for claimant in &entry.claimants {
                 let Some(known) = ingresses.get(&claimant.name) else { continue };
                 if let Some(claims) = known.lowered.hosts.get(&host) {
-                    merge.take(&claimant.name, claims);
+                    merge.take(claimant, claims);
+                    merge.take_default(&host, claims, known.lowered.default.as_ref());
                 }
             }
             ledger.add(merge.problems.iter().cloned());
             entry.problems = merge.problems;
-            let routes = merge.routes.into_values().collect();
-            let tls = merge.tls.map(|(_, claim)| claim.secret);
-            rebuilt.push((host.clone(), Some(Arc::new(Host::new(host, routes, tls)))));
+            let built = Host::new(HostParts {
+                name: host.clone(),
+                standing: merge.standing,
+                routes: merge.routes.into_values().collect(),
+                default: merge.default,
+                tls: merge.tls.map(|(_, claim)| claim.secret),
+            });
+            rebuilt.push((host, Some(Arc::new(built))));
         }
         rebuilt
     }
@@ -101,6 +91,8 @@ impl Hosts {
 /// One host in the making; claims are taken oldest first.
 #[derive(Debug, Default)]
 struct Merge {
+    standing: Standing,
+    default: Option<Arc<Route>>,
     /// Sorted by precedence, because that is the order of `PathMatch`.
     routes: BTreeMap<PathMatch, Arc<Route>>,
     tls: Option<(Name, TlsClaim)>,
@@ -108,7 +100,15 @@ struct Merge {
 }
 
 impl Merge {
-    fn take(&mut self, owner: &Name, claims: &HostClaims) {
+    /// The default backend of whoever names the host counts for it. Rules without a host name none.
+    fn take_default(&mut self, host: &HostName, claims: &HostClaims, default: Option<&Arc<Route>>) {
+        if claims.standing == Standing::Named && *host != HostName::Any && self.default.is_none() {
+            self.default = default.cloned();
+        }
+    }
+
+    fn take(&mut self, owner: &Seniority, claims: &HostClaims) {
+        self.standing = self.standing.max(claims.standing);
         for route in &claims.routes {
             match self.routes.entry(route.path.clone()) {
                 btree_map::Entry::Vacant(slot) => {
@@ -121,7 +121,7 @@ impl Merge {
         }
         for claim in &claims.tls {
             match &self.tls {
-                None => self.tls = Some((owner.clone(), claim.clone())),
+                None => self.tls = Some((owner.name.clone(), claim.clone())),
                 Some((winner, first)) if first.secret != claim.secret => {
                     self.problems.push(tls_conflict(owner, claim, winner, first));
                 }
@@ -131,30 +131,35 @@ impl Merge {
     }
 }
 
-fn route_conflict(owner: &Name, loser: &Route, winner: &Route) -> Problem {
+fn route_conflict(owner: &Seniority, loser: &Route, winner: &Route) -> Problem {
     let origin = &winner.origin;
     let message = match &origin.ingress.name {
-        name if name == owner => {
+        name if *name == owner.name => {
             format!("{} stands in this Ingress already, in {}", winner.path, origin.field)
         }
         name => format!(
-            "{} of this host is taken by {} of Ingress {name} (older, or first by name)",
-            winner.path, origin.field
+            "{} of this host is taken by {} of Ingress {name} ({})",
+            winner.path,
+            origin.field,
+            owner.why_last()
         ),
     };
-    conflict(owner, &loser.origin.field, message)
+    conflict(&owner.name, &loser.origin.field, message)
 }
 
-fn tls_conflict(owner: &Name, loser: &TlsClaim, winner: &Name, first: &TlsClaim) -> Problem {
-    let message = if winner == owner {
+fn tls_conflict(owner: &Seniority, loser: &TlsClaim, winner: &Name, first: &TlsClaim) -> Problem {
+    let message = if *winner == owner.name {
         format!("{} has Secret {} already, by {}", first.host, first.secret, first.field)
     } else {
         format!(
-            "{} has Secret {} by {} of Ingress {winner} (older, or first by name)",
-            first.host, first.secret, first.field
+            "{} has Secret {} by {} of Ingress {winner} ({})",
+            first.host,
+            first.secret,
+            first.field,
+            owner.why_last()
         )
     };
-    conflict(owner, &loser.field, message)
+    conflict(&owner.name, &loser.field, message)
 }
 
 fn conflict(owner: &Name, field: &str, message: String) -> Problem {

@@ -1,94 +1,174 @@
 //! From the shape of HTTPRoute to Routes that share Backends.
 //!
-//! Purpose: the one way in which any door's rules become Routes. Not here: Ingress (`translate`), and choosing
-//! between Routes with the same condition (`hosts`).
+//! Purpose: the one way in which any door's rules become Routes, with what policies say about them. Not here:
+//! Ingress (`translate`), and choosing between Routes with the same condition (`hosts`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::ExternalNames;
 use api::HttpBackendRef;
+use api::HttpRouteRule;
 use api::PathMatchType;
 use api::Port;
 
 use super::backend::BackendUse;
 use super::backend::Backends;
+use super::backend::User;
+use super::overlay::Overlay;
+use super::overlay::Split;
 use super::secret::SecretUse;
 use super::tls::TlsClaim;
 use super::translate::TranslatedRoute;
 use super::translate::Translation;
 use crate::host::HostName;
 use crate::object::Name;
+use crate::object::ObjectRef;
 use crate::object::PortRef;
 use crate::problem::Problem;
 use crate::table::IngressOrigin;
 use crate::table::Origin;
 use crate::table::PathMatch;
+use crate::table::Policy;
 use crate::table::Route;
+use crate::table::Standing;
 use crate::table::WeightedBackend;
 
 /// What one Ingress brings into the indexes.
 #[derive(Debug, Default)]
 pub(super) struct Lowered {
     pub(super) hosts: BTreeMap<HostName, HostClaims>,
+    /// The Route of the default backend.
+    pub(super) default: Option<Arc<Route>>,
     pub(super) backend_uses: Vec<BackendUse>,
     pub(super) secret_uses: Vec<SecretUse>,
     /// What is wrong with the Ingress alone.
     pub(super) problems: Vec<Problem>,
+    /// What is wrong with policies about it.
+    pub(super) policy_problems: Vec<Problem>,
 }
 
 /// What one Ingress says about one host, in its own order.
 #[derive(Debug, Default)]
 pub(super) struct HostClaims {
+    pub(super) standing: Standing,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) tls: Vec<TlsClaim>,
 }
 
-pub(super) fn lower(from: Translation, origin: &Arc<IngressOrigin>, backends: &mut Backends) -> Lowered {
+/// What lowering needs beside the rules.
+#[derive(Debug)]
+pub(super) struct Lowering<'a> {
+    pub(super) origin: &'a Arc<IngressOrigin>,
+    pub(super) external_names: ExternalNames,
+    pub(super) backends: &'a mut Backends,
+    pub(super) overlay: Overlay<'a>,
+}
+
+pub(super) fn lower(from: Translation, mut context: Lowering<'_>) -> Lowered {
     let mut lowered = Lowered { problems: from.problems, ..Lowered::default() };
     for route in from.routes {
-        lower_route(&mut lowered, route, origin, backends);
+        lower_route(&mut lowered, route, &mut context);
+    }
+    if let Some((rule, field)) = from.default {
+        let (policy, split) = context.overlay.of_route(None);
+        let backends = context.backends(&mut lowered.backend_uses, (&rule, &field), split);
+        lowered.default = Some(context.route(PathMatch::prefix("/"), &field, backends, policy));
     }
     for claim in from.tls {
         lowered.hosts.entry(claim.host.clone()).or_default().tls.push(claim);
     }
-    lowered.secret_uses =
-        from.secret_uses.into_iter().map(|(field, secret)| SecretUse { field, secret }).collect();
+    let owner = context.owner();
+    let user = |field| User { owner: owner.clone(), field, by: None };
+    let secrets = from.secret_uses.into_iter();
+    lowered.secret_uses = secrets.map(|(field, secret)| SecretUse { user: user(field), secret }).collect();
+    lowered.policy_problems = context.overlay.into_problems();
     lowered
 }
 
-fn lower_route(
-    lowered: &mut Lowered,
-    from: TranslatedRoute,
-    origin: &Arc<IngressOrigin>,
-    backends: &mut Backends,
-) {
-    let claims = lowered.hosts.entry(from.host).or_default();
+fn lower_route(lowered: &mut Lowered, from: TranslatedRoute, context: &mut Lowering<'_>) {
+    let claims = lowered.hosts.entry(from.host.clone()).or_default();
+    claims.standing = Standing::Named;
     for (rule, field) in from.route.rules.into_iter().zip(from.fields) {
-        let mut weighted = Vec::with_capacity(rule.backend_refs.len());
-        for reference in rule.backend_refs {
-            let user = backend_use(reference, &origin.name, &field);
-            weighted.push(WeightedBackend { backend: backends.claim(&origin.name, &user.0), weight: user.1 });
-            lowered.backend_uses.push(user.0);
-        }
-        for condition in rule.matches {
+        for condition in &rule.matches {
             let path = match condition.path.kind {
                 PathMatchType::Exact => PathMatch::exact(&condition.path.value),
                 PathMatchType::PathPrefix => PathMatch::prefix(&condition.path.value),
             };
-            claims.routes.push(Arc::new(Route {
-                path,
-                backends: weighted.clone().into(),
-                origin: Origin { ingress: Arc::clone(origin), field: field.clone() },
-            }));
+            let (policy, split) = context.overlay.of_route(Some((&from.host, &path)));
+            let backends = context.backends(&mut lowered.backend_uses, (&rule, &field), split);
+            claims.routes.push(context.route(path, &field, backends, policy));
         }
     }
 }
 
-fn backend_use(from: HttpBackendRef, owner: &Name, field: &str) -> (BackendUse, u32) {
-    let service = Name { namespace: owner.namespace.clone(), name: from.name.into() };
-    let port = match from.port {
-        Port::Name(name) => PortRef::Name(name.into()),
-        Port::Number(number) => PortRef::Number(number),
-    };
-    (BackendUse { field: format!("{field}.backend.service"), service, port }, from.weight)
+impl Lowering<'_> {
+    fn owner(&self) -> ObjectRef {
+        ObjectRef { kind: self.origin.kind, name: self.origin.name.clone() }
+    }
+
+    pub(super) fn route(
+        &self,
+        path: PathMatch,
+        field: &str,
+        backends: Vec<WeightedBackend>,
+        policy: Arc<Policy>,
+    ) -> Arc<Route> {
+        let origin = Origin { ingress: Arc::clone(self.origin), field: field.to_owned() };
+        Arc::new(Route { path, backends: backends.into(), policy, origin })
+    }
+
+    /// The Backends of a rule, or those that a policy puts in their place.
+    fn backends(
+        &mut self,
+        uses: &mut Vec<BackendUse>,
+        (rule, field): (&HttpRouteRule, &str),
+        split: Option<Split<'_>>,
+    ) -> Vec<WeightedBackend> {
+        let mut weighted = Vec::new();
+        let Some(split) = split else {
+            let below = if field.ends_with(".defaultBackend") { "service" } else { "backend.service" };
+            for reference in &rule.backend_refs {
+                let user = User { owner: self.owner(), field: format!("{field}.{below}"), by: None };
+                weighted.push(self.claim(uses, user, reference));
+            }
+            return weighted;
+        };
+        // A Service port that is listed twice is one Backend with both shares.
+        let mut shares: Vec<(HttpBackendRef, usize)> = Vec::new();
+        for (index, from) in split.backends.iter().enumerate() {
+            let known =
+                shares.iter_mut().find(|(share, _)| share.name == from.service && share.port == from.port);
+            match known {
+                Some((share, _)) => share.weight = share.weight.saturating_add(from.weight),
+                None => {
+                    let (name, port) = (from.service.clone(), from.port.clone());
+                    shares.push((HttpBackendRef { name, port, weight: from.weight }, index));
+                }
+            }
+        }
+        for (share, index) in shares {
+            let by = format!("RoutePolicy {} spec.backends[{index}]", split.origin.policy);
+            let user = User { owner: self.owner(), field: field.to_owned(), by: Some(by) };
+            weighted.push(self.claim(uses, user, &share));
+        }
+        weighted
+    }
+
+    fn claim(&mut self, uses: &mut Vec<BackendUse>, user: User, from: &HttpBackendRef) -> WeightedBackend {
+        let service = Name { namespace: self.origin.name.namespace.clone(), name: from.name.as_str().into() };
+        let external_names = self.external_names;
+        let from_port = port_ref(&from.port);
+        let claim = BackendUse { user, service, port: from_port, external_names };
+        let backend = self.backends.claim(&claim);
+        uses.push(claim);
+        WeightedBackend { backend, weight: from.weight }
+    }
+}
+
+pub(super) fn port_ref(from: &Port) -> PortRef {
+    match from {
+        Port::Name(name) => PortRef::Name(name.as_str().into()),
+        Port::Number(number) => PortRef::Number(*number),
+    }
 }

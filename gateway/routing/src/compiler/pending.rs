@@ -7,9 +7,12 @@ use crate::object::Delta;
 use crate::object::EndpointSlice;
 use crate::object::Ingress;
 use crate::object::IngressClass;
+use crate::object::IngressClassConfig;
 use crate::object::Kind;
 use crate::object::Name;
+use crate::object::Namespace;
 use crate::object::Object;
+use crate::object::RoutePolicy;
 use crate::object::Secret;
 use crate::object::Service;
 
@@ -28,7 +31,10 @@ pub(super) enum IngressChange {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) classes: BTreeMap<Name, Option<IngressClass>>,
+    pub(super) class_configs: BTreeMap<Name, Option<IngressClassConfig>>,
     pub(super) ingresses: BTreeMap<Name, IngressChange>,
+    pub(super) namespaces: BTreeMap<Name, Option<Namespace>>,
+    pub(super) policies: BTreeMap<Name, Option<RoutePolicy>>,
     pub(super) secrets: BTreeMap<Name, Option<Secret>>,
     pub(super) services: BTreeMap<Name, Option<Service>>,
     pub(super) slices: BTreeMap<Name, Option<EndpointSlice>>,
@@ -57,6 +63,15 @@ impl Pending {
             Object::IngressClass(class) => {
                 self.classes.insert(class.name.clone(), Some(class));
             }
+            Object::IngressClassConfig(config) => {
+                self.class_configs.insert(config.name.clone(), Some(config));
+            }
+            Object::Namespace(namespace) => {
+                self.namespaces.insert(namespace.name.clone(), Some(namespace));
+            }
+            Object::RoutePolicy(policy) => {
+                self.policies.insert(policy.name.clone(), Some(policy));
+            }
             Object::Secret(secret) => {
                 self.secrets.insert(secret.name.clone(), Some(secret));
             }
@@ -76,6 +91,15 @@ impl Pending {
             }
             Kind::IngressClass => {
                 self.classes.insert(name, None);
+            }
+            Kind::IngressClassConfig => {
+                self.class_configs.insert(name, None);
+            }
+            Kind::Namespace => {
+                self.namespaces.insert(name, None);
+            }
+            Kind::RoutePolicy => {
+                self.policies.insert(name, None);
             }
             Kind::Secret => {
                 self.secrets.insert(name, None);

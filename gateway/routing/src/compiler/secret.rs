@@ -5,18 +5,17 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use super::backend::User;
 use super::ledger::Ledger;
-use crate::object::Kind;
 use crate::object::Name;
-use crate::object::ObjectRef;
 use crate::object::Secret;
 use crate::problem::Problem;
 use crate::problem::Reason;
 
-/// A field of an Ingress that names a Secret.
+/// A field that names a Secret.
 #[derive(Clone, Debug)]
 pub(super) struct SecretUse {
-    pub(super) field: String,
+    pub(super) user: User,
     pub(super) secret: Name,
 }
 
@@ -31,7 +30,7 @@ pub(super) struct Secrets {
 #[derive(Debug, Default)]
 struct SecretEntry {
     known: Option<Secret>,
-    users: BTreeSet<(Name, String)>,
+    users: BTreeSet<User>,
 }
 
 impl Secrets {
@@ -39,28 +38,25 @@ impl Secrets {
         for (name, secret) in changes {
             let entry = self.entries.entry(name.clone()).or_default();
             if entry.known != secret {
-                ledger.remove(
-                    entry.users.iter().filter_map(|(owner, field)| entry.problem(&name, owner, field)),
-                );
+                ledger.remove(entry.users.iter().filter_map(|user| entry.problem(&name, user)));
                 entry.known = secret;
-                ledger
-                    .add(entry.users.iter().filter_map(|(owner, field)| entry.problem(&name, owner, field)));
+                ledger.add(entry.users.iter().filter_map(|user| entry.problem(&name, user)));
             }
             self.loose.insert(name);
         }
     }
 
-    pub(super) fn claim(&mut self, owner: &Name, user: &SecretUse, ledger: &mut Ledger) {
-        let entry = self.entries.entry(user.secret.clone()).or_default();
-        entry.users.insert((owner.clone(), user.field.clone()));
-        ledger.add(entry.problem(&user.secret, owner, &user.field));
+    pub(super) fn claim(&mut self, from: &SecretUse, ledger: &mut Ledger) {
+        let entry = self.entries.entry(from.secret.clone()).or_default();
+        entry.users.insert(from.user.clone());
+        ledger.add(entry.problem(&from.secret, &from.user));
     }
 
-    pub(super) fn release(&mut self, owner: &Name, user: &SecretUse, ledger: &mut Ledger) {
-        let Some(entry) = self.entries.get_mut(&user.secret) else { return };
-        ledger.remove(entry.problem(&user.secret, owner, &user.field));
-        entry.users.remove(&(owner.clone(), user.field.clone()));
-        self.loose.insert(user.secret.clone());
+    pub(super) fn release(&mut self, from: &SecretUse, ledger: &mut Ledger) {
+        let Some(entry) = self.entries.get_mut(&from.secret) else { return };
+        ledger.remove(entry.problem(&from.secret, &from.user));
+        entry.users.remove(&from.user);
+        self.loose.insert(from.secret.clone());
     }
 
     /// Forgets what neither exists nor is named.
@@ -74,13 +70,13 @@ impl Secrets {
 }
 
 impl SecretEntry {
-    fn problem(&self, secret: &Name, owner: &Name, field: &str) -> Option<Problem> {
-        let (reason, message) = match &self.known {
-            Some(known) if known.has_certificate => return None,
-            Some(_) => (Reason::SecretMalformed, format!("Secret {secret} lacks tls.crt or tls.key")),
-            None => (Reason::SecretNotFound, format!("there is no Secret {secret}")),
-        };
-        let object = ObjectRef { kind: Kind::Ingress, name: owner.clone() };
-        Some(Problem { object, field: field.to_owned(), reason, message })
+    fn problem(&self, secret: &Name, user: &User) -> Option<Problem> {
+        match &self.known {
+            Some(known) if known.has_certificate => None,
+            Some(_) => Some(
+                user.problem(Reason::SecretMalformed, &format!("Secret {secret} lacks tls.crt or tls.key")),
+            ),
+            None => Some(user.problem(Reason::SecretNotFound, &format!("there is no Secret {secret}"))),
+        }
     }
 }

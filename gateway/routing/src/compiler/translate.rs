@@ -3,6 +3,8 @@
 //! Purpose: everything that can be judged by looking at one Ingress alone. Not here: what it refers to
 //! (`backend`, `secret`), and other Ingresses (`hosts`).
 
+use std::sync::Arc;
+
 use api::HttpBackendRef;
 use api::HttpPathMatch;
 use api::HttpRoute;
@@ -11,9 +13,9 @@ use api::HttpRouteRule;
 use api::PathMatchType;
 use api::Port;
 
+use super::class::ClassRules;
 use super::tls;
 use super::tls::TlsClaim;
-use crate::host::HostError;
 use crate::host::HostName;
 use crate::object::Ingress;
 use crate::object::IngressBackend;
@@ -32,10 +34,14 @@ use crate::problem::Reason;
 pub(super) struct Translation {
     pub(super) name: Name,
     pub(super) routes: Vec<TranslatedRoute>,
+    /// The default backend, with its field path.
+    pub(super) default: Option<(HttpRouteRule, String)>,
     pub(super) tls: Vec<TlsClaim>,
     /// Fields that name a Secret, and which one.
     pub(super) secret_uses: Vec<(String, Name)>,
     pub(super) problems: Vec<Problem>,
+    /// What the class says.
+    class: Arc<ClassRules>,
 }
 
 /// One entry of `spec.rules`.
@@ -48,20 +54,20 @@ pub(super) struct TranslatedRoute {
     pub(super) fields: Vec<String>,
 }
 
-pub(super) fn translate(ingress: &Ingress) -> Translation {
+pub(super) fn translate(ingress: &Ingress, class: &Arc<ClassRules>) -> Translation {
     let mut translation = Translation {
         name: ingress.name.clone(),
         routes: Vec::with_capacity(ingress.rules.len()),
+        default: None,
         tls: Vec::new(),
         secret_uses: Vec::new(),
         problems: Vec::new(),
+        class: Arc::clone(class),
     };
-    if ingress.has_default_backend {
-        translation.report(
-            "spec.defaultBackend".to_owned(),
-            Reason::Unsupported,
-            "default backends are not served",
-        );
+    if let Some(backend) = &ingress.default_backend {
+        let field = "spec.defaultBackend";
+        let backend_refs = translation.backend(field, backend).into_iter().collect();
+        translation.default = Some((HttpRouteRule { matches: Vec::new(), backend_refs }, field.to_owned()));
     }
     for (index, rule) in ingress.rules.iter().enumerate() {
         translation.rule(&format!("spec.rules[{index}]"), rule);
@@ -81,10 +87,14 @@ impl Translation {
     /// Parses a host, or reports why it cannot be served.
     pub(super) fn host(&mut self, field: String, text: &str) -> Option<HostName> {
         match HostName::parse(text) {
-            Ok(host) => return Some(host),
-            Err(HostError::Wildcard) => {
-                let message = format!("wildcard hosts are not served: {}", text.escape_debug());
-                self.report(field, Reason::Unsupported, message);
+            Ok(host) => {
+                let owned = self.class.ownership.forbids(&host, &self.name.namespace).cloned();
+                let Some(owned) = owned else { return Some(host) };
+                let message = format!(
+                    "{owned} belongs to other namespaces, says the hostOwnership of IngressClassConfig {}",
+                    self.class.config
+                );
+                self.report(field, Reason::HostNotOwned, message);
             }
             Err(error) => {
                 let message = format!("\"{}\" is not a DNS name: {error}", text.escape_debug());
@@ -95,11 +105,13 @@ impl Translation {
     }
 
     fn rule(&mut self, field: &str, rule: &IngressRule) {
-        let Some(text) = &rule.host else {
-            let message = "rules without a host are not served; name the host";
-            return self.report(field.to_owned(), Reason::Unsupported, message);
+        let host = match &rule.host {
+            None => HostName::Any,
+            Some(text) => match self.host(format!("{field}.host"), text) {
+                Some(host) => host,
+                None => return,
+            },
         };
-        let Some(host) = self.host(format!("{field}.host"), text) else { return };
         let mut route =
             HttpRoute { hostnames: vec![host.to_string()], rules: Vec::with_capacity(rule.paths.len()) };
         let mut fields = Vec::with_capacity(rule.paths.len());
@@ -116,7 +128,7 @@ impl Translation {
     fn path(&mut self, field: &str, from: &IngressPath) -> Option<HttpRouteRule> {
         let kind = self.path_type(field, from)?;
         let value = self.path_value(field, from)?;
-        let backend_refs = self.backend(field, &from.backend).into_iter().collect();
+        let backend_refs = self.backend(&format!("{field}.backend"), &from.backend).into_iter().collect();
         Some(HttpRouteRule {
             matches: vec![HttpRouteMatch { path: HttpPathMatch { kind, value } }],
             backend_refs,
@@ -156,10 +168,9 @@ impl Translation {
 
     /// A rule without a usable backend keeps its path: nobody else is to get its requests.
     fn backend(&mut self, field: &str, from: &IngressBackend) -> Option<HttpBackendRef> {
-        let field = format!("{field}.backend");
         match from {
             IngressBackend::Invalid(message) => {
-                self.report(field, Reason::InvalidBackend, *message);
+                self.report(field.to_owned(), Reason::InvalidBackend, *message);
                 None
             }
             IngressBackend::Resource(kind) => {

@@ -17,11 +17,15 @@ use super::EndpointSlice;
 use super::Ingress;
 use super::IngressBackend;
 use super::IngressClass;
+use super::IngressClassConfig;
 use super::IngressPath;
 use super::IngressRule;
 use super::IngressTls;
 use super::Name;
+use super::Namespace;
+use super::ParametersRef;
 use super::PortRef;
+use super::RoutePolicy;
 use super::Secret;
 use super::Service;
 use super::ServicePort;
@@ -30,6 +34,7 @@ use super::SlicePort;
 
 /// The annotation of a Service whose value stands in for EndpointSlices.
 pub const ENDPOINTS_ANNOTATION: &str = "wasm-gateway.dev/endpoints";
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
@@ -58,11 +63,13 @@ impl Ingress {
         let spec = from.spec.as_ref();
         let ingress = Self {
             name,
-            created: from.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second()),
+            created: created(&from.metadata),
+            deleting: from.metadata.deletion_timestamp.is_some(),
+            class_annotation: text(annotation(&from.metadata, CLASS_ANNOTATION)),
             class: spec.and_then(|spec| text(spec.ingress_class_name.as_deref())),
             rules: spec.map(|spec| list(spec.rules.as_deref(), rule)).unwrap_or_default(),
             tls: spec.map(|spec| list(spec.tls.as_deref(), tls)).unwrap_or_default(),
-            has_default_backend: spec.is_some_and(|spec| spec.default_backend.is_some()),
+            default_backend: spec.and_then(|spec| spec.default_backend.as_ref()).map(backend),
         };
         (ingress, unreadable)
     }
@@ -126,9 +133,54 @@ impl IngressClass {
     pub fn from_kubernetes(from: &networking::IngressClass) -> (Self, Vec<Unreadable>) {
         let mut unreadable = Vec::new();
         let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut unreadable) };
-        let controller = from.spec.as_ref().and_then(|spec| spec.controller.as_deref()).unwrap_or_default();
+        let spec = from.spec.as_ref();
+        let controller = spec.and_then(|spec| spec.controller.as_deref()).unwrap_or_default().into();
+        let parameters = spec.and_then(|spec| spec.parameters.as_ref()).map(parameters);
         let is_default = annotation(&from.metadata, DEFAULT_CLASS_ANNOTATION) == Some("true");
-        (Self { name, controller: controller.into(), is_default }, unreadable)
+        (Self { name, created: created(&from.metadata), controller, parameters, is_default }, unreadable)
+    }
+}
+
+fn parameters(from: &networking::IngressClassParametersReference) -> ParametersRef {
+    let is_namespaced = from.scope.as_deref() == Some("Namespace");
+    ParametersRef {
+        group: from.api_group.as_deref().unwrap_or_default().into(),
+        kind: from.kind.as_str().into(),
+        name: from.name.as_str().into(),
+        namespace: is_namespaced.then(|| from.namespace.as_deref().unwrap_or_default().into()),
+    }
+}
+
+// ===== our own kinds =====
+
+impl IngressClassConfig {
+    /// Takes the two parts of an IngressClassConfig.
+    pub fn from_parts(metadata: &ObjectMeta, spec: api::IngressClassConfigSpec) -> (Self, Vec<Unreadable>) {
+        let mut unreadable = Vec::new();
+        let name = Name { namespace: "".into(), name: object_name(metadata, &mut unreadable) };
+        (Self { name, spec }, unreadable)
+    }
+}
+
+impl RoutePolicy {
+    /// Takes the two parts of a RoutePolicy.
+    pub fn from_parts(metadata: &ObjectMeta, spec: api::RoutePolicySpec) -> (Self, Vec<Unreadable>) {
+        let mut unreadable = Vec::new();
+        let name = namespaced(metadata, &mut unreadable);
+        (Self { name, created: created(metadata), spec }, unreadable)
+    }
+}
+
+// ===== impl Namespace =====
+
+impl Namespace {
+    /// Takes whether it is being deleted.
+    pub fn from_kubernetes(from: &core::Namespace) -> (Self, Vec<Unreadable>) {
+        let mut unreadable = Vec::new();
+        let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut unreadable) };
+        let phase = from.status.as_ref().and_then(|status| status.phase.as_deref());
+        let terminating = from.metadata.deletion_timestamp.is_some() || phase == Some("Terminating");
+        (Self { name, terminating }, unreadable)
     }
 }
 
@@ -161,7 +213,8 @@ impl Service {
         let service_type = spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP").into();
         let fixed = annotation(&from.metadata, ENDPOINTS_ANNOTATION);
         let fixed_endpoints = fixed.map(|value| fixed_endpoints(value, &mut unreadable));
-        (Self { name, service_type, ports, fixed_endpoints }, unreadable)
+        let external_name = spec.and_then(|spec| text(spec.external_name.as_deref()));
+        (Self { name, service_type, external_name, ports, fixed_endpoints }, unreadable)
     }
 }
 
@@ -240,6 +293,11 @@ fn slice_endpoints(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreada
             ready,
             serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(ready),
             terminating: conditions.and_then(|conditions| conditions.terminating).unwrap_or(false),
+            zones: endpoint
+                .hints
+                .as_ref()
+                .map(|hints| list(hints.for_zones.as_deref(), |zone| zone.name.as_str().into()))
+                .unwrap_or_default(),
             pod: endpoint
                 .target_ref
                 .as_ref()
@@ -283,6 +341,10 @@ fn object_name(metadata: &ObjectMeta, unreadable: &mut Vec<Unreadable>) -> Arc<s
         unreadable.push(Unreadable::new("metadata.name", "an object needs a name"));
     }
     name.into()
+}
+
+fn created(metadata: &ObjectMeta) -> Option<i64> {
+    metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
 }
 
 fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {

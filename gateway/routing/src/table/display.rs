@@ -4,35 +4,73 @@ use std::fmt;
 
 use super::RoutingTable;
 use super::view::BackendView;
+use super::view::DefaultsView;
 use super::view::EndpointState;
+use super::view::HostView;
+use super::view::PolicyView;
+use super::view::RouteView;
 
 impl fmt::Display for RoutingTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let view = self.view();
         if view.hosts.is_empty() {
-            return writeln!(f, "(no hosts)");
+            writeln!(f, "(no hosts)")?;
         }
         for host in &view.hosts {
-            write!(f, "{}", host.host)?;
-            if let Some(secret) = &host.tls_secret {
-                write!(f, "  (TLS: Secret {secret})")?;
-            }
-            writeln!(f)?;
-            if host.routes.is_empty() {
-                writeln!(f, "  (no routes)")?;
-            }
-            for route in &host.routes {
-                writeln!(f, "  {} {}  (Ingress {} {})", route.kind, route.path, route.ingress, route.field)?;
-                if route.backends.is_empty() {
-                    writeln!(f, "    (no backend)")?;
-                }
-                for backend in &route.backends {
-                    write_backend(f, backend)?;
-                }
-            }
+            write_host(f, host)?;
         }
-        Ok(())
+        write_defaults(f, &view.defaults)
     }
+}
+
+fn write_host(f: &mut fmt::Formatter<'_>, host: &HostView) -> fmt::Result {
+    write!(f, "{}", host.host)?;
+    if let Some(secret) = &host.tls_secret {
+        write!(f, "  (TLS: Secret {secret})")?;
+    }
+    writeln!(f)?;
+    if !host.named {
+        return writeln!(f, "  (no rule names this host)");
+    }
+    if host.routes.is_empty() {
+        writeln!(f, "  (no routes)")?;
+    }
+    for route in &host.routes {
+        writeln!(f, "  {} {}  (Ingress {} {})", route.kind, route.path, route.ingress, route.field)?;
+        write_route(f, route)?;
+    }
+    host.default.iter().try_for_each(|route| {
+        writeln!(f, "  Default  (Ingress {} {})", route.ingress, route.field)?;
+        write_route(f, route)
+    })
+}
+
+fn write_defaults(f: &mut fmt::Formatter<'_>, defaults: &DefaultsView) -> fmt::Result {
+    let DefaultsView { without_rules, with_rules, class, tls_secret } = defaults;
+    let rows = [("Ingress", without_rules), ("Ingress", with_rules), ("IngressClass", class)];
+    if tls_secret.is_some() || rows.iter().any(|(_, route)| route.is_some()) {
+        write!(f, "(no rule matches)")?;
+        if let Some(secret) = tls_secret {
+            write!(f, "  (TLS: Secret {secret})")?;
+        }
+        writeln!(f)?;
+    }
+    for (kind, route) in rows {
+        let Some(route) = route else { continue };
+        writeln!(f, "  Default  ({kind} {} {})", route.ingress, route.field)?;
+        write_route(f, route)?;
+    }
+    Ok(())
+}
+
+fn write_route(f: &mut fmt::Formatter<'_>, route: &RouteView) -> fmt::Result {
+    for PolicyView { field, value, policy, source, target } in &route.policy {
+        writeln!(f, "    {field}: {value}  (RoutePolicy {policy} {source}, {target})")?;
+    }
+    if route.backends.is_empty() {
+        writeln!(f, "    (no backend)")?;
+    }
+    route.backends.iter().try_for_each(|backend| write_backend(f, backend))
 }
 
 fn write_backend(f: &mut fmt::Formatter<'_>, backend: &BackendView) -> fmt::Result {
@@ -42,6 +80,9 @@ fn write_backend(f: &mut fmt::Formatter<'_>, backend: &BackendView) -> fmt::Resu
     }
     if let Some(protocol) = &backend.app_protocol {
         write!(f, " [{protocol}]")?;
+    }
+    if let Some(name) = &backend.external_name {
+        write!(f, "  (external name {name})")?;
     }
     match backend.state {
         EndpointState::NoneReady => writeln!(f, "  (no endpoint is ready)")?,

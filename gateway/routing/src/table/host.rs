@@ -13,10 +13,12 @@ use super::route::Route;
 use crate::host::HostName;
 use crate::object::Name;
 
-/// Everything that is known about one exact host. Without any Route it answers 404, but it is named.
+/// Everything that is known about one host.
 #[derive(Debug)]
 pub struct Host {
     name: HostName,
+    standing: Standing,
+    default: Option<Arc<Route>>,
     routes: Box<[Arc<Route>]>,
     tls: Option<Name>,
     candidates: Box<[Box<[Arc<Route>]>]>,
@@ -26,14 +28,36 @@ pub struct Host {
     depth: usize,
 }
 
+/// Why a host is in the table. The order is that of strength.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Only for its certificate: its requests go where they would go without it.
+    #[default]
+    Certificate,
+    /// A rule names it, perhaps without any path: no wildcard and no host-less rule serves it.
+    Named,
+}
+
+/// What a host is built from.
+#[derive(Debug)]
+pub(crate) struct HostParts {
+    pub(crate) name: HostName,
+    pub(crate) standing: Standing,
+    /// In match order.
+    pub(crate) routes: Vec<Arc<Route>>,
+    pub(crate) default: Option<Arc<Route>>,
+    pub(crate) tls: Option<Name>,
+}
+
 /// Denotes a list in `Host::candidates`: the Routes that take a path, in order. Conditions beyond the path
 /// will choose among them; until there are any, the first one serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RouteId(usize);
 
 impl Host {
-    /// Builds the trees. `routes` are in match order.
-    pub(crate) fn new(name: HostName, routes: Vec<Arc<Route>>, tls: Option<Name>) -> Self {
+    /// Builds the trees.
+    pub(crate) fn new(parts: HostParts) -> Self {
+        let HostParts { name, standing, routes, default, tls } = parts;
         let mut by_path: BTreeMap<&PathMatch, Vec<Arc<Route>>> = BTreeMap::new();
         for route in &routes {
             by_path.entry(&route.path).or_default().push(Arc::clone(route));
@@ -56,12 +80,23 @@ impl Host {
             };
             debug_assert!(inserted.is_ok(), "distinct static paths never conflict");
         }
-        Self { name, routes: routes.into(), tls, candidates: candidates.into(), exact, prefixes, depth }
+        let (routes, candidates) = (routes.into(), candidates.into());
+        Self { name, standing, default, routes, tls, candidates, exact, prefixes, depth }
     }
 
     /// The host's name.
     pub fn name(&self) -> &HostName {
         &self.name
+    }
+
+    /// Why the host is in the table.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The Route of the oldest Ingress naming this host that has a default backend.
+    pub fn default_route(&self) -> Option<&Arc<Route>> {
+        self.default.as_ref()
     }
 
     /// All Routes, in match order.

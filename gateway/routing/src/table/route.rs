@@ -2,6 +2,7 @@
 //!
 //! Not here: choosing among Backends and endpoints, and dialling (`gateway::upstream`).
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,6 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use super::path_match::PathMatch;
 use crate::object::Endpoint;
+use crate::object::Kind;
 use crate::object::Name;
 use crate::object::PortRef;
 
@@ -20,8 +22,39 @@ pub struct Route {
     /// Who serves, by weight. Empty if the rule names nothing that can be served: it still takes its requests,
     /// and they are answered 503, because falling through to a shorter path would serve them from elsewhere.
     pub backends: Box<[WeightedBackend]>,
+    /// What RoutePolicies say about it. One value is shared by all Routes about which none says anything.
+    pub policy: Arc<Policy>,
     /// Which rule this is.
     pub origin: Origin,
+}
+
+/// What RoutePolicies say about a Route: for each field the value that won, and where it comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Who set the Route's Backends in place of the rule's own one.
+    pub backends: Option<PolicyOrigin>,
+    /// The most bytes that a request's body may have; absent: no limit by policy.
+    pub body_size: Option<Sourced<u64>>,
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// Who says so.
+    pub origin: PolicyOrigin,
+}
+
+/// A field of a RoutePolicy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyOrigin {
+    /// The RoutePolicy.
+    pub policy: Name,
+    /// The field: `spec.bodySize`.
+    pub field: &'static str,
+    /// What the policy is about, as a field path: `spec.targetRefs[0]`.
+    pub target: String,
 }
 
 /// A Backend and its share.
@@ -42,9 +75,11 @@ pub struct Origin {
     pub field: String,
 }
 
-/// An Ingress as Routes refer to it.
+/// An Ingress as Routes refer to it; for the default backend of a class, its IngressClass.
 #[derive(Debug)]
 pub struct IngressOrigin {
+    /// `Ingress` or `IngressClass`.
+    pub kind: Kind,
     /// Namespace and name.
     pub name: Name,
     /// A number that stays the same while the Ingress exists. No other Ingress of the same Compiler ever has it.
@@ -64,6 +99,18 @@ pub struct Backend {
     pub endpoints: ArcSwap<Endpoints>,
     /// `appProtocol` of the Service port, a cell too.
     pub app_protocol: ArcSwapOption<String>,
+    /// What is to be resolved and dialled if the Service is of type ExternalName and its class allows that, a cell
+    /// too. The compiler resolves no names, so `endpoints` is `NoneReady` beside it.
+    pub external_name: ArcSwapOption<ExternalName>,
+}
+
+/// A DNS name and port behind a Service of type ExternalName.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalName {
+    /// The name, as the Service has it.
+    pub host: Arc<str>,
+    /// The number of the Service port: there is no other.
+    pub port: NonZeroU16,
 }
 
 /// What there is to dial behind a Backend.

@@ -34,9 +34,10 @@ impl Default for Shards {
 }
 
 impl Shards {
-    pub(super) fn find(&self, host: &str) -> Option<&Arc<Host>> {
-        let hash = self.hasher.hash_one(host);
-        self.shards.get(shard_of(hash))?.find(hash, |entry| entry.name().as_str() == host)
+    /// Finds a host by its key: its name, or what follows the star.
+    pub(super) fn find(&self, key: &str) -> Option<&Arc<Host>> {
+        let hash = self.hasher.hash_one(key);
+        self.shards.get(shard_of(hash))?.find(hash, |entry| entry.name().key() == key)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -55,7 +56,7 @@ impl Shards {
         }
         let mut by_shard: BTreeMap<usize, Vec<HashedChange>> = BTreeMap::new();
         for (name, host) in changes {
-            let hash = self.hasher.hash_one(name.as_str());
+            let hash = self.hasher.hash_one(name.key());
             by_shard.entry(shard_of(hash)).or_default().push((hash, name, host));
         }
         let mut shards = self.shards.to_vec();
@@ -67,7 +68,7 @@ impl Shards {
                     entry.remove();
                 }
                 if let Some(host) = host {
-                    shard.insert_unique(hash, host, |entry| self.hasher.hash_one(entry.name().as_str()));
+                    shard.insert_unique(hash, host, |entry| self.hasher.hash_one(entry.name().key()));
                 }
             }
             *slot = Arc::new(shard);

@@ -2,19 +2,40 @@
 //!
 //! Numbers such as `Backend::id` are left out: they tell one process's history, not what is served.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::RoutingTable;
 use super::host::Host;
+use super::host::Standing;
 use super::route::Backend;
 use super::route::Endpoints;
+use super::route::Policy;
+use super::route::PolicyOrigin;
 use super::route::Route;
 
 /// A whole table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TableView {
-    /// The hosts, sorted by name.
+    /// The hosts: exact ones by name, then wildcards by name, then the rules without a host.
     pub hosts: Vec<HostView>,
+    /// Who serves what no rule takes.
+    pub defaults: DefaultsView,
+}
+
+/// The default backends as plain values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefaultsView {
+    /// By the oldest Ingress without rules.
+    pub without_rules: Option<RouteView>,
+    /// By the oldest Ingress with rules.
+    pub with_rules: Option<RouteView>,
+    /// By the oldest class whose parameters have one.
+    pub class: Option<RouteView>,
+    /// The Secret for hosts without one, as namespace/name.
+    pub tls_secret: Option<String>,
 }
 
 /// One host.
@@ -25,8 +46,12 @@ pub struct HostView {
     pub host: String,
     /// The Secret of its certificate, as namespace/name.
     pub tls_secret: Option<String>,
+    /// Whether a rule names the host; if not, it is there for its certificate alone.
+    pub named: bool,
     /// The Routes in match order.
     pub routes: Vec<RouteView>,
+    /// By the oldest Ingress naming this host that has a default backend.
+    pub default: Option<RouteView>,
 }
 
 /// One Route.
@@ -38,12 +63,30 @@ pub struct RouteView {
     /// `Exact` or `Prefix`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The Ingress it comes from, as namespace/name.
+    /// The object it comes from: an Ingress as namespace/name, or for a class's default backend an IngressClass.
     pub ingress: String,
     /// Where in the Ingress.
     pub field: String,
     /// Who serves.
     pub backends: Vec<BackendView>,
+    /// What RoutePolicies say about it.
+    pub policy: Vec<PolicyView>,
+}
+
+/// One field of a Route's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyView {
+    /// The field, as a RoutePolicy calls it: `bodySize`.
+    pub field: &'static str,
+    /// Its value; for `backends` they stand in the Route itself.
+    pub value: String,
+    /// The RoutePolicy, as namespace/name.
+    pub policy: String,
+    /// Where in the policy the value stands.
+    pub source: &'static str,
+    /// Where in the policy this Route is named.
+    pub target: String,
 }
 
 /// One Backend of a Route.
@@ -62,6 +105,8 @@ pub struct BackendView {
     pub state: EndpointState,
     /// The ready endpoints, sorted by address.
     pub endpoints: Vec<EndpointView>,
+    /// What an allowed Service of type ExternalName names, as host:port.
+    pub external_name: Option<String>,
 }
 
 /// [`Endpoints`] without the endpoints.
@@ -90,7 +135,17 @@ pub struct EndpointView {
 impl RoutingTable {
     /// The table as plain values, with the endpoints of this moment.
     pub fn view(&self) -> TableView {
-        TableView { hosts: self.hosts().map(|host| host_view(host)).collect() }
+        let defaults = self.defaults();
+        let view = |route: &Option<Arc<Route>>| route.as_deref().map(default_view);
+        TableView {
+            hosts: self.hosts().map(|host| host_view(host)).collect(),
+            defaults: DefaultsView {
+                without_rules: view(&defaults.without_rules),
+                with_rules: view(&defaults.with_rules),
+                class: view(&defaults.class),
+                tls_secret: defaults.certificate.as_ref().map(ToString::to_string),
+            },
+        }
     }
 }
 
@@ -98,11 +153,18 @@ fn host_view(host: &Host) -> HostView {
     HostView {
         host: host.name().to_string(),
         tls_secret: host.tls().map(ToString::to_string),
+        named: host.standing() == Standing::Named,
         routes: host.routes().iter().map(|route| route_view(route)).collect(),
+        default: host.default_route().map(|route| default_view(route)),
     }
 }
 
-fn route_view(route: &Route) -> RouteView {
+/// The Route of a default backend takes every path.
+pub(super) fn default_view(route: &Route) -> RouteView {
+    RouteView { kind: "Default", ..route_view(route) }
+}
+
+pub(super) fn route_view(route: &Route) -> RouteView {
     let backends = route.backends.iter().map(|entry| backend_view(&entry.backend, entry.weight));
     RouteView {
         path: route.path.path().to_owned(),
@@ -110,7 +172,24 @@ fn route_view(route: &Route) -> RouteView {
         ingress: route.origin.ingress.name.to_string(),
         field: route.origin.field.clone(),
         backends: backends.collect(),
+        policy: policy_view(&route.policy),
     }
+}
+
+fn policy_view(policy: &Policy) -> Vec<PolicyView> {
+    let view = |field, value, origin: &PolicyOrigin| PolicyView {
+        field,
+        value,
+        policy: origin.policy.to_string(),
+        source: origin.field,
+        target: origin.target.clone(),
+    };
+    let backends = policy.backends.as_ref().map(|origin| view("backends", "by weight".to_owned(), origin));
+    let body_size = policy
+        .body_size
+        .as_ref()
+        .map(|field| view("bodySize", api::ByteSize(field.value).to_string(), &field.origin));
+    backends.into_iter().chain(body_size).collect()
 }
 
 fn backend_view(backend: &Backend, weight: u32) -> BackendView {
@@ -132,5 +211,10 @@ fn backend_view(backend: &Backend, weight: u32) -> BackendView {
         app_protocol: backend.app_protocol.load().as_deref().cloned(),
         state,
         endpoints: endpoints.collect(),
+        external_name: backend
+            .external_name
+            .load()
+            .as_ref()
+            .map(|name| format!("{}:{}", name.host, name.port)),
     }
 }

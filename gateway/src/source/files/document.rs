@@ -1,6 +1,6 @@
 //! The text of one file to objects and Problems.
 //!
-//! Purpose: the five kinds that routing knows are read, Lists are opened, other kinds are passed over (a folder
+//! Purpose: the kinds that routing knows are read, Lists are opened, other kinds are passed over (a folder
 //! may hold Deployments too). Not here: which of two equal objects counts, and default classes (`merge`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,9 +12,11 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use routing::object::{
-    EndpointSlice, Ingress, IngressClass, Kind, Name, Object, ObjectRef, Secret, Service, Unreadable,
+    EndpointSlice, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object, ObjectRef,
+    RoutePolicy, Secret, Service, Unreadable,
 };
 use routing::problem::{Problem, Reason};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::node::{Fault, Node, Unknown, Value};
@@ -23,13 +25,16 @@ use crate::source::PemPair;
 
 /// The annotation that named a class before there was a field. An Ingress that has it gets no default class.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
-/// The kinds that are read, with their groups and names. All are read in version `v1`.
-const KINDS: [(&str, &str, Kind); 5] = [
+/// The kinds that are read, with their groups and names. Kubernetes' own are read in version `v1`, ours in `api::VERSION`.
+const KINDS: [(&str, &str, Kind); 8] = [
+    ("", "Namespace", Kind::Namespace),
     ("", "Secret", Kind::Secret),
     ("", "Service", Kind::Service),
     ("discovery.k8s.io", "EndpointSlice", Kind::EndpointSlice),
     ("networking.k8s.io", "Ingress", Kind::Ingress),
     ("networking.k8s.io", "IngressClass", Kind::IngressClass),
+    (api::GROUP, "IngressClassConfig", Kind::IngressClassConfig),
+    (api::GROUP, "RoutePolicy", Kind::RoutePolicy),
 ];
 
 /// What a file holds.
@@ -106,6 +111,36 @@ struct Reading<'a> {
     path: &'a Path,
     content: Content,
     faults: Vec<Problem>,
+}
+
+/// Objects with metadata: Kubernetes' own types, and ours.
+trait HasMetadata {
+    fn metadata(&self) -> &ObjectMeta;
+}
+
+impl<T: Metadata<Ty = ObjectMeta>> HasMetadata for T {
+    fn metadata(&self) -> &ObjectMeta {
+        Metadata::metadata(self)
+    }
+}
+
+/// An object of one of our own kinds, whose specs `api` has. Fields that these do not have refuse the object: half
+/// a policy may be worse than none.
+#[derive(Deserialize)]
+struct Custom<S> {
+    metadata: ObjectMeta,
+    spec: S,
+    /// This and the kind were looked at already; they are here so that they do not count as unknown.
+    #[serde(rename = "apiVersion")]
+    _api_version: Option<String>,
+    #[serde(rename = "kind")]
+    _kind: Option<String>,
+}
+
+impl<S> HasMetadata for Custom<S> {
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
 }
 
 /// The type of a List's items that do not name theirs.
@@ -208,6 +243,24 @@ impl Reading<'_> {
                 let entry = entry(Object::Secret(object), node, &secret);
                 self.take(node, Entry { pair: pair(secret), ..entry }, (unknown, unreadable));
             }
+            Kind::Namespace => {
+                let (namespace, unknown) = read_object::<core::Namespace>(node)?;
+                let (object, unreadable) = Namespace::from_kubernetes(&namespace);
+                self.take(node, entry(Object::Namespace(object), node, &namespace), (unknown, unreadable));
+            }
+            Kind::IngressClassConfig => {
+                let (config, unknown) = read_object::<Custom<api::IngressClassConfigSpec>>(node)?;
+                let (object, unreadable) =
+                    IngressClassConfig::from_parts(&config.metadata, config.spec.clone());
+                let entry = entry(Object::IngressClassConfig(object), node, &config);
+                self.take(node, entry, (unknown, unreadable));
+            }
+            Kind::RoutePolicy => {
+                let (policy, unknown) = read_object::<Custom<api::RoutePolicySpec>>(node)?;
+                let (object, unreadable) = RoutePolicy::from_parts(&policy.metadata, policy.spec.clone());
+                let entry = entry(Object::RoutePolicy(object), node, &policy);
+                self.take(node, entry, (unknown, unreadable));
+            }
             Kind::File => {}
         }
         Ok(())
@@ -239,8 +292,9 @@ fn our_kind(api_version: &str, kind: &str) -> Option<Result<Kind, String>> {
     // The group in which Ingress was born; Kubernetes 1.22 took it away.
     let group = if (group, kind) == ("extensions", "Ingress") { "networking.k8s.io" } else { group };
     let (group, _, kind) = KINDS.into_iter().find(|(ours, name, _)| (*ours, *name) == (group, kind))?;
-    let wanted = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
-    Some(if version == "v1" && api_version == wanted { Ok(kind) } else { Err(wanted) })
+    let ours = if group == api::GROUP { api::VERSION } else { "v1" };
+    let wanted = if group.is_empty() { ours.to_owned() } else { format!("{group}/{ours}") };
+    Some(if version == ours && api_version == wanted { Ok(kind) } else { Err(wanted) })
 }
 
 /// Names a document by what can be read of it: `Ingress shop/web`.
@@ -254,9 +308,7 @@ fn describe(node: &Node) -> Option<String> {
     })
 }
 
-fn read_object<T: DeserializeOwned + Metadata<Ty = ObjectMeta>>(
-    node: &Node,
-) -> Result<(T, Vec<Unknown>), Fault> {
+fn read_object<T: DeserializeOwned + HasMetadata>(node: &Node) -> Result<(T, Vec<Unknown>), Fault> {
     let (object, unknown) = node.read::<T>()?;
     let ObjectMeta { name, namespace, .. } = object.metadata();
     let bad = |field: &str, message: &str| Fault {
@@ -285,7 +337,7 @@ fn is_name(name: &str, longest: usize) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
 }
 
-fn entry(object: Object, node: &Node, from: &impl Metadata<Ty = ObjectMeta>) -> Entry {
+fn entry(object: Object, node: &Node, from: &impl HasMetadata) -> Entry {
     let created = from.metadata().creation_timestamp.as_ref().map(|time| time.0.as_second());
     Entry { object, line: node.line, names_no_class: false, created, pair: None }
 }

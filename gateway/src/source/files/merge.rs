@@ -244,6 +244,7 @@ fn our_class() -> Object {
         name: Name::new("", OUR_CLASS),
         controller: OUR_CONTROLLER.into(),
         is_default: true,
+        ..IngressClass::default()
     })
 }
 

@@ -285,6 +285,18 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_newtype_struct(self).map_err(|fault| self.place(fault))
     }
 
+    /// Enums are words here; none of ours holds anything.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let Value::Text(word) = &self.node.value else { return self.deserialize_any(visitor) };
+        let word: de::value::StrDeserializer<'_, Fault> = de::value::StrDeserializer::new(word);
+        visitor.visit_enum(word).map_err(|fault| self.place(fault))
+    }
+
     /// Kubernetes types ask for this where they do not know a key, and nowhere else.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         self.unknown.borrow_mut().push(Unknown { field: self.path.to_string(), line: self.line });
@@ -293,7 +305,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
-        unit unit_struct seq tuple tuple_struct map struct enum identifier
+        unit unit_struct seq tuple tuple_struct map struct identifier
     }
 }
 
@@ -325,7 +337,12 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         self.entry = self.entries.next();
         let Some(entry) = self.entry else { return Ok(None) };
-        seed.deserialize(de::value::StrDeserializer::new(&entry.key)).map(Some)
+        // Types that refuse unknown keys do so here.
+        let path = Path::Key(&self.reader.path, &entry.key);
+        let reader = Reader { node: &entry.value, line: entry.line, path, ..self.reader };
+        seed.deserialize(de::value::StrDeserializer::new(&entry.key))
+            .map(Some)
+            .map_err(|fault| reader.place(fault))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {

@@ -124,3 +124,39 @@ fn secrets_give_their_pair_and_never_show_it() {
         assert!(!message.contains("1234"), "{message}");
     }
 }
+
+#[test]
+fn our_kinds_are_read_in_their_own_version() {
+    let text = "apiVersion: wasm-gateway.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {namespace: shop, name: p}\n\
+                spec:\n  targetRefs: [{group: networking.k8s.io, kind: Ingress, name: web}]\n  bodySize: 10Mi\n---\n\
+                apiVersion: wasm-gateway.dev/v1alpha1\nkind: IngressClassConfig\nmetadata: {name: c}\nspec: {}\n---\n\
+                apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    let content = good(text);
+    assert_eq!(references(&content), ["RoutePolicy shop/p", "IngressClassConfig c", "Namespace shop"]);
+    assert_eq!(lines(&content.problems), [""; 0]);
+    let Object::RoutePolicy(policy) = &content.entries[0].object else { panic!("a RoutePolicy comes first") };
+    assert_eq!(policy.spec.body_size, Some(api::ByteSize(10 << 20)));
+    let failure = bad("apiVersion: wasm-gateway.dev/v1\nkind: RoutePolicy\nmetadata: {name: p}\nspec: {}\n");
+    assert_eq!(
+        lines(&failure.problems),
+        ["File a.yaml: Unreadable: line 1: RoutePolicy p: apiVersion: \"wasm-gateway.dev/v1\" is not read; \
+             write wasm-gateway.dev/v1alpha1"]
+    );
+}
+
+#[test]
+fn an_unknown_field_refuses_one_of_our_kinds_with_its_line() {
+    let text = "apiVersion: wasm-gateway.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: p}\nspec:\n  \
+                targetRefs: []\n  bodysize: 1\n---\n";
+    let failure = bad(&format!("{text}{INGRESS}"));
+    let problems = lines(&failure.problems);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let wanted = "File a.yaml: Unreadable: line 6: RoutePolicy p: spec.bodysize: unknown field `bodysize`";
+    assert!(problems[0].starts_with(wanted), "{problems:?}");
+    assert_eq!(references(&failure.readable.unwrap()), ["Ingress default/web"]);
+    let kind = text.replace("targetRefs: []", "targetRefs: [{group: g, kind: Gateway, name: web}]");
+    let wanted = "line 5: RoutePolicy p: spec.targetRefs[0].kind: unknown variant `Gateway`";
+    assert!(lines(&bad(&kind).problems)[0].contains(wanted), "{kind}");
+    let failure = bad(&text.replace("bodysize: 1", "bodySize: 1.5"));
+    assert!(lines(&failure.problems)[0].contains("line 6: RoutePolicy p: spec.bodySize: "), "{failure:?}");
+}

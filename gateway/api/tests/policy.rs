@@ -1,0 +1,111 @@
+//! RoutePolicy and IngressClassConfig as people write them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use api::ByteSize;
+use api::ExternalNames;
+use api::IngressClassConfigSpec;
+use api::RoutePolicySpec;
+use serde_json::json;
+
+#[test]
+fn what_is_read_is_written_again() {
+    let policy = json!({
+        "targetRefs": [
+            { "group": "networking.k8s.io", "kind": "Ingress", "name": "web", "host": "a.example", "path": "/a" },
+            { "group": "networking.k8s.io", "kind": "IngressClass", "name": "gateway" },
+        ],
+        "backends": [{ "service": "web", "port": 80, "weight": 9 }, { "service": "next", "port": "http", "weight": 1 }],
+        "bodySize": "10Mi",
+    });
+    let read: RoutePolicySpec = serde_json::from_value(policy.clone()).unwrap();
+    assert_eq!(read.body_size, Some(ByteSize(10 * 1024 * 1024)));
+    assert_eq!(serde_json::to_value(read).unwrap(), policy);
+
+    let config = json!({
+        "allowedNamespaces": ["shop"],
+        "defaultBackend": { "namespace": "shop", "service": "web", "port": 80 },
+        "defaultCertificate": { "name": "cert" },
+        "externalNames": "Allow",
+        "hostOwnership": [{ "host": "*.a.example", "namespaces": ["shop"] }],
+    });
+    let read: IngressClassConfigSpec = serde_json::from_value(config.clone()).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), config);
+}
+
+#[test]
+fn external_names_are_refused_unless_allowed() {
+    let read: IngressClassConfigSpec = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(read.external_names, ExternalNames::Refuse);
+    assert_eq!(read.allowed_namespaces, None);
+}
+
+#[test]
+fn unknown_fields_and_kinds_are_refused() {
+    let target = json!({ "group": "networking.k8s.io", "kind": "Ingress", "name": "web" });
+    for (field, value) in
+        [("bodysize", json!("1")), ("timeout", json!("1s")), ("targetRefs", json!([{ "name": "web" }]))]
+    {
+        let mut policy = json!({ "targetRefs": [target] });
+        policy.as_object_mut().unwrap().insert(field.to_owned(), value);
+        assert!(serde_json::from_value::<RoutePolicySpec>(policy).is_err(), "{field}");
+    }
+    let mut gateway = target.clone();
+    gateway.as_object_mut().unwrap().insert("kind".to_owned(), json!("Gateway"));
+    assert!(serde_json::from_value::<RoutePolicySpec>(json!({ "targetRefs": [gateway] })).is_err());
+    assert!(
+        serde_json::from_value::<RoutePolicySpec>(json!({})).is_err(),
+        "a policy about nothing is a mistake"
+    );
+    assert!(serde_json::from_value::<IngressClassConfigSpec>(json!({ "externalName": "Allow" })).is_err());
+}
+
+#[test]
+fn byte_sizes_are_whole_quantities() {
+    let rows = [
+        ("0", Some(0)),
+        ("1048576", Some(1_048_576)),
+        ("500k", Some(500_000)),
+        ("1Ki", Some(1024)),
+        ("10Mi", Some(10_485_760)),
+        ("2G", Some(2_000_000_000)),
+        ("16777215Ti", Some(16_777_215 << 40)),
+        ("16777216Ti", None),
+        ("18446744073709551615", Some(u64::MAX)),
+        ("18446744073709551616", None),
+        ("", None),
+        ("Mi", None),
+        ("-1", None),
+        ("+1", None),
+        ("1.5Mi", None),
+        ("1 Mi", None),
+        ("1mi", None),
+        ("1e3", None),
+        ("10MB", None),
+        ("١", None),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(text.parse::<ByteSize>().ok().map(|size| size.0), expected, "{text}");
+        assert_eq!(
+            serde_json::from_value::<ByteSize>(json!(text)).ok().map(|size| size.0),
+            expected,
+            "{text}"
+        );
+    }
+    assert_eq!(serde_json::from_value::<ByteSize>(json!(4096)).unwrap(), ByteSize(4096));
+    assert!(serde_json::from_value::<ByteSize>(json!(-1)).is_err());
+    for (bytes, text) in
+        [(0, "0"), (1023, "1023"), (1024, "1Ki"), (3 << 20, "3Mi"), (1 << 40, "1Ti"), (1_000_000, "1000000")]
+    {
+        assert_eq!(ByteSize(bytes).to_string(), text);
+        assert_eq!(text.parse(), Ok(ByteSize(bytes)));
+    }
+}
+
+#[test]
+fn schemas_say_what_is_read() {
+    let schema = serde_json::to_value(schemars::schema_for!(RoutePolicySpec)).unwrap();
+    assert_eq!(schema["required"], json!(["targetRefs"]));
+    assert_eq!(schema["additionalProperties"], json!(false));
+    let pattern = &schema["$defs"]["ByteSize"]["anyOf"][1]["pattern"];
+    assert_eq!(pattern, "^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$");
+}

@@ -1,0 +1,174 @@
+//! Default backends: who serves what no rule takes.
+//!
+//! Not here: the default backend of a host, which comes from the Ingresses that name it (`hosts`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::backend::BackendUse;
+use super::backend::Backends;
+use super::backend::User;
+use super::class::ClassRules;
+use super::class::Classes;
+use super::ledger::Ledger;
+use super::lower;
+use super::policy::Policies;
+use super::secret::SecretUse;
+use super::secret::Secrets;
+use super::seniority::Seniority;
+use crate::object::Ingress;
+use crate::object::Kind;
+use crate::object::Name;
+use crate::object::ObjectRef;
+use crate::problem::Problem;
+use crate::problem::Reason;
+use crate::table::Defaults;
+use crate::table::IngressOrigin;
+use crate::table::Origin;
+use crate::table::PathMatch;
+use crate::table::Route;
+use crate::table::WeightedBackend;
+
+/// All default backends, and what the table was told of them last.
+#[derive(Debug, Default)]
+pub(super) struct DefaultBackends {
+    without_rules: BTreeMap<Seniority, Arc<Route>>,
+    with_rules: BTreeMap<Seniority, Arc<Route>>,
+    classes: Vec<ClassDefaults>,
+    problems: Vec<Problem>,
+    built: Arc<Defaults>,
+    state: State,
+}
+
+/// Whether the table knows the latest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Clean,
+    Dirty,
+}
+
+/// What the parameters of one class bring in.
+#[derive(Debug)]
+struct ClassDefaults {
+    backend: Option<(BackendUse, Arc<Route>)>,
+    certificate: Option<SecretUse>,
+}
+
+impl DefaultBackends {
+    pub(super) fn join(&mut self, ingress: &Ingress, seniority: &Seniority, route: &Arc<Route>) {
+        self.queue(ingress).insert(seniority.clone(), Arc::clone(route));
+    }
+
+    pub(super) fn leave(&mut self, ingress: &Ingress, seniority: &Seniority) {
+        self.queue(ingress).remove(seniority);
+    }
+
+    fn queue(&mut self, ingress: &Ingress) -> &mut BTreeMap<Seniority, Arc<Route>> {
+        self.state = State::Dirty;
+        if ingress.rules.is_empty() { &mut self.without_rules } else { &mut self.with_rules }
+    }
+
+    /// Takes the parameters of all our classes anew. Backends that stay in use keep their cells.
+    pub(super) fn set_classes(
+        &mut self,
+        (classes, policies): (&Classes, &Policies),
+        own_namespace: &str,
+        (backends, secrets): (&mut Backends, &mut Secrets),
+        (next_origin, ledger): (&mut u64, &mut Ledger),
+    ) {
+        self.state = State::Dirty;
+        for old in std::mem::take(&mut self.classes) {
+            if let Some((claim, _)) = old.backend {
+                backends.release(&claim, ledger);
+            }
+            if let Some(claim) = old.certificate {
+                secrets.release(&claim, ledger);
+            }
+        }
+        for (seniority, rules) in classes.by_age() {
+            let class = seniority.name;
+            let backend = backend_use(&class, &rules, own_namespace).map(|claim| {
+                let weighted = WeightedBackend { backend: backends.claim(&claim), weight: 1 };
+                backends.report(&claim, ledger);
+                let name = class.clone();
+                let origin = IngressOrigin { kind: Kind::IngressClass, name, id: *next_origin };
+                *next_origin += 1;
+                let origin = Origin { ingress: Arc::new(origin), field: "spec.parameters".to_owned() };
+                let (policy, _) = policies.overlay(None, Some(&class.name)).of_route(None);
+                let path = PathMatch::prefix("/");
+                (claim, Arc::new(Route { path, backends: Box::new([weighted]), policy, origin }))
+            });
+            let certificate = secret_use(&class, &rules, own_namespace);
+            if let Some(claim) = &certificate {
+                secrets.claim(claim, ledger);
+            }
+            self.classes.push(ClassDefaults { backend, certificate });
+        }
+    }
+
+    /// What the table is to hold. Nothing is made anew if nothing changed.
+    pub(super) fn build(&mut self, ledger: &mut Ledger) -> Arc<Defaults> {
+        if self.state == State::Clean {
+            return Arc::clone(&self.built);
+        }
+        self.state = State::Clean;
+        let class = self.classes.iter().find_map(|class| class.backend.as_ref());
+        let certificate = self.classes.iter().find_map(|class| class.certificate.as_ref());
+        self.built = Arc::new(Defaults {
+            without_rules: self.without_rules.values().next().cloned(),
+            with_rules: self.with_rules.values().next().cloned(),
+            class: class.map(|(_, route)| Arc::clone(route)),
+            certificate: certificate.map(|claim| claim.secret.clone()),
+        });
+        ledger.remove(std::mem::take(&mut self.problems));
+        self.problems = self.conflicts();
+        ledger.add(self.problems.iter().cloned());
+        Arc::clone(&self.built)
+    }
+
+    /// An Ingress without rules that is not the first one does nothing at all. One with rules has its own hosts.
+    fn conflicts(&self) -> Vec<Problem> {
+        let mut queue = self.without_rules.keys();
+        let Some(winner) = queue.next() else { return Vec::new() };
+        let lost = |loser: &Seniority| Problem {
+            object: ObjectRef { kind: Kind::Ingress, name: loser.name.clone() },
+            field: "spec.defaultBackend".to_owned(),
+            reason: Reason::Conflict,
+            message: format!(
+                "what no rule takes goes to the default backend of Ingress {} ({})",
+                winner.name,
+                loser.why_last()
+            ),
+        };
+        queue.map(lost).collect()
+    }
+}
+
+fn user(class: &Name, rules: &ClassRules, field: &str) -> User {
+    User {
+        owner: ObjectRef { kind: Kind::IngressClass, name: class.clone() },
+        field: "spec.parameters".to_owned(),
+        by: Some(format!("IngressClassConfig {} {field}", rules.config)),
+    }
+}
+
+fn backend_use(class: &Name, rules: &ClassRules, own_namespace: &str) -> Option<BackendUse> {
+    let from = rules.default_backend.as_ref()?;
+    let namespace = from.namespace.as_deref().unwrap_or(own_namespace);
+    Some(BackendUse {
+        user: user(class, rules, "spec.defaultBackend"),
+        service: Name::new(namespace, &from.service),
+        port: lower::port_ref(&from.port),
+        external_names: rules.external_names,
+    })
+}
+
+fn secret_use(class: &Name, rules: &ClassRules, own_namespace: &str) -> Option<SecretUse> {
+    let from = rules.default_certificate.as_ref()?;
+    let namespace = from.namespace.as_deref().unwrap_or(own_namespace);
+    Some(SecretUse {
+        user: user(class, rules, "spec.defaultCertificate"),
+        secret: Name::new(namespace, &from.name),
+    })
+}

@@ -1,0 +1,205 @@
+//! The way of one request through the table, step by step, as plain values: what `explain` shows.
+//!
+//! It asks the same structures as [`RoutingTable::find`], and judges the losers by [`PathMatch::matches`]. Not
+//! here: listeners and classes before the table, and endpoints' health behind it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::PathMatch;
+use super::RoutingTable;
+use super::host::Host;
+use super::host::Standing;
+use super::route::Route;
+use super::view;
+use super::view::RouteView;
+use crate::host;
+use crate::host::HostName;
+
+/// The way of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// The normal host; empty for a request without one.
+    pub host: String,
+    /// The canonical path.
+    pub path: String,
+    /// The hosts that may serve, in the order in which they are asked.
+    pub hosts: Vec<HostCandidate>,
+    /// The Routes of the chosen host, in match order.
+    pub routes: Vec<RouteCandidate>,
+    /// The default backends, in the order in which they are asked. They count only if no Route is chosen.
+    pub defaults: Vec<DefaultCandidate>,
+    /// Who serves. Nothing: 404.
+    pub chosen: Option<RouteView>,
+    /// The Secret of the host's certificate, as namespace/name. Nothing: the default certificate.
+    pub tls_secret: Option<String>,
+}
+
+/// One host that may serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostCandidate {
+    /// Which sort of host.
+    pub kind: HostKind,
+    /// The host as a rule would name it.
+    pub host: String,
+    /// What became of it.
+    pub verdict: HostVerdict,
+}
+
+/// The sorts of hosts, in the order in which they are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HostKind {
+    /// The host's own rules.
+    Exact,
+    /// The rules of the wildcard one label up.
+    Wildcard,
+    /// The rules without a host.
+    HostLess,
+}
+
+/// What became of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HostVerdict {
+    /// Its rules serve.
+    Chosen,
+    /// Rules name it, but an earlier one was chosen. There is no falling through.
+    Hidden,
+    /// No rule names it.
+    NotNamed,
+}
+
+/// One Route of the chosen host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteCandidate {
+    /// The Route.
+    pub route: RouteView,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// What became of a Route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// It serves.
+    Chosen,
+    /// It matches, but the chosen one matches the whole path.
+    LostToExact,
+    /// It matches, but the chosen one has more path elements.
+    LostToLonger,
+    /// It does not match the path.
+    NoMatch,
+}
+
+/// One default backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefaultCandidate {
+    /// Why it is asked.
+    pub because: &'static str,
+    /// Its Route.
+    pub route: RouteView,
+    /// What became of it.
+    pub verdict: DefaultVerdict,
+}
+
+/// What became of a default backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DefaultVerdict {
+    /// It serves.
+    Chosen,
+    /// An earlier one serves.
+    LostToEarlier,
+    /// A rule serves.
+    NotNeeded,
+}
+
+impl RoutingTable {
+    /// Finds as [`RoutingTable::find`] does, with the same arguments, and tells who else might have served and why
+    /// that one did not.
+    pub fn trace(&self, host: &str, path: &str) -> Trace {
+        let chosen = self.find(host, path);
+        let serving = self.serving_host(host);
+        let by_rule = serving.and_then(|host| host.find(path));
+        let view = |route: &Arc<Route>| match by_rule {
+            Some(_) => view::route_view(route),
+            None => view::default_view(route),
+        };
+        Trace {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            hosts: self.trace_hosts(host),
+            routes: serving.map(|host| trace_routes(host, path)).unwrap_or_default(),
+            defaults: self.trace_defaults(serving, by_rule),
+            chosen: chosen.map(view),
+            tls_secret: self.tls(host).map(ToString::to_string),
+        }
+    }
+
+    fn trace_hosts(&self, host: &str) -> Vec<HostCandidate> {
+        let serving = self.serving_host(host);
+        let exact = (!host.is_empty()).then(|| (HostKind::Exact, HostName::Exact(host.into())));
+        let wildcard =
+            host::parent(host).map(|parent| (HostKind::Wildcard, HostName::Wildcard(parent.into())));
+        let names = exact.into_iter().chain(wildcard).chain([(HostKind::HostLess, HostName::Any)]);
+        let candidate = |(kind, name): (HostKind, HostName)| {
+            let found = self.host(&name).filter(|found| found.standing() == Standing::Named);
+            let verdict = match (found, serving) {
+                (None, _) => HostVerdict::NotNamed,
+                (Some(found), Some(serving)) if Arc::ptr_eq(found, serving) => HostVerdict::Chosen,
+                (Some(_), _) => HostVerdict::Hidden,
+            };
+            HostCandidate { kind, host: name.to_string(), verdict }
+        };
+        names.map(candidate).collect()
+    }
+
+    fn trace_defaults(
+        &self,
+        serving: Option<&Arc<Host>>,
+        by_rule: Option<&Arc<Route>>,
+    ) -> Vec<DefaultCandidate> {
+        let defaults = self.defaults();
+        let rows = [
+            ("the oldest Ingress naming this host", serving.and_then(|host| host.default_route())),
+            ("the oldest Ingress without rules", defaults.without_rules.as_ref()),
+            ("the oldest other Ingress", defaults.with_rules.as_ref()),
+            ("the class", defaults.class.as_ref()),
+        ];
+        let mut verdict = match by_rule {
+            Some(_) => DefaultVerdict::NotNeeded,
+            None => DefaultVerdict::Chosen,
+        };
+        let mut candidates = Vec::new();
+        for (because, route) in rows {
+            let Some(route) = route else { continue };
+            candidates.push(DefaultCandidate { because, route: view::default_view(route), verdict });
+            if verdict == DefaultVerdict::Chosen {
+                verdict = DefaultVerdict::LostToEarlier;
+            }
+        }
+        candidates
+    }
+}
+
+fn trace_routes(host: &Host, path: &str) -> Vec<RouteCandidate> {
+    let chosen = host.find(path);
+    let judge = |route: &Arc<Route>| match chosen {
+        Some(chosen) if Arc::ptr_eq(chosen, route) => Verdict::Chosen,
+        Some(chosen) if route.path.matches(path) => match chosen.path {
+            PathMatch::Exact(_) => Verdict::LostToExact,
+            PathMatch::Prefix(_) => Verdict::LostToLonger,
+        },
+        _ => Verdict::NoMatch,
+    };
+    let candidate =
+        |route: &Arc<Route>| RouteCandidate { route: view::route_view(route), verdict: judge(route) };
+    host.routes().iter().map(candidate).collect()
+}

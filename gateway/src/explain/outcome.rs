@@ -1,0 +1,139 @@
+//! What a client gets: a Service's answer, or the gateway's own.
+//!
+//! Both `explain` and `check --against` tell it by this. Not here: what happens on the way to an endpoint.
+
+use std::fmt;
+
+use http1::BodyLength;
+use routing::table::{Backend, Endpoints, Route};
+use serde::Serialize;
+
+use crate::exchange::refusal::Refusal;
+use crate::upstream::OpenError;
+
+/// What a client gets. Prints as one line for people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The status of the gateway's own answer; nothing if a Service answers.
+    pub status: Option<u16>,
+    /// Why the gateway answers itself, in the words of the header `gateway-reason`.
+    pub reason: Option<&'static str>,
+    /// The object whose rule or default backend takes the request: `Ingress shop/web`.
+    pub object: Option<String>,
+    /// Where in that object.
+    pub field: Option<String>,
+    /// Who serves, by weight.
+    pub backends: Vec<Share>,
+    /// The most bytes that the request's body may have, if a policy says so.
+    pub body_size: Option<u64>,
+}
+
+/// A Service port and its share of the requests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    /// As namespace/name:port.
+    pub service: String,
+    /// Relative to the sum over the Route.
+    pub weight: u32,
+    /// Why it cannot answer, in the words of the header `gateway-reason`.
+    pub reason: Option<&'static str>,
+}
+
+impl Outcome {
+    /// The gateway's own answer, before any rule.
+    pub fn refused(refusal: Refusal) -> Self {
+        Self {
+            status: Some(refusal.status()),
+            reason: Some(refusal.reason()),
+            object: None,
+            field: None,
+            backends: Vec::new(),
+            body_size: None,
+        }
+    }
+
+    /// What the Route that the table found gives, with the endpoints of this moment.
+    pub fn of(route: Option<&Route>) -> Self {
+        let Some(route) = route else { return Self::refused(Refusal::NoRule) };
+        let backends = route.backends.iter().map(|weighted| Share {
+            service: format!("{}:{}", weighted.backend.service, weighted.backend.port),
+            weight: weighted.weight,
+            reason: fault(&weighted.backend).map(|error| Refusal::Open(error).reason()),
+        });
+        let origin = &route.origin;
+        Self {
+            object: Some(format!("{} {}", origin.ingress.kind, origin.ingress.name)),
+            field: Some(origin.field.clone()),
+            backends: backends.collect(),
+            body_size: route.policy.body_size.as_ref().map(|limit| limit.value),
+            ..own_answer(route).map_or_else(Self::forwarded, Self::refused)
+        }
+    }
+
+    /// The same for a request with such a body: a policy may allow less.
+    #[must_use]
+    pub(super) fn for_body(self, length: BodyLength) -> Self {
+        match (length, self.body_size) {
+            (BodyLength::Exact(length), Some(limit)) if length > limit => {
+                let refusal = Refusal::BodyTooLarge;
+                Self { status: Some(refusal.status()), reason: Some(refusal.reason()), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    fn forwarded() -> Self {
+        Self { status: None, reason: None, ..Self::refused(Refusal::NoRule) }
+    }
+
+    /// What of it a client can notice. Which object says so is nothing to a client.
+    pub fn noticed(&self) -> impl PartialEq + '_ {
+        (self.status, self.reason, &self.backends, self.body_size)
+    }
+}
+
+/// The gateway's own answer to all requests of a Route, as `upstream` would have it: nobody takes a share, or
+/// none of those who do can be dialled.
+fn own_answer(route: &Route) -> Option<Refusal> {
+    let mut faults =
+        route.backends.iter().filter(|share| share.weight > 0).map(|share| fault(&share.backend));
+    let Some(first) = faults.next() else { return Some(Refusal::Open(OpenError::ServiceMissing)) };
+    first.filter(|_| faults.all(|fault| fault.is_some())).map(Refusal::Open)
+}
+
+fn fault(backend: &Backend) -> Option<OpenError> {
+    match &**backend.endpoints.load() {
+        Endpoints::Ready(_) => None,
+        Endpoints::NoneReady => Some(OpenError::NoneReady),
+        Endpoints::PortMissing => Some(OpenError::PortMissing),
+        Endpoints::ServiceMissing => Some(OpenError::ServiceMissing),
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.status, self.reason) {
+            (Some(status), Some(reason)) => write!(f, "{status} {reason}")?,
+            _ => f.write_str("forwarded")?,
+        }
+        if let (Some(object), Some(field)) = (&self.object, &self.field) {
+            write!(f, " by {object} {field}")?;
+        }
+        for (number, share) in self.backends.iter().enumerate() {
+            f.write_str(if number == 0 { " → " } else { ", " })?;
+            write!(f, "Service {}", share.service)?;
+            if self.backends.len() > 1 {
+                write!(f, " (weight {})", share.weight)?;
+            }
+            if let Some(reason) = share.reason.filter(|_| self.status.is_none()) {
+                write!(f, " ({reason})")?;
+            }
+        }
+        if let Some(limit) = self.body_size {
+            write!(f, ", bodies up to {limit} bytes")?;
+        }
+        Ok(())
+    }
+}

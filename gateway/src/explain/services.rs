@@ -1,0 +1,84 @@
+//! The Services behind a Route and before the gateway, as their objects say.
+//!
+//! Not here: which endpoints count; the table's cells tell that.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use routing::Compiler;
+use routing::object::{EndpointSlice, Name, Service, SliceEndpoint};
+use routing::table::BackendView;
+
+use super::view::{EndpointView, OutsideView, PortView, ServiceView, SliceView};
+
+/// The Services of a Route's Backends, in their order.
+pub(super) fn of_backends(backends: &[BackendView], compiler: &Compiler) -> Vec<ServiceView> {
+    backends.iter().map(|backend| of_backend(backend, compiler)).collect()
+}
+
+fn of_backend(backend: &BackendView, compiler: &Compiler) -> ServiceView {
+    let (namespace, name) = backend.service.split_once('/').unwrap_or_default();
+    let name = Name::new(namespace, name);
+    let service = compiler.service(&name);
+    let dialled: Vec<_> = backend.endpoints.iter().map(|endpoint| endpoint.address.clone()).collect();
+    let used: Vec<_> =
+        dialled.iter().filter_map(|address| address.parse::<SocketAddr>().ok()).map(|at| at.ip()).collect();
+    let fixed = service.and_then(|service| service.fixed_endpoints.as_ref());
+    ServiceView {
+        service: backend.service.clone(),
+        port: backend.port.clone(),
+        kind: service.map(|service| service.service_type.to_string()),
+        ports: service.map(ports).unwrap_or_default(),
+        slices: compiler.slices_of(&name).map(|slice| slice_view(slice, &used)).collect(),
+        fixed_endpoints: fixed
+            .map(|fixed| fixed.iter().map(|endpoint| endpoint.address.to_string()).collect()),
+        dialled,
+    }
+}
+
+fn ports(service: &Service) -> Vec<PortView> {
+    let view = |port: &routing::object::ServicePort| PortView {
+        name: port.name.to_string(),
+        port: Some(port.port.get()),
+    };
+    service.ports.iter().map(view).collect()
+}
+
+fn slice_view(slice: &EndpointSlice, used: &[IpAddr]) -> SliceView {
+    let port = |port: &routing::object::SlicePort| PortView {
+        name: port.name.to_string(),
+        port: port.port.map(std::num::NonZero::get),
+    };
+    SliceView {
+        slice: slice.name.to_string(),
+        ports: slice.ports.iter().map(port).collect(),
+        endpoints: slice.endpoints.iter().map(|endpoint| endpoint_view(endpoint, used)).collect(),
+    }
+}
+
+fn endpoint_view(endpoint: &SliceEndpoint, used: &[IpAddr]) -> EndpointView {
+    let address = endpoint.addresses.first();
+    EndpointView {
+        address: address.map(ToString::to_string),
+        ready: endpoint.ready,
+        serving: endpoint.serving,
+        terminating: endpoint.terminating,
+        zones: endpoint.zones.iter().map(ToString::to_string).collect(),
+        pod: endpoint.pod.as_ref().map(ToString::to_string),
+        used: address.is_some_and(|address| used.contains(address)),
+    }
+}
+
+/// The Service by which the outside reaches the gateway.
+pub(super) fn outside(name: Option<&Name>, compiler: &Compiler) -> OutsideView {
+    let service = name.and_then(|name| compiler.service(name));
+    let fixed = service.and_then(|service| service.fixed_endpoints.as_ref());
+    let external = service.and_then(|service| service.external_name.as_ref());
+    let fixed = fixed.into_iter().flatten().map(|endpoint| endpoint.address.to_string());
+    OutsideView {
+        service: name.map(ToString::to_string),
+        kind: service.map(|service| service.service_type.to_string()),
+        addresses: external.map(ToString::to_string).into_iter().chain(fixed).collect(),
+        ports: service.map(ports).unwrap_or_default(),
+    }
+}

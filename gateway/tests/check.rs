@@ -1,0 +1,166 @@
+//! `gateway check`: what is wrong with a folder, and what it answers otherwise than another one.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Certificate, ingress, service, tls};
+use tempfile::TempDir;
+
+/// Exit code and output.
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_gateway")).arg("check").args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, yaml) in files {
+        std::fs::write(folder.path().join(name), yaml).unwrap();
+    }
+    folder
+}
+
+fn path(folder: &TempDir) -> &str {
+    folder.path().to_str().unwrap()
+}
+
+fn endpoint() -> String {
+    service("a", &["127.0.0.1:9001".parse().unwrap()])
+}
+
+const COLOURED: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec:\n  colour: red\n  ports: [{port: 80}]\n";
+
+#[test]
+fn a_folder_without_problems_ends_with_0() {
+    let good = folder(&[("all.yaml", &(ingress("i", "a.example", &[("/", "a")]) + &endpoint()))]);
+    assert_eq!(run(&[path(&good)]), (Some(0), "no problems\n".to_owned()));
+}
+
+#[test]
+fn problems_of_source_compiler_and_certificates_are_told_with_their_places() {
+    let certificate = Certificate::new("a.example").secret("cert").replace("stringData", "data");
+    let bad = folder(&[
+        ("a.yaml", &(ingress("i", "a.example", &[("/", "gone")]) + &tls("a.example", "cert"))),
+        ("b.yaml", COLOURED),
+        ("c.yaml", "a: ["),
+        ("d.yaml", COLOURED),
+        ("e.yaml", &certificate.replace("-----BEGIN", "LS0t").replace('-', "A").replace("AAA\n", "\n")),
+    ]);
+    let (code, text) = run(&[path(&bad)]);
+    assert_eq!(code, Some(1));
+    for line in [
+        "Ingress default/i spec.rules[0].http.paths[0].backend.service: ServiceNotFound: there is no Service default/gone",
+        "b.yaml:5: Service default/b spec.colour: UnknownField: there is no such field; it has no effect",
+        "c.yaml:1: Unreadable: not YAML: unclosed bracket '['",
+        "b.yaml:1: Service default/b: DuplicateObject: stands in b.yaml:1 and again in d.yaml:1; the first one counts",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line} in:\n{text}");
+    }
+    let (code, json) = run(&[path(&bad), "--output", "json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let problems = json["problems"].as_array().unwrap();
+    assert_eq!((code, text.lines().count()), (Some(1), problems.len() + 1));
+    let unknown = problems.iter().find(|problem| problem["reason"] == "UnknownField").unwrap();
+    assert_eq!((unknown["file"].as_str(), unknown["line"].as_u64()), (Some("b.yaml"), Some(5)));
+    assert_eq!((unknown["kind"].as_str(), unknown["field"].as_str()), (Some("Service"), Some("spec.colour")));
+    assert_eq!(json["changes"], Value::Null);
+}
+
+#[test]
+fn a_certificate_that_cannot_be_loaded_is_a_problem() {
+    let (one, other) = (Certificate::new("a.example"), Certificate::new("a.example"));
+    // The certificate of one and the key of the other.
+    let (one, other) = (one.secret("cert"), other.secret("cert"));
+    let (pair, own_key) = one.split_once("  tls.key").unwrap();
+    let (_, key) = other.split_once("  tls.key").unwrap();
+    let rules = ingress("i", "a.example", &[("/", "a")]) + &tls("a.example", "cert") + &endpoint();
+    let whole = folder(&[("all.yaml", &format!("{rules}{pair}  tls.key{own_key}"))]);
+    assert_eq!(run(&[path(&whole)]), (Some(0), "no problems\n".to_owned()));
+    let mixed = folder(&[("all.yaml", &format!("{rules}{pair}  tls.key{key}"))]);
+    let (code, text) = run(&[path(&mixed)]);
+    assert_eq!(code, Some(1));
+    assert!(text.starts_with("Secret default/cert data: SecretMalformed: "), "{text}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_ends_with_2() {
+    let good = folder(&[]);
+    let missing = good.path().join("missing");
+    assert_eq!(run(&[missing.to_str().unwrap()]).0, Some(2));
+    assert_eq!(run(&[path(&good), "--against", missing.to_str().unwrap()]).0, Some(2));
+    assert_eq!(run(&[]).0, Some(2));
+}
+
+#[test]
+fn sarif_has_what_code_scanning_needs() {
+    let bad = folder(&[("b c.yaml", COLOURED)]);
+    let (code, text) = run(&[path(&bad), "--output", "sarif"]);
+    let log: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, log["version"].as_str()), (Some(1), Some("2.1.0")));
+    let run = &log["runs"][0];
+    assert_eq!(run["tool"]["driver"]["rules"][0]["id"], run["results"][0]["ruleId"]);
+    let result = &run["results"][0];
+    assert_eq!((result["level"].as_str(), result["ruleId"].as_str()), (Some("error"), Some("UnknownField")));
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "b%20c.yaml");
+    assert_eq!(place["region"]["startLine"], 5);
+}
+
+#[test]
+fn requests_that_are_answered_otherwise_are_listed_with_samples() {
+    let both = endpoint() + &service("b", &["127.0.0.1:9002".parse().unwrap()]);
+    let before = ingress("i", "a.example", &[("/", "a"), ("/api", "a"), ("/old", "a")])
+        + &ingress("w", "\"*.example\"", &[("/", "a")])
+        + &both;
+    let now = ingress("i", "a.example", &[("/", "a"), ("/api", "b")])
+        + &ingress("renamed", "\"*.example\"", &[("/", "a"), ("/gone", "gone")])
+        + &ingress("new", "new.example", &[("/", "a"), ("/n", "b")])
+        + &both;
+    let (before, now) = (folder(&[("all.yaml", &before)]), folder(&[("all.yaml", &now)]));
+    let (code, text) = run(&[path(&now), "--against", path(&before)]);
+    let expected = "\
+http://a.example/api
+  before: forwarded by Ingress default/i spec.rules[0].http.paths[1] → Service default/a:80
+  now:    forwarded by Ingress default/i spec.rules[0].http.paths[1] → Service default/b:80
+http://new.example/n
+  before: forwarded by Ingress default/w spec.rules[0].http.paths[0] → Service default/a:80
+  now:    forwarded by Ingress default/new spec.rules[0].http.paths[1] → Service default/b:80
+http://sample.example/gone
+  before: forwarded by Ingress default/w spec.rules[0].http.paths[0] → Service default/a:80
+  now:    503 service_missing by Ingress default/renamed spec.rules[0].http.paths[1] → Service default/gone:80
+3 rules' requests are answered otherwise
+";
+    assert_eq!(code, Some(1), "the missing Service is a Problem");
+    assert_eq!(text.split_once("1 problem\n").map(|(_, changes)| changes), Some(expected), "{text}");
+    let (_, json) = run(&[path(&before), "--against", path(&now), "--output", "json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["changes"].as_array().unwrap().len(), 3);
+    assert_eq!(json["changes"][0]["before"]["backends"][0]["service"], "default/b:80");
+    let same = run(&[path(&before), "--against", path(&before)]);
+    assert_eq!(same, (Some(0), "no problems\nno request is answered otherwise\n".to_owned()));
+}
+
+#[test]
+fn a_host_and_a_default_backend_that_go_are_answers_that_change() {
+    let default = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rest}\n\
+        spec: {defaultBackend: {service: {name: a, port: {number: 80}}}}\n";
+    let before = folder(&[("all.yaml", &(ingress("i", "a.example", &[("/", "a")]) + default + &endpoint()))]);
+    let now = folder(&[("all.yaml", &endpoint())]);
+    let (code, text) = run(&[path(&now), "--against", path(&before)]);
+    let expected = "\
+no problems
+http://a.example/
+  before: forwarded by Ingress default/i spec.rules[0].http.paths[0] → Service default/a:80
+  now:    404 no_rule
+http://sample.invalid/
+  before: forwarded by Ingress default/rest spec.defaultBackend → Service default/a:80
+  now:    404 no_rule
+2 rules' requests are answered otherwise
+";
+    assert_eq!((code, text.as_str()), (Some(0), expected));
+}

@@ -1,0 +1,331 @@
+//! `gateway explain`: why a request goes where it goes, from a folder and from a running gateway.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use gateway::explain::request::Asked;
+use gateway::explain::{Facts, explain};
+use routing::object::{
+    Ingress, IngressBackend, IngressClass, IngressPath, IngressRule, Name, Object, PortRef,
+};
+use routing::{Compiler, Config};
+use serde_json::Value;
+use support::{Origin, TestGateway, ingress, service};
+use tempfile::TempDir;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gateway")).arg("explain").args(arguments).output().unwrap()
+}
+
+fn text(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Asks a folder with this file for JSON.
+fn json(yaml: &str, arguments: &[&str]) -> Value {
+    let folder = folder(yaml);
+    let mut all = vec!["--output", "json", "--files", folder.path().to_str().unwrap()];
+    all.extend(arguments);
+    serde_json::from_str(&text(&all)).unwrap()
+}
+
+fn folder(yaml: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
+    folder
+}
+
+fn answer(explanation: &Value) -> (Option<u64>, Option<&str>) {
+    (explanation["answer"]["status"].as_u64(), explanation["answer"]["reason"].as_str())
+}
+
+/// A Service with two endpoints in an EndpointSlice, the second one not ready.
+const SLICED: &str = "---
+apiVersion: v1
+kind: Service
+metadata: {name: sliced}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: sliced-1, labels: {kubernetes.io/service-name: sliced}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [10.0.0.1], targetRef: {kind: Pod, name: one}}
+- {addresses: [10.0.0.2], conditions: {ready: false}}
+";
+
+#[test]
+fn the_whole_way_is_told_with_the_paths_that_lost() {
+    let yaml =
+        ingress("shop", "a.example", &[("/", "sliced"), ("/api", "sliced"), ("/apis", "sliced")]) + SLICED;
+    let folder = folder(&yaml);
+    let expected = "\
+GET https://A.example:8443/api/x?q=1
+answer    forwarded by Ingress default/shop spec.rules[0].http.paths[1] → Service default/sliced:80
+listener  https, the default certificate
+class     gateway by spec.ingressClassName of Ingress default/shop: served
+host      a.example: chosen
+host      *.example: no rule names it
+host      (any other host): no rule names it
+path      /api/x
+  Prefix /api of default/shop spec.rules[0].http.paths[1]: chosen
+  Prefix /apis of default/shop spec.rules[0].http.paths[2]: does not match
+  Prefix / of default/shop spec.rules[0].http.paths[0]: lost: matches, but the longest path goes first
+service   default/sliced:80, type ClusterIP, ports http 80
+  EndpointSlice default/sliced-1, ports http 8080
+    10.0.0.1: ready serving, Pod one
+    10.0.0.2: not ready, not used
+  dialled: 10.0.0.1:8080
+outside   not known: no Service is named by --status-service NAMESPACE/NAME
+";
+    let url = "https://A.example:8443/api/x?q=1#part";
+    let told = text(&[url, "--files", folder.path().to_str().unwrap()]);
+    let (first, rest) = told.split_once('\n').unwrap();
+    assert_eq!(first, format!("GET {url}"));
+    assert_eq!(rest, expected.split_once('\n').unwrap().1);
+}
+
+#[test]
+fn json_says_the_same_to_tools() {
+    let yaml = ingress("shop", "a.example", &[("/", "sliced"), ("/api", "sliced")]) + SLICED;
+    let told = json(&yaml, &["http://a.example/api", "--method", "POST"]);
+    assert_eq!(answer(&told), (None, None));
+    assert_eq!(told["request"]["method"], "POST");
+    assert_eq!(told["trace"]["chosen"]["path"], "/api");
+    assert_eq!(told["trace"]["routes"][1]["verdict"], "lostToLonger");
+    assert_eq!(told["services"][0]["slices"][0]["endpoints"][0]["used"], true);
+    assert_eq!(told["services"][0]["dialled"][0], "10.0.0.1:8080");
+}
+
+#[test]
+fn an_unknown_host_is_404_unless_a_default_backend_serves_it() {
+    let rules = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED;
+    let told = json(&rules, &["http://b.example/"]);
+    assert_eq!(answer(&told), (Some(404), Some("no_rule")));
+    let default = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rest}\n\
+        spec: {defaultBackend: {service: {name: sliced, port: {name: http}}}}\n";
+    let told = json(&(rules + default), &["http://b.example/"]);
+    assert_eq!(answer(&told), (None, None));
+    assert_eq!(told["answer"]["object"], "Ingress default/rest");
+    assert_eq!(told["trace"]["defaults"][0]["verdict"], "chosen");
+    assert_eq!(told["ingresses"][0]["ingress"], "default/rest");
+}
+
+#[test]
+fn an_ingress_of_another_class_is_told_apart_from_none() {
+    let foreign = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: theirs}\n\
+        spec: {ingressClassName: other, rules: [{host: a.example}]}\n";
+    let told = json(foreign, &["http://a.example/"]);
+    assert_eq!(answer(&told), (Some(404), Some("no_rule")));
+    let view = &told["ingresses"][0];
+    assert_eq!((view["class"].as_str(), view["served"].as_bool()), (Some("other"), Some(false)));
+    assert_eq!(told["problems"][0]["reason"], "ClassNotFound");
+}
+
+#[test]
+fn a_missing_service_is_named() {
+    let told = json(&ingress("shop", "a.example", &[("/", "gone")]), &["http://a.example/"]);
+    assert_eq!(answer(&told), (Some(503), Some("service_missing")));
+    assert_eq!(told["services"][0]["type"], Value::Null);
+    assert_eq!(told["problems"][0]["reason"], "ServiceNotFound");
+}
+
+#[test]
+fn the_service_before_the_gateway_is_told_of() {
+    let yaml = SLICED.to_owned() + &service("front", &["127.0.0.1:8080".parse().unwrap()]);
+    let told = json(&yaml, &["http://a/", "--status-service", "default/front"]);
+    assert_eq!(told["outside"]["type"], "ClusterIP");
+    assert_eq!(told["outside"]["ports"][0]["port"], 80);
+    assert_eq!(json(&yaml, &["http://a/", "--status-service", "x/y"])["outside"]["type"], Value::Null);
+    assert_eq!(run(&["http://a/", "--status-service", "nonsense"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_cannot_be_asked_is_an_error() {
+    let folder = folder("");
+    let files = ["--files", folder.path().to_str().unwrap()];
+    for question in [&["ftp://a/"][..], &["http://a/", "--header", "x"], &["http://a/", "--method", "G\r\nX"]]
+    {
+        let output = run(&[question, &files[..]].concat());
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{question:?}");
+    }
+}
+
+const LIMITED: &str = "---
+apiVersion: wasm-gateway.dev/v1alpha1
+kind: RoutePolicy
+metadata: {name: limits}
+spec: {targetRefs: [{group: networking.k8s.io, kind: Ingress, name: shop}], bodySize: 1Ki}
+";
+
+#[test]
+fn a_policy_is_told_with_its_origin_and_obeyed() {
+    let yaml = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED + LIMITED;
+    let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1024"]);
+    assert_eq!((answer(&told), told["answer"]["bodySize"].as_u64()), ((None, None), Some(1024)), "{told}");
+    let policy = &told["trace"]["chosen"]["policy"][0];
+    let origin = ["field", "policy", "source", "target"].map(|name| policy[name].as_str().unwrap());
+    assert_eq!(origin, ["bodySize", "default/limits", "spec.bodySize", "spec.targetRefs[0]"]);
+    let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1025"]);
+    assert_eq!(answer(&told).0, Some(413));
+}
+
+/// What the table says and what a client gets, through sockets.
+#[test]
+fn a_running_gateway_does_what_it_explains() {
+    let origins = [Origin::named("a"), Origin::named("b")];
+    let yaml = ingress("one", "a.example", &[("/", "a"), ("/b", "b"), ("/gone", "gone"), ("/idle", "idle")])
+        + &service("a", &[origins[0].address])
+        + &service("b", &[origins[1].address])
+        + &service("idle", &[]).replace(" annotations: {wasm-gateway.dev/endpoints: \"\"}", " labels: {}");
+    let started = TestGateway::start(&yaml);
+    let admin = started.gateway.admin.to_string();
+    for (host, target) in [
+        ("a.example", "/"),
+        ("A.EXAMPLE.:80", "/b/../b/%2e/x?y"),
+        ("a.example", "//b"),
+        ("a.example", "/bb"),
+        ("a.example", "/gone/x"),
+        ("a.example", "/idle"),
+        ("c.example", "/"),
+        ("a.example", "/%zz"),
+        ("a.example", "/%00"),
+        ("a..example", "/"),
+        ("a.example", "/\"\u{e4}"),
+        ("user@a.example", "/"),
+        ("a,b", "/"),
+        ("a.example:99999", "/"),
+        ("[::1]:80", "/"),
+    ] {
+        let told = text(&[&format!("http://{host}{target}"), "--admin", &admin, "--output", "json"]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let got = started.get(host, target);
+        match answer(&told) {
+            (None, None) => {
+                let served = told["services"][0]["service"].as_str().unwrap();
+                assert_eq!(
+                    (got.status(), served),
+                    (200, format!("default/{}", got.text()).as_str()),
+                    "{host}{target}"
+                );
+            }
+            (status, reason) => {
+                let reasons = (Some(u64::from(got.status())), got.field("gateway-reason"));
+                assert_eq!(reasons, (status, reason), "{host}{target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_folder_and_the_gateway_that_serves_it_tell_the_same() {
+    let started = TestGateway::start(&(ingress("shop", "a.example", &[("/", "sliced")]) + SLICED));
+    let admin = started.gateway.admin.to_string();
+    let files: &Path = started.folder.path();
+    for url in ["http://a.example/?a=b&c=%20#d", "https://b.example", "http:///", "http://a.example/ä"] {
+        let by_folder = text(&[url, "--header", "x: y&z", "--files", files.to_str().unwrap()]);
+        let by_gateway = text(&[url, "--header", "x: y&z", "--admin", &admin]);
+        assert_eq!(by_folder, by_gateway);
+    }
+    assert_eq!(started.admin("/explain"), (400, "?url= is missing\n".to_owned()));
+    assert_eq!(started.admin("/explain?url=x").0, 400);
+    assert_eq!(started.admin("/explain?url=http%3A%2F%2Fa&more=1").0, 400);
+}
+
+/// The next number below `below` of a fixed sequence (xorshift64).
+fn next(state: &mut u64, below: usize) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    usize::try_from(*state % below as u64).unwrap()
+}
+
+/// A path of up to three elements, few enough that rules overlap.
+fn some_path(state: &mut u64) -> String {
+    let elements = next(state, 4);
+    let path: String = (0..elements).map(|_| ["/a", "/b", "/ab", "/"][next(state, 4)]).collect();
+    if path.is_empty() { "/".to_owned() } else { path }
+}
+
+const HOSTS: [&str; 4] = ["a.example", "b.example", "*.example", ""];
+
+fn some_ingress(name: usize, state: &mut u64) -> Object {
+    let backend = |state: &mut u64| IngressBackend::Service {
+        name: format!("s{}", next(state, 3)).into(),
+        port: PortRef::Number(80.try_into().unwrap()),
+    };
+    let rules = (0..next(state, 3)).map(|_| IngressRule {
+        host: Some(HOSTS[next(state, 4)].into()).filter(|host: &std::sync::Arc<str>| !host.is_empty()),
+        paths: (0..next(state, 4))
+            .map(|_| IngressPath {
+                path: some_path(state).into(),
+                path_type: Some(["Exact", "Prefix"][next(state, 2)].into()),
+                backend: backend(state),
+            })
+            .collect(),
+    });
+    let rules = rules.collect();
+    let default_backend = (next(state, 3) == 0).then(|| backend(state));
+    let name = Name::new("default", &format!("i{name}"));
+    Object::Ingress(Ingress {
+        name,
+        class: Some("ours".into()),
+        rules,
+        default_backend,
+        ..Ingress::default()
+    })
+}
+
+#[test]
+fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
+    let mut state = 0x9e37_79b9_7f4a_7c15;
+    let (mut served, mut refused) = (0, 0);
+    for _ in 0..300 {
+        let class = IngressClass {
+            name: Name::new("", "ours"),
+            controller: Config::default().controller.as_str().into(),
+            ..IngressClass::default()
+        };
+        let ingresses = (0..1 + next(&mut state, 3)).map(|number| some_ingress(number, &mut state));
+        let objects: Vec<_> = ingresses.chain([Object::IngressClass(class)]).collect();
+        let mut compiler = Compiler::new(Config::default());
+        let changes = objects.into_iter().map(routing::object::Change::Apply).collect();
+        let (table, problems) = compiler.apply(changes);
+        let facts =
+            Facts { compiler: &compiler, table: &table, problems: &problems.added, status_service: None };
+        for _ in 0..20 {
+            let host = ["a.example", "b.example", "c.example", "x.c.example", "example"][next(&mut state, 5)];
+            let path = some_path(&mut state);
+            let asked = Asked::new("GET", &format!("http://{host}{path}"), &[]).unwrap();
+            let told = explain(&asked, facts);
+            let canonical = routing::path::canonical(path.as_bytes()).unwrap();
+            let found = table
+                .find(host, &canonical)
+                .map(|route| (route.origin.ingress.name.to_string(), &route.origin.field));
+            let chosen = told.trace.as_ref().unwrap().chosen.as_ref();
+            assert_eq!(
+                found,
+                chosen.map(|route| (route.ingress.clone(), &route.field)),
+                "{host}{path}\n{table}"
+            );
+            assert_eq!(found.is_none(), told.answer.reason == Some("no_rule"), "{told}");
+            let trace = told.trace.as_ref().unwrap();
+            let by_rule = trace.routes.iter().filter(|one| one.verdict == routing::table::Verdict::Chosen);
+            let by_default =
+                trace.defaults.iter().filter(|one| one.verdict == routing::table::DefaultVerdict::Chosen);
+            let winners: Vec<_> =
+                by_rule.map(|one| &one.route).chain(by_default.map(|one| &one.route)).collect();
+            assert_eq!(winners, chosen.into_iter().collect::<Vec<_>>(), "one winner, and it is told once");
+            *(if found.is_some() { &mut served } else { &mut refused }) += 1;
+        }
+    }
+    assert!(served > 1000 && refused > 200, "the tables say too little: {served} {refused}");
+}
