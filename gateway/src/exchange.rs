@@ -4,6 +4,7 @@
 //! Not here: reading request heads and keeping connections (`listener`), choosing and keeping
 //! connections to endpoints (`upstream`).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -136,17 +137,26 @@ pub async fn serve<D: Downstream>(
     served
 }
 
-/// Finds the route of a request, and the canonical path that it was matched by.
-fn admit<'a>(worker: &Worker, head: &'a Head) -> Result<(Arc<Route>, std::borrow::Cow<'a, str>), Refusal> {
+/// The host and the canonical path that a request is matched by; the host is empty if it names none.
+///
+/// # Errors
+/// What no route could make good: a malformed host or path, or too many nominated fields.
+pub fn destination(head: &Head) -> Result<(Cow<'_, str>, Cow<'_, str>), Refusal> {
     let host = match head.get(Known::Host) {
         Some(host) => host::normalise(host).ok_or(Refusal::Host)?,
         // HTTP/1.0 without Host: only rules without a host can be meant.
-        None => std::borrow::Cow::Borrowed(""),
+        None => Cow::Borrowed(""),
     };
     if headers::nominates_too_many(head) {
         return Err(Refusal::Nominations);
     }
     let path = path::canonical(head.path()).map_err(|_| Refusal::Path)?;
+    Ok((host, path))
+}
+
+/// Finds the route of a request, and the canonical path that it was matched by.
+fn admit<'a>(worker: &Worker, head: &'a Head) -> Result<(Arc<Route>, Cow<'a, str>), Refusal> {
+    let (host, path) = destination(head)?;
     let live = worker.live.load();
     let route = live.table.find(&host, &path).ok_or(Refusal::NoRule)?;
     Ok((Arc::clone(route), path))

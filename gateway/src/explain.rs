@@ -7,9 +7,9 @@
 use http1::{BodyLength, Head, Known};
 use routing::object::{Ingress, Name};
 use routing::table::Trace;
-use routing::{Compiler, HostName, Problem, RoutingTable, host, path};
+use routing::{Compiler, HostName, Problem, RoutingTable};
 
-use crate::exchange::headers;
+use crate::exchange;
 use crate::exchange::refusal::Refusal;
 use crate::reload::ProblemView;
 
@@ -75,14 +75,7 @@ fn host_field(head: &Head) -> Option<&[u8]> {
 fn admit(head: Result<&Head, Refusal>, table: &RoutingTable) -> Result<(Trace, Outcome), Refusal> {
     let head = head?;
     let length = BodyLength::of_request(head).map_err(|_| Refusal::Framing)?;
-    let host = match host_field(head) {
-        Some(host) => host::normalise(host).ok_or(Refusal::Host)?,
-        None => "".into(),
-    };
-    if headers::nominates_too_many(head) {
-        return Err(Refusal::Nominations);
-    }
-    let path = path::canonical(head.path()).map_err(|_| Refusal::Path)?;
+    let (host, path) = exchange::destination(head)?;
     let answer = Outcome::of(table.find(&host, &path).map(AsRef::as_ref));
     Ok((table.trace(&host, &path), answer.for_body(length)))
 }

@@ -240,8 +240,3 @@ fn serve_admin(control: &Runtime, pages: Admin, sockets: Vec<std::net::TcpListen
 pub fn available_workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
-
-/// The folder's path for messages.
-pub fn display(folder: &Path) -> String {
-    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
-}
