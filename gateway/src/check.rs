@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use routing::Config;
 
+use crate::cli::identity::Identity;
 use crate::process;
 
 pub mod against;
@@ -38,6 +40,8 @@ pub struct Check {
     /// For people, for tools, or for code scanning (SARIF 2.1.0).
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    identity: Identity,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,7 +64,7 @@ impl Check {
     }
 
     fn check(&self) -> anyhow::Result<u8> {
-        let report = report(&self.folder, self.against.as_deref())?;
+        let report = report(&self.folder, self.against.as_deref(), &self.identity.routing())?;
         let text = match self.output {
             Output::Text => report.to_string(),
             Output::Json => serde_json::to_string_pretty(&report)? + "\n",
@@ -75,13 +79,13 @@ impl Check {
 ///
 /// # Errors
 /// A folder cannot be read.
-pub fn report(folder: &Path, against: Option<&Path>) -> anyhow::Result<Report> {
-    let now = process::read_once(folder)?;
+pub fn report(folder: &Path, against: Option<&Path>, routing: &Config) -> anyhow::Result<Report> {
+    let now = process::read_once(folder, routing.clone())?;
     let problems = now.problems().all().into_iter().map(report::Finding::from).collect();
     let changes = match against {
         None => None,
         Some(folder) => {
-            let before = process::read_once(folder)?;
+            let before = process::read_once(folder, routing.clone())?;
             Some(against::changes(&before.live().load().table, &now.live().load().table))
         }
     };

@@ -7,7 +7,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use routing::object::Name;
 
+pub mod identity;
+
 use crate::explain::request;
+use identity::Identity;
+
 use crate::process::{self, Gateway, Options};
 use crate::settings::{ReasonHeader, Settings};
 
@@ -54,6 +58,8 @@ struct Run {
     /// The Service by which the outside reaches this gateway; `explain` tells of it.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = request::service_name)]
     status_service: Option<Name>,
+    #[command(flatten)]
+    identity: Identity,
 }
 
 /// An address on this machine only.
@@ -92,9 +98,10 @@ impl Run {
             settings.reason_header = ReasonHeader::Hidden;
         }
         settings.status_service = self.status_service;
+        let routing = self.identity.routing();
         let workers = self.workers.map_or_else(process::available_workers, usize::from);
         let (files, http, https, admin) = (self.files, self.http, self.https, self.admin);
-        let gateway = Gateway::start(&Options { files, http, https, admin, workers, settings })?;
+        let gateway = Gateway::start(&Options { files, http, https, admin, workers, routing, settings })?;
         tracing::info!(http = %gateway.http, https = %gateway.https, admin = %gateway.admin, workers, "listening");
         if wait_for_stop(&gateway)? == Stop::Gently {
             tracing::info!("stopping: requests in flight may end");

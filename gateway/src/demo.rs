@@ -111,6 +111,7 @@ impl Demo {
             https,
             admin,
             workers: process::available_workers(),
+            routing: routing::Config::default(),
             settings: Settings::default(),
         })
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use pingora::connectors::TransportConnector;
+use routing::Config;
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -41,6 +42,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// How many workers; each has one thread.
     pub workers: usize,
+    /// Which classes are served, and where this gateway runs.
+    pub routing: Config,
     /// Deadlines and bounds.
     pub settings: Settings,
 }
@@ -79,7 +82,7 @@ impl Gateway {
         let (https, https_sockets) = bind("https", options.https, options.workers)?;
         let (admin, admin_socket) = bind("admin", options.admin, 1)?;
 
-        let reload = Reload::new(Arc::clone(&provider))?;
+        let reload = Reload::new(Arc::clone(&provider), options.routing.clone())?;
         let (live, problems, generation) = (reload.live(), reload.problems(), reload.generation());
         let questions = reload.questions();
         let parts = Parts {
@@ -198,12 +201,12 @@ fn provider() -> anyhow::Result<Arc<CryptoProvider>> {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn read_once(folder: &Path) -> anyhow::Result<Reload> {
+pub fn read_once(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
     let watcher = files::watch(folder, sender)?;
     let update = updates.blocking_recv().context("the folder was not read")?;
     drop(watcher);
-    let mut reload = Reload::new(provider()?)?;
+    let mut reload = Reload::new(provider()?, routing)?;
     reload.apply(update);
     Ok(reload)
 }

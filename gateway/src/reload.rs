@@ -114,12 +114,12 @@ impl Reload {
     ///
     /// # Errors
     /// The default certificate could not be made.
-    pub fn new(provider: Arc<CryptoProvider>) -> anyhow::Result<Self> {
+    pub fn new(provider: Arc<CryptoProvider>, routing: Config) -> anyhow::Result<Self> {
         let certificates = Certificates::generate(&provider)?;
         let live = Live { table: RoutingTable::default(), certificates: certificates.clone(), generation: 0 };
         Ok(Self {
             questions: mpsc::channel(WAITING_QUESTIONS),
-            compiler: Compiler::new(Config::default()),
+            compiler: Compiler::new(routing),
             provider,
             certificates,
             live: Arc::new(ArcSwap::from_pointee(live)),

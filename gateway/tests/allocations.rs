@@ -40,6 +40,7 @@ fn a_plain_request_costs_at_most_four_allocations() {
         https: loopback(0),
         admin: loopback(0),
         workers: 1,
+        routing: routing::Config::default(),
         settings: Settings::default(),
     })
     .unwrap();

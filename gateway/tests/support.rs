@@ -45,16 +45,23 @@ impl TestGateway {
 
     /// Starts, and does not wait for the first table.
     pub(crate) fn unready(yaml: &str, settings: Settings) -> Self {
+        Self::changed(yaml, |options| options.settings = settings)
+    }
+
+    /// Starts with options of its own, and does not wait for the first table.
+    pub(crate) fn changed(yaml: &str, change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
-        let options = Options {
+        let mut options = Options {
             files: folder.path().to_owned(),
             http: ANY_PORT,
             https: ANY_PORT,
             admin: ANY_PORT,
             workers: 1,
-            settings,
+            routing: routing::Config::default(),
+            settings: Settings::default(),
         };
+        change(&mut options);
         Self { gateway: Gateway::start(&options).unwrap(), folder }
     }
 

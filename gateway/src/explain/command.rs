@@ -13,6 +13,7 @@ use routing::object::Name;
 
 use super::request::{self, Asked};
 use super::{Facts, explain};
+use crate::cli::identity::Identity;
 use crate::cli::loopback;
 use crate::process;
 
@@ -42,6 +43,8 @@ pub struct Explain {
     /// For people or for tools.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    identity: Identity,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,7 +69,7 @@ impl Explain {
 
     fn ask_folder(&self, folder: &std::path::Path) -> anyhow::Result<String> {
         let asked = Asked::new(&self.method, &self.url, &self.headers)?;
-        let reload = process::read_once(folder)?;
+        let reload = process::read_once(folder, self.identity.routing())?;
         let (live, problems) = (reload.live().load_full(), reload.problems().all());
         let facts = Facts {
             compiler: reload.compiler(),
@@ -82,6 +85,9 @@ impl Explain {
     }
 
     fn ask_gateway(&self) -> anyhow::Result<String> {
+        if self.identity.names_classes() {
+            bail!("--class is for --files: a running gateway has its own");
+        }
         let mut target = format!("/explain?url={}&method={}", encode(&self.url), encode(&self.method));
         for header in &self.headers {
             target += &format!("&header={}", encode(header));

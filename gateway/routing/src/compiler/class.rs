@@ -136,11 +136,15 @@ impl Classes {
         let Some(class) = self.known.get(name) else {
             return is_taken.then(|| Standing::Served(Arc::default()));
         };
-        if !is_taken && *class.controller != *self.controller {
+        let is_ours = *class.controller == *self.controller;
+        if !is_taken && !is_ours {
             return Some(Standing::Foreign);
         }
         let rules = match &class.parameters {
             None => Ok(ClassRules::default()),
+            // A class that is served only because it was asked for keeps the parameters of the controller it was
+            // made for. They are that controller's business, and no mistake: ours are the defaults.
+            Some(parameters) if !is_ours && !names_our_kind(parameters) => Ok(ClassRules::default()),
             Some(parameters) => self.rules(class, parameters),
         };
         Some(match rules {
@@ -154,7 +158,7 @@ impl Classes {
             let object = ObjectRef { kind: Kind::IngressClass, name: class.name.clone() };
             Box::new(Problem { object, field: "spec.parameters".to_owned(), reason, message })
         };
-        if *from.group != *api::GROUP || *from.kind != *"IngressClassConfig" {
+        if !names_our_kind(from) {
             let message = format!(
                 "{} of group \"{}\" is not known; only IngressClassConfig of group {} is, so no Ingress of this \
                  class is served",
@@ -281,6 +285,10 @@ impl Standing {
             Self::Foreign | Self::Served(_) => None,
         }
     }
+}
+
+fn names_our_kind(parameters: &ParametersRef) -> bool {
+    *parameters.group == *api::GROUP && *parameters.kind == *"IngressClassConfig"
 }
 
 fn names_config(class: &IngressClass, config: &str) -> bool {

@@ -20,7 +20,7 @@ fn worker() -> Worker {
     let counters = Rc::new(Counters::default());
     let connector = Arc::new(TransportConnector::new(None));
     Worker {
-        live: Reload::new(provider).unwrap().live(),
+        live: Reload::new(provider, routing::Config::default()).unwrap().live(),
         upstreams: Upstreams::new(connector, clock.clone(), Rc::clone(&counters), settings.connect),
         settings,
         clock,
