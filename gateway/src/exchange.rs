@@ -22,14 +22,19 @@ use crate::wire::buffers::Buffers;
 use crate::wire::clock::{Clock, Timer};
 use crate::wire::{Reader, StreamError, Writer};
 
+pub mod abort;
 mod answer;
 mod forward;
 pub mod headers;
 mod metered;
+pub mod record;
 pub mod refusal;
 
+use abort::Abort;
 pub use answer::answer;
 use headers::Response;
+use metered::Meter;
+use record::Record;
 use refusal::Refusal;
 
 /// What one worker's exchanges share.
@@ -124,18 +129,29 @@ pub async fn serve<D: Downstream>(
     timer: &Timer,
 ) -> Served {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
-    let body_left = u64::MAX;
-    let mut exchange = Exchange { worker, request, down, timer, route: None, status: 0, body_left };
+    let destination = destination(request.head);
+    let mut exchange = Exchange {
+        worker,
+        request,
+        down,
+        timer,
+        destination: destination.as_ref().map(|(host, path)| (&**host, &**path)).map_err(|refusal| *refusal),
+        route: None,
+        received: Meter::default(),
+        sent: Meter::default(),
+        record: Record::begin(),
+    };
     let served = match exchange.forward().await {
         Ok(()) => Served::Answered,
         Err(Failure::Refused(refusal)) => exchange.refuse(refusal).await,
-        Err(Failure::Aborted(error)) => {
-            tracing::debug!(error = %error, "exchange aborted");
+        Err(Failure::Aborted(abort)) => {
+            exchange.record.aborted(abort);
             Served::Aborted
         }
     };
     timer.clear();
-    worker.counters.answered(exchange.route.as_ref().map(|route| &route.origin.ingress), exchange.status);
+    let Exchange { record, route, .. } = exchange;
+    worker.tell(route.as_deref(), &record);
     served
 }
 
@@ -156,12 +172,10 @@ pub fn destination(head: &Head) -> Result<(Cow<'_, str>, Cow<'_, str>), Refusal>
     Ok((host, path))
 }
 
-/// Finds the route of a request, and the canonical path that it was matched by.
-fn admit<'a>(worker: &Worker, head: &'a Head) -> Result<(Arc<Route>, Cow<'a, str>), Refusal> {
-    let (host, path) = destination(head)?;
+/// Finds the route of a request.
+fn admit(worker: &Worker, host: &str, path: &str) -> Result<Arc<Route>, Refusal> {
     let live = worker.live.load();
-    let route = live.table.find(&host, &path).ok_or(Refusal::NoRule)?;
-    Ok((Arc::clone(route), path))
+    live.table.find(host, path).map(Arc::clone).ok_or(Refusal::NoRule)
 }
 
 /// Why an exchange did not end as it should.
@@ -169,7 +183,7 @@ enum Failure {
     /// Nothing of an answer was sent yet, so the gateway answers.
     Refused(Refusal),
     /// The client has part of an answer, or is gone.
-    Aborted(StreamError),
+    Aborted(Abort),
 }
 
 impl From<Refusal> for Failure {
@@ -183,9 +197,12 @@ struct Exchange<'a, D> {
     request: Request<'a>,
     down: &'a mut D,
     timer: &'a Timer,
+    /// Host and canonical path, or why there are none.
+    destination: Result<(&'a str, &'a str), Refusal>,
     route: Option<Arc<Route>>,
-    /// The status that the client got, or would have got.
-    status: u16,
-    /// Bytes of the request's body that the route's limit still allows.
-    body_left: u64,
+    /// The request's body, against the route's limit.
+    received: Meter,
+    /// The answer's body.
+    sent: Meter,
+    record: Record,
 }

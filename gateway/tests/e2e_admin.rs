@@ -77,6 +77,9 @@ fn counters_add_up_after_known_requests() {
         (answers("one", "5xx"), 5),
         (answers("two", "2xx"), 4),
         (answers("", "4xx"), 7),
+        (by_reason("refusals", "no_rule"), 6),
+        (by_reason("refusals", "no_host"), 1),
+        (by_reason("refusals", "upstream_refused"), 3),
         ("gateway_connections_accepted_total".to_owned(), 1),
         ("gateway_dials_total".to_owned(), 1),
         ("gateway_dial_failures_total".to_owned(), 3),
@@ -89,6 +92,48 @@ fn counters_add_up_after_known_requests() {
         assert_eq!(metric(&page, &name), value, "{name}");
     }
     assert!(page.ends_with("# EOF\n"), "OpenMetrics has an end");
+}
+
+fn by_reason(family: &str, reason: &str) -> String {
+    format!("gateway_{family}_total{{reason=\"{reason}\"}}")
+}
+
+#[test]
+fn requests_without_a_whole_answer_are_counted_by_reason_and_in_no_status_class_unless_one_was_sent() {
+    let origin = Origin::start(|call| match call.request.target() {
+        "/cut" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel").map(|()| Then::Close),
+        "/garbage" => call
+            .answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+            .map(|()| Then::Close),
+        _ => call.read_body().map(|()| Then::Hang),
+    });
+    let started = TestGateway::start(&support::one(&origin));
+    for target in ["/cut", "/garbage"] {
+        let mut client = started.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        assert!(client.message(support::Follows::Response).is_err(), "{target}: a clean end");
+    }
+    // Its body ends before it should, and nothing is left to answer.
+    let client = started.client();
+    socket2::SockRef::from(&client.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    let mut client = client;
+    client.send("POST /gone HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhel");
+    origin.wait_heads(3);
+    drop(client);
+    let mut page = String::new();
+    until("all have ended", || {
+        page = started.admin("/metrics").1;
+        metric(&page, "gateway_connections_open") == 0
+    });
+    for (name, value) in [
+        (by_reason("aborts", "upstream_cut"), 1),
+        (by_reason("aborts", "upstream_malformed"), 1),
+        (by_reason("aborts", "client_closed"), 1),
+        ("gateway_requests_total{namespace=\"default\",ingress=\"a\",class=\"2xx\"}".to_owned(), 2),
+    ] {
+        assert_eq!(metric(&page, &name), value, "{name}");
+    }
+    assert!(!page.contains("class=\"1xx\""), "{page}");
 }
 
 #[test]

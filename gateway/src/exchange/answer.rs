@@ -13,7 +13,7 @@ use crate::wire::{Piece, StreamError};
 impl<D: Downstream> Exchange<'_, D> {
     /// Answers in the gateway's own name.
     pub(super) async fn refuse(&mut self, refusal: Refusal) -> Served {
-        self.status = refusal.status();
+        self.record.refused(refusal);
         let length = self.worker.settings.header;
         self.timer.set(length);
         let shown = self.worker.settings.reason_header;

@@ -3,10 +3,11 @@
 //! Not here: which route a request takes (`exchange`), how heads are written (`headers`).
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use http1::{BodyLength, Head, Known};
 
+use super::abort::Abort;
 use super::headers::{self, Response};
 use super::metered::Metered;
 use super::refusal::Refusal;
@@ -18,6 +19,8 @@ use crate::wire::{Pump, PumpError, StreamError};
 enum Unanswered {
     /// The client's side failed.
     Downstream(StreamError),
+    /// The client gave up this request alone.
+    GivenUp,
     /// The endpoint's side failed.
     Upstream(StreamError),
     /// The client's body stood still for too long.
@@ -28,12 +31,12 @@ enum Unanswered {
 
 impl<D: Downstream> Exchange<'_, D> {
     pub(super) async fn forward(&mut self) -> Result<(), Failure> {
-        let (route, path) = admit(self.worker, self.request.head)?;
-        let route = self.route.insert(route);
+        let (host, path) = self.destination?;
+        let route = self.route.insert(admit(self.worker, host, path)?);
         if let Some(limit) = &route.policy.body_size {
-            self.body_left = limit.value;
+            self.received.limit = limit.value;
         }
-        if matches!(self.request.length, BodyLength::Exact(length) if length > self.body_left) {
+        if matches!(self.request.length, BodyLength::Exact(length) if length > self.received.limit) {
             return Err(Refusal::BodyTooLarge.into());
         }
         let chosen = self.worker.upstreams.choose(&route.backends).map(Arc::clone);
@@ -41,11 +44,12 @@ impl<D: Downstream> Exchange<'_, D> {
         let mut reuse = self.request.reuse();
         loop {
             let mut opened = self.worker.upstreams.open(&backend, reuse).await.map_err(Refusal::Open)?;
+            self.record.tried(opened.address, opened.is_reused);
             let up = &mut opened.connection;
             up.lend(&self.worker.buffers);
             headers::write_request(
                 up.output(),
-                (self.request.head, &path),
+                (self.request.head, path),
                 self.request.client,
                 self.request.length,
             );
@@ -71,7 +75,8 @@ impl<D: Downstream> Exchange<'_, D> {
             Unanswered::FirstByteTimeout => Refusal::FirstByteTimeout.into(),
             Unanswered::Downstream(StreamError::Body(_)) => Refusal::Body.into(),
             Unanswered::Downstream(StreamError::TooLarge) => Refusal::BodyTooLarge.into(),
-            Unanswered::Downstream(error) => Failure::Aborted(error),
+            Unanswered::Downstream(error) => Failure::Aborted(Abort::of_downstream(&error)),
+            Unanswered::GivenUp => Failure::Aborted(Abort::ClientReset),
             Unanswered::Upstream(error) => {
                 tracing::debug!(error = %error, "endpoint failed before it answered");
                 match error {
@@ -90,9 +95,9 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<(Head, BodyLength), Unanswered> {
         let limit = self.worker.settings.first_byte;
         self.timer.set(limit);
-        let (down, timer, left) = (&mut *self.down, self.timer, &mut self.body_left);
+        let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
         let answer = timer.limit(std::future::poll_fn(|cx| {
-            let mut body = Metered { side: &mut *down, left: &mut *left };
+            let mut body = Metered { side: &mut *down, meter: &mut *received };
             match sending.poll((&mut body, up), || timer.set(limit), cx) {
                 Poll::Ready(Err(PumpError::Read(error))) => {
                     return Poll::Ready(Err(Unanswered::Downstream(error)));
@@ -101,7 +106,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 Poll::Ready(Ok(()) | Err(PumpError::Write(_))) | Poll::Pending => {}
             }
             if down.poll_given_up(cx).is_ready() {
-                return Poll::Ready(Err(Unanswered::Downstream(given_up())));
+                return Poll::Ready(Err(Unanswered::GivenUp));
             }
             poll_final_head(up, cx).map_err(Unanswered::Upstream)
         }));
@@ -128,7 +133,7 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<(), Failure> {
         let up = &mut opened.connection;
         up.receive_body(length);
-        self.status = head.status();
+        self.record.answered(head.status());
         let response = Response {
             status: head.status(),
             reason: head.reason(),
@@ -138,30 +143,37 @@ impl<D: Downstream> Exchange<'_, D> {
             answers_head: self.request.head.method() == b"HEAD",
             is_last: false,
         };
-        self.down.respond(&response).map_err(Failure::Aborted)?;
+        self.down.respond(&response).map_err(|error| Failure::Aborted(Abort::of_downstream(&error)))?;
         let limit = self.worker.settings.stall;
         self.timer.set(limit);
-        let (down, timer, left) = (&mut *self.down, self.timer, &mut self.body_left);
+        let (down, timer) = (&mut *self.down, self.timer);
+        let (received, sent) = (&mut self.received, &mut self.sent);
         let mut receiving = Pump::default();
         let mut is_sending = sending != Pump::Done;
         let relayed = timer.limit(std::future::poll_fn(|cx| {
             if is_sending {
-                let mut body = Metered { side: &mut *down, left: &mut *left };
+                let mut body = Metered { side: &mut *down, meter: &mut *received };
                 // Whatever becomes of the request's rest: the answer is on its way and decides. But a side that
                 // failed is not asked again: nothing behind a malformed chunk can be trusted.
                 is_sending = sending.poll((&mut body, up), || timer.set(limit), cx).is_pending();
             }
             if down.poll_given_up(cx).is_ready() {
-                return Poll::Ready(Err(PumpError::Write(given_up())));
+                return Poll::Ready(Err(Abort::ClientReset));
             }
-            receiving.poll((up, down), || timer.set(limit), cx)
+            let mut body = Metered { side: &mut *up, meter: &mut *sent };
+            receiving.poll((&mut body, &mut *down), || timer.set(limit), cx).map_err(|error| match error {
+                PumpError::Read(error) => Abort::of_upstream(&error),
+                PumpError::Write(error) => Abort::of_downstream(&error),
+            })
         }));
         match relayed.await {
             Ok(Ok(())) => {}
-            Ok(Err(PumpError::Read(error) | PumpError::Write(error))) => return Err(Failure::Aborted(error)),
-            Err(_elapsed) => {
-                return Err(Failure::Aborted(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+            Ok(Err(abort)) => return Err(Failure::Aborted(abort)),
+            // Either nothing more came, or what came could not be handed on.
+            Err(_elapsed) if receiving == Pump::Flushing || !is_ready(self.down) => {
+                return Err(Failure::Aborted(Abort::ClientStalled));
             }
+            Err(_elapsed) => return Err(Failure::Aborted(Abort::UpstreamStalled)),
         }
         let is_complete = sending == Pump::Done && length != BodyLength::UntilClose;
         let stays_open = headers::keeps_alive(&head) && !contradicts_itself(&head);
@@ -175,8 +187,9 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 }
 
-fn given_up() -> StreamError {
-    std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()
+/// Whether the client's side would take another piece now.
+fn is_ready<D: Downstream>(down: &mut D) -> bool {
+    down.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
 /// Whether a head speaks of a body, where its status says that there is none.

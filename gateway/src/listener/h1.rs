@@ -10,6 +10,7 @@ use http1::{BodyLength, Head, Known, Version, write};
 use super::h2;
 use super::transport::Transport;
 use crate::exchange::headers::{Response, keeps_alive};
+use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{self, Client, Downstream, Request, Served, Worker};
 use crate::telemetry::counters::Gauge;
@@ -245,7 +246,8 @@ async fn refuse(
     refusal: Refusal,
 ) -> Next {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
-    worker.counters.answered(None, refusal.status());
+    let mut record = Record::begin();
+    record.refused(refusal);
     timer.set(worker.settings.header);
     let mut side = Side {
         worker,
@@ -256,10 +258,9 @@ async fn refuse(
         answers_head: false,
     };
     let answer = exchange::answer(&mut side, refusal, (worker.settings.reason_header, false));
-    match timer.limit(answer).await {
-        Ok(Ok(())) => linger((connection, timer)).await,
-        _ => Next::Close,
-    }
+    let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
+    worker.tell(None, &record);
+    if is_answered { linger((connection, timer)).await } else { Next::Close }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

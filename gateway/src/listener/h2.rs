@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::transport::Transport;
 use crate::exchange::headers::Response;
+use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{self, Client, Downstream, Request, Served, Worker};
 use crate::telemetry::counters::bump;
@@ -136,13 +137,13 @@ async fn serve_stream(
             exchange::serve(worker, request, &mut side, &timer).await
         }
         Err(refusal) => {
-            worker.counters.answered(None, refusal.status());
+            let mut record = Record::begin();
+            record.refused(refusal);
             timer.set(worker.settings.header);
             let answer = exchange::answer(&mut side, refusal, (worker.settings.reason_header, is_head));
-            match timer.limit(answer).await {
-                Ok(Ok(())) => Served::Answered,
-                _ => Served::Aborted,
-            }
+            let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
+            worker.tell(None, &record);
+            if is_answered { Served::Answered } else { Served::Aborted }
         }
     };
     if side.is_reset() {

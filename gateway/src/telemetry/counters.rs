@@ -1,6 +1,7 @@
 //! One worker's counters: plain cells, since nobody else writes them, copied out when somebody asks.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
@@ -28,6 +29,10 @@ pub struct Counters {
     pub reuses: Cell<u64>,
     /// Connections that ended by a panic.
     pub panics: Cell<u64>,
+    /// The gateway's own answers by reason.
+    refusals: RefCell<BTreeMap<&'static str, u64>>,
+    /// Exchanges without a whole answer by reason.
+    aborts: RefCell<BTreeMap<&'static str, u64>>,
     /// By the Ingress' number; nothing for requests that no route matched.
     requests: RefCell<HashMap<Option<u64>, Entry>>,
 }
@@ -67,6 +72,10 @@ pub struct Counts {
     pub panics: u64,
     /// Answers by Ingress.
     pub requests: Vec<Requests>,
+    /// The gateway's own answers by reason.
+    pub refusals: BTreeMap<&'static str, u64>,
+    /// Exchanges without a whole answer by reason.
+    pub aborts: BTreeMap<&'static str, u64>,
 }
 
 impl Counters {
@@ -80,10 +89,21 @@ impl Counters {
             },
             origin: ingress.map(Arc::downgrade).unwrap_or_default(),
         });
-        let class = usize::from(status / 100).saturating_sub(1);
-        if let Some(count) = entry.requests.by_class.get_mut(class) {
+        // No status, no class: such a request was aborted, and is counted there.
+        let class = usize::from(status / 100).checked_sub(1);
+        if let Some(count) = class.and_then(|class| entry.requests.by_class.get_mut(class)) {
             *count += 1;
         }
+    }
+
+    /// Counts an answer of the gateway's own.
+    pub fn refused(&self, reason: &'static str) {
+        *self.refusals.borrow_mut().entry(reason).or_default() += 1;
+    }
+
+    /// Counts an exchange without a whole answer.
+    pub fn aborted(&self, reason: &'static str) {
+        *self.aborts.borrow_mut().entry(reason).or_default() += 1;
     }
 
     /// Copies the counters out. What was counted for Ingresses that are gone is said once more, then forgotten.
@@ -101,6 +121,8 @@ impl Counters {
             reuses: self.reuses.get(),
             panics: self.panics.get(),
             requests: copied,
+            refusals: self.refusals.borrow().clone(),
+            aborts: self.aborts.borrow().clone(),
         }
     }
 }

@@ -51,6 +51,15 @@ impl Scrape {
         ConstGauge::new(i64::try_from(self.sum(field)).unwrap_or(i64::MAX))
     }
 
+    /// A count by reason, over all workers.
+    fn by_reason(&self, field: fn(&Counts) -> &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        for (reason, count) in self.workers.iter().flat_map(field) {
+            *sums.entry(*reason).or_insert(0) += count;
+        }
+        sums
+    }
+
     /// Answers by Ingress and class, over all workers.
     fn requests(&self) -> BTreeMap<Option<&Name>, [u64; CLASSES]> {
         let mut sums = BTreeMap::new();
@@ -88,6 +97,17 @@ impl Collector for Scrape {
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
         }
         let type_of_counter = ConstCounter::new(0u64).metric_type();
+        type Reasons = fn(&Counts) -> &BTreeMap<&'static str, u64>;
+        let by_reason: [(&str, &str, Reasons); 2] = [
+            ("refusals", "Answers of the gateway's own, by reason", |counts| &counts.refusals),
+            ("aborts", "Requests without a whole answer, by reason", |counts| &counts.aborts),
+        ];
+        for (name, help, field) in by_reason {
+            let mut family = encoder.encode_descriptor(name, help, None, type_of_counter)?;
+            for (reason, count) in self.by_reason(field) {
+                ConstCounter::new(count).encode(family.encode_family(&[("reason", reason)])?)?;
+            }
+        }
         let mut family =
             encoder.encode_descriptor("requests", "Answers by Ingress and class", None, type_of_counter)?;
         for (ingress, counts) in self.requests() {

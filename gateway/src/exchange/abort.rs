@@ -1,0 +1,64 @@
+//! Why exchanges end without a whole answer: every reason, in one place.
+//!
+//! Not here: why the gateway answers itself (`refusal`). Nobody can be told of an abort by a status, so its reason
+//! stands in the access log and in a metric only.
+
+use http1::BodyError;
+
+use crate::wire::StreamError;
+
+/// Why an exchange ended without a whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abort {
+    /// The client closed or reset its connection, or the network did.
+    ClientClosed,
+    /// The client gave up this request alone, by a reset of its HTTP/2 stream.
+    ClientReset,
+    /// The client's body, or what it sent instead, cannot be trusted.
+    ClientMalformed,
+    /// The client did not read the answer for too long.
+    ClientStalled,
+    /// The endpoint closed or reset the connection in the middle of its answer.
+    UpstreamCut,
+    /// The endpoint's body is malformed, or not as long as its head promised.
+    UpstreamMalformed,
+    /// The endpoint did not go on with its answer for too long.
+    UpstreamStalled,
+}
+
+impl Abort {
+    /// The reason as a word for machines.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::ClientReset => "client_reset",
+            Self::ClientMalformed => "client_malformed",
+            Self::ClientStalled => "client_stalled",
+            Self::UpstreamCut => "upstream_cut",
+            Self::UpstreamMalformed => "upstream_malformed",
+            Self::UpstreamStalled => "upstream_stalled",
+        }
+    }
+
+    /// What a failure of the client's side means.
+    pub(super) fn of_downstream(error: &StreamError) -> Self {
+        match error {
+            StreamError::Lost(_) | StreamError::Body(BodyError::Truncated) => Self::ClientClosed,
+            StreamError::H2(error) if error.is_reset() => Self::ClientReset,
+            StreamError::H2(_) => Self::ClientClosed,
+            // The client's side was told how long the answer is by the endpoint's head.
+            StreamError::Length => Self::UpstreamMalformed,
+            _ => Self::ClientMalformed,
+        }
+    }
+
+    /// What a failure of the endpoint's side means.
+    pub(super) fn of_upstream(error: &StreamError) -> Self {
+        match error {
+            StreamError::Lost(_) | StreamError::H2(_) | StreamError::Body(BodyError::Truncated) => {
+                Self::UpstreamCut
+            }
+            _ => Self::UpstreamMalformed,
+        }
+    }
+}
