@@ -20,7 +20,7 @@ use crate::explain::request::{self, Asked};
 use crate::explain::{self, Facts};
 use crate::listener::worker::Handle;
 use crate::live::LiveCell;
-use crate::reload::{ProblemView, Problems, Questions};
+use crate::reload::{Problems, Questions};
 use crate::telemetry::metrics::{self, Scrape};
 
 /// What the pages are made from.
@@ -111,16 +111,15 @@ async fn routes(State(admin): State<Admin>, Query(form): Query<Form>) -> Respons
 }
 
 async fn problems(State(admin): State<Admin>, Query(form): Query<Form>) -> Response {
-    let all = admin.problems.all();
+    let views = admin.problems.views();
     if form.output == Output::Text {
         let mut text = String::new();
-        for problem in &all {
+        for problem in &views {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{problem}");
         }
         return text.into_response();
     }
-    let views: Vec<_> = all.into_iter().map(ProblemView::from).collect();
     axum::Json(views).into_response()
 }
 
@@ -162,7 +161,7 @@ async fn explained(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, 
     let ExplainForm { asked, service, output } = form;
     let service = service.or(admin.status_service);
     let answer = admin.questions.ask(move |reload| {
-        let (live, problems) = (reload.live().load_full(), reload.problems().all());
+        let (live, problems) = (reload.live().load_full(), reload.problems());
         let facts = Facts {
             compiler: reload.compiler(),
             table: &live.table,

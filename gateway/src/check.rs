@@ -81,7 +81,7 @@ impl Check {
 /// A folder cannot be read.
 pub fn report(folder: &Path, against: Option<&Path>, routing: &Config) -> anyhow::Result<Report> {
     let now = process::read_once(folder, routing.clone())?;
-    let problems = now.problems().all().into_iter().map(report::Finding::from).collect();
+    let problems = now.problems().views();
     let changes = match against {
         None => None,
         Some(folder) => {

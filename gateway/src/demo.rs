@@ -138,13 +138,13 @@ async fn show(
         visits.push(Visit::new(&table, client.url(&request), &request, response));
     }
     report::visits(out, &visits)?;
-    report::problems(out, &gateway.problems().all())?;
+    report::problems(out, &gateway.problems().views())?;
     report::invitation(out, &client, client::reachable(gateway.admin), folder.path())?;
     out.flush()?;
 
     while let Ok(number) = generations.wait_for(|number| *number > shown).await.map(|number| *number) {
         shown = number;
-        report::generation(out, number, live.load().table.len(), &gateway.problems().all())?;
+        report::generation(out, number, live.load().table.len(), &gateway.problems().views())?;
         out.flush()?;
     }
     Ok(())

@@ -5,13 +5,13 @@
 //! their objects say.
 
 use http1::{BodyLength, Head, Known};
-use routing::object::{Ingress, Name};
+use routing::object::{Ingress, Kind, Name};
 use routing::table::Trace;
-use routing::{Compiler, HostName, Problem, RoutingTable};
+use routing::{Compiler, HostName, RoutingTable};
 
 use crate::exchange;
 use crate::exchange::refusal::Refusal;
-use crate::reload::ProblemView;
+use crate::reload::{ProblemView, Problems};
 
 pub mod command;
 pub mod outcome;
@@ -32,7 +32,7 @@ pub struct Facts<'a> {
     /// What was compiled from them.
     pub table: &'a RoutingTable,
     /// What is wrong with them.
-    pub problems: &'a [Problem],
+    pub problems: &'a Problems,
     /// The Service by which the outside reaches the gateway.
     pub status_service: Option<&'a Name>,
 }
@@ -116,9 +116,8 @@ fn host_of_rule(host: Option<&str>) -> Option<String> {
 
 /// The Problems of these Ingresses.
 fn concerning(ingresses: &[IngressView], facts: Facts<'_>) -> Vec<ProblemView> {
-    let is_about = |problem: &&Problem| {
-        problem.object.kind == routing::object::Kind::Ingress
+    facts.problems.views_of(|problem| {
+        problem.object.kind == Kind::Ingress
             && ingresses.iter().any(|view| view.ingress == problem.object.name.to_string())
-    };
-    facts.problems.iter().filter(is_about).cloned().map(ProblemView::from).collect()
+    })
 }

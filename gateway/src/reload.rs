@@ -2,70 +2,22 @@
 //!
 //! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`exchange`).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use routing::object::{Kind, Name, ObjectRef};
 use routing::{Compiler, Config, Problem, Reason, RoutingTable};
 use rustls::crypto::CryptoProvider;
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::certificates::{self, Certificates};
 use crate::live::{Live, LiveCell};
 use crate::source::{SecretChange, Update};
 
-/// All Problems of this moment, in order. Only control work locks it.
-#[derive(Debug, Default)]
-pub struct Problems(Mutex<BTreeSet<Problem>>);
+pub mod problems;
 
-impl Problems {
-    /// A copy of all Problems, sorted by object and field.
-    pub fn all(&self) -> Vec<Problem> {
-        self.lock().iter().cloned().collect()
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Problem>> {
-        // A set is whole after any panic: each of its operations is.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A Problem as JSON shows it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct ProblemView {
-    /// The object's kind.
-    pub kind: String,
-    /// The object's namespace; may be empty.
-    pub namespace: String,
-    /// The object's name.
-    pub name: String,
-    /// Where in the object; may be empty.
-    pub field: String,
-    /// The word for machines.
-    pub reason: String,
-    /// The sentence for people.
-    pub message: String,
-}
-
-impl From<Problem> for ProblemView {
-    fn from(problem: Problem) -> Self {
-        Self {
-            kind: problem.object.kind.to_string(),
-            namespace: problem.object.name.namespace.to_string(),
-            name: problem.object.name.name.to_string(),
-            field: problem.field,
-            reason: problem.reason.to_string(),
-            message: problem.message,
-        }
-    }
-}
+pub use problems::{ProblemView, Problems};
 
 /// Questions that may wait to be answered; who asks more waits.
 const WAITING_QUESTIONS: usize = 8;
@@ -102,7 +54,6 @@ pub struct Reload {
     certificates: Certificates,
     live: LiveCell,
     problems: Arc<Problems>,
-    from_source: Vec<Problem>,
     from_secrets: BTreeMap<Name, Problem>,
     generation: watch::Sender<u64>,
     /// Tables that a worker may still be looking at; they are dropped here and not by the worker.
@@ -124,7 +75,6 @@ impl Reload {
             certificates,
             live: Arc::new(ArcSwap::from_pointee(live)),
             problems: Arc::default(),
-            from_source: Vec::new(),
             from_secrets: BTreeMap::new(),
             generation: watch::Sender::new(0),
             retired: Vec::new(),
@@ -171,13 +121,21 @@ impl Reload {
 
     /// Applies one update: when it returns, requests see it.
     pub fn apply(&mut self, update: Update) {
+        let only_moves = update.only_moves();
+        self.problems.set_places(update.places);
+        if only_moves && *self.generation.borrow() > 0 {
+            return;
+        }
         let before = self.problems.all();
         let changed = self.load(update.secrets);
         if !changed.is_empty() {
             self.certificates = self.certificates.with(changed);
         }
         let (table, delta) = self.compiler.apply(update.objects);
-        self.note(update.problems, delta);
+        if let Some(found) = update.problems {
+            self.problems.set_source(found);
+        }
+        self.problems.change(delta.removed.iter(), delta.added);
         let generation = self.generation.borrow().wrapping_add(1);
         self.publish(Live { table, certificates: self.certificates.clone(), generation });
         self.report(&before, generation);
@@ -189,9 +147,7 @@ impl Reload {
         let mut changed = Vec::new();
         for SecretChange { name, pair } in secrets {
             let old = self.from_secrets.remove(&name);
-            if let Some(old) = old {
-                self.problems.lock().remove(&old);
-            }
+            self.problems.change(old.as_ref(), None);
             let Some(pair) = pair else {
                 changed.push((name, None));
                 continue;
@@ -205,26 +161,12 @@ impl Reload {
                         reason: Reason::SecretMalformed,
                         message: error.to_string(),
                     };
-                    self.problems.lock().insert(problem.clone());
+                    self.problems.change(None, [problem.clone()]);
                     self.from_secrets.insert(name, problem);
                 }
             }
         }
         changed
-    }
-
-    fn note(&mut self, from_source: Option<Vec<Problem>>, delta: routing::ProblemDelta) {
-        let mut problems = self.problems.lock();
-        if let Some(new) = from_source {
-            for old in std::mem::replace(&mut self.from_source, new) {
-                problems.remove(&old);
-            }
-        }
-        for old in delta.removed {
-            problems.remove(&old);
-        }
-        problems.extend(delta.added);
-        problems.extend(self.from_source.iter().cloned());
     }
 
     fn publish(&mut self, live: Live) {
@@ -235,13 +177,12 @@ impl Reload {
 
     /// Logs what became live and which Problems came and went with it.
     fn report(&self, before: &[Problem], generation: u64) {
-        let now = self.problems.lock();
-        let live = self.live.load();
-        tracing::info!(generation, hosts = live.table.len(), problems = now.len(), "live");
-        for problem in now.iter().filter(|problem| before.binary_search(problem).is_err()) {
+        let (live, problems) = (self.live.load(), self.problems.all());
+        tracing::info!(generation, hosts = live.table.len(), problems = problems.len(), "live");
+        for problem in self.problems.views_of(|problem| before.binary_search(problem).is_err()) {
             tracing::warn!(%problem, "problem");
         }
-        for problem in before.iter().filter(|problem| !now.contains(*problem)) {
+        for problem in before.iter().filter(|problem| problems.binary_search(problem).is_err()) {
             tracing::info!(%problem, "problem solved");
         }
     }

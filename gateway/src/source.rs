@@ -4,10 +4,12 @@
 
 use std::fmt;
 
-use routing::object::{Delta, Name};
-use routing::problem::Problem;
+use routing::object::{Delta, Name, ObjectRef};
 
 pub mod files;
+pub mod place;
+
+use place::{Located, Place};
 
 /// Changes that belong together, as a source hands them to `reload`. The first one holds all that was there.
 #[derive(Debug, Default)]
@@ -16,8 +18,17 @@ pub struct Update {
     pub objects: Delta,
     /// What changed among the Secrets' bytes; the same Secrets stand in `objects` without them.
     pub secrets: Vec<SecretChange>,
+    /// Where objects stand, of those for which that changed; nothing: the object is gone, or stands nowhere.
+    pub places: Vec<(ObjectRef, Option<Place>)>,
     /// All Problems of the source itself (files that cannot be read) if they changed since the last update.
-    pub problems: Option<Vec<Problem>>,
+    pub problems: Option<Vec<Located>>,
+}
+
+impl Update {
+    /// Whether nothing changed but where things stand: a comment that was added above them.
+    pub fn only_moves(&self) -> bool {
+        self.objects.is_empty() && self.secrets.is_empty() && self.problems.is_none()
+    }
 }
 
 /// A Secret that was added, changed or removed.

@@ -54,10 +54,10 @@ fn problems_of_source_compiler_and_certificates_are_told_with_their_places() {
     let (code, text) = run(&[path(&bad)]);
     assert_eq!(code, Some(1));
     for line in [
-        "Ingress default/i spec.rules[0].http.paths[0].backend.service: ServiceNotFound: there is no Service default/gone",
+        "a.yaml:10: Ingress default/i spec.rules[0].http.paths[0].backend.service: ServiceNotFound: there is no Service default/gone",
         "b.yaml:5: Service default/b spec.colour: UnknownField: there is no such field; it has no effect",
         "c.yaml:1: Unreadable: not YAML: unclosed bracket '['",
-        "b.yaml:1: Service default/b: DuplicateObject: stands in b.yaml:1 and again in d.yaml:1; the first one counts",
+        "d.yaml:1: Service default/b: DuplicateObject: stands in b.yaml:1 and again in d.yaml:1; the first one counts",
     ] {
         assert!(text.lines().any(|found| found == line), "no {line} in:\n{text}");
     }
@@ -69,6 +69,16 @@ fn problems_of_source_compiler_and_certificates_are_told_with_their_places() {
     assert_eq!((unknown["file"].as_str(), unknown["line"].as_u64()), (Some("b.yaml"), Some(5)));
     assert_eq!((unknown["kind"].as_str(), unknown["field"].as_str()), (Some("Service"), Some("spec.colour")));
     assert_eq!(json["changes"], Value::Null);
+    let missing = problems.iter().find(|problem| problem["reason"] == "SecretNotFound").unwrap();
+    let place = (missing["file"].as_str(), missing["line"].as_u64(), missing["field"].as_str());
+    assert_eq!(place, (Some("a.yaml"), Some(13), Some("spec.tls[0].secretName")));
+    let (_, sarif) = run(&[path(&bad), "--output", "sarif"]);
+    let sarif: Value = serde_json::from_str(&sarif).unwrap();
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    let missing = results.iter().find(|result| result["ruleId"] == "SecretNotFound").unwrap();
+    let place = &missing["locations"][0]["physicalLocation"];
+    let place = (place["artifactLocation"]["uri"].as_str(), place["region"]["startLine"].as_u64());
+    assert_eq!(place, (Some("a.yaml"), Some(13)));
 }
 
 #[test]
@@ -84,7 +94,10 @@ fn a_certificate_that_cannot_be_loaded_is_a_problem() {
     let mixed = folder(&[("all.yaml", &format!("{rules}{pair}  tls.key{key}"))]);
     let (code, text) = run(&[path(&mixed)]);
     assert_eq!(code, Some(1));
-    assert!(text.starts_with("Secret default/cert data: SecretMalformed: "), "{text}");
+    assert!(
+        text.starts_with("all.yaml:") && text.contains(": Secret default/cert data: SecretMalformed: "),
+        "{text}"
+    );
 }
 
 #[test]

@@ -155,9 +155,10 @@ fn requests_travel_an_edit_shows_and_sigterm_ends_it() {
     let change = demo.until("Generation ");
     assert_eq!(change, ["Generation 2 is live: 13 hosts, no Problems."]);
     edit(&folder.join("app1.yaml"), "            name: service-b", "            name: service-c");
-    let change = demo.until("  Ingress demo/app1 ");
+    let change = demo.until("  app1.yaml:");
     assert_eq!(change.first().unwrap(), "Generation 3 is live: 13 hosts, 1 Problem:");
-    assert!(change.last().unwrap().contains("ServiceNotFound"), "{change:?}");
+    let problem = "Ingress demo/app1 spec.rules[0].http.paths[0].backend.service: ServiceNotFound: ";
+    assert!(change.last().unwrap().contains(problem), "{change:?}");
 
     assert!(demo.stop(Signal::TERM).success());
     assert!(!folder.exists(), "a temporary folder is removed");

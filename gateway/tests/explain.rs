@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 use gateway::explain::request::Asked;
 use gateway::explain::{Facts, explain};
+use gateway::reload::Problems;
 use routing::object::{
     Ingress, IngressBackend, IngressClass, IngressPath, IngressRule, Name, Object, PortRef,
 };
@@ -298,9 +299,13 @@ fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
         let objects: Vec<_> = ingresses.chain([Object::IngressClass(class)]).collect();
         let mut compiler = Compiler::new(Config::default());
         let changes = objects.into_iter().map(routing::object::Change::Apply).collect();
-        let (table, problems) = compiler.apply(changes);
-        let facts =
-            Facts { compiler: &compiler, table: &table, problems: &problems.added, status_service: None };
+        let (table, _) = compiler.apply(changes);
+        let facts = Facts {
+            compiler: &compiler,
+            table: &table,
+            problems: &Problems::default(),
+            status_service: None,
+        };
         for _ in 0..20 {
             let host = ["a.example", "b.example", "c.example", "x.c.example", "example"][next(&mut state, 5)];
             let path = some_path(&mut state);

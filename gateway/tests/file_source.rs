@@ -81,7 +81,7 @@ fn changes(update: &Update) -> Vec<String> {
 }
 
 fn problems(update: &Update) -> Vec<String> {
-    update.problems.iter().flatten().map(ToString::to_string).collect()
+    update.problems.iter().flatten().map(|found| format!("{}: {}", found.location, found.problem)).collect()
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_half_written_file_keeps_its_last_good_content() {
     let update = watched.next().await;
     assert_eq!(changes(&update), [""; 0]);
     let lines = problems(&update);
-    assert!(lines.len() == 1 && lines.concat().starts_with("File sub.yaml: Unreadable: line "), "{lines:?}");
+    assert!(lines.len() == 1 && lines.concat().starts_with("sub.yaml:"), "{lines:?}");
     watched.write("sub.yaml", &ingress("a", "h3"));
     let update = watched.next().await;
     assert_eq!(changes(&update), ["+ a h3"]);
@@ -183,15 +183,15 @@ async fn wrong_types_and_unknown_fields_are_named_with_file_and_line() {
     assert_eq!(
         problems(&first),
         [
-            "Ingress default/a spec.rules[0].hosts: UnknownField: a.yaml:7: there is no such field; it has no effect"
+            "a.yaml:7: Ingress default/a spec.rules[0].hosts: UnknownField: there is no such field; it has no effect"
         ]
     );
     watched.write("a.yaml", &ingress("a", "[h2]"));
     let lines = problems(&watched.next().await);
     assert!(
-        lines
-            .iter()
-            .any(|line| line.starts_with("File a.yaml: Unreadable: line 7: Ingress a: spec.rules[0].host: ")),
+        lines.iter().any(
+            |line| line.starts_with("a.yaml:7: File a.yaml: Unreadable: Ingress a: spec.rules[0].host: ")
+        ),
         "{lines:?}"
     );
 }
@@ -226,7 +226,7 @@ async fn the_first_file_by_path_wins_until_it_goes() {
     assert_eq!(
         problems(&first),
         [
-            "Ingress default/a: DuplicateObject: stands in 1.yaml:1 and again in 2.yaml:1; the first one counts"
+            "2.yaml:1: Ingress default/a: DuplicateObject: stands in 1.yaml:1 and again in 2.yaml:1; the first one counts"
         ]
     );
     fs::remove_file(watched.path("1.yaml")).unwrap();
@@ -278,8 +278,8 @@ async fn what_cannot_be_read_is_a_problem_and_the_rest_is_served() {
     let (_watched, first) = Watched::over(folder).await;
     assert_eq!(changes(&first), ["+ b h", "+ IngressClass gateway"]);
     let lines = problems(&first);
-    assert_eq!(lines.first().map(String::as_str), Some("File a.yaml: Unreadable: line 1: not UTF-8"));
-    assert!(lines.len() == 2 && lines.concat().contains("File c.yaml: Unreadable: line 1"), "{lines:?}");
+    assert_eq!(lines.first().map(String::as_str), Some("a.yaml:1: File a.yaml: Unreadable: not UTF-8"));
+    assert!(lines.len() == 2 && lines.concat().contains("c.yaml:1: File c.yaml: Unreadable: "), "{lines:?}");
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn a_folder_that_is_moved_away_keeps_its_content_until_another_takes_its_p
     fs::rename(&root, outer.path().join("old")).unwrap();
     let update = next().await;
     assert_eq!(changes(&update), [""; 0]);
-    assert_eq!(problems(&update), ["File .: Unreadable: the folder is gone; its last content is kept"]);
+    assert_eq!(problems(&update), [".: File .: Unreadable: the folder is gone; its last content is kept"]);
     fs::create_dir(outer.path().join("new")).unwrap();
     fs::write(outer.path().join("new/a.yaml"), ingress("a", "h2")).unwrap();
     fs::rename(outer.path().join("new"), &root).unwrap();

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::against::Change;
-use super::report::{Finding, Report};
+use super::report::Report;
+use crate::reload::ProblemView;
 
 /// The rule of requests that are answered otherwise.
 const ANSWER_CHANGED: &str = "AnswerChanged";
@@ -15,8 +16,7 @@ const ANSWER_CHANGED: &str = "AnswerChanged";
 /// The log of one run.
 pub fn log(report: &Report) -> Value {
     let changes = report.changes.as_deref().unwrap_or_default();
-    let mut rules: BTreeSet<&str> =
-        report.problems.iter().map(|finding| finding.problem.reason.as_str()).collect();
+    let mut rules: BTreeSet<&str> = report.problems.iter().map(|problem| problem.reason.as_str()).collect();
     if !changes.is_empty() {
         rules.insert(ANSWER_CHANGED);
     }
@@ -36,14 +36,13 @@ pub fn log(report: &Report) -> Value {
     })
 }
 
-fn problem(finding: &Finding) -> Value {
-    let problem = &finding.problem;
+fn problem(problem: &ProblemView) -> Value {
     let names = [&problem.kind, &problem.namespace, &problem.name, &problem.field];
     let logical = names.into_iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>().join("/");
     let mut location = json!({ "logicalLocations": [{ "fullyQualifiedName": logical }] });
-    if let (Some(file), Some(location)) = (&finding.file, location.as_object_mut()) {
+    if let (Some(file), Some(location)) = (&problem.file, location.as_object_mut()) {
         let mut physical = json!({ "artifactLocation": { "uri": uri(file) } });
-        if let (Some(line), Some(physical)) = (finding.line, physical.as_object_mut()) {
+        if let (Some(line), Some(physical)) = (problem.line, physical.as_object_mut()) {
             physical.insert("region".to_owned(), json!({ "startLine": line.max(1) }));
         }
         location.insert("physicalLocation".to_owned(), physical);

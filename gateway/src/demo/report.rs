@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use routing::table::{Route, RoutingTable};
-use routing::{Problem, host, path};
+use routing::{host, path};
 
 use super::apps::Answer;
 use super::client::{Client, Request, Response};
+use crate::reload::ProblemView;
 
 /// One request as a line of the report.
 #[derive(Clone, Debug)]
@@ -157,7 +158,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// Prints Problems of the first table, if there are any: there should not be.
-pub(super) fn problems(out: &mut impl Write, problems: &[Problem]) -> io::Result<()> {
+pub(super) fn problems(out: &mut impl Write, problems: &[ProblemView]) -> io::Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
@@ -170,7 +171,7 @@ pub(super) fn generation(
     out: &mut impl Write,
     number: u64,
     hosts: usize,
-    problems: &[Problem],
+    problems: &[ProblemView],
 ) -> io::Result<()> {
     match problems.len() {
         0 => writeln!(out, "Generation {number} is live: {hosts} hosts, no Problems."),

@@ -70,7 +70,7 @@ impl Explain {
     fn ask_folder(&self, folder: &std::path::Path) -> anyhow::Result<String> {
         let asked = Asked::new(&self.method, &self.url, &self.headers)?;
         let reload = process::read_once(folder, self.identity.routing())?;
-        let (live, problems) = (reload.live().load_full(), reload.problems().all());
+        let (live, problems) = (reload.live().load_full(), reload.problems());
         let facts = Facts {
             compiler: reload.compiler(),
             table: &live.table,

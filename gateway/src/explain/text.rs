@@ -27,12 +27,7 @@ impl Display for Explanation {
         }
         write_outside(&self.outside, f)?;
         for problem in &self.problems {
-            let at = if problem.field.is_empty() { String::new() } else { format!(" {}", problem.field) };
-            writeln!(
-                f,
-                "problem   {} {}/{}{at}: {}: {}",
-                problem.kind, problem.namespace, problem.name, problem.reason, problem.message
-            )?;
+            writeln!(f, "problem   {problem}")?;
         }
         Ok(())
     }

@@ -307,8 +307,8 @@ impl Source {
                     whole = false;
                     tracked.postpone(now);
                 }
-                Contents::Unreadable(reason) => {
-                    self.merge.fail(path, vec![document::file_problem(path, None, &reason)]);
+                Contents::Unreadable { line, reason } => {
+                    self.merge.fail(path, vec![document::file_problem(path, line, &reason)]);
                     tracked.was_read(now, SystemTime::now());
                 }
                 Contents::Text(text) if text.trim().is_empty() => {

@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use k8s_openapi::Metadata;
 use k8s_openapi::api::core::v1 as core;
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 use super::node::{Fault, Node, Unknown, Value};
 use super::yaml;
 use crate::source::PemPair;
+use crate::source::place::{Located, Location, Place};
 
 /// The annotation that named a class before there was a field. An Ingress that has it gets no default class.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -43,15 +45,15 @@ pub(super) struct Content {
     /// In the order of the file.
     pub(super) entries: Vec<Entry>,
     /// What is wrong with the objects but does not stop them.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Located>,
 }
 
 /// One object and what the other stages need to know of it.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) object: Object,
-    /// The line that its document starts in.
-    pub(super) line: u64,
+    /// Where it stands.
+    pub(super) place: Place,
     /// Whether it is an Ingress that names its class neither by field nor by annotation.
     pub(super) names_no_class: bool,
     /// Seconds since 1970 of `metadata.creationTimestamp`.
@@ -64,26 +66,27 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Failure {
     /// One for every document that cannot be read.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Located>,
     /// The other documents; nothing if the file is no YAML, because then it is not known where it ends.
     pub(super) readable: Option<Content>,
 }
 
 /// Makes the Problem of a file that cannot be read. The path is relative to the folder.
-pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> Problem {
-    let path = path.to_string_lossy();
-    Problem {
-        object: ObjectRef {
-            kind: Kind::File,
-            name: Name::new("", if path.is_empty() { "." } else { &path }),
-        },
+pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> Located {
+    let file = file_name(path);
+    let problem = Problem {
+        object: ObjectRef { kind: Kind::File, name: Name::new("", &file) },
         field: String::new(),
         reason: Reason::Unreadable,
-        message: match line {
-            Some(line) => format!("line {line}: {reason}"),
-            None => reason.to_owned(),
-        },
-    }
+        message: reason.to_owned(),
+    };
+    Located { problem, location: Location::new(&file, line.unwrap_or(0)) }
+}
+
+/// A file as Problems name it; the folder itself is a dot.
+fn file_name(path: &Path) -> Arc<str> {
+    let path = path.to_string_lossy();
+    if path.is_empty() { ".".into() } else { path.into() }
 }
 
 /// Reads a file's text.
@@ -91,7 +94,8 @@ pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> Prob
 /// # Errors
 /// Any document that cannot be read.
 pub(super) fn read(path: &Path, text: &str) -> Result<Content, Failure> {
-    let mut reading = Reading { path, content: Content::default(), faults: Vec::new() };
+    let file = file_name(path);
+    let mut reading = Reading { path, file, content: Content::default(), faults: Vec::new() };
     // No text is known to make the YAML library panic. If there is one, it costs this file only.
     let outcome =
         catch_unwind(AssertUnwindSafe(|| yaml::documents(text, |document| reading.document(document, None))));
@@ -109,8 +113,10 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Content, Failure> {
 /// A file while it is read.
 struct Reading<'a> {
     path: &'a Path,
+    /// The path as Problems name it.
+    file: Arc<str>,
     content: Content,
-    faults: Vec<Problem>,
+    faults: Vec<Located>,
 }
 
 /// Objects with metadata: Kubernetes' own types, and ours.
@@ -218,68 +224,71 @@ impl Reading<'_> {
                 let (ingress, unknown) = read_object::<networking::Ingress>(node)?;
                 let names_no_class = names_no_class(&ingress);
                 let (object, unreadable) = Ingress::from_kubernetes(&ingress);
-                let entry = Entry { names_no_class, ..entry(Object::Ingress(object), node, &ingress) };
-                self.take(node, entry, (unknown, unreadable));
+                let entry = Entry { names_no_class, ..self.entry(Object::Ingress(object), node, &ingress) };
+                self.take(entry, (unknown, unreadable));
             }
             Kind::IngressClass => {
                 let (class, unknown) = read_object::<networking::IngressClass>(node)?;
                 let (object, unreadable) = IngressClass::from_kubernetes(&class);
-                self.take(node, entry(Object::IngressClass(object), node, &class), (unknown, unreadable));
+                self.take(self.entry(Object::IngressClass(object), node, &class), (unknown, unreadable));
             }
             Kind::Service => {
                 let (service, unknown) = read_object::<core::Service>(node)?;
                 let (object, unreadable) = Service::from_kubernetes(&service);
-                self.take(node, entry(Object::Service(object), node, &service), (unknown, unreadable));
+                self.take(self.entry(Object::Service(object), node, &service), (unknown, unreadable));
             }
             Kind::EndpointSlice => {
                 let (slice, unknown) = read_object::<discovery::EndpointSlice>(node)?;
                 let (object, unreadable) = EndpointSlice::from_kubernetes(&slice);
-                self.take(node, entry(Object::EndpointSlice(object), node, &slice), (unknown, unreadable));
+                self.take(self.entry(Object::EndpointSlice(object), node, &slice), (unknown, unreadable));
             }
             Kind::Secret => {
                 let (mut secret, unknown) = read_object::<core::Secret>(node).map_err(redacted)?;
                 store_texts(&mut secret);
                 let (object, unreadable) = Secret::from_kubernetes(&secret);
-                let entry = entry(Object::Secret(object), node, &secret);
-                self.take(node, Entry { pair: pair(secret), ..entry }, (unknown, unreadable));
+                let entry = self.entry(Object::Secret(object), node, &secret);
+                self.take(Entry { pair: pair(secret), ..entry }, (unknown, unreadable));
             }
             Kind::Namespace => {
                 let (namespace, unknown) = read_object::<core::Namespace>(node)?;
                 let (object, unreadable) = Namespace::from_kubernetes(&namespace);
-                self.take(node, entry(Object::Namespace(object), node, &namespace), (unknown, unreadable));
+                self.take(self.entry(Object::Namespace(object), node, &namespace), (unknown, unreadable));
             }
             Kind::IngressClassConfig => {
                 let (config, unknown) = read_object::<Custom<api::IngressClassConfigSpec>>(node)?;
                 let (object, unreadable) =
                     IngressClassConfig::from_parts(&config.metadata, config.spec.clone());
-                let entry = entry(Object::IngressClassConfig(object), node, &config);
-                self.take(node, entry, (unknown, unreadable));
+                let entry = self.entry(Object::IngressClassConfig(object), node, &config);
+                self.take(entry, (unknown, unreadable));
             }
             Kind::RoutePolicy => {
                 let (policy, unknown) = read_object::<Custom<api::RoutePolicySpec>>(node)?;
                 let (object, unreadable) = RoutePolicy::from_parts(&policy.metadata, policy.spec.clone());
-                let entry = entry(Object::RoutePolicy(object), node, &policy);
-                self.take(node, entry, (unknown, unreadable));
+                let entry = self.entry(Object::RoutePolicy(object), node, &policy);
+                self.take(entry, (unknown, unreadable));
             }
             Kind::File => {}
         }
         Ok(())
     }
 
-    fn take(&mut self, node: &Node, entry: Entry, (unknown, unreadable): (Vec<Unknown>, Vec<Unreadable>)) {
+    fn entry(&self, object: Object, node: &Node, from: &impl HasMetadata) -> Entry {
+        let created = from.metadata().creation_timestamp.as_ref().map(|time| time.0.as_second());
+        let place = Place::new(Location::new(&self.file, node.line), node.lines());
+        Entry { object, place, names_no_class: false, created, pair: None }
+    }
+
+    fn take(&mut self, entry: Entry, (unknown, unreadable): (Vec<Unknown>, Vec<Unreadable>)) {
         let object = entry.object.reference();
-        let problem = |field, reason, line: u64, message: &str| Problem {
-            object: object.clone(),
-            field,
-            reason,
-            message: format!("{}:{line}: {message}", self.path.display()),
-        };
+        let problem = |field, reason, message| Problem { object: object.clone(), field, reason, message };
         let unknown = unknown.into_iter().map(|Unknown { field, line }| {
-            problem(field, Reason::UnknownField, line, "there is no such field; it has no effect")
+            let message = "there is no such field; it has no effect".to_owned();
+            let location = Location::new(&self.file, line);
+            Located { problem: problem(field, Reason::UnknownField, message), location }
         });
         let unreadable = unreadable.into_iter().map(|Unreadable { field, message }| {
-            let line = node.line_of(&field);
-            problem(field, Reason::InvalidValue, line, &message)
+            let location = entry.place.of_field(&field);
+            Located { problem: problem(field, Reason::InvalidValue, message), location }
         });
         self.content.problems.extend(unknown.chain(unreadable));
         self.content.entries.push(entry);
@@ -335,11 +344,6 @@ fn is_name(name: &str, longest: usize) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
-}
-
-fn entry(object: Object, node: &Node, from: &impl HasMetadata) -> Entry {
-    let created = from.metadata().creation_timestamp.as_ref().map(|time| time.0.as_second());
-    Entry { object, line: node.line, names_no_class: false, created, pair: None }
 }
 
 /// Follows admission: what is there counts, even if it is empty.

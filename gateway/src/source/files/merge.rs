@@ -14,6 +14,7 @@ use routing::object::{Change, Ingress, IngressClass, Kind, Name, Object, ObjectR
 use routing::problem::{Problem, Reason};
 
 use super::document::{Content, Entry, Failure};
+use crate::source::place::{Located, Place};
 use crate::source::{PemPair, SecretChange, Update};
 
 /// `spec.controller` of the classes that are ours.
@@ -25,10 +26,10 @@ const OUR_CLASS: &str = "gateway";
 #[derive(Default)]
 pub(super) struct Merge {
     files: BTreeMap<PathBuf, Held>,
-    folder_problems: Vec<Problem>,
+    folder_problems: Vec<Located>,
     sent: BTreeMap<ObjectRef, Sent>,
     /// Absent before the first update.
-    sent_problems: Option<Vec<Problem>>,
+    sent_problems: Option<Vec<Located>>,
 }
 
 /// What is held of one file.
@@ -38,12 +39,20 @@ struct Held {
     /// Whether the content is that of a file that was read as a whole.
     good: bool,
     /// Why the file's present version was not taken.
-    failures: Vec<Problem>,
+    failures: Vec<Located>,
 }
 
 struct Sent {
     object: Object,
     pair: Option<PemPair>,
+    place: Option<Place>,
+}
+
+/// An object as it is to be sent.
+struct Admitted<'a> {
+    object: Cow<'a, Object>,
+    pair: Option<&'a PemPair>,
+    place: Option<&'a Place>,
 }
 
 impl Merge {
@@ -53,7 +62,7 @@ impl Merge {
     }
 
     /// Takes note that a file cannot be read; it keeps its content.
-    pub(super) fn fail(&mut self, path: &Path, problems: Vec<Problem>) {
+    pub(super) fn fail(&mut self, path: &Path, problems: Vec<Located>) {
         self.files.entry(path.to_owned()).or_default().failures = problems;
     }
 
@@ -78,7 +87,7 @@ impl Merge {
     }
 
     /// Replaces the Problems of the folder as a whole.
-    pub(super) fn set_folder_problems(&mut self, problems: Vec<Problem>) {
+    pub(super) fn set_folder_problems(&mut self, problems: Vec<Located>) {
         self.folder_problems = problems;
     }
 
@@ -93,41 +102,47 @@ impl Merge {
             let synthesised = classes.synthesised && *reference == our_class().reference();
             !synthesised && !winners.contains_key(reference)
         });
-        for (reference, (_, entry)) in winners {
-            apply(&mut self.sent, &mut update, (reference, classes.admit(entry), entry.pair.as_ref()));
+        for (reference, entry) in winners {
+            let (object, pair) = (classes.admit(entry), entry.pair.as_ref());
+            apply(
+                &mut self.sent,
+                &mut update,
+                reference,
+                Admitted { object, pair, place: Some(&entry.place) },
+            );
         }
         if classes.synthesised {
-            apply(&mut self.sent, &mut update, (our_class().reference(), Cow::Owned(our_class()), None));
+            let class = Admitted { object: Cow::Owned(our_class()), pair: None, place: None };
+            apply(&mut self.sent, &mut update, our_class().reference(), class);
         }
         let first = self.sent_problems.is_none();
         if self.sent_problems.as_ref() != Some(&problems) {
             self.sent_problems = Some(problems.clone());
             update.problems = Some(problems);
         }
-        let empty = update.objects.is_empty() && update.secrets.is_empty() && update.problems.is_none();
+        let empty = update.only_moves() && update.places.is_empty();
         (first || !empty).then_some(update)
     }
 }
 
-/// The entries that count, by name, each with its file.
-type Winners<'a> = BTreeMap<ObjectRef, (&'a Path, &'a Entry)>;
+/// The entries that count, by name.
+type Winners<'a> = BTreeMap<ObjectRef, &'a Entry>;
 
 /// Picks the first of every name, by path and then by place in the file; the others are Problems, and so is
 /// whatever else the files have.
-fn winners(files: &BTreeMap<PathBuf, Held>) -> (Winners<'_>, Vec<Problem>) {
+fn winners(files: &BTreeMap<PathBuf, Held>) -> (Winners<'_>, Vec<Located>) {
     let mut winners = Winners::new();
     let mut problems = Vec::new();
-    for (path, held) in files {
+    for held in files.values() {
         problems.extend_from_slice(&held.failures);
         problems.extend_from_slice(&held.content.problems);
         for entry in &held.content.entries {
             match winners.entry(entry.object.reference()) {
                 Slot::Vacant(slot) => {
-                    slot.insert((path, entry));
+                    slot.insert(entry);
                 }
                 Slot::Occupied(slot) => {
-                    let (first, winner) = slot.get();
-                    problems.push(duplicate(slot.key(), (first, winner), (path, entry)));
+                    problems.push(duplicate(slot.key(), &slot.get().place, &entry.place));
                 }
             }
         }
@@ -135,15 +150,12 @@ fn winners(files: &BTreeMap<PathBuf, Held>) -> (Winners<'_>, Vec<Problem>) {
     (winners, problems)
 }
 
-fn duplicate(object: &ObjectRef, winner: (&Path, &Entry), loser: (&Path, &Entry)) -> Problem {
-    let place = |(path, entry): (&Path, &Entry)| format!("{}:{}", path.display(), entry.line);
-    let (winner, loser) = (place(winner), place(loser));
-    Problem {
-        object: object.clone(),
-        field: String::new(),
-        reason: Reason::DuplicateObject,
-        message: format!("stands in {winner} and again in {loser}; the first one counts"),
-    }
+/// Stands where the one that does not count stands.
+fn duplicate(object: &ObjectRef, winner: &Place, loser: &Place) -> Located {
+    let location = loser.start().clone();
+    let message = format!("stands in {} and again in {location}; the first one counts", winner.start());
+    let (field, reason) = (String::new(), Reason::DuplicateObject);
+    Located { problem: Problem { object: object.clone(), field, reason, message }, location }
 }
 
 /// Sends the deletion of all that was sent and is gone.
@@ -159,30 +171,32 @@ fn delete(
                 update.secrets.push(SecretChange { name: reference.name.clone(), pair: None });
             }
             update.objects.push(Change::Delete(reference.clone()));
+            update.places.push((reference.clone(), None));
         }
         !gone
     });
 }
 
-/// Sends an object, or its bytes, if they are not what was sent last.
-fn apply(
-    sent: &mut BTreeMap<ObjectRef, Sent>,
-    update: &mut Update,
-    (reference, object, pair): (ObjectRef, Cow<'_, Object>, Option<&PemPair>),
-) {
+/// Sends an object, its bytes, or where it stands, if they are not what was sent last.
+fn apply(sent: &mut BTreeMap<ObjectRef, Sent>, update: &mut Update, reference: ObjectRef, now: Admitted<'_>) {
     let before = sent.get(&reference);
-    let same_object = before.is_some_and(|before| before.object == *object);
-    let same_pair = before.is_some_and(|before| same(before.pair.as_ref(), pair));
-    if same_object && same_pair {
+    let same_object = before.is_some_and(|before| before.object == *now.object);
+    let same_pair = before.is_some_and(|before| same(before.pair.as_ref(), now.pair));
+    let same_place = before.is_some_and(|before| before.place.as_ref() == now.place);
+    if same_object && same_pair && same_place {
         return;
     }
+    if !same_place {
+        update.places.push((reference.clone(), now.place.cloned()));
+    }
     if reference.kind == Kind::Secret && !same_pair {
-        update.secrets.push(SecretChange { name: reference.name.clone(), pair: pair.map(copy) });
+        update.secrets.push(SecretChange { name: reference.name.clone(), pair: now.pair.map(copy) });
     }
     if !same_object {
-        update.objects.push(Change::Apply(object.clone().into_owned()));
+        update.objects.push(Change::Apply(now.object.clone().into_owned()));
     }
-    sent.insert(reference, Sent { object: object.into_owned(), pair: pair.map(copy) });
+    let Admitted { object, pair, place } = now;
+    sent.insert(reference, Sent { object: object.into_owned(), pair: pair.map(copy), place: place.cloned() });
 }
 
 fn same(one: Option<&PemPair>, other: Option<&PemPair>) -> bool {
@@ -210,7 +224,7 @@ struct Classes {
 impl Classes {
     fn of(winners: &Winners<'_>) -> Self {
         let classes = || {
-            winners.values().filter_map(|(_, entry)| match &entry.object {
+            winners.values().filter_map(|entry| match &entry.object {
                 Object::IngressClass(class) => Some((class, entry.created)),
                 _ => None,
             })

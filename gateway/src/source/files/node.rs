@@ -11,6 +11,8 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_saphyr::Spanned;
 
+use crate::source::place::{Lines, PathHash};
+
 /// A value and the line that it starts in, from 1.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -110,22 +112,34 @@ impl Node {
 
     /// Finds the line of a field path such as `spec.rules[0].host`, or of the deepest part of it that is there.
     pub(super) fn line_of(&self, path: &str) -> u64 {
-        let (mut node, mut line) = (self, self.line);
-        for step in path.split(['[', ']']).enumerate().flat_map(|(position, part)| {
-            // Inside brackets dots belong to the key: `annotations[example.com/x]`.
-            let separator = if position % 2 == 0 { '.' } else { ']' };
-            part.split(separator).filter(|step| !step.is_empty())
-        }) {
-            let below = match &node.value {
-                Value::List(items) => {
-                    step.parse().ok().and_then(|index: usize| items.get(index)).map(|item| (item, item.line))
-                }
-                _ => node.get(step).map(|entry| (&entry.value, entry.line)),
-            };
-            let Some(below) = below else { break };
-            (node, line) = below;
+        self.lines().of(path).map_or(self.line, u64::from)
+    }
+
+    /// The lines of everything in it.
+    pub(super) fn lines(&self) -> Lines {
+        let mut lines = Vec::new();
+        self.note_lines(self.line, PathHash::ROOT, &mut lines);
+        Lines::new(lines)
+    }
+
+    /// Notes the lines of what is in it, at a path whose own line is known.
+    fn note_lines(&self, above: u64, path: PathHash, lines: &mut Vec<(PathHash, u32)>) {
+        let mut note = |line: u64, path: PathHash, below: &Self| {
+            if line != above {
+                lines.push((path, u32::try_from(line).unwrap_or(u32::MAX)));
+            }
+            below.note_lines(line, path, lines);
+        };
+        match &self.value {
+            Value::List(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(index, item)| note(item.line, path.step(&index.to_string()), item));
+            }
+            Value::Map(entries) => {
+                entries.iter().for_each(|entry| note(entry.line, path.step(&entry.key), &entry.value));
+            }
+            _ => {}
         }
-        line
     }
 
     /// Counts the bytes of all keys and texts.

@@ -10,9 +10,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use routing::problem::Problem;
-
 use super::document::file_problem;
+use crate::source::place::Located;
 
 /// The largest file that is read: 64 MiB hold about 100,000 Ingresses.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -84,7 +83,7 @@ pub(super) struct Scan {
     /// The files to read, by path relative to the folder.
     pub(super) files: BTreeMap<PathBuf, Stamp>,
     /// What could not be looked at, and why.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Located>,
     /// Paths that could not be looked at: whatever was known at or below them stays.
     pub(super) unreadable: Vec<PathBuf>,
     /// The folder itself is not there.
@@ -111,8 +110,13 @@ pub(super) enum Contents {
     Text(String),
     /// It changed since it was stamped.
     Changed,
-    /// It cannot be read; the text says why.
-    Unreadable(String),
+    /// It cannot be read.
+    Unreadable {
+        /// Where, from 1, if it is a matter of one line.
+        line: Option<u64>,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Reads one file, if it still is what the stamp says.
@@ -123,9 +127,10 @@ pub(super) fn read(path: &Path, stamp: &Stamp) -> Contents {
         // Gone since the folder was looked at: the next look sees that.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Contents::Changed,
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            Contents::Unreadable(format!("larger than {} MiB", MAX_BYTES / 1024 / 1024))
+            let reason = format!("larger than {} MiB", MAX_BYTES / 1024 / 1024);
+            Contents::Unreadable { line: None, reason }
         }
-        Err(error) => Contents::Unreadable(error.to_string()),
+        Err(error) => Contents::Unreadable { line: None, reason: error.to_string() },
     }
 }
 
@@ -137,8 +142,9 @@ fn text(bytes: Vec<u8>) -> Contents {
         }),
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count();
-            Contents::Unreadable(format!("line {line}: not UTF-8"))
+            let before = error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count();
+            let line = u64::try_from(before).ok().map(|before| before + 1);
+            Contents::Unreadable { line, reason: "not UTF-8".to_owned() }
         }
     }
 }
@@ -314,7 +320,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_named_by_line() {
         assert!(
-            matches!(text(b"a\nb\xff".to_vec()), Contents::Unreadable(reason) if reason == "line 2: not UTF-8")
+            matches!(text(b"a\nb\xff".to_vec()), Contents::Unreadable { line: Some(2), reason } if reason == "not UTF-8")
         );
         assert!(matches!(text(b"\xef\xbb\xbfa".to_vec()), Contents::Text(text) if text == "a"));
     }
@@ -326,7 +332,7 @@ mod tests {
         File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
         let stamp = scan(folder.path()).files.remove(Path::new("a.yaml")).unwrap();
         assert!(
-            matches!(read(&path, &stamp), Contents::Unreadable(reason) if reason == "larger than 64 MiB")
+            matches!(read(&path, &stamp), Contents::Unreadable { line: None, reason } if reason == "larger than 64 MiB")
         );
     }
 }

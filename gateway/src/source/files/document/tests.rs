@@ -16,8 +16,8 @@ fn references(content: &Content) -> Vec<String> {
     content.entries.iter().map(|entry| entry.object.reference().to_string()).collect()
 }
 
-fn lines(problems: &[Problem]) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
+fn lines(problems: &[Located]) -> Vec<String> {
+    problems.iter().map(|found| format!("{}: {}", found.location, found.problem)).collect()
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn unknown_fields_are_problems_with_file_and_line_that_do_not_stop_the_object() 
     assert_eq!(
         lines(&content.problems),
         [
-            "Ingress default/web spec.ingresClassName: UnknownField: a.yaml:6: there is no such field; it has no effect"
+            "a.yaml:6: Ingress default/web spec.ingresClassName: UnknownField: there is no such field; it has no effect"
         ]
     );
 }
@@ -53,7 +53,7 @@ fn unusable_values_are_problems_with_file_and_line() {
     );
     assert_eq!(
         lines(&content.problems),
-        ["Service default/s spec.ports[1].port: InvalidValue: a.yaml:7: 70000 is not a port from 1 to 65535"]
+        ["a.yaml:7: Service default/s spec.ports[1].port: InvalidValue: 70000 is not a port from 1 to 65535"]
     );
 }
 
@@ -63,7 +63,7 @@ fn a_wrong_type_costs_its_document_and_is_named_with_line_and_field() {
     assert_eq!(
         lines(&failure.problems),
         [
-            "File a.yaml: Unreadable: line 6: Ingress web: spec.rules: invalid type: integer `5`, expected a sequence"
+            "a.yaml:6: File a.yaml: Unreadable: Ingress web: spec.rules: invalid type: integer `5`, expected a sequence"
         ]
     );
     assert_eq!(references(&failure.readable.unwrap()), ["Ingress default/other"]);
@@ -73,7 +73,7 @@ fn a_wrong_type_costs_its_document_and_is_named_with_line_and_field() {
 fn broken_yaml_leaves_nothing_of_the_file() {
     let failure = bad(&format!("{INGRESS}---\n{INGRESS}spec:\n  rules: [\n"));
     assert!(failure.readable.is_none());
-    assert!(failure.problems[0].message.starts_with("line 1"), "{:?}", failure.problems);
+    assert!(lines(&failure.problems)[0].starts_with("a.yaml:1"), "{:?}", failure.problems);
 }
 
 #[test]
@@ -93,7 +93,12 @@ fn documents_that_are_no_objects_are_refused() {
             "line 2: Ingress old: apiVersion: \"extensions/v1beta1\" is not read; write networking.k8s.io/v1",
         ),
     ] {
-        assert_eq!(bad(text).problems[0].message, message);
+        let (line, message) = message.split_once(": ").unwrap();
+        let found = &bad(text).problems[0];
+        assert_eq!(
+            (found.location.to_string(), found.problem.message.as_str()),
+            (line.replace("line ", "a.yaml:"), message)
+        );
     }
 }
 
@@ -118,8 +123,11 @@ fn secrets_give_their_pair_and_never_show_it() {
     for value in ["12345678", "hu!!sh", "{hush: hush}", "[hush]"] {
         let failure =
             bad(&format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata:\n  tls.key: {value}\n"));
-        let message = &failure.problems[0].message;
-        assert!(message.starts_with("line 5: Secret s: data[tls.key]: "), "{message}");
+        let message = &lines(&failure.problems)[0];
+        assert!(
+            message.starts_with("a.yaml:5: File a.yaml: Unreadable: Secret s: data[tls.key]: "),
+            "{message}"
+        );
         assert!(!message.contains("sh") || !message.contains("hu"), "{message}");
         assert!(!message.contains("1234"), "{message}");
     }
@@ -139,8 +147,10 @@ fn our_kinds_are_read_in_their_own_version() {
     let failure = bad("apiVersion: wasm-gateway.dev/v1\nkind: RoutePolicy\nmetadata: {name: p}\nspec: {}\n");
     assert_eq!(
         lines(&failure.problems),
-        ["File a.yaml: Unreadable: line 1: RoutePolicy p: apiVersion: \"wasm-gateway.dev/v1\" is not read; \
-             write wasm-gateway.dev/v1alpha1"]
+        [
+            "a.yaml:1: File a.yaml: Unreadable: RoutePolicy p: apiVersion: \"wasm-gateway.dev/v1\" is not read; \
+             write wasm-gateway.dev/v1alpha1"
+        ]
     );
 }
 
@@ -151,12 +161,16 @@ fn an_unknown_field_refuses_one_of_our_kinds_with_its_line() {
     let failure = bad(&format!("{text}{INGRESS}"));
     let problems = lines(&failure.problems);
     assert_eq!(problems.len(), 1, "{problems:?}");
-    let wanted = "File a.yaml: Unreadable: line 6: RoutePolicy p: spec.bodysize: unknown field `bodysize`";
+    let wanted = "a.yaml:6: File a.yaml: Unreadable: RoutePolicy p: spec.bodysize: unknown field `bodysize`";
     assert!(problems[0].starts_with(wanted), "{problems:?}");
     assert_eq!(references(&failure.readable.unwrap()), ["Ingress default/web"]);
     let kind = text.replace("targetRefs: []", "targetRefs: [{group: g, kind: Gateway, name: web}]");
-    let wanted = "line 5: RoutePolicy p: spec.targetRefs[0].kind: unknown variant `Gateway`";
+    let wanted = "a.yaml:5: File a.yaml: Unreadable: RoutePolicy p: spec.targetRefs[0].kind: unknown variant `Gateway`";
     assert!(lines(&bad(&kind).problems)[0].contains(wanted), "{kind}");
     let failure = bad(&text.replace("bodysize: 1", "bodySize: 1.5"));
-    assert!(lines(&failure.problems)[0].contains("line 6: RoutePolicy p: spec.bodySize: "), "{failure:?}");
+    assert!(
+        lines(&failure.problems)[0]
+            .starts_with("a.yaml:6: File a.yaml: Unreadable: RoutePolicy p: spec.bodySize: "),
+        "{failure:?}"
+    );
 }

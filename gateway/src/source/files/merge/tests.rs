@@ -63,13 +63,18 @@ fn the_first_file_by_path_wins_and_the_second_takes_over() {
     put(&mut merge, "a.yaml", &format!("# first\n{}{}", ingress("web", "a"), ingress("web", "again")));
     let update = merge.update().unwrap();
     assert_eq!(changes(&update), ["+ default/web a gateway"]);
-    let lines: Vec<_> = update.problems.unwrap().iter().map(ToString::to_string).collect();
-    let prefix = "Ingress default/web: DuplicateObject: stands in a.yaml:2 and again in";
+    let lines: Vec<_> = update
+        .problems
+        .unwrap()
+        .iter()
+        .map(|found| format!("{}: {}", found.location, found.problem))
+        .collect();
+    let prefix = ": Ingress default/web: DuplicateObject: stands in a.yaml:2 and again in";
     assert_eq!(
         lines,
         [
-            format!("{prefix} a.yaml:7; the first one counts"),
-            format!("{prefix} b.yaml:1; the first one counts"),
+            format!("a.yaml:7{prefix} a.yaml:7; the first one counts"),
+            format!("b.yaml:1{prefix} b.yaml:1; the first one counts"),
         ]
     );
     merge.remove(Path::new("a.yaml"));
@@ -158,4 +163,21 @@ fn secrets_are_sent_when_their_bytes_change() {
     let update = merge.update().unwrap();
     assert_eq!(changes(&update), ["- Secret default/s"]);
     assert!(update.secrets[0].pair.is_none());
+}
+
+#[test]
+fn what_moves_in_its_file_is_told_without_being_sent_again() {
+    let mut merge = Merge::default();
+    put(&mut merge, "a.yaml", &ingress("web", "a"));
+    let places = merge.update().unwrap().places;
+    let (object, place) = &places[0];
+    assert_eq!((object.to_string().as_str(), places.len()), ("Ingress default/web", 2));
+    assert_eq!(place.as_ref().unwrap().start().to_string(), "a.yaml:1");
+    assert!(places[1].1.is_none(), "the class that no file holds stands nowhere");
+    put(&mut merge, "a.yaml", &format!("# a comment\n\n{}", ingress("web", "a")));
+    let update = merge.update().unwrap();
+    assert!(update.only_moves());
+    assert_eq!(update.places[0].1.as_ref().unwrap().of_field("spec.rules[0].host").to_string(), "a.yaml:6");
+    merge.remove(Path::new("a.yaml"));
+    assert!(merge.update().unwrap().places[0].1.is_none());
 }
