@@ -1,19 +1,17 @@
 //! The command line. Each command reads as what it does; the work is elsewhere.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use routing::object::Name;
 
 pub mod identity;
 
-use crate::explain::request;
+use crate::config::{Config, ConfigError, Flag};
+use crate::process::{Gateway, Options};
 use identity::Identity;
-
-use crate::process::{self, Gateway, Options};
-use crate::settings::{ReasonHeader, Settings};
 
 /// An ingress gateway for Kubernetes.
 #[derive(Debug, Parser)]
@@ -27,6 +25,8 @@ pub struct Cli {
 enum Command {
     /// Serve what a folder of Ingress YAML says.
     Run(Run),
+    /// Print the effective configuration, and where each value of it comes from.
+    Config(ShowConfig),
     /// Show the gateway at work: sample apps behind real Ingress YAML, without a cluster.
     Demo(crate::demo::Demo),
     /// Say what is wrong with a folder of YAML, and which requests it answers otherwise than another one.
@@ -40,24 +40,47 @@ struct Run {
     /// The folder with the YAML; it is watched, changes show at once.
     #[arg(long, value_name = "DIR")]
     files: PathBuf,
+    #[command(flatten)]
+    configured: Configured,
+}
+
+/// `gateway config` takes the flags of `gateway run`.
+#[derive(Debug, Args)]
+struct ShowConfig {
+    /// The folder with the YAML; it has no part in the configuration.
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+    #[command(flatten)]
+    configured: Configured,
+}
+
+/// The flags that make the configuration, with the file and the environment.
+#[derive(Debug, Args)]
+struct Configured {
+    /// The configuration file; `gateway config` prints one with all there is.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where to listen for plaintext.
-    #[arg(long, value_name = "ADDR", default_value_t = loopback(8080))]
-    http: SocketAddr,
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
     /// Where to listen for TLS.
-    #[arg(long, value_name = "ADDR", default_value_t = loopback(8443))]
-    https: SocketAddr,
+    #[arg(long, value_name = "ADDR")]
+    https: Option<String>,
     /// Where to serve the admin pages.
-    #[arg(long, value_name = "ADDR", default_value_t = loopback(9080))]
-    admin: SocketAddr,
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
     /// How many workers, one thread each; as many as there are processors if not given.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
     /// Leave the reason out of the gateway's own answers.
     #[arg(long)]
     no_reason_header: bool,
     /// The Service by which the outside reaches this gateway; `explain` tells of it.
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = request::service_name)]
-    status_service: Option<Name>,
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    status_service: Option<String>,
+    /// Any other setting, by its place in the configuration file: `deadlines.keepAlive=30s`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
     #[command(flatten)]
     identity: Identity,
 }
@@ -72,7 +95,9 @@ impl Cli {
     pub fn default_level(&self) -> tracing::Level {
         match self.command {
             Command::Run(_) => tracing::Level::INFO,
-            Command::Demo(_) | Command::Check(_) | Command::Explain(_) => tracing::Level::ERROR,
+            Command::Config(_) | Command::Demo(_) | Command::Check(_) | Command::Explain(_) => {
+                tracing::Level::ERROR
+            }
         }
     }
 
@@ -83,6 +108,7 @@ impl Cli {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(run) => run.execute()?,
+            Command::Config(config) => config.execute()?,
             Command::Demo(demo) => demo.execute()?,
             Command::Check(check) => return Ok(check.execute()),
             Command::Explain(explain) => explain.execute()?,
@@ -93,21 +119,57 @@ impl Cli {
 
 impl Run {
     fn execute(self) -> anyhow::Result<()> {
-        let mut settings = Settings::default();
-        if self.no_reason_header {
-            settings.reason_header = ReasonHeader::Hidden;
-        }
-        settings.status_service = self.status_service;
-        let routing = self.identity.routing();
-        let workers = self.workers.map_or_else(process::available_workers, usize::from);
-        let (files, http, https, admin) = (self.files, self.http, self.https, self.admin);
-        let gateway = Gateway::start(&Options { files, http, https, admin, workers, routing, settings })?;
-        tracing::info!(http = %gateway.http, https = %gateway.https, admin = %gateway.admin, workers, "listening");
+        let settings = self.configured.load()?.settings;
+        let gateway = Gateway::start(&Options { files: self.files, settings })?;
+        tracing::info!(http = %gateway.http, https = %gateway.https, admin = %gateway.admin, "listening");
         if wait_for_stop(&gateway)? == Stop::Gently {
             tracing::info!("stopping: requests in flight may end");
             gateway.drain();
         }
         Ok(())
+    }
+}
+
+impl ShowConfig {
+    fn execute(&self) -> anyhow::Result<()> {
+        let text = self.configured.load()?.to_yaml();
+        std::io::stdout().lock().write_all(text.as_bytes())?;
+        Ok(())
+    }
+}
+
+impl Configured {
+    fn load(&self) -> Result<Config, ConfigError> {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Config::load(self.config.as_deref(), environment, &self.flags())
+    }
+
+    /// What was given, each with its place in the configuration file.
+    fn flags(&self) -> Vec<Flag> {
+        let hidden = self.no_reason_header.then(|| "hidden".to_owned());
+        let classes = self.identity.names_classes().then(|| self.identity.classes().join(","));
+        let named = [
+            ("--http", "listeners.http", &self.http),
+            ("--https", "listeners.https", &self.https),
+            ("--admin", "listeners.admin", &self.admin),
+            ("--workers", "workers", &self.workers),
+            ("--class", "classes", &classes),
+            ("--no-reason-header", "answers.reasonHeader", &hidden),
+            ("--status-service", "status.service", &self.status_service),
+        ];
+        let flag = |name: &str, key: &str, value: &str| Flag {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        let given =
+            named.into_iter().filter_map(|(name, key, value)| Some(flag(name, key, value.as_deref()?)));
+        let set = self.set.iter().map(|text| {
+            let (key, value) = text.split_once('=').unwrap_or((text, ""));
+            flag("--set", key, value)
+        });
+        given.chain(set).collect()
     }
 }
 

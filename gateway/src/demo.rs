@@ -20,8 +20,8 @@ use self::folder::Folder;
 use self::report::Visit;
 use crate::cli::{Stop, loopback};
 use crate::exchange::Scheme::{Http, Https};
-use crate::process::{self, Gateway, Options};
-use crate::settings::Settings;
+use crate::process::{Gateway, Options};
+use crate::settings::{Listen, Settings};
 
 mod apps;
 mod authority;
@@ -105,15 +105,8 @@ impl Demo {
             }
         }
         let [(_, http), (_, https), (_, admin)] = wanted;
-        Ok(Options {
-            files: folder.path().to_owned(),
-            http,
-            https,
-            admin,
-            workers: process::available_workers(),
-            routing: routing::Config::default(),
-            settings: Settings::default(),
-        })
+        let settings = Settings { listen: Listen { http, https, admin }, ..Settings::default() };
+        Ok(Options { files: folder.path().to_owned(), settings })
     }
 }
 

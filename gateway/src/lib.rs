@@ -25,6 +25,8 @@ pub mod explain;
 
 pub mod admin;
 
+pub mod config;
+
 pub mod process;
 
 pub mod check;

@@ -29,22 +29,12 @@ const CONTROL_NICENESS: i32 = 5;
 /// Updates that may wait to be applied; the source gathers further changes into one.
 const WAITING_UPDATES: usize = 1;
 
-/// Where to listen and what to serve.
+/// What to serve, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The folder of Ingress YAML.
     pub files: PathBuf,
-    /// Plaintext for clients; port 0 picks a free one.
-    pub http: SocketAddr,
-    /// TLS for clients; port 0 picks a free one.
-    pub https: SocketAddr,
-    /// The admin pages; port 0 picks a free one.
-    pub admin: SocketAddr,
-    /// How many workers; each has one thread.
-    pub workers: usize,
-    /// Which classes are served, and where this gateway runs.
-    pub routing: Config,
-    /// Deadlines and bounds.
+    /// Everything that can be set.
     pub settings: Settings,
 }
 
@@ -78,11 +68,12 @@ impl Gateway {
         let bind = |name: &str, address, count| {
             sockets::bind(address, count).with_context(|| format!("cannot listen on {address} ({name})"))
         };
-        let (http, http_sockets) = bind("http", options.http, options.workers)?;
-        let (https, https_sockets) = bind("https", options.https, options.workers)?;
-        let (admin, admin_socket) = bind("admin", options.admin, 1)?;
+        let (listen, workers) = (options.settings.listen, options.settings.workers());
+        let (http, http_sockets) = bind("http", listen.http, workers)?;
+        let (https, https_sockets) = bind("https", listen.https, workers)?;
+        let (admin, admin_socket) = bind("admin", listen.admin, 1)?;
 
-        let reload = Reload::new(Arc::clone(&provider), options.routing.clone())?;
+        let reload = Reload::new(Arc::clone(&provider), options.settings.routing.clone())?;
         let (live, problems, generation) = (reload.live(), reload.problems(), reload.generation());
         let questions = reload.questions();
         let parts = Parts {
@@ -114,7 +105,7 @@ impl Gateway {
         let (sender, updates) = mpsc::channel(WAITING_UPDATES);
         let watcher = files::watch(&options.files, sender)?;
         control.spawn(reload.run(updates));
-        let drain = options.settings.drain;
+        let drain = options.settings.drain.limit;
         Ok(Self {
             http,
             https,
@@ -237,9 +228,4 @@ fn serve_admin(control: &Runtime, pages: Admin, sockets: Vec<std::net::TcpListen
         });
     }
     Ok(())
-}
-
-/// How many workers fit this machine, or the part of it that a container may use.
-pub fn available_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -1,16 +1,29 @@
 //! What can be set, as the program uses it. Defaults are DESIGN's; each says its unit by its type.
+//!
+//! Not here: how a setting is written and where it may come from (`config`).
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http1::Limits;
 use routing::object::Name;
 
-/// Settings of the data plane.
+/// Settings of the process and its data plane.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Which classes are served, and where this gateway runs.
+    pub routing: routing::Config,
+    /// How many workers, one thread each; as many as there are processors if not given.
+    pub workers: Option<u16>,
+    /// How many client connections may be open, over all workers; as many as the file descriptors allow if not
+    /// given.
+    pub connections: Option<NonZeroU32>,
     /// Bounds of heads, both sides.
     pub limits: Limits,
-    /// How long a request head may take, from its first byte to its last.
+    /// How long a request head may take, from its first byte to its last; a TLS handshake too.
     pub header: Duration,
     /// How long a connection may stay idle between requests.
     pub keep_alive: Duration,
@@ -20,12 +33,31 @@ pub struct Settings {
     pub first_byte: Duration,
     /// How long a body may stand still, in either direction.
     pub stall: Duration,
-    /// After SIGTERM, how long requests in flight may take.
-    pub drain: Duration,
+    /// How long a WebSocket or another tunnel may be silent in both directions.
+    pub tunnel_idle: Duration,
+    /// How long a whole request may take, to the last byte of its answer; no bound if not given.
+    pub request: Option<Duration>,
+    /// How slowly an HTTP/1.1 request body with a Content-Length may arrive; no bound if not given.
+    pub body_rate: BodyRate,
+    /// What happens between SIGTERM and the end.
+    pub drain: Drain,
     /// Whether the gateway's own answers carry their reason in the header `gateway-reason`.
     pub reason_header: ReasonHeader,
+    /// What becomes of request fields whose names contain an underscore.
+    pub underscore_names: UnderscoreNames,
     /// The Service by which the outside reaches the gateway. It is only told of, never written.
     pub status_service: Option<Name>,
+}
+
+/// Where to listen; port 0 picks a free one.
+#[derive(Clone, Copy, Debug)]
+pub struct Listen {
+    /// Plaintext for clients.
+    pub http: SocketAddr,
+    /// TLS for clients.
+    pub https: SocketAddr,
+    /// The admin pages.
+    pub admin: SocketAddr,
 }
 
 /// Bounds of connecting.
@@ -37,6 +69,25 @@ pub struct ConnectLimits {
     pub total: Duration,
 }
 
+/// How slowly a body may arrive.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyRate {
+    /// Bytes a second, on average since the body began; no bound if not given.
+    pub least: Option<NonZeroU32>,
+    /// How long the body may take before it is judged.
+    pub grace: Duration,
+}
+
+/// What happens between SIGTERM and the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// How long connections are accepted while the gateway already says that it is not ready: load balancers need
+    /// that time to stop sending.
+    pub delay: Duration,
+    /// When whatever is still open is cut off, counted from the signal.
+    pub limit: Duration,
+}
+
 /// Whether the gateway's own answers say why in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReasonHeader {
@@ -46,18 +97,52 @@ pub enum ReasonHeader {
     Hidden,
 }
 
+/// What becomes of request fields whose names contain an underscore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderscoreNames {
+    /// Not passed on: CGI and its heirs read `X_Forwarded_For` as `X-Forwarded-For`.
+    Dropped,
+    /// Passed on.
+    Kept,
+}
+
+/// An address on this machine only.
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            listen: Listen { http: loopback(8080), https: loopback(8443), admin: loopback(9080) },
+            routing: routing::Config::default(),
+            workers: None,
+            connections: None,
             limits: Limits::default(),
             header: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             connect: ConnectLimits { once: Duration::from_millis(800), total: Duration::from_millis(2500) },
             first_byte: Duration::from_secs(60),
             stall: Duration::from_secs(60),
-            drain: Duration::from_secs(25),
+            tunnel_idle: Duration::from_secs(60 * 60),
+            request: None,
+            // Apache's mod_reqtimeout asks for the same rate. A phone on the worst of networks sends ten times as
+            // much; 1000 bytes sent a byte a second would hold an exchange and its endpoint for a quarter of an
+            // hour, and are cut off after the grace.
+            body_rate: BodyRate { least: NonZeroU32::new(500), grace: Duration::from_secs(20) },
+            drain: Drain { delay: Duration::from_secs(5), limit: Duration::from_secs(25) },
             reason_header: ReasonHeader::Shown,
+            underscore_names: UnderscoreNames::Dropped,
             status_service: None,
         }
+    }
+}
+
+impl Settings {
+    /// How many workers there are to be: as told, or as many as fit this machine or the part of it that a
+    /// container may use.
+    pub fn workers(&self) -> usize {
+        let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.workers.map_or_else(available, usize::from)
     }
 }

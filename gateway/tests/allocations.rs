@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gateway::cli::loopback;
 use gateway::process::{Gateway, Options};
-use gateway::settings::Settings;
+use gateway::settings::{Listen, Settings};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -34,16 +34,9 @@ fn a_plain_request_costs_at_most_four_allocations() {
 
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.yaml"), yaml(port)).unwrap();
-    let gateway = Gateway::start(&Options {
-        files: folder.path().to_owned(),
-        http: loopback(0),
-        https: loopback(0),
-        admin: loopback(0),
-        workers: 1,
-        routing: routing::Config::default(),
-        settings: Settings::default(),
-    })
-    .unwrap();
+    let listen = Listen { http: loopback(0), https: loopback(0), admin: loopback(0) };
+    let settings = Settings { listen, workers: Some(1), ..Settings::default() };
+    let gateway = Gateway::start(&Options { files: folder.path().to_owned(), settings }).unwrap();
     gateway.wait(1, Duration::from_secs(10)).unwrap();
 
     let mut client = TcpStream::connect(gateway.http).unwrap();

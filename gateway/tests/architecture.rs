@@ -49,6 +49,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("explain", &["reload", "upstream", "exchange"]),
     ("explain::command", &["*"]),
     ("admin", &["live", "reload", "telemetry", "listener::worker", "explain"]),
+    ("config", &["source::files", "settings", "explain::request"]),
     ("process", &["*"]),
     ("check", &["*"]),
     ("demo", &["*"]),

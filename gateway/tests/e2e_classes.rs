@@ -40,7 +40,7 @@ fn a_class_of_another_controller_is_served_if_it_is_taken_by_name() {
         assert_eq!(gateway.get(host, "/").field("gateway-reason"), Some("no_rule"), "{host} is not ours");
     }
     let classes = vec!["nginx".to_owned(), "ghost".to_owned()];
-    let gateway = TestGateway::changed(&yaml, |options| options.routing.classes = classes);
+    let gateway = TestGateway::changed(&yaml, |options| options.settings.routing.classes = classes);
     gateway.gateway.wait(1, DEADLINE).unwrap();
     for host in ["field.example", "annotation.example"] {
         assert_eq!(gateway.get(host, "/").text(), "a", "{host}");
@@ -73,7 +73,8 @@ fn endpoints_with_hints_for_the_zone_of_the_gateway_are_preferred() {
     let (east, west) = (Origin::named("east"), Origin::named("west"));
     let yaml = zoned(east.address, west.address);
     for zone in ["east", "west"] {
-        let gateway = TestGateway::changed(&yaml, |options| options.routing.zone = Some(zone.to_owned()));
+        let gateway =
+            TestGateway::changed(&yaml, |options| options.settings.routing.zone = Some(zone.to_owned()));
         gateway.gateway.wait(1, DEADLINE).unwrap();
         for _ in 0..4 {
             assert_eq!(gateway.get("a.example", "/").text(), zone);

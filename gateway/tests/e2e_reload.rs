@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use gateway::settings::Settings;
+use gateway::settings::{Drain, Settings};
 use support::{Certificate, DEADLINE, Origin, TestGateway, Then};
 use support::{ingress, ok, one, service, tls, tls_client, until};
 
@@ -194,7 +194,10 @@ fn draining_lets_a_request_end_and_refuses_new_connections() {
 fn draining_does_not_wait_beyond_its_limit() {
     let origin = Origin::start(|call| call.read_body().map(|()| Then::Hang));
     let limit = Duration::from_millis(200);
-    let gateway = TestGateway::with(&one(&origin), Settings { drain: limit, ..Settings::default() });
+    let gateway = TestGateway::with(
+        &one(&origin),
+        Settings { drain: Drain { delay: Duration::ZERO, limit }, ..Settings::default() },
+    );
     let mut busy = gateway.client();
     busy.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     origin.wait_heads(1);

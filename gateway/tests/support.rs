@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gateway::process::{Gateway, Options};
-use gateway::settings::Settings;
+use gateway::settings::{Listen, Settings};
 use tempfile::TempDir;
 
 /// How long anything may take on a busy machine before a test gives up.
@@ -52,16 +52,10 @@ impl TestGateway {
     pub(crate) fn changed(yaml: &str, change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
-        let mut options = Options {
-            files: folder.path().to_owned(),
-            http: ANY_PORT,
-            https: ANY_PORT,
-            admin: ANY_PORT,
-            workers: 1,
-            routing: routing::Config::default(),
-            settings: Settings::default(),
-        };
+        let mut options = Options { files: folder.path().to_owned(), settings: Settings::default() };
         change(&mut options);
+        options.settings.listen = Listen { http: ANY_PORT, https: ANY_PORT, admin: ANY_PORT };
+        options.settings.workers.get_or_insert(1);
         Self { gateway: Gateway::start(&options).unwrap(), folder }
     }
 

@@ -32,4 +32,9 @@ impl Identity {
     pub fn names_classes(&self) -> bool {
         !self.classes.is_empty()
     }
+
+    /// The classes that were named.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
 }

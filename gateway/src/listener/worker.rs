@@ -130,7 +130,7 @@ async fn obey(worker: &Worker, mut told: mpsc::UnboundedReceiver<Command>) {
 /// Waits until no connection is open, or the time for that is over.
 async fn drained(worker: &Worker) {
     let timer = worker.clock.timer();
-    timer.set(worker.settings.drain);
+    timer.set(worker.settings.drain.limit);
     while worker.counters.open.get() > 0 && !timer.is_elapsed() {
         tokio::time::sleep(TICK).await;
     }

@@ -32,6 +32,10 @@ mod scan;
 mod settle;
 mod yaml;
 
+// The configuration file is read by the same rules as the objects.
+pub(crate) use self::node::{Node, Value};
+pub(crate) use self::yaml::documents;
+
 /// How often the folder is looked at when nothing reports a change: network file systems report none.
 const RESCAN: Duration = Duration::from_secs(1);
 /// How often a round starts over because something moved while it looked.

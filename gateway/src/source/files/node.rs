@@ -15,14 +15,14 @@ use crate::source::place::{Lines, PathHash};
 
 /// A value and the line that it starts in, from 1.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) line: u64,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) line: u64,
+    pub(crate) value: Value,
 }
 
 /// A YAML value. Scalars have the types that `kubectl` gives them: an unquoted `true` is no text.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Signed(i64),
@@ -35,18 +35,18 @@ pub(super) enum Value {
 
 /// One entry of a map.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: Box<str>,
+pub(crate) struct Entry {
+    pub(crate) key: Box<str>,
     /// The line of the key, from 1.
-    pub(super) line: u64,
-    pub(super) value: Node,
+    pub(crate) line: u64,
+    pub(crate) value: Node,
 }
 
 /// Why a document cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// From 1, where it is known.
-    pub(super) line: Option<u64>,
+    pub(crate) line: Option<u64>,
     /// The field path; empty for the whole document.
     pub(super) field: String,
     pub(super) message: String,

@@ -24,7 +24,7 @@ const MAX_TEXT: usize = 128 * 1024 * 1024;
 ///
 /// # Errors
 /// The first thing that is not YAML, is beyond a limit, or is a duplicate key. Documents before it were handed over.
-pub(super) fn documents(text: &str, mut take: impl FnMut(&Node)) -> Result<(), Fault> {
+pub(crate) fn documents(text: &str, mut take: impl FnMut(&Node)) -> Result<(), Fault> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_nodes: MAX_NODES,

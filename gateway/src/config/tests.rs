@@ -1,0 +1,211 @@
+//! Where values come from, what wins, and what is said about what is wrong.
+
+use super::*;
+
+fn load(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str, &str)],
+) -> Result<Config, Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.yaml");
+    std::fs::write(&path, file).unwrap();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let flags: Vec<_> = flags
+        .iter()
+        .map(|(name, key, value)| Flag {
+            name: (*name).to_owned(),
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+        })
+        .collect();
+    let prefix = format!("{}/", folder.path().display());
+    Config::load(Some(&path), environment, &flags)
+        .map_err(|ConfigError(errors)| errors.iter().map(|error| error.replace(&prefix, "")).collect())
+}
+
+/// What is wrong with a file.
+fn wrong(file: &str) -> Vec<String> {
+    load(file, &[], &[]).expect_err("something is wrong")
+}
+
+/// The lines of values, without folder and comments.
+fn values(config: &Config) -> Vec<String> {
+    let line = |line: &str| {
+        let (value, origin) = line.split_once(" # ")?;
+        (!value.trim().is_empty())
+            .then(|| format!("{} # {}", value.trim(), origin.rsplit('/').next().unwrap()))
+    };
+    config.to_yaml().lines().filter_map(line).collect()
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file_beats_the_defaults() {
+    let file = "deadlines:\n  header: 1s\n  keepAlive: 2s\n  stall: 3s\n";
+    let environment = [("GATEWAY_DEADLINES_KEEP_ALIVE", "4s"), ("GATEWAY_DEADLINES_STALL", "5s")];
+    let flags = [("--set", "deadlines.stall", "6s"), ("--http", "listeners.http", "[::]:80")];
+    let config = load(file, &environment, &flags).unwrap();
+    let shown = values(&config);
+    for expected in [
+        "header: 1s # gateway.yaml:2",
+        "keepAlive: 4s # GATEWAY_DEADLINES_KEEP_ALIVE",
+        "stall: 6s # --set",
+        "http: \"[::]:80\" # --http",
+        "firstByte: 1m # default",
+    ] {
+        assert!(shown.iter().any(|line| line == expected), "{expected}: {shown:#?}");
+    }
+    assert_eq!(config.settings.keep_alive, std::time::Duration::from_secs(4));
+}
+
+#[test]
+fn defaults_print_as_they_are_documented() {
+    let config = Config::load(None, [], &[]).unwrap();
+    let shown: Vec<_> = values(&config).iter().map(|line| line.replace(" # default", "")).collect();
+    let expected = [
+        "http: \"127.0.0.1:8080\"",
+        "https: \"127.0.0.1:8443\"",
+        "admin: \"127.0.0.1:9080\"",
+        "workers: auto",
+        "classes: \"\"",
+        "zone: none",
+        "connections: auto",
+        "headBytes: 32Ki",
+        "fields: 100",
+        "targetBytes: 16Ki",
+        "header: 10s",
+        "keepAlive: 75s",
+        "connect: 800ms",
+        "connectTotal: 2500ms",
+        "firstByte: 1m",
+        "stall: 1m",
+        "tunnelIdle: 1h",
+        "request: none",
+        "bodyBytesPerSecond: 500",
+        "bodyGrace: 20s",
+        "delay: 5s",
+        "limit: 25s",
+        "underscoreNames: drop",
+        "reasonHeader: shown",
+        "service: none",
+    ];
+    for line in expected {
+        assert!(shown.iter().any(|shown| shown == line), "{line}: {shown:#?}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_gives_the_same() {
+    // Each setting is moved away from its default, by what it is printed as or by another of its forms.
+    let other = |key: &Key| match key.write(&Settings::default()).as_str() {
+        "none" if key.path == "status.service" => "gateway/proxy".to_owned(),
+        "\"\"" | "" => "a,b".to_owned(),
+        "none" => "7m".to_owned(),
+        "auto" => "7".to_owned(),
+        "drop" => "keep".to_owned(),
+        "shown" => "hidden".to_owned(),
+        text if text.ends_with("Ki") => "8KiB".to_owned(),
+        text if text.contains(':') => "[::1]:7".to_owned(),
+        text if text.ends_with(['s', 'm', 'h']) => "1100ms".to_owned(),
+        _ => "77".to_owned(),
+    };
+    let flags: Vec<_> = keys::all()
+        .iter()
+        .map(|key| Flag { name: "--set".to_owned(), key: key.path.to_owned(), value: other(key) })
+        .collect();
+    let first = Config::load(None, [], &flags).unwrap();
+    let again = load(&first.to_yaml(), &[], &[]).unwrap();
+    for key in keys::all() {
+        let (was, is) = (key.write(&first.settings), key.write(&again.settings));
+        assert_eq!(was, is, "{}", key.path);
+        assert_ne!(was, key.write(&Settings::default()), "{} was not changed", key.path);
+        assert!(matches!(again.origins[key.path], Origin::File(..)), "{}", key.path);
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
+    let file = "deadlines:\n  heder: 10s\n  keepalive: 1s\ndrain:\n  delay: 1s\nreasonHeader: shown\nfoo: [{}]\nlimit: {}\n";
+    assert_eq!(
+        wrong(file),
+        [
+            "gateway.yaml:2: unknown key \"deadlines.heder\"; did you mean deadlines.header?",
+            "gateway.yaml:3: unknown key \"deadlines.keepalive\"; did you mean deadlines.keepAlive?",
+            "gateway.yaml:6: unknown key \"reasonHeader\"; did you mean answers.reasonHeader?",
+            "gateway.yaml:7: unknown key \"foo\"",
+            "gateway.yaml:8: unknown key \"limit\"; did you mean drain.limit?",
+        ]
+    );
+    let errors = load("", &[("GATEWAY_DEADLINES_HEDER", "1s")], &[("--set", "workrs", "2")]).unwrap_err();
+    assert_eq!(
+        errors,
+        [
+            "GATEWAY_DEADLINES_HEDER: no setting has this variable; did you mean GATEWAY_DEADLINES_HEADER?",
+            "--set: unknown key \"workrs\"; did you mean workers?",
+        ]
+    );
+}
+
+#[test]
+fn variables_that_kubernetes_makes_for_services_mean_nothing() {
+    let made = [
+        ("GATEWAY_SERVICE_HOST", "10.0.0.1"),
+        ("GATEWAY_PORT", "tcp://10.0.0.1:80"),
+        ("GATEWAY_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("GATEWAY_STATUS_SERVICE_HOST", "10.0.0.1"),
+        ("GATEWAY_DRAIN_PORT", "tcp://10.0.0.1:80"),
+        ("GATEWAY_LOG", "debug"),
+        ("GATEWAY_SKIPPED", "x"),
+    ];
+    let config = load("", &made, &[]).unwrap();
+    assert!(config.origins.is_empty());
+    for variable in keys::all().iter().map(Key::variable) {
+        let is_made =
+            variable.ends_with("_SERVICE_HOST") || variable.ends_with("_PORT") || variable.contains("_PORT_");
+        assert!(!is_made, "{variable} could be a Service's");
+    }
+}
+
+#[test]
+fn values_are_checked_and_all_errors_are_said_at_once() {
+    let file = "workers: 0\ndeadlines: {header: 10, stall: 100d, keepAlive: 0s, connect: }\nlimits:\n  headBytes: 1Gi\n  fields: many\nlisteners: {http: localhost}\nanswers: {reasonHeader: never}\nstatus: {service: x}\n";
+    let errors = wrong(file);
+    let expected = [
+        "gateway.yaml:1: workers: 0 is not between 1 and 1024",
+        "gateway.yaml:2: deadlines.header: a duration such as 800ms, 10s or 1h30m is expected, not \"10\"",
+        "gateway.yaml:2: deadlines.stall: a duration such as 800ms, 10s or 1h30m is expected, not \"100d\"",
+        "gateway.yaml:2: deadlines.keepAlive: 0s is not between 10ms and 24h",
+        "gateway.yaml:2: deadlines.connect must be one value, or a list of such",
+        "gateway.yaml:4: limits.headBytes: 1Gi is not between 1Ki and 1Mi",
+        "gateway.yaml:5: limits.fields: a whole number is expected, not \"many\"",
+        "gateway.yaml:6: listeners.http: \"localhost\" cannot be read: invalid socket address syntax",
+        "gateway.yaml:7: answers.reasonHeader: shown or hidden is expected, not \"never\"",
+        "gateway.yaml:8: status.service: a Service is named as NAMESPACE/NAME",
+    ];
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused_with_where_they_come_from() {
+    let errors =
+        load("drain: {delay: 30s}\n", &[("GATEWAY_DEADLINES_CONNECT_TOTAL", "500ms")], &[]).unwrap_err();
+    assert_eq!(
+        errors,
+        [
+            "deadlines.connect (800ms, default) must not be larger than deadlines.connectTotal (500ms, GATEWAY_DEADLINES_CONNECT_TOTAL)",
+            "drain.delay (30s, gateway.yaml:1) must not be larger than drain.limit (25s, default)",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused() {
+    assert_eq!(wrong("- a\n"), ["gateway.yaml:1: the file must be a map"]);
+    assert_eq!(wrong("drain: 5s\n"), ["gateway.yaml:1: drain must be a map"]);
+    assert_eq!(wrong("workers: 1\n---\nworkers: 2\n"), ["gateway.yaml: one document is expected, not 2"]);
+    assert_eq!(wrong("workers: 1\nworkers: 2\n"), ["gateway.yaml:2: the key \"workers\" is there twice"]);
+    assert!(wrong("workers: [1\n")[0].starts_with("gateway.yaml:"), "{:?}", wrong("workers: [1\n"));
+    let missing = Config::load(Some(Path::new("/nonexistent.yaml")), [], &[]).unwrap_err();
+    assert!(missing.0[0].starts_with("/nonexistent.yaml cannot be read"), "{missing}");
+    assert!(load("# nothing\n", &[], &[]).unwrap().origins.is_empty());
+}

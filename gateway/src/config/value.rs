@@ -1,0 +1,140 @@
+//! How one value is written: durations, sizes, numbers, addresses, words.
+//!
+//! What is read from a written value is that value again. Not here: which setting has which form (`keys`).
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use api::byte_size::ByteSize;
+
+/// A way of writing values of one type.
+pub(super) struct Form<T> {
+    /// Says what is expected, if the text is something else.
+    pub(super) read: fn(&str) -> Result<T, String>,
+    pub(super) write: fn(&T) -> String,
+}
+
+/// The units of durations, largest first, in milliseconds.
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// `800ms`, `10s`, `1h30m`: units from the largest to the smallest, each once (as GEP-2257 has it).
+pub(super) const TIME: Form<Duration> = Form { read: read_time, write: write_time };
+
+/// `32Ki`, `32KiB`, `1048576`.
+pub(super) const BYTES: Form<usize> = Form { read: read_bytes, write: write_bytes };
+
+/// A whole number.
+pub(super) const COUNT: Form<usize> = Form { read: read_number, write: usize::to_string };
+
+/// Names with commas between; the file may also have them as a list.
+pub(super) const NAMES: Form<Vec<String>> = Form { read: read_names, write: |names| names.join(",") };
+
+/// What the type itself reads and prints.
+pub(super) fn plain<T: FromStr<Err: Display> + Display>() -> Form<T> {
+    Form {
+        read: |text| text.parse().map_err(|error: T::Err| format!("{text:?} cannot be read: {error}")),
+        write: T::to_string,
+    }
+}
+
+fn read_names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<_> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    match names.as_slice() {
+        [only] if only.is_empty() => Ok(Vec::new()),
+        names if names.iter().any(String::is_empty) => Err(format!("an empty name is among {text:?}")),
+        _ => Ok(names),
+    }
+}
+
+fn read_number(text: &str) -> Result<usize, String> {
+    // `parse` would take a plus sign.
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if is_number { text.parse().ok() } else { None };
+    number.ok_or_else(|| format!("a whole number is expected, not {text:?}"))
+}
+
+fn read_bytes(text: &str) -> Result<usize, String> {
+    let size = text.strip_suffix('B').unwrap_or(text).parse::<ByteSize>();
+    let size = size.ok().and_then(|size| usize::try_from(size.0).ok());
+    size.ok_or_else(|| format!("a size such as 1048576 or 32Ki is expected, not {text:?}"))
+}
+
+fn write_bytes(bytes: &usize) -> String {
+    ByteSize(*bytes as u64).to_string()
+}
+
+fn read_time(text: &str) -> Result<Duration, String> {
+    parse_time(text)
+        .ok_or_else(|| format!("a duration such as 800ms, 10s or 1h30m is expected, not {text:?}"))
+}
+
+fn parse_time(text: &str) -> Option<Duration> {
+    let (mut rest, mut total, mut largest) = (text, 0u64, u64::MAX);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_lowercase).count();
+        let (name, after) = after.split_at(letters);
+        let (_, unit) = UNITS.into_iter().find(|(unit, _)| *unit == name)?;
+        if unit >= largest {
+            return None;
+        }
+        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(unit)?)?;
+        (rest, largest) = (after, unit);
+    }
+    (largest != u64::MAX).then_some(Duration::from_millis(total))
+}
+
+/// Writes a duration in the largest unit that divides it.
+fn write_time(time: &Duration) -> String {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let whole = UNITS.into_iter().find(|(_, unit)| millis != 0 && millis.is_multiple_of(*unit));
+    let (name, unit) = whole.unwrap_or(("s", 1000));
+    format!("{}{name}", millis / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written() {
+        for (text, millis, written) in [
+            ("800ms", 800, "800ms"),
+            ("10s", 10_000, "10s"),
+            ("90s", 90_000, "90s"),
+            ("60s", 60_000, "1m"),
+            ("1h30m", 5_400_000, "90m"),
+            ("1h0m1s1ms", 3_601_001, "3601001ms"),
+            ("0s", 0, "0s"),
+        ] {
+            let read = read_time(text).unwrap();
+            assert_eq!(read, Duration::from_millis(millis), "{text}");
+            assert_eq!(write_time(&read), written, "{text}");
+            assert_eq!(read_time(written), Ok(read), "{text}");
+        }
+        for text in
+            ["", "10", "s", "1.5s", "-1s", "+1s", "1s1s", "1s1m", "1d", "1 s", "10S", "99999999999999999h"]
+        {
+            assert!(read_time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        for (text, bytes, written) in [
+            ("32Ki", 32768, "32Ki"),
+            ("32KiB", 32768, "32Ki"),
+            ("1000", 1000, "1000"),
+            ("32k", 32000, "32000"),
+        ] {
+            assert_eq!(read_bytes(text), Ok(bytes), "{text}");
+            assert_eq!(write_bytes(&bytes), written, "{text}");
+        }
+        for text in ["", "B", "-1", "+1", "1.5Ki", "1 Ki", "32ki"] {
+            assert!(read_bytes(text).is_err(), "{text}");
+            assert!(read_number(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `gateway config` as a stranger runs it: the built program with a file, an environment and flags.
+//!
+//! Not here: every rule about values (`gateway/src/config/tests.rs`).
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the program in a folder, in an environment with nothing but this.
+fn gateway(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn the_effective_configuration_is_printed_with_units_and_origins_and_is_itself_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("gateway.yaml"), "deadlines:\n  stall: 90s\n  header: 3s\n").unwrap();
+    let arguments =
+        ["config", "--config", "gateway.yaml", "--http", "127.0.0.1:80", "--set", "drain.delay=0s"];
+    let first = gateway(folder.path(), &[("GATEWAY_DEADLINES_HEADER", "4s")], &arguments);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let printed = text(&first.stdout);
+    for line in [
+        "  stall: 90s # gateway.yaml:2",
+        "  header: 4s # GATEWAY_DEADLINES_HEADER",
+        "  http: \"127.0.0.1:80\" # --http",
+        "  delay: 0s # --set",
+        "  keepAlive: 75s # default",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line}:\n{printed}");
+    }
+    std::fs::write(folder.path().join("again.yaml"), &printed).unwrap();
+    let again = gateway(folder.path(), &[], &["config", "--config", "again.yaml"]);
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(" #").next().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(values(&text(&again.stdout)), values(&printed), "{}", text(&again.stderr));
+}
+
+#[test]
+fn neither_config_nor_run_begins_with_a_configuration_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("gateway.yaml"), "deadline:\n  stall: 90s\n").unwrap();
+    for command in ["config", "run"] {
+        let output = gateway(folder.path(), &[], &[command, "--files", ".", "--config", "gateway.yaml"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(text(&output.stdout), "");
+        let said = text(&output.stderr);
+        assert!(said.contains("gateway.yaml:1: unknown key \"deadline\"; did you mean deadlines?"), "{said}");
+    }
+}
