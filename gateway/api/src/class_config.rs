@@ -24,7 +24,7 @@ pub struct IngressClassConfigSpec {
     /// Whether backends may be Services of type ExternalName.
     #[serde(default)]
     pub external_names: ExternalNames,
-    /// Hosts that only some namespaces may name.
+    /// Hosts that only some namespaces may serve, whatever the class of their Ingresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ownership: Vec<HostOwnership>,
 }
@@ -64,12 +64,14 @@ pub enum ExternalNames {
     Refuse,
 }
 
-/// Hosts and the namespaces that may name them.
+/// Hosts and the namespaces that may serve them. Rules of other namespaces that name them are refused; those that
+/// take any host, by a wildcard or without a host, and default backends do not get them either.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HostOwnership {
-    /// A DNS name, or `*.` and a DNS name for all names below it, however deep.
+    /// A DNS name, or `*.` and a DNS name for all names below it, however deep. The most specific entry decides alone.
     pub host: String,
-    /// The namespaces whose Ingresses may name the host. None at all: nobody may.
+    /// The namespaces whose Ingresses may name the host; of several entries for one host, all of them. None at all:
+    /// nobody may.
     pub namespaces: Vec<String>,
 }

@@ -17,7 +17,6 @@ mod ledger;
 mod lower;
 mod namespaces;
 mod overlay;
-mod ownership;
 mod pending;
 mod policy;
 mod secret;
@@ -38,6 +37,7 @@ use crate::object::Name;
 use crate::object::Object;
 use crate::problem::Problem;
 use crate::table::IngressOrigin;
+use crate::table::Ownership;
 use crate::table::RoutingTable;
 
 use backend::Backends;
@@ -90,6 +90,7 @@ pub struct Compiler {
     table: RoutingTable,
     classes: Classes,
     namespaces: Namespaces,
+    ownership: Arc<Ownership>,
     policies: Policies,
     ingresses: BTreeMap<Name, Entry>,
     hosts: Hosts,
@@ -132,6 +133,7 @@ impl Compiler {
             table: RoutingTable::default(),
             classes: Classes::new(&config),
             namespaces: Namespaces::default(),
+            ownership: Arc::default(),
             policies: Policies::new(&config.namespace),
             ingresses: BTreeMap::new(),
             hosts: Hosts::default(),
@@ -188,7 +190,7 @@ impl Compiler {
         self.backends.sweep();
         self.secrets.sweep();
         let rebuilt = self.hosts.rebuild(dirty.hosts, &self.ingresses, &mut ledger);
-        self.table = self.table.with(rebuilt, self.defaults.build(&mut ledger));
+        self.table = self.table.with(rebuilt, self.defaults.build(&mut ledger), Arc::clone(&self.ownership));
         (self.table.clone(), ledger.close())
     }
 
@@ -211,6 +213,11 @@ impl Compiler {
         }
         for class in changed.union(&touched.classes) {
             dirty.again.extend(self.classes.users(class));
+        }
+        // What belongs to whom is for all classes, so that a change of it may be about any Ingress.
+        if !changed.is_empty() && *self.ownership != self.classes.ownership() {
+            self.ownership = Arc::new(self.classes.ownership());
+            dirty.again.extend(self.classes.all_users());
         }
         let (services, slices) = (std::mem::take(&mut pending.services), std::mem::take(&mut pending.slices));
         self.backends.update(services, slices, ledger);
@@ -281,7 +288,7 @@ impl Compiler {
             Admission::NotOurs => return,
             Admission::Refused(problem) => Lowered { problems: vec![*problem], ..Lowered::default() },
             Admission::Ours(rules) => {
-                let translation = translate::translate(&entry.ingress, &rules);
+                let translation = translate::translate(&entry.ingress, &self.ownership);
                 let context = Lowering {
                     origin: &entry.origin,
                     external_names: rules.external_names,

@@ -5,6 +5,7 @@
 
 mod display;
 mod host;
+mod ownership;
 mod path_match;
 mod route;
 mod shards;
@@ -19,6 +20,8 @@ use crate::object::Name;
 
 pub use self::host::Host;
 pub use self::host::Standing;
+pub use ownership::Owner;
+pub use ownership::Ownership;
 pub use path_match::PathMatch;
 pub use route::Backend;
 pub use route::Endpoints;
@@ -43,6 +46,7 @@ pub use view::DefaultsView;
 pub use view::EndpointState;
 pub use view::EndpointView;
 pub use view::HostView;
+pub use view::OwnerView;
 pub use view::PolicyView;
 pub use view::RouteView;
 pub use view::TableView;
@@ -57,6 +61,7 @@ pub struct RoutingTable {
     wildcards: shards::Shards,
     any: Option<Arc<Host>>,
     defaults: Arc<Defaults>,
+    ownership: Arc<Ownership>,
 }
 
 /// Who serves what no rule takes, and no Ingress that names the host; the first one that is there.
@@ -75,20 +80,29 @@ pub struct Defaults {
 impl RoutingTable {
     /// Finds the Route of a request. The host is chosen first: the exact one, else the wildcard one label up, else
     /// the rules without a host. Inside it an Exact path goes first, then the longest Prefix by elements, then
-    /// the default backends. Allocates nothing.
+    /// the default backends. Of an owned host ([`Ownership`]) only what belongs to its owners is asked, and the
+    /// default backend of the class. Allocates nothing.
     ///
     /// `host` is what [`crate::host::normalise`] gave, or nothing if the request has no host; `path` is what
     /// [`crate::path::canonical`] gave. `None` means that nobody serves the request.
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         let chosen = self.serving_host(host);
-        chosen.and_then(|host| host.find(path).or(host.default_route())).or_else(|| self.defaults.first())
+        chosen
+            .and_then(|host| host.find(path).or(host.default_route()))
+            .or_else(|| self.defaults.first(self.ownership.of(host)))
     }
 
-    /// The host whose rules serve a request: the exact one, the wildcard, or the rules without a host.
+    /// The host whose rules serve a request: the exact one, the wildcard, or the rules without a host. A host with
+    /// an owner of its own counts as named, and what a wildcard owns is not for rules without a host.
     pub fn serving_host(&self, host: &str) -> Option<&Arc<Host>> {
         let is_named = |found: &&Arc<Host>| found.standing() == Standing::Named;
         let [exact, wildcard] = self.by_name(host);
-        exact.filter(is_named).or(wildcard.filter(is_named)).or(self.any.as_ref())
+        exact.filter(is_named).or_else(|| match self.ownership.of(host).map(Owner::host) {
+            None => wildcard.filter(is_named).or(self.any.as_ref()),
+            // Whoever may name the wildcard owns it: nothing between it and the host belongs to somebody else.
+            Some(HostName::Wildcard(_)) => wildcard.filter(is_named),
+            Some(_) => None,
+        })
     }
 
     /// What the table holds under exactly this name of a rule.
@@ -100,9 +114,19 @@ impl RoutingTable {
         }
     }
 
-    /// The Secret whose certificate serves this host, if an Ingress names one for it or for its wildcard.
+    /// The Secret whose certificate serves this host, if an Ingress names one for it or for its wildcard; for an
+    /// owned host, only if it is an owner's.
     pub fn tls(&self, host: &str) -> Option<&Name> {
-        self.by_name(host).into_iter().flatten().find_map(|found| found.tls())
+        let [exact, wildcard] = self.by_name(host);
+        exact.and_then(|found| found.tls()).or_else(|| {
+            let secret = wildcard?.tls()?;
+            self.ownership.of(host).is_none_or(|owner| owner.is(&secret.namespace)).then_some(secret)
+        })
+    }
+
+    /// Which hosts belong to whom.
+    pub fn ownership(&self) -> &Ownership {
+        &self.ownership
     }
 
     /// Who serves what no rule takes, and the Secret for hosts without one.
@@ -136,7 +160,12 @@ impl RoutingTable {
     }
 
     /// A copy in which some hosts are other ones, or gone. Untouched hosts are shared.
-    pub(crate) fn with(&self, changes: Vec<(HostName, Option<Arc<Host>>)>, defaults: Arc<Defaults>) -> Self {
+    pub(crate) fn with(
+        &self,
+        changes: Vec<(HostName, Option<Arc<Host>>)>,
+        defaults: Arc<Defaults>,
+        ownership: Arc<Ownership>,
+    ) -> Self {
         let mut any = self.any.clone();
         let (mut exact, mut wildcards) = (Vec::new(), Vec::new());
         for (name, host) in changes {
@@ -146,13 +175,21 @@ impl RoutingTable {
                 HostName::Any => any = host,
             }
         }
-        Self { exact: self.exact.with(exact), wildcards: self.wildcards.with(wildcards), any, defaults }
+        let (exact, wildcards) = (self.exact.with(exact), self.wildcards.with(wildcards));
+        Self { exact, wildcards, any, defaults, ownership }
     }
 }
 
 impl Defaults {
-    /// The one that serves.
-    pub fn first(&self) -> Option<&Arc<Route>> {
-        self.without_rules.as_ref().or(self.with_rules.as_ref()).or(self.class.as_ref())
+    /// The one that serves. On an owned host those of other namespaces are passed over, but not that of the class.
+    pub fn first(&self, owner: Option<&Owner>) -> Option<&Arc<Route>> {
+        let may_serve = |route: &&Arc<Route>| serves_for(route, owner);
+        let by_ingress = self.without_rules.as_ref().filter(may_serve);
+        by_ingress.or(self.with_rules.as_ref().filter(may_serve)).or(self.class.as_ref())
     }
+}
+
+/// Whether the default backend of an Ingress may serve what belongs to this owner, if to anybody.
+fn serves_for(route: &Route, owner: Option<&Owner>) -> bool {
+    owner.is_none_or(|owner| owner.is(&route.origin.ingress.name.namespace))
 }

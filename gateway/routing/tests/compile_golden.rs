@@ -72,10 +72,11 @@ fn expected_file(case: &Path) -> PathBuf {
 }
 
 fn check(case: &Path) -> Result<(), Failed> {
-    let Case { config, requests, objects, unreadable } = read(&fs::read_to_string(case)?);
+    let Case { config, requests, handshakes, objects, unreadable } = read(&fs::read_to_string(case)?);
     let (table, problems) = routing::compile(config.clone(), objects.clone());
     let mut actual = table.to_string();
     section(&mut actual, "Requests", requests.iter().map(|request| way(&table, request)));
+    section(&mut actual, "Handshakes", handshakes.iter().map(|host| handshake(&table, host)));
     section(&mut actual, "Problems", problems.iter().map(ToString::to_string));
     section(&mut actual, "Left out while reading", unreadable.into_iter());
 
@@ -110,6 +111,15 @@ fn way(table: &RoutingTable, request: &str) -> String {
     let is_ready = |backend: &WeightedBackend| !backend.backend.endpoints.load().ready().is_empty();
     let status = if route.backends.iter().any(is_ready) { "" } else { " 503" };
     format!("{request} →{status} {name} {field}")
+}
+
+/// Whose certificate a client gets that asks for this host.
+fn handshake(table: &RoutingTable, host: &str) -> String {
+    let host = host::normalise(host.as_bytes()).unwrap_or_default();
+    match table.tls(&host) {
+        Some(secret) => format!("{host} → Secret {secret}"),
+        None => format!("{host} → the default certificate"),
+    }
 }
 
 fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
@@ -147,6 +157,7 @@ fn one_by_one(config: Config, objects: Vec<Object>) -> (String, Vec<Problem>) {
 struct Case {
     config: Config,
     requests: Vec<String>,
+    handshakes: Vec<String>,
     objects: Vec<Object>,
     unreadable: Vec<String>,
 }
@@ -162,6 +173,9 @@ struct Switches {
     /// Requests as `host/path`, which the output shows the way of.
     #[serde(default)]
     requests: Vec<String>,
+    /// Hosts that clients ask certificates for.
+    #[serde(default)]
+    handshakes: Vec<String>,
 }
 
 /// An object of one of our kinds.
@@ -176,7 +190,7 @@ struct Custom<S> {
 
 fn read(yaml: &str) -> Case {
     let mut config = Config::default();
-    let mut requests = Vec::new();
+    let (mut requests, mut handshakes) = (Vec::new(), Vec::new());
     let mut objects = Vec::new();
     let mut unreadable = Vec::new();
     for document in serde_saphyr::from_multiple::<Value>(yaml).unwrap() {
@@ -194,7 +208,7 @@ fn read(yaml: &str) -> Case {
             "Config" => {
                 let switches = parse::<Switches>(document);
                 (config.classes, config.zone) = (switches.classes, switches.zone);
-                requests = switches.requests;
+                (requests, handshakes) = (switches.requests, switches.handshakes);
                 continue;
             }
             "IngressClassConfig" => {
@@ -232,7 +246,7 @@ fn read(yaml: &str) -> Case {
         }
         objects.push(object);
     }
-    Case { config, requests, objects, unreadable }
+    Case { config, requests, handshakes, objects, unreadable }
 }
 
 /// A field that the kind does not have is a mistake in the case, not something to be passed over: it would be

@@ -246,7 +246,7 @@ fn the_view_serialises_for_the_admin() {
             }],
             "policy": [],
         }],
-    }], "defaults": { "withoutRules": null, "withRules": null, "class": null, "tlsSecret": null }});
+    }], "defaults": { "withoutRules": null, "withRules": null, "class": null, "tlsSecret": null }, "owners": []});
     assert_eq!(json, expected);
 }
 
@@ -343,4 +343,38 @@ fn an_ingress_that_comes_again_with_its_changed_class_is_not_passed_over() {
     let (mut compiler, _) = compiler();
     let (table, _) = compiler.apply(vec![class("example.com/other"), ingress("web", HOST, "/")]);
     assert!(table.find(HOST, "/").is_none());
+}
+
+#[test]
+fn ownership_comes_and_goes_for_the_ingresses_of_all_classes() {
+    let (mut compiler, before) = compiler();
+    let second = IngressClass {
+        name: Name::new("", "second"),
+        controller: Config::default().controller.into(),
+        parameters: Some(ParametersRef {
+            group: api::GROUP.into(),
+            kind: "IngressClassConfig".into(),
+            name: "owners".into(),
+            namespace: None,
+        }),
+        ..IngressClass::default()
+    };
+    let owners = |namespaces: &[&str]| {
+        let namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();
+        let entry = api::HostOwnership { host: HOST.to_owned(), namespaces };
+        let spec = api::IngressClassConfigSpec { host_ownership: vec![entry], ..Default::default() };
+        Change::Apply(Object::IngressClassConfig(IngressClassConfig { name: Name::new("", "owners"), spec }))
+    };
+    let (taken, refused) =
+        compiler.apply(vec![Change::Apply(Object::IngressClass(second)), owners(&["bank"])]);
+    assert!(taken.find(HOST, "/").is_none() && before.find(HOST, "/").is_some());
+    assert_eq!(
+        refused.added.iter().map(|problem| problem.reason).collect::<Vec<_>>(),
+        [Reason::HostNotOwned]
+    );
+    let (back, solved) = compiler.apply(vec![owners(&["bank", "shop"])]);
+    assert!(back.find(HOST, "/").is_some());
+    assert_eq!((solved.added, solved.removed), (Vec::new(), refused.added));
+    let (other, _) = compiler.apply(vec![ingress("other", "b.example", "/")]);
+    assert!(Arc::ptr_eq(back.serving_host(HOST).unwrap(), other.serving_host(HOST).unwrap()));
 }

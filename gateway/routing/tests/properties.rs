@@ -50,6 +50,12 @@ use routing::table::DefaultVerdict;
 use routing::table::HostVerdict;
 use routing::table::Verdict;
 
+#[path = "model/naive.rs"]
+mod naive;
+
+use naive::Answer;
+use naive::Model;
+
 const HOSTS: [&str; 6] = ["a.example", "B.example", "b.example.", "*.example", "*.a.example", "bad_host"];
 const REQUEST_HOSTS: [&str; 6] = ["a.example", "b.example", "x.example", "x.a.example", "y.x.a.example", ""];
 
@@ -303,119 +309,7 @@ fn compile(objects: Vec<Object>) -> (String, Vec<Problem>) {
     (table.to_string(), problems)
 }
 
-/// What the parameters of a class say, or nothing if its Ingresses are not served.
-fn rules_of<'a>(objects: &'a [Object], class: &str) -> Option<Option<&'a IngressClassConfig>> {
-    if class == "taken" {
-        return Some(None);
-    }
-    let known = objects.iter().find_map(|object| match object {
-        Object::IngressClass(known) if *known.name.name == *class => Some(known),
-        _ => None,
-    })?;
-    let is_ours = *known.controller == Config::default().controller;
-    let Some(parameters) = known.parameters.as_ref().filter(|_| is_ours) else {
-        return is_ours.then_some(None);
-    };
-    let config = objects.iter().find_map(|object| match object {
-        Object::IngressClassConfig(config) if config.name.name == parameters.name => Some(config),
-        _ => None,
-    });
-    config.map(Some)
-}
-
-/// The Ingresses that are served, oldest first, with the hosts of their rules; a host that may not be named is none.
-fn served(objects: &[Object]) -> Vec<(&Ingress, Vec<Option<String>>)> {
-    let is_leaving = |ingress: &Ingress| {
-        let of_namespace = objects.iter().any(|object| {
-            matches!(object, Object::Namespace(namespace)
-            if namespace.terminating && namespace.name.name == ingress.name.namespace)
-        });
-        ingress.deleting || of_namespace
-    };
-    let mut served = Vec::new();
-    for object in objects {
-        let Object::Ingress(ingress) = object else { continue };
-        let class = ingress.class.as_deref().or(ingress.class_annotation.as_deref());
-        let Some(rules) = class.and_then(|class| rules_of(objects, class)) else { continue };
-        let spec = rules.map(|config| &config.spec);
-        let allowed = spec.and_then(|spec| spec.allowed_namespaces.as_ref());
-        if allowed.is_some_and(|allowed| !allowed.iter().any(|name| **name == *ingress.name.namespace)) {
-            continue;
-        }
-        let is_owned = |host: &str| {
-            let owner = spec.and_then(|spec| spec.host_ownership.first());
-            owner.is_some_and(|owner| {
-                owner.host == host || owner.host == "*.example" && host.ends_with(".example")
-            })
-        };
-        let host = |rule: &IngressRule| {
-            let written = rule.host.as_deref().unwrap_or_default();
-            let host = written.trim_end_matches('.').to_lowercase();
-            let is_valid = host != "bad_host" && !(is_owned(&host) && *ingress.name.namespace != *"n1");
-            is_valid.then_some(host)
-        };
-        served.push((ingress, ingress.rules.iter().map(host).collect()));
-    }
-    served.sort_by_key(|(ingress, _)| {
-        (is_leaving(ingress), ingress.created.is_none(), ingress.created, ingress.name.clone())
-    });
-    served
-}
-
-/// Written from the rules alone: the first host that is named, in it the first rule that matches by precedence,
-/// age, name and position, then the default backends.
-fn naive(objects: &[Object], host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
-    let served = served(objects);
-    let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-    let is_named = |name: &String| served.iter().any(|(_, hosts)| hosts.contains(&Some(name.clone())));
-    let candidates = [Some(host.to_owned()), wildcard, Some(String::new())];
-    let chosen = candidates.into_iter().flatten().find(is_named);
-    let mut matching = Vec::new();
-    for (age, (ingress, hosts)) in served.iter().enumerate() {
-        for (rule_index, rule) in ingress.rules.iter().enumerate() {
-            for (index, written) in rule.paths.iter().enumerate() {
-                let Ok(canonical) = path::rule_path(&written.path) else { continue };
-                let condition = match written.path_type.as_deref() {
-                    Some("Exact") => PathMatch::exact(&canonical),
-                    Some("Prefix" | "ImplementationSpecific") => PathMatch::prefix(&canonical),
-                    _ => continue,
-                };
-                if hosts[rule_index].is_some() && hosts[rule_index] == chosen && condition.matches(path) {
-                    let field = format!("spec.rules[{rule_index}].http.paths[{index}]");
-                    matching.push((condition, age, (rule_index, index), ingress.name.clone(), field));
-                }
-            }
-        }
-    }
-    let rule = matching.into_iter().min().map(|(condition, _, _, name, field)| (condition, name, field));
-    rule.or_else(|| naive_default(objects, &served, chosen.filter(|host| !host.is_empty())))
-}
-
-fn naive_default(
-    objects: &[Object],
-    served: &[(&Ingress, Vec<Option<String>>)],
-    host: Option<String>,
-) -> Option<(PathMatch, Name, String)> {
-    let having = || served.iter().filter(|(ingress, _)| ingress.default_backend.is_some());
-    let of_host = having().find(|(_, hosts)| host.is_some() && hosts.contains(&host));
-    let of_all = having().min_by_key(|(ingress, _)| !ingress.rules.is_empty());
-    if let Some((ingress, _)) = of_host.or(of_all) {
-        return Some((PathMatch::prefix("/"), ingress.name.clone(), "spec.defaultBackend".to_owned()));
-    }
-    let classes = objects.iter().filter_map(|object| match object {
-        Object::IngressClass(class) => Some(class),
-        _ => None,
-    });
-    let class = classes
-        .filter(|class| {
-            let rules = rules_of(objects, &class.name.name).flatten();
-            rules.is_some_and(|config| config.spec.default_backend.is_some())
-        })
-        .min_by_key(|class| (class.created.is_none(), class.created, class.name.clone()))?;
-    Some((PathMatch::prefix("/"), class.name.clone(), "spec.parameters".to_owned()))
-}
-
-fn answer(table: &RoutingTable, host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
+fn answer(table: &RoutingTable, host: &str, path: &str) -> Option<Answer> {
     let route = table.find(host, path)?;
     Some((route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.clone()))
 }
@@ -476,9 +370,14 @@ proptest! {
     #[test]
     fn the_tree_finds_what_a_scan_finds(objects in snapshot()) {
         let (table, _) = routing::compile(config(), objects.clone());
+        let config = config();
+        let model = Model::new(&config, &objects);
+        for host in REQUEST_HOSTS {
+            prop_assert_eq!(table.tls(host).cloned(), model.certificate(host), "{}", host);
+        }
         for request in requests(&objects) {
             for host in REQUEST_HOSTS {
-                prop_assert_eq!(answer(&table, host, &request), naive(&objects, host, &request), "{} {}", host, request);
+                prop_assert_eq!(answer(&table, host, &request), model.answer(host, &request), "{} {}", host, request);
             }
         }
     }

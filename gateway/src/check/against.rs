@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 
+use routing::table::Owner;
 use routing::{HostName, RoutingTable};
 use serde::Serialize;
 
@@ -37,6 +38,7 @@ pub fn changes(before: &RoutingTable, now: &RoutingTable) -> Vec<Change> {
     let tables = [before, now];
     let mut names: BTreeSet<HostName> =
         tables.iter().flat_map(|table| table.hosts()).map(|host| host.name().clone()).collect();
+    names.extend(tables.iter().flat_map(|table| table.ownership().iter()).map(|owner| owner.host().clone()));
     // Whatever no rule names goes to default backends, which may be all that there is.
     names.insert(HostName::Any);
     names.iter().flat_map(|name| changes_of(name, tables)).collect()
@@ -87,7 +89,11 @@ fn sample(name: &HostName, tables: [&RoutingTable; 2]) -> String {
         let wildcard = HostName::Wildcard("invalid".into());
         tables.iter().all(|table| {
             let is_hidden = *name == HostName::Any && table.host(&wildcard).is_some();
-            table.host(&exact).is_none() && !is_hidden
+            let is_owned = match table.ownership().of(host).map(Owner::host) {
+                None => false,
+                Some(owner) => *name == HostName::Any || *owner == exact,
+            };
+            table.host(&exact).is_none() && !is_owned && !is_hidden
         })
     };
     // As many names as there are hosts cannot all be taken; the other samples are for a rule `*.invalid`.

@@ -52,10 +52,19 @@ impl Explanation {
 }
 
 fn write_trace(trace: &Trace, f: &mut Formatter<'_>) -> fmt::Result {
+    if let Some(owner) = &trace.owner {
+        let namespaces = owner.namespaces.join(", ");
+        writeln!(
+            f,
+            "owner     {}: namespaces [{namespaces}], says IngressClassConfig {}",
+            owner.host, owner.config
+        )?;
+    }
     for candidate in &trace.hosts {
         let verdict = match candidate.verdict {
             HostVerdict::Chosen => "chosen",
             HostVerdict::Hidden => "not asked: the chosen host answers for all of its paths",
+            HostVerdict::KeptOut => "not asked: this host is owned, so that only rules that name it serve it",
             HostVerdict::NotNamed => "no rule names it",
         };
         writeln!(f, "host      {}: {verdict}", candidate.host)?;
@@ -73,6 +82,7 @@ fn write_trace(trace: &Trace, f: &mut Formatter<'_>) -> fmt::Result {
     for candidate in &trace.defaults {
         let verdict = match candidate.verdict {
             DefaultVerdict::Chosen => "chosen",
+            DefaultVerdict::KeptOut => "not asked: this host belongs to other namespaces",
             DefaultVerdict::LostToEarlier => "lost: an earlier one serves",
             DefaultVerdict::NotNeeded => "not needed: a rule serves",
         };

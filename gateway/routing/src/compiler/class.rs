@@ -12,9 +12,9 @@ use api::ExternalNames;
 
 use super::Config;
 use super::ledger::Ledger;
-use super::ownership::Ownership;
 use super::seniority::Presence;
 use super::seniority::Seniority;
+use crate::host::HostName;
 use crate::object::Ingress;
 use crate::object::IngressClass;
 use crate::object::IngressClassConfig;
@@ -24,6 +24,7 @@ use crate::object::ObjectRef;
 use crate::object::ParametersRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::Ownership;
 
 const FIELD: &str = "spec.ingressClassName";
 const ANNOTATION_FIELD: &str = "metadata.annotations[kubernetes.io/ingress.class]";
@@ -43,12 +44,13 @@ pub(super) enum Admission {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ClassRules {
     pub(super) external_names: ExternalNames,
-    pub(super) ownership: Ownership,
     pub(super) default_backend: Option<ClassBackend>,
     pub(super) default_certificate: Option<ClassSecret>,
     /// The name of the IngressClassConfig; empty without one.
     pub(super) config: Arc<str>,
     allowed_namespaces: Option<BTreeSet<String>>,
+    /// The owned hosts and their namespaces.
+    owned: Vec<(HostName, Vec<Arc<str>>)>,
 }
 
 /// What a class means for its Ingresses.
@@ -187,6 +189,23 @@ impl Classes {
         self.users.get(class).into_iter().flatten().cloned().collect()
     }
 
+    /// The Ingresses that name any class.
+    pub(super) fn all_users(&self) -> impl Iterator<Item = Name> {
+        self.users.values().flatten().cloned()
+    }
+
+    /// What all our classes together say about who owns which host.
+    pub(super) fn ownership(&self) -> Ownership {
+        let mut ownership = Ownership::default();
+        for standing in self.standings.values() {
+            let Standing::Served(rules) = standing else { continue };
+            for (host, namespaces) in &rules.owned {
+                ownership.add(host, namespaces, &rules.config);
+            }
+        }
+        ownership
+    }
+
     pub(super) fn exists(&self, class: &str) -> bool {
         self.known.contains_key(class) || self.taken.contains(class)
     }
@@ -260,16 +279,20 @@ impl Classes {
 impl ClassRules {
     fn read(config: &IngressClassConfig) -> Result<Self, String> {
         let spec = &config.spec;
-        let ownership = Ownership::read(&spec.host_ownership).map_err(|(index, error)| {
-            format!("IngressClassConfig {} spec.hostOwnership[{index}].host: {error}", config.name)
-        })?;
+        let mut owned = Vec::with_capacity(spec.host_ownership.len());
+        for (index, entry) in spec.host_ownership.iter().enumerate() {
+            let host = HostName::parse(&entry.host).map_err(|error| {
+                format!("IngressClassConfig {} spec.hostOwnership[{index}].host: {error}", config.name)
+            })?;
+            owned.push((host, entry.namespaces.iter().map(|name| name.as_str().into()).collect()));
+        }
         Ok(Self {
             external_names: spec.external_names,
-            ownership,
             default_backend: spec.default_backend.clone(),
             default_certificate: spec.default_certificate.clone(),
             config: config.name.name.clone(),
             allowed_namespaces: spec.allowed_namespaces.as_ref().map(|list| list.iter().cloned().collect()),
+            owned,
         })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Not here: whether the Secret is there (`secret`), who wins a host (`hosts`), and certificates themselves.
 
+use std::collections::BTreeSet;
+
 use super::translate::Translation;
 use crate::host::HostName;
 use crate::object::IngressTls;
@@ -17,15 +19,23 @@ pub(super) struct TlsClaim {
     pub(super) field: String,
 }
 
-/// An entry without a Secret asks for nothing: the default certificate serves its hosts anyway.
+/// An entry without hosts is about those that the Ingress's rules name. An entry without a Secret asks for nothing: the default certificate serves its hosts anyway.
 pub(super) fn translate(translation: &mut Translation, field: &str, entry: &IngressTls) {
     let secret = entry
         .secret
         .as_ref()
         .map(|name| Name { namespace: translation.name.namespace.clone(), name: name.clone() });
-    if entry.hosts.is_empty() && secret.is_some() {
-        let message = "a certificate for no host in particular is not served; name the hosts";
-        translation.report(format!("{field}.hosts"), Reason::Unsupported, message);
+    if let Some(secret) = &secret
+        && entry.hosts.is_empty()
+    {
+        let named = translation.routes.iter().map(|route| route.host.clone());
+        let named: BTreeSet<HostName> = named.filter(|host| *host != HostName::Any).collect();
+        if named.is_empty() {
+            let message = "neither this nor any rule names a host that it could be for; name the hosts";
+            translation.report(format!("{field}.hosts"), Reason::Unsupported, message);
+        }
+        let claim = |host| TlsClaim { host, secret: secret.clone(), field: field.to_owned() };
+        translation.tls.extend(named.into_iter().map(claim));
     }
     for (index, text) in entry.hosts.iter().enumerate() {
         let field = format!("{field}.hosts[{index}]");

@@ -13,7 +13,6 @@ use api::HttpRouteRule;
 use api::PathMatchType;
 use api::Port;
 
-use super::class::ClassRules;
 use super::tls;
 use super::tls::TlsClaim;
 use crate::host::HostName;
@@ -28,6 +27,7 @@ use crate::object::PortRef;
 use crate::path;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::Ownership;
 
 /// What one Ingress says.
 #[derive(Debug)]
@@ -40,8 +40,7 @@ pub(super) struct Translation {
     /// Fields that name a Secret, and which one.
     pub(super) secret_uses: Vec<(String, Name)>,
     pub(super) problems: Vec<Problem>,
-    /// What the class says.
-    class: Arc<ClassRules>,
+    ownership: Arc<Ownership>,
 }
 
 /// One entry of `spec.rules`.
@@ -54,7 +53,7 @@ pub(super) struct TranslatedRoute {
     pub(super) fields: Vec<String>,
 }
 
-pub(super) fn translate(ingress: &Ingress, class: &Arc<ClassRules>) -> Translation {
+pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Translation {
     let mut translation = Translation {
         name: ingress.name.clone(),
         routes: Vec::with_capacity(ingress.rules.len()),
@@ -62,7 +61,7 @@ pub(super) fn translate(ingress: &Ingress, class: &Arc<ClassRules>) -> Translati
         tls: Vec::new(),
         secret_uses: Vec::new(),
         problems: Vec::new(),
-        class: Arc::clone(class),
+        ownership: Arc::clone(ownership),
     };
     if let Some(backend) = &ingress.default_backend {
         let field = "spec.defaultBackend";
@@ -88,11 +87,14 @@ impl Translation {
     pub(super) fn host(&mut self, field: String, text: &str) -> Option<HostName> {
         match HostName::parse(text) {
             Ok(host) => {
-                let owned = self.class.ownership.forbids(&host, &self.name.namespace).cloned();
-                let Some(owned) = owned else { return Some(host) };
+                let owner = self.ownership.of_rule(&host);
+                let Some(owner) = owner.filter(|owner| !owner.is(&self.name.namespace)) else {
+                    return Some(host);
+                };
                 let message = format!(
-                    "{owned} belongs to other namespaces, says the hostOwnership of IngressClassConfig {}",
-                    self.class.config
+                    "{} belongs to other namespaces, says the hostOwnership of IngressClassConfig {}",
+                    owner.host(),
+                    owner.config()
                 );
                 self.report(field, Reason::HostNotOwned, message);
             }

@@ -7,6 +7,7 @@ use super::view::BackendView;
 use super::view::DefaultsView;
 use super::view::EndpointState;
 use super::view::HostView;
+use super::view::OwnerView;
 use super::view::PolicyView;
 use super::view::RouteView;
 
@@ -19,7 +20,8 @@ impl fmt::Display for RoutingTable {
         for host in &view.hosts {
             write_host(f, host)?;
         }
-        write_defaults(f, &view.defaults)
+        write_defaults(f, &view.defaults)?;
+        write_owners(f, &view.owners)
     }
 }
 
@@ -59,6 +61,17 @@ fn write_defaults(f: &mut fmt::Formatter<'_>, defaults: &DefaultsView) -> fmt::R
         let Some(route) = route else { continue };
         writeln!(f, "  Default  ({kind} {} {})", route.ingress, route.field)?;
         write_route(f, route)?;
+    }
+    Ok(())
+}
+
+fn write_owners(f: &mut fmt::Formatter<'_>, owners: &[OwnerView]) -> fmt::Result {
+    if !owners.is_empty() {
+        writeln!(f, "(owned hosts)")?;
+    }
+    for OwnerView { host, namespaces, config } in owners {
+        let namespaces = if namespaces.is_empty() { "nobody".to_owned() } else { namespaces.join(", ") };
+        writeln!(f, "  {host}: {namespaces}  (IngressClassConfig {config})")?;
     }
     Ok(())
 }

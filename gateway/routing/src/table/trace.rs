@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Defaults;
 use super::PathMatch;
 use super::RoutingTable;
 use super::host::Host;
 use super::host::Standing;
 use super::route::Route;
 use super::view;
+use super::view::OwnerView;
 use super::view::RouteView;
 use crate::host;
 use crate::host::HostName;
@@ -25,6 +27,8 @@ pub struct Trace {
     pub host: String,
     /// The canonical path.
     pub path: String,
+    /// To whom the host belongs, if to anybody.
+    pub owner: Option<OwnerView>,
     /// The hosts that may serve, in the order in which they are asked.
     pub hosts: Vec<HostCandidate>,
     /// The Routes of the chosen host, in match order.
@@ -69,6 +73,8 @@ pub enum HostVerdict {
     Chosen,
     /// Rules name it, but an earlier one was chosen. There is no falling through.
     Hidden,
+    /// Rules name it, but the request's host is owned, and only rules that name that serve it.
+    KeptOut,
     /// No rule names it.
     NotNamed,
 }
@@ -115,6 +121,8 @@ pub struct DefaultCandidate {
 pub enum DefaultVerdict {
     /// It serves.
     Chosen,
+    /// The request's host belongs to other namespaces.
+    KeptOut,
     /// An earlier one serves.
     LostToEarlier,
     /// A rule serves.
@@ -135,9 +143,10 @@ impl RoutingTable {
         Trace {
             host: host.to_owned(),
             path: path.to_owned(),
+            owner: self.ownership().of(host).map(view::owner_view),
             hosts: self.trace_hosts(host),
             routes: serving.map(|host| trace_routes(host, path)).unwrap_or_default(),
-            defaults: self.trace_defaults(serving, by_rule),
+            defaults: self.trace_defaults(host, serving, by_rule),
             chosen: chosen.map(view),
             tls_secret: self.tls(host).map(ToString::to_string),
         }
@@ -154,7 +163,8 @@ impl RoutingTable {
             let verdict = match (found, serving) {
                 (None, _) => HostVerdict::NotNamed,
                 (Some(found), Some(serving)) if Arc::ptr_eq(found, serving) => HostVerdict::Chosen,
-                (Some(_), _) => HostVerdict::Hidden,
+                (Some(_), Some(named)) if *named.name() < name => HostVerdict::Hidden,
+                (Some(_), _) => HostVerdict::KeptOut,
             };
             HostCandidate { kind, host: name.to_string(), verdict }
         };
@@ -163,24 +173,35 @@ impl RoutingTable {
 
     fn trace_defaults(
         &self,
+        host: &str,
         serving: Option<&Arc<Host>>,
         by_rule: Option<&Arc<Route>>,
     ) -> Vec<DefaultCandidate> {
         let defaults = self.defaults();
+        let owner = self.ownership().of(host);
+        let is_kept_out =
+            |route: &Option<Arc<Route>>| route.as_ref().is_some_and(|route| !super::serves_for(route, owner));
+        let Defaults { without_rules, with_rules, class, .. } = defaults;
+        let of_host = serving.and_then(|host| host.default_route());
         let rows = [
-            ("the oldest Ingress naming this host", serving.and_then(|host| host.default_route())),
-            ("the oldest Ingress without rules", defaults.without_rules.as_ref()),
-            ("the oldest other Ingress", defaults.with_rules.as_ref()),
-            ("the class", defaults.class.as_ref()),
+            ("the oldest Ingress naming this host", of_host, false),
+            ("the oldest Ingress without rules", without_rules.as_ref(), is_kept_out(without_rules)),
+            ("the oldest other Ingress", with_rules.as_ref(), is_kept_out(with_rules)),
+            ("the class", class.as_ref(), false),
         ];
         let mut verdict = match by_rule {
             Some(_) => DefaultVerdict::NotNeeded,
             None => DefaultVerdict::Chosen,
         };
         let mut candidates = Vec::new();
-        for (because, route) in rows {
+        for (because, route, is_kept_out) in rows {
             let Some(route) = route else { continue };
-            candidates.push(DefaultCandidate { because, route: view::default_view(route), verdict });
+            let route = view::default_view(route);
+            if is_kept_out {
+                candidates.push(DefaultCandidate { because, route, verdict: DefaultVerdict::KeptOut });
+                continue;
+            }
+            candidates.push(DefaultCandidate { because, route, verdict });
             if verdict == DefaultVerdict::Chosen {
                 verdict = DefaultVerdict::LostToEarlier;
             }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::RoutingTable;
 use super::host::Host;
 use super::host::Standing;
+use super::ownership::Owner;
 use super::route::Backend;
 use super::route::Endpoints;
 use super::route::Policy;
@@ -22,6 +23,19 @@ pub struct TableView {
     pub hosts: Vec<HostView>,
     /// Who serves what no rule takes.
     pub defaults: DefaultsView,
+    /// The owned hosts: exact ones by name, then wildcards by name.
+    pub owners: Vec<OwnerView>,
+}
+
+/// A host that belongs to somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OwnerView {
+    /// The host, or the wildcard for all names below it, however deep.
+    pub host: String,
+    /// To whom it belongs.
+    pub namespaces: Vec<String>,
+    /// The IngressClassConfig that says so.
+    pub config: String,
 }
 
 /// The default backends as plain values.
@@ -145,7 +159,16 @@ impl RoutingTable {
                 class: view(&defaults.class),
                 tls_secret: defaults.certificate.as_ref().map(ToString::to_string),
             },
+            owners: self.ownership().iter().map(owner_view).collect(),
         }
+    }
+}
+
+pub(super) fn owner_view(owner: &Owner) -> OwnerView {
+    OwnerView {
+        host: owner.host().to_string(),
+        namespaces: owner.namespaces().map(ToOwned::to_owned).collect(),
+        config: owner.config().to_owned(),
     }
 }
 

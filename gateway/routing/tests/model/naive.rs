@@ -1,0 +1,248 @@
+//! What tables are tested against: the rules of routing said once more, without index, tree or state.
+//!
+//! Everything is looked for by a scan over all objects, oldest first. Canonical forms and `PathMatch` are not said
+//! again: they have tests of their own. Used by the property tests and, by path, by the fuzz targets.
+
+use std::collections::BTreeSet;
+
+use routing::Config;
+use routing::HostName;
+use routing::PathMatch;
+use routing::object::Ingress;
+use routing::object::IngressClass;
+use routing::object::IngressClassConfig;
+use routing::object::Name;
+use routing::object::Object;
+use routing::path;
+
+/// Who serves: the condition, the object and where in it.
+pub(crate) type Answer = (PathMatch, Name, String);
+
+/// What there is to serve.
+pub(crate) struct Model<'a> {
+    /// Oldest first, with the hosts of its rules as the table prints them; a host that may not be named is none.
+    served: Vec<(&'a Ingress, Vec<Option<String>>)>,
+    /// The classes that are ours, with their parameters.
+    classes: Vec<(&'a IngressClass, Option<&'a IngressClassConfig>)>,
+    /// Classes that are ours although there is no such object.
+    nameless: Vec<&'a str>,
+    /// Owned hosts, and one namespace that may name each.
+    owners: Vec<(String, BTreeSet<&'a str>)>,
+}
+
+/// The host of rules without one, as tables print it.
+const ANY: &str = "(any other host)";
+
+impl<'a> Model<'a> {
+    pub(crate) fn new(config: &'a Config, objects: &'a [Object]) -> Self {
+        let classes = classes(config, objects);
+        let configs = classes.iter().filter_map(|(_, parameters)| *parameters);
+        let entries = configs.flat_map(|parameters| &parameters.spec.host_ownership);
+        let owners = entries.map(|entry| {
+            let host = HostName::parse(&entry.host).map(|host| host.to_string());
+            (host.unwrap_or_default(), entry.namespaces.iter().map(String::as_str).collect())
+        });
+        let is_object = |name: &str| {
+            objects
+                .iter()
+                .any(|object| matches!(object, Object::IngressClass(class) if *class.name.name == *name))
+        };
+        let nameless = config.classes.iter().map(String::as_str).filter(|name| !is_object(name)).collect();
+        let mut model = Self { served: Vec::new(), owners: owners.collect(), nameless, classes };
+        let is_leaving = |namespace: &str| {
+            objects.iter().any(|object| {
+                matches!(object, Object::Namespace(known) if known.terminating && *known.name.name == *namespace)
+            })
+        };
+        for object in objects {
+            let Object::Ingress(ingress) = object else { continue };
+            if model.admits(ingress) {
+                let hosts = ingress.rules.iter().map(|rule| match &rule.host {
+                    Some(host) => model.may_name(host, &ingress.name.namespace),
+                    None => Some(ANY.to_owned()),
+                });
+                let hosts = hosts.collect();
+                model.served.push((ingress, hosts));
+            }
+        }
+        model.served.sort_by_key(|(ingress, _)| {
+            let leaves = ingress.deleting || is_leaving(&ingress.name.namespace);
+            (leaves, ingress.created.is_none(), ingress.created, ingress.name.clone())
+        });
+        model
+    }
+
+    fn admits(&self, ingress: &Ingress) -> bool {
+        let Some(name) = ingress.class.as_deref().or(ingress.class_annotation.as_deref()) else {
+            return false;
+        };
+        if self.nameless.contains(&name) {
+            return true;
+        }
+        let class = self.classes.iter().find(|(class, _)| *class.name.name == *name);
+        let Some((_, parameters)) = class else { return false };
+        let allowed = parameters.and_then(|parameters| parameters.spec.allowed_namespaces.as_ref());
+        allowed.is_none_or(|allowed| allowed.iter().any(|namespace| **namespace == *ingress.name.namespace))
+    }
+
+    /// The normal form of a host, if it has one and may be named from this namespace.
+    fn may_name(&self, host: &str, namespace: &str) -> Option<String> {
+        let host = HostName::parse(host).ok()?.to_string();
+        let owner = self.owner_of(&host);
+        owner.is_none_or(|(_, namespaces)| namespaces.contains(namespace)).then_some(host)
+    }
+
+    /// Who owns a host or a wildcard: by its own entries, else by those of the nearest wildcard above it.
+    fn owner_of(&self, host: &str) -> Option<(String, BTreeSet<&'a str>)> {
+        let mut name = host.to_owned();
+        loop {
+            let entries: Vec<_> = self.owners.iter().filter(|(owned, _)| *owned == name).collect();
+            if !entries.is_empty() {
+                return Some((name, entries.into_iter().flat_map(|(_, names)| names.clone()).collect()));
+            }
+            let below = name.strip_prefix("*.").unwrap_or(&name);
+            name = wildcard(below)?;
+        }
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        self.served.iter().any(|(_, hosts)| hosts.iter().flatten().any(|host| host == name))
+    }
+
+    /// Whose rules serve a host: its own, else those of the wildcard one label up, else those without a host. Only
+    /// its own serve one that is owned by name, and those without a host serve none that is owned.
+    fn serving_host(&self, host: &str) -> Option<String> {
+        let owned_by = self.owner_of(host).map(|(entry, _)| entry);
+        if self.is_named(host) {
+            return Some(host.to_owned());
+        }
+        if owned_by.as_deref() == Some(host) {
+            return None;
+        }
+        if let Some(wildcard) = wildcard(host).filter(|wildcard| self.is_named(wildcard)) {
+            return Some(wildcard);
+        }
+        (owned_by.is_none() && self.is_named(ANY)).then(|| ANY.to_owned())
+    }
+
+    /// Who serves a request: in the host that serves, the first rule that matches by precedence, age, name and
+    /// position; else a default backend.
+    pub(crate) fn answer(&self, host: &str, path: &str) -> Option<Answer> {
+        let serving = self.serving_host(host);
+        let mut matching = Vec::new();
+        for (age, (ingress, hosts)) in self.served.iter().enumerate() {
+            for (position, (rule, named)) in ingress.rules.iter().zip(hosts).enumerate() {
+                if serving.is_none() || *named != serving {
+                    continue;
+                }
+                for (index, written) in rule.paths.iter().enumerate() {
+                    let is_own_type = written.path_type.as_deref() == Some("ImplementationSpecific");
+                    let text = if is_own_type && written.path.is_empty() { "/" } else { &*written.path };
+                    let Ok(canonical) = path::rule_path(text) else { continue };
+                    let condition = match written.path_type.as_deref() {
+                        Some("Exact") => PathMatch::exact(&canonical),
+                        Some("Prefix" | "ImplementationSpecific") => PathMatch::prefix(&canonical),
+                        _ => continue,
+                    };
+                    if condition.matches(path) {
+                        let field = format!("spec.rules[{position}].http.paths[{index}]");
+                        matching.push((condition, age, (position, index), ingress.name.clone(), field));
+                    }
+                }
+            }
+        }
+        let first = matching.into_iter().min();
+        first
+            .map(|(condition, _, _, name, field)| (condition, name, field))
+            .or_else(|| self.default_backend(host, serving.as_deref()))
+    }
+
+    /// The oldest Ingress naming the host that serves, the oldest without rules, the oldest with rules, the oldest
+    /// class. An owned host passes over the Ingresses of other namespaces, without looking for the next oldest.
+    fn default_backend(&self, host: &str, serving: Option<&str>) -> Option<Answer> {
+        let having = || self.served.iter().filter(|(ingress, _)| ingress.default_backend.is_some());
+        let names_host = |hosts: &[Option<String>]| {
+            serving
+                .is_some_and(|serving| serving != ANY && hosts.iter().flatten().any(|host| host == serving))
+        };
+        let of_host = having().find(|(_, hosts)| names_host(hosts));
+        let of_all = |is_without_rules: bool| {
+            let oldest = having().find(|(ingress, _)| ingress.rules.is_empty() == is_without_rules);
+            oldest.filter(|(ingress, _)| {
+                let owner = self.owner_of(host);
+                owner.is_none_or(|(_, namespaces)| namespaces.contains(&*ingress.name.namespace))
+            })
+        };
+        if let Some((ingress, _)) = of_host.or_else(|| of_all(true)).or_else(|| of_all(false)) {
+            return Some((PathMatch::prefix("/"), ingress.name.clone(), "spec.defaultBackend".to_owned()));
+        }
+        let classes = self.classes.iter().filter(|(_, parameters)| {
+            parameters.is_some_and(|parameters| parameters.spec.default_backend.is_some())
+        });
+        let (class, _) =
+            classes.min_by_key(|(class, _)| (class.created.is_none(), class.created, class.name.clone()))?;
+        Some((PathMatch::prefix("/"), class.name.clone(), "spec.parameters".to_owned()))
+    }
+
+    /// The Secret for a host: what the oldest Ingress says about the host, else about its wildcard; there, not
+    /// what does not belong to the host's owners.
+    pub(crate) fn certificate(&self, host: &str) -> Option<Name> {
+        let of =
+            |name: &str| self.served.iter().find_map(|(ingress, hosts)| self.secret_of(ingress, hosts, name));
+        of(host).or_else(|| {
+            let secret = of(&wildcard(host)?)?;
+            let owner = self.owner_of(host);
+            owner.is_none_or(|(_, namespaces)| namespaces.contains(&*secret.namespace)).then_some(secret)
+        })
+    }
+
+    /// An entry without hosts is about those of the Ingress's own rules.
+    fn secret_of(&self, ingress: &Ingress, hosts: &[Option<String>], name: &str) -> Option<Name> {
+        let namespace = &ingress.name.namespace;
+        let with_secret = ingress.tls.iter().filter_map(|entry| Some((entry, entry.secret.as_ref()?)));
+        let mut naming = with_secret.filter(|(entry, _)| match entry.hosts.is_empty() {
+            true => hosts.iter().flatten().any(|host| host == name),
+            false => entry.hosts.iter().any(|host| self.may_name(host, namespace).as_deref() == Some(name)),
+        });
+        naming.next().map(|(_, secret)| Name::new(namespace, secret))
+    }
+}
+
+/// The wildcard one label above a name.
+fn wildcard(name: &str) -> Option<String> {
+    let (_, parent) = name.split_once('.').filter(|(_, parent)| !parent.is_empty())?;
+    Some(format!("*.{parent}"))
+}
+
+/// The classes that are ours and whose parameters can be used.
+fn classes<'a>(
+    config: &Config,
+    objects: &'a [Object],
+) -> Vec<(&'a IngressClass, Option<&'a IngressClassConfig>)> {
+    let mut classes = Vec::new();
+    for object in objects {
+        let Object::IngressClass(class) = object else { continue };
+        let is_taken = config.classes.iter().any(|name| **name == *class.name.name);
+        if !is_taken && *class.controller != *config.controller {
+            continue;
+        }
+        let Some(parameters) = &class.parameters else {
+            classes.push((class, None));
+            continue;
+        };
+        let known = objects.iter().find_map(|object| match object {
+            Object::IngressClassConfig(known) if known.name.name == parameters.name => Some(known),
+            _ => None,
+        });
+        let is_ours = *parameters.group == *api::GROUP
+            && *parameters.kind == *"IngressClassConfig"
+            && parameters.namespace.is_none();
+        let can_be_read = |config: &&IngressClassConfig| {
+            config.spec.host_ownership.iter().all(|entry| HostName::parse(&entry.host).is_ok())
+        };
+        if let Some(known) = known.filter(|_| is_ours).filter(can_be_read) {
+            classes.push((class, Some(known)));
+        }
+    }
+    classes
+}
