@@ -177,3 +177,27 @@ http://sample.invalid/
 ";
     assert_eq!((code, text.as_str()), (Some(0), expected));
 }
+
+#[test]
+fn a_host_that_gets_an_owner_changes_its_answer() {
+    let class = "---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: gateway, annotations: {ingressclass.kubernetes.io/is-default-class: \"true\"}}
+spec:
+  controller: wasm-gateway.dev/ingress-controller
+  parameters: {apiGroup: wasm-gateway.dev, kind: IngressClassConfig, name: owners}
+---
+apiVersion: wasm-gateway.dev/v1alpha1
+kind: IngressClassConfig
+metadata: {name: owners}
+spec: {hostOwnership: [OWNED]}
+";
+    let rules = ingress("i", "\"*.example\"", &[("/", "a")]) + &endpoint();
+    let before = folder(&[("all.yaml", &(rules.clone() + &class.replace("OWNED", "")))]);
+    let owned = class.replace("OWNED", "{host: pay.example, namespaces: [bank]}");
+    let now = folder(&[("all.yaml", &(rules + &owned))]);
+    let (_, text) = run(&[path(&now), "--against", path(&before)]);
+    assert!(text.contains("http://pay.example/\n"), "{text}");
+    assert!(!text.contains("sample.example"), "{text}");
+}

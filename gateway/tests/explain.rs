@@ -334,3 +334,34 @@ fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
     }
     assert!(served > 1000 && refused > 200, "the tables say too little: {served} {refused}");
 }
+
+#[test]
+fn an_owned_host_says_to_whom_it_belongs_and_who_is_kept_out() {
+    let owned = "---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: gateway}
+spec:
+  controller: wasm-gateway.dev/ingress-controller
+  parameters: {apiGroup: wasm-gateway.dev, kind: IngressClassConfig, name: owners}
+---
+apiVersion: wasm-gateway.dev/v1alpha1
+kind: IngressClassConfig
+metadata: {name: owners}
+spec: {hostOwnership: [{host: pay.example, namespaces: [bank]}]}
+";
+    let catch_all = ingress("all", "\"*.example\"", &[("/", "a")]).replace(
+        "spec:\n",
+        "spec:\n  defaultBackend: {service: {name: a, port: {number: 80}}}\n  ingressClassName: gateway\n",
+    );
+    let folder = folder(&(catch_all + &service("a", &["127.0.0.1:9001".parse().unwrap()]) + owned));
+    let text = text(&["http://pay.example/", "--files", folder.path().to_str().unwrap()]);
+    for line in [
+        "owner     pay.example: namespaces [bank], says IngressClassConfig owners",
+        "host      *.example: not asked: this host is owned, so that only rules that name it serve it",
+        "default   default/all spec.defaultBackend (the oldest other Ingress): not asked: this host belongs to other namespaces",
+        "404",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}

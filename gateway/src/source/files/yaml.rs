@@ -68,10 +68,13 @@ fn reason(error: &Error) -> String {
                 "too large or too deeply nested: at most {MAX_NODES} nodes and {MAX_DEPTH} levels are read"
             )
         }
+        // Almost always a wildcard host.
+        Error::UnknownAnchor { .. } => {
+            "not YAML: a value that starts with a star needs quotes: \"*.example.com\"".to_owned()
+        }
         error @ (Error::ExternalMessage { .. }
         | Error::Eof { .. }
         | Error::Unexpected { .. }
-        | Error::UnknownAnchor { .. }
         | Error::MergeValueNotMapOrSeqOfMaps { .. }
         | Error::ContainerEndMismatch { .. }
         | Error::InvalidBinaryBase64 { .. }) => {
@@ -111,6 +114,13 @@ mod tests {
         assert!(fault.line.is_some() && !fault.message.contains("secret"), "{fault:?}");
         let fault = count("a: 1\nb: 2\na: 3\n").unwrap_err();
         assert_eq!((fault.line, fault.message.as_str()), (Some(3), "the key \"a\" is there twice"));
+    }
+
+    #[test]
+    fn a_wildcard_without_quotes_is_told_what_it_needs() {
+        let fault = count("rules:\n- host: *.example.com\n").unwrap_err();
+        assert_eq!(fault.line, Some(2));
+        assert!(fault.message.ends_with("needs quotes: \"*.example.com\""), "{fault:?}");
     }
 
     #[test]
