@@ -234,13 +234,18 @@ fn classes<'a>(
             Object::IngressClassConfig(known) if known.name.name == parameters.name => Some(known),
             _ => None,
         });
-        let is_ours = *parameters.group == *api::GROUP
-            && *parameters.kind == *"IngressClassConfig"
-            && parameters.namespace.is_none();
+        let is_our_kind = *parameters.group == *api::GROUP && *parameters.kind == *"IngressClassConfig";
+        if !is_our_kind && *class.controller != *config.controller {
+            // The parameters of another controller, whose class was asked for by name.
+            classes.push((class, None));
+            continue;
+        }
         let can_be_read = |config: &&IngressClassConfig| {
             config.spec.host_ownership.iter().all(|entry| HostName::parse(&entry.host).is_ok())
         };
-        if let Some(known) = known.filter(|_| is_ours).filter(can_be_read) {
+        if let Some(known) =
+            known.filter(|_| is_our_kind && parameters.namespace.is_none()).filter(can_be_read)
+        {
             classes.push((class, Some(known)));
         }
     }

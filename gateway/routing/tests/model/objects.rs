@@ -1,0 +1,367 @@
+//! Random objects of every kind, with few names and few values, so that they collide.
+//!
+//! Used by the property tests and, by path, by the fuzz targets, which feed the same strategies with bytes. The
+//! namespaces are n1 and n2, classes are ours, second, maybe (ours or not) and taken (by name).
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
+use proptest::bool::weighted;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::Just;
+use proptest::prelude::Strategy;
+use proptest::prelude::any;
+use proptest::prelude::prop_oneof;
+use proptest::sample::select;
+use proptest::sample::subsequence;
+use routing::Config;
+use routing::object::Change;
+use routing::object::Endpoint;
+use routing::object::EndpointSlice;
+use routing::object::Ingress;
+use routing::object::IngressBackend;
+use routing::object::IngressClass;
+use routing::object::IngressClassConfig;
+use routing::object::IngressPath;
+use routing::object::IngressRule;
+use routing::object::IngressTls;
+use routing::object::Name;
+use routing::object::Namespace;
+use routing::object::Object;
+use routing::object::ObjectRef;
+use routing::object::ParametersRef;
+use routing::object::PortRef;
+use routing::object::RoutePolicy;
+use routing::object::Secret;
+use routing::object::Service;
+use routing::object::ServicePort;
+use routing::object::SliceEndpoint;
+use routing::object::SlicePort;
+
+const HOSTS: [&str; 7] =
+    ["a.example", "B.example", "b.example.", "*.example", "*.a.example", "x.a.example", "bad_host"];
+/// Hosts that requests name: some are named by rules, others by wildcards only, by deep ones, or by none.
+pub(crate) const REQUEST_HOSTS: [&str; 7] =
+    ["a.example", "b.example", "x.example", "x.a.example", "y.x.a.example", "example", ""];
+const NAMESPACES: [&str; 2] = ["n1", "n2"];
+
+/// What the objects are compiled with.
+pub(crate) fn config() -> Config {
+    Config { classes: vec!["taken".to_owned()], zone: Some("z1".to_owned()), ..Config::default() }
+}
+
+fn name(kind: &'static str) -> impl Strategy<Value = Name> {
+    (select(&NAMESPACES[..]), 0..3_u8)
+        .prop_map(move |(namespace, index)| Name::new(namespace, &format!("{kind}{index}")))
+}
+
+/// Mostly absent or one of two, so that age decides and often does not.
+fn created() -> impl Strategy<Value = Option<i64>> {
+    option::of(0..2_i64)
+}
+
+// ===== Ingresses =====
+
+/// The path of a rule: most can be matched.
+pub(crate) fn path_text() -> impl Strategy<Value = String> {
+    let element = select(&["a", "b", "ab", "{x}", "}", "%61", "..", ".", "", "ü", "*", "%2F", "%zz"][..]);
+    let absolute = (vec(element, 0..4), any::<bool>())
+        .prop_map(|(elements, slash)| format!("/{}{}", elements.join("/"), if slash { "/" } else { "" }));
+    prop_oneof![20 => absolute, 1 => select(&["", "a", "/a?b", "//a", "/%00"][..]).prop_map(ToOwned::to_owned)]
+}
+
+fn number(port: u16) -> NonZeroU16 {
+    NonZeroU16::MIN.saturating_add(port - 1)
+}
+
+fn port_ref() -> impl Strategy<Value = PortRef> {
+    prop_oneof![
+        4 => Just(PortRef::Number(number(80))),
+        1 => Just(PortRef::Number(number(81))),
+        2 => Just(PortRef::Name("http".into())),
+        1 => Just(PortRef::Name("none".into())),
+    ]
+}
+
+fn backend() -> impl Strategy<Value = IngressBackend> {
+    prop_oneof![
+        8 => (0..3_u8, port_ref())
+            .prop_map(|(index, port)| IngressBackend::Service { name: format!("svc{index}").into(), port }),
+        1 => Just(IngressBackend::Resource("Bucket".into())),
+        1 => Just(IngressBackend::Invalid("for a test")),
+    ]
+}
+
+/// One entry of `paths`.
+pub(crate) fn ingress_path() -> impl Strategy<Value = IngressPath> {
+    let kind = select(&["Exact", "Prefix", "Prefix", "ImplementationSpecific", "Regex"][..]);
+    (path_text(), option::weighted(0.95, kind), backend()).prop_map(|(path, kind, backend)| IngressPath {
+        path: path.into(),
+        path_type: kind.map(Into::into),
+        backend,
+    })
+}
+
+fn rule() -> impl Strategy<Value = IngressRule> {
+    (option::weighted(0.9, select(&HOSTS[..])), vec(ingress_path(), 0..4))
+        .prop_map(|(host, paths)| IngressRule { host: host.map(Into::into), paths })
+}
+
+fn tls() -> impl Strategy<Value = IngressTls> {
+    (vec(select(&HOSTS[..]), 0..3), option::weighted(0.8, 0..2_u8)).prop_map(|(hosts, secret)| IngressTls {
+        hosts: hosts.into_iter().map(Into::into).collect(),
+        secret: secret.map(|index| format!("secret{index}").into()),
+    })
+}
+
+fn ingress() -> impl Strategy<Value = Ingress> {
+    let class =
+        option::weighted(0.9, select(&["ours", "ours", "ours", "second", "maybe", "taken", "never"][..]));
+    let annotation = option::weighted(0.3, select(&["ours", "maybe", "taken", "never"][..]));
+    let default = option::weighted(0.4, backend());
+    let age = (created(), weighted(0.1));
+    (name("ing"), age, (class, annotation), vec(rule(), 0..4), vec(tls(), 0..2), default).prop_map(
+        |(name, (created, deleting), (class, annotation), rules, tls, default_backend)| Ingress {
+            name,
+            created,
+            deleting,
+            class: class.map(Into::into),
+            class_annotation: annotation.map(Into::into),
+            rules,
+            tls,
+            default_backend,
+        },
+    )
+}
+
+// ===== classes =====
+
+fn parameters() -> impl Strategy<Value = ParametersRef> {
+    let kind = select(&["IngressClassConfig", "IngressClassConfig", "IngressClassConfig", "Other"][..]);
+    let group = select(&[api::GROUP, api::GROUP, api::GROUP, "other.example"][..]);
+    let namespace = option::weighted(0.1, Just("n1".into()));
+    (kind, group, select(&["cfg0", "cfg1"][..]), namespace).prop_map(|(kind, group, name, namespace)| {
+        ParametersRef { group: group.into(), kind: kind.into(), name: name.into(), namespace }
+    })
+}
+
+fn class() -> impl Strategy<Value = IngressClass> {
+    let ours = Config::default().controller;
+    let name = select(&["ours", "second", "maybe", "taken"][..]);
+    (name, created(), any::<bool>(), option::weighted(0.6, parameters())).prop_map(
+        move |(name, created, flip, parameters)| IngressClass {
+            name: Name::new("", name),
+            created,
+            controller: match name {
+                "maybe" if flip => "other".into(),
+                "taken" => "other".into(),
+                _ => ours.as_str().into(),
+            },
+            parameters,
+            is_default: flip,
+        },
+    )
+}
+
+fn owners() -> impl Strategy<Value = Vec<api::HostOwnership>> {
+    let host = prop_oneof![
+        12 => select(&["b.example", "A.example.", "*.example", "*.a.example", "x.a.example"][..]),
+        1 => Just("*"),
+    ];
+    let namespaces = subsequence(&NAMESPACES[..], 0..=2);
+    let entry = (host, namespaces).prop_map(|(host, namespaces)| api::HostOwnership {
+        host: host.to_owned(),
+        namespaces: namespaces.into_iter().map(ToOwned::to_owned).collect(),
+    });
+    vec(entry, 0..3)
+}
+
+fn class_config() -> impl Strategy<Value = IngressClassConfig> {
+    let namespace = || option::of(select(&NAMESPACES[..]));
+    let port = prop_oneof![Just(api::Port::Name("http".to_owned())), Just(api::Port::Number(number(80)))];
+    let default_backend = (namespace(), port).prop_map(|(namespace, port)| api::ClassBackend {
+        namespace: namespace.map(ToOwned::to_owned),
+        service: "svc0".to_owned(),
+        port,
+    });
+    let default_certificate = namespace().prop_map(|namespace| api::ClassSecret {
+        namespace: namespace.map(ToOwned::to_owned),
+        name: "secret0".to_owned(),
+    });
+    let allowed = option::weighted(0.2, subsequence(&NAMESPACES[..], 0..=2));
+    let defaults = (option::of(default_backend), option::of(default_certificate));
+    (select(&["cfg0", "cfg1"][..]), owners(), allowed, defaults, any::<bool>()).prop_map(
+        |(name, host_ownership, allowed, (default_backend, default_certificate), allow)| IngressClassConfig {
+            name: Name::new("", name),
+            spec: api::IngressClassConfigSpec {
+                allowed_namespaces: allowed.map(|names| names.into_iter().map(ToOwned::to_owned).collect()),
+                default_backend,
+                default_certificate,
+                external_names: if allow { api::ExternalNames::Allow } else { api::ExternalNames::Refuse },
+                host_ownership,
+            },
+        },
+    )
+}
+
+fn namespace() -> impl Strategy<Value = Namespace> {
+    (select(&NAMESPACES[..]), any::<bool>())
+        .prop_map(|(name, terminating)| Namespace { name: Name::new("", name), terminating })
+}
+
+// ===== policies =====
+
+fn target() -> impl Strategy<Value = api::TargetRef> {
+    let host = option::weighted(0.4, select(&["a.example", "*.example", "b.example", "bad_host"][..]));
+    let path = option::weighted(0.4, select(&["/", "/a", "/a/", "b"][..]));
+    let group = select(&["networking.k8s.io", "networking.k8s.io", "networking.k8s.io", "other"][..]);
+    let kind = select(
+        &[
+            ("ing0", true),
+            ("ing1", true),
+            ("n2/ing0", true),
+            ("ours", false),
+            ("taken", false),
+            ("none", false),
+        ][..],
+    );
+    (kind, group, host, path).prop_map(|((name, is_ingress), group, host, path)| api::TargetRef {
+        group: group.to_owned(),
+        kind: if is_ingress { api::TargetKind::Ingress } else { api::TargetKind::IngressClass },
+        name: name.to_owned(),
+        // A class has neither; now and then one is given all the same.
+        host: host.filter(|host| is_ingress || *host == "bad_host").map(ToOwned::to_owned),
+        path: path.filter(|_| is_ingress).map(ToOwned::to_owned),
+    })
+}
+
+fn policy() -> impl Strategy<Value = RoutePolicy> {
+    let backend = (0..3_u8, 0..3_u32).prop_map(|(service, weight)| api::PolicyBackend {
+        service: format!("svc{service}"),
+        port: api::Port::Number(number(80)),
+        weight,
+    });
+    let size = option::of((0..3_u64).prop_map(api::ByteSize));
+    let name = (select(&["n1", "n2", "gateway-system"][..]), 0..2_u8)
+        .prop_map(|(namespace, index)| Name::new(namespace, &format!("policy{index}")));
+    (name, created(), vec(target(), 1..4), option::of(vec(backend, 0..3)), size).prop_map(
+        |(name, created, target_refs, backends, body_size)| RoutePolicy {
+            name,
+            created,
+            spec: api::RoutePolicySpec { target_refs, backends, body_size },
+        },
+    )
+}
+
+// ===== what is behind backends and hosts =====
+
+fn service() -> impl Strategy<Value = Service> {
+    let fixed = vec(9000..9003_u16, 0..3).prop_map(|ports| {
+        let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        ports.into_iter().map(|port| Endpoint { address: address(port), pod: None }).collect()
+    });
+    let port = |name: &'static str, number: NonZeroU16| {
+        option::weighted(0.3, select(&["http", "kubernetes.io/h2c"][..])).prop_map(move |protocol| {
+            ServicePort { name: name.into(), port: number, app_protocol: protocol.map(Into::into) }
+        })
+    };
+    let ports = (option::weighted(0.8, port("http", number(80))), option::of(port("", number(81))));
+    let kind = select(&["ClusterIP", "ClusterIP", "ClusterIP", "ExternalName"][..]);
+    let external = option::weighted(0.8, select(&["one.test", "two.test"][..]));
+    (name("svc"), kind, ports, external, option::weighted(0.2, fixed)).prop_map(
+        |(name, kind, (named, unnamed), external, fixed_endpoints)| Service {
+            name,
+            service_type: kind.into(),
+            external_name: external.map(Into::into),
+            ports: named.into_iter().chain(unnamed).collect(),
+            fixed_endpoints,
+        },
+    )
+}
+
+fn slice_endpoint() -> impl Strategy<Value = SliceEndpoint> {
+    let address = prop_oneof![
+        8 => (0..4_u8).prop_map(|last| vec![[10, 0, 0, last].into()]),
+        1 => Just(vec![std::net::Ipv6Addr::LOCALHOST.into()]),
+        1 => Just(Vec::new()),
+    ];
+    let conditions = (any::<bool>(), any::<bool>(), weighted(0.3));
+    (address, conditions, vec(select(&["z1", "z2"][..]), 0..2), option::of(0..2_u8)).prop_map(
+        |(addresses, (ready, serving, terminating), zones, pod)| SliceEndpoint {
+            addresses,
+            ready,
+            serving,
+            terminating,
+            zones: zones.into_iter().map(Into::into).collect(),
+            pod: pod.map(|index| format!("pod{index}").into()),
+        },
+    )
+}
+
+fn slice() -> impl Strategy<Value = EndpointSlice> {
+    let port = (select(&["http", "http", ""][..]), option::weighted(0.8, 8080..8082_u16))
+        .prop_map(|(name, port)| SlicePort { name: name.into(), port: port.and_then(NonZeroU16::new) });
+    let service = option::weighted(0.9, 0..3_u8);
+    (name("slice"), service, vec(slice_endpoint(), 0..4), vec(port, 0..3)).prop_map(
+        |(name, service, endpoints, ports)| EndpointSlice {
+            name,
+            service: service.map(|index| format!("svc{index}").into()),
+            ports,
+            endpoints,
+        },
+    )
+}
+
+fn secret() -> impl Strategy<Value = Secret> {
+    (name("secret"), any::<bool>()).prop_map(|(name, has_certificate)| Secret { name, has_certificate })
+}
+
+// ===== all of them =====
+
+/// An object of any kind.
+pub(crate) fn object() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        6 => ingress().prop_map(Object::Ingress),
+        2 => class().prop_map(Object::IngressClass),
+        2 => service().prop_map(Object::Service),
+        2 => slice().prop_map(Object::EndpointSlice),
+        1 => secret().prop_map(Object::Secret),
+        2 => class_config().prop_map(Object::IngressClassConfig),
+        1 => namespace().prop_map(Object::Namespace),
+        2 => policy().prop_map(Object::RoutePolicy),
+    ]
+}
+
+/// Our class without parameters: most Ingresses name it.
+fn plain_class() -> Object {
+    let controller = Config::default().controller.into();
+    Object::IngressClass(IngressClass { name: Name::new("", "ours"), controller, ..IngressClass::default() })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        3 => object().prop_map(Change::Apply),
+        1 => object().prop_map(|object| Change::Delete(object.reference())),
+    ]
+}
+
+/// Deltas on top of each other. The class is there from the start, and may be changed and deleted.
+pub(crate) fn deltas() -> impl Strategy<Value = Vec<Vec<Change>>> {
+    let first = vec(change(), 0..12);
+    (first, vec(vec(change(), 0..5), 0..10)).prop_map(|(mut first, rest)| {
+        first.insert(0, Change::Apply(plain_class()));
+        std::iter::once(first).chain(rest).collect()
+    })
+}
+
+/// Objects with distinct names, beside the class that most of them name.
+pub(crate) fn snapshot() -> impl Strategy<Value = Vec<Object>> {
+    vec(object(), 0..24).prop_map(|objects| {
+        let keyed = |object: Object| (object.reference(), object);
+        let mut distinct: BTreeMap<ObjectRef, Object> = objects.into_iter().map(keyed).collect();
+        let (reference, class) = keyed(plain_class());
+        distinct.entry(reference).or_insert(class);
+        distinct.into_values().collect()
+    })
+}
