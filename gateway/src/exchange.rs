@@ -24,18 +24,23 @@ use crate::wire::{Reader, StreamError, Writer};
 
 pub mod abort;
 mod answer;
+mod date;
 mod forward;
 pub mod headers;
 mod metered;
 pub mod record;
 pub mod refusal;
+mod tunnel;
+mod upgrade;
 
 use abort::Abort;
 pub use answer::answer;
+pub use date::Date;
 use headers::Response;
 use metered::Meter;
 use record::Record;
 use refusal::Refusal;
+pub use tunnel::{End, Tunnel};
 
 /// What one worker's exchanges share.
 pub struct Worker {
@@ -47,6 +52,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Buffers to lend.
     pub buffers: Buffers,
+    /// The `Date` of answers that have none.
+    pub date: Date,
     /// What is counted.
     pub counters: Rc<Counters>,
     /// The way to the endpoints.
@@ -91,16 +98,19 @@ pub trait Downstream: Reader + Writer {
     /// The client is gone.
     fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
 
-    /// Becomes ready when the client gives up this request alone: the endpoint need not go on with it either.
-    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // HTTP/1.1 knows no such thing: a client that closes its sending side may still wait for the answer.
-        let _ = cx;
-        Poll::Pending
-    }
+    /// Takes an interim response (1xx but 101); [`Writer::poll_flush`] sends it. Not called after
+    /// [`Downstream::respond`].
+    ///
+    /// # Errors
+    /// The client is gone.
+    fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
+
+    /// Becomes ready when the client has given up this request: the endpoint need not go on with it either.
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort>;
 }
 
 /// How an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Served {
     /// The answer was sent whole.
     Answered,
@@ -108,6 +118,8 @@ pub enum Served {
     AnsweredLast,
     /// The client did not get a whole answer and must see that: nothing may follow.
     Aborted,
+    /// The endpoint switched protocols, as the client had asked, and the client has been told.
+    Switched(Tunnel),
 }
 
 /// A request whose head has arrived.
@@ -142,7 +154,7 @@ pub async fn serve<D: Downstream>(
         record: Record::begin(),
     };
     let served = match exchange.forward().await {
-        Ok(()) => Served::Answered,
+        Ok(served) => served,
         Err(Failure::Refused(refusal)) => exchange.refuse(refusal).await,
         Err(Failure::Aborted(abort)) => {
             exchange.record.aborted(abort);
@@ -167,6 +179,9 @@ pub fn destination(head: &Head) -> Result<(Cow<'_, str>, Cow<'_, str>), Refusal>
     };
     if headers::nominates_too_many(head) {
         return Err(Refusal::Nominations);
+    }
+    if head.target() == b"*" {
+        return Err(Refusal::ServerOptions);
     }
     let path = path::canonical(head.path()).map_err(|_| Refusal::Path)?;
     Ok((host, path))

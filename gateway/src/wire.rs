@@ -50,7 +50,7 @@ pub enum StreamError {
     /// An HTTP/2 stream or connection error.
     #[error("HTTP/2: {0}")]
     H2(#[from] h2::Error),
-    /// The upstream answered 101 though nobody asked for an upgrade.
+    /// The upstream answered 101 though nobody asked for that protocol, or before it had the whole request.
     #[error("unasked 101 response")]
     UnaskedUpgrade,
 }

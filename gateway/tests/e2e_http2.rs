@@ -110,7 +110,7 @@ fn requests_become_http11_and_answers_come_back() {
         assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &http::HeaderValue::from_static("3")));
         let mut names: Vec<_> = got.fields.keys().map(http::HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["server", "x-kept"]);
+        assert_eq!(names, ["date", "server", "x-kept"]);
 
         let request = Request::post("http://a.example/").header("te", "trailers").body(()).unwrap();
         let got = connection.exchange(request, &[b"hello ", b"world"]).await.unwrap();
@@ -228,6 +228,31 @@ fn streams_of_one_connection_run_at_the_same_time() {
         release.send(()).unwrap();
         assert_eq!(answer(response.await.unwrap()).await.unwrap().body, b"slow");
     });
+}
+
+#[test]
+fn interim_answers_are_forwarded_but_100_which_the_gateway_sends_itself() {
+    let origin = Origin::start(|call| {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        call.answer(interim.to_owned() + &ok("x")).map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        let mut send = connection.send.clone().ready().await.unwrap();
+        let request = Request::post("http://a.example/").header("expect", "100-continue").body(()).unwrap();
+        let (mut response, mut body) = send.send_request(request, false).unwrap();
+        let mut interim =
+            async || std::future::poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
+        assert_eq!(interim().await.status(), 100);
+        body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+        let hints = interim().await;
+        assert_eq!((hints.status().as_u16(), &hints.headers()["link"]), (103, &"</a>".parse().unwrap()));
+        assert_eq!(hints.headers().len(), 1);
+        let answer = answer(response.await.unwrap()).await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"x"[..]));
+    });
+    assert_eq!((origin.last().field("expect"), origin.last().text()), (None, "hello"));
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn an_answer_that_cannot_be_trusted_is_a_502() {
         ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "upstream_malformed"),
         (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-            "upstream_malformed",
+            "upstream_unasked_upgrade",
         ),
         ("HTTP/1.1 200 OK\r\nContent-Le", "upstream_closed"),
         ("", "upstream_closed"),

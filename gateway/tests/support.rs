@@ -256,7 +256,9 @@ impl<S: Read + Write> Wire<S> {
     }
 
     pub(crate) fn body(&mut self, message: &mut Message, follows: Follows) -> io::Result<()> {
-        if follows == Follows::Nothing || message.line.contains(" 204 ") || message.line.contains(" 304 ") {
+        let status = message.line.split(' ').nth(1).unwrap_or_default();
+        let has_none = status.starts_with('1') || ["204", "304"].contains(&status);
+        if follows == Follows::Nothing || (follows == Follows::Response && has_none) {
             return Ok(());
         }
         match (message.field("content-length"), message.field("transfer-encoding")) {
@@ -307,7 +309,15 @@ impl<S: Read + Write> Wire<S> {
         }
     }
 
-    fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    /// What has arrived, waiting for at least one byte; nothing at the end.
+    pub(crate) fn some(&mut self) -> io::Result<Vec<u8>> {
+        if self.input.is_empty() {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.input))
+    }
+
+    pub(crate) fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.input.len() < length {
             if self.fill()? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
@@ -508,6 +518,26 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(started.elapsed() < DEADLINE, "not in time: {what}");
         std::thread::yield_now();
     }
+}
+
+/// More than fits into all buffers between the two ends of a connection through the gateway: the system's on four
+/// sockets, and the gateway's own.
+pub(crate) const MOST_ON_THE_WAY: usize = 24 << 20;
+
+/// Several times as much.
+pub(crate) const PLENTY: usize = 96 << 20;
+
+/// Writes until `most` bytes are taken, or nothing has been taken for a while; how many were.
+pub(crate) fn push(stream: &mut TcpStream, most: usize) -> usize {
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let (piece, mut sent) = (vec![b'x'; 64 << 10], 0);
+    while sent < most
+        && let Ok(written) = stream.write(&piece[..piece.len().min(most - sent)])
+    {
+        sent += written;
+    }
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    sent
 }
 
 // ===== TLS =====

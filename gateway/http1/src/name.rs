@@ -16,6 +16,8 @@ pub enum Known {
     Forwarded,
     /// `Host`
     Host,
+    /// `HTTP2-Settings`
+    Http2Settings,
     /// `Keep-Alive`
     KeepAlive,
     /// `Proxy-Connection`
@@ -43,7 +45,7 @@ pub enum Known {
 }
 
 /// How many names are known.
-pub(crate) const COUNT: usize = 18;
+pub(crate) const COUNT: usize = 19;
 
 /// Every known name in lower case, with its variant.
 const NAMES: [(&[u8], Known); COUNT] = [
@@ -53,6 +55,7 @@ const NAMES: [(&[u8], Known); COUNT] = [
     (b"expect", Known::Expect),
     (b"forwarded", Known::Forwarded),
     (b"host", Known::Host),
+    (b"http2-settings", Known::Http2Settings),
     (b"keep-alive", Known::KeepAlive),
     (b"proxy-connection", Known::ProxyConnection),
     (b"server", Known::Server),
@@ -82,6 +85,7 @@ impl Known {
             (b'e', 6) => Self::Expect,
             (b'f', 9) => Self::Forwarded,
             (b'h', 4) => Self::Host,
+            (b'h', 14) => Self::Http2Settings,
             (b'k', 10) => Self::KeepAlive,
             (b'p', 16) => Self::ProxyConnection,
             (b's', 6) => Self::Server,
@@ -116,6 +120,7 @@ impl Known {
         matches!(
             self,
             Self::Connection
+                | Self::Http2Settings
                 | Self::KeepAlive
                 | Self::ProxyConnection
                 | Self::Te

@@ -6,22 +6,20 @@ use http1::BodyLength;
 
 use super::headers::Response;
 use super::refusal::{self, Refusal};
-use super::{Downstream, Exchange, Served};
+use super::{Downstream, Exchange, Served, Worker};
 use crate::settings::ReasonHeader;
 use crate::wire::{Piece, StreamError};
+
+/// The methods that are passed on to endpoints; others are too, but nobody can list them.
+const METHODS: &[u8] = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE";
 
 impl<D: Downstream> Exchange<'_, D> {
     /// Answers in the gateway's own name.
     pub(super) async fn refuse(&mut self, refusal: Refusal) -> Served {
         self.record.refused(refusal);
-        let length = self.worker.settings.header;
-        self.timer.set(length);
-        let shown = self.worker.settings.reason_header;
-        let sent = self.timer.limit(answer(
-            &mut *self.down,
-            refusal,
-            (shown, self.request.head.method() == b"HEAD"),
-        ));
+        self.timer.set(self.worker.settings.header);
+        let method = self.request.head.method();
+        let sent = self.timer.limit(answer(self.worker, &mut *self.down, refusal, method));
         match sent.await {
             Ok(Ok(())) if refusal.ends_connection() => Served::AnsweredLast,
             Ok(Ok(())) => Served::Answered,
@@ -30,38 +28,44 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 }
 
-/// Sends the gateway's own answer.
+/// Sends the gateway's own answer to a request with `method`; without one where it is not known.
 ///
 /// # Errors
 /// The client is gone.
 pub async fn answer<D: Downstream>(
+    worker: &Worker,
     down: &mut D,
     refusal: Refusal,
-    (shown, answers_head): (ReasonHeader, bool),
+    method: &[u8],
 ) -> Result<(), StreamError> {
-    let reason = refusal.reason();
-    let body = format!("{} {}\n", refusal.status(), reason);
-    let fields = [
-        ("content-type", &b"text/plain"[..]),
-        ("gateway-reason", reason.as_bytes()),
-        ("allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE"),
-    ];
-    let added = match (shown, refusal.status()) {
-        (ReasonHeader::Hidden, _) => fields.get(..1),
-        (ReasonHeader::Shown, 405) => fields.get(..3),
-        (ReasonHeader::Shown, _) => fields.get(..2),
-    };
+    let (status, reason) = (refusal.status(), refusal.reason());
+    let body = if status == 204 { String::new() } else { format!("{status} {reason}\n") };
+    let shows_reason = worker.settings.reason_header == ReasonHeader::Shown;
+    let mut added = Vec::with_capacity(3);
+    if !body.is_empty() {
+        added.push(("content-type", &b"text/plain"[..]));
+    }
+    if shows_reason {
+        added.push(("gateway-reason", reason.as_bytes()));
+    }
+    // RFC 9110 §15.5.6 and §9.3.7.
+    if matches!(status, 204 | 405) {
+        added.push(("allow", METHODS));
+    }
+    let length = if status == 204 { BodyLength::Empty } else { BodyLength::Exact(body.len() as u64) };
+    let answers_head = method == b"HEAD";
     let response = Response {
-        status: refusal.status(),
-        reason: refusal::phrase(refusal.status()).as_bytes(),
+        status,
+        reason: refusal::phrase(status).as_bytes(),
+        date: worker.date.now(&worker.clock),
         head: None,
-        added: added.unwrap_or_default(),
-        length: BodyLength::Exact(body.len() as u64),
+        added: &added,
+        length,
         answers_head,
         is_last: refusal.ends_connection(),
     };
     down.respond(&response)?;
-    if !answers_head {
+    if !answers_head && !body.is_empty() {
         std::future::poll_fn(|cx| down.poll_ready(cx)).await?;
         down.write(Piece::Data(body.into()))?;
         std::future::poll_fn(|cx| down.poll_ready(cx)).await?;

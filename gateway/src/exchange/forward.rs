@@ -5,22 +5,25 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use http1::{BodyLength, Head, Known};
+use http1::{BodyLength, Head, HeadError, Known};
 
 use super::abort::Abort;
 use super::headers::{self, Response};
 use super::metered::Metered;
 use super::refusal::Refusal;
-use super::{Downstream, Exchange, Failure, Request, admit};
+use super::{Downstream, Exchange, Failure, Request, Served, Tunnel, admit, upgrade};
 use crate::upstream::{Connection, OpenError, Opened, Reuse};
 use crate::wire::{Pump, PumpError, StreamError};
+
+/// So many interim responses may come before the answer; each gives the endpoint its time anew.
+const MOST_INTERIM: u8 = 16;
 
 /// Why an endpoint did not begin an answer.
 enum Unanswered {
     /// The client's side failed.
     Downstream(StreamError),
-    /// The client gave up this request alone.
-    GivenUp,
+    /// The client gave up.
+    GivenUp(Abort),
     /// The endpoint's side failed.
     Upstream(StreamError),
     /// The client's body stood still for too long.
@@ -30,7 +33,7 @@ enum Unanswered {
 }
 
 impl<D: Downstream> Exchange<'_, D> {
-    pub(super) async fn forward(&mut self) -> Result<(), Failure> {
+    pub(super) async fn forward(&mut self) -> Result<Served, Failure> {
         let (host, path) = self.destination?;
         let route = self.route.insert(admit(self.worker, host, path)?);
         if let Some(limit) = &route.policy.body_size {
@@ -56,6 +59,7 @@ impl<D: Downstream> Exchange<'_, D> {
             up.send_body(self.request.length);
             let mut sending = Pump::default();
             let failure = match self.await_answer(up, &mut sending).await {
+                Ok((head, _)) if head.status() == 101 => return self.switch(opened, &head).await,
                 Ok(answer) => return self.relay(opened, sending, answer).await,
                 Err(failure) => failure,
             };
@@ -76,11 +80,12 @@ impl<D: Downstream> Exchange<'_, D> {
             Unanswered::Downstream(StreamError::Body(_)) => Refusal::Body.into(),
             Unanswered::Downstream(StreamError::TooLarge) => Refusal::BodyTooLarge.into(),
             Unanswered::Downstream(error) => Failure::Aborted(Abort::of_downstream(&error)),
-            Unanswered::GivenUp => Failure::Aborted(Abort::ClientReset),
+            Unanswered::GivenUp(abort) => Failure::Aborted(abort),
             Unanswered::Upstream(error) => {
                 tracing::debug!(error = %error, "endpoint failed before it answered");
                 match error {
                     StreamError::Lost(_) => Refusal::UpstreamClosed.into(),
+                    StreamError::UnaskedUpgrade => Refusal::UpstreamSwitched.into(),
                     _ => Refusal::UpstreamMalformed.into(),
                 }
             }
@@ -96,19 +101,40 @@ impl<D: Downstream> Exchange<'_, D> {
         let limit = self.worker.settings.first_byte;
         self.timer.set(limit);
         let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
+        let request = self.request.head;
+        let mut interim = 0;
         let answer = timer.limit(std::future::poll_fn(|cx| {
             let mut body = Metered { side: &mut *down, meter: &mut *received };
-            match sending.poll((&mut body, up), || timer.set(limit), cx) {
+            match sending.poll((&mut body, &mut *up), || timer.set(limit), cx) {
                 Poll::Ready(Err(PumpError::Read(error))) => {
                     return Poll::Ready(Err(Unanswered::Downstream(error)));
                 }
                 // An endpoint that stops reading may have answered already: its answer decides.
                 Poll::Ready(Ok(()) | Err(PumpError::Write(_))) | Poll::Pending => {}
             }
-            if down.poll_given_up(cx).is_ready() {
-                return Poll::Ready(Err(Unanswered::GivenUp));
+            let is_sent = *sending == Pump::Done;
+            while let Poll::Ready(head) =
+                poll_head(up, (request, is_sent), cx).map_err(Unanswered::Upstream)?
+            {
+                if !(100..=199).contains(&head.status()) || head.status() == 101 {
+                    return Poll::Ready(Ok(head));
+                }
+                interim += 1;
+                if interim > MOST_INTERIM {
+                    return Poll::Ready(Err(Unanswered::Upstream(
+                        HeadError::Malformed("interim response").into(),
+                    )));
+                }
+                timer.set(limit);
+                // The 100 answers an expectation, which was ours alone.
+                if head.status() != 100 {
+                    down.inform(&Response::of(&head, BodyLength::Empty)).map_err(Unanswered::Downstream)?;
+                }
             }
-            poll_final_head(up, cx).map_err(Unanswered::Upstream)
+            if interim > 0 {
+                let _ = down.poll_flush(cx).map_err(Unanswered::Downstream)?;
+            }
+            down.poll_given_up(cx).map(|abort| Err(Unanswered::GivenUp(abort)))
         }));
         let head = match answer.await {
             Ok(head) => head?,
@@ -119,7 +145,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let length = BodyLength::of_response(&head, self.request.head.method())
             .map_err(|error| Unanswered::Upstream(error.into()))?;
         if headers::nominates_too_many(&head) {
-            return Err(Unanswered::Upstream(http1::HeadError::Malformed("connection").into()));
+            return Err(Unanswered::Upstream(HeadError::Malformed("connection").into()));
         }
         Ok((head, length))
     }
@@ -130,18 +156,14 @@ impl<D: Downstream> Exchange<'_, D> {
         mut opened: Opened,
         mut sending: Pump,
         (head, length): (Head, BodyLength),
-    ) -> Result<(), Failure> {
+    ) -> Result<Served, Failure> {
         let up = &mut opened.connection;
         up.receive_body(length);
         self.record.answered(head.status());
         let response = Response {
-            status: head.status(),
-            reason: head.reason(),
-            head: Some(&head),
-            added: &[],
-            length,
+            date: self.worker.date.now(&self.worker.clock),
             answers_head: self.request.head.method() == b"HEAD",
-            is_last: false,
+            ..Response::of(&head, length)
         };
         self.down.respond(&response).map_err(|error| Failure::Aborted(Abort::of_downstream(&error)))?;
         let limit = self.worker.settings.stall;
@@ -157,14 +179,16 @@ impl<D: Downstream> Exchange<'_, D> {
                 // failed is not asked again: nothing behind a malformed chunk can be trusted.
                 is_sending = sending.poll((&mut body, up), || timer.set(limit), cx).is_pending();
             }
-            if down.poll_given_up(cx).is_ready() {
-                return Poll::Ready(Err(Abort::ClientReset));
-            }
+            // An answer that is at hand is sent even if the client has closed its direction.
             let mut body = Metered { side: &mut *up, meter: &mut *sent };
-            receiving.poll((&mut body, &mut *down), || timer.set(limit), cx).map_err(|error| match error {
-                PumpError::Read(error) => Abort::of_upstream(&error),
-                PumpError::Write(error) => Abort::of_downstream(&error),
-            })
+            let moved = receiving.poll((&mut body, &mut *down), || timer.set(limit), cx);
+            if let Poll::Ready(moved) = moved {
+                return Poll::Ready(moved.map_err(|error| match error {
+                    PumpError::Read(error) => Abort::of_upstream(&error),
+                    PumpError::Write(error) => Abort::of_downstream(&error),
+                }));
+            }
+            down.poll_given_up(cx).map(Err)
         }));
         match relayed.await {
             Ok(Ok(())) => {}
@@ -183,7 +207,20 @@ impl<D: Downstream> Exchange<'_, D> {
             opened.connection.reclaim(&self.worker.buffers);
             self.worker.upstreams.keep(opened.address, opened.connection);
         }
-        Ok(())
+        Ok(Served::Answered)
+    }
+
+    /// Tells the client that the endpoint has switched protocols. From here on their bytes are their own.
+    async fn switch(&mut self, opened: Opened, head: &Head) -> Result<Served, Failure> {
+        self.record.answered(head.status());
+        let gone = |error: &StreamError| Failure::Aborted(Abort::of_downstream(error));
+        self.down.respond(&Response::of(head, BodyLength::Empty)).map_err(|error| gone(&error))?;
+        self.timer.set(self.worker.settings.stall);
+        match self.timer.limit(std::future::poll_fn(|cx| self.down.poll_flush(cx))).await {
+            Ok(Ok(())) => Ok(Served::Switched(Tunnel::new(opened))),
+            Ok(Err(error)) => Err(gone(&error)),
+            Err(_elapsed) => Err(Failure::Aborted(Abort::ClientStalled)),
+        }
     }
 }
 
@@ -203,23 +240,22 @@ fn contradicts_itself(head: &Head) -> bool {
     head.status() == 204 && declares_body(head)
 }
 
-/// Reads the head of the answer proper. Interim ones (100, 103) are not for the client; 101 answers a question
-/// that nobody asked.
-fn poll_final_head(up: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<Head, StreamError>> {
-    loop {
-        let Some(head) = std::task::ready!(up.poll_head(http1::parse::response, cx))? else {
-            let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-            return Poll::Ready(Err(error.into()));
-        };
-        match head.status() {
-            101 => return Poll::Ready(Err(StreamError::UnaskedUpgrade)),
-            100..=199 if declares_body(&head) => {
-                return Poll::Ready(Err(http1::HeadError::Malformed("interim response").into()));
-            }
-            100..=199 => {}
-            _ => return Poll::Ready(Ok(head)),
-        }
-    }
+/// Reads the next head, interim or final. A 101 has to answer the request, and the request has to be sent: the
+/// client cannot have switched in the middle of it.
+fn poll_head(
+    up: &mut Connection,
+    (request, is_sent): (&Head, bool),
+    cx: &mut Context<'_>,
+) -> Poll<Result<Head, StreamError>> {
+    let Some(head) = std::task::ready!(up.poll_head(http1::parse::response, cx))? else {
+        let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        return Poll::Ready(Err(error.into()));
+    };
+    Poll::Ready(match head.status() {
+        100..=199 if declares_body(&head) => Err(HeadError::Malformed("interim response").into()),
+        101 if !is_sent || !upgrade::is_answer(&head, request) => Err(StreamError::UnaskedUpgrade),
+        _ => Ok(head),
+    })
 }
 
 impl Request<'_> {

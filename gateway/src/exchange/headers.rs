@@ -5,7 +5,7 @@
 use bytes::BytesMut;
 use http1::{BodyLength, Head, Known, Version, write};
 
-use super::Client;
+use super::{Client, date, upgrade};
 
 /// The request's target as the endpoint gets it: as the client sent it, unless dot segments were resolved.
 ///
@@ -43,7 +43,7 @@ pub(super) fn write_request(
     for (known, name, value) in request.fields() {
         let travels = match known {
             Some(Known::Host) => true,
-            Some(known) => !known.is_hop_by_hop() && !is_gateways(known),
+            Some(known) => !known.is_hop_by_hop() && !is_gateways(known) && !nominated.holds(name),
             None => !is_forwarded(name) && !nominated.holds(name),
         };
         if travels {
@@ -57,6 +57,9 @@ pub(super) fn write_request(
     }
     write::field(out, b"x-forwarded-port", client.port.as_bytes());
     write::field(out, b"x-real-ip", client.address.as_bytes());
+    if upgrade::is_asked(request) {
+        upgrade::write_question(out, request);
+    }
     write::framing(out, length);
     write::end(out);
 }
@@ -114,10 +117,12 @@ pub(crate) fn nominates_too_many(head: &Head) -> bool {
 /// A response on its way to the client, before a codec writes it.
 #[derive(Debug)]
 pub struct Response<'a> {
-    /// 200 to 599.
+    /// 101 to 599.
     pub status: u16,
     /// The reason phrase; HTTP/2 has none.
     pub reason: &'a [u8],
+    /// What `Date` says if the endpoint did not say it.
+    pub date: date::Text,
     /// The endpoint's head, if an endpoint answered.
     pub head: Option<&'a Head>,
     /// Fields that the gateway adds.
@@ -130,10 +135,25 @@ pub struct Response<'a> {
     pub is_last: bool,
 }
 
-impl Response<'_> {
+impl<'a> Response<'a> {
+    /// What an endpoint answered, or said before it answers.
+    pub(super) fn of(head: &'a Head, length: BodyLength) -> Self {
+        Self {
+            status: head.status(),
+            reason: head.reason(),
+            date: date::Text::default(),
+            head: Some(head),
+            added: &[],
+            length,
+            answers_head: false,
+            is_last: false,
+        }
+    }
+
     /// Calls `field` with each field that the client gets, except those that frame the body.
     pub fn each(&self, mut field: impl FnMut(&[u8], &[u8])) {
-        let mut has_server = false;
+        // What is added belongs to the answer proper.
+        let (mut has_date, mut has_server) = (self.status < 200, self.status < 200);
         if let Some(head) = self.head {
             let nominated = Nominated::by(head);
             for (known, name, value) in head.fields() {
@@ -142,14 +162,20 @@ impl Response<'_> {
                     Some(Known::ContentLength) => {
                         self.length == BodyLength::Empty && (self.answers_head || self.status == 304)
                     }
-                    Some(known) => !known.is_hop_by_hop(),
+                    // The one protocol field that a client has to see: which protocol it is to be.
+                    Some(Known::Upgrade) => self.status == 101,
+                    Some(known) => !known.is_hop_by_hop() && !nominated.holds(name),
                     None => !nominated.holds(name),
                 };
                 if travels {
+                    has_date |= known == Some(Known::Date);
                     has_server |= known == Some(Known::Server);
                     field(name, value);
                 }
             }
+        }
+        if !has_date {
+            field(b"date", &self.date);
         }
         if !has_server {
             field(b"server", b"wasm-gateway");

@@ -23,6 +23,8 @@ pub enum Refusal {
     Nominations,
     /// An HTTP/2 request with more fields than allowed.
     TooManyFields,
+    /// `OPTIONS *` asks about the server as a whole, and there is little to say.
+    ServerOptions,
     /// The head did not arrive in time.
     HeadTimeout,
     /// The body did not arrive in time.
@@ -35,6 +37,8 @@ pub enum Refusal {
     UpstreamClosed,
     /// The endpoint's answer is malformed.
     UpstreamMalformed,
+    /// The endpoint switched to a protocol that the client had not asked for.
+    UpstreamSwitched,
     /// The endpoint took too long to begin its answer.
     FirstByteTimeout,
 }
@@ -49,8 +53,10 @@ impl Refusal {
             Self::TooManyFields => 431,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::NoRule => 404,
+            Self::ServerOptions => 204,
             Self::Open(OpenError::ServiceMissing | OpenError::PortMissing | OpenError::NoneReady) => 503,
-            Self::Open(OpenError::Refused) | Self::UpstreamClosed | Self::UpstreamMalformed => 502,
+            Self::Open(OpenError::Refused) | Self::UpstreamClosed => 502,
+            Self::UpstreamMalformed | Self::UpstreamSwitched => 502,
             Self::Open(OpenError::TimedOut) | Self::FirstByteTimeout => 504,
         }
     }
@@ -80,6 +86,7 @@ impl Refusal {
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::NoRule => "no_rule",
+            Self::ServerOptions => "server_options",
             Self::Open(OpenError::ServiceMissing) => "service_missing",
             Self::Open(OpenError::PortMissing) => "port_missing",
             Self::Open(OpenError::NoneReady) => "no_ready_endpoint",
@@ -87,6 +94,7 @@ impl Refusal {
             Self::Open(OpenError::TimedOut) => "connect_timeout",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
+            Self::UpstreamSwitched => "upstream_unasked_upgrade",
             Self::FirstByteTimeout => "first_byte_timeout",
         }
     }

@@ -9,10 +9,11 @@ use http1::{BodyLength, Head, Known, Version, write};
 
 use super::h2;
 use super::transport::Transport;
+use crate::exchange::abort::Abort;
 use crate::exchange::headers::{Response, keeps_alive};
 use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
-use crate::exchange::{self, Client, Downstream, Request, Served, Worker};
+use crate::exchange::{self, Client, Downstream, End, Request, Served, Tunnel, Worker};
 use crate::telemetry::counters::Gauge;
 use crate::wire::clock::{Interrupted, Timer};
 use crate::wire::h1::Connection;
@@ -36,6 +37,7 @@ enum Next {
     /// Close so that the client cannot take it for an orderly end.
     Forsake,
     Http2,
+    Tunnel(Tunnel),
 }
 
 /// Whether a connection has carried a request.
@@ -70,6 +72,14 @@ pub(super) async fn serve(worker: &Worker, client: Client, mut connection: Conne
                 let (transport, read) = connection.into_parts();
                 Box::pin(h2::serve(worker, client, transport, read)).await;
                 return;
+            }
+            Next::Tunnel(tunnel) => {
+                // What only requests need is not to be kept for hours.
+                drop(client);
+                return match Box::pin(tunnel.run(worker, &mut connection, &timer)).await {
+                    End::Whole => {}
+                    End::Broken => connection.io().forsake(),
+                };
             }
         }
     }
@@ -184,7 +194,11 @@ async fn serve_request(
         connection,
         version: head.version(),
         closing: if keeps_alive(&head) { Closing::No } else { Closing::Yes },
-        expects: head.lists(Known::Expect, b"100-continue") && length != BodyLength::Empty,
+        // RFC 9110 §10.1.1: an HTTP/1.0 client knows no interim answer, whatever it expects.
+        expects: head.version() == Version::Http11
+            && head.lists(Known::Expect, b"100-continue")
+            && length != BodyLength::Empty,
+        may_switch: head.get(Known::Upgrade).is_some(),
         answers_head: head.method() == b"HEAD",
     };
     let request = Request { head: &head, length, client };
@@ -198,6 +212,7 @@ async fn serve_request(
         Served::Answered if closing != Closing::No => linger((connection, timer)).await,
         Served::Answered if connection.is_read() => Next::Idle,
         Served::Answered => drain((connection, timer)).await,
+        Served::Switched(tunnel) => Next::Tunnel(tunnel),
     }
 }
 
@@ -255,9 +270,10 @@ async fn refuse(
         version: Version::Http11,
         closing: Closing::Yes,
         expects: false,
+        may_switch: false,
         answers_head: false,
     };
-    let answer = exchange::answer(&mut side, refusal, (worker.settings.reason_header, false));
+    let answer = exchange::answer(worker, &mut side, refusal, b"");
     let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
     worker.tell(None, &record);
     if is_answered { linger((connection, timer)).await } else { Next::Close }
@@ -279,6 +295,8 @@ struct Side<'a> {
     closing: Closing,
     /// Whether the client waits for a 100 before it sends the body.
     expects: bool,
+    /// Whether the client may already speak another protocol behind the request.
+    may_switch: bool,
     answers_head: bool,
 }
 
@@ -329,9 +347,11 @@ impl Downstream for Side<'_> {
         // The client waits for a 100 that will not come, or sends a body that will not be read: either way
         // what it sends next cannot be told from a request.
         let leaves_body = self.expects && !self.connection.is_read();
+        // RFC 9931 §3: what was sent in the hope of a switch that did not come is no request.
+        let hoped = self.may_switch && self.connection.is_read() && self.connection.has_input();
         if length == BodyLength::UntilClose {
             self.closing = Closing::EndsBody;
-        } else if leaves_body || response.is_last || self.worker.clock.is_draining() {
+        } else if leaves_body || hoped || response.is_last || self.worker.clock.is_draining() {
             self.closing = Closing::Yes;
         }
         let out = self.connection.output();
@@ -339,6 +359,7 @@ impl Downstream for Side<'_> {
         response.each(|name, value| write::field(out, name, value));
         write::framing(out, length);
         match (self.closing, self.version) {
+            _ if response.status == 101 => write::field(out, b"connection", b"upgrade"),
             (Closing::Yes | Closing::EndsBody, _) => write::field(out, b"connection", b"close"),
             (Closing::No, Version::Http10) => write::field(out, b"connection", b"keep-alive"),
             (Closing::No, Version::Http11) => {}
@@ -346,6 +367,30 @@ impl Downstream for Side<'_> {
         write::end(out);
         self.connection.send_body(length);
         Ok(())
+    }
+
+    fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+        // RFC 9110 §15.2: HTTP/1.0 knows no interim answers.
+        if self.version == Version::Http11 {
+            let out = self.connection.output();
+            write::status_line(out, response.status, response.reason);
+            response.each(|name, value| write::field(out, name, value));
+            write::end(out);
+        }
+        Ok(())
+    }
+
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
+        // Whoever reads the body learns of its end. And a client that has sent more already is asked when that is
+        // read: until then it need not be looked at.
+        if !self.connection.is_read() || self.connection.has_input() {
+            return Poll::Pending;
+        }
+        match ready!(self.connection.poll_fill(cx)) {
+            // The next request, or the protocol that is hoped for.
+            Ok(1..) => Poll::Pending,
+            Ok(0) | Err(_) => Poll::Ready(Abort::ClientClosed),
+        }
     }
 }
 

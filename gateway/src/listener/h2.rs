@@ -19,6 +19,7 @@ use http1::{BodyLength, Head, HeadBuilder, HeadError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::transport::Transport;
+use crate::exchange::abort::Abort;
 use crate::exchange::headers::Response;
 use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
@@ -128,9 +129,10 @@ async fn serve_stream(
 ) {
     let timer = worker.clock.timer();
     let (parts, body) = request.into_parts();
-    let is_head = parts.method == http::Method::HEAD;
     let length = body_length(&parts, &body);
-    let mut side = Side { body, respond, send: None, held: None };
+    let expects = parts.headers.get(http::header::EXPECT);
+    let expects = expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let mut side = Side { body, respond, send: None, held: None, expects };
     let served = match head(&parts, worker.settings.limits.fields) {
         Ok(head) => {
             let request = Request { head: &head, length, client };
@@ -140,7 +142,7 @@ async fn serve_stream(
             let mut record = Record::begin();
             record.refused(refusal);
             timer.set(worker.settings.header);
-            let answer = exchange::answer(&mut side, refusal, (worker.settings.reason_header, is_head));
+            let answer = exchange::answer(worker, &mut side, refusal, parts.method.as_str().as_bytes());
             let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
             worker.tell(None, &record);
             if is_answered { Served::Answered } else { Served::Aborted }
@@ -151,7 +153,7 @@ async fn serve_stream(
     } else {
         bump(&tally.answered);
     }
-    if served == Served::Aborted {
+    if !matches!(served, Served::Answered | Served::AnsweredLast) {
         side.reset();
     }
 }
@@ -214,6 +216,8 @@ struct Side {
     send: Option<SendStream<Bytes>>,
     /// The last data taken: sent when it is known whether it is the last at all, which saves a frame.
     held: Option<Bytes>,
+    /// Whether the client waits for a 100 before it sends the body.
+    expects: bool,
 }
 
 impl Side {
@@ -236,7 +240,14 @@ impl Reader for Side {
             if self.body.is_end_stream() {
                 return Poll::Ready(Ok(Piece::End));
             }
-            let Some(data) = ready!(self.body.poll_data(cx)).transpose()? else { break };
+            let data = self.body.poll_data(cx);
+            if data.is_pending() && std::mem::take(&mut self.expects) {
+                let mut head = http::Response::new(());
+                *head.status_mut() = http::StatusCode::CONTINUE;
+                // Refused if the answer is out already: then nobody waits for it.
+                let _ = self.respond.send_informational(head);
+            }
+            let Some(data) = ready!(data).transpose()? else { break };
             self.body.flow_control().release_capacity(data.len())?;
             if !data.is_empty() {
                 return Poll::Ready(Ok(Piece::Data(data)));
@@ -315,13 +326,20 @@ impl Downstream for Side {
         Ok(())
     }
 
-    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+        let mut head = http::Response::new(());
+        *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
+        *head.headers_mut() = fields(|field| response.each(field));
+        Ok(self.respond.send_informational(head)?)
+    }
+
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
         let state = match &mut self.send {
             Some(send) => send.poll_reset(cx),
             None => self.respond.poll_reset(cx),
         };
         // An error says that the answer has been sent, or that the connection ends and all its streams with it.
-        if matches!(state, Poll::Ready(Ok(_))) { Poll::Ready(()) } else { Poll::Pending }
+        if matches!(state, Poll::Ready(Ok(_))) { Poll::Ready(Abort::ClientReset) } else { Poll::Pending }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Protocol;
-use crate::exchange::Worker;
+use crate::exchange::{Date, Worker};
 use crate::live::LiveCell;
 use crate::settings::Settings;
 use crate::telemetry::counters::{Counters, Counts};
@@ -96,6 +96,7 @@ fn run(
             settings: parts.settings,
             clock,
             buffers: Buffers::default(),
+            date: Date::default(),
             counters,
             upstreams,
         });

@@ -21,6 +21,8 @@ pub struct Counters {
     pub open: Cell<u64>,
     /// Requests whose answer is not finished.
     pub in_flight: Cell<u64>,
+    /// Connections that switched to another protocol and are open.
+    pub tunnels: Cell<u64>,
     /// Connections to endpoints that were opened.
     pub dials: Cell<u64>,
     /// Attempts to open one that failed.
@@ -62,6 +64,8 @@ pub struct Counts {
     pub open: u64,
     /// [`Counters::in_flight`].
     pub in_flight: u64,
+    /// [`Counters::tunnels`].
+    pub tunnels: u64,
     /// [`Counters::dials`].
     pub dials: u64,
     /// [`Counters::dial_failures`].
@@ -116,6 +120,7 @@ impl Counters {
             accepted: self.accepted.get(),
             open: self.open.get(),
             in_flight: self.in_flight.get(),
+            tunnels: self.tunnels.get(),
             dials: self.dials.get(),
             dial_failures: self.dial_failures.get(),
             reuses: self.reuses.get(),

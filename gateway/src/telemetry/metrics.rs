@@ -90,6 +90,7 @@ impl Collector for Scrape {
         let gauges = [
             ("connections_open", "Connections of clients", self.gauge(|counts| counts.open)),
             ("requests_in_flight", "Requests not answered yet", self.gauge(|counts| counts.in_flight)),
+            ("tunnels_open", "WebSockets and other tunnels", self.gauge(|counts| counts.tunnels)),
             ("problems", "Objects, or parts of them, not accepted as written", signed(self.problems as u64)),
             ("generation", "Number of the live routing table", signed(self.generation)),
         ];

@@ -25,6 +25,7 @@ fn worker() -> Worker {
         settings,
         clock,
         buffers: Buffers::default(),
+        date: crate::exchange::Date::default(),
         counters,
     }
 }
