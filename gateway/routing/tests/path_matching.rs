@@ -1,6 +1,6 @@
 //! Path matching, rule by rule: Kubernetes' own table of examples (Ingress documentation, "Path types"), each row
 //! against the compiled tree and against `PathMatch::matches`; then precedence, one test a sentence.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use routing::Config;
 use routing::PathMatch;
@@ -16,8 +16,8 @@ use routing::path;
 
 const HOST: &str = "a.example";
 
-/// A table with one host and these rules, each `Exact /path` or `Prefix /path`.
-fn table(rules: &[&str]) -> RoutingTable {
+/// An Ingress with one host and these rules, each `Exact /path` or `Prefix /path`.
+fn ingress(rules: &[&str]) -> Ingress {
     let paths = rules.iter().map(|rule| {
         let (kind, path) = rule.split_once(' ').unwrap();
         IngressPath {
@@ -26,14 +26,15 @@ fn table(rules: &[&str]) -> RoutingTable {
             backend: IngressBackend::Invalid("no backend is needed to match"),
         }
     });
-    let ingress = Ingress {
+    Ingress {
         name: Name::new("shop", "web"),
-        created: None,
         class: Some("gateway".into()),
         rules: vec![IngressRule { host: Some(HOST.into()), paths: paths.collect() }],
-        tls: Vec::new(),
         ..Ingress::default()
-    };
+    }
+}
+
+fn compile(ingress: Ingress) -> RoutingTable {
     let controller = Config::default().controller.into();
     let class = IngressClass { name: Name::new("", "gateway"), controller, ..IngressClass::default() };
     routing::compile(Config::default(), [Object::IngressClass(class), Object::Ingress(ingress)]).0
@@ -42,7 +43,7 @@ fn table(rules: &[&str]) -> RoutingTable {
 /// Which rule takes the request, or nothing. The request goes through the canonical form first, as in life.
 #[track_caller]
 fn check(rules: &[&str], request: &str, expected: Option<&str>) {
-    let table = table(rules);
+    let table = compile(ingress(rules));
     let canonical = path::canonical(request.as_bytes()).unwrap();
     let found = table.find(HOST, &canonical).map(|route| route.path.to_string());
     assert_eq!(found.as_deref(), expected, "{request} among {rules:?}");
@@ -53,9 +54,12 @@ fn check(rules: &[&str], request: &str, expected: Option<&str>) {
 
 #[test]
 fn the_table_of_the_ingress_documentation_holds_row_by_row() {
-    let rows: [(&[&str], &str, Option<&str>); 23] = [
+    let rows: [(&[&str], &str, Option<&str>); 26] = [
         (&["Prefix /"], "/", Some("Prefix /")),
         (&["Prefix /"], "/any/path", Some("Prefix /")),
+        (&["Prefix /", "Prefix /aaa"], "/aaa", Some("Prefix /aaa")),
+        (&["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"], "/aaa/bbb/ccc", Some("Prefix /aaa/bbb")),
+        (&["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"], "/aaa/bbbb", Some("Prefix /aaa")),
         (&["Exact /foo"], "/foo", Some("Exact /foo")),
         (&["Exact /foo"], "/bar", None),
         (&["Exact /foo"], "/foo/", None),
@@ -81,6 +85,40 @@ fn the_table_of_the_ingress_documentation_holds_row_by_row() {
     for (rules, request, expected) in rows {
         check(rules, request, expected);
     }
+}
+
+/// The same documentation's table of wildcard hosts, and its neighbours.
+#[test]
+fn the_table_of_wildcard_hosts_holds_row_by_row() {
+    let mut wildcard = ingress(&["Prefix /"]);
+    wildcard.rules[0].host = Some("*.foo.com".into());
+    let table = compile(wildcard);
+    let rows = [
+        ("bar.foo.com", true),
+        ("baz.bar.foo.com", false),
+        ("foo.com", false),
+        ("BAR.foo.COM:8080", true),
+        ("bar.foo.com.", true),
+        ("barfoo.com", false),
+        ("bar.foo.com.evil.example", false),
+        ("*.foo.com", false),
+        (".foo.com", false),
+    ];
+    for (host, is_served) in rows {
+        let host = routing::host::normalise(host.as_bytes()).unwrap_or_default();
+        assert_eq!(table.find(&host, "/").is_some(), is_served, "{host}");
+    }
+}
+
+/// "No, uses default backend", says the documentation where no path matches.
+#[test]
+fn what_no_path_takes_goes_to_the_default_backend() {
+    let mut ingress = ingress(&["Prefix /aaa"]);
+    ingress.default_backend = Some(IngressBackend::Invalid("no backend is needed to match"));
+    let table = compile(ingress);
+    let field = |path| table.find(HOST, path).map(|route| route.origin.field.clone());
+    assert_eq!(field("/ccc").as_deref(), Some("spec.defaultBackend"));
+    assert_eq!(field("/aaa").as_deref(), Some("spec.rules[0].http.paths[0]"));
 }
 
 #[test]
