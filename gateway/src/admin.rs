@@ -164,7 +164,7 @@ async fn explained(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, 
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let facts = Facts {
             compiler: reload.compiler(),
-            table: &live.table,
+            live: &live,
             problems: &problems,
             status_service: service.as_ref(),
         };

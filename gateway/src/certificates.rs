@@ -80,6 +80,11 @@ impl Certificates {
         Arc::clone(found.unwrap_or(&self.default))
     }
 
+    /// Whether a Secret's certificate can be used; if not, the default one stands in for it.
+    pub fn has(&self, secret: &Name) -> bool {
+        self.by_secret.contains_key(secret)
+    }
+
     /// The same certificates with some Secrets set or removed. The map is copied: Secrets change rarely.
     pub fn with(&self, changes: Vec<(Name, Option<Arc<CertifiedKey>>)>) -> Self {
         let mut by_secret = HashMap::clone(&self.by_secret);

@@ -46,7 +46,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("upstream", &["settings", "telemetry::counters", "wire"]),
     ("exchange", &["live", "settings", "telemetry::counters", "wire", "upstream"]),
     ("listener", &["live", "settings", "telemetry::counters", "wire", "upstream", "exchange"]),
-    ("explain", &["reload", "upstream", "exchange"]),
+    ("explain", &["live", "reload", "upstream", "exchange"]),
     ("explain::command", &["*"]),
     ("admin", &["live", "reload", "telemetry", "listener::worker", "explain"]),
     ("config", &["source::files", "settings", "explain::request"]),

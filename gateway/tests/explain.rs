@@ -7,15 +7,17 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use gateway::certificates::Certificates;
 use gateway::explain::request::Asked;
 use gateway::explain::{Facts, explain};
+use gateway::live::Live;
 use gateway::reload::Problems;
 use routing::object::{
     Ingress, IngressBackend, IngressClass, IngressPath, IngressRule, Name, Object, PortRef,
 };
 use routing::{Compiler, Config};
 use serde_json::Value;
-use support::{Origin, TestGateway, ingress, service};
+use support::{Certificate, Origin, TestGateway, ingress, service, tls};
 use tempfile::TempDir;
 
 fn run(arguments: &[&str]) -> Output {
@@ -46,6 +48,33 @@ fn answer(explanation: &Value) -> (Option<u64>, Option<&str>) {
     (explanation["answer"]["status"].as_u64(), explanation["answer"]["reason"].as_str())
 }
 
+/// Every `testdata/explain/<case>.in.yaml` is a folder with one file; its first line is the command line, and
+/// `<case>.out.txt` what it prints. `UPDATE_EXPECT=1` rewrites those.
+#[test]
+fn golden_files_tell_what_is_printed() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/explain");
+    let mut inputs: Vec<_> = std::fs::read_dir(&cases).unwrap().map(|entry| entry.unwrap().path()).collect();
+    inputs.retain(|path| path.to_string_lossy().ends_with(".in.yaml"));
+    inputs.sort();
+    assert!(inputs.len() >= 10, "the cases are not found: {inputs:?}");
+    let mut wrong = Vec::new();
+    for input in inputs {
+        let yaml = std::fs::read_to_string(&input).unwrap();
+        let line = yaml.lines().next().unwrap().strip_prefix("# explain ").unwrap();
+        let folder = folder(&yaml);
+        let mut arguments: Vec<_> = line.split_whitespace().collect();
+        arguments.extend(["--files", folder.path().to_str().unwrap()]);
+        let told = text(&arguments);
+        let output = input.to_str().unwrap().replace(".in.yaml", ".out.txt");
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(&output, &told).unwrap();
+        } else if std::fs::read_to_string(&output).unwrap_or_default() != told {
+            wrong.push(format!("{output}:\n{told}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// A Service with two endpoints in an EndpointSlice, the second one not ready.
 const SLICED: &str = "---
 apiVersion: v1
@@ -71,11 +100,11 @@ fn the_whole_way_is_told_with_the_paths_that_lost() {
     let expected = "\
 GET https://A.example:8443/api/x?q=1
 answer    forwarded by Ingress default/shop spec.rules[0].http.paths[1] → Service default/sliced:80
-listener  https, the default certificate
+listener  https, the default certificate: no spec.tls names this host
 class     gateway by spec.ingressClassName of Ingress default/shop: served
 host      a.example: chosen
 host      *.example: no rule names it
-host      (any other host): no rule names it
+host      (any other host): there is no rule without a host
 path      /api/x
   Prefix /api of default/shop spec.rules[0].http.paths[1]: chosen
   Prefix /apis of default/shop spec.rules[0].http.paths[2]: does not match
@@ -144,9 +173,40 @@ fn the_service_before_the_gateway_is_told_of() {
     let yaml = SLICED.to_owned() + &service("front", &["127.0.0.1:8080".parse().unwrap()]);
     let told = json(&yaml, &["http://a/", "--status-service", "default/front"]);
     assert_eq!(told["outside"]["type"], "ClusterIP");
-    assert_eq!(told["outside"]["ports"][0]["port"], 80);
+    assert_eq!(told["outside"]["ports"], serde_json::json!([{"name": "", "port": 80}]));
+    assert_eq!(told["outside"]["loadBalancer"], serde_json::json!([]));
     assert_eq!(json(&yaml, &["http://a/", "--status-service", "x/y"])["outside"]["type"], Value::Null);
     assert_eq!(run(&["http://a/", "--status-service", "nonsense"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_certificate_is_that_of_the_name_in_the_url() {
+    let yaml = ingress("shop", "a.example", &[("/", "sliced")])
+        + &tls("a.example", "cert")
+        + SLICED
+        + &Certificate::new("a.example").secret("cert");
+    for (url, header, secret, certificate) in [
+        ("https://a.example/", "x: y", Some("default/cert"), Some("default/cert")),
+        ("https://A.EXAMPLE.:8443/", "Host: b.example", Some("default/cert"), Some("default/cert")),
+        ("https://b.example/", "Host: a.example", None, None),
+        ("http://a.example/", "x: y", None, None),
+    ] {
+        let listener = &json(&yaml, &[url, "--header", header])["listener"];
+        let told = (listener["secret"].as_str(), listener["certificate"].as_str());
+        assert_eq!(told, (secret, certificate), "{url}");
+    }
+}
+
+#[test]
+fn a_host_with_many_rules_does_not_flood_the_text() {
+    let paths: Vec<_> = (0..30).map(|number| format!("/p{number}")).collect();
+    let paths: Vec<_> = paths.iter().map(|path| (path.as_str(), "sliced")).collect();
+    let folder = folder(&(ingress("shop", "a.example", &paths) + SLICED));
+    let files = folder.path().to_str().unwrap();
+    let told = text(&["http://a.example/p29", "--files", files]);
+    assert_eq!(told.matches(": does not match\n").count(), 20, "{told}");
+    assert!(told.contains("  Prefix /p29 of default/shop spec.rules[0].http.paths[29]: chosen\n"), "{told}");
+    assert!(told.contains("  and 9 more that do not match; --output json lists them\n"), "{told}");
 }
 
 #[test]
@@ -289,6 +349,7 @@ fn some_ingress(name: usize, state: &mut u64) -> Object {
 fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
     let mut state = 0x9e37_79b9_7f4a_7c15;
     let (mut served, mut refused) = (0, 0);
+    let certificates = Certificates::generate(&rustls::crypto::aws_lc_rs::default_provider()).unwrap();
     for _ in 0..300 {
         let class = IngressClass {
             name: Name::new("", "ours"),
@@ -300,12 +361,9 @@ fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
         let mut compiler = Compiler::new(Config::default());
         let changes = objects.into_iter().map(routing::object::Change::Apply).collect();
         let (table, _) = compiler.apply(changes);
-        let facts = Facts {
-            compiler: &compiler,
-            table: &table,
-            problems: &Problems::default(),
-            status_service: None,
-        };
+        let live = Live { table: table.clone(), certificates: certificates.clone(), generation: 1 };
+        let problems = Problems::default();
+        let facts = Facts { compiler: &compiler, live: &live, problems: &problems, status_service: None };
         for _ in 0..20 {
             let host = ["a.example", "b.example", "c.example", "x.c.example", "example"][next(&mut state, 5)];
             let path = some_path(&mut state);

@@ -53,7 +53,12 @@ pub(crate) fn ingresses(count: usize) -> Vec<Object> {
         Object::Service(Service {
             name: Name::new("bench", &format!("svc{index}")),
             service_type: "ClusterIP".into(),
-            ports: vec![ServicePort { name: "http".into(), port: port(), app_protocol: None }],
+            ports: vec![ServicePort {
+                name: "http".into(),
+                port: port(),
+                app_protocol: None,
+                node_port: None,
+            }],
             fixed_endpoints: Some(Vec::new()),
             ..Service::default()
         })

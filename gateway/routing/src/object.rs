@@ -296,6 +296,19 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Addresses that stand in for EndpointSlices (`wasm-gateway.dev/endpoints`, file source only).
     pub fixed_endpoints: Option<Vec<Endpoint>>,
+    /// `spec.clusterIPs`, or `spec.clusterIP` if there are none; a headless Service has none.
+    pub cluster_ips: Box<[IpAddr]>,
+    /// How the outside reaches it. Most Services are not meant for the outside and have none.
+    pub outside: Option<Box<Outside>>,
+}
+
+/// By which addresses the outside reaches a Service, beside those of the nodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outside {
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress`: IP addresses and host names.
+    pub load_balancer: Vec<Arc<str>>,
 }
 
 /// One entry of a Service's `spec.ports`.
@@ -307,6 +320,8 @@ pub struct ServicePort {
     pub port: NonZeroU16,
     /// `appProtocol`.
     pub app_protocol: Option<Arc<str>>,
+    /// `nodePort`: the port on each node, of a Service of type NodePort or LoadBalancer.
+    pub node_port: Option<NonZeroU16>,
 }
 
 /// An EndpointSlice, as far as routing reads it.

@@ -69,7 +69,7 @@ fn service() -> Change {
     Change::Apply(Object::Service(Service {
         name: Name::new("shop", "web"),
         service_type: "ClusterIP".into(),
-        ports: vec![ServicePort { name: "http".into(), port: port(80), app_protocol: None }],
+        ports: vec![ServicePort { name: "http".into(), port: port(80), app_protocol: None, node_port: None }],
         ..Service::default()
     }))
 }

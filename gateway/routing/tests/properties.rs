@@ -131,7 +131,7 @@ proptest! {
         let (table, _) = routing::compile(config(), objects.clone());
         for request in requests(&objects) {
             for host in REQUEST_HOSTS {
-                let trace = table.trace(host, &request);
+                let trace = table.trace(host, &request, &[]);
                 let found = answer(&table, host, &request);
                 let chosen = trace.chosen.as_ref();
                 let told = chosen.map(|route| (route.path.as_str(), route.ingress.clone(), route.field.as_str()));
@@ -232,7 +232,7 @@ fn random_objects_run_into_everything() {
         let mut note = |what: String| *seen.entry(what).or_default() += 1;
         objects.iter().for_each(|object| note(object.reference().kind.to_string()));
         problems.iter().for_each(|problem| note(problem.reason.to_string()));
-        for trace in REQUEST_HOSTS.map(|host| table.trace(host, "/a")) {
+        for trace in REQUEST_HOSTS.map(|host| table.trace(host, "/a", &[])) {
             trace.hosts.iter().for_each(|host| note(format!("{:?} {:?}", host.kind, host.verdict)));
             trace.routes.iter().for_each(|route| note(format!("Route {:?}", route.verdict)));
             trace.defaults.iter().for_each(|route| note(format!("{} {:?}", route.because, route.verdict)));

@@ -73,7 +73,7 @@ impl Explain {
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let facts = Facts {
             compiler: reload.compiler(),
-            table: &live.table,
+            live: &live,
             problems: &problems,
             status_service: self.status_service.as_ref(),
         };

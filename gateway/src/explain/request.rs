@@ -42,6 +42,7 @@ pub struct Asked {
     method: String,
     url: String,
     scheme: Scheme,
+    authority: String,
     target: String,
     head: Result<Head, Refusal>,
 }
@@ -73,7 +74,8 @@ impl Asked {
         }
         let fields: String = lines.into_iter().map(|(_, line)| line + "\r\n").collect();
         let text = format!("{method} {target} HTTP/1.1\r\n{fields}\r\n");
-        Ok(Self { method: method.to_owned(), url: url.to_owned(), scheme, target, head: parse(&text) })
+        let (method, url, authority) = (method.to_owned(), url.to_owned(), authority.to_owned());
+        Ok(Self { method, url, scheme, authority, target, head: parse(&text) })
     }
 
     /// The method.
@@ -89,6 +91,11 @@ impl Asked {
     /// How the client connects.
     pub fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// Host and port of the URL, as written.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// Path and query.

@@ -40,6 +40,7 @@ fn ports(service: &Service) -> Vec<PortView> {
     let view = |port: &routing::object::ServicePort| PortView {
         name: port.name.to_string(),
         port: Some(port.port.get()),
+        node_port: port.node_port.map(std::num::NonZero::get),
     };
     service.ports.iter().map(view).collect()
 }
@@ -48,6 +49,7 @@ fn slice_view(slice: &EndpointSlice, used: &[IpAddr]) -> SliceView {
     let port = |port: &routing::object::SlicePort| PortView {
         name: port.name.to_string(),
         port: port.port.map(std::num::NonZero::get),
+        node_port: None,
     };
     SliceView {
         slice: slice.name.to_string(),
@@ -72,13 +74,15 @@ fn endpoint_view(endpoint: &SliceEndpoint, used: &[IpAddr]) -> EndpointView {
 /// The Service by which the outside reaches the gateway.
 pub(super) fn outside(name: Option<&Name>, compiler: &Compiler) -> OutsideView {
     let service = name.and_then(|name| compiler.service(name));
-    let fixed = service.and_then(|service| service.fixed_endpoints.as_ref());
-    let external = service.and_then(|service| service.external_name.as_ref());
-    let fixed = fixed.into_iter().flatten().map(|endpoint| endpoint.address.to_string());
+    let outside = service.and_then(|service| service.outside.as_deref());
+    let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect();
+    let balancer = outside.map(|outside| outside.load_balancer.as_slice()).unwrap_or_default();
     OutsideView {
         service: name.map(ToString::to_string),
         kind: service.map(|service| service.service_type.to_string()),
-        addresses: external.map(ToString::to_string).into_iter().chain(fixed).collect(),
+        load_balancer: balancer.iter().map(ToString::to_string).collect(),
+        external_ips: outside.map(|outside| texts(&outside.external_ips)).unwrap_or_default(),
+        cluster_ips: service.map(|service| texts(&service.cluster_ips)).unwrap_or_default(),
         ports: service.map(ports).unwrap_or_default(),
     }
 }

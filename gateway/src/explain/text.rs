@@ -4,52 +4,56 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use routing::table::{DefaultVerdict, HostVerdict, RouteView, Trace, Verdict};
+use routing::table::{DefaultVerdict, HostCandidate, HostKind, HostVerdict, RouteCandidate, Trace, Verdict};
 
-use super::view::{EndpointView, Explanation, OutsideView, PortView, ServiceView};
+use super::view::{EndpointView, Explanation, IngressView, ListenerView, OutsideView, PortView, ServiceView};
+
+/// How many rules that do not match are listed; a host may have thousands, and JSON has them all.
+const MISSES: usize = 20;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}", self.request.method, self.request.url)?;
         writeln!(f, "answer    {}", self.answer)?;
-        let certificate = match (self.listener.scheme, &self.listener.certificate) {
-            ("https", Some(secret)) => format!(", certificate of Secret {secret}"),
-            ("https", None) => ", the default certificate".to_owned(),
-            _ => String::new(),
-        };
-        writeln!(f, "listener  {}{certificate}", self.listener.scheme)?;
-        self.write_classes(f)?;
-        if let Some(trace) = &self.trace {
-            write_trace(trace, f)?;
-        }
-        for service in &self.services {
-            write_service(service, f)?;
-        }
-        write_outside(&self.outside, f)?;
-        for problem in &self.problems {
-            writeln!(f, "problem   {problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Explanation {
-    fn write_classes(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write_listener(&self.listener, f)?;
         if self.ingresses.is_empty() && self.trace.is_some() {
             writeln!(f, "class     no Ingress names this host")?;
         }
-        for view in &self.ingresses {
-            let served = if view.served { "served" } else { "not served by this gateway" };
-            match &view.class {
-                Some(class) => {
-                    writeln!(f, "class     {class} by {} of Ingress {}: {served}", view.by, view.ingress)?;
-                }
-                None => writeln!(f, "class     none in Ingress {}: {served}", view.ingress)?,
-            }
+        self.ingresses.iter().try_for_each(|view| write_class(view, f))?;
+        match &self.trace {
+            Some(trace) => write_trace(trace, f)?,
+            None => writeln!(f, "host      not asked: such a request is refused before any rule")?,
         }
-        Ok(())
+        self.services.iter().try_for_each(|service| write_service(service, f))?;
+        write_outside(&self.outside, f)?;
+        self.problems.iter().try_for_each(|problem| writeln!(f, "problem   {problem}"))
     }
 }
+
+fn write_listener(view: &ListenerView, f: &mut Formatter<'_>) -> fmt::Result {
+    let certificate = match (view.scheme, &view.secret, &view.certificate) {
+        ("https", _, Some(secret)) => format!(", certificate of Secret {secret}"),
+        ("https", Some(secret), None) => {
+            format!(", the default certificate: that of Secret {secret} cannot be used")
+        }
+        ("https", None, None) => ", the default certificate: no spec.tls names this host".to_owned(),
+        _ => String::new(),
+    };
+    writeln!(f, "listener  {}{certificate}", view.scheme)
+}
+
+fn write_class(view: &IngressView, f: &mut Formatter<'_>) -> fmt::Result {
+    let served = match &view.refusal {
+        Some(refusal) => format!("not served here: {refusal}"),
+        None => "served".to_owned(),
+    };
+    match &view.class {
+        Some(class) => writeln!(f, "class     {class} by {} of Ingress {}: {served}", view.by, view.ingress),
+        None => writeln!(f, "class     none in Ingress {}: {served}", view.ingress),
+    }
+}
+
+// ===== the table =====
 
 fn write_trace(trace: &Trace, f: &mut Formatter<'_>) -> fmt::Result {
     if let Some(owner) = &trace.owner {
@@ -61,24 +65,10 @@ fn write_trace(trace: &Trace, f: &mut Formatter<'_>) -> fmt::Result {
         )?;
     }
     for candidate in &trace.hosts {
-        let verdict = match candidate.verdict {
-            HostVerdict::Chosen => "chosen",
-            HostVerdict::Hidden => "not asked: the chosen host answers for all of its paths",
-            HostVerdict::KeptOut => "not asked: this host is owned, so that only rules that name it serve it",
-            HostVerdict::NotNamed => "no rule names it",
-        };
-        writeln!(f, "host      {}: {verdict}", candidate.host)?;
+        writeln!(f, "host      {}: {}", candidate.host, host_verdict(candidate))?;
     }
     writeln!(f, "path      {}", trace.path)?;
-    for candidate in &trace.routes {
-        let verdict = match candidate.verdict {
-            Verdict::Chosen => "chosen",
-            Verdict::LostToExact => "lost: matches, but an Exact path goes first",
-            Verdict::LostToLonger => "lost: matches, but the longest path goes first",
-            Verdict::NoMatch => "does not match",
-        };
-        writeln!(f, "  {}: {verdict}", rule(&candidate.route))?;
-    }
+    write_routes(&trace.routes, f)?;
     for candidate in &trace.defaults {
         let verdict = match candidate.verdict {
             DefaultVerdict::Chosen => "chosen",
@@ -88,6 +78,9 @@ fn write_trace(trace: &Trace, f: &mut Formatter<'_>) -> fmt::Result {
         };
         let (route, because) = (&candidate.route, candidate.because);
         writeln!(f, "default   {} {} ({because}): {verdict}", route.ingress, route.field)?;
+    }
+    if trace.chosen.is_none() && trace.defaults.is_empty() {
+        writeln!(f, "default   none: no Ingress and no class has a default backend")?;
     }
     for field in trace.chosen.iter().flat_map(|route| &route.policy) {
         writeln!(
@@ -99,9 +92,55 @@ fn write_trace(trace: &Trace, f: &mut Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn rule(route: &RouteView) -> String {
-    format!("{} {} of {} {}", route.kind, route.path, route.ingress, route.field)
+fn host_verdict(candidate: &HostCandidate) -> &'static str {
+    match (candidate.verdict, candidate.kind) {
+        (HostVerdict::Chosen, _) => "chosen",
+        (HostVerdict::Hidden, HostKind::HostLess) => {
+            "not asked: rules without a host never serve a host that is named"
+        }
+        (HostVerdict::Hidden, _) => "not asked: the chosen host answers for all of its paths",
+        (HostVerdict::KeptOut, _) => {
+            "not asked: this host is owned, so that only rules that name it serve it"
+        }
+        (HostVerdict::NotNamed, HostKind::HostLess) => "there is no rule without a host",
+        (HostVerdict::NotNamed, _) => "no rule names it",
+    }
 }
+
+fn write_routes(candidates: &[RouteCandidate], f: &mut Formatter<'_>) -> fmt::Result {
+    let mut misses: usize = 0;
+    // Who holds a path stands before those who lost it.
+    let mut holder = None;
+    for candidate in candidates {
+        let RouteCandidate { route, verdict } = candidate;
+        let verdict = match (verdict, holder) {
+            (Verdict::Chosen, _) => "chosen".to_owned(),
+            (Verdict::LostToExact, _) => "lost: matches, but an Exact path goes first".to_owned(),
+            (Verdict::LostToLonger, _) => "lost: matches, but the longest path goes first".to_owned(),
+            (Verdict::LostToOlder, Some(holder)) => {
+                format!("lost: {holder} has the same path and goes first")
+            }
+            (Verdict::LostToOlder, None) => "lost: another one has the same path and goes first".to_owned(),
+            (Verdict::NoMatch, _) => "does not match".to_owned(),
+        };
+        if candidate.verdict == Verdict::NoMatch {
+            misses += 1;
+            if misses > MISSES {
+                continue;
+            }
+        }
+        writeln!(f, "  {} {} of {} {}: {verdict}", route.kind, route.path, route.ingress, route.field)?;
+        if candidate.verdict != Verdict::LostToOlder {
+            holder = Some(&route.ingress);
+        }
+    }
+    match misses.saturating_sub(MISSES) {
+        0 => Ok(()),
+        more => writeln!(f, "  and {more} more that do not match; --output json lists them"),
+    }
+}
+
+// ===== Services =====
 
 fn write_service(view: &ServiceView, f: &mut Formatter<'_>) -> fmt::Result {
     write!(f, "service   {}:{}", view.service, view.port)?;
@@ -140,26 +179,48 @@ fn endpoint_line(endpoint: &EndpointView) -> String {
 }
 
 fn ports(ports: &[PortView]) -> String {
-    let port = |port: &PortView| {
-        let number = port.port.map_or_else(|| "any".to_owned(), |number| number.to_string());
-        if port.name.is_empty() { number } else { format!("{} {number}", port.name) }
-    };
-    if ports.is_empty() {
-        return "none".to_owned();
-    }
-    ports.iter().map(port).collect::<Vec<_>>().join(", ")
+    numbers(ports, |port| port.port.map_or_else(|| "any".to_owned(), |number| number.to_string()))
 }
+
+/// Names and numbers of ports: `http 80, https 443`.
+fn numbers(ports: &[PortView], number: impl Fn(&PortView) -> String) -> String {
+    let port = |port: &PortView| {
+        let space = if port.name.is_empty() { "" } else { " " };
+        format!("{}{space}{}", port.name, number(port))
+    };
+    match ports {
+        [] => "none".to_owned(),
+        ports => ports.iter().map(port).collect::<Vec<_>>().join(", "),
+    }
+}
+
+// ===== the outside =====
 
 fn write_outside(view: &OutsideView, f: &mut Formatter<'_>) -> fmt::Result {
     let Some(service) = &view.service else {
         return writeln!(f, "outside   not known: no Service is named by --status-service NAMESPACE/NAME");
     };
-    let Some(kind) = &view.kind else {
-        return writeln!(f, "outside   Service {service}, which does not exist");
+    let Some(kind) = view.kind.as_deref() else {
+        return writeln!(f, "outside   not known: there is no Service {service}");
     };
-    let addresses = match view.addresses.as_slice() {
-        [] => "addresses not known".to_owned(),
-        addresses => format!("addresses {}", addresses.join(", ")),
-    };
-    writeln!(f, "outside   Service {service}, type {kind}, {addresses}, ports {}", ports(&view.ports))
+    writeln!(f, "outside   Service {service}, type {kind}, ports {}", ports(&view.ports))?;
+    if kind == "LoadBalancer" || !view.load_balancer.is_empty() {
+        match view.load_balancer.as_slice() {
+            [] => writeln!(f, "  load balancer: no address yet, status.loadBalancer.ingress is empty")?,
+            some => writeln!(f, "  load balancer: {}", some.join(", "))?,
+        }
+    }
+    if !view.external_ips.is_empty() {
+        writeln!(f, "  external IPs: {}", view.external_ips.join(", "))?;
+    }
+    let on_nodes: Vec<_> = view.ports.iter().filter(|port| port.node_port.is_some()).cloned().collect();
+    if !on_nodes.is_empty() {
+        let number = |port: &PortView| port.node_port.map(|number| number.to_string()).unwrap_or_default();
+        writeln!(f, "  every node: ports {}", numbers(&on_nodes, number))?;
+    }
+    let only = if kind == "ClusterIP" && view.external_ips.is_empty() { " only" } else { "" };
+    match view.cluster_ips.as_slice() {
+        [] => writeln!(f, "  inside the cluster{only}: no cluster IP"),
+        some => writeln!(f, "  inside the cluster{only}: {}", some.join(", ")),
+    }
 }

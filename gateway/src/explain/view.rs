@@ -26,7 +26,7 @@ pub struct Explanation {
     pub answer: Outcome,
     /// How the outside reaches the gateway.
     pub outside: OutsideView,
-    /// The Problems of `ingresses`.
+    /// The Problems of all objects on the way, and of files that cannot be read.
     pub problems: Vec<ProblemView>,
 }
 
@@ -50,7 +50,9 @@ pub struct RequestView {
 pub struct ListenerView {
     /// `http` or `https`, by the scheme of the URL.
     pub scheme: &'static str,
-    /// The Secret of the host's certificate; nothing: the default certificate. Only `https` uses it.
+    /// The Secret that `spec.tls` of an Ingress names for the host; only with `https`.
+    pub secret: Option<String>,
+    /// The Secret whose certificate is shown; nothing: the default certificate. Only `https` uses it.
     pub certificate: Option<String>,
 }
 
@@ -66,6 +68,8 @@ pub struct IngressView {
     pub by: &'static str,
     /// Whether this gateway serves it.
     pub served: bool,
+    /// Why not, for people.
+    pub refusal: Option<String>,
 }
 
 /// A Service behind a Route.
@@ -97,6 +101,9 @@ pub struct PortView {
     pub name: String,
     /// Its number, if it has one.
     pub port: Option<u16>,
+    /// Its number on every node, if it has one; only of Services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
 }
 
 /// An EndpointSlice.
@@ -140,8 +147,12 @@ pub struct OutsideView {
     /// Its type; nothing: there is no such Service.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// Where it can be reached, as far as the object says.
-    pub addresses: Vec<String>,
+    /// Addresses and names of its load balancer.
+    pub load_balancer: Vec<String>,
+    /// Further addresses, which somebody leads to the nodes.
+    pub external_ips: Vec<String>,
+    /// Its addresses inside the cluster.
+    pub cluster_ips: Vec<String>,
     /// Its ports.
     pub ports: Vec<PortView>,
 }

@@ -240,6 +240,17 @@ impl Classes {
         }
     }
 
+    /// Why an Ingress is somebody else's, for people.
+    pub(super) fn whose(&self, ingress: &Ingress) -> String {
+        let Some(class) = class_of(ingress) else { return "it names no class".to_owned() };
+        match self.known.get(class) {
+            Some(known) => {
+                format!("IngressClass {class} belongs to controller {}", known.controller.escape_debug())
+            }
+            None => format!("there is no IngressClass {}", class.escape_debug()),
+        }
+    }
+
     pub(super) fn admission(&self, ingress: &Ingress) -> Admission {
         let Some(class) = class_of(ingress) else { return Admission::NotOurs };
         let by_field = ingress.class.is_some();

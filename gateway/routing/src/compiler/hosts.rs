@@ -42,6 +42,11 @@ impl Hosts {
         self.entries.entry(host.clone()).or_default().claimants.insert(ingress.clone());
     }
 
+    /// The Ingresses that speak about a host, oldest first.
+    pub(super) fn claimants(&self, host: &HostName) -> impl Iterator<Item = &Seniority> {
+        self.entries.get(host).into_iter().flat_map(|entry| &entry.claimants)
+    }
+
     /// The host itself stays until it is rebuilt.
     pub(super) fn leave(&mut self, host: &HostName, ingress: &Seniority) {
         if let Some(entry) = self.entries.get_mut(host) {

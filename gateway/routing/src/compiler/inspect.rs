@@ -2,12 +2,16 @@
 //!
 //! Not here: any judgement. What became of the objects is in the table and in the Problems.
 
+use std::sync::Arc;
+
 use super::Admission;
 use super::Compiler;
+use crate::host::HostName;
 use crate::object::EndpointSlice;
 use crate::object::Ingress;
 use crate::object::Name;
 use crate::object::Service;
+use crate::table::Route;
 
 impl Compiler {
     /// All Ingresses, also those of others, sorted by name.
@@ -15,10 +19,20 @@ impl Compiler {
         self.ingresses.values().map(|entry| &entry.ingress)
     }
 
-    /// Whether an Ingress exists and its class makes it ours.
-    pub fn serves(&self, ingress: &Name) -> bool {
-        let entry = self.ingresses.get(ingress);
-        entry.is_some_and(|entry| matches!(self.classes.admission(&entry.ingress), Admission::Ours(_)))
+    /// Why an Ingress is not served at all, for people; nothing if its class makes it ours.
+    pub fn refusal(&self, ingress: &Ingress) -> Option<String> {
+        match self.classes.admission(ingress) {
+            Admission::Ours(_) => None,
+            Admission::NotOurs => Some(self.classes.whose(ingress)),
+            Admission::Refused(problem) => Some(problem.message),
+        }
+    }
+
+    /// The Routes that Ingresses ask for under a host as rules name it, oldest Ingress first. Of several for one
+    /// path the table holds the first one.
+    pub fn claims<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Arc<Route>> {
+        let entries = self.hosts.claimants(host).filter_map(|claimant| self.ingresses.get(&claimant.name));
+        entries.filter_map(|entry| entry.lowered.hosts.get(host)).flat_map(|claims| &claims.routes)
     }
 
     /// A Service.

@@ -23,6 +23,7 @@ use super::IngressRule;
 use super::IngressTls;
 use super::Name;
 use super::Namespace;
+use super::Outside;
 use super::ParametersRef;
 use super::PortRef;
 use super::RoutePolicy;
@@ -208,14 +209,58 @@ impl Service {
                 name: port.name.as_deref().unwrap_or_default().into(),
                 port: number,
                 app_protocol: text(port.app_protocol.as_deref()),
+                node_port: port.node_port.and_then(port_number),
             });
         }
         let service_type = spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP").into();
         let fixed = annotation(&from.metadata, ENDPOINTS_ANNOTATION);
         let fixed_endpoints = fixed.map(|value| fixed_endpoints(value, &mut unreadable));
         let external_name = spec.and_then(|spec| text(spec.external_name.as_deref()));
-        (Self { name, service_type, external_name, ports, fixed_endpoints }, unreadable)
+        let cluster_ips = cluster_ips(spec, &mut unreadable).into();
+        let outside = outside(from, &mut unreadable).map(Box::new);
+        (Self { name, service_type, external_name, ports, fixed_endpoints, cluster_ips, outside }, unreadable)
     }
+}
+
+fn cluster_ips(spec: Option<&core::ServiceSpec>, unreadable: &mut Vec<Unreadable>) -> Vec<IpAddr> {
+    let Some(spec) = spec else { return Vec::new() };
+    let list = spec.cluster_ips.as_deref().unwrap_or_default();
+    if !list.is_empty() {
+        return addresses(list.iter().enumerate(), |index| format!("spec.clusterIPs[{index}]"), unreadable);
+    }
+    addresses(spec.cluster_ip.iter().enumerate(), |_| "spec.clusterIP".to_owned(), unreadable)
+}
+
+fn outside(from: &core::Service, unreadable: &mut Vec<Unreadable>) -> Option<Outside> {
+    let external = from.spec.as_ref().and_then(|spec| spec.external_ips.as_deref()).unwrap_or_default();
+    let field = |index| format!("spec.externalIPs[{index}]");
+    let external_ips = addresses(external.iter().enumerate(), field, unreadable);
+    let balancer = from.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let points = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
+    let load_balancer: Vec<_> =
+        points.iter().filter_map(|point| text(point.ip.as_deref().or(point.hostname.as_deref()))).collect();
+    let is_some = !(external_ips.is_empty() && load_balancer.is_empty());
+    is_some.then_some(Outside { external_ips, load_balancer })
+}
+
+/// The word of headless Services in the place of an address is no address, and no mistake either.
+fn addresses<'a>(
+    from: impl Iterator<Item = (usize, &'a String)>,
+    field: impl Fn(usize) -> String,
+    unreadable: &mut Vec<Unreadable>,
+) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for (index, text) in from.filter(|(_, text)| !text.is_empty() && *text != "None") {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => unreadable.push(not_an_address(field(index), text)),
+        }
+    }
+    addresses
+}
+
+fn not_an_address(field: String, text: &str) -> Unreadable {
+    Unreadable::new(field, format!("\"{}\" is not an IP address", text.escape_debug()))
 }
 
 fn fixed_endpoints(value: &str, unreadable: &mut Vec<Unreadable>) -> Vec<Endpoint> {
@@ -280,10 +325,10 @@ fn slice_endpoints(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreada
         for (position, address) in endpoint.addresses.iter().enumerate() {
             match address.parse::<IpAddr>() {
                 Ok(address) => addresses.push(address),
-                Err(_) => unreadable.push(Unreadable::new(
-                    format!("endpoints[{index}].addresses[{position}]"),
-                    format!("\"{}\" is not an IP address", address.escape_debug()),
-                )),
+                Err(_) => {
+                    let field = format!("endpoints[{index}].addresses[{position}]");
+                    unreadable.push(not_an_address(field, address));
+                }
             }
         }
         let conditions = endpoint.conditions.as_ref();

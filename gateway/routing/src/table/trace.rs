@@ -3,6 +3,7 @@
 //! It asks the same structures as [`RoutingTable::find`], and judges the losers by [`PathMatch::matches`]. Not
 //! here: listeners and classes before the table, and endpoints' health behind it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -31,7 +32,7 @@ pub struct Trace {
     pub owner: Option<OwnerView>,
     /// The hosts that may serve, in the order in which they are asked.
     pub hosts: Vec<HostCandidate>,
-    /// The Routes of the chosen host, in match order.
+    /// The Routes of the chosen host, in match order; behind each those that lost its path to it.
     pub routes: Vec<RouteCandidate>,
     /// The default backends, in the order in which they are asked. They count only if no Route is chosen.
     pub defaults: Vec<DefaultCandidate>,
@@ -99,6 +100,9 @@ pub enum Verdict {
     LostToExact,
     /// It matches, but the chosen one has more path elements.
     LostToLonger,
+    /// It matches, but an older Ingress, or an earlier place in this one, has the same path. The table does not
+    /// hold it.
+    LostToOlder,
     /// It does not match the path.
     NoMatch,
 }
@@ -132,7 +136,10 @@ pub enum DefaultVerdict {
 impl RoutingTable {
     /// Finds as [`RoutingTable::find`] does, with the same arguments, and tells who else might have served and why
     /// that one did not.
-    pub fn trace(&self, host: &str, path: &str) -> Trace {
+    ///
+    /// `claims` are what Ingresses ask for under the serving host, as [`crate::Compiler::claims`] gives them: the
+    /// table does not hold what lost its path to an older Ingress. Without them those are not told of.
+    pub fn trace(&self, host: &str, path: &str, claims: &[&Arc<Route>]) -> Trace {
         let chosen = self.find(host, path);
         let serving = self.serving_host(host);
         let by_rule = serving.and_then(|host| host.find(path));
@@ -145,7 +152,7 @@ impl RoutingTable {
             path: path.to_owned(),
             owner: self.ownership().of(host).map(view::owner_view),
             hosts: self.trace_hosts(host),
-            routes: serving.map(|host| trace_routes(host, path)).unwrap_or_default(),
+            routes: serving.map(|host| trace_routes(host, path, claims)).unwrap_or_default(),
             defaults: self.trace_defaults(host, serving, by_rule),
             chosen: chosen.map(view),
             tls_secret: self.tls(host).map(ToString::to_string),
@@ -210,7 +217,7 @@ impl RoutingTable {
     }
 }
 
-fn trace_routes(host: &Host, path: &str) -> Vec<RouteCandidate> {
+fn trace_routes(host: &Host, path: &str, claims: &[&Arc<Route>]) -> Vec<RouteCandidate> {
     let chosen = host.find(path);
     let judge = |route: &Arc<Route>| match chosen {
         Some(chosen) if Arc::ptr_eq(chosen, route) => Verdict::Chosen,
@@ -220,7 +227,21 @@ fn trace_routes(host: &Host, path: &str) -> Vec<RouteCandidate> {
         },
         _ => Verdict::NoMatch,
     };
-    let candidate =
-        |route: &Arc<Route>| RouteCandidate { route: view::route_view(route), verdict: judge(route) };
-    host.routes().iter().map(candidate).collect()
+    let judge_loser = |route: &Arc<Route>| match route.path.matches(path) {
+        true => Verdict::LostToOlder,
+        false => Verdict::NoMatch,
+    };
+    let mut by_path: BTreeMap<&PathMatch, Vec<&Arc<Route>>> = BTreeMap::new();
+    for route in claims {
+        by_path.entry(&route.path).or_default().push(route);
+    }
+    let mut candidates = Vec::new();
+    for route in host.routes() {
+        candidates.push(RouteCandidate { route: view::route_view(route), verdict: judge(route) });
+        let same_path = by_path.get(&route.path).into_iter().flatten();
+        for loser in same_path.filter(|claim| !Arc::ptr_eq(claim, route)) {
+            candidates.push(RouteCandidate { route: view::route_view(loser), verdict: judge_loser(loser) });
+        }
+    }
+    candidates
 }

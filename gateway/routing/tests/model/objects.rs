@@ -263,7 +263,12 @@ fn service() -> impl Strategy<Value = Service> {
     });
     let port = |name: &'static str, number: NonZeroU16| {
         option::weighted(0.3, select(&["http", "kubernetes.io/h2c"][..])).prop_map(move |protocol| {
-            ServicePort { name: name.into(), port: number, app_protocol: protocol.map(Into::into) }
+            ServicePort {
+                name: name.into(),
+                port: number,
+                app_protocol: protocol.map(Into::into),
+                node_port: None,
+            }
         })
     };
     let ports = (option::weighted(0.8, port("http", number(80))), option::of(port("", number(81))));
