@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use routing::Config;
 
+use crate::cli;
 use crate::cli::identity::Identity;
 use crate::process;
 
@@ -27,9 +28,14 @@ const PROBLEMS: u8 = 1;
 /// A folder could not be read; clap uses the same code for a command line that it cannot read.
 const UNREADABLE: u8 = 2;
 
-/// `gateway check`. It ends with 0 if there is no Problem, 1 if there is one, 2 if a folder cannot be read.
-/// Requests that are answered otherwise do not change the code.
+/// What `--help` says of how it ends.
+const EXIT_CODES: &str = "\
+It ends with 0 if there is no Problem, 1 if there is one, 2 if a folder cannot be read or the command line is wrong.
+Requests that are answered otherwise do not change that; --output json lists them as \"changes\".";
+
+/// `gateway check`.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Check {
     /// The folder with the YAML.
     #[arg(value_name = "DIR")]
@@ -57,7 +63,7 @@ impl Check {
         match self.check() {
             Ok(code) => code.into(),
             Err(error) => {
-                tracing::error!("{error:#}");
+                cli::complain("check", &error);
                 UNREADABLE.into()
             }
         }

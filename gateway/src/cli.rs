@@ -85,6 +85,12 @@ struct Configured {
     identity: Identity,
 }
 
+/// Says on standard error why a command that was to print something did not.
+pub(crate) fn complain(command: &str, error: &anyhow::Error) {
+    // Who closed it does not want to know.
+    let _ = writeln!(std::io::stderr(), "gateway {command}: {error:#}");
+}
+
 /// An address on this machine only.
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
@@ -111,7 +117,7 @@ impl Cli {
             Command::Config(config) => config.execute()?,
             Command::Demo(demo) => demo.execute()?,
             Command::Check(check) => return Ok(check.execute()),
-            Command::Explain(explain) => explain.execute()?,
+            Command::Explain(explain) => return Ok(explain.execute()),
         }
         Ok(ExitCode::SUCCESS)
     }

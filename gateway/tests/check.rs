@@ -201,3 +201,125 @@ spec: {hostOwnership: [OWNED]}
     assert!(text.contains("http://pay.example/\n"), "{text}");
     assert!(!text.contains("sample.example"), "{text}");
 }
+
+/// A policy about Ingress `i`.
+fn policy(spec: &str) -> String {
+    let target = "{group: networking.k8s.io, kind: Ingress, name: i}";
+    format!(
+        "---\napiVersion: wasm-gateway.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: p}}\n\
+         spec: {{targetRefs: [{target}], {spec}}}\n"
+    )
+}
+
+fn weights(a: u32, b: u32) -> String {
+    policy(&format!(
+        "backends: [{{service: a, port: 80, weight: {a}}}, {{service: b, port: 80, weight: {b}}}]"
+    ))
+}
+
+fn default_backend(service: &str) -> String {
+    format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: rest}}\n\
+         spec: {{defaultBackend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}\n"
+    )
+}
+
+/// What differs, before and now, and the sample requests that show it.
+type Difference = (&'static str, String, String, &'static [&'static str]);
+
+/// Every sort of difference.
+fn differences() -> Vec<Difference> {
+    let one = |paths: &[(&str, &str)]| ingress("i", "a.example", paths);
+    let root = one(&[("/", "a")]);
+    let exact = root.replace("Prefix", "Exact");
+    vec![
+        ("nothing", root.clone(), root.clone(), &[]),
+        ("another name of the Ingress", root.clone(), ingress("j", "a.example", &[("/", "a")]), &[]),
+        ("a path more", root.clone(), one(&[("/", "a"), ("/p", "b")]), &["http://a.example/p"]),
+        (
+            "another path",
+            one(&[("/p", "a")]),
+            one(&[("/q", "a")]),
+            &["http://a.example/p", "http://a.example/q"],
+        ),
+        ("another path type", root.clone(), exact, &["http://a.example/x"]),
+        (
+            "a prefix inside another",
+            one(&[("/p", "a"), ("/p/x", "b")]),
+            one(&[("/p", "b"), ("/p/x", "b")]),
+            &["http://a.example/p"],
+        ),
+        (
+            "a host more",
+            root.clone(),
+            root.clone() + &ingress("h", "b.example", &[("/", "a")]),
+            &["http://b.example/"],
+        ),
+        (
+            "a wildcard more",
+            root.clone(),
+            root.clone() + &ingress("w", "\"*.example\"", &[("/", "b")]),
+            &["http://sample.example/"],
+        ),
+        ("another backend", root.clone(), one(&[("/", "b")]), &["http://a.example/"]),
+        ("another default backend", default_backend("a"), default_backend("b"), &["http://sample.invalid/"]),
+        (
+            "a default backend more",
+            root.clone(),
+            root.clone() + &default_backend("b"),
+            &["http://sample.invalid/"],
+        ),
+        ("weights", root.clone() + &weights(9, 1), root.clone() + &weights(1, 9), &["http://a.example/"]),
+        ("the same weights", root.clone() + &weights(1, 1), root.clone() + &weights(50, 50), &[]),
+        ("a weight of nothing", root.clone(), root.clone() + &weights(1, 0), &[]),
+        ("body size", root.clone(), root.clone() + &policy("bodySize: 1Ki"), &["http://a.example/"]),
+        (
+            "a host-less rule",
+            root.clone(),
+            root.clone() + &ingress("any", "", &[("/p", "b")]),
+            &["http://sample.invalid/p"],
+        ),
+    ]
+}
+
+#[test]
+fn every_difference_that_a_client_can_notice_is_found_and_no_other_in_both_directions() {
+    let both = endpoint() + &service("b", &["127.0.0.1:9002".parse().unwrap()]);
+    for (what, before, now, expected) in differences() {
+        let folders = [before, now].map(|yaml| folder(&[("all.yaml", &(yaml + &both))]));
+        let [before, now] = [&folders[0], &folders[1]].map(path);
+        for (from, to) in [(before, now), (now, before)] {
+            let (code, json) = run(&[to, "--against", from, "--output", "json"]);
+            let json: Value = serde_json::from_str(&json).unwrap();
+            let changes = json["changes"].as_array().unwrap().iter();
+            let urls: Vec<_> = changes.map(|change| change["url"].as_str().unwrap()).collect();
+            assert_eq!((code, urls.as_slice()), (Some(0), expected), "{what}: {json}");
+        }
+    }
+}
+
+#[test]
+fn one_rule_that_takes_many_paths_is_one_change() {
+    let paths = [("/p", "a"), ("/q", "a")];
+    let exact = |service: &str| {
+        ingress("i", "a.example", &paths).replace("Prefix", "Exact") + &default_backend(service)
+    };
+    let both = endpoint() + &service("b", &["127.0.0.1:9002".parse().unwrap()]);
+    let [before, now] = ["a", "b"].map(|service| folder(&[("all.yaml", &(exact(service) + &both))]));
+    let (_, text) = run(&[path(&now), "--against", path(&before)]);
+    assert!(text.ends_with("2 rules' requests are answered otherwise\n"), "{text}");
+}
+
+#[test]
+fn the_help_says_how_it_ends_and_errors_are_one_line() {
+    let (code, help) = run(&["--help"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        help.contains("It ends with 0 if there is no Problem, 1 if there is one, 2 if a folder"),
+        "{help}"
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_gateway")).args(["check", "/no/such"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("gateway check: folder /no/such cannot be read: "), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}

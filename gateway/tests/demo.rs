@@ -1,6 +1,6 @@
 //! `gateway demo` as a stranger runs it: the built program, its output, an edit, and how it ends.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -162,6 +162,71 @@ fn requests_travel_an_edit_shows_and_sigterm_ends_it() {
 
     assert!(demo.stop(Signal::TERM).success());
     assert!(!folder.exists(), "a temporary folder is removed");
+}
+
+/// What `gateway explain` says about a URL, as JSON.
+fn explained(url: &str, whom: [&str; 2], header: Option<&str>) -> serde_json::Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command.args(["explain", url, "--output", "json"]).args(whom);
+    command.args(header.into_iter().flat_map(|header| ["--header", header]));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{url}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Whether what is told is what happened, as the columns of a visit say it: status, who, and the way.
+fn agrees(told: &serde_json::Value, [status, who, way]: [&str; 3]) -> bool {
+    let answer = &told["answer"];
+    if let Some(reason) = answer["reason"].as_str() {
+        return *status == answer["status"].to_string() && who == format!("gateway: {reason}");
+    }
+    let mut steps = way.split(" → ");
+    let object = steps.next() == answer["object"].as_str();
+    let service = steps.next().and_then(|step| step.strip_prefix("Service ")).unwrap_or_default();
+    let is_share = |share: &serde_json::Value| share["service"] == service;
+    let endpoint = serde_json::Value::from(steps.next().unwrap_or_default());
+    let is_dialled = |service: &serde_json::Value| service["dialled"].as_array().unwrap().contains(&endpoint);
+    status == "200"
+        && object
+        && answer["backends"].as_array().unwrap().iter().any(is_share)
+        && told["services"].as_array().unwrap().iter().any(is_dialled)
+}
+
+#[test]
+fn explain_answers_for_every_url_as_the_demo_went() {
+    let demo = Demo::start(&[]);
+    let lines = demo.until("Serving ");
+    let folder = folder(&lines);
+    let admin = lines.iter().find_map(|line| line.trim().strip_suffix("/routes")).unwrap();
+    let admin = admin.strip_prefix("http://").unwrap();
+    let sources = [["--files", folder.to_str().unwrap()], ["--admin", admin]];
+    let mut asked = std::collections::BTreeSet::new();
+    for line in &lines {
+        let columns: Vec<_> = line.split("  ").map(str::trim).filter(|part| !part.is_empty()).collect();
+        let [url, status, who, way] = columns[..] else { continue };
+        if !url.contains("://") || !asked.insert(url) {
+            continue;
+        }
+        for source in sources {
+            let told = explained(url, source, None);
+            assert!(agrees(&told, [status, who, way]), "{line}\n{told:#}");
+        }
+    }
+    assert_eq!(asked.len(), 17, "a request of the tour is not told: {asked:?}");
+    let mut invited = 0;
+    for line in lines.iter().filter(|line| line.trim().starts_with("curl ")) {
+        let url = line.split(' ').next_back().unwrap();
+        let host = line.split('\'').find(|part| part.starts_with("Host: "));
+        for source in sources {
+            let told = explained(url, source, host);
+            assert_eq!(told["answer"]["reason"], serde_json::Value::Null, "{line}\n{told:#}");
+            let secret = &told["listener"]["certificate"];
+            assert_eq!(secret.is_string(), url.starts_with("https://"), "{line}\n{told:#}");
+        }
+        invited += 1;
+    }
+    assert_eq!(invited, 5, "a command line is not told");
+    assert!(demo.stop(Signal::TERM).success());
 }
 
 #[test]

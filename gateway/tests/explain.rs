@@ -218,6 +218,19 @@ fn what_cannot_be_asked_is_an_error() {
         let output = run(&[question, &files[..]].concat());
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{question:?}");
     }
+    let told = |output: Output| String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        told(run(&["a.example/x", files[0], files[1]])),
+        "gateway explain: a URL begins with http:// or https://\n"
+    );
+    let missing = folder.path().join("missing");
+    let missing = told(run(&["http://a/", "--files", missing.to_str().unwrap()]));
+    assert!(missing.starts_with("gateway explain: folder /") && missing.lines().count() == 1, "{missing}");
+    // A port that was free a moment ago, and that nobody listens to.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unreached = told(run(&["http://a/", "--admin", &nobody]));
+    let expected = format!("gateway explain: no gateway answers at {nobody} (--admin ADDR asks elsewhere, ");
+    assert!(unreached.starts_with(&expected) && unreached.lines().count() == 1, "{unreached}");
 }
 
 const LIMITED: &str = "---

@@ -52,14 +52,13 @@ fn changes_of(name: &HostName, tables: [&RoutingTable; 2]) -> Vec<Change> {
     let mut paths: BTreeSet<&str> = routes.map(|route| route.path.path()).collect();
     paths.insert("/");
     let mut changes: Vec<Change> = Vec::new();
+    // A rule takes many of the sample paths, and stands in one change for each rule that took them before.
+    let mut known = BTreeSet::new();
     for path in &paths {
-        let first = changes.len();
         for target in [(*path).to_owned(), below(path, &paths)] {
             let [before, now] =
                 tables.map(|table| Outcome::of(table.find(&host, &target).map(AsRef::as_ref)));
-            let of_this_path = changes.get(first..).unwrap_or_default();
-            let known = of_this_path.iter().any(|change| change.before == before && change.now == now);
-            if before.noticed() != now.noticed() && !known {
+            if before.noticed() != now.noticed() && known.insert((before.clone(), now.clone())) {
                 let url = format!("http://{host}{target}");
                 changes.push(Change { host: name.to_string(), url, before, now });
             }

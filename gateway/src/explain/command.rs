@@ -5,6 +5,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,6 +14,7 @@ use routing::object::Name;
 
 use super::request::{self, Asked};
 use super::{Facts, explain};
+use crate::cli;
 use crate::cli::identity::Identity;
 use crate::cli::loopback;
 use crate::process;
@@ -20,8 +22,14 @@ use crate::process;
 /// How long the running gateway may take to be reached, and to say the next part of its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What `--help` says of how it ends.
+const EXIT_CODES: &str = "\
+It ends with 0 if there is an answer, whatever its status is; 1 if the URL or a header cannot be asked about, or
+nobody answers; 2 if the command line is wrong.";
+
 /// `gateway explain`.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Explain {
     /// The URL of the request.
     url: String,
@@ -54,21 +62,27 @@ enum Output {
 }
 
 impl Explain {
-    /// Asks and prints.
-    ///
-    /// # Errors
-    /// The question cannot be asked, or nobody answers it.
-    pub fn execute(self) -> anyhow::Result<()> {
-        let text = match &self.files {
-            Some(folder) => self.ask_folder(folder)?,
-            None => self.ask_gateway()?,
-        };
-        std::io::stdout().lock().write_all(text.as_bytes())?;
-        Ok(())
+    /// Asks and prints, and says with which code the process ends.
+    pub fn execute(self) -> ExitCode {
+        match self.ask() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                cli::complain("explain", &error);
+                ExitCode::FAILURE
+            }
+        }
     }
 
-    fn ask_folder(&self, folder: &std::path::Path) -> anyhow::Result<String> {
+    fn ask(&self) -> anyhow::Result<()> {
         let asked = Asked::new(&self.method, &self.url, &self.headers)?;
+        let text = match &self.files {
+            Some(folder) => self.ask_folder(folder, &asked)?,
+            None => self.ask_gateway()?,
+        };
+        std::io::stdout().lock().write_all(text.as_bytes()).context("cannot print")
+    }
+
+    fn ask_folder(&self, folder: &std::path::Path, asked: &Asked) -> anyhow::Result<String> {
         let reload = process::read_once(folder, self.identity.routing())?;
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let facts = Facts {
@@ -77,7 +91,7 @@ impl Explain {
             problems: &problems,
             status_service: self.status_service.as_ref(),
         };
-        let explanation = explain(&asked, facts);
+        let explanation = explain(asked, facts);
         Ok(match self.output {
             Output::Text => explanation.to_string(),
             Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
@@ -98,15 +112,18 @@ impl Explain {
         if self.output == Output::Json {
             target += "&output=json";
         }
-        let (status, text) =
-            get(self.admin, &target).with_context(|| format!("no gateway answers at {}", self.admin))?;
+        let unreached = || {
+            let admin = self.admin;
+            format!("no gateway answers at {admin} (--admin ADDR asks elsewhere, --files DIR asks a folder)")
+        };
+        let (status, text) = get(self.admin, &target).with_context(unreached)?;
         match (status, self.output) {
             (200, Output::Text) => Ok(text),
             (200, Output::Json) => {
                 let value: serde_json::Value = serde_json::from_str(&text)?;
                 Ok(serde_json::to_string_pretty(&value)? + "\n")
             }
-            _ => bail!("{}", text.trim_end()),
+            _ => bail!("{} answers {status}: {}", self.admin, text.trim_end()),
         }
     }
 }

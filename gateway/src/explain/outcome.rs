@@ -90,7 +90,19 @@ impl Outcome {
 
     /// What of it a client can notice. Which object says so is nothing to a client.
     pub fn noticed(&self) -> impl PartialEq + '_ {
-        (self.status, self.reason, &self.backends, self.body_size)
+        (self.status, self.reason, self.parts(), self.body_size)
+    }
+
+    /// Who takes which part of the requests: 1 to 1 is the same as 50 to 50 in another order, and a share of
+    /// nothing is none.
+    fn parts(&self) -> Vec<(&str, u32, Option<&str>)> {
+        let taking = || self.backends.iter().filter(|share| share.weight > 0);
+        let divisor = taking().map(|share| share.weight).fold(0, common_divisor);
+        let part = |share: &'_ Share| share.weight.checked_div(divisor).unwrap_or(share.weight);
+        let mut parts: Vec<_> =
+            taking().map(|share| (share.service.as_str(), part(share), share.reason)).collect();
+        parts.sort_unstable();
+        parts
     }
 }
 
@@ -101,6 +113,14 @@ fn own_answer(route: &Route) -> Option<Refusal> {
         route.backends.iter().filter(|share| share.weight > 0).map(|share| fault(&share.backend));
     let Some(first) = faults.next() else { return Some(Refusal::Open(OpenError::ServiceMissing)) };
     first.filter(|_| faults.all(|fault| fault.is_some())).map(Refusal::Open)
+}
+
+/// The greatest number that divides both, by Euclid.
+fn common_divisor(one: u32, other: u32) -> u32 {
+    match one.checked_rem(other) {
+        Some(rest) => common_divisor(other, rest),
+        None => one,
+    }
 }
 
 fn fault(backend: &Backend) -> Option<OpenError> {

@@ -281,6 +281,7 @@ fn service() -> impl Strategy<Value = Service> {
             external_name: external.map(Into::into),
             ports: named.into_iter().chain(unnamed).collect(),
             fixed_endpoints,
+            ..Service::default()
         },
     )
 }
