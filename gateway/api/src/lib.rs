@@ -8,7 +8,9 @@ pub mod http_route;
 
 pub mod byte_size;
 pub mod class_config;
+pub mod duration;
 pub mod route_policy;
+pub mod traffic;
 
 pub use byte_size::ByteSize;
 pub use class_config::ClassBackend;
@@ -16,6 +18,7 @@ pub use class_config::ClassSecret;
 pub use class_config::ExternalNames;
 pub use class_config::HostOwnership;
 pub use class_config::IngressClassConfigSpec;
+pub use duration::Duration;
 pub use http_route::HttpBackendRef;
 pub use http_route::HttpPathMatch;
 pub use http_route::HttpRoute;
@@ -27,6 +30,14 @@ pub use route_policy::PolicyBackend;
 pub use route_policy::RoutePolicySpec;
 pub use route_policy::TargetKind;
 pub use route_policy::TargetRef;
+pub use traffic::Attempts;
+pub use traffic::Limits;
+pub use traffic::LoadBalancing;
+pub use traffic::LoadBalancingType;
+pub use traffic::Method;
+pub use traffic::Retries;
+pub use traffic::RetryOn;
+pub use traffic::Timeouts;
 
 /// The API group of our kinds.
 pub const GROUP: &str = "wasm-gateway.dev";

@@ -8,6 +8,10 @@ use serde::Serialize;
 
 use crate::byte_size::ByteSize;
 use crate::http_route::Port;
+use crate::traffic::Limits;
+use crate::traffic::LoadBalancing;
+use crate::traffic::Retries;
+use crate::traffic::Timeouts;
 
 /// The spec of a RoutePolicy.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -21,6 +25,18 @@ pub struct RoutePolicySpec {
     /// The longest request body that is taken, such as `10Mi`; longer ones are answered 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_size: Option<ByteSize>,
+    /// How long things may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
+    /// When a request is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
+    /// How requests are spread among the endpoints of a Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancing: Option<LoadBalancing>,
+    /// How much of a Service may be taken up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 /// An Ingress, one host or path of it, or an IngressClass for defaults.

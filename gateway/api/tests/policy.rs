@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use api::ByteSize;
+use api::Duration;
 use api::ExternalNames;
 use api::IngressClassConfigSpec;
 use api::RoutePolicySpec;
@@ -16,6 +17,13 @@ fn what_is_read_is_written_again() {
         ],
         "backends": [{ "service": "web", "port": 80, "weight": 9 }, { "service": "next", "port": "http", "weight": 1 }],
         "bodySize": "10Mi",
+        "timeouts": {
+            "request": "1m", "connect": "800ms", "connectTotal": "2s500ms", "firstByte": "0s", "stall": "5m",
+            "tunnelIdle": "1h",
+        },
+        "retries": { "attempts": 2, "on": ["ConnectFailure", "StaleConnection", "Reset"], "methods": ["GET", "POST"] },
+        "loadBalancing": { "type": "LeastRequest" },
+        "limits": { "connections": 100, "pending": 0 },
     });
     let read: RoutePolicySpec = serde_json::from_value(policy.clone()).unwrap();
     assert_eq!(read.body_size, Some(ByteSize(10 * 1024 * 1024)));
@@ -42,9 +50,19 @@ fn external_names_are_refused_unless_allowed() {
 #[test]
 fn unknown_fields_and_kinds_are_refused() {
     let target = json!({ "group": "networking.k8s.io", "kind": "Ingress", "name": "web" });
-    for (field, value) in
-        [("bodysize", json!("1")), ("timeout", json!("1s")), ("targetRefs", json!([{ "name": "web" }]))]
-    {
+    for (field, value) in [
+        ("bodysize", json!("1")),
+        ("timeout", json!("1s")),
+        ("targetRefs", json!([{ "name": "web" }])),
+        ("timeouts", json!({ "request": 30 })),
+        ("timeouts", json!({ "backendRequest": "30s" })),
+        ("retries", json!({ "attempts": 11 })),
+        ("retries", json!({ "on": ["Anything"] })),
+        ("retries", json!({ "methods": ["get"] })),
+        ("loadBalancing", json!("LeastRequest")),
+        ("limits", json!({ "connections": 0 })),
+        ("limits", json!({ "pending": -1 })),
+    ] {
         let mut policy = json!({ "targetRefs": [target] });
         policy.as_object_mut().unwrap().insert(field.to_owned(), value);
         assert!(serde_json::from_value::<RoutePolicySpec>(policy).is_err(), "{field}");
@@ -102,10 +120,50 @@ fn byte_sizes_are_whole_quantities() {
 }
 
 #[test]
+fn durations_are_those_of_gateway_api() {
+    let rows = [
+        ("0s", Some(0)),
+        ("800ms", Some(800)),
+        ("1h", Some(3_600_000)),
+        ("1h30m30s500ms", Some(5_430_500)),
+        ("01h", Some(3_600_000)),
+        ("00060m", Some(3_600_000)),
+        // Go adds up what comes twice, and takes units in any order.
+        ("1s1h1s", Some(3_602_000)),
+        ("99999h59m59s999ms", Some(359_999_999_999)),
+        ("", None),
+        ("1", None),
+        ("s", None),
+        ("1.5s", None),
+        ("-1s", None),
+        ("+1s", None),
+        ("1d", None),
+        ("1us", None),
+        ("100000s", None),
+        ("1h1h1h1h1h", None),
+        ("1s ", None),
+        ("1S", None),
+        ("١s", None),
+    ];
+    for (text, expected) in rows {
+        let expected = expected.map(Duration::from_millis);
+        assert_eq!(text.parse::<Duration>().ok(), expected, "{text}");
+        assert_eq!(serde_json::from_value::<Duration>(json!(text)).ok(), expected, "{text}");
+    }
+    assert!(serde_json::from_value::<Duration>(json!(30)).is_err(), "a number has no unit");
+    for text in ["0s", "1ms", "2s500ms", "1m", "1h", "1h30m30s500ms"] {
+        assert_eq!(text.parse::<Duration>().unwrap().to_string(), text);
+    }
+    assert_eq!(std::time::Duration::from(Duration::from_millis(7)), std::time::Duration::from_millis(7));
+}
+
+#[test]
 fn schemas_say_what_is_read() {
     let schema = serde_json::to_value(schemars::schema_for!(RoutePolicySpec)).unwrap();
     assert_eq!(schema["required"], json!(["targetRefs"]));
     assert_eq!(schema["additionalProperties"], json!(false));
     let pattern = &schema["$defs"]["ByteSize"]["anyOf"][1]["pattern"];
     assert_eq!(pattern, "^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$");
+    assert_eq!(schema["$defs"]["Duration"]["pattern"], "^([0-9]{1,5}(h|m|s|ms)){1,4}$");
+    assert_eq!(schema["$defs"]["Attempts"]["maximum"], 10);
 }

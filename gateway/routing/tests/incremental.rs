@@ -265,8 +265,8 @@ fn policy(name: &str, size: u64) -> Change {
         created: None,
         spec: api::RoutePolicySpec {
             target_refs: vec![target],
-            backends: None,
             body_size: Some(api::ByteSize(size)),
+            ..api::RoutePolicySpec::default()
         },
     }))
 }

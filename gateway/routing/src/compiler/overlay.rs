@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::PolicyBackend;
+use api::RoutePolicySpec;
 
 use super::policy;
 use super::policy::PolicyEntry;
@@ -16,10 +17,13 @@ use super::policy::Target;
 use crate::host::HostName;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::Limits;
 use crate::table::PathMatch;
 use crate::table::Policy;
 use crate::table::PolicyOrigin;
+use crate::table::Retries;
 use crate::table::Sourced;
+use crate::table::Timeouts;
 
 /// How much a target narrows down; more goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +38,8 @@ enum Rank {
 /// All that policies say about one Ingress.
 #[derive(Debug)]
 pub(super) struct Overlay<'a> {
-    none: Arc<Policy>,
+    /// Every Policy that came up so far, so that Routes share equal ones; the first one says nothing.
+    made: Vec<Arc<Policy>>,
     /// Most specific first, then by seniority.
     layers: Vec<Layer<'a>>,
     problems: BTreeSet<Problem>,
@@ -63,7 +68,7 @@ pub(super) struct Split<'a> {
 
 impl<'a> Overlay<'a> {
     pub(super) fn new(none: Arc<Policy>) -> Self {
-        Self { none, layers: Vec::new(), problems: BTreeSet::new() }
+        Self { made: vec![none], layers: Vec::new(), problems: BTreeSet::new() }
     }
 
     pub(super) fn add(&mut self, entry: &'a PolicyEntry, target: &'a Target) {
@@ -88,7 +93,7 @@ impl<'a> Overlay<'a> {
         at: Option<(&HostName, &PathMatch)>,
     ) -> (Arc<Policy>, Option<Split<'a>>) {
         if self.layers.is_empty() {
-            return (Arc::clone(&self.none), None);
+            return (self.share(Policy::default()), None);
         }
         let mut covering = Vec::new();
         for (index, layer) in self.layers.iter_mut().enumerate() {
@@ -101,13 +106,64 @@ impl<'a> Overlay<'a> {
             let backends = layer.entry.policy.spec.backends.as_deref()?;
             (!backends.is_empty() && layer.rank != Rank::Class).then_some(backends)
         });
-        let body_size = self.pick(&covering, "spec.bodySize", |layer| layer.entry.policy.spec.body_size);
         let policy = Policy {
             backends: split.as_ref().map(|(_, origin)| origin.clone()),
-            body_size: body_size.map(|(size, origin)| Sourced { value: size.0, origin }),
+            body_size: self.field(&covering, "spec.bodySize", |spec| Some(spec.body_size?.0)),
+            timeouts: self.timeouts(&covering),
+            retries: self.retries(&covering),
+            load_balancing: self
+                .field(&covering, "spec.loadBalancing.type", |spec| Some(spec.load_balancing?.kind)),
+            limits: Limits {
+                connections: self
+                    .field(&covering, "spec.limits.connections", |spec| spec.limits?.connections),
+                pending: self.field(&covering, "spec.limits.pending", |spec| spec.limits?.pending),
+            },
         };
-        let policy = if policy == *self.none { Arc::clone(&self.none) } else { Arc::new(policy) };
-        (policy, split.map(|(backends, origin)| Split { backends, origin }))
+        (self.share(policy), split.map(|(backends, origin)| Split { backends, origin }))
+    }
+
+    fn share(&mut self, policy: Policy) -> Arc<Policy> {
+        if let Some(known) = self.made.iter().find(|known| ***known == policy) {
+            return Arc::clone(known);
+        }
+        let policy = Arc::new(policy);
+        self.made.push(Arc::clone(&policy));
+        policy
+    }
+
+    fn timeouts(&mut self, covering: &[usize]) -> Timeouts {
+        let mut limit = |field, value: fn(api::Timeouts) -> Option<api::Duration>| {
+            self.field(covering, field, |spec| Some(value(spec.timeouts?)?.into()))
+        };
+        Timeouts {
+            request: limit("spec.timeouts.request", |timeouts| timeouts.request),
+            connect: limit("spec.timeouts.connect", |timeouts| timeouts.connect),
+            connect_total: limit("spec.timeouts.connectTotal", |timeouts| timeouts.connect_total),
+            first_byte: limit("spec.timeouts.firstByte", |timeouts| timeouts.first_byte),
+            stall: limit("spec.timeouts.stall", |timeouts| timeouts.stall),
+            tunnel_idle: limit("spec.timeouts.tunnelIdle", |timeouts| timeouts.tunnel_idle),
+        }
+    }
+
+    fn retries(&mut self, covering: &[usize]) -> Retries {
+        let spec = |spec: &'a RoutePolicySpec| spec.retries.as_ref();
+        Retries {
+            attempts: self.field(covering, "spec.retries.attempts", |from| spec(from)?.attempts),
+            on: self.field(covering, "spec.retries.on", |from| Some(spec(from)?.on.as_deref()?.into())),
+            methods: self
+                .field(covering, "spec.retries.methods", |from| Some(spec(from)?.methods.as_deref()?.into())),
+        }
+    }
+
+    /// The value of a field of the spec that wins, with its origin.
+    fn field<T>(
+        &mut self,
+        covering: &[usize],
+        field: &'static str,
+        value: impl Fn(&'a RoutePolicySpec) -> Option<T>,
+    ) -> Option<Sourced<T>> {
+        let (value, origin) = self.pick(covering, field, |layer| value(&layer.entry.policy.spec))?;
+        Some(Sourced { value, origin })
     }
 
     /// The first layer that has the field. Later ones of the same rank wanted to decide the same, and are told.

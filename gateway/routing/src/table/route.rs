@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 
 use super::path_match::PathMatch;
+use super::policy::Policy;
 use crate::object::Endpoint;
 use crate::object::Kind;
 use crate::object::Name;
@@ -26,35 +27,6 @@ pub struct Route {
     pub policy: Arc<Policy>,
     /// Which rule this is.
     pub origin: Origin,
-}
-
-/// What RoutePolicies say about a Route: for each field the value that won, and where it comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// Who set the Route's Backends in place of the rule's own one.
-    pub backends: Option<PolicyOrigin>,
-    /// The most bytes that a request's body may have; absent: no limit by policy.
-    pub body_size: Option<Sourced<u64>>,
-}
-
-/// A value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sourced<T> {
-    /// The value.
-    pub value: T,
-    /// Who says so.
-    pub origin: PolicyOrigin,
-}
-
-/// A field of a RoutePolicy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyOrigin {
-    /// The RoutePolicy.
-    pub policy: Name,
-    /// The field: `spec.bodySize`.
-    pub field: &'static str,
-    /// What the policy is about, as a field path: `spec.targetRefs[0]`.
-    pub target: String,
 }
 
 /// A Backend and its share.

@@ -10,10 +10,10 @@ use super::RoutingTable;
 use super::host::Host;
 use super::host::Standing;
 use super::ownership::Owner;
+use super::policy::Policy;
+use super::policy::PolicyOrigin;
 use super::route::Backend;
 use super::route::Endpoints;
-use super::route::Policy;
-use super::route::PolicyOrigin;
 use super::route::Route;
 
 /// A whole table.
@@ -91,7 +91,7 @@ pub struct RouteView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyView {
-    /// The field, as a RoutePolicy calls it: `bodySize`.
+    /// The field, as a RoutePolicy calls it: `bodySize`, `timeouts.connect`.
     pub field: &'static str,
     /// Its value; for `backends` they stand in the Route itself.
     pub value: String,
@@ -200,19 +200,14 @@ pub(super) fn route_view(route: &Route) -> RouteView {
 }
 
 fn policy_view(policy: &Policy) -> Vec<PolicyView> {
-    let view = |field, value, origin: &PolicyOrigin| PolicyView {
-        field,
+    let view = |(value, origin): (String, &PolicyOrigin)| PolicyView {
+        field: origin.field.strip_prefix("spec.").unwrap_or(origin.field),
         value,
         policy: origin.policy.to_string(),
         source: origin.field,
         target: origin.target.clone(),
     };
-    let backends = policy.backends.as_ref().map(|origin| view("backends", "by weight".to_owned(), origin));
-    let body_size = policy
-        .body_size
-        .as_ref()
-        .map(|field| view("bodySize", api::ByteSize(field.value).to_string(), &field.origin));
-    backends.into_iter().chain(body_size).collect()
+    policy.fields().into_iter().map(view).collect()
 }
 
 fn backend_view(backend: &Backend, weight: u32) -> BackendView {

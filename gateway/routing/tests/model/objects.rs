@@ -249,7 +249,16 @@ fn policy() -> impl Strategy<Value = RoutePolicy> {
         |(name, created, target_refs, backends, body_size)| RoutePolicy {
             name,
             created,
-            spec: api::RoutePolicySpec { target_refs, backends, body_size },
+            spec: api::RoutePolicySpec {
+                target_refs,
+                backends,
+                body_size,
+                timeouts: body_size.map(|size| api::Timeouts {
+                    connect: Some(api::Duration::from_millis(size.0)),
+                    ..api::Timeouts::default()
+                }),
+                ..api::RoutePolicySpec::default()
+            },
         },
     )
 }

@@ -1,0 +1,186 @@
+//! How a RoutePolicy bounds and spreads the requests of its routes: time limits, retries, balancing, limits.
+//!
+//! Names are Gateway API's where it has one (HTTPRoute's `timeouts.request`, `retry.attempts`). Not here: what
+//! holds where nothing is said, which is the gateway's configuration.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::json_schema;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::duration::Duration;
+
+/// How long things may take. In each field `0s` means that there is no limit, as in Gateway API.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Timeouts {
+    /// The whole request: from its head having arrived to the last byte of the answer, retries included (as
+    /// HTTPRoute's `timeouts.request`). By default there is no such limit. A tunnel is not bound by it once it
+    /// stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Duration>,
+    /// One attempt to connect to an endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Duration>,
+    /// All attempts to get a connection for one request, waiting for a free one included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_total: Option<Duration>,
+    /// From the request's last byte having been sent to the head of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<Duration>,
+    /// How long a body may stand still, in either direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Duration>,
+    /// How long a tunnel (WebSocket) may be silent in both directions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel_idle: Option<Duration>,
+}
+
+/// When a request is sent again, to another endpoint if there is one.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retries {
+    /// How many times a request is tried again at most (as HTTPRoute's `retry.attempts`); 0 turns retries off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Attempts>,
+    /// After which failures. An empty list turns retries off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Vec<RetryOn>>,
+    /// The methods of requests that may be sent a second time. A failure to connect does not ask for it: nothing
+    /// was sent then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub methods: Option<Vec<Method>>,
+}
+
+/// A number of further attempts, 10 at most.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Attempts(u8);
+
+/// A failure after which a request may be tried again.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum RetryOn {
+    /// No connection was had: nothing was sent, so the method does not matter.
+    ConnectFailure,
+    /// The connection had carried a request before and was lost without a byte of the answer: the endpoint had
+    /// most likely closed it while it was idle.
+    StaleConnection,
+    /// Any connection was lost without a byte of the answer. The endpoint may have begun to serve the request.
+    Reset,
+}
+
+/// A request method.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the names say it all (RFC 9110 §9.3, RFC 5789)")]
+pub enum Method {
+    Delete,
+    Get,
+    Head,
+    Options,
+    Patch,
+    Post,
+    Put,
+    Trace,
+}
+
+/// How requests are spread among the endpoints of a Service.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadBalancing {
+    /// By which rule.
+    #[serde(rename = "type")]
+    pub kind: LoadBalancingType,
+}
+
+/// A rule for choosing an endpoint.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum LoadBalancingType {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Of two taken at random the one with fewer requests in flight.
+    LeastRequest,
+}
+
+/// How much of a Service its routes may take up. Counted per Service port over the whole gateway process; each
+/// route obeys its own numbers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// No further connection is opened while the Service has so many, idle ones included. Requests wait then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<NonZeroU32>,
+    /// No further request waits while so many do: it is answered 503.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<u32>,
+}
+
+// ===== impl Attempts =====
+
+impl Attempts {
+    /// The most that can be said.
+    pub const MOST: u8 = 10;
+
+    /// The number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl TryFrom<u8> for Attempts {
+    type Error = String;
+
+    fn try_from(number: u8) -> Result<Self, String> {
+        if number <= Self::MOST {
+            return Ok(Self(number));
+        }
+        Err(format!("{number} further attempts are too many, {} are allowed", Self::MOST))
+    }
+}
+
+impl From<Attempts> for u8 {
+    fn from(attempts: Attempts) -> Self {
+        attempts.0
+    }
+}
+
+impl JsonSchema for Attempts {
+    fn schema_name() -> Cow<'static, str> {
+        "Attempts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": Self::MOST })
+    }
+}
+
+// ===== impl Method =====
+
+impl Method {
+    /// The method as requests write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Patch => "PATCH",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Trace => "TRACE",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

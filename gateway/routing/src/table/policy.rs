@@ -1,0 +1,138 @@
+//! What RoutePolicies say about a Route, each value with its origin.
+//!
+//! Not here: which policy wins (`compiler::overlay`), and what holds where none says anything (the data plane's
+//! settings).
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use api::Attempts;
+use api::LoadBalancingType;
+use api::Method;
+use api::RetryOn;
+
+use crate::object::Name;
+
+/// What RoutePolicies say about a Route: for each field the value that won, and where it comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Who set the Route's Backends in place of the rule's own one.
+    pub backends: Option<PolicyOrigin>,
+    /// The most bytes that a request's body may have; absent: no limit by policy.
+    pub body_size: Option<Sourced<u64>>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// When a request is sent again.
+    pub retries: Retries,
+    /// How endpoints are chosen.
+    pub load_balancing: Option<Sourced<LoadBalancingType>>,
+    /// How much of a Service may be taken up.
+    pub limits: Limits,
+}
+
+/// Time limits; what each means stands with [`api::Timeouts`]. Zero: there is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The whole request.
+    pub request: Option<Sourced<Duration>>,
+    /// One attempt to connect.
+    pub connect: Option<Sourced<Duration>>,
+    /// All attempts to get a connection.
+    pub connect_total: Option<Sourced<Duration>>,
+    /// From the request's last byte to the head of the answer.
+    pub first_byte: Option<Sourced<Duration>>,
+    /// A body that stands still.
+    pub stall: Option<Sourced<Duration>>,
+    /// A silent tunnel.
+    pub tunnel_idle: Option<Sourced<Duration>>,
+}
+
+/// When a request is sent again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retries {
+    /// How many times at most.
+    pub attempts: Option<Sourced<Attempts>>,
+    /// After which failures.
+    pub on: Option<Sourced<Box<[RetryOn]>>>,
+    /// The methods of requests that may be sent a second time.
+    pub methods: Option<Sourced<Box<[Method]>>>,
+}
+
+/// How much of a Service may be taken up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that may be open.
+    pub connections: Option<Sourced<NonZeroU32>>,
+    /// Requests that may wait for one.
+    pub pending: Option<Sourced<u32>>,
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// Who says so.
+    pub origin: PolicyOrigin,
+}
+
+/// A field of a RoutePolicy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyOrigin {
+    /// The RoutePolicy.
+    pub policy: Name,
+    /// The field: `spec.bodySize`.
+    pub field: &'static str,
+    /// What the policy is about, as a field path: `spec.targetRefs[0]`.
+    pub target: String,
+}
+
+// ===== impl Policy =====
+
+impl Policy {
+    /// Every field that is set, as a RoutePolicy would write its value, in the order of the kind's fields. For
+    /// `backends` the values stand in the Route itself.
+    pub fn fields(&self) -> Vec<(String, &PolicyOrigin)> {
+        let Self { backends, body_size, timeouts, retries, load_balancing, limits } = self;
+        let mut fields: Vec<_> = backends.iter().map(|origin| ("by weight".to_owned(), origin)).collect();
+        fields.extend(shown(body_size, |size| api::ByteSize(*size).to_string()));
+        timeouts.list(&mut fields);
+        fields.extend(shown(&retries.attempts, |attempts| attempts.get().to_string()));
+        fields.extend(shown(&retries.on, |failures| join(failures.iter().map(|on| format!("{on:?}")))));
+        fields.extend(shown(&retries.methods, |methods| join(methods.iter().map(ToString::to_string))));
+        fields.extend(shown(load_balancing, |kind| format!("{kind:?}")));
+        fields.extend(shown(&limits.connections, ToString::to_string));
+        fields.extend(shown(&limits.pending, ToString::to_string));
+        fields
+    }
+}
+
+impl Timeouts {
+    fn list<'a>(&'a self, fields: &mut Vec<(String, &'a PolicyOrigin)>) {
+        let Self { request, connect, connect_total, first_byte, stall, tunnel_idle } = self;
+        for limit in [request, connect, connect_total, first_byte, stall, tunnel_idle] {
+            fields.extend(shown(limit, |limit| {
+                let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                api::Duration::from_millis(milliseconds).to_string()
+            }));
+        }
+    }
+}
+
+fn shown<T>(field: &Option<Sourced<T>>, text: impl Fn(&T) -> String) -> Option<(String, &PolicyOrigin)> {
+    field.as_ref().map(|field| (text(&field.value), &field.origin))
+}
+
+fn join(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<_> = words.collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+// ===== impl Sourced =====
+
+impl<T: Copy> Sourced<T> {
+    /// The value of a field that policies may set, or else the given one.
+    pub fn or(field: &Option<Self>, otherwise: T) -> T {
+        field.as_ref().map_or(otherwise, |field| field.value)
+    }
+}
