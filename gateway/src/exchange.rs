@@ -27,11 +27,14 @@ mod answer;
 mod date;
 mod forward;
 pub mod headers;
+mod held;
 mod metered;
 pub mod record;
 pub mod refusal;
+mod sending;
 mod tunnel;
 mod upgrade;
+mod waits;
 
 use abort::Abort;
 pub use answer::answer;
@@ -41,6 +44,7 @@ use metered::Meter;
 use record::Record;
 use refusal::Refusal;
 pub use tunnel::{End, Tunnel};
+use waits::Waits;
 
 /// What one worker's exchanges share.
 pub struct Worker {
@@ -152,6 +156,7 @@ pub async fn serve<D: Downstream>(
         received: Meter::default(),
         sent: Meter::default(),
         record: Record::begin(),
+        waits: Waits::without_route(&worker.settings),
     };
     let served = match exchange.forward().await {
         Ok(served) => served,
@@ -220,4 +225,6 @@ struct Exchange<'a, D> {
     /// The answer's body.
     sent: Meter,
     record: Record,
+    /// How long its steps may take.
+    waits: Waits,
 }

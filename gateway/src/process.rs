@@ -80,6 +80,7 @@ impl Gateway {
             live: Arc::clone(&live),
             settings: Arc::new(options.settings.clone()),
             connector: Arc::new(TransportConnector::new(None)),
+            upstreams: Arc::default(),
         };
         let config = Arc::new(tls::server_config(Arc::clone(&live), provider)?);
         let sockets = http_sockets.into_iter().zip(https_sockets).enumerate();

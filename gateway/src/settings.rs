@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use api::{Attempts, LoadBalancingType, Method, RetryOn};
 use http1::Limits;
 use routing::object::Name;
 
@@ -29,6 +30,12 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// Bounds of connecting to endpoints.
     pub connect: ConnectLimits,
+    /// When a request is sent again.
+    pub retries: Retries,
+    /// How endpoints are chosen.
+    pub load_balancing: LoadBalancingType,
+    /// How much of one Service may be taken up.
+    pub per_service: PerService,
     /// How long an endpoint may take from the request's last byte to the response head.
     pub first_byte: Duration,
     /// How long a body may stand still, in either direction.
@@ -88,6 +95,26 @@ pub struct Drain {
     pub limit: Duration,
 }
 
+/// When a request is sent again, where its route's policy does not say it.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    /// How many times at most.
+    pub attempts: Attempts,
+    /// After which failures.
+    pub on: Vec<RetryOn>,
+    /// The methods of requests that may be sent a second time.
+    pub methods: Vec<Method>,
+}
+
+/// How much of one Service port may be taken up, where a route's policy does not say it.
+#[derive(Clone, Copy, Debug)]
+pub struct PerService {
+    /// Connections that may be open, over all workers.
+    pub connections: NonZeroU32,
+    /// Requests that may wait for one, over all workers.
+    pub pending: u32,
+}
+
 /// Whether the gateway's own answers say why in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReasonHeader {
@@ -122,6 +149,9 @@ impl Default for Settings {
             header: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             connect: ConnectLimits { once: Duration::from_millis(800), total: Duration::from_millis(2500) },
+            retries: Retries::default(),
+            load_balancing: LoadBalancingType::RoundRobin,
+            per_service: PerService::default(),
             first_byte: Duration::from_secs(60),
             stall: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(60 * 60),
@@ -144,5 +174,24 @@ impl Settings {
     pub fn workers(&self) -> usize {
         let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.workers.map_or_else(available, usize::from)
+    }
+}
+
+impl Default for Retries {
+    /// Three tries in all. What is sent twice is harmless to send twice (RFC 9110 §9.2.2), and only if the endpoint
+    /// has most likely not seen it.
+    fn default() -> Self {
+        use Method::{Delete, Get, Head, Options, Put, Trace};
+        Self {
+            attempts: Attempts::TWO,
+            on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection],
+            methods: vec![Get, Head, Options, Put, Delete, Trace],
+        }
+    }
+}
+
+impl Default for PerService {
+    fn default() -> Self {
+        Self { connections: NonZeroU32::MIN.saturating_add(1023), pending: 1024 }
     }
 }

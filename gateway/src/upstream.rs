@@ -1,48 +1,61 @@
 //! From a backend to a connection: which endpoint, over which connection, and what if it refuses.
 //!
-//! Everything here belongs to one worker; workers share nothing but the endpoint cells.
-//! Not here: what is sent over the connection (`exchange`).
+//! Connections, queues and turns belong to one worker; what is known of endpoints' health and how much of a Service
+//! is taken up is shared by all ([`Shared`]). Not here: what is sent over the connection (`exchange`).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http1::Limits;
+use hashbrown::HashMap;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
-use pingora::upstreams::peer::HttpPeer;
-use pingora::{ErrorType, upstreams::peer::PeerOptions};
-use routing::table::{Backend, Endpoints, WeightedBackend};
+use routing::table::{Backend, WeightedBackend};
+use tokio::time::Instant;
 
-use crate::settings::ConnectLimits;
 use crate::telemetry::counters::{Counters, bump};
-use crate::wire::clock::Clock;
+use crate::wire::clock::{Clock, TICK};
 use crate::wire::h1;
 
 mod balance;
-mod pool;
+mod dial;
+mod endpoint;
+mod health;
+mod line;
+mod shared;
+mod terms;
+mod tries;
+mod view;
 
-use balance::{Balance, Of};
-use pool::Pool;
+use balance::pick;
+use dial::Dialler;
+use endpoint::Endpoint;
+use health::Fault;
+use line::Permit;
+pub use shared::Shared;
+pub use terms::{Terms, limit};
+pub use tries::{Resend, Tries};
+use view::{Members, View};
 
 /// A connection to an endpoint.
 pub type Connection = h1::Connection<Stream>;
 
-/// So many endpoints are tried for one request at most.
-const MOST_TRIES: usize = 3;
-
-/// A connection with its endpoint.
-#[derive(Debug)]
+/// A connection with its endpoint. Dropping it closes the connection and gives its place to who waits for one.
 pub struct Opened {
     /// The connection, without buffers.
     pub connection: Connection,
-    /// Where it goes.
-    pub address: SocketAddr,
     /// Whether it carried a request before: its end may then only show after sending.
     pub is_reused: bool,
+    permit: Permit,
+    request: InFlight,
+    view: Rc<View>,
 }
+
+/// A request at an endpoint, counted for as long as this lives.
+struct InFlight(Rc<Endpoint>);
 
 /// Why no connection was had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +75,9 @@ pub enum OpenError {
     /// The endpoints tried did not answer in time.
     #[error("connecting took too long")]
     TimedOut,
+    /// All connections that the Service may have are busy, and so is the queue, or the wait took too long.
+    #[error("the Service is overloaded")]
+    Overloaded,
 }
 
 /// Which idle connections may carry a request.
@@ -77,13 +93,14 @@ pub enum Reuse {
 
 /// One worker's way to the endpoints.
 pub struct Upstreams {
-    pool: Pool,
-    balance: Balance,
-    connector: Arc<TransportConnector>,
+    views: RefCell<HashMap<u64, Rc<View>>>,
+    shared: Arc<Shared>,
+    dialler: Dialler,
     clock: Clock,
     counters: Rc<Counters>,
-    limits: ConnectLimits,
-    /// The minute of the last sweep of `balance`.
+    /// Milliseconds from the shared start to the worker clock's.
+    offset: u64,
+    /// The minute of the last sweep of `shared`.
     swept: Cell<u64>,
 }
 
@@ -93,15 +110,16 @@ impl Upstreams {
         connector: Arc<TransportConnector>,
         clock: Clock,
         counters: Rc<Counters>,
-        limits: ConnectLimits,
+        shared: Arc<Shared>,
     ) -> Self {
+        let offset = clock.start().saturating_duration_since(shared.start).as_millis();
         Self {
-            pool: Pool::default(),
-            balance: Balance::default(),
-            connector,
+            views: RefCell::default(),
+            dialler: Dialler::new(connector, Rc::clone(&counters)),
+            shared,
             clock,
             counters,
-            limits,
+            offset: u64::try_from(offset).unwrap_or(0),
             swept: Cell::new(0),
         }
     }
@@ -112,88 +130,193 @@ impl Upstreams {
         if rest.is_empty() {
             return (first.weight > 0).then_some(&first.backend);
         }
-        let turn = self.balance.next(Of::Shares(first.backend.id));
+        let turn = self.view(&first.backend).share();
         let place = balance::share(turn, backends.iter().map(|weighted| weighted.weight))?;
         backends.get(place).map(|weighted| &weighted.backend)
     }
 
-    /// Picks an endpoint and gives a connection to it: an idle one, or a new one.
+    /// Picks an endpoint and gives a connection to it: an idle one, or a new one; waits for one if the Service has
+    /// as many as it may have. `tries` knows what the request has met so far.
     ///
-    /// Nothing has been sent when this fails, so any request may try up to three endpoints.
+    /// Nothing of the request has been sent when this fails.
     ///
     /// # Errors
-    /// The backend has no endpoint that can be used, or none that was tried took a connection in time.
-    pub async fn open(&self, backend: &Backend, reuse: Reuse) -> Result<Opened, OpenError> {
-        let turn = {
-            let endpoints = backend.endpoints.load();
-            let list = usable(&endpoints)?;
-            let turn = self.balance.next(Of::Endpoints(backend.id));
-            let address = list.get(turn % list.len().max(1)).ok_or(OpenError::NoneReady)?.address;
-            if let Some(connection) = self.pool.take(address, reuse, self.clock.now()) {
-                bump(&self.counters.reuses);
-                return Ok(Opened { connection, address, is_reused: true });
-            }
-            turn
-        };
-        self.dial(backend, turn).await
-    }
-
-    async fn dial(&self, backend: &Backend, turn: usize) -> Result<Opened, OpenError> {
-        let endpoints = backend.endpoints.load_full();
-        let list = usable(&endpoints)?;
-        let mut left = self.limits.total;
-        let mut failure = OpenError::NoneReady;
-        for place in (turn..).take(list.len().min(MOST_TRIES)) {
-            let Some(endpoint) = list.get(place % list.len()) else { break };
-            let started = tokio::time::Instant::now();
-            match self.connect(endpoint.address, left.min(self.limits.once)).await {
-                Ok(stream) => {
-                    bump(&self.counters.dials);
-                    let connection = h1::Connection::new(stream, Limits::default());
-                    return Ok(Opened { connection, address: endpoint.address, is_reused: false });
-                }
-                Err(error) => failure = error,
-            }
-            bump(&self.counters.dial_failures);
-            tracing::debug!(endpoint = %endpoint.address, error = %failure, "connecting failed");
-            left = left.saturating_sub(started.elapsed());
-            if left.is_zero() {
-                break;
+    /// The backend has no endpoint that can be used, none that was tried took a connection in time, or too many
+    /// requests wait for one.
+    pub async fn open(&self, backend: &Arc<Backend>, tries: &mut Tries) -> Result<Opened, OpenError> {
+        let view = self.view(backend);
+        let members = view.members(backend, &self.shared)?;
+        let turn = view.turn();
+        if !view.line.is_waited_in() {
+            let endpoint = self.pick(&members, turn, tries).ok_or(OpenError::Refused)?;
+            if let Some(opened) = self.reuse(&view, endpoint, tries) {
+                return Ok(opened);
             }
         }
-        Err(failure)
+        self.open_new(backend, (view, turn), tries).await
     }
 
-    async fn connect(&self, address: SocketAddr, limit: Duration) -> Result<Stream, OpenError> {
-        let mut peer = HttpPeer::new(address, false, String::new());
-        peer.options = PeerOptions::new();
-        peer.options.connection_timeout = Some(limit);
-        self.connector.new_stream(&peer).await.map_err(|error| match error.etype() {
-            ErrorType::ConnectTimedout => OpenError::TimedOut,
-            _ => OpenError::Refused,
-        })
+    fn pick<'a>(&self, members: &'a Members, turn: usize, tries: &Tries) -> Option<&'a Rc<Endpoint>> {
+        let now = self.time();
+        let due = |endpoint: &Rc<Endpoint>| {
+            if endpoint.health.claim(now) {
+                let (clock, offset) = (self.clock.clone(), self.offset);
+                self.dialler
+                    .find_out(endpoint, limit(tries.terms.connect.once), move || clock.now() + offset);
+            }
+        };
+        pick(members, (tries.terms.balancing, turn), &tries.met, now, due)
     }
 
-    /// Keeps a connection for the next request. Its last exchange is complete in both directions.
-    pub fn keep(&self, address: SocketAddr, connection: Connection) {
-        self.pool.put(address, connection, self.clock.now());
+    fn reuse(&self, view: &Rc<View>, endpoint: &Rc<Endpoint>, tries: &Tries) -> Option<Opened> {
+        let (connection, permit) = endpoint.take(tries.reuse, self.clock.now())?;
+        bump(&self.counters.reuses);
+        let request = InFlight::begin(endpoint);
+        Some(Opened { connection, is_reused: true, permit, request, view: Rc::clone(view) })
+    }
+
+    /// Dials until an endpoint takes the connection; waits first if there are as many as there may be.
+    async fn open_new(
+        &self,
+        backend: &Arc<Backend>,
+        (view, turn): (Rc<View>, usize),
+        tries: &mut Tries,
+    ) -> Result<Opened, OpenError> {
+        let mut place = None;
+        let mut is_turn = !view.line.is_waited_in();
+        loop {
+            // Endpoints may have come and gone during a wait.
+            let members = view.members(backend, &self.shared)?;
+            if is_turn {
+                let endpoint = self.pick(&members, turn, tries).ok_or(OpenError::Refused)?;
+                if let Some(opened) = self.reuse(&view, endpoint, tries) {
+                    return Ok(opened);
+                }
+                if let Some(permit) = view.line.permit(tries.terms.connections) {
+                    drop(place.take());
+                    match self.connect(endpoint, tries).await {
+                        Ok(connection) => {
+                            let (request, view) = (InFlight::begin(endpoint), Rc::clone(&view));
+                            return Ok(Opened { connection, is_reused: false, permit, request, view });
+                        }
+                        Err(error) => tries.unreachable(endpoint.address, &members, error)?,
+                    }
+                    continue;
+                }
+                if let Some(opened) = self.reuse_any(&view, &members, tries) {
+                    return Ok(opened);
+                }
+            }
+            let waited = match &mut place {
+                Some(place) => place,
+                none => none.insert(view.line.queue(tries.terms.pending)?),
+            };
+            self.wait(waited, tries).await?;
+            is_turn = true;
+        }
+    }
+
+    /// An idle connection to any healthy endpoint: better than waiting for the one whose turn it is.
+    fn reuse_any(&self, view: &Rc<View>, members: &Members, tries: &Tries) -> Option<Opened> {
+        let now = self.time();
+        let mut healthy = members.iter().filter(|member| member.health.standing(now) == health::Standing::In);
+        healthy.find_map(|member| self.reuse(view, member, tries))
+    }
+
+    /// Waits until a connection gets free: here, which wakes the first one in the queue, or in another worker,
+    /// which shows when looking again after a tick.
+    async fn wait(&self, place: &line::Place<'_>, tries: &mut Tries) -> Result<(), OpenError> {
+        if tries.connect_left.is_zero() {
+            return Err(OpenError::Overloaded);
+        }
+        let began = Instant::now();
+        let timer = self.clock.timer();
+        timer.set(TICK.min(tries.connect_left));
+        // Woken or not: whether there is a connection is seen by trying.
+        let _ = timer.limit(place.freed()).await;
+        tries.connect_left = tries.connect_left.saturating_sub(began.elapsed());
+        Ok(())
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, tries: &mut Tries) -> Result<Connection, OpenError> {
+        let once = limit(tries.terms.connect.once).min(tries.connect_left);
+        let began = Instant::now();
+        let connected = self.dialler.connect(endpoint.address, once).await;
+        tries.connect_left = tries.connect_left.saturating_sub(began.elapsed());
+        match connected {
+            Ok(_) => endpoint.health.connected(),
+            Err(_) => endpoint.health.failed(Fault::Unreachable, self.time()),
+        }
+        connected
+    }
+
+    /// The endpoint has begun its answer.
+    pub fn answered(&self, opened: &Opened) {
+        opened.request.0.health.answered();
+    }
+
+    /// The endpoint gave no answer, or none that can be used.
+    pub fn failed(&self, opened: &Opened) {
+        opened.request.0.health.failed(Fault::Failing, self.time());
+    }
+
+    /// Keeps a connection for the next request. Its last exchange is complete in both directions. `said` is how
+    /// long the endpoint keeps it, if it says so.
+    pub fn keep(&self, opened: Opened, said: Option<Duration>, terms: &Terms) {
+        let Opened { connection, permit, request, view, .. } = opened;
+        if view.line.is_wanted_elsewhere(terms.connections) {
+            return;
+        }
+        request.0.put(connection, permit, said, self.clock.now());
+        view.line.wake();
     }
 
     /// Forgets what has been idle too long; called about once a second.
     pub fn sweep(&self) {
         let now = self.clock.now();
-        self.pool.sweep(now);
+        self.views.borrow_mut().retain(|_, view| view.sweep(&self.shared, now));
         if self.swept.replace(now / 60_000) != now / 60_000 {
-            self.balance.sweep();
+            self.shared.sweep();
         }
+    }
+
+    fn view(&self, backend: &Arc<Backend>) -> Rc<View> {
+        let mut views = self.views.borrow_mut();
+        Rc::clone(views.entry(backend.id).or_insert_with(|| View::new(backend, &self.shared)))
+    }
+
+    /// Milliseconds since the shared start, as all workers count them.
+    fn time(&self) -> u64 {
+        self.clock.now() + self.offset
     }
 }
 
-fn usable(endpoints: &Endpoints) -> Result<&[routing::object::Endpoint], OpenError> {
-    match endpoints {
-        Endpoints::Ready(list) => Ok(list),
-        Endpoints::NoneReady => Err(OpenError::NoneReady),
-        Endpoints::PortMissing => Err(OpenError::PortMissing),
-        Endpoints::ServiceMissing => Err(OpenError::ServiceMissing),
+impl Opened {
+    /// Where the connection goes.
+    pub fn address(&self) -> SocketAddr {
+        self.request.0.address
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { is_reused, .. } = self;
+        f.debug_struct("Opened")
+            .field("address", &self.address())
+            .field("is_reused", is_reused)
+            .finish_non_exhaustive()
+    }
+}
+
+impl InFlight {
+    fn begin(endpoint: &Rc<Endpoint>) -> Self {
+        endpoint.health.begin();
+        Self(Rc::clone(endpoint))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.health.end();
     }
 }

@@ -387,7 +387,7 @@ fn the_reason_stands_in_a_header_and_the_header_can_be_switched_off() {
 fn deadlines_of_heads_and_bodies_answer_408_and_close() {
     let origin = Origin::named("a");
     let short = Duration::from_millis(200);
-    let settings = Settings { header: short, keep_alive: short, first_byte: short, ..Settings::default() };
+    let settings = Settings { header: short, keep_alive: short, stall: short, ..Settings::default() };
     let gateway = TestGateway::with(&one(&origin), settings);
     let started = std::time::Instant::now();
     for (raw, reason) in [

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use schemars::Schema;
@@ -125,6 +126,9 @@ pub struct Limits {
 // ===== impl Attempts =====
 
 impl Attempts {
+    /// Three tries in all, which is what holds by default.
+    pub const TWO: Self = Self(2);
+
     /// The most that can be said.
     pub const MOST: u8 = 10;
 
@@ -142,6 +146,22 @@ impl TryFrom<u8> for Attempts {
             return Ok(Self(number));
         }
         Err(format!("{number} further attempts are too many, {} are allowed", Self::MOST))
+    }
+}
+
+impl FromStr for Attempts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number: u8 =
+            text.parse().map_err(|_| format!("a number from 0 to {} is expected", Self::MOST))?;
+        number.try_into()
+    }
+}
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -164,6 +184,10 @@ impl JsonSchema for Attempts {
 // ===== impl Method =====
 
 impl Method {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Delete, Self::Get, Self::Head, Self::Options, Self::Patch, Self::Post, Self::Put, Self::Trace];
+
     /// The method as requests write it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -182,5 +206,36 @@ impl Method {
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|method| method.as_str() == text);
+        named.ok_or_else(|| format!("one of {} is expected", Self::ALL.map(Self::as_str).join(", ")))
+    }
+}
+
+// ===== impl RetryOn =====
+
+impl RetryOn {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ConnectFailure, Self::StaleConnection, Self::Reset];
+}
+
+impl fmt::Display for RetryOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl FromStr for RetryOn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|failure| failure.to_string() == text);
+        named.ok_or_else(|| format!("one of {} is expected", Self::ALL.map(|on| on.to_string()).join(", ")))
     }
 }

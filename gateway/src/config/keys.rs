@@ -8,7 +8,9 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::value::{BYTES, COUNT, Form, NAMES, TIME, plain};
+use api::LoadBalancingType;
+
+use super::value::{BYTES, COUNT, Form, NAMES, TIME, list, plain};
 use crate::explain::request::service_name;
 use crate::settings::{ReasonHeader, Settings, UnderscoreNames};
 
@@ -69,6 +71,7 @@ pub(super) fn all() -> Vec<Key> {
     keys.extend(limits());
     keys.extend(deadlines());
     keys.extend(body_rate());
+    keys.extend(upstream());
     keys.extend(drain());
     keys.extend(answers());
     keys
@@ -197,6 +200,48 @@ fn body_rate() -> Vec<Key> {
             "How long such a body may take before its rate is judged.",
             |all| &mut all.body_rate.grace,
             (TIME, SHORTEST..=HOUR),
+        ),
+    ]
+}
+
+fn upstream() -> Vec<Key> {
+    let one = ("RoundRobin", LoadBalancingType::RoundRobin);
+    vec![
+        choice(
+            "upstream.loadBalancing",
+            "How endpoints are chosen: RoundRobin or LeastRequest.",
+            |all| &mut all.load_balancing,
+            [one, ("LeastRequest", LoadBalancingType::LeastRequest)],
+        ),
+        key(
+            "upstream.connections",
+            "How many connections one Service port may have, over all workers; further requests wait.",
+            |all| &mut all.per_service.connections,
+            plain(),
+        ),
+        key(
+            "upstream.pending",
+            "How many requests may wait for a connection to one Service port; further ones are answered 503.",
+            |all| &mut all.per_service.pending,
+            plain(),
+        ),
+        key(
+            "upstream.retries",
+            "How many times a request is tried again at most; 0: never.",
+            |all| &mut all.retries.attempts,
+            plain(),
+        ),
+        key(
+            "upstream.retryOn",
+            "After which failures: ConnectFailure, StaleConnection, Reset.",
+            |all| &mut all.retries.on,
+            list(),
+        ),
+        key(
+            "upstream.retryMethods",
+            "The methods of requests that may be sent a second time.",
+            |all| &mut all.retries.methods,
+            list(),
         ),
     ]
 }

@@ -38,6 +38,19 @@ pub(super) fn plain<T: FromStr<Err: Display> + Display>() -> Form<T> {
     }
 }
 
+/// Values with commas between, each as its type reads and prints it.
+pub(super) fn list<T: FromStr<Err: Display> + Display>() -> Form<Vec<T>> {
+    Form {
+        read: |text| {
+            let one = |text: &String| {
+                text.parse().map_err(|error: T::Err| format!("{text:?} cannot be read: {error}"))
+            };
+            read_names(text)?.iter().map(one).collect()
+        },
+        write: |values| values.iter().map(T::to_string).collect::<Vec<_>>().join(","),
+    }
+}
+
 fn read_names(text: &str) -> Result<Vec<String>, String> {
     let names: Vec<_> = text.split(',').map(|name| name.trim().to_owned()).collect();
     match names.as_slice() {

@@ -18,6 +18,8 @@ pub enum Abort {
     ClientMalformed,
     /// The client did not read the answer for too long.
     ClientStalled,
+    /// The time that the route gives a whole request is over.
+    RequestTimeout,
     /// The endpoint closed or reset the connection in the middle of its answer.
     UpstreamCut,
     /// The endpoint's body is malformed, or not as long as its head promised.
@@ -34,6 +36,7 @@ impl Abort {
             Self::ClientReset => "client_reset",
             Self::ClientMalformed => "client_malformed",
             Self::ClientStalled => "client_stalled",
+            Self::RequestTimeout => "request_timeout",
             Self::UpstreamCut => "upstream_cut",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamStalled => "upstream_stalled",

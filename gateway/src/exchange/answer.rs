@@ -17,6 +17,8 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Answers in the gateway's own name.
     pub(super) async fn refuse(&mut self, refusal: Refusal) -> Served {
         self.record.refused(refusal);
+        // The request's own time may be over; the answer has its own.
+        self.timer.clear();
         self.timer.set(self.worker.settings.header);
         let method = self.request.head.method();
         let sent = self.timer.limit(answer(self.worker, &mut *self.down, refusal, method));
@@ -41,7 +43,7 @@ pub async fn answer<D: Downstream>(
     let (status, reason) = (refusal.status(), refusal.reason());
     let body = if status == 204 { String::new() } else { format!("{status} {reason}\n") };
     let shows_reason = worker.settings.reason_header == ReasonHeader::Shown;
-    let mut added = Vec::with_capacity(3);
+    let mut added = Vec::with_capacity(4);
     if !body.is_empty() {
         added.push(("content-type", &b"text/plain"[..]));
     }
@@ -51,6 +53,9 @@ pub async fn answer<D: Downstream>(
     // RFC 9110 §15.5.6 and §9.3.7.
     if matches!(status, 204 | 405) {
         added.push(("allow", METHODS));
+    }
+    if let Some(seconds) = refusal.retry_after() {
+        added.push(("retry-after", seconds.as_bytes()));
     }
     let length = if status == 204 { BodyLength::Empty } else { BodyLength::Exact(body.len() as u64) };
     let answers_head = method == b"HEAD";

@@ -4,15 +4,19 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http1::{BodyLength, Head, HeadError, Known};
+use routing::table::Backend;
 
 use super::abort::Abort;
 use super::headers::{self, Response};
 use super::metered::Metered;
 use super::refusal::Refusal;
-use super::{Downstream, Exchange, Failure, Request, Served, Tunnel, admit, upgrade};
-use crate::upstream::{Connection, OpenError, Opened, Reuse};
+use super::sending::Sending;
+use super::waits::Waits;
+use super::{Downstream, Exchange, Failure, Served, Tunnel, admit, upgrade};
+use crate::upstream::{Connection, OpenError, Opened, Terms, Tries, limit};
 use crate::wire::{Pump, PumpError, StreamError};
 
 /// So many interim responses may come before the answer; each gives the endpoint its time anew.
@@ -30,6 +34,8 @@ enum Unanswered {
     BodyTimeout,
     /// The endpoint did not answer in time.
     FirstByteTimeout,
+    /// The time for the whole request is over.
+    RequestTimeout,
 }
 
 impl<D: Downstream> Exchange<'_, D> {
@@ -42,12 +48,17 @@ impl<D: Downstream> Exchange<'_, D> {
         if matches!(self.request.length, BodyLength::Exact(length) if length > self.received.limit) {
             return Err(Refusal::BodyTooLarge.into());
         }
+        let terms = Terms::of(&route.policy, &self.worker.settings);
+        self.waits = Waits::of(&route.policy, &self.worker.settings);
+        if let Some(span) = self.waits.request {
+            self.timer.end(span);
+        }
         let chosen = self.worker.upstreams.choose(&route.backends).map(Arc::clone);
         let backend = chosen.ok_or(Refusal::Open(OpenError::ServiceMissing))?;
-        let mut reuse = self.request.reuse();
+        let mut sending = Sending::begin(terms.may_resend(self.request.head.method()));
+        let mut tries = Tries::begin(terms, sending.resend());
         loop {
-            let mut opened = self.worker.upstreams.open(&backend, reuse).await.map_err(Refusal::Open)?;
-            self.record.tried(opened.address, opened.is_reused);
+            let mut opened = self.open(&backend, &mut tries).await?;
             let up = &mut opened.connection;
             up.lend(&self.worker.buffers);
             headers::write_request(
@@ -57,26 +68,60 @@ impl<D: Downstream> Exchange<'_, D> {
                 self.request.length,
             );
             up.send_body(self.request.length);
-            let mut sending = Pump::default();
+            sending.rewind();
             let failure = match self.await_answer(up, &mut sending).await {
-                Ok((head, _)) if head.status() == 101 => return self.switch(opened, &head).await,
-                Ok(answer) => return self.relay(opened, sending, answer).await,
+                Ok((head, length)) => {
+                    self.worker.upstreams.answered(&opened);
+                    if head.status() == 101 {
+                        return self.switch(opened, &head).await;
+                    }
+                    return self.relay((opened, terms), sending, (head, length)).await;
+                }
                 Err(failure) => failure,
             };
-            // Lost on a connection that may have been closed before it was used, and not a byte came back.
-            let is_lost = matches!(failure, Unanswered::Upstream(StreamError::Lost(_)));
-            if is_lost && opened.is_reused && !up.has_received() && reuse == Reuse::Any {
-                reuse = Reuse::Never;
+            if self.is_to_be_sent_again(&failure, &opened, (&mut tries, &sending)) {
                 continue;
             }
             return Err(self.unanswered(failure));
         }
     }
 
+    /// Gets a connection within what is left of the request's time.
+    async fn open(&mut self, backend: &Arc<Backend>, tries: &mut Tries) -> Result<Opened, Failure> {
+        self.timer.set(limit(Duration::ZERO));
+        let opened = self.timer.limit(self.worker.upstreams.open(backend, tries)).await;
+        let opened = opened.map_err(|_ended| Refusal::RequestTimeout)?.map_err(Refusal::Open)?;
+        self.record.tried(opened.address(), opened.is_reused);
+        Ok(opened)
+    }
+
+    /// Tells what the failure says of the endpoint, and whether another one is to be asked: not a byte of an answer
+    /// may have come, and the request must bear being sent twice.
+    fn is_to_be_sent_again(
+        &self,
+        failure: &Unanswered,
+        opened: &Opened,
+        (tries, sending): (&mut Tries, &Sending),
+    ) -> bool {
+        let is_lost = matches!(failure, Unanswered::Upstream(StreamError::Lost(_)))
+            && !opened.connection.has_received();
+        match failure {
+            // Most likely it closed the connection while that was idle, as it may.
+            Unanswered::Upstream(_) if is_lost && opened.is_reused => {}
+            Unanswered::Upstream(_) | Unanswered::FirstByteTimeout => self.worker.upstreams.failed(opened),
+            Unanswered::Downstream(_)
+            | Unanswered::GivenUp(_)
+            | Unanswered::BodyTimeout
+            | Unanswered::RequestTimeout => {}
+        }
+        is_lost && !self.timer.is_ended() && tries.lost(opened, sending.resend())
+    }
+
     fn unanswered(&self, failure: Unanswered) -> Failure {
         match failure {
             Unanswered::BodyTimeout => Refusal::BodyTimeout.into(),
             Unanswered::FirstByteTimeout => Refusal::FirstByteTimeout.into(),
+            Unanswered::RequestTimeout => Refusal::RequestTimeout.into(),
             Unanswered::Downstream(StreamError::Body(_)) => Refusal::Body.into(),
             Unanswered::Downstream(StreamError::TooLarge) => Refusal::BodyTooLarge.into(),
             Unanswered::Downstream(error) => Failure::Aborted(Abort::of_downstream(&error)),
@@ -96,23 +141,26 @@ impl<D: Downstream> Exchange<'_, D> {
     async fn await_answer(
         &mut self,
         up: &mut Connection,
-        sending: &mut Pump,
+        sending: &mut Sending,
     ) -> Result<(Head, BodyLength), Unanswered> {
-        let limit = self.worker.settings.first_byte;
-        self.timer.set(limit);
+        let Waits { stall, first_byte, .. } = self.waits;
+        self.timer.set(stall);
         let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
         let request = self.request.head;
         let mut interim = 0;
         let answer = timer.limit(std::future::poll_fn(|cx| {
-            let mut body = Metered { side: &mut *down, meter: &mut *received };
-            match sending.poll((&mut body, &mut *up), || timer.set(limit), cx) {
-                Poll::Ready(Err(PumpError::Read(error))) => {
-                    return Poll::Ready(Err(Unanswered::Downstream(error)));
+            if !sending.is_done() {
+                let mut body = Metered { side: &mut *down, meter: &mut *received };
+                match sending.poll((&mut body, &mut *up), || timer.set(stall), cx) {
+                    Poll::Ready(Err(PumpError::Read(error))) => {
+                        return Poll::Ready(Err(Unanswered::Downstream(error)));
+                    }
+                    Poll::Ready(Ok(())) => timer.set(first_byte),
+                    // An endpoint that stops reading may have answered already: its answer decides.
+                    Poll::Ready(Err(PumpError::Write(_))) | Poll::Pending => {}
                 }
-                // An endpoint that stops reading may have answered already: its answer decides.
-                Poll::Ready(Ok(()) | Err(PumpError::Write(_))) | Poll::Pending => {}
             }
-            let is_sent = *sending == Pump::Done;
+            let is_sent = sending.is_done();
             while let Poll::Ready(head) =
                 poll_head(up, (request, is_sent), cx).map_err(Unanswered::Upstream)?
             {
@@ -125,7 +173,7 @@ impl<D: Downstream> Exchange<'_, D> {
                         HeadError::Malformed("interim response").into(),
                     )));
                 }
-                timer.set(limit);
+                timer.set(first_byte);
                 // The 100 answers an expectation, which was ours alone.
                 if head.status() != 100 {
                     down.inform(&Response::of(&head, BodyLength::Empty)).map_err(Unanswered::Downstream)?;
@@ -138,8 +186,9 @@ impl<D: Downstream> Exchange<'_, D> {
         }));
         let head = match answer.await {
             Ok(head) => head?,
+            Err(_elapsed) if timer.is_ended() => return Err(Unanswered::RequestTimeout),
             // With bytes still waiting to be sent it is the endpoint that stands still, not the client.
-            Err(_elapsed) if *sending == Pump::Moving && up.is_sent() => return Err(Unanswered::BodyTimeout),
+            Err(_elapsed) if sending.is_moving() && up.is_sent() => return Err(Unanswered::BodyTimeout),
             Err(_elapsed) => return Err(Unanswered::FirstByteTimeout),
         };
         let length = BodyLength::of_response(&head, self.request.head.method())
@@ -153,8 +202,8 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Passes the answer on, and what is left of the request's body in the meantime.
     async fn relay(
         &mut self,
-        mut opened: Opened,
-        mut sending: Pump,
+        (mut opened, terms): (Opened, Terms),
+        mut sending: Sending,
         (head, length): (Head, BodyLength),
     ) -> Result<Served, Failure> {
         let up = &mut opened.connection;
@@ -166,12 +215,13 @@ impl<D: Downstream> Exchange<'_, D> {
             ..Response::of(&head, length)
         };
         self.down.respond(&response).map_err(|error| Failure::Aborted(Abort::of_downstream(&error)))?;
-        let limit = self.worker.settings.stall;
+        let limit = self.waits.stall;
         self.timer.set(limit);
+        sending.release();
         let (down, timer) = (&mut *self.down, self.timer);
         let (received, sent) = (&mut self.received, &mut self.sent);
         let mut receiving = Pump::default();
-        let mut is_sending = sending != Pump::Done;
+        let mut is_sending = !sending.is_done();
         let relayed = timer.limit(std::future::poll_fn(|cx| {
             if is_sending {
                 let mut body = Metered { side: &mut *down, meter: &mut *received };
@@ -193,19 +243,21 @@ impl<D: Downstream> Exchange<'_, D> {
         match relayed.await {
             Ok(Ok(())) => {}
             Ok(Err(abort)) => return Err(Failure::Aborted(abort)),
+            Err(_elapsed) if timer.is_ended() => return Err(Failure::Aborted(Abort::RequestTimeout)),
             // Either nothing more came, or what came could not be handed on.
             Err(_elapsed) if receiving == Pump::Flushing || !is_ready(self.down) => {
                 return Err(Failure::Aborted(Abort::ClientStalled));
             }
             Err(_elapsed) => return Err(Failure::Aborted(Abort::UpstreamStalled)),
         }
-        let is_complete = sending == Pump::Done && length != BodyLength::UntilClose;
+        let is_complete = sending.is_done() && length != BodyLength::UntilClose;
         let stays_open = headers::keeps_alive(&head) && !contradicts_itself(&head);
+        let said = headers::keep_alive_timeout(&head);
         // The head shares the input buffer, which is to go back whole.
         drop(head);
         if is_complete && stays_open && !opened.connection.has_input() {
             opened.connection.reclaim(&self.worker.buffers);
-            self.worker.upstreams.keep(opened.address, opened.connection);
+            self.worker.upstreams.keep(opened, said, &terms);
         }
         Ok(Served::Answered)
     }
@@ -215,9 +267,9 @@ impl<D: Downstream> Exchange<'_, D> {
         self.record.answered(head.status());
         let gone = |error: &StreamError| Failure::Aborted(Abort::of_downstream(error));
         self.down.respond(&Response::of(head, BodyLength::Empty)).map_err(|error| gone(&error))?;
-        self.timer.set(self.worker.settings.stall);
+        self.timer.set(self.waits.stall);
         match self.timer.limit(std::future::poll_fn(|cx| self.down.poll_flush(cx))).await {
-            Ok(Ok(())) => Ok(Served::Switched(Tunnel::new(opened))),
+            Ok(Ok(())) => Ok(Served::Switched(Tunnel::new(opened, self.waits.tunnel_idle))),
             Ok(Err(error)) => Err(gone(&error)),
             Err(_elapsed) => Err(Failure::Aborted(Abort::ClientStalled)),
         }
@@ -256,13 +308,4 @@ fn poll_head(
         101 if !is_sent || !upgrade::is_answer(&head, request) => Err(StreamError::UnaskedUpgrade),
         _ => Ok(head),
     })
-}
-
-impl Request<'_> {
-    /// Which connections may carry this request: one that cannot be sent twice needs one that surely is open.
-    fn reuse(&self) -> Reuse {
-        let is_idempotent =
-            matches!(self.head.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE");
-        if is_idempotent && self.length == BodyLength::Empty { Reuse::Any } else { Reuse::Recent }
-    }
 }

@@ -2,6 +2,8 @@
 //!
 //! Filtering happens while a head is written, so that nothing is copied for it.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use http1::{BodyLength, Head, Known, Version, write};
 
@@ -195,4 +197,15 @@ pub(crate) fn keeps_alive(head: &Head) -> bool {
             head.lists(Known::Connection, b"keep-alive") && !head.lists(Known::Connection, b"close")
         }
     }
+}
+
+/// How long the peer says that it keeps an idle connection: `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1). What
+/// cannot be read says nothing.
+pub(crate) fn keep_alive_timeout(head: &Head) -> Option<Duration> {
+    let value = std::str::from_utf8(head.get(Known::KeepAlive)?).ok()?;
+    let (_, seconds) = value
+        .split(',')
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
 }

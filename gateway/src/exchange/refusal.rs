@@ -41,6 +41,8 @@ pub enum Refusal {
     UpstreamSwitched,
     /// The endpoint took too long to begin its answer.
     FirstByteTimeout,
+    /// The time that the route gives a whole request is over.
+    RequestTimeout,
 }
 
 impl Refusal {
@@ -54,10 +56,15 @@ impl Refusal {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::NoRule => 404,
             Self::ServerOptions => 204,
-            Self::Open(OpenError::ServiceMissing | OpenError::PortMissing | OpenError::NoneReady) => 503,
+            Self::Open(
+                OpenError::ServiceMissing
+                | OpenError::PortMissing
+                | OpenError::NoneReady
+                | OpenError::Overloaded,
+            ) => 503,
             Self::Open(OpenError::Refused) | Self::UpstreamClosed => 502,
             Self::UpstreamMalformed | Self::UpstreamSwitched => 502,
-            Self::Open(OpenError::TimedOut) | Self::FirstByteTimeout => 504,
+            Self::Open(OpenError::TimedOut) | Self::FirstByteTimeout | Self::RequestTimeout => 504,
         }
     }
 
@@ -92,11 +99,18 @@ impl Refusal {
             Self::Open(OpenError::NoneReady) => "no_ready_endpoint",
             Self::Open(OpenError::Refused) => "upstream_refused",
             Self::Open(OpenError::TimedOut) => "connect_timeout",
+            Self::Open(OpenError::Overloaded) => "upstream_overloaded",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamSwitched => "upstream_unasked_upgrade",
             Self::FirstByteTimeout => "first_byte_timeout",
+            Self::RequestTimeout => "request_timeout",
         }
+    }
+
+    /// When the client had better ask again, in seconds, if it is known that this helps.
+    pub fn retry_after(self) -> Option<&'static str> {
+        matches!(self, Self::Open(OpenError::Overloaded)).then_some("1")
     }
 
     /// Whether nothing more can be understood on an HTTP/1.1 connection after this.

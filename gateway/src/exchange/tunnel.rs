@@ -4,6 +4,7 @@
 //! Not here: whether there is a switch at all (`upgrade`).
 
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http1::BodyLength;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +21,8 @@ use crate::wire::{Pump, PumpError};
 pub struct Tunnel {
     /// On the heap: whoever passes it on is smaller for it.
     opened: Box<Opened>,
+    /// How long it may be silent in both directions.
+    idle: Duration,
 }
 
 /// How a tunnel ended.
@@ -32,8 +35,8 @@ pub enum End {
 }
 
 impl Tunnel {
-    pub(super) fn new(opened: Opened) -> Self {
-        Self { opened: Box::new(opened) }
+    pub(super) fn new(opened: Opened, idle: Duration) -> Self {
+        Self { opened: Box::new(opened), idle }
     }
 
     /// Moves bytes until both directions have ended; what either side sent ahead goes first.
@@ -50,7 +53,7 @@ impl Tunnel {
         down.send_body(BodyLength::UntilClose);
         up.receive_body(BodyLength::UntilClose);
         up.send_body(BodyLength::UntilClose);
-        let limit = worker.settings.tunnel_idle;
+        let limit = self.idle;
         timer.set(limit);
         let (mut there, mut back) = (Direction::default(), Direction::default());
         let ended = timer.limit(std::future::poll_fn(|cx| {

@@ -17,7 +17,7 @@ use crate::exchange::{Date, Worker};
 use crate::live::LiveCell;
 use crate::settings::Settings;
 use crate::telemetry::counters::{Counters, Counts};
-use crate::upstream::Upstreams;
+use crate::upstream::{Shared, Upstreams};
 use crate::wire::buffers::Buffers;
 use crate::wire::clock::{Clock, TICK};
 
@@ -44,6 +44,8 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     /// Pingora's dialler, shared by all workers.
     pub connector: Arc<TransportConnector>,
+    /// What all workers know of endpoints.
+    pub upstreams: Arc<Shared>,
 }
 
 impl Handle {
@@ -89,8 +91,7 @@ fn run(
     runtime.block_on(async move {
         let clock = Clock::default();
         let counters = Rc::new(Counters::default());
-        let connect = parts.settings.connect;
-        let upstreams = Upstreams::new(parts.connector, clock.clone(), Rc::clone(&counters), connect);
+        let upstreams = Upstreams::new(parts.connector, clock.clone(), Rc::clone(&counters), parts.upstreams);
         let worker = Rc::new(Worker {
             live: parts.live,
             settings: parts.settings,

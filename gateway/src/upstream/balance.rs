@@ -1,45 +1,114 @@
-//! Whose turn it is: round robin among endpoints and shares among backends, from a random start so that many
-//! workers do not march in step.
+//! Which endpoint is next, and which backend of several.
+//!
+//! Round robin goes on counting when endpoints change, from a start that differs from worker to worker, so that
+//! many workers do not march in step. Least-request compares two endpoints taken at random by their requests in
+//! flight, counted over all workers: one worker's own count would be 0 or 1 for nearly all. Not here: what makes an
+//! endpoint ill (`health`).
 
-use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::rc::Rc;
 
-use hashbrown::HashMap;
+use api::LoadBalancingType;
 
-#[derive(Debug)]
-struct Place {
-    next: usize,
-    used: bool,
+use super::endpoint::Endpoint;
+use super::health::{Fault, Standing};
+
+/// An endpoint that a request met already, and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// It lost the request: another one is better.
+    Lost(SocketAddr),
+    /// It gave no connection: it is not asked again.
+    Unreachable(SocketAddr),
 }
 
-/// What turns are taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Of {
-    /// The endpoints of the backend with this number.
-    Endpoints(u64),
-    /// The shares of a route whose first backend has this number.
-    Shares(u64),
+/// What an endpoint is good for at this moment; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Choice {
+    /// It is ejected, and this request is to find out whether it answers again.
+    Attempt,
+    /// It is well, and this request has not been there.
+    Fresh,
+    /// It is well, but lost this request once.
+    Again,
+    /// It is ejected; when all are, that is no reason.
+    Ejected,
 }
 
-/// The places of one worker.
-#[derive(Debug, Default)]
-pub(super) struct Balance {
-    places: RefCell<HashMap<Of, Place>>,
-}
-
-impl Balance {
-    /// Gives the next turn. It goes on counting when endpoints change.
-    pub(super) fn next(&self, of: Of) -> usize {
-        let mut places = self.places.borrow_mut();
-        let place = places.entry(of).or_insert_with(|| Place { next: random(), used: true });
-        place.used = true;
-        place.next = place.next.wrapping_add(1);
-        place.next
+/// Picks an endpoint; none if the request found all of them unreachable. `due` is called with endpoints that
+/// somebody should try to connect to.
+pub(super) fn pick<'a>(
+    endpoints: &'a [Rc<Endpoint>],
+    (kind, turn): (LoadBalancingType, usize),
+    met: &[Met],
+    now: u64,
+    due: impl FnMut(&'a Rc<Endpoint>),
+) -> Option<&'a Rc<Endpoint>> {
+    let first = match kind {
+        LoadBalancingType::RoundRobin => endpoints.get(turn % endpoints.len().max(1)),
+        LoadBalancingType::LeastRequest => less_busy(endpoints, turn),
+    }?;
+    if met.is_empty() && first.health.standing(now) == Standing::In {
+        return Some(first);
     }
+    pick_carefully(endpoints, (kind, turn), met, now, due)
+}
 
-    /// Forgets backends that had no request since the last sweep but one; called about once a minute.
-    pub(super) fn sweep(&self) {
-        self.places.borrow_mut().retain(|_, place| std::mem::replace(&mut place.used, false));
+/// Takes two different endpoints at random and gives the one with fewer requests in flight.
+fn less_busy(endpoints: &[Rc<Endpoint>], turn: usize) -> Option<&Rc<Endpoint>> {
+    let count = endpoints.len();
+    let random = mix(turn);
+    let a = random % count.max(1);
+    let b = (a + 1 + (random >> 32) % count.saturating_sub(1).max(1)) % count.max(1);
+    let (a, b) = (endpoints.get(a)?, endpoints.get(b)?);
+    Some(if b.health.in_flight() < a.health.in_flight() { b } else { a })
+}
+
+/// The way when something is ill: looks at all endpoints, and takes turns among the best of them.
+fn pick_carefully<'a>(
+    endpoints: &'a [Rc<Endpoint>],
+    (kind, turn): (LoadBalancingType, usize),
+    met: &[Met],
+    now: u64,
+    mut due: impl FnMut(&'a Rc<Endpoint>),
+) -> Option<&'a Rc<Endpoint>> {
+    // Where more than half seem to fail, it is rather something else that fails (the requests, a database), and
+    // the rest would break under the load: then failing answers are no reason. That connecting fails is a fact.
+    let failing = |endpoint: &&Rc<Endpoint>| {
+        matches!(endpoint.health.standing(now), Standing::Out(Fault::Failing) | Standing::Due(Fault::Failing))
+    };
+    let ignores_failing = endpoints.iter().filter(failing).count() * 2 > endpoints.len();
+    let mut choice = |endpoint: &'a Rc<Endpoint>| {
+        if met.contains(&Met::Unreachable(endpoint.address)) {
+            return None;
+        }
+        let fresh = if met.contains(&Met::Lost(endpoint.address)) { Choice::Again } else { Choice::Fresh };
+        Some(match endpoint.health.standing(now) {
+            Standing::In => fresh,
+            Standing::Out(Fault::Failing) | Standing::Due(Fault::Failing) if ignores_failing => fresh,
+            // Whether it answers again only a request can tell: this one.
+            Standing::Due(Fault::Failing) if met.is_empty() && endpoint.health.claim(now) => Choice::Attempt,
+            Standing::Due(Fault::Unreachable) => {
+                due(endpoint);
+                Choice::Ejected
+            }
+            Standing::Out(_) | Standing::Due(_) => Choice::Ejected,
+        })
+    };
+    let choices: Vec<_> =
+        endpoints.iter().filter_map(|endpoint| Some((choice(endpoint)?, endpoint))).collect();
+    let best = choices.iter().map(|(choice, _)| *choice).min()?;
+    let among = || choices.iter().filter(|(choice, _)| *choice == best).map(|(_, endpoint)| *endpoint);
+    let count = endpoints.len().max(1);
+    let whose_turn = endpoints.get(turn % count)?;
+    match kind {
+        LoadBalancingType::LeastRequest => among().min_by_key(|endpoint| endpoint.health.in_flight()),
+        LoadBalancingType::RoundRobin if among().any(|endpoint| Rc::ptr_eq(endpoint, whose_turn)) => {
+            Some(whose_turn)
+        }
+        // The turns of an ejected endpoint come round every `count`: dividing hands them to all others in turn.
+        LoadBalancingType::RoundRobin => among().nth(turn / count % among().count().max(1)),
     }
 }
 
@@ -59,38 +128,18 @@ pub(super) fn share(turn: usize, weights: impl Iterator<Item = u32> + Clone) -> 
 }
 
 /// A start that differs from worker to worker and from process to process.
-fn random() -> usize {
+pub(super) fn random() -> usize {
     // Halved, so that counting up never wraps within a life.
     usize::try_from(RandomState::new().hash_one(0) >> 1).unwrap_or(0)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_are_met_after_any_number_of_turns() {
-        let weights = [90u32, 0, 9, 1];
-        for turns in [100usize, 1000, 10_000] {
-            let mut counts = [0usize; 4];
-            for turn in 0..turns {
-                counts[share(turn, weights.iter().copied()).unwrap()] += 1;
-            }
-            for (count, weight) in counts.iter().zip(weights) {
-                let due = turns * weight as usize / 100;
-                assert!(count.abs_diff(due) <= 4, "{counts:?} of {turns}");
-            }
-        }
-        assert_eq!(share(7, [0u32, 0].into_iter()), None);
-        assert!(share(7, [u32::MAX; 8].into_iter()).is_some());
-    }
-
-    #[test]
-    fn turns_go_round_and_keep_their_place_when_endpoints_change() {
-        let balance = Balance::default();
-        let first = balance.next(Of::Endpoints(7));
-        assert_eq!(balance.next(Of::Endpoints(7)), first + 1);
-        balance.sweep();
-        assert_eq!(balance.next(Of::Endpoints(7)), first + 2, "a used place survives a sweep");
-    }
+/// Spreads consecutive turns over all numbers (the finaliser of SplitMix64).
+fn mix(turn: usize) -> usize {
+    let mut mixed = (turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    usize::try_from(mixed ^ (mixed >> 31)).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,6 +54,11 @@ impl Default for Clock {
 }
 
 impl Clock {
+    /// When the clock was made.
+    pub fn start(&self) -> std::time::Instant {
+        self.start.into_std()
+    }
+
     /// Milliseconds since the clock was made; up to one [`TICK`] behind.
     pub fn now(&self) -> u64 {
         self.shared.now.get()
@@ -68,7 +73,7 @@ impl Clock {
             waker: RefCell::new(None),
         });
         entries.push(Rc::clone(&entry));
-        Timer { entry, shared: Rc::clone(&self.shared) }
+        Timer { entry, shared: Rc::clone(&self.shared), end: Cell::new(u64::MAX) }
     }
 
     /// Ticks for ever: updates the time and wakes whom it passed. Each worker runs it once.
@@ -118,19 +123,36 @@ impl Entry {
 pub struct Timer {
     entry: Rc<Entry>,
     shared: Rc<Shared>,
+    /// No deadline lies beyond this.
+    end: Cell<u64>,
 }
 
 impl Timer {
-    /// Sets the deadline anew, `after` from now.
+    /// Sets the deadline anew, `after` from now, but not beyond [`Timer::end`].
     pub fn set(&self, after: Duration) {
-        // The clock may be a tick behind, so a tick is added: never early.
-        let after = u64::try_from((after + TICK).as_millis()).unwrap_or(u64::MAX);
-        self.entry.at.set(self.shared.now.get().saturating_add(after));
+        self.entry.at.set(self.after(after).min(self.end.get()));
     }
 
-    /// Forgets the deadline.
+    /// Ends all deadlines at the latest `after` from now, until [`Timer::clear`].
+    pub fn end(&self, after: Duration) {
+        self.end.set(self.after(after));
+    }
+
+    /// Whether the time that [`Timer::end`] gave has passed.
+    pub fn is_ended(&self) -> bool {
+        self.end.get() <= self.shared.now.get()
+    }
+
+    /// Forgets the deadline, and the end of all.
     pub fn clear(&self) {
         self.entry.at.set(u64::MAX);
+        self.end.set(u64::MAX);
+    }
+
+    fn after(&self, after: Duration) -> u64 {
+        // The clock may be a tick behind, so a tick is added: never early.
+        let after = u64::try_from((after + TICK).as_millis()).unwrap_or(u64::MAX);
+        self.shared.now.get().saturating_add(after)
     }
 
     /// Whether the deadline has passed.
@@ -215,6 +237,23 @@ mod tests {
                 }
             })
             .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_deadline_lies_beyond_the_end_until_it_is_cleared() {
+        let clock = Clock::default();
+        let timer = clock.timer();
+        timer.end(Duration::from_secs(1));
+        timer.set(Duration::from_secs(60));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!timer.is_elapsed(), "a deadline is seen by ticks");
+        clock.tick();
+        assert!(timer.is_elapsed() && timer.is_ended());
+        timer.set(Duration::from_secs(60));
+        assert!(timer.is_elapsed());
+        timer.clear();
+        timer.set(Duration::from_secs(60));
+        assert!(!timer.is_elapsed() && !timer.is_ended());
     }
 
     #[tokio::test(start_paused = true)]

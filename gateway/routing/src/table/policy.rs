@@ -97,8 +97,8 @@ impl Policy {
         let mut fields: Vec<_> = backends.iter().map(|origin| ("by weight".to_owned(), origin)).collect();
         fields.extend(shown(body_size, |size| api::ByteSize(*size).to_string()));
         timeouts.list(&mut fields);
-        fields.extend(shown(&retries.attempts, |attempts| attempts.get().to_string()));
-        fields.extend(shown(&retries.on, |failures| join(failures.iter().map(|on| format!("{on:?}")))));
+        fields.extend(shown(&retries.attempts, ToString::to_string));
+        fields.extend(shown(&retries.on, |failures| join(failures.iter().map(ToString::to_string))));
         fields.extend(shown(&retries.methods, |methods| join(methods.iter().map(ToString::to_string))));
         fields.extend(shown(load_balancing, |kind| format!("{kind:?}")));
         fields.extend(shown(&limits.connections, ToString::to_string));

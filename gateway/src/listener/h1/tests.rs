@@ -21,7 +21,7 @@ fn worker() -> Worker {
     let connector = Arc::new(TransportConnector::new(None));
     Worker {
         live: Reload::new(provider, routing::Config::default()).unwrap().live(),
-        upstreams: Upstreams::new(connector, clock.clone(), Rc::clone(&counters), settings.connect),
+        upstreams: Upstreams::new(connector, clock.clone(), Rc::clone(&counters), Arc::default()),
         settings,
         clock,
         buffers: Buffers::default(),

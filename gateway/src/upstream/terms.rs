@@ -1,0 +1,119 @@
+//! What holds for one request on its way to an endpoint: its route's policy, and the settings where that is silent.
+//!
+//! Not here: what the policy's fields mean (`api::traffic`).
+
+use std::time::Duration;
+
+use api::{LoadBalancingType, Method, RetryOn};
+use routing::table::{Policy, Sourced};
+
+use crate::settings::{ConnectLimits, Settings};
+
+/// The numbers and rules for one request; small, so that a request can carry them.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub(super) connect: ConnectLimits,
+    pub(super) balancing: LoadBalancingType,
+    /// Connections that the Backend may have.
+    pub(super) connections: u32,
+    /// Requests that may wait for one.
+    pub(super) pending: u32,
+    /// How many further attempts there may be.
+    pub(super) attempts: u8,
+    on: Set,
+    methods: Set,
+}
+
+/// A set of the variants of a small enum, by their places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Set(u16);
+
+impl Terms {
+    /// Puts together what a route's policy says and what is set for all.
+    pub fn of(policy: &Policy, settings: &Settings) -> Self {
+        let (timeouts, retries, limits) = (&policy.timeouts, &policy.retries, &policy.limits);
+        let on = retries.on.as_ref().map_or(&*settings.retries.on, |field| &field.value);
+        let methods = retries.methods.as_ref().map_or(&*settings.retries.methods, |field| &field.value);
+        Self {
+            connect: ConnectLimits {
+                once: Sourced::or(&timeouts.connect, settings.connect.once),
+                total: Sourced::or(&timeouts.connect_total, settings.connect.total),
+            },
+            balancing: Sourced::or(&policy.load_balancing, settings.load_balancing),
+            connections: Sourced::or(&limits.connections, settings.per_service.connections).get(),
+            pending: Sourced::or(&limits.pending, settings.per_service.pending),
+            attempts: Sourced::or(&retries.attempts, settings.retries.attempts).get(),
+            on: on.iter().map(|on| *on as u16).collect(),
+            methods: methods.iter().map(|method| *method as u16).collect(),
+        }
+    }
+
+    /// Whether a request of this method may be sent a second time.
+    pub fn may_resend(&self, method: &[u8]) -> bool {
+        self.attempts > 0 && parse(method).is_some_and(|method| self.methods.has(method as u16))
+    }
+
+    /// Whether a request is tried again after such a failure, as far as its method allows.
+    pub(super) fn retries_on(&self, failure: RetryOn) -> bool {
+        self.attempts > 0 && self.on.has(failure as u16)
+    }
+}
+
+/// A limit as deadlines want it: a policy's zero means that there is none.
+pub fn limit(span: Duration) -> Duration {
+    /// Longer than anybody waits (136 years), and still far from what a clock can hold.
+    const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+    if span.is_zero() { NEVER } else { span.min(NEVER) }
+}
+
+fn parse(method: &[u8]) -> Option<Method> {
+    Some(match method {
+        b"GET" => Method::Get,
+        b"POST" => Method::Post,
+        b"HEAD" => Method::Head,
+        b"PUT" => Method::Put,
+        b"DELETE" => Method::Delete,
+        b"OPTIONS" => Method::Options,
+        b"PATCH" => Method::Patch,
+        b"TRACE" => Method::Trace,
+        _ => return None,
+    })
+}
+
+impl Set {
+    fn has(self, place: u16) -> bool {
+        self.0 & (1 << place) != 0
+    }
+}
+
+impl FromIterator<u16> for Set {
+    fn from_iter<I: IntoIterator<Item = u16>>(places: I) -> Self {
+        Self(places.into_iter().fold(0, |set, place| set | 1 << place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_policy_idempotent_methods_may_be_sent_twice_and_others_not() {
+        let terms = Terms::of(&Policy::default(), &Settings::default());
+        for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"] {
+            assert!(terms.may_resend(method.as_bytes()), "{method}");
+        }
+        for method in ["POST", "PATCH", "get", "MKCOL", ""] {
+            assert!(!terms.may_resend(method.as_bytes()), "{method}");
+        }
+        assert!(terms.retries_on(RetryOn::ConnectFailure) && terms.retries_on(RetryOn::StaleConnection));
+        assert!(!terms.retries_on(RetryOn::Reset));
+        assert_eq!((terms.attempts, terms.connections, terms.pending), (2, 1024, 1024));
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        assert!(limit(Duration::ZERO) > Duration::from_secs(1 << 30));
+        assert_eq!(limit(Duration::MAX), limit(Duration::ZERO));
+        assert_eq!(limit(Duration::from_millis(1)), Duration::from_millis(1));
+    }
+}

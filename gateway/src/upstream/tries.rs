@@ -1,0 +1,84 @@
+//! What one request has met on its way to an endpoint, and whether it may try again.
+//!
+//! Not here: which endpoint is next (`balance`).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use api::RetryOn;
+
+use super::balance::Met;
+use super::terms::{Terms, limit};
+use super::view::Members;
+use super::{OpenError, Opened, Reuse};
+
+/// Whether the whole of a request can be sent a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// Its method allows it, and its body is empty or still held.
+    Possible,
+    /// It must not reach an endpoint twice.
+    Forbidden,
+}
+
+/// The tries of one request. Making one allocates nothing.
+#[derive(Debug)]
+pub struct Tries {
+    pub(super) terms: Terms,
+    pub(super) reuse: Reuse,
+    pub(super) met: Vec<Met>,
+    /// Time left for getting a connection.
+    pub(super) connect_left: Duration,
+    /// Further tries.
+    left: u8,
+}
+
+impl Tries {
+    /// Begins with the first try.
+    pub fn begin(terms: Terms, resend: Resend) -> Self {
+        let survives = terms.retries_on(RetryOn::StaleConnection) || terms.retries_on(RetryOn::Reset);
+        let reuse = if resend == Resend::Possible && survives { Reuse::Any } else { Reuse::Recent };
+        let connect_left = limit(terms.connect.total);
+        Self { terms, reuse, met: Vec::new(), connect_left, left: terms.attempts }
+    }
+
+    /// What holds for the request.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// An endpoint gave no connection: nothing was sent, so any request may try the next one.
+    ///
+    /// # Errors
+    /// The same error, if there is no further try, no endpoint or no time.
+    pub(super) fn unreachable(
+        &mut self,
+        address: SocketAddr,
+        members: &Members,
+        error: OpenError,
+    ) -> Result<(), OpenError> {
+        tracing::debug!(endpoint = %address, %error, "connecting failed");
+        self.met.push(Met::Unreachable(address));
+        let is_met = |address| self.met.contains(&Met::Unreachable(address));
+        let is_over = self.connect_left.is_zero() || members.iter().all(|member| is_met(member.address));
+        if is_over || !self.terms.retries_on(RetryOn::ConnectFailure) {
+            return Err(error);
+        }
+        self.left = self.left.checked_sub(1).ok_or(error)?;
+        Ok(())
+    }
+
+    /// A connection was lost before a byte of the answer: whether the request is to be sent again. It goes over a
+    /// new connection then, and elsewhere if it can.
+    pub fn lost(&mut self, opened: &Opened, resend: Resend) -> bool {
+        let is_retried = self.terms.retries_on(RetryOn::Reset)
+            || (opened.is_reused && self.terms.retries_on(RetryOn::StaleConnection));
+        let Some(left) = self.left.checked_sub(1).filter(|_| is_retried && resend == Resend::Possible) else {
+            return false;
+        };
+        self.left = left;
+        self.reuse = Reuse::Never;
+        self.met.push(Met::Lost(opened.address()));
+        true
+    }
+}
