@@ -30,8 +30,8 @@ const UNREADABLE: u8 = 2;
 
 /// What `--help` says of how it ends.
 const EXIT_CODES: &str = "\
-It ends with 0 if there is no Problem, 1 if there is one, 2 if a folder cannot be read or the command line is wrong.
-Requests that are answered otherwise do not change that; --output json lists them as \"changes\".";
+It ends with 0 if there is no Problem, 1 if there is one, 2 if a folder cannot be read or the command line is \
+wrong. Requests that are answered otherwise do not change that; --output json lists them as \"changes\".";
 
 /// `gateway check`.
 #[derive(Debug, Args)]

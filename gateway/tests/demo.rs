@@ -178,7 +178,8 @@ fn explained(url: &str, whom: [&str; 2], header: Option<&str>) -> serde_json::Va
 fn agrees(told: &serde_json::Value, [status, who, way]: [&str; 3]) -> bool {
     let answer = &told["answer"];
     if let Some(reason) = answer["reason"].as_str() {
-        return *status == answer["status"].to_string() && who == format!("gateway: {reason}");
+        let is_status = status.parse::<u64>().ok() == answer["status"].as_u64();
+        return is_status && who.strip_prefix("gateway: ") == Some(reason);
     }
     let mut steps = way.split(" → ");
     let object = steps.next() == answer["object"].as_str();

@@ -299,6 +299,83 @@ fn a_running_gateway_does_what_it_explains() {
     }
 }
 
+/// Ingresses with exact, wildcard and no hosts, default backends, and perhaps a policy, as YAML.
+fn some_folder(state: &mut u64) -> String {
+    let mut yaml = String::new();
+    for number in 0..1 + next(state, 3) {
+        let host = ["a.example", "b.example", "\"*.example\"", ""][next(state, 4)];
+        let paths: Vec<_> = (0..next(state, 3)).map(|_| (some_path(state), next(state, 4))).collect();
+        let service = |number: usize| ["a", "b", "idle", "gone"][number];
+        let paths: Vec<_> = paths.iter().map(|(path, to)| (path.as_str(), service(*to))).collect();
+        let mut one = ingress(&format!("i{number}"), host, &paths);
+        if next(state, 2) == 0 {
+            one = one.replace("Prefix", "Exact");
+        }
+        if next(state, 3) == 0 {
+            let default = format!("{{service: {{name: {}, port: {{number: 80}}}}}}", service(next(state, 4)));
+            one = one.replace("spec:\n", &format!("spec:\n  defaultBackend: {default}\n"));
+        }
+        yaml += &one;
+    }
+    if next(state, 2) == 0 {
+        yaml += &LIMITED.replace("shop", "i0").replace("1Ki", "4");
+    }
+    yaml
+}
+
+/// The same over sockets: what a client gets is what the admin page says, whoever answers.
+#[test]
+fn explain_agrees_with_what_comes_back_on_random_folders_and_requests() {
+    let origins = [Origin::named("a"), Origin::named("b")];
+    let services = service("a", &[origins[0].address])
+        + &service("b", &[origins[1].address])
+        + &service("idle", &[]).replace(" annotations: {wasm-gateway.dev/endpoints: \"\"}", " labels: {}");
+    let started = TestGateway::start(&services);
+    let mut state = 0x2545_f491_4f6c_dd1d;
+    let mut seen = std::collections::BTreeSet::new();
+    for table in 0..25 {
+        // No two folders are the same, or there would be nothing to wait for.
+        started.replace("all.yaml", &format!("{}{services}{}", some_folder(&mut state), marker(table)));
+        for _ in 0..12 {
+            let host =
+                ["a.example", "B.example.:80", "c.example", "x.c.example", "example"][next(&mut state, 5)];
+            let target = format!("{}{}", some_path(&mut state), ["", "?q=1", "/../%61"][next(&mut state, 3)]);
+            let body = ["", "body!"][next(&mut state, 2)];
+            let length = body.len();
+            let page = format!(
+                "/explain?output=json&method=POST&url=http://{host}{}&header=Content-Length:{length}",
+                target.replace('%', "%25").replace('?', "%3F").replace('=', "%3D")
+            );
+            let told: Value = serde_json::from_str(&started.admin(&page).1).unwrap();
+            let mut client = started.client();
+            client.send(format!(
+                "POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
+            ));
+            let got = client.response();
+            match answer(&told) {
+                (None, None) => {
+                    let served = told["services"][0]["service"].as_str().unwrap();
+                    let by = format!("default/{}", got.text());
+                    assert_eq!((got.status(), by.as_str()), (200, served), "{host}{target}\n{told:#}");
+                    seen.insert("forwarded".to_owned());
+                }
+                (status, reason) => {
+                    let reasons = (Some(u64::from(got.status())), got.field("gateway-reason"));
+                    assert_eq!(reasons, (status, reason), "{host}{target}\n{told:#}");
+                    seen.insert(reason.unwrap().to_owned());
+                }
+            }
+        }
+    }
+    let all = ["body_too_large", "forwarded", "no_ready_endpoint", "no_rule", "service_missing"];
+    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all, "the folders say too little");
+}
+
+/// An object that makes a folder differ from all others.
+fn marker(number: usize) -> String {
+    format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: n{number}}}\n")
+}
+
 #[test]
 fn a_folder_and_the_gateway_that_serves_it_tell_the_same() {
     let started = TestGateway::start(&(ingress("shop", "a.example", &[("/", "sliced")]) + SLICED));

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What `--help` says of how it ends.
 const EXIT_CODES: &str = "\
-It ends with 0 if there is an answer, whatever its status is; 1 if the URL or a header cannot be asked about, or
+It ends with 0 if there is an answer, whatever its status is; 1 if the URL or a header cannot be asked about, or \
 nobody answers; 2 if the command line is wrong.";
 
 /// `gateway explain`.

@@ -11,6 +11,9 @@ use serde::Serialize;
 use crate::exchange::refusal::Refusal;
 use crate::upstream::OpenError;
 
+/// The field of a RoutePolicy that [`Outcome::backends`] tells of already.
+const BACKENDS: &str = "spec.backends";
+
 /// What a client gets. Prints as one line for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +30,18 @@ pub struct Outcome {
     pub backends: Vec<Share>,
     /// The most bytes that the request's body may have, if a policy says so.
     pub body_size: Option<u64>,
+    /// What RoutePolicies say about these requests, beside who serves them.
+    pub policy: Vec<Setting>,
+}
+
+/// A field of a RoutePolicy and its value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Setting {
+    /// Where it stands: `spec.bodySize`.
+    pub field: &'static str,
+    /// The value as text.
+    pub value: String,
 }
 
 /// A Service port and its share of the requests.
@@ -51,6 +66,7 @@ impl Outcome {
             field: None,
             backends: Vec::new(),
             body_size: None,
+            policy: Vec::new(),
         }
     }
 
@@ -63,11 +79,14 @@ impl Outcome {
             reason: fault(&weighted.backend).map(|error| Refusal::Open(error).reason()),
         });
         let origin = &route.origin;
+        let fields = route.policy.fields().into_iter().filter(|(_, origin)| origin.field != BACKENDS);
+        let policy = fields.map(|(value, origin)| Setting { field: origin.field, value }).collect();
         Self {
             object: Some(format!("{} {}", origin.ingress.kind, origin.ingress.name)),
             field: Some(origin.field.clone()),
             backends: backends.collect(),
             body_size: route.policy.body_size.as_ref().map(|limit| limit.value),
+            policy,
             ..own_answer(route).map_or_else(Self::forwarded, Self::refused)
         }
     }
@@ -90,7 +109,7 @@ impl Outcome {
 
     /// What of it a client can notice. Which object says so is nothing to a client.
     pub fn noticed(&self) -> impl PartialEq + '_ {
-        (self.status, self.reason, self.parts(), self.body_size)
+        (self.status, self.reason, self.parts(), &self.policy)
     }
 
     /// Who takes which part of the requests: 1 to 1 is the same as 50 to 50 in another order, and a share of
@@ -151,8 +170,8 @@ impl fmt::Display for Outcome {
                 write!(f, " ({reason})")?;
             }
         }
-        if let Some(limit) = self.body_size {
-            write!(f, ", bodies up to {limit} bytes")?;
+        for Setting { field, value } in &self.policy {
+            write!(f, ", {} {value}", field.strip_prefix("spec.").unwrap_or(field))?;
         }
         Ok(())
     }

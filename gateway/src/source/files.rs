@@ -53,7 +53,7 @@ pub enum FilesError {
         path: PathBuf,
     },
     /// The folder does not exist or cannot be read.
-    #[error("folder {} cannot be read: {source}", path.display())]
+    #[error("folder {} cannot be read", path.display())]
     Unreadable {
         /// The path as given.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum FilesError {
         source: io::Error,
     },
     /// The thread that watches could not be started.
-    #[error("the thread that watches the folder could not be started: {source}")]
+    #[error("the thread that watches the folder could not be started")]
     Thread {
         /// What the system said.
         source: io::Error,
