@@ -3,11 +3,11 @@
 //! One peer at a time is loaded, on a core of its own; the load and the backend share the other core. A figure
 //! only means something if every answer came from the backend over reused connections, so that is checked in
 //! every leg, from the answers and from the backend's own counters, and a leg that fails it is void.
-//! Not here: latency, TLS, memory. What a number should be is in DESIGN §8, not in this program.
+//! `conformance bench routes` is what routes cost. Not here: latency, TLS. What a number should be is in DESIGN §8, not in this program.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,6 +20,7 @@ mod load;
 mod peer;
 mod process;
 mod report;
+mod routes;
 
 use backend::Backend;
 use leg::Leg;
@@ -40,7 +41,10 @@ const WARM_UP: f64 = 0.5;
 
 /// What to measure and how long.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Rounds; every peer has one leg in each. From 7 on, a close call is extended to 15.
     #[arg(long, default_value_t = FULL_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -67,6 +71,12 @@ pub(crate) struct Args {
     output: Output,
 }
 
+#[derive(clap::Subcommand)]
+enum What {
+    /// Memory of each route, and CPU time per request with 100,000 hosts beside one.
+    Routes(routes::Args),
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Output {
     /// A table.
@@ -80,6 +90,9 @@ enum Output {
 /// # Errors
 /// The backend, the load or a peer that is installed cannot be started, or dies.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(What::Routes(args)) = &args.what {
+        return routes::run(args);
+    }
     let report = measure(args)?;
     let mut out = std::io::stdout().lock();
     match args.output {
@@ -179,8 +192,13 @@ fn program_of(kind: Kind, args: &Args) -> Result<Option<PathBuf>> {
     if kind != Kind::Gateway {
         return Ok(process::find(&kind.to_string()));
     }
-    let path = match &args.gateway {
-        Some(path) => path.clone(),
+    gateway_program(args.gateway.as_deref()).map(Some)
+}
+
+/// The gateway that is named, or the one in the target folder that this program is in.
+fn gateway_program(named: Option<&Path>) -> Result<PathBuf> {
+    let path = match named {
+        Some(path) => path.to_owned(),
         None => {
             let own = std::env::current_exe()?;
             let target = own.parent().and_then(|profile| profile.parent()).context("no target folder")?;
@@ -188,7 +206,7 @@ fn program_of(kind: Kind, args: &Args) -> Result<Option<PathBuf>> {
         }
     };
     ensure!(path.is_file(), "{} is missing: cargo build --profile dist -p gateway", path.display());
-    Ok(Some(path.canonicalize()?))
+    Ok(path.canonicalize()?)
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

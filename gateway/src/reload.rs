@@ -126,7 +126,6 @@ impl Reload {
         if only_moves && *self.generation.borrow() > 0 {
             return;
         }
-        let before = self.problems.all();
         let changed = self.load(update.secrets);
         if !changed.is_empty() {
             self.certificates = self.certificates.with(changed);
@@ -138,7 +137,7 @@ impl Reload {
         self.problems.change(delta.removed.iter(), delta.added);
         let generation = self.generation.borrow().wrapping_add(1);
         self.publish(Live { table, certificates: self.certificates.clone(), generation });
-        self.report(&before, generation);
+        self.report(generation);
         self.generation.send_replace(generation);
     }
 
@@ -176,13 +175,14 @@ impl Reload {
     }
 
     /// Logs what became live and which Problems came and went with it.
-    fn report(&self, before: &[Problem], generation: u64) {
-        let (live, problems) = (self.live.load(), self.problems.all());
-        tracing::info!(generation, hosts = live.table.len(), problems = problems.len(), "live");
-        for problem in self.problems.views_of(|problem| before.binary_search(problem).is_err()) {
+    fn report(&self, generation: u64) {
+        let (live, problems) = (self.live.load(), self.problems.count());
+        tracing::info!(generation, hosts = live.table.len(), problems, "live");
+        let (came, went) = self.problems.take_changes();
+        for problem in came {
             tracing::warn!(%problem, "problem");
         }
-        for problem in before.iter().filter(|problem| problems.binary_search(problem).is_err()) {
+        for problem in went {
             tracing::info!(%problem, "problem solved");
         }
     }

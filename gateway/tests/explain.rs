@@ -462,11 +462,11 @@ fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
             let canonical = routing::path::canonical(path.as_bytes()).unwrap();
             let found = table
                 .find(host, &canonical)
-                .map(|route| (route.origin.ingress.name.to_string(), &route.origin.field));
+                .map(|route| (route.origin.ingress.name.to_string(), route.origin.field.to_string()));
             let chosen = told.trace.as_ref().unwrap().chosen.as_ref();
             assert_eq!(
                 found,
-                chosen.map(|route| (route.ingress.clone(), &route.field)),
+                chosen.map(|route| (route.ingress.clone(), route.field.clone())),
                 "{host}{path}\n{table}"
             );
             assert_eq!(found.is_none(), told.answer.reason == Some("no_rule"), "{told}");

@@ -81,7 +81,7 @@ impl Leg {
 
 /// What is wrong with the numbers of both sides: every answer needs a request at the backend, which at the end
 /// may have seen one more on each connection, and those have to come on connections that were already open.
-fn check_counts(answers: u64, connections: u16, seen: Counts) -> Vec<String> {
+pub(super) fn check_counts(answers: u64, connections: u16, seen: Counts) -> Vec<String> {
     if answers == 0 {
         return vec!["no request was answered".to_owned()];
     }

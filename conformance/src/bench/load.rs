@@ -52,7 +52,18 @@ pub(crate) struct Syscalls {
 impl Load {
     /// Loads a loopback port for some seconds.
     pub(crate) fn run(&self, port: u16, seconds: f64) -> Result<Summary> {
-        let output = self.command(port, seconds).output().context("cannot start wrk")?;
+        Self::finish(self.command(port, seconds))
+    }
+
+    /// The same with requests that a Lua script makes.
+    pub(crate) fn run_script(&self, port: u16, seconds: f64, script: &Path) -> Result<Summary> {
+        let mut command = self.command(port, seconds);
+        command.arg("-s").arg(script);
+        Self::finish(command)
+    }
+
+    fn finish(mut wrk: Command) -> Result<Summary> {
+        let output = wrk.output().context("cannot start wrk")?;
         let text = String::from_utf8_lossy(&output.stdout);
         let complaint = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
         parse_summary(&text).with_context(|| format!("wrk has no summary: {text} {}", complaint()))

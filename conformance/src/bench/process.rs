@@ -142,17 +142,26 @@ impl Process {
 
     /// Waits until `ready` says so, while the process lives, for at most 15 s.
     pub(crate) fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
+        self.wait_at_most(START_LIMIT, ready)
+    }
+
+    /// Waits until `ready` says so, while the process lives, for as long as the caller allows.
+    pub(crate) fn wait_at_most(&mut self, limit: Duration, ready: impl Fn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + limit;
         while !ready() {
             self.check_alive()?;
-            ensure!(
-                Instant::now() < deadline,
-                "{self} is not ready after {START_LIMIT:?}: {}",
-                self.last_words()
-            );
+            ensure!(Instant::now() < deadline, "{self} is not ready after {limit:?}: {}", self.last_words());
             pause();
         }
         self.check_alive()
+    }
+
+    /// Memory of the process that is in RAM, in bytes.
+    pub(crate) fn rss(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+        Ok(kib.trim().parse::<u64>()? * 1024)
     }
 
     /// CPU time used so far.

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use schemars::Schema;
@@ -55,8 +56,8 @@ pub struct HttpPathMatch {
     /// How `value` is compared.
     #[serde(rename = "type")]
     pub kind: PathMatchType,
-    /// An absolute path.
-    pub value: String,
+    /// An absolute path. Shared: of 100,000 Ingresses most have the same few paths.
+    pub value: Arc<str>,
 }
 
 /// How a path is compared.
@@ -72,8 +73,8 @@ pub enum PathMatchType {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpBackendRef {
-    /// The Service's name.
-    pub name: String,
+    /// The Service's name. Shared, as paths are.
+    pub name: Arc<str>,
     /// The Service's port.
     pub port: Port,
     /// The share of requests, relative to the sum of all weights of the rule; 0 takes none.
@@ -89,7 +90,7 @@ fn one() -> u32 {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Port {
     /// The name of the Service port.
-    Name(String),
+    Name(Arc<str>),
     /// The number of the Service port.
     Number(NonZeroU16),
 }
@@ -156,6 +157,6 @@ impl de::Visitor<'_> for PortVisitor {
         if name.is_empty() {
             return Err(E::invalid_value(de::Unexpected::Str(name), &self));
         }
-        Ok(Port::Name(name.to_owned()))
+        Ok(Port::Name(name.into()))
     }
 }

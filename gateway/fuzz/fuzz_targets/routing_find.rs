@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
     for host in REQUEST_HOSTS {
         for path in &paths {
             let found = table.find(host, path).map(|route| {
-                (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.clone())
+                (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
             });
             let told = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
             assert_eq!(told, found.as_ref().map(|(_, name, field)| (name.to_string(), field.clone())));
@@ -64,16 +64,7 @@ fuzz_target!(|data: &[u8]| {
 
 /// One rule a line: a byte says whose and what kind of rule it is, the rest of the line is its path.
 fn ingresses(data: &[u8]) -> Vec<Ingress> {
-    let mut ingresses: Vec<Ingress> = (0..4_i64)
-        .map(|index| Ingress {
-            name: Name::new("fuzz", &format!("i{index}")),
-            created: (index != 2).then_some(7 - index),
-            class: Some("gateway".into()),
-            rules: Vec::new(),
-            tls: Vec::new(),
-            ..Ingress::default()
-        })
-        .collect();
+    let mut rules: [Vec<IngressRule>; 4] = Default::default();
     for line in data.split(|byte| *byte == b'\n').take(32) {
         let Some((kind, path)) = line.split_first() else { continue };
         let kind = usize::from(*kind);
@@ -85,16 +76,23 @@ fn ingresses(data: &[u8]) -> Vec<Ingress> {
                 backend: IngressBackend::Invalid("none is needed"),
             }],
         };
-        ingresses[kind % 4].rules.push(rule);
+        rules[kind % 4].push(rule);
     }
-    ingresses
+    let ingress = |(index, rules): (i64, Vec<IngressRule>)| Ingress {
+        name: Name::new("fuzz", &format!("i{index}")),
+        created: (index != 2).then_some(7 - index),
+        class: Some("gateway".into()),
+        rules: rules.into(),
+        ..Ingress::default()
+    };
+    (0..).zip(rules).map(ingress).collect()
 }
 
 /// Written from the rules, without tree or index: of all that match, the first by precedence, then by age, name and position.
 fn naive(ingresses: &[Ingress], host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
     let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
     let is_named = |name: &str| {
-        let mut rules = ingresses.iter().flat_map(|ingress| &ingress.rules);
+        let mut rules = ingresses.iter().flat_map(|ingress| &*ingress.rules);
         rules.any(|rule| rule.host.as_deref().unwrap_or_default() == name)
     };
     // The host comes first; nobody else answers for its paths.

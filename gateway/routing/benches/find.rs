@@ -1,8 +1,10 @@
-//! Lookups: time and allocations, by what is found and by how many hosts there are.
+//! Lookups: time and allocations, by what is found and by how many Routes there are.
 //!
 //! Run with `cargo bench -p routing --bench find`. Hosts are asked for in a scattered order, so that caches help
 //! as little as they do in life.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
+
+use std::sync::OnceLock;
 
 use divan::AllocProfiler;
 use divan::Bencher;
@@ -10,15 +12,19 @@ use divan::black_box;
 use routing::Config;
 use routing::RoutingTable;
 
+use set::ROUTES;
 use set::ingresses;
+use set::on_one_host;
 
 mod set;
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
-/// How many hosts.
-const SIZES: [usize; 3] = [1, 1_000, 100_000];
+/// How many Routes, about.
+const SIZES: [usize; 4] = [1, 1_000, 100_000, 1_000_000];
+/// How many Routes on one host: with the first two it is scanned, with the others it has an index.
+const ON_ONE_HOST: [usize; 4] = [4, 16, 17, 1_000];
 /// How many lookups are one measured turn; divan then shows the sum, and the throughput per lookup.
 const LOOKUPS: usize = 1_000;
 
@@ -26,8 +32,14 @@ fn main() {
     divan::main();
 }
 
-fn table(hosts: usize) -> RoutingTable {
-    routing::compile(Config::default(), ingresses(hosts)).0
+/// The table with about so many Routes, built once, and how many Ingresses are in it.
+fn table(routes: usize) -> &'static (RoutingTable, usize) {
+    static TABLES: [OnceLock<(RoutingTable, usize)>; SIZES.len()] = [const { OnceLock::new() }; SIZES.len()];
+    let size = SIZES.iter().position(|size| *size == routes).and_then(|size| TABLES.get(size));
+    size.expect("a size of the list").get_or_init(|| {
+        let count = routes.div_ceil(ROUTES);
+        (routing::compile(Config::default(), ingresses(count)).0, count)
+    })
 }
 
 /// Hosts of the table, each far from the one before.
@@ -45,21 +57,32 @@ fn run(bencher: Bencher<'_, '_>, table: &RoutingTable, hosts: &[String], path: &
 }
 
 #[divan::bench(args = SIZES)]
-fn hit(bencher: Bencher<'_, '_>, hosts: usize) {
-    run(bencher, &table(hosts), &scattered(hosts, |index| format!("h{index}.example")), "/api/v1/users/17");
+fn hit(bencher: Bencher<'_, '_>, routes: usize) {
+    let (table, hosts) = table(routes);
+    run(bencher, table, &scattered(*hosts, |index| format!("h{index}.example")), "/api/v1/users/17");
 }
 
 #[divan::bench(args = SIZES)]
-fn miss_host(bencher: Bencher<'_, '_>, hosts: usize) {
-    run(bencher, &table(hosts), &scattered(hosts, |index| format!("none{index}.other.test")), "/api");
+fn miss_host(bencher: Bencher<'_, '_>, routes: usize) {
+    let (table, hosts) = table(routes);
+    run(bencher, table, &scattered(*hosts, |index| format!("none{index}.other.test")), "/api");
 }
 
 #[divan::bench(args = SIZES)]
-fn miss_path(bencher: Bencher<'_, '_>, hosts: usize) {
-    run(bencher, &table(hosts), &scattered(hosts, |index| format!("h{index}.example")), "/none/such/path");
+fn miss_path(bencher: Bencher<'_, '_>, routes: usize) {
+    let (table, hosts) = table(routes);
+    run(bencher, table, &scattered(*hosts, |index| format!("h{index}.example")), "/none/such/path");
 }
 
 #[divan::bench(args = SIZES)]
-fn wildcard(bencher: Bencher<'_, '_>, hosts: usize) {
-    run(bencher, &table(hosts), &scattered(hosts, |index| format!("any.w{index}.example")), "/api/v1");
+fn wildcard(bencher: Bencher<'_, '_>, routes: usize) {
+    let (table, hosts) = table(routes);
+    run(bencher, table, &scattered(*hosts, |index| format!("any.w{index}.example")), "/api/v1");
+}
+
+#[divan::bench(args = ON_ONE_HOST)]
+fn one_host(bencher: Bencher<'_, '_>, routes: usize) {
+    let (table, _) = routing::compile(Config::default(), on_one_host(routes));
+    let hosts = vec!["h0.example".to_owned(); LOOKUPS];
+    run(bencher, &table, &hosts, &format!("/api/v{}/users/17", routes / 2));
 }

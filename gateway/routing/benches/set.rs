@@ -13,31 +13,39 @@ use routing::object::Object;
 use routing::object::PortRef;
 use routing::object::Service;
 use routing::object::ServicePort;
+use routing::object::Texts;
 
 /// So many Services are shared by all Ingresses, as DESIGN's measure has it.
 const SERVICES: usize = 100;
+/// So many Routes come from one Ingress.
+#[allow(dead_code, reason = "not every bench has use for it")]
+pub(crate) const ROUTES: usize = 6;
 
 fn port() -> NonZeroU16 {
     NonZeroU16::new(80).expect("80 is not 0")
 }
 
-/// One Ingress with one exact host, and a wildcard beside it, of three paths each.
-pub(crate) fn ingress(index: usize) -> Object {
-    let path = |kind: &str, path: &str| IngressPath {
+fn path(service: usize, (kind, path): (&str, &str)) -> IngressPath {
+    IngressPath {
         path: path.into(),
         path_type: Some(kind.into()),
         backend: IngressBackend::Service {
-            name: format!("svc{}", index % SERVICES).into(),
+            name: format!("svc{}", service % SERVICES).into(),
             port: PortRef::Number(port()),
         },
-    };
-    let paths = [path("Exact", "/"), path("Prefix", "/api"), path("Prefix", "/api/v1/users")];
+    }
+}
+
+/// One Ingress with one exact host, and a wildcard beside it, of three paths each.
+pub(crate) fn ingress(index: usize) -> Object {
+    let paths =
+        [("Exact", "/"), ("Prefix", "/api"), ("Prefix", "/api/v1/users")].map(|from| path(index, from));
     let rule = |host: String| IngressRule { host: Some(host.into()), paths: paths.to_vec() };
     Object::Ingress(Ingress {
         name: Name::new("bench", &format!("i{index}")),
         created: i64::try_from(index).ok(),
         class: Some("gateway".into()),
-        rules: vec![rule(format!("h{index}.example")), rule(format!("*.w{index}.example"))],
+        rules: [rule(format!("h{index}.example")), rule(format!("*.w{index}.example"))].into(),
         ..Ingress::default()
     })
 }
@@ -64,5 +72,26 @@ pub(crate) fn ingresses(count: usize) -> Vec<Object> {
         })
     };
     let services = (0..SERVICES).map(service);
-    [Object::IngressClass(class)].into_iter().chain(services).chain((0..count).map(ingress)).collect()
+    let mut texts = Texts::default();
+    let ingresses = (0..count).map(|index| {
+        let mut object = ingress(index);
+        if let Object::Ingress(ingress) = &mut object {
+            // As sources do.
+            texts.share(ingress);
+        }
+        object
+    });
+    [Object::IngressClass(class)].into_iter().chain(services).chain(ingresses).collect()
+}
+
+/// One Ingress with one host of so many paths, and its class.
+#[allow(dead_code, reason = "not every bench has use for it")]
+pub(crate) fn on_one_host(routes: usize) -> Vec<Object> {
+    let mut objects = ingresses(1);
+    let paths = (0..routes).map(|index| path(0, ("Prefix", &format!("/api/v{index}"))));
+    let rule = IngressRule { host: Some("h0.example".into()), paths: paths.collect() };
+    if let Some(Object::Ingress(ingress)) = objects.last_mut() {
+        ingress.rules = [rule].into();
+    }
+    objects
 }

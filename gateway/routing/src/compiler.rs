@@ -26,6 +26,7 @@ mod translate;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry as Slot;
 use std::sync::Arc;
 
 use crate::host::HostName;
@@ -169,7 +170,9 @@ impl Compiler {
                 continue;
             }
             let existed = known.is_some();
-            self.withdraw(&name, &mut dirty, &mut ledger);
+            if existed {
+                self.withdraw(&name, &mut dirty, &mut ledger);
+            }
             let exists = self.store(&name, change);
             if existed != exists {
                 dirty.policies.extend(self.policies.about_ingress(&name).cloned());
@@ -189,7 +192,7 @@ impl Compiler {
         self.policies.look_for_targets(dirty.policies, exists, &mut ledger);
         self.backends.sweep();
         self.secrets.sweep();
-        let rebuilt = self.hosts.rebuild(dirty.hosts, &self.ingresses, &mut ledger);
+        let rebuilt = self.hosts.rebuild(dirty.hosts, &mut ledger);
         self.table = self.table.with(rebuilt, self.defaults.build(&mut ledger), Arc::clone(&self.ownership));
         (self.table.clone(), ledger.close())
     }
@@ -238,8 +241,8 @@ impl Compiler {
         let Some(entry) = self.ingresses.get_mut(name) else { return };
         let lowered = std::mem::take(&mut entry.lowered);
         ledger.remove(lowered.problems);
-        self.policies.remove_shared(lowered.policy_problems, ledger);
-        for host in lowered.hosts.into_keys() {
+        self.policies.remove_shared(lowered.policy_problems.into_vec(), ledger);
+        for host in lowered.hosts {
             self.hosts.leave(&host, &entry.seniority);
             dirty.hosts.insert(host);
         }
@@ -264,16 +267,16 @@ impl Compiler {
                 false
             }
             IngressChange::Apply(ingress) => {
-                if let Some(entry) = self.ingresses.get_mut(name) {
-                    entry.ingress = ingress;
-                    return true;
+                match self.ingresses.entry(name.clone()) {
+                    Slot::Occupied(mut slot) => slot.get_mut().ingress = ingress,
+                    Slot::Vacant(slot) => {
+                        let (kind, name) = (Kind::Ingress, slot.key().clone());
+                        let seniority = Seniority::of(&ingress, self.namespaces.presence(&name.namespace));
+                        let origin = Arc::new(IngressOrigin { kind, name, id: self.next_origin });
+                        self.next_origin += 1;
+                        slot.insert(Entry { ingress, seniority, origin, lowered: Lowered::default() });
+                    }
                 }
-                let kind = Kind::Ingress;
-                let origin = Arc::new(IngressOrigin { kind, name: name.clone(), id: self.next_origin });
-                self.next_origin += 1;
-                let seniority = Seniority::of(&ingress, self.namespaces.presence(&name.namespace));
-                let lowered = Lowered::default();
-                self.ingresses.insert(name.clone(), Entry { ingress, seniority, origin, lowered });
                 true
             }
         }
@@ -284,9 +287,11 @@ impl Compiler {
         let Some(entry) = self.ingresses.get_mut(name) else { return };
         entry.seniority = Seniority::of(&entry.ingress, self.namespaces.presence(&name.namespace));
         self.classes.join(&entry.ingress);
-        let lowered = match self.classes.admission(&entry.ingress) {
+        let (lowered, hosts) = match self.classes.admission(&entry.ingress) {
             Admission::NotOurs => return,
-            Admission::Refused(problem) => Lowered { problems: vec![*problem], ..Lowered::default() },
+            Admission::Refused(problem) => {
+                (Lowered { problems: Box::new([*problem]), ..Lowered::default() }, BTreeMap::new())
+            }
             Admission::Ours(rules) => {
                 let translation = translate::translate(&entry.ingress, &self.ownership);
                 let context = Lowering {
@@ -300,9 +305,9 @@ impl Compiler {
         };
         ledger.add(lowered.problems.iter().cloned());
         self.policies.add_shared(&lowered.policy_problems, ledger);
-        for host in lowered.hosts.keys() {
-            self.hosts.join(host, &entry.seniority);
+        for (host, claims) in hosts {
             dirty.hosts.insert(host.clone());
+            self.hosts.join(host, &entry.seniority, claims);
         }
         if let Some(default) = &lowered.default {
             self.defaults.join(&entry.ingress, &entry.seniority, default);

@@ -61,6 +61,14 @@ impl HostName {
         }
     }
 
+    /// The same as [`HostName::parse`], but holds on to the text if that is in normal form already.
+    pub(crate) fn parse_shared(text: &Arc<str>) -> Result<Self, HostError> {
+        Self::parse(text).map(|host| match host {
+            Self::Exact(name) if name == *text => Self::Exact(Arc::clone(text)),
+            other => other,
+        })
+    }
+
     /// The text by which hosts of one sort are told apart: the name, or what follows `*.`.
     pub(crate) fn key(&self) -> &str {
         match self {

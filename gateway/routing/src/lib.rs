@@ -24,6 +24,7 @@ pub use problem::Reason;
 pub use table::Backend;
 pub use table::Endpoints;
 pub use table::ExternalName;
+pub use table::Field;
 pub use table::IngressOrigin;
 pub use table::Origin;
 pub use table::PathMatch;

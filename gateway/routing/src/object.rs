@@ -3,15 +3,18 @@
 //! Purpose: every source (files, an API server) turns what it read into these types, so that compiling
 //! sees one shape whatever the door. Not here: key material of Secrets (`gateway::reload` holds that).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 mod convert;
+mod texts;
 
 pub use convert::ENDPOINTS_ANNOTATION;
 pub use convert::Unreadable;
+pub use texts::Texts;
 
 /// The kinds that a Snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +46,7 @@ impl fmt::Display for Kind {
 }
 
 /// Namespace and name; the namespace of a cluster-scoped object is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Name {
     /// The namespace, or nothing for a cluster-scoped object.
     pub namespace: Arc<str>,
@@ -55,6 +58,23 @@ impl Name {
     /// Makes a name from its two parts.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl Ord for Name {
+    /// By namespace, then by name. Most names share the text of their namespace, which then is not looked at.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_namespace = match Arc::ptr_eq(&self.namespace, &other.namespace) {
+            true => Ordering::Equal,
+            false => self.namespace.cmp(&other.namespace),
+        };
+        by_namespace.then_with(|| self.name.cmp(&other.name))
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -150,10 +170,10 @@ pub struct Ingress {
     pub class: Option<Arc<str>>,
     /// The deprecated annotation `kubernetes.io/ingress.class`; it counts where the field is absent.
     pub class_annotation: Option<Arc<str>>,
-    /// `spec.rules`, in order.
-    pub rules: Vec<IngressRule>,
+    /// `spec.rules`, in order. Shared, as `tls` is: who holds objects for later holds no second copy.
+    pub rules: Arc<[IngressRule]>,
     /// `spec.tls`, in order.
-    pub tls: Vec<IngressTls>,
+    pub tls: Arc<[IngressTls]>,
     /// `spec.defaultBackend`.
     pub default_backend: Option<IngressBackend>,
 }

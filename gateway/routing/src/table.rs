@@ -33,6 +33,7 @@ pub use policy::Timeouts;
 pub use route::Backend;
 pub use route::Endpoints;
 pub use route::ExternalName;
+pub use route::Field;
 pub use route::IngressOrigin;
 pub use route::Origin;
 pub use route::Route;

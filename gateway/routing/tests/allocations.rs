@@ -36,7 +36,6 @@ fn objects() -> Vec<Object> {
         rules: [Some("a.example"), Some("*.wild.example"), None]
             .map(|host| IngressRule { host: host.map(Into::into), paths: paths.to_vec() })
             .into(),
-        tls: Vec::new(),
         ..Ingress::default()
     };
     vec![Object::IngressClass(class), Object::Ingress(ingress)]

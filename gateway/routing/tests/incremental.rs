@@ -52,15 +52,15 @@ fn ingress(name: &str, host: &str, path: &str) -> Change {
         name: Name::new("shop", name),
         created: None,
         class: Some("gateway".into()),
-        rules: vec![IngressRule {
+        rules: [IngressRule {
             host: Some(host.into()),
             paths: vec![IngressPath {
                 path: path.into(),
                 path_type: Some("Prefix".into()),
                 backend: IngressBackend::Service { name: "web".into(), port: PortRef::Number(port(80)) },
             }],
-        }],
-        tls: Vec::new(),
+        }]
+        .into(),
         ..Ingress::default()
     }))
 }

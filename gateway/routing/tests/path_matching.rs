@@ -17,8 +17,8 @@ use routing::path;
 const HOST: &str = "a.example";
 
 /// An Ingress with one host and these rules, each `Exact /path` or `Prefix /path`.
-fn ingress(rules: &[&str]) -> Ingress {
-    let paths = rules.iter().map(|rule| {
+fn ingress<'a>(rules: impl IntoIterator<Item = &'a str>) -> Ingress {
+    let paths = rules.into_iter().map(|rule| {
         let (kind, path) = rule.split_once(' ').unwrap();
         IngressPath {
             path: path.into(),
@@ -29,7 +29,7 @@ fn ingress(rules: &[&str]) -> Ingress {
     Ingress {
         name: Name::new("shop", "web"),
         class: Some("gateway".into()),
-        rules: vec![IngressRule { host: Some(HOST.into()), paths: paths.collect() }],
+        rules: [IngressRule { host: Some(HOST.into()), paths: paths.collect() }].into(),
         ..Ingress::default()
     }
 }
@@ -40,16 +40,24 @@ fn compile(ingress: Ingress) -> RoutingTable {
     routing::compile(Config::default(), [Object::IngressClass(class), Object::Ingress(ingress)]).0
 }
 
-/// Which rule takes the request, or nothing. The request goes through the canonical form first, as in life.
+/// Which rule takes the request, or nothing. The request goes through the canonical form first, as in life. It must
+/// make no difference whether the host has few Routes, which are scanned, or many, which have an index.
 #[track_caller]
 fn check(rules: &[&str], request: &str, expected: Option<&str>) {
-    let table = compile(ingress(rules));
+    let others: Vec<String> = (0..40).map(|index| format!("Exact /other/{index}")).collect();
+    let (few, others) = (rules.iter().copied(), others.iter().map(String::as_str));
+    check_table(&compile(ingress(few.clone())), rules, request, expected);
+    check_table(&compile(ingress(few.chain(others))), rules, request, expected);
+}
+
+#[track_caller]
+fn check_table(table: &RoutingTable, rules: &[&str], request: &str, expected: Option<&str>) {
     let canonical = path::canonical(request.as_bytes()).unwrap();
     let found = table.find(HOST, &canonical).map(|route| route.path.to_string());
     assert_eq!(found.as_deref(), expected, "{request} among {rules:?}");
     let scanned =
         table.serving_host(HOST).unwrap().routes().iter().find(|route| route.path.matches(&canonical));
-    assert_eq!(found, scanned.map(|route| route.path.to_string()), "the tree and the definition differ");
+    assert_eq!(found, scanned.map(|route| route.path.to_string()), "finding and the definition differ");
 }
 
 #[test]
@@ -90,8 +98,9 @@ fn the_table_of_the_ingress_documentation_holds_row_by_row() {
 /// The same documentation's table of wildcard hosts, and its neighbours.
 #[test]
 fn the_table_of_wildcard_hosts_holds_row_by_row() {
-    let mut wildcard = ingress(&["Prefix /"]);
-    wildcard.rules[0].host = Some("*.foo.com".into());
+    let mut wildcard = ingress(["Prefix /"]);
+    let rule = IngressRule { host: Some("*.foo.com".into()), ..wildcard.rules[0].clone() };
+    wildcard.rules = [rule].into();
     let table = compile(wildcard);
     let rows = [
         ("bar.foo.com", true),
@@ -113,10 +122,10 @@ fn the_table_of_wildcard_hosts_holds_row_by_row() {
 /// "No, uses default backend", says the documentation where no path matches.
 #[test]
 fn what_no_path_takes_goes_to_the_default_backend() {
-    let mut ingress = ingress(&["Prefix /aaa"]);
+    let mut ingress = ingress(["Prefix /aaa"]);
     ingress.default_backend = Some(IngressBackend::Invalid("no backend is needed to match"));
     let table = compile(ingress);
-    let field = |path| table.find(HOST, path).map(|route| route.origin.field.clone());
+    let field = |path| table.find(HOST, path).map(|route| route.origin.field.to_string());
     assert_eq!(field("/ccc").as_deref(), Some("spec.defaultBackend"));
     assert_eq!(field("/aaa").as_deref(), Some("spec.rules[0].http.paths[0]"));
 }

@@ -24,6 +24,8 @@ use routing::RoutingTable;
 use routing::host;
 use routing::object::Change;
 use routing::object::Ingress;
+use routing::object::IngressBackend;
+use routing::object::IngressPath;
 use routing::object::IngressRule;
 use routing::object::Kind;
 use routing::object::Name;
@@ -41,6 +43,7 @@ mod objects;
 
 use naive::Answer;
 use naive::Model;
+use objects::HOSTS;
 use objects::REQUEST_HOSTS;
 use objects::config;
 use objects::deltas;
@@ -55,7 +58,24 @@ fn compile(objects: Vec<Object>) -> (String, Vec<Problem>) {
 
 fn answer(table: &RoutingTable, host: &str, path: &str) -> Option<Answer> {
     let route = table.find(host, path)?;
-    Some((route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.clone()))
+    Some((route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string()))
+}
+
+/// An Ingress that nobody loses to, with 20 paths for every host.
+fn padding() -> Ingress {
+    let path = |index: usize| IngressPath {
+        path: format!("/a/padding/{index}").into(),
+        path_type: Some(if index.is_multiple_of(2) { "Exact" } else { "Prefix" }.into()),
+        backend: IngressBackend::Invalid("for a test"),
+    };
+    let hosts = HOSTS.iter().map(|host| Some((*host).into())).chain([None]);
+    let rules = hosts.map(|host| IngressRule { host, paths: (0..20).map(path).collect() });
+    Ingress {
+        name: Name::new("zz", "padding"),
+        class: Some("ours".into()),
+        rules: rules.collect(),
+        ..Ingress::default()
+    }
 }
 
 /// Paths worth asking for: near the rules' own.
@@ -112,14 +132,20 @@ proptest! {
     }
 
     #[test]
-    fn the_tree_finds_what_a_scan_finds(objects in snapshot()) {
+    fn the_table_finds_what_a_scan_finds(objects in snapshot(), has_many_routes in any::<bool>()) {
+        let (mut objects, mut asked) = (objects.clone(), requests(&objects));
+        if has_many_routes {
+            // So many that hosts get an index.
+            objects.push(Object::Ingress(padding()));
+            asked.extend(["/a/padding/0", "/a/padding/1/x", "/a/padding/2/x", "/a/padding"].map(str::to_owned));
+        }
         let (table, _) = routing::compile(config(), objects.clone());
         let config = config();
         let model = Model::new(&config, &objects);
         for host in REQUEST_HOSTS {
             prop_assert_eq!(table.tls(host).cloned(), model.certificate(host), "{}", host);
         }
-        for request in requests(&objects) {
+        for request in asked {
             for host in REQUEST_HOSTS {
                 prop_assert_eq!(answer(&table, host, &request), model.answer(host, &request), "{} {}", host, request);
             }
@@ -157,8 +183,7 @@ proptest! {
             name: Name::new("n0", "unrelated"),
             created: Some(0),
             class: Some("ours".into()),
-            rules: vec![IngressRule { host: Some("unrelated.example".into()), paths }],
-            tls: Vec::new(),
+            rules: [IngressRule { host: Some("unrelated.example".into()), paths }].into(),
             ..Ingress::default()
         }));
         let (after, _) = routing::compile(config(), more);

@@ -83,7 +83,7 @@ impl Outcome {
         let policy = fields.map(|(value, origin)| Setting { field: origin.field, value }).collect();
         Self {
             object: Some(format!("{} {}", origin.ingress.kind, origin.ingress.name)),
-            field: Some(origin.field.clone()),
+            field: Some(origin.field.to_string()),
             backends: backends.collect(),
             body_size: route.policy.body_size.as_ref().map(|limit| limit.value),
             policy,

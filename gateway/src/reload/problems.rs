@@ -19,6 +19,9 @@ pub struct Problems(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     all: BTreeSet<Problem>,
+    /// Those that came and went since that was asked last. None is in both.
+    came: BTreeSet<Problem>,
+    went: BTreeSet<Problem>,
     /// Where those of the source stand.
     of_source: BTreeMap<Problem, Location>,
     /// Where objects stand, for all others.
@@ -63,10 +66,10 @@ impl Problems {
     pub(super) fn set_source(&self, found: Vec<Located>) {
         let mut known = self.lock();
         for old in std::mem::take(&mut known.of_source).into_keys() {
-            known.all.remove(&old);
+            known.remove(&old);
         }
         for Located { problem, location } in found {
-            known.all.insert(problem.clone());
+            known.insert(problem.clone());
             // Of two equal Problems the first by file is told.
             known.of_source.entry(problem).or_insert(location);
         }
@@ -80,9 +83,18 @@ impl Problems {
     ) {
         let mut known = self.lock();
         for old in removed {
-            known.all.remove(old);
+            known.remove(old);
         }
-        known.all.extend(added);
+        for new in added {
+            known.insert(new);
+        }
+    }
+
+    /// What came, with where it stands, and what went since this was asked last. Costs what changed.
+    pub(super) fn take_changes(&self) -> (Vec<ProblemView>, BTreeSet<Problem>) {
+        let mut known = self.lock();
+        let (came, went) = (std::mem::take(&mut known.came), std::mem::take(&mut known.went));
+        (came.iter().map(|problem| ProblemView::new(problem, known.location(problem))).collect(), went)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -92,6 +104,18 @@ impl Problems {
 }
 
 impl Known {
+    fn insert(&mut self, problem: Problem) {
+        if self.all.insert(problem.clone()) && !self.went.remove(&problem) {
+            self.came.insert(problem);
+        }
+    }
+
+    fn remove(&mut self, problem: &Problem) {
+        if self.all.remove(problem) && !self.came.remove(problem) {
+            self.went.insert(problem.clone());
+        }
+    }
+
     fn location(&self, problem: &Problem) -> Option<Location> {
         let by_object = || self.places.get(&problem.object).map(|place| place.of_field(&problem.field));
         self.of_source.get(problem).cloned().or_else(by_object)
@@ -149,5 +173,32 @@ impl Display for ProblemView {
             write!(f, "{kind} {namespace}{slash}{name}{space}{field}: ")?;
         }
         write!(f, "{reason}: {message}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use routing::Reason;
+    use routing::object::Name;
+
+    use super::*;
+
+    fn problem(name: &str) -> Problem {
+        let object = ObjectRef { kind: Kind::Ingress, name: Name::new("shop", name) };
+        Problem { object, field: String::new(), reason: Reason::Conflict, message: String::new() }
+    }
+
+    #[test]
+    fn changes_are_told_once_and_what_came_back_is_none() {
+        let problems = Problems::default();
+        problems.change(None, [problem("a"), problem("b")]);
+        let (came, went) = problems.take_changes();
+        assert_eq!((came.len(), went.len()), (2, 0));
+        problems.change([&problem("a"), &problem("b")], [problem("b"), problem("c")]);
+        problems.change([&problem("c")], None);
+        let (came, went) = problems.take_changes();
+        assert_eq!((came.len(), went), (0, BTreeSet::from([problem("a")])));
+        assert_eq!(problems.count(), 1);
+        assert_eq!(problems.take_changes().1.len(), 0);
     }
 }

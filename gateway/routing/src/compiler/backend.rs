@@ -3,6 +3,7 @@
 //! Purpose: a change of a Service or an EndpointSlice ends here. It stores into cells and touches no Route.
 //! Not here: what can be dialled (`endpoints`).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,24 +24,55 @@ use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::Backend;
 use crate::table::Endpoints;
+use crate::table::Field;
+use crate::table::IngressOrigin;
 
-/// A field that names a Service port.
+/// A Service port that somebody names, and what decides about its cells beside the Service.
 #[derive(Clone, Debug)]
-pub(super) struct BackendUse {
-    pub(super) user: User,
+pub(super) struct Wanted {
     pub(super) service: Name,
     pub(super) port: PortRef,
     pub(super) external_names: ExternalNames,
 }
 
-/// Who is told if something that was named cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct User {
-    pub(super) owner: ObjectRef,
-    pub(super) field: String,
-    /// The other object that names it on behalf of the owner, and where: `RoutePolicy shop/canary spec.backends[0]`.
-    pub(super) by: Option<String>,
+/// A field that names a Service port.
+#[derive(Clone, Debug)]
+pub(super) struct BackendUse {
+    pub(super) user: User,
+    pub(super) backend: Arc<Backend>,
+    external_names: ExternalNames,
 }
+
+/// Who is told if something that was named cannot be used. There is one per Route and more, so it holds no text of
+/// its own, and its order is by number.
+#[derive(Clone, Debug)]
+pub(super) struct User {
+    pub(super) owner: Arc<IngressOrigin>,
+    pub(super) field: Field,
+    /// The other object that names it on behalf of the owner, and where: `RoutePolicy shop/canary spec.backends[0]`.
+    pub(super) by: Option<Arc<str>>,
+}
+
+impl Ord for User {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |user: &Self| (user.owner.id, user.field);
+        key(self).cmp(&key(other)).then_with(|| self.by.cmp(&other.by))
+    }
+}
+
+impl PartialOrd for User {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for User {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for User {}
 
 impl User {
     pub(super) fn problem(&self, reason: Reason, message: &str) -> Problem {
@@ -48,7 +80,8 @@ impl User {
             Some(by) => format!("{message} (named by {by})"),
             None => message.to_owned(),
         };
-        Problem { object: self.owner.clone(), field: self.field.clone(), reason, message }
+        let object = ObjectRef { kind: self.owner.kind, name: self.owner.name.clone() };
+        Problem { object, field: self.field.to_string(), reason, message }
     }
 }
 
@@ -90,6 +123,14 @@ struct Fault {
 impl Fault {
     fn problem(&self, user: &User) -> Problem {
         user.problem(self.reason, &self.message)
+    }
+}
+
+// ===== impl BackendUse =====
+
+impl BackendUse {
+    fn key(&self) -> (PortRef, ExternalNames) {
+        (self.backend.port.clone(), self.external_names)
     }
 }
 
@@ -151,45 +192,53 @@ impl Backends {
     }
 
     /// Finds or makes the Backend and notes its user.
-    pub(super) fn claim(&mut self, from: &BackendUse) -> Arc<Backend> {
-        let entry = self.services.entry(from.service.clone()).or_default();
-        let key = (from.port.clone(), from.external_names);
-        if let Some(port) = entry.ports.get_mut(&key) {
-            port.users.insert(from.user.clone());
-            return Arc::clone(&port.backend);
-        }
+    pub(super) fn claim(&mut self, wanted: Wanted, user: User) -> BackendUse {
+        let external_names = wanted.external_names;
+        let key = (wanted.port, external_names);
+        let known = self.services.get_mut(&wanted.service).and_then(|entry| entry.ports.get_mut(&key));
+        let backend = match known {
+            Some(port) => {
+                port.users.insert(user.clone());
+                Arc::clone(&port.backend)
+            }
+            None => self.make(wanted.service, key, user.clone()),
+        };
+        BackendUse { user, backend, external_names }
+    }
+
+    fn make(&mut self, service: Name, key: (PortRef, ExternalNames), user: User) -> Arc<Backend> {
+        let entry = self.services.entry(service.clone()).or_default();
         let known = entry.known.as_ref();
         let resolved = endpoints::resolve(known, &entry.slices, (&key.0, key.1), self.zone.as_deref());
-        let fault = fault(&resolved, known, &from.service, &from.port);
+        let fault = fault(&resolved, known, &service, &key.0);
         let backend = Arc::new(Backend {
             id: self.next_id,
-            service: from.service.clone(),
-            port: from.port.clone(),
+            service,
+            port: key.0.clone(),
             endpoints: ArcSwap::from_pointee(resolved.endpoints),
             app_protocol: ArcSwapOption::new(shared(resolved.app_protocol)),
             external_name: ArcSwapOption::new(resolved.external_name.map(Arc::new)),
         });
         self.next_id += 1;
-        let users = BTreeSet::from([from.user.clone()]);
+        let users = BTreeSet::from([user]);
         entry.ports.insert(key, PortEntry { backend: Arc::clone(&backend), fault, users });
         backend
     }
 
     /// Adds the Problem of a user that was noted, if there is any.
     pub(super) fn report(&self, from: &BackendUse, ledger: &mut Ledger) {
-        let key = (from.port.clone(), from.external_names);
-        let port = self.services.get(&from.service).and_then(|entry| entry.ports.get(&key));
+        let port = self.services.get(&from.backend.service).and_then(|entry| entry.ports.get(&from.key()));
         let fault = port.and_then(|port| port.fault.as_ref());
         ledger.add(fault.map(|fault| fault.problem(&from.user)));
     }
 
     /// Forgets a user, with its Problem. The Backend stays until the next sweep.
     pub(super) fn release(&mut self, from: &BackendUse, ledger: &mut Ledger) {
-        let Some(entry) = self.services.get_mut(&from.service) else { return };
-        let Some(port) = entry.ports.get_mut(&(from.port.clone(), from.external_names)) else { return };
+        let Some(entry) = self.services.get_mut(&from.backend.service) else { return };
+        let Some(port) = entry.ports.get_mut(&from.key()) else { return };
         port.users.remove(&from.user);
         ledger.remove(port.fault.as_ref().map(|fault| fault.problem(&from.user)));
-        self.loose.insert(from.service.clone());
+        self.loose.insert(from.backend.service.clone());
     }
 
     /// Forgets Backends that nobody names, and Services that neither exist nor are named.

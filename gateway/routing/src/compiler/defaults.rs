@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::backend::BackendUse;
 use super::backend::Backends;
 use super::backend::User;
+use super::backend::Wanted;
 use super::class::ClassRules;
 use super::class::Classes;
 use super::ledger::Ledger;
@@ -23,6 +24,7 @@ use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::Defaults;
+use crate::table::Field;
 use crate::table::IngressOrigin;
 use crate::table::Origin;
 use crate::table::PathMatch;
@@ -88,18 +90,19 @@ impl DefaultBackends {
         }
         for (seniority, rules) in classes.by_age() {
             let class = seniority.name;
-            let backend = backend_use(&class, &rules, own_namespace).map(|claim| {
-                let weighted = WeightedBackend { backend: backends.claim(&claim), weight: 1 };
+            let origin = IngressOrigin { kind: Kind::IngressClass, name: class.clone(), id: *next_origin };
+            *next_origin += 1;
+            let origin = Arc::new(origin);
+            let backend = wanted_backend(&rules, own_namespace).map(|wanted| {
+                let claim = backends.claim(wanted, user(&origin, &rules, "spec.defaultBackend"));
+                let weighted = WeightedBackend { backend: Arc::clone(&claim.backend), weight: 1 };
                 backends.report(&claim, ledger);
-                let name = class.clone();
-                let origin = IngressOrigin { kind: Kind::IngressClass, name, id: *next_origin };
-                *next_origin += 1;
-                let origin = Origin { ingress: Arc::new(origin), field: "spec.parameters".to_owned() };
+                let origin = Origin { ingress: Arc::clone(&origin), field: Field::Parameters };
                 let (policy, _) = policies.overlay(None, Some(&class.name)).of_route(None);
                 let path = PathMatch::prefix("/");
                 (claim, Arc::new(Route { path, backends: Box::new([weighted]), policy, origin }))
             });
-            let certificate = secret_use(&class, &rules, own_namespace);
+            let certificate = secret_use(&origin, &rules, own_namespace);
             if let Some(claim) = &certificate {
                 secrets.claim(claim, ledger);
             }
@@ -145,26 +148,22 @@ impl DefaultBackends {
     }
 }
 
-fn user(class: &Name, rules: &ClassRules, field: &str) -> User {
-    User {
-        owner: ObjectRef { kind: Kind::IngressClass, name: class.clone() },
-        field: "spec.parameters".to_owned(),
-        by: Some(format!("IngressClassConfig {} {field}", rules.config)),
-    }
+fn user(class: &Arc<IngressOrigin>, rules: &ClassRules, field: &str) -> User {
+    let by = format!("IngressClassConfig {} {field}", rules.config);
+    User { owner: Arc::clone(class), field: Field::Parameters, by: Some(by.into()) }
 }
 
-fn backend_use(class: &Name, rules: &ClassRules, own_namespace: &str) -> Option<BackendUse> {
+fn wanted_backend(rules: &ClassRules, own_namespace: &str) -> Option<Wanted> {
     let from = rules.default_backend.as_ref()?;
     let namespace = from.namespace.as_deref().unwrap_or(own_namespace);
-    Some(BackendUse {
-        user: user(class, rules, "spec.defaultBackend"),
+    Some(Wanted {
         service: Name::new(namespace, &from.service),
         port: lower::port_ref(&from.port),
         external_names: rules.external_names,
     })
 }
 
-fn secret_use(class: &Name, rules: &ClassRules, own_namespace: &str) -> Option<SecretUse> {
+fn secret_use(class: &Arc<IngressOrigin>, rules: &ClassRules, own_namespace: &str) -> Option<SecretUse> {
     let from = rules.default_certificate.as_ref()?;
     let namespace = from.namespace.as_deref().unwrap_or(own_namespace);
     Some(SecretUse {

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::collections::btree_map;
 use std::sync::Arc;
 
-use super::Entry;
 use super::ledger::Ledger;
 use super::lower::HostClaims;
 use super::seniority::Seniority;
@@ -18,6 +17,7 @@ use crate::object::Name;
 use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::Field;
 use crate::table::Host;
 use crate::table::HostParts;
 use crate::table::PathMatch;
@@ -32,19 +32,64 @@ pub(super) struct Hosts {
 
 #[derive(Debug, Default)]
 struct HostEntry {
-    claimants: BTreeSet<Seniority>,
+    claimants: Claimants,
     /// The conflicts of the last rebuild.
-    problems: Vec<Problem>,
+    problems: Box<[Problem]>,
+}
+
+/// Who speaks about a host, oldest first. Most hosts have one claimant, and the smallest map has room for 11.
+#[derive(Debug, Default)]
+enum Claimants {
+    #[default]
+    None,
+    One(Seniority, HostClaims),
+    Many(BTreeMap<Seniority, HostClaims>),
+}
+
+impl Claimants {
+    fn insert(&mut self, ingress: Seniority, claims: HostClaims) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(ingress, claims),
+            Self::One(first, its) => Self::Many(BTreeMap::from([(first, its), (ingress, claims)])),
+            Self::Many(mut all) => {
+                all.insert(ingress, claims);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn remove(&mut self, ingress: &Seniority) {
+        match self {
+            Self::One(known, _) if known == ingress => *self = Self::None,
+            Self::None | Self::One(..) => {}
+            Self::Many(all) => {
+                all.remove(ingress);
+                if all.len() < 2 {
+                    *self = all.pop_first().map_or(Self::None, |(last, claims)| Self::One(last, claims));
+                }
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Seniority, &HostClaims)> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(ingress, claims) => (Some((ingress, claims)), None),
+            Self::Many(all) => (None, Some(all)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
 }
 
 impl Hosts {
-    pub(super) fn join(&mut self, host: &HostName, ingress: &Seniority) {
-        self.entries.entry(host.clone()).or_default().claimants.insert(ingress.clone());
+    pub(super) fn join(&mut self, host: HostName, ingress: &Seniority, claims: HostClaims) {
+        self.entries.entry(host).or_default().claimants.insert(ingress.clone(), claims);
     }
 
-    /// The Ingresses that speak about a host, oldest first.
-    pub(super) fn claimants(&self, host: &HostName) -> impl Iterator<Item = &Seniority> {
-        self.entries.get(host).into_iter().flat_map(|entry| &entry.claimants)
+    /// The Routes that Ingresses ask for under a host, oldest Ingress first.
+    pub(super) fn claims(&self, host: &HostName) -> impl Iterator<Item = &Arc<Route>> {
+        let claims = self.entries.get(host).into_iter().flat_map(|entry| entry.claimants.iter());
+        claims.flat_map(|(_, claims)| &claims.routes)
     }
 
     /// The host itself stays until it is rebuilt.
@@ -58,28 +103,24 @@ impl Hosts {
     pub(super) fn rebuild(
         &mut self,
         dirty: BTreeSet<HostName>,
-        ingresses: &BTreeMap<Name, Entry>,
         ledger: &mut Ledger,
     ) -> Vec<(HostName, Option<Arc<Host>>)> {
         let mut rebuilt = Vec::with_capacity(dirty.len());
         for host in dirty {
             let Some(entry) = self.entries.get_mut(&host) else { continue };
             ledger.remove(std::mem::take(&mut entry.problems));
-            if entry.claimants.is_empty() {
+            if matches!(entry.claimants, Claimants::None) {
                 self.entries.remove(&host);
                 rebuilt.push((host, None));
                 continue;
             }
             let mut merge = Merge::default();
-            for claimant in &entry.claimants {
-                let Some(known) = ingresses.get(&claimant.name) else { continue };
-                if let Some(claims) = known.lowered.hosts.get(&host) {
-                    merge.take(claimant, claims);
-                    merge.take_default(&host, claims, known.lowered.default.as_ref());
-                }
+            for (claimant, claims) in entry.claimants.iter() {
+                merge.take(claimant, claims);
+                merge.take_default(&host, claims);
             }
             ledger.add(merge.problems.iter().cloned());
-            entry.problems = merge.problems;
+            entry.problems = merge.problems.into();
             let built = Host::new(HostParts {
                 name: host.clone(),
                 standing: merge.standing,
@@ -106,9 +147,9 @@ struct Merge {
 
 impl Merge {
     /// The default backend of whoever names the host counts for it. Rules without a host name none.
-    fn take_default(&mut self, host: &HostName, claims: &HostClaims, default: Option<&Arc<Route>>) {
+    fn take_default(&mut self, host: &HostName, claims: &HostClaims) {
         if claims.standing == Standing::Named && *host != HostName::Any && self.default.is_none() {
-            self.default = default.cloned();
+            self.default.clone_from(&claims.default);
         }
     }
 
@@ -149,7 +190,7 @@ fn route_conflict(owner: &Seniority, loser: &Route, winner: &Route) -> Problem {
             owner.why_last()
         ),
     };
-    conflict(&owner.name, &loser.origin.field, message)
+    conflict(&owner.name, loser.origin.field, message)
 }
 
 fn tls_conflict(owner: &Seniority, loser: &TlsClaim, winner: &Name, first: &TlsClaim) -> Problem {
@@ -164,13 +205,13 @@ fn tls_conflict(owner: &Seniority, loser: &TlsClaim, winner: &Name, first: &TlsC
             owner.why_last()
         )
     };
-    conflict(&owner.name, &loser.field, message)
+    conflict(&owner.name, loser.field, message)
 }
 
-fn conflict(owner: &Name, field: &str, message: String) -> Problem {
+fn conflict(owner: &Name, field: Field, message: String) -> Problem {
     Problem {
         object: ObjectRef { kind: Kind::Ingress, name: owner.clone() },
-        field: field.to_owned(),
+        field: field.to_string(),
         reason: Reason::Conflict,
         message,
     }

@@ -31,8 +31,7 @@ impl Compiler {
     /// The Routes that Ingresses ask for under a host as rules name it, oldest Ingress first. Of several for one
     /// path the table holds the first one.
     pub fn claims<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Arc<Route>> {
-        let entries = self.hosts.claimants(host).filter_map(|claimant| self.ingresses.get(&claimant.name));
-        entries.filter_map(|entry| entry.lowered.hosts.get(host)).flat_map(|claims| &claims.routes)
+        self.hosts.claims(host)
     }
 
     /// A Service.

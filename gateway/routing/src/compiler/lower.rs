@@ -15,6 +15,7 @@ use api::Port;
 use super::backend::BackendUse;
 use super::backend::Backends;
 use super::backend::User;
+use super::backend::Wanted;
 use super::overlay::Overlay;
 use super::overlay::Split;
 use super::secret::SecretUse;
@@ -23,9 +24,9 @@ use super::translate::TranslatedRoute;
 use super::translate::Translation;
 use crate::host::HostName;
 use crate::object::Name;
-use crate::object::ObjectRef;
 use crate::object::PortRef;
 use crate::problem::Problem;
+use crate::table::Field;
 use crate::table::IngressOrigin;
 use crate::table::Origin;
 use crate::table::PathMatch;
@@ -34,18 +35,18 @@ use crate::table::Route;
 use crate::table::Standing;
 use crate::table::WeightedBackend;
 
-/// What one Ingress brings into the indexes.
+/// What one Ingress brings into the indexes, as it is kept to be taken out again.
 #[derive(Debug, Default)]
 pub(super) struct Lowered {
-    pub(super) hosts: BTreeMap<HostName, HostClaims>,
+    pub(super) hosts: Box<[HostName]>,
     /// The Route of the default backend.
     pub(super) default: Option<Arc<Route>>,
-    pub(super) backend_uses: Vec<BackendUse>,
-    pub(super) secret_uses: Vec<SecretUse>,
+    pub(super) backend_uses: Box<[BackendUse]>,
+    pub(super) secret_uses: Box<[SecretUse]>,
     /// What is wrong with the Ingress alone.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Box<[Problem]>,
     /// What is wrong with policies about it.
-    pub(super) policy_problems: Vec<Problem>,
+    pub(super) policy_problems: Box<[Problem]>,
 }
 
 /// What one Ingress says about one host, in its own order.
@@ -54,6 +55,15 @@ pub(super) struct HostClaims {
     pub(super) standing: Standing,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) tls: Vec<TlsClaim>,
+    /// The Ingress's default backend.
+    pub(super) default: Option<Arc<Route>>,
+}
+
+/// The claims of one Ingress while they grow.
+#[derive(Debug, Default)]
+struct Claims {
+    hosts: BTreeMap<HostName, HostClaims>,
+    backend_uses: Vec<BackendUse>,
 }
 
 /// What lowering needs beside the rules.
@@ -65,56 +75,66 @@ pub(super) struct Lowering<'a> {
     pub(super) overlay: Overlay<'a>,
 }
 
-pub(super) fn lower(from: Translation, mut context: Lowering<'_>) -> Lowered {
-    let mut lowered = Lowered { problems: from.problems, ..Lowered::default() };
+/// Gives what is kept, and what goes to the hosts.
+pub(super) fn lower(
+    from: Translation,
+    mut context: Lowering<'_>,
+) -> (Lowered, BTreeMap<HostName, HostClaims>) {
+    let mut claims = Claims::default();
     for route in from.routes {
-        lower_route(&mut lowered, route, &mut context);
+        lower_route(&mut claims, route, &mut context);
     }
-    if let Some((rule, field)) = from.default {
+    let default = from.default.map(|(rule, field)| {
         let (policy, split) = context.overlay.of_route(None);
-        let backends = context.backends(&mut lowered.backend_uses, (&rule, &field), split);
-        lowered.default = Some(context.route(PathMatch::prefix("/"), &field, backends, policy));
-    }
+        let backends = context.backends(&mut claims.backend_uses, (&rule, field), split);
+        context.route(PathMatch::prefix("/"), field, backends, policy)
+    });
     for claim in from.tls {
-        lowered.hosts.entry(claim.host.clone()).or_default().tls.push(claim);
+        claims.hosts.entry(claim.host.clone()).or_default().tls.push(claim);
     }
-    let owner = context.owner();
-    let user = |field| User { owner: owner.clone(), field, by: None };
+    for claimed in claims.hosts.values_mut() {
+        claimed.routes.shrink_to_fit();
+        claimed.tls.shrink_to_fit();
+        claimed.default.clone_from(&default);
+    }
+    let user = |field| User { owner: Arc::clone(context.origin), field, by: None };
     let secrets = from.secret_uses.into_iter();
-    lowered.secret_uses = secrets.map(|(field, secret)| SecretUse { user: user(field), secret }).collect();
-    lowered.policy_problems = context.overlay.into_problems();
-    lowered
+    let lowered = Lowered {
+        hosts: claims.hosts.keys().cloned().collect(),
+        default,
+        backend_uses: claims.backend_uses.into(),
+        secret_uses: secrets.map(|(field, secret)| SecretUse { user: user(field), secret }).collect(),
+        problems: from.problems.into(),
+        policy_problems: context.overlay.into_problems().into(),
+    };
+    (lowered, claims.hosts)
 }
 
-fn lower_route(lowered: &mut Lowered, from: TranslatedRoute, context: &mut Lowering<'_>) {
+fn lower_route(lowered: &mut Claims, from: TranslatedRoute, context: &mut Lowering<'_>) {
     let claims = lowered.hosts.entry(from.host.clone()).or_default();
     claims.standing = Standing::Named;
     for (rule, field) in from.route.rules.into_iter().zip(from.fields) {
         for condition in &rule.matches {
             let path = match condition.path.kind {
-                PathMatchType::Exact => PathMatch::exact(&condition.path.value),
-                PathMatchType::PathPrefix => PathMatch::prefix(&condition.path.value),
+                PathMatchType::Exact => PathMatch::Exact(Arc::clone(&condition.path.value)),
+                PathMatchType::PathPrefix => PathMatch::shared_prefix(&condition.path.value),
             };
             let (policy, split) = context.overlay.of_route(Some((&from.host, &path)));
-            let backends = context.backends(&mut lowered.backend_uses, (&rule, &field), split);
-            claims.routes.push(context.route(path, &field, backends, policy));
+            let backends = context.backends(&mut lowered.backend_uses, (&rule, field), split);
+            claims.routes.push(context.route(path, field, backends, policy));
         }
     }
 }
 
 impl Lowering<'_> {
-    fn owner(&self) -> ObjectRef {
-        ObjectRef { kind: self.origin.kind, name: self.origin.name.clone() }
-    }
-
     pub(super) fn route(
         &self,
         path: PathMatch,
-        field: &str,
+        field: Field,
         backends: Vec<WeightedBackend>,
         policy: Arc<Policy>,
     ) -> Arc<Route> {
-        let origin = Origin { ingress: Arc::clone(self.origin), field: field.to_owned() };
+        let origin = Origin { ingress: Arc::clone(self.origin), field };
         Arc::new(Route { path, backends: backends.into(), policy, origin })
     }
 
@@ -122,14 +142,13 @@ impl Lowering<'_> {
     fn backends(
         &mut self,
         uses: &mut Vec<BackendUse>,
-        (rule, field): (&HttpRouteRule, &str),
+        (rule, field): (&HttpRouteRule, Field),
         split: Option<Split<'_>>,
     ) -> Vec<WeightedBackend> {
-        let mut weighted = Vec::new();
+        let mut weighted = Vec::with_capacity(rule.backend_refs.len());
         let Some(split) = split else {
-            let below = if field.ends_with(".defaultBackend") { "service" } else { "backend.service" };
             for reference in &rule.backend_refs {
-                let user = User { owner: self.owner(), field: format!("{field}.{below}"), by: None };
+                let user = User { owner: Arc::clone(self.origin), field: field.service(), by: None };
                 weighted.push(self.claim(uses, user, reference));
             }
             return weighted;
@@ -138,29 +157,28 @@ impl Lowering<'_> {
         let mut shares: Vec<(HttpBackendRef, usize)> = Vec::new();
         for (index, from) in split.backends.iter().enumerate() {
             let known =
-                shares.iter_mut().find(|(share, _)| share.name == from.service && share.port == from.port);
+                shares.iter_mut().find(|(share, _)| *share.name == *from.service && share.port == from.port);
             match known {
                 Some((share, _)) => share.weight = share.weight.saturating_add(from.weight),
                 None => {
-                    let (name, port) = (from.service.clone(), from.port.clone());
+                    let (name, port) = (from.service.as_str().into(), from.port.clone());
                     shares.push((HttpBackendRef { name, port, weight: from.weight }, index));
                 }
             }
         }
         for (share, index) in shares {
             let by = format!("RoutePolicy {} spec.backends[{index}]", split.origin.policy);
-            let user = User { owner: self.owner(), field: field.to_owned(), by: Some(by) };
+            let user = User { owner: Arc::clone(self.origin), field, by: Some(by.into()) };
             weighted.push(self.claim(uses, user, &share));
         }
         weighted
     }
 
     fn claim(&mut self, uses: &mut Vec<BackendUse>, user: User, from: &HttpBackendRef) -> WeightedBackend {
-        let service = Name { namespace: self.origin.name.namespace.clone(), name: from.name.as_str().into() };
-        let external_names = self.external_names;
-        let from_port = port_ref(&from.port);
-        let claim = BackendUse { user, service, port: from_port, external_names };
-        let backend = self.backends.claim(&claim);
+        let service = Name { namespace: self.origin.name.namespace.clone(), name: Arc::clone(&from.name) };
+        let wanted = Wanted { service, port: port_ref(&from.port), external_names: self.external_names };
+        let claim = self.backends.claim(wanted, user);
+        let backend = Arc::clone(&claim.backend);
         uses.push(claim);
         WeightedBackend { backend, weight: from.weight }
     }
@@ -168,7 +186,7 @@ impl Lowering<'_> {
 
 pub(super) fn port_ref(from: &Port) -> PortRef {
     match from {
-        Port::Name(name) => PortRef::Name(name.as_str().into()),
+        Port::Name(name) => PortRef::Name(Arc::clone(name)),
         Port::Number(number) => PortRef::Number(*number),
     }
 }

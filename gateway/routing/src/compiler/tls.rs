@@ -9,6 +9,7 @@ use crate::host::HostName;
 use crate::object::IngressTls;
 use crate::object::Name;
 use crate::problem::Reason;
+use crate::table::Field;
 
 /// One host of one entry that names a Secret.
 #[derive(Clone, Debug)]
@@ -16,11 +17,11 @@ pub(super) struct TlsClaim {
     pub(super) host: HostName,
     pub(super) secret: Name,
     /// Where the Ingress says so.
-    pub(super) field: String,
+    pub(super) field: Field,
 }
 
 /// An entry without hosts is about those that the Ingress's rules name. An entry without a Secret asks for nothing: the default certificate serves its hosts anyway.
-pub(super) fn translate(translation: &mut Translation, field: &str, entry: &IngressTls) {
+pub(super) fn translate(translation: &mut Translation, index: u32, entry: &IngressTls) {
     let secret = entry
         .secret
         .as_ref()
@@ -32,19 +33,20 @@ pub(super) fn translate(translation: &mut Translation, field: &str, entry: &Ingr
         let named: BTreeSet<HostName> = named.filter(|host| *host != HostName::Any).collect();
         if named.is_empty() {
             let message = "neither this nor any rule names a host that it could be for; name the hosts";
-            translation.report(format!("{field}.hosts"), Reason::Unsupported, message);
+            translation.report(format!("spec.tls[{index}].hosts"), Reason::Unsupported, message);
         }
-        let claim = |host| TlsClaim { host, secret: secret.clone(), field: field.to_owned() };
+        let field = Field::Tls { entry: index };
+        let claim = |host| TlsClaim { host, secret: secret.clone(), field };
         translation.tls.extend(named.into_iter().map(claim));
     }
-    for (index, text) in entry.hosts.iter().enumerate() {
-        let field = format!("{field}.hosts[{index}]");
-        let Some(host) = translation.host(field.clone(), text) else { continue };
+    for (host, text) in (0..).zip(&entry.hosts) {
+        let field = Field::TlsHost { entry: index, host };
+        let Some(host) = translation.host(field, text) else { continue };
         if let Some(secret) = &secret {
             translation.tls.push(TlsClaim { host, secret: secret.clone(), field });
         }
     }
     if let Some(secret) = secret {
-        translation.secret_uses.push((format!("{field}.secretName"), secret));
+        translation.secret_uses.push((Field::TlsSecret { entry: index }, secret));
     }
 }

@@ -3,6 +3,7 @@
 //! Purpose: everything that can be judged by looking at one Ingress alone. Not here: what it refers to
 //! (`backend`, `secret`), and other Ingresses (`hosts`).
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use api::HttpBackendRef;
@@ -27,6 +28,7 @@ use crate::object::PortRef;
 use crate::path;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::Field;
 use crate::table::Ownership;
 
 /// What one Ingress says.
@@ -35,10 +37,10 @@ pub(super) struct Translation {
     pub(super) name: Name,
     pub(super) routes: Vec<TranslatedRoute>,
     /// The default backend, with its field path.
-    pub(super) default: Option<(HttpRouteRule, String)>,
+    pub(super) default: Option<(HttpRouteRule, Field)>,
     pub(super) tls: Vec<TlsClaim>,
     /// Fields that name a Secret, and which one.
-    pub(super) secret_uses: Vec<(String, Name)>,
+    pub(super) secret_uses: Vec<(Field, Name)>,
     pub(super) problems: Vec<Problem>,
     ownership: Arc<Ownership>,
 }
@@ -46,11 +48,11 @@ pub(super) struct Translation {
 /// One entry of `spec.rules`.
 #[derive(Debug)]
 pub(super) struct TranslatedRoute {
-    /// The one host in `route.hostnames`, parsed.
+    /// The host, in place of `route.hostnames`.
     pub(super) host: HostName,
     pub(super) route: HttpRoute,
-    /// The field path of each of `route.rules`.
-    pub(super) fields: Vec<String>,
+    /// The field of each of `route.rules`.
+    pub(super) fields: Vec<Field>,
 }
 
 pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Translation {
@@ -64,15 +66,15 @@ pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Transl
         ownership: Arc::clone(ownership),
     };
     if let Some(backend) = &ingress.default_backend {
-        let field = "spec.defaultBackend";
-        let backend_refs = translation.backend(field, backend).into_iter().collect();
-        translation.default = Some((HttpRouteRule { matches: Vec::new(), backend_refs }, field.to_owned()));
+        let field = Field::DefaultBackend;
+        let backend_refs = translation.backend(&field, backend).into_iter().collect();
+        translation.default = Some((HttpRouteRule { matches: Vec::new(), backend_refs }, field));
     }
-    for (index, rule) in ingress.rules.iter().enumerate() {
-        translation.rule(&format!("spec.rules[{index}]"), rule);
+    for (index, rule) in (0..).zip(&*ingress.rules) {
+        translation.rule(index, rule);
     }
-    for (index, entry) in ingress.tls.iter().enumerate() {
-        tls::translate(&mut translation, &format!("spec.tls[{index}]"), entry);
+    for (index, entry) in (0..).zip(&*ingress.tls) {
+        tls::translate(&mut translation, index, entry);
     }
     translation
 }
@@ -84,8 +86,8 @@ impl Translation {
     }
 
     /// Parses a host, or reports why it cannot be served.
-    pub(super) fn host(&mut self, field: String, text: &str) -> Option<HostName> {
-        match HostName::parse(text) {
+    pub(super) fn host(&mut self, field: impl Display, text: &Arc<str>) -> Option<HostName> {
+        match HostName::parse_shared(text) {
             Ok(host) => {
                 let owner = self.ownership.of_rule(&host);
                 let Some(owner) = owner.filter(|owner| !owner.is(&self.name.namespace)) else {
@@ -96,30 +98,30 @@ impl Translation {
                     owner.host(),
                     owner.config()
                 );
-                self.report(field, Reason::HostNotOwned, message);
+                self.report(field.to_string(), Reason::HostNotOwned, message);
             }
             Err(error) => {
                 let message = format!("\"{}\" is not a DNS name: {error}", text.escape_debug());
-                self.report(field, Reason::InvalidHost, message);
+                self.report(field.to_string(), Reason::InvalidHost, message);
             }
         }
         None
     }
 
-    fn rule(&mut self, field: &str, rule: &IngressRule) {
+    fn rule(&mut self, index: u32, rule: &IngressRule) {
         let host = match &rule.host {
             None => HostName::Any,
-            Some(text) => match self.host(format!("{field}.host"), text) {
+            Some(text) => match self.host(format_args!("spec.rules[{index}].host"), text) {
                 Some(host) => host,
                 None => return,
             },
         };
-        let mut route =
-            HttpRoute { hostnames: vec![host.to_string()], rules: Vec::with_capacity(rule.paths.len()) };
+        // The one host stays beside the route, parsed: as a text it would be parsed again.
+        let mut route = HttpRoute { hostnames: Vec::new(), rules: Vec::with_capacity(rule.paths.len()) };
         let mut fields = Vec::with_capacity(rule.paths.len());
-        for (index, path) in rule.paths.iter().enumerate() {
-            let field = format!("{field}.http.paths[{index}]");
-            if let Some(rule) = self.path(&field, path) {
+        for (path, from) in (0..).zip(&rule.paths) {
+            let field = Field::Path { rule: index, path };
+            if let Some(rule) = self.path(field, from) {
                 route.rules.push(rule);
                 fields.push(field);
             }
@@ -127,17 +129,18 @@ impl Translation {
         self.routes.push(TranslatedRoute { host, route, fields });
     }
 
-    fn path(&mut self, field: &str, from: &IngressPath) -> Option<HttpRouteRule> {
+    fn path(&mut self, field: Field, from: &IngressPath) -> Option<HttpRouteRule> {
         let kind = self.path_type(field, from)?;
         let value = self.path_value(field, from)?;
-        let backend_refs = self.backend(&format!("{field}.backend"), &from.backend).into_iter().collect();
+        let backend_refs =
+            self.backend(&format_args!("{field}.backend"), &from.backend).into_iter().collect();
         Some(HttpRouteRule {
             matches: vec![HttpRouteMatch { path: HttpPathMatch { kind, value } }],
             backend_refs,
         })
     }
 
-    fn path_type(&mut self, field: &str, from: &IngressPath) -> Option<PathMatchType> {
+    fn path_type(&mut self, field: Field, from: &IngressPath) -> Option<PathMatchType> {
         let message = match from.path_type.as_deref() {
             Some("Exact") => return Some(PathMatchType::Exact),
             // What the class makes of its own type is up to the class: as Prefix, like most controllers.
@@ -154,12 +157,14 @@ impl Translation {
         None
     }
 
-    fn path_value(&mut self, field: &str, from: &IngressPath) -> Option<String> {
+    fn path_value(&mut self, field: Field, from: &IngressPath) -> Option<Arc<str>> {
         // The API allows an absent path for ImplementationSpecific alone, where it means all paths.
         let is_own_type = from.path_type.as_deref() == Some("ImplementationSpecific");
         let text = if from.path.is_empty() && is_own_type { "/" } else { &from.path };
         match path::rule_path(text) {
-            Ok(path) => Some(path.into_owned()),
+            // The usual case, and then nothing is copied.
+            Ok(path) if *path == *from.path => Some(Arc::clone(&from.path)),
+            Ok(path) => Some(path.as_ref().into()),
             Err(error) => {
                 let message = format!("\"{}\" cannot be matched: {error}", text.escape_debug());
                 self.report(format!("{field}.path"), Reason::InvalidPath, message);
@@ -169,10 +174,10 @@ impl Translation {
     }
 
     /// A rule without a usable backend keeps its path: nobody else is to get its requests.
-    fn backend(&mut self, field: &str, from: &IngressBackend) -> Option<HttpBackendRef> {
+    fn backend(&mut self, field: &dyn Display, from: &IngressBackend) -> Option<HttpBackendRef> {
         match from {
             IngressBackend::Invalid(message) => {
-                self.report(field.to_owned(), Reason::InvalidBackend, *message);
+                self.report(field.to_string(), Reason::InvalidBackend, *message);
                 None
             }
             IngressBackend::Resource(kind) => {
@@ -182,10 +187,10 @@ impl Translation {
             }
             IngressBackend::Service { name, port } => {
                 let port = match port {
-                    PortRef::Name(name) => Port::Name(name.as_ref().to_owned()),
+                    PortRef::Name(name) => Port::Name(Arc::clone(name)),
                     PortRef::Number(number) => Port::Number(*number),
                 };
-                Some(HttpBackendRef { name: name.as_ref().to_owned(), port, weight: 1 })
+                Some(HttpBackendRef { name: Arc::clone(name), port, weight: 1 })
             }
         }
     }

@@ -68,8 +68,8 @@ impl Ingress {
             deleting: from.metadata.deletion_timestamp.is_some(),
             class_annotation: text(annotation(&from.metadata, CLASS_ANNOTATION)),
             class: spec.and_then(|spec| text(spec.ingress_class_name.as_deref())),
-            rules: spec.map(|spec| list(spec.rules.as_deref(), rule)).unwrap_or_default(),
-            tls: spec.map(|spec| list(spec.tls.as_deref(), tls)).unwrap_or_default(),
+            rules: spec.map(|spec| list(spec.rules.as_deref(), rule).into()).unwrap_or_default(),
+            tls: spec.map(|spec| list(spec.tls.as_deref(), tls).into()).unwrap_or_default(),
             default_backend: spec.and_then(|spec| spec.default_backend.as_ref()).map(backend),
         };
         (ingress, unreadable)

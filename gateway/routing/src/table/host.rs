@@ -1,17 +1,23 @@
-//! One host: its Routes in match order, and the trees that find the right one.
+//! One host: its Routes in match order, and how the right one is found.
 //!
-//! Purpose: the trees give what a scan over `PathMatch::matches` in precedence order would give. Their patterns
-//! hold no wildcards: matchit 0.9.2 allocates on every step past a node that has a wildcard beside static
-//! children, which is any host with rules for `/` and `/api`. So prefixes are asked for element by element, from
-//! the longest that any rule has down to `/`. Not here: which Ingress may say what about a host (`compiler`).
+//! Purpose: finding gives what a scan over `PathMatch::matches` in match order would give. A host with few Routes
+//! is scanned just so. One with many has an index, which is asked for the path itself and then for its elements,
+//! from the longest prefix that any rule has down to `/`. Not here: which Ingress may say what about a host
+//! (`compiler`).
 
-use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use hashbrown::DefaultHashBuilder;
+use hashbrown::HashTable;
 
 use super::path_match::PathMatch;
 use super::route::Route;
 use crate::host::HostName;
 use crate::object::Name;
+
+/// A host with more Routes than this one has an index: there a scan and the index took the same time.
+const MAX_SCANNED: usize = 16;
 
 /// Everything that is known about one host.
 #[derive(Debug)]
@@ -21,11 +27,8 @@ pub struct Host {
     default: Option<Arc<Route>>,
     routes: Box<[Arc<Route>]>,
     tls: Option<Name>,
-    candidates: Box<[Box<[Arc<Route>]>]>,
-    exact: matchit::Router<RouteId>,
-    prefixes: matchit::Router<RouteId>,
-    /// How many elements the longest prefix has: no lookup takes more steps, however long the request's path is.
-    depth: usize,
+    /// Of a host with many Routes.
+    index: Option<Box<Index>>,
 }
 
 /// Why a host is in the table. The order is that of strength.
@@ -43,45 +46,18 @@ pub enum Standing {
 pub(crate) struct HostParts {
     pub(crate) name: HostName,
     pub(crate) standing: Standing,
-    /// In match order.
+    /// In match order. Of Routes with the same condition the first serves.
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) default: Option<Arc<Route>>,
     pub(crate) tls: Option<Name>,
 }
 
-/// Denotes a list in `Host::candidates`: the Routes that take a path, in order. Conditions beyond the path
-/// will choose among them; until there are any, the first one serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct RouteId(usize);
-
 impl Host {
-    /// Builds the trees.
+    /// Builds the index if one is needed.
     pub(crate) fn new(parts: HostParts) -> Self {
         let HostParts { name, standing, routes, default, tls } = parts;
-        let mut by_path: BTreeMap<&PathMatch, Vec<Arc<Route>>> = BTreeMap::new();
-        for route in &routes {
-            by_path.entry(&route.path).or_default().push(Arc::clone(route));
-        }
-        let mut candidates = Vec::with_capacity(by_path.len());
-        let mut exact = matchit::Router::new();
-        let mut prefixes = matchit::Router::new();
-        let mut depth = 0;
-        for (path, routes) in by_path {
-            let id = RouteId(candidates.len());
-            candidates.push(routes.into());
-            // Braces would be parameters to the tree.
-            let pattern = path.path().replace('{', "{{").replace('}', "}}");
-            let inserted = match path {
-                PathMatch::Exact(_) => exact.insert(pattern, id),
-                PathMatch::Prefix(_) => {
-                    depth = depth.max(path.elements());
-                    prefixes.insert(pattern, id)
-                }
-            };
-            debug_assert!(inserted.is_ok(), "distinct static paths never conflict");
-        }
-        let (routes, candidates) = (routes.into(), candidates.into());
-        Self { name, standing, default, routes, tls, candidates, exact, prefixes, depth }
+        let index = (routes.len() > MAX_SCANNED).then(|| Box::new(Index::new(&routes)));
+        Self { name, standing, default, routes: routes.into(), tls, index }
     }
 
     /// The host's name.
@@ -111,22 +87,74 @@ impl Host {
 
     /// The Route that takes a canonical path.
     pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        let id = match self.exact.at(path) {
-            Ok(found) => *found.value,
-            Err(_) if path.starts_with('/') => self.longest_prefix(path)?,
-            Err(_) => return None,
-        };
-        self.candidates.get(id.0)?.first()
+        match &self.index {
+            None => self.routes.iter().find(|route| route.path.matches(path)),
+            Some(index) => index.find(&self.routes, path),
+        }
+    }
+}
+
+/// Where the Routes of a condition begin among all of the host's, by that condition.
+#[derive(Debug)]
+struct Index {
+    hasher: DefaultHashBuilder,
+    positions: HashTable<usize>,
+    /// How many elements the longest prefix has: no lookup takes more steps, however long the request's path is.
+    depth: usize,
+}
+
+/// The two sorts of conditions, to tell an Exact path from a Prefix with the same text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Sort {
+    Exact,
+    Prefix,
+}
+
+impl Index {
+    fn new(routes: &[Arc<Route>]) -> Self {
+        let mut index = Self { hasher: DefaultHashBuilder::default(), positions: HashTable::new(), depth: 0 };
+        index.positions.reserve(routes.len(), |_| 0);
+        for (position, route) in routes.iter().enumerate() {
+            let (sort, path) = parts(&route.path);
+            if index.get(routes, (sort, path)).is_some() {
+                continue;
+            }
+            if sort == Sort::Prefix {
+                index.depth = index.depth.max(route.path.elements());
+            }
+            let Self { hasher, positions, .. } = &mut index;
+            let rehash =
+                |known: &usize| routes.get(*known).map_or(0, |route| hasher.hash_one(parts(&route.path)));
+            positions.insert_unique(hasher.hash_one((sort, path)), position, rehash);
+        }
+        index
     }
 
-    fn longest_prefix(&self, path: &str) -> Option<RouteId> {
-        let mut stem = first_elements(path, self.depth);
+    fn find<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
+        if let Some(exact) = self.get(routes, (Sort::Exact, path)) {
+            return Some(exact);
+        }
+        let mut stem = first_elements(path.strip_prefix('/').map(|_| path)?, self.depth);
         loop {
-            if let Ok(found) = self.prefixes.at(if stem.is_empty() { "/" } else { stem }) {
-                return Some(*found.value);
+            let prefix = if stem.is_empty() { "/" } else { stem };
+            if let Some(found) = self.get(routes, (Sort::Prefix, prefix)) {
+                return Some(found);
             }
             stem = stem.rsplit_once('/')?.0;
         }
+    }
+
+    fn get<'a>(&self, routes: &'a [Arc<Route>], wanted: (Sort, &str)) -> Option<&'a Arc<Route>> {
+        let is_wanted =
+            |position: &usize| routes.get(*position).is_some_and(|route| parts(&route.path) == wanted);
+        routes.get(*self.positions.find(self.hasher.hash_one(wanted), is_wanted)?)
+    }
+}
+
+fn parts(condition: &PathMatch) -> (Sort, &str) {
+    match condition {
+        PathMatch::Exact(path) => (Sort::Exact, path),
+        PathMatch::Prefix(path) => (Sort::Prefix, path),
     }
 }
 

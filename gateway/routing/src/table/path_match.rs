@@ -28,6 +28,15 @@ impl PathMatch {
         Self::Prefix(if stem.is_empty() { "/" } else { stem }.into())
     }
 
+    /// The same as [`PathMatch::prefix`], but holds on to the text if that is in the right form already.
+    pub(crate) fn shared_prefix(path: &Arc<str>) -> Self {
+        if path.ends_with('/') && **path != *"/" {
+            Self::prefix(path)
+        } else {
+            Self::Prefix(Arc::clone(path))
+        }
+    }
+
     /// The path as text.
     pub fn path(&self) -> &str {
         match self {

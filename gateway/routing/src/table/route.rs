@@ -2,6 +2,7 @@
 //!
 //! Not here: choosing among Backends and endpoints, and dialling (`gateway::upstream`).
 
+use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -43,8 +44,80 @@ pub struct WeightedBackend {
 pub struct Origin {
     /// The object; one value per Ingress, shared by its Routes.
     pub ingress: Arc<IngressOrigin>,
-    /// Where in the object, as a field path.
-    pub field: String,
+    /// Where in the object.
+    pub field: Field,
+}
+
+/// A field of an object that names a Backend or a Secret, or stands for a Route. Prints as a field path. A number or
+/// two instead of a text: a Route and the uses of its Backends hold three of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// `spec.defaultBackend` of an Ingress.
+    DefaultBackend,
+    /// `spec.defaultBackend.service`.
+    DefaultService,
+    /// `spec.parameters` of an IngressClass.
+    Parameters,
+    /// `spec.rules[rule].http.paths[path]` of an Ingress.
+    Path {
+        /// Index of the rule.
+        rule: u32,
+        /// Index of the path in it.
+        path: u32,
+    },
+    /// `spec.rules[rule].http.paths[path].backend.service`.
+    Service {
+        /// Index of the rule.
+        rule: u32,
+        /// Index of the path in it.
+        path: u32,
+    },
+    /// `spec.tls[entry]`.
+    Tls {
+        /// Index of the entry.
+        entry: u32,
+    },
+    /// `spec.tls[entry].hosts[host]`.
+    TlsHost {
+        /// Index of the entry.
+        entry: u32,
+        /// Index of the host in it.
+        host: u32,
+    },
+    /// `spec.tls[entry].secretName`.
+    TlsSecret {
+        /// Index of the entry.
+        entry: u32,
+    },
+}
+
+impl Field {
+    /// The field below that names the Service, of fields that have one.
+    #[must_use]
+    pub fn service(self) -> Self {
+        match self {
+            Self::DefaultBackend => Self::DefaultService,
+            Self::Path { rule, path } => Self::Service { rule, path },
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DefaultBackend => f.write_str("spec.defaultBackend"),
+            Self::DefaultService => f.write_str("spec.defaultBackend.service"),
+            Self::Parameters => f.write_str("spec.parameters"),
+            Self::Path { rule, path } => write!(f, "spec.rules[{rule}].http.paths[{path}]"),
+            Self::Service { rule, path } => {
+                write!(f, "spec.rules[{rule}].http.paths[{path}].backend.service")
+            }
+            Self::Tls { entry } => write!(f, "spec.tls[{entry}]"),
+            Self::TlsHost { entry, host } => write!(f, "spec.tls[{entry}].hosts[{host}]"),
+            Self::TlsSecret { entry } => write!(f, "spec.tls[{entry}].secretName"),
+        }
+    }
 }
 
 /// An Ingress as Routes refer to it; for the default backend of a class, its IngressClass.

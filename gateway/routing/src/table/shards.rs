@@ -23,13 +23,15 @@ type HashedChange = (u64, HostName, Option<Arc<Host>>);
 pub(super) struct Shards {
     hasher: DefaultHashBuilder,
     shards: Arc<[Arc<HashTable<Arc<Host>>>]>,
+    /// How many hosts there are in all shards.
+    count: usize,
 }
 
 impl Default for Shards {
     fn default() -> Self {
         // All shards start as one shared empty map.
         let empty = Arc::new(HashTable::new());
-        Self { hasher: DefaultHashBuilder::default(), shards: vec![empty; SHARDS].into() }
+        Self { hasher: DefaultHashBuilder::default(), shards: vec![empty; SHARDS].into(), count: 0 }
     }
 }
 
@@ -41,7 +43,7 @@ impl Shards {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.len()).sum()
+        self.count
     }
 
     pub(super) fn sorted(&self) -> Vec<&Arc<Host>> {
@@ -59,10 +61,13 @@ impl Shards {
             let hash = self.hasher.hash_one(name.key());
             by_shard.entry(shard_of(hash)).or_default().push((hash, name, host));
         }
-        let mut shards = self.shards.to_vec();
+        let (mut shards, mut count) = (self.shards.to_vec(), self.count);
         for (index, changes) in by_shard {
             let Some(slot) = shards.get_mut(index) else { continue };
             let mut shard = HashTable::clone(slot);
+            count -= shard.len();
+            // Once and not by doubling: at the first compile all hosts come together.
+            shard.reserve(changes.len(), |entry| self.hasher.hash_one(entry.name().key()));
             for (hash, name, host) in changes {
                 if let Ok(entry) = shard.find_entry(hash, |entry| *entry.name() == name) {
                     entry.remove();
@@ -71,9 +76,10 @@ impl Shards {
                     shard.insert_unique(hash, host, |entry| self.hasher.hash_one(entry.name().key()));
                 }
             }
+            count += shard.len();
             *slot = Arc::new(shard);
         }
-        Self { hasher: self.hasher.clone(), shards: shards.into() }
+        Self { hasher: self.hasher.clone(), shards: shards.into(), count }
     }
 }
 

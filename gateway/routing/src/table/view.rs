@@ -193,7 +193,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
         path: route.path.path().to_owned(),
         kind: route.path.kind(),
         ingress: route.origin.ingress.name.to_string(),
-        field: route.origin.field.clone(),
+        field: route.origin.field.to_string(),
         backends: backends.collect(),
         policy: policy_view(&route.policy),
     }

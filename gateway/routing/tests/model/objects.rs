@@ -39,7 +39,7 @@ use routing::object::ServicePort;
 use routing::object::SliceEndpoint;
 use routing::object::SlicePort;
 
-const HOSTS: [&str; 7] =
+pub(crate) const HOSTS: [&str; 7] =
     ["a.example", "B.example", "b.example.", "*.example", "*.a.example", "x.a.example", "bad_host"];
 /// Hosts that requests name: some are named by rules, others by wildcards only, by deep ones, or by none.
 pub(crate) const REQUEST_HOSTS: [&str; 7] =
@@ -128,8 +128,8 @@ fn ingress() -> impl Strategy<Value = Ingress> {
             deleting,
             class: class.map(Into::into),
             class_annotation: annotation.map(Into::into),
-            rules,
-            tls,
+            rules: rules.into(),
+            tls: tls.into(),
             default_backend,
         },
     )
@@ -179,7 +179,7 @@ fn owners() -> impl Strategy<Value = Vec<api::HostOwnership>> {
 
 fn class_config() -> impl Strategy<Value = IngressClassConfig> {
     let namespace = || option::of(select(&NAMESPACES[..]));
-    let port = prop_oneof![Just(api::Port::Name("http".to_owned())), Just(api::Port::Number(number(80)))];
+    let port = prop_oneof![Just(api::Port::Name("http".into())), Just(api::Port::Number(number(80)))];
     let default_backend = (namespace(), port).prop_map(|(namespace, port)| api::ClassBackend {
         namespace: namespace.map(ToOwned::to_owned),
         service: "svc0".to_owned(),

@@ -14,7 +14,7 @@ use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use routing::object::{
     EndpointSlice, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object, ObjectRef,
-    RoutePolicy, Secret, Service, Unreadable,
+    RoutePolicy, Secret, Service, Texts, Unreadable,
 };
 use routing::problem::{Problem, Reason};
 use serde::Deserialize;
@@ -95,7 +95,8 @@ fn file_name(path: &Path) -> Arc<str> {
 /// Any document that cannot be read.
 pub(super) fn read(path: &Path, text: &str) -> Result<Content, Failure> {
     let file = file_name(path);
-    let mut reading = Reading { path, file, content: Content::default(), faults: Vec::new() };
+    let mut reading =
+        Reading { path, file, texts: Texts::default(), content: Content::default(), faults: Vec::new() };
     // No text is known to make the YAML library panic. If there is one, it costs this file only.
     let outcome =
         catch_unwind(AssertUnwindSafe(|| yaml::documents(text, |document| reading.document(document, None))));
@@ -115,6 +116,7 @@ struct Reading<'a> {
     path: &'a Path,
     /// The path as Problems name it.
     file: Arc<str>,
+    texts: Texts,
     content: Content,
     faults: Vec<Located>,
 }
@@ -223,7 +225,8 @@ impl Reading<'_> {
             Kind::Ingress => {
                 let (ingress, unknown) = read_object::<networking::Ingress>(node)?;
                 let names_no_class = names_no_class(&ingress);
-                let (object, unreadable) = Ingress::from_kubernetes(&ingress);
+                let (mut object, unreadable) = Ingress::from_kubernetes(&ingress);
+                self.texts.share(&mut object);
                 let entry = Entry { names_no_class, ..self.entry(Object::Ingress(object), node, &ingress) };
                 self.take(entry, (unknown, unreadable));
             }

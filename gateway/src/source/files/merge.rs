@@ -3,14 +3,13 @@
 //! Purpose: one object per name (the first file by path wins), the last good content of files that turned
 //! bad, and what an API server's admission would do: the default class. Not here: reading files.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
-use routing::object::{Change, Ingress, IngressClass, Kind, Name, Object, ObjectRef};
+use routing::object::{Change, Delta, Ingress, IngressClass, Kind, Name, Object, ObjectRef};
 use routing::problem::{Problem, Reason};
 
 use super::document::{Content, Entry, Failure};
@@ -22,14 +21,29 @@ const OUR_CONTROLLER: &str = "wasm-gateway.dev/ingress-controller";
 /// The class that exists if the folder holds none of ours.
 const OUR_CLASS: &str = "gateway";
 
-/// All files' contents, and what was sent of them.
+/// All files' contents, and what has to be sent of them. Costs what the changed files hold, not what all of them do.
 #[derive(Default)]
 pub(super) struct Merge {
-    files: BTreeMap<PathBuf, Held>,
+    files: BTreeMap<Arc<Path>, Held>,
     folder_problems: Vec<Located>,
-    sent: BTreeMap<ObjectRef, Sent>,
+    /// The entries of every name.
+    claims: BTreeMap<ObjectRef, Claims>,
+    /// The names that stand in several places.
+    contested: BTreeSet<ObjectRef>,
+    /// What the last update said about the names that may be different now; nothing: that there is no such object.
+    before: BTreeMap<ObjectRef, Option<Sent>>,
+    /// The classes at the last update.
+    classes: Option<Classes>,
+    problems: Found,
+}
+
+/// The Problems at the last update.
+#[derive(Default)]
+struct Found {
     /// Absent before the first update.
-    sent_problems: Option<Vec<Located>>,
+    sent: Option<Vec<Located>>,
+    /// Whether they may be others now.
+    may_differ: bool,
 }
 
 /// What is held of one file.
@@ -42,43 +56,53 @@ struct Held {
     failures: Vec<Located>,
 }
 
+/// Where an entry is: its file, and its index among the file's. The order is that of precedence.
+type At = (Arc<Path>, usize);
+
+/// The entries of one name, the one that counts first. Nearly every name has one.
+enum Claims {
+    One(At),
+    Many(BTreeSet<At>),
+}
+
 struct Sent {
     object: Object,
     pair: Option<PemPair>,
     place: Option<Place>,
 }
 
-/// An object as it is to be sent.
-struct Admitted<'a> {
-    object: Cow<'a, Object>,
-    pair: Option<&'a PemPair>,
-    place: Option<&'a Place>,
-}
-
 impl Merge {
     /// Takes what a file holds now.
     pub(super) fn set(&mut self, path: &Path, content: Content) {
-        self.files.insert(path.to_owned(), Held { content, good: true, failures: Vec::new() });
+        self.replace(path, content);
+        if let Some(held) = self.files.get_mut(path) {
+            self.problems.may_differ |= !held.failures.is_empty();
+            (held.good, held.failures) = (true, Vec::new());
+        }
     }
 
     /// Takes note that a file cannot be read; it keeps its content.
     pub(super) fn fail(&mut self, path: &Path, problems: Vec<Located>) {
-        self.files.entry(path.to_owned()).or_default().failures = problems;
+        self.problems.may_differ = true;
+        self.files.entry(path.into()).or_default().failures = problems;
     }
 
     /// Takes note that parts of a file cannot be read. It keeps its content; if it had none, then what could
     /// be read is better than nothing.
     pub(super) fn refuse(&mut self, path: &Path, failure: Failure) {
-        let held = self.files.entry(path.to_owned()).or_default();
-        held.failures = failure.problems;
-        if let Some(readable) = failure.readable.filter(|_| !held.good) {
-            held.content = readable;
+        self.fail(path, failure.problems);
+        let is_good = self.files.get(path).is_some_and(|held| held.good);
+        if let Some(readable) = failure.readable.filter(|_| !is_good) {
+            self.replace(path, readable);
         }
     }
 
     /// Forgets a file.
     pub(super) fn remove(&mut self, path: &Path) {
-        self.files.remove(path);
+        self.replace(path, Content::default());
+        if let Some(held) = self.files.remove(path) {
+            self.problems.may_differ |= !held.failures.is_empty();
+        }
     }
 
     /// Says whether a file has objects.
@@ -88,66 +112,159 @@ impl Merge {
 
     /// Replaces the Problems of the folder as a whole.
     pub(super) fn set_folder_problems(&mut self, problems: Vec<Located>) {
+        self.problems.may_differ |= problems != self.folder_problems;
         self.folder_problems = problems;
     }
 
     /// Says what changed since the last update, if anything did. The first time there is always an update.
     pub(super) fn update(&mut self) -> Option<Update> {
-        let (winners, mut problems) = winners(&self.files);
-        problems.extend_from_slice(&self.folder_problems);
-        problems.sort();
-        let classes = Classes::of(&winners);
+        self.update_classes();
         let mut update = Update::default();
-        delete(&mut self.sent, &mut update, |reference| {
-            let synthesised = classes.synthesised && *reference == our_class().reference();
-            !synthesised && !winners.contains_key(reference)
-        });
-        for (reference, entry) in winners {
-            let (object, pair) = (classes.admit(entry), entry.pair.as_ref());
-            apply(
-                &mut self.sent,
-                &mut update,
-                reference,
-                Admitted { object, pair, place: Some(&entry.place) },
-            );
+        let mut applied = Delta::new();
+        for (reference, before) in std::mem::take(&mut self.before) {
+            let now = self.current(&reference);
+            compare(&mut update, &mut applied, (reference, before, now));
         }
-        if classes.synthesised {
-            let class = Admitted { object: Cow::Owned(our_class()), pair: None, place: None };
-            apply(&mut self.sent, &mut update, our_class().reference(), class);
-        }
-        let first = self.sent_problems.is_none();
-        if self.sent_problems.as_ref() != Some(&problems) {
-            self.sent_problems = Some(problems.clone());
-            update.problems = Some(problems);
+        // Deletions go first.
+        update.objects.append(&mut applied);
+        let first = self.problems.sent.is_none();
+        if std::mem::take(&mut self.problems.may_differ) || first {
+            let problems = self.all_problems();
+            if self.problems.sent.as_ref() != Some(&problems) {
+                self.problems.sent = Some(problems.clone());
+                update.problems = Some(problems);
+            }
         }
         let empty = update.only_moves() && update.places.is_empty();
         (first || !empty).then_some(update)
     }
-}
 
-/// The entries that count, by name.
-type Winners<'a> = BTreeMap<ObjectRef, &'a Entry>;
+    /// Puts other content in a file's place, and takes note of every name in the old and in the new one.
+    fn replace(&mut self, path: &Path, content: Content) {
+        let path: Arc<Path> = path.into();
+        let names = |content: &Content| -> Vec<ObjectRef> {
+            content.entries.iter().map(|entry| entry.object.reference()).collect()
+        };
+        let old = self.files.get(&path).map(|held| names(&held.content)).unwrap_or_default();
+        let new = names(&content);
+        for reference in old.iter().chain(&new) {
+            self.touch(reference);
+        }
+        for (index, reference) in old.into_iter().enumerate() {
+            self.withdraw(&reference, &(Arc::clone(&path), index));
+        }
+        for (index, reference) in new.into_iter().enumerate() {
+            self.claim(reference, (Arc::clone(&path), index));
+        }
+        let held = self.files.entry(path).or_default();
+        self.problems.may_differ |= !(held.content.problems.is_empty() && content.problems.is_empty());
+        held.content = content;
+    }
 
-/// Picks the first of every name, by path and then by place in the file; the others are Problems, and so is
-/// whatever else the files have.
-fn winners(files: &BTreeMap<PathBuf, Held>) -> (Winners<'_>, Vec<Located>) {
-    let mut winners = Winners::new();
-    let mut problems = Vec::new();
-    for held in files.values() {
-        problems.extend_from_slice(&held.failures);
-        problems.extend_from_slice(&held.content.problems);
-        for entry in &held.content.entries {
-            match winners.entry(entry.object.reference()) {
-                Slot::Vacant(slot) => {
-                    slot.insert(entry);
-                }
-                Slot::Occupied(slot) => {
-                    problems.push(duplicate(slot.key(), &slot.get().place, &entry.place));
+    /// Keeps what the last update said about a name, before anything about it changes.
+    fn touch(&mut self, reference: &ObjectRef) {
+        if !self.before.contains_key(reference) {
+            self.before.insert(reference.clone(), self.current(reference));
+        }
+    }
+
+    fn claim(&mut self, reference: ObjectRef, at: At) {
+        match self.claims.entry(reference) {
+            Slot::Vacant(slot) => {
+                slot.insert(Claims::One(at));
+            }
+            Slot::Occupied(mut slot) => {
+                self.problems.may_differ = true;
+                self.contested.insert(slot.key().clone());
+                match slot.get_mut() {
+                    Claims::Many(all) => {
+                        all.insert(at);
+                    }
+                    Claims::One(first) => {
+                        let all = BTreeSet::from([first.clone(), at]);
+                        slot.insert(Claims::Many(all));
+                    }
                 }
             }
         }
     }
-    (winners, problems)
+
+    fn withdraw(&mut self, reference: &ObjectRef, at: &At) {
+        let Some(claims) = self.claims.get_mut(reference) else { return };
+        let Claims::Many(all) = claims else {
+            self.claims.remove(reference);
+            return;
+        };
+        self.problems.may_differ = true;
+        all.remove(at);
+        if all.len() < 2
+            && let Some(last) = all.pop_first()
+        {
+            *claims = Claims::One(last);
+            self.contested.remove(reference);
+        }
+    }
+
+    fn entry(&self, (path, index): &At) -> Option<&Entry> {
+        self.files.get(path)?.content.entries.get(*index)
+    }
+
+    /// The entry of a name that counts.
+    fn winner(&self, claims: &Claims) -> Option<&Entry> {
+        self.entry(match claims {
+            Claims::One(at) => at,
+            Claims::Many(all) => all.first()?,
+        })
+    }
+
+    /// What there is to say about a name by the files as they are and the classes of the last update.
+    fn current(&self, reference: &ObjectRef) -> Option<Sent> {
+        let classes = self.classes.as_ref()?;
+        let Some(entry) = self.claims.get(reference).and_then(|claims| self.winner(claims)) else {
+            let is_ours = classes.synthesised && *reference == our_class().reference();
+            return is_ours.then(|| Sent { object: our_class(), pair: None, place: None });
+        };
+        let pair = entry.pair.as_ref().map(copy);
+        Some(Sent { object: classes.admit(entry), pair, place: Some(entry.place.clone()) })
+    }
+
+    /// The entries of one kind that count, by name.
+    fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &Entry)> {
+        let first = ObjectRef { kind, name: Name::default() };
+        let of_kind = self.claims.range(first..).take_while(move |(reference, _)| reference.kind == kind);
+        of_kind.filter_map(|(reference, claims)| Some((reference, self.winner(claims)?)))
+    }
+
+    /// Looks at the classes again, and takes note of all that means something else because of them.
+    fn update_classes(&mut self) {
+        let classes = Classes::of(self.of_kind(Kind::IngressClass).map(|(_, entry)| entry));
+        if self.classes.as_ref() == Some(&classes) {
+            return;
+        }
+        let is_other = self.classes.as_ref().is_none_or(|before| before.default != classes.default);
+        let ingresses = self.of_kind(Kind::Ingress).filter(|(_, entry)| is_other && entry.names_no_class);
+        let touched: Vec<_> = ingresses.map(|(reference, _)| reference.clone()).collect();
+        for reference in touched.iter().chain([&our_class().reference()]) {
+            self.touch(reference);
+        }
+        self.classes = Some(classes);
+    }
+
+    fn all_problems(&self) -> Vec<Located> {
+        let mut problems = self.folder_problems.clone();
+        for held in self.files.values() {
+            problems.extend_from_slice(&held.failures);
+            problems.extend_from_slice(&held.content.problems);
+        }
+        for reference in &self.contested {
+            let Some(Claims::Many(all)) = self.claims.get(reference) else { continue };
+            let mut entries = all.iter().filter_map(|at| self.entry(at));
+            let Some(winner) = entries.next() else { continue };
+            problems.extend(entries.map(|loser| duplicate(reference, &winner.place, &loser.place)));
+        }
+        problems.sort();
+        problems
+    }
 }
 
 /// Stands where the one that does not count stands.
@@ -158,45 +275,34 @@ fn duplicate(object: &ObjectRef, winner: &Place, loser: &Place) -> Located {
     Located { problem: Problem { object: object.clone(), field, reason, message }, location }
 }
 
-/// Sends the deletion of all that was sent and is gone.
-fn delete(
-    sent: &mut BTreeMap<ObjectRef, Sent>,
+/// Sends an object, its bytes, or where it stands, if they are not what was sent last.
+fn compare(
     update: &mut Update,
-    mut is_gone: impl FnMut(&ObjectRef) -> bool,
+    applied: &mut Delta,
+    (reference, before, now): (ObjectRef, Option<Sent>, Option<Sent>),
 ) {
-    sent.retain(|reference, _| {
-        let gone = is_gone(reference);
-        if gone {
+    let Some(now) = now else {
+        if before.is_some() {
             if reference.kind == Kind::Secret {
                 update.secrets.push(SecretChange { name: reference.name.clone(), pair: None });
             }
             update.objects.push(Change::Delete(reference.clone()));
-            update.places.push((reference.clone(), None));
+            update.places.push((reference, None));
         }
-        !gone
-    });
-}
-
-/// Sends an object, its bytes, or where it stands, if they are not what was sent last.
-fn apply(sent: &mut BTreeMap<ObjectRef, Sent>, update: &mut Update, reference: ObjectRef, now: Admitted<'_>) {
-    let before = sent.get(&reference);
-    let same_object = before.is_some_and(|before| before.object == *now.object);
-    let same_pair = before.is_some_and(|before| same(before.pair.as_ref(), now.pair));
-    let same_place = before.is_some_and(|before| before.place.as_ref() == now.place);
-    if same_object && same_pair && same_place {
         return;
-    }
-    if !same_place {
-        update.places.push((reference.clone(), now.place.cloned()));
+    };
+    let before = before.as_ref();
+    let same_object = before.is_some_and(|before| before.object == now.object);
+    let same_pair = before.is_some_and(|before| same(before.pair.as_ref(), now.pair.as_ref()));
+    if before.is_none_or(|before| before.place != now.place) {
+        update.places.push((reference.clone(), now.place));
     }
     if reference.kind == Kind::Secret && !same_pair {
-        update.secrets.push(SecretChange { name: reference.name.clone(), pair: now.pair.map(copy) });
+        update.secrets.push(SecretChange { name: reference.name, pair: now.pair });
     }
     if !same_object {
-        update.objects.push(Change::Apply(now.object.clone().into_owned()));
+        applied.push(Change::Apply(now.object));
     }
-    let Admitted { object, pair, place } = now;
-    sent.insert(reference, Sent { object: object.into_owned(), pair: pair.map(copy), place: place.cloned() });
 }
 
 fn same(one: Option<&PemPair>, other: Option<&PemPair>) -> bool {
@@ -214,6 +320,7 @@ fn copy(pair: &PemPair) -> PemPair {
 // ===== classes =====
 
 /// What admission needs to know of the IngressClasses.
+#[derive(PartialEq, Eq)]
 struct Classes {
     /// The class of Ingresses that name none.
     default: Option<Arc<str>>,
@@ -222,33 +329,34 @@ struct Classes {
 }
 
 impl Classes {
-    fn of(winners: &Winners<'_>) -> Self {
-        let classes = || {
-            winners.values().filter_map(|entry| match &entry.object {
-                Object::IngressClass(class) => Some((class, entry.created)),
-                _ => None,
-            })
-        };
-        let ours = classes()
+    fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let classes = entries.filter_map(|entry| match &entry.object {
+            Object::IngressClass(class) => Some((class, entry.created)),
+            _ => None,
+        });
+        let classes: Vec<_> = classes.collect();
+        let ours = classes
+            .iter()
             .any(|(class, _)| &*class.controller == OUR_CONTROLLER || &*class.name.name == OUR_CLASS);
         if !ours {
             // Admission takes the youngest of several default classes, and ours is made just now.
             return Self { default: Some(OUR_CLASS.into()), synthesised: true };
         }
         // The youngest, then the first by name; a class without a time is younger than any with one.
-        let default = classes()
+        let default = classes
+            .into_iter()
             .filter(|(class, _)| class.is_default)
             .max_by_key(|(class, created)| (created.unwrap_or(i64::MAX), Reverse(class.name.clone())));
         Self { default: default.map(|(class, _)| Arc::clone(&class.name.name)), synthesised: false }
     }
 
     /// Gives an entry's object as the API server would store it.
-    fn admit<'a>(&self, entry: &'a Entry) -> Cow<'a, Object> {
+    fn admit(&self, entry: &Entry) -> Object {
         match (&entry.object, &self.default) {
             (Object::Ingress(ingress), Some(default)) if entry.names_no_class => {
-                Cow::Owned(Object::Ingress(Ingress { class: Some(Arc::clone(default)), ..ingress.clone() }))
+                Object::Ingress(Ingress { class: Some(Arc::clone(default)), ..ingress.clone() })
             }
-            (object, _) => Cow::Borrowed(object),
+            (object, _) => object.clone(),
         }
     }
 }

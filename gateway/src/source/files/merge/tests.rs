@@ -125,7 +125,7 @@ fn our_class_exists_while_no_file_holds_one() {
         "c.yaml",
         &CLASS.replace("wasm-gateway.dev", "example.com").replace("spec", "metadata: {name: mine}\nspec"),
     );
-    check(&mut merge, &["+ default/web a gateway", "+ IngressClass mine", "+ IngressClass gateway"]);
+    check(&mut merge, &["+ default/web a gateway", "+ IngressClass gateway", "+ IngressClass mine"]);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn secrets_are_sent_when_their_bytes_change() {
     let mut merge = Merge::default();
     put(&mut merge, "a.yaml", &secret("one"));
     let update = merge.update().unwrap();
-    assert_eq!(changes(&update), ["+ Secret default/s", "+ IngressClass gateway"]);
+    assert_eq!(changes(&update), ["+ IngressClass gateway", "+ Secret default/s"]);
     assert_eq!(update.secrets[0].pair.as_ref().unwrap().key, b"one");
     put(&mut merge, "a.yaml", &secret("two"));
     let update = merge.update().unwrap();
@@ -180,4 +180,18 @@ fn what_moves_in_its_file_is_told_without_being_sent_again() {
     assert_eq!(update.places[0].1.as_ref().unwrap().of_field("spec.rules[0].host").to_string(), "a.yaml:6");
     merge.remove(Path::new("a.yaml"));
     assert!(merge.update().unwrap().places[0].1.is_none());
+}
+
+#[test]
+fn an_update_looks_at_the_names_of_changed_files_only() {
+    let mut merge = Merge::default();
+    for index in 0..100 {
+        put(&mut merge, &format!("{index}.yaml"), &ingress(&format!("web{index}"), "a"));
+    }
+    merge.update().unwrap();
+    assert!(merge.before.is_empty());
+    put(&mut merge, "7.yaml", &(ingress("web7", "b") + &ingress("more", "c")));
+    let touched: Vec<_> = merge.before.keys().map(ToString::to_string).collect();
+    assert_eq!(touched, ["Ingress default/more", "Ingress default/web7"]);
+    check(&mut merge, &["+ default/more c gateway", "+ default/web7 b gateway"]);
 }

@@ -1,0 +1,253 @@
+//! `conformance bench routes`: what a route costs in memory, and what many hosts cost a request.
+//!
+//! Memory is that of the whole process: objects as the source holds them, routing table, Problems. Not here: compile
+//! times and lookups alone (`cargo bench -p routing`).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::backend::Backend;
+use super::load::Load;
+use super::process::{self, Cores, Process};
+use super::{gateway_program, http, leg, tell};
+
+/// DESIGN §8 has the memory of a route as the difference between these two numbers of routes.
+const FEW: usize = 1_000;
+const MANY: usize = 100_000;
+/// So many Services are shared by all routes.
+const SERVICES: usize = 100;
+/// So many Ingresses are in one file.
+const PER_FILE: usize = 1_000;
+/// How long reading and compiling may take, on a busy machine and in a build without optimisation.
+const READY_LIMIT: Duration = Duration::from_secs(600);
+/// Memory counts when it did not shrink for so long: an allocator gives back what compiling took with a delay.
+const SETTLED: Duration = Duration::from_secs(2);
+/// Load before the first round, seconds; not counted.
+const WARM_UP: f64 = 1.0;
+
+/// How long to measure.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Rounds of the load; each has one leg with one host and one with all.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Length of one leg in seconds, 0.1 to 60.
+    #[arg(long, default_value = "2", value_parser = super::parse_seconds)]
+    seconds: f64,
+    /// The gateway's binary; by default `dist/gateway` in the target folder that this program is in.
+    #[arg(long)]
+    gateway: Option<PathBuf>,
+    /// Connections that the load keeps open.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    connections: u16,
+}
+
+/// Runs both measurements and prints them.
+///
+/// # Errors
+/// Something cannot be started or dies, or an answer did not come from the backend.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let wrk = process::find("wrk").context("wrk, which makes the load, is not installed")?;
+    let nginx = process::find("nginx").context("nginx, which is the backend, is not installed")?;
+    let program = gateway_program(args.gateway.as_deref())?;
+    let cores = Cores::of_this_process()?;
+    let dir = tempfile::tempdir()?;
+    let backend = Backend::start(&dir.path().join("backend"), &nginx, ("bench", cores.load))?;
+    let start = |routes| {
+        Gateway::start(&dir.path().join(routes_name(routes)), (&program, cores.proxy), routes, &backend)
+    };
+
+    let few = start(FEW)?.memory()?;
+    tell(&format!("{FEW} routes: {} KiB", few / 1024));
+    let mut gateway = start(MANY)?;
+    let many = gateway.memory()?;
+    tell(&format!("{MANY} routes: {} KiB", many / 1024));
+    let load = Load { wrk, core: cores.load, connections: args.connections };
+    let (one, all) = cpu(args, &load, (&mut gateway, &backend), dir.path())?;
+
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "RSS: {} KiB with {FEW} routes, {} KiB with {MANY}", few / 1024, many / 1024)?;
+    writeln!(out, "RSS per route: {} bytes (target 2048)", many.saturating_sub(few) / (MANY - FEW) as u64)?;
+    writeln!(
+        out,
+        "CPU per request, medians of {} rounds: {one:.2} µs with one host of {MANY}, {all:.2} µs with all at random: {:.3} (target 1.05)",
+        args.rounds,
+        all / one
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// CPU time per request in µs, with one host and with all of them.
+fn cpu(
+    args: &Args,
+    load: &Load,
+    (gateway, backend): (&mut Gateway, &Backend),
+    dir: &Path,
+) -> Result<(f64, f64)> {
+    let (one, all) = (dir.join("one.lua"), dir.join("all.lua"));
+    fs::write(&one, script(MANY / 2, 1))?;
+    fs::write(&all, script(0, MANY))?;
+    load.run_script(gateway.http, WARM_UP, &all)?;
+    let (mut with_one, mut with_all) = (Vec::new(), Vec::new());
+    for round in 1..=args.rounds {
+        for (script, figures) in [(&one, &mut with_one), (&all, &mut with_all)] {
+            let (counts, used) = (backend.counts()?, gateway.process.cpu()?);
+            let summary = load.run_script(gateway.http, args.seconds, script)?;
+            let used = gateway.process.cpu()?.since(used);
+            let wrong =
+                leg::check_counts(summary.requests, load.connections, backend.counts()?.since(counts));
+            ensure!(
+                wrong.is_empty() && summary.complaints.is_empty(),
+                "round {round}: {}",
+                [wrong, summary.complaints].concat().join("; ")
+            );
+            figures.push((used.user + used.system) / summary.requests.max(1) as f64);
+        }
+        tell(&format!(
+            "round {round}: {:.2?} µs with one host, {:.2?} with all",
+            with_one.last(),
+            with_all.last()
+        ));
+    }
+    gateway.process.check_alive()?;
+    Ok((median(with_one), median(with_all)))
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A running gateway with so many routes.
+struct Gateway {
+    process: Process,
+    http: u16,
+}
+
+impl Gateway {
+    fn start(dir: &Path, (program, core): (&Path, usize), routes: usize, backend: &Backend) -> Result<Self> {
+        let files = dir.join("files");
+        fs::create_dir_all(&files)?;
+        fs::write(files.join("services.yaml"), services(backend.ports()))?;
+        for first in (0..routes).step_by(PER_FILE) {
+            let ingresses: String = (first..routes.min(first + PER_FILE)).map(ingress).collect();
+            fs::write(files.join(format!("{first:06}.yaml")), ingresses)?;
+        }
+        process::with_free_ports(|[http, https, admin]| {
+            let mut command = process::pinned(core, program);
+            command.arg("run").arg("--files").arg(&files).args(["--workers", "1"]);
+            for (flag, port) in [("--http", http), ("--https", https), ("--admin", admin)] {
+                command.arg(flag).arg(format!("127.0.0.1:{port}"));
+            }
+            let mut process = Process::spawn("gateway", command, dir)?;
+            let is_ready = || http::get(admin, "/readyz", "").is_ok_and(|answer| answer.status == 200);
+            process.wait_at_most(READY_LIMIT, is_ready)?;
+            Ok(Self { process, http })
+        })
+    }
+
+    /// The least memory that is in RAM, once it does not shrink any more.
+    fn memory(&mut self) -> Result<u64> {
+        let (mut least, mut since) = (self.process.rss()?, Instant::now());
+        while since.elapsed() < SETTLED {
+            process::pause();
+            self.process.check_alive()?;
+            let now = self.process.rss()?;
+            if now < least {
+                (least, since) = (now, Instant::now());
+            }
+        }
+        Ok(least)
+    }
+}
+
+fn routes_name(routes: usize) -> String {
+    format!("{routes}-routes")
+}
+
+fn ingress(index: usize) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: i{index}
+  namespace: bench
+spec:
+  ingressClassName: gateway
+  rules:
+    - host: h{index}.example
+      http:
+        paths:
+          - path: /
+            pathType: Prefix
+            backend:
+              service:
+                name: svc{}
+                port:
+                  number: 80
+---
+",
+        index % SERVICES
+    )
+}
+
+fn services([first, second]: [u16; 2]) -> String {
+    let mut text = String::new();
+    for index in 0..SERVICES {
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            "apiVersion: v1
+kind: Service
+metadata:
+  name: svc{index}
+  namespace: bench
+  annotations:
+    wasm-gateway.dev/endpoints: \"127.0.0.1:{first},127.0.0.1:{second}\"
+spec:
+  ports:
+    - port: 80
+---
+"
+        );
+    }
+    text
+}
+
+/// wrk's script: so many hosts from this one on, at random. Requests are made before the load begins.
+fn script(first: usize, count: usize) -> String {
+    format!(
+        "local requests = {{}}
+init = function(args)
+  wrk.init(args)
+  for i = 1, {count} do
+    requests[i] = wrk.format(\"GET\", \"/\", {{ Host = \"h\" .. ({first} + i - 1) .. \".example\" }})
+  end
+end
+request = function() return requests[math.random({count})] end
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn hosts_of_the_script_are_those_of_the_ingresses() {
+        assert!(ingress(7).contains("host: h7.example"));
+        assert!(script(0, 100).contains("\"h\" .. (0 + i - 1) .. \".example\""));
+    }
+}

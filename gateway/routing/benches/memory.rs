@@ -1,0 +1,49 @@
+//! Bytes that stay allocated per Route: the objects, and what the Compiler and the table hold beside them.
+//!
+//! Run with `cargo bench -p routing --bench memory`. Not a measurement of time, so divan has no part in it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::io::Write as _;
+
+use routing::Compiler;
+use routing::Config;
+use routing::object::Change;
+use stats_alloc::INSTRUMENTED_SYSTEM;
+use stats_alloc::Region;
+use stats_alloc::StatsAlloc;
+
+use set::ROUTES;
+use set::ingresses;
+
+mod set;
+
+#[global_allocator]
+static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// How many Ingresses.
+const COUNT: usize = 10_000;
+
+fn main() {
+    let region = Region::new(COUNTING);
+    let live = || {
+        let counted = region.change();
+        counted.bytes_allocated - counted.bytes_deallocated
+    };
+    let objects = ingresses(COUNT);
+    let of_objects = live();
+    let mut compiler = Compiler::new(Config::default());
+    let compiled = compiler.apply(objects.into_iter().map(Change::Apply).collect());
+    let of_all = live();
+    black_box((&compiler, &compiled));
+    let routes = COUNT * ROUTES;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{routes} Routes of {COUNT} Ingresses: {} bytes of objects per Route, {} with Compiler and table",
+        of_objects / routes,
+        of_all / routes
+    )
+    .unwrap();
+}
