@@ -79,7 +79,7 @@ async fn live() -> &'static str {
 async fn ready(State(admin): State<Admin>) -> Response {
     let unready = |reason: &'static str| (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
     if admin.draining.load(Ordering::Relaxed) {
-        return unready("not ready: stopping\n");
+        return unready("not ready: draining\n");
     }
     match *admin.generation.borrow() {
         0 => unready("not ready: no routing table yet\n"),

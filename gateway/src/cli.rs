@@ -1,11 +1,12 @@
 //! The command line. Each command reads as what it does; the work is elsewhere.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub mod identity;
 
@@ -128,10 +129,13 @@ impl Run {
         let settings = self.configured.load()?.settings;
         let gateway = Gateway::start(&Options { files: self.files, settings })?;
         tracing::info!(http = %gateway.http, https = %gateway.https, admin = %gateway.admin, "listening");
-        if wait_for_stop(&gateway)? == Stop::Gently {
-            tracing::info!("stopping: requests in flight may end");
-            gateway.drain();
-        }
+        let (signals, stop) = gateway.control().block_on(async {
+            let mut signals = Signals::watch()?;
+            let stop = signals.next().await;
+            io::Result::Ok((signals, stop))
+        })?;
+        tracing::info!(?stop, "stopping");
+        signals.end(gateway, stop);
         Ok(())
     }
 }
@@ -188,18 +192,37 @@ pub enum Stop {
     Now,
 }
 
-/// Waits for SIGTERM or SIGINT.
-///
-/// # Errors
-/// The signals cannot be watched.
-pub fn wait_for_stop(gateway: &Gateway) -> anyhow::Result<Stop> {
-    use tokio::signal::unix::{SignalKind, signal};
-    gateway.control().block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+/// The two ways to be told to stop: SIGTERM and SIGINT.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to watch; the process no longer ends by itself on them. Called inside a runtime.
+    ///
+    /// # Errors
+    /// The signals cannot be watched.
+    pub fn watch() -> io::Result<Self> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+    }
+
+    /// Waits for either.
+    pub async fn next(&mut self) -> Stop {
         tokio::select! {
-            _ = terminate.recv() => Ok(Stop::Gently),
-            _ = interrupt.recv() => Ok(Stop::Now),
+            _ = self.terminate.recv() => Stop::Gently,
+            _ = self.interrupt.recv() => Stop::Now,
         }
-    })
+    }
+
+    /// Ends the gateway in the way that was asked for. A further SIGTERM changes nothing, since a hook and the kubelet
+    /// may both send one; SIGINT ends the drain too.
+    pub fn end(mut self, gateway: Gateway, stop: Stop) {
+        if stop == Stop::Gently {
+            gateway.drain_until(async move {
+                self.interrupt.recv().await;
+            });
+        }
+    }
 }

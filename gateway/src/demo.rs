@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::apps::Apps;
 use self::authority::Authority;
 use self::client::{Client, Request};
 use self::folder::Folder;
 use self::report::Visit;
-use crate::cli::{Stop, loopback};
+use crate::cli::{Signals, loopback};
 use crate::exchange::Scheme::{Http, Https};
 use crate::process::{Gateway, Options};
 use crate::settings::{Listen, Settings};
@@ -71,19 +70,17 @@ impl Demo {
 
         let gateway = Gateway::start(&self.options(&folder, &mut out)?)?;
         apps.serve(gateway.control())?;
-        let stop = gateway.control().block_on(async {
+        let (signals, stop) = gateway.control().block_on(async {
             let mut signals = Signals::watch()?;
             tokio::select! {
-                stop = signals.next() => Ok(stop),
+                stop = signals.next() => Ok((signals, stop)),
                 failed = show(&gateway, &authority, &folder, &mut out) => match failed {
                     Ok(()) => anyhow::bail!("the file source has ended"),
                     Err(error) => Err(error),
                 },
             }
         })?;
-        if stop == Stop::Gently {
-            gateway.drain();
-        }
+        signals.end(gateway, stop);
         Ok(())
     }
 
@@ -105,7 +102,9 @@ impl Demo {
             }
         }
         let [(_, http), (_, https), (_, admin)] = wanted;
-        let settings = Settings { listen: Listen { http, https, admin }, ..Settings::default() };
+        let mut settings = Settings { listen: Listen { http, https, admin }, ..Settings::default() };
+        // Nobody balances between demos, so nobody needs time to learn that this one ends.
+        settings.drain.delay = Duration::ZERO;
         Ok(Options { files: folder.path().to_owned(), settings })
     }
 }
@@ -158,24 +157,4 @@ fn tour() -> Vec<Request> {
     requests.extend(apps::further().map(|name| request(Http, &format!("{name}.example.com"), "/")));
     requests.push(request(Http, "nobody.example.com", "/"));
     requests
-}
-
-/// The two ways to be told to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn watch() -> io::Result<Self> {
-        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
-        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
-    }
-
-    async fn next(&mut self) -> Stop {
-        tokio::select! {
-            _ = self.terminate.recv() => Stop::Gently,
-            _ = self.interrupt.recv() => Stop::Now,
-        }
-    }
 }

@@ -2,8 +2,10 @@
 //!
 //! Not here: what happens to a request (`exchange`).
 
+mod accept;
 mod h1;
 mod h2;
+pub mod places;
 pub mod sockets;
 pub mod tls;
 mod transport;

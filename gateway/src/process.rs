@@ -16,12 +16,16 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
+use crate::listener::places::Places;
 use crate::listener::worker::{Handle, Parts};
 use crate::listener::{Protocol, sockets, tls};
 use crate::live::LiveCell;
 use crate::reload::{Problems, Reload};
-use crate::settings::Settings;
+use crate::settings::{Drain, Settings};
 use crate::source::files::{self, Watcher};
+use crate::wire::clock::Phase;
+
+mod descriptors;
 
 /// How much less of the processor control work gets than requests, as `nice` counts.
 const CONTROL_NICENESS: i32 = 5;
@@ -51,7 +55,7 @@ pub struct Gateway {
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     draining: Arc<AtomicBool>,
-    drain: Duration,
+    drain: Drain,
     // Dropped in this order: no more updates, then the runtime that applies them.
     _watcher: Watcher,
     control: Runtime,
@@ -69,6 +73,7 @@ impl Gateway {
             sockets::bind(address, count).with_context(|| format!("cannot listen on {address} ({name})"))
         };
         let (listen, workers) = (options.settings.listen, options.settings.workers());
+        let places = descriptors::places(options.settings.connections, descriptors::raise());
         let (http, http_sockets) = bind("http", listen.http, workers)?;
         let (https, https_sockets) = bind("https", listen.https, workers)?;
         let (admin, admin_socket) = bind("admin", listen.admin, 1)?;
@@ -79,6 +84,7 @@ impl Gateway {
         let parts = Parts {
             live: Arc::clone(&live),
             settings: Arc::new(options.settings.clone()),
+            places: Arc::new(Places::new(places)),
             connector: Arc::new(TransportConnector::new(None)),
             upstreams: Arc::default(),
         };
@@ -106,7 +112,7 @@ impl Gateway {
         let (sender, updates) = mpsc::channel(WAITING_UPDATES);
         let watcher = files::watch(&options.files, sender)?;
         control.spawn(reload.run(updates));
-        let drain = options.settings.drain.limit;
+        let drain = options.settings.drain;
         Ok(Self {
             http,
             https,
@@ -160,23 +166,37 @@ impl Gateway {
         &self.control
     }
 
-    /// Says not ready, accepts nothing more, and waits for requests in flight, but not beyond the limit.
+    /// As [`Gateway::drain_until`], with nothing that cuts it short.
     pub fn drain(self) {
+        self.drain_until(std::future::pending());
+    }
+
+    /// Says not ready and goes on accepting for a while, so that whoever sends clients here learns of it; then accepts
+    /// nothing more, and ends when nobody is connected any more. Whoever is still connected at the limit, or when
+    /// `cut` ends, is cut off.
+    pub fn drain_until(self, cut: impl Future<Output = ()>) {
+        let Drain { delay, limit } = self.drain;
         self.draining.store(true, Ordering::Relaxed);
-        for worker in self.workers.iter() {
-            worker.drain();
-        }
-        let workers = Arc::clone(&self.workers);
+        let enter = |phase| self.workers.iter().for_each(|worker| worker.enter(phase));
+        enter(Phase::Leaving);
+        let orderly = async {
+            tokio::time::sleep(delay).await;
+            enter(Phase::Closing);
+            for worker in self.workers.iter() {
+                worker.stopped().await;
+            }
+        };
         self.control.block_on(async {
-            let stopped = async {
-                while !workers.iter().all(Handle::is_finished) {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::select! {
+                biased;
+                () = orderly => tracing::info!("drained"),
+                () = cut => tracing::warn!("whoever is connected is cut off: told to stop at once"),
+                () = tokio::time::sleep(limit) => {
+                    tracing::warn!("whoever is connected is cut off: the time to drain is over");
                 }
-            };
-            if tokio::time::timeout(self.drain + Duration::from_secs(1), stopped).await.is_err() {
-                tracing::warn!("requests are cut off: the time to drain is over");
             }
         });
+        self.workers.iter().for_each(Handle::stop);
         self.control.shutdown_background();
     }
 }

@@ -41,6 +41,9 @@ pub enum StreamError {
     /// The body is larger than its route allows.
     #[error("body larger than allowed")]
     TooLarge,
+    /// The body arrives more slowly than allowed.
+    #[error("body arrives too slowly")]
+    TooSlow,
     /// The peer's framing fields cannot be trusted.
     #[error("malformed framing: {0}")]
     Framing(#[from] http1::FramingError),

@@ -2,29 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "support/missing.rs"]
+mod missing;
 mod support;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 
+use missing::is_missing;
 use support::{Certificate, Origin, TestGateway, Then, ingress, ok, service, tls};
-
-/// Whether the test cannot run here: curl is not installed. Says so past the capture, and in the list of
-/// `conformance/test`.
-fn skipped(test: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|dir| dir.join("curl").is_file()) {
-        return false;
-    }
-    let line = format!("SKIPPED: {test}: not installed: curl\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    if let Some(list) = std::env::var_os("GATEWAY_SKIPPED") {
-        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(Path::new(&list)).unwrap();
-        list.write_all(line.as_bytes()).unwrap();
-    }
-    true
-}
 
 /// Two hosts over TLS with a Secret each, and an origin that says what came.
 struct Site {
@@ -79,7 +65,7 @@ const NOT_TRUSTED: i32 = 60;
 
 #[test]
 fn curl_is_served_over_http_and_http2_with_prior_knowledge() {
-    if skipped("curl over plaintext") {
+    if is_missing("curl", "curl over plaintext") {
         return;
     }
     let site = Site::start();
@@ -107,7 +93,7 @@ fn curl_is_served_over_http_and_http2_with_prior_knowledge() {
 
 #[test]
 fn curl_over_tls_gets_the_certificate_of_the_host_s_secret_or_else_the_default_one() {
-    if skipped("curl over TLS") {
+    if is_missing("curl", "curl over TLS") {
         return;
     }
     let site = Site::start();

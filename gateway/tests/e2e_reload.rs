@@ -168,7 +168,9 @@ fn draining_lets_a_request_end_and_refuses_new_connections() {
         }
         call.wire.stream.write_all(ok("a").as_bytes()).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let mut settings = Settings::default();
+    settings.drain.delay = Duration::ZERO;
+    let gateway = TestGateway::with(&one(&origin), settings);
     let (http, admin) = (gateway.gateway.http, gateway.gateway.admin);
     let (mut busy, mut idle) = (gateway.client(), gateway.client());
     assert_eq!(idle.get("a.example", "/").status(), 200);
@@ -179,7 +181,7 @@ fn draining_lets_a_request_end_and_refuses_new_connections() {
     until("new connections are refused", || TcpStream::connect_timeout(&http, DEADLINE).is_err());
     assert_eq!(idle.rest(), b"", "an idle connection is closed in order");
     let page = support::Client::connect(admin).get("admin", "/readyz");
-    assert_eq!((page.status(), page.text()), (503, "not ready: stopping\n"));
+    assert_eq!((page.status(), page.text()), (503, "not ready: draining\n"));
     assert!(!draining.is_finished());
     release.send(()).unwrap();
     let answer = busy.response();
@@ -205,4 +207,52 @@ fn draining_does_not_wait_beyond_its_limit() {
     gateway.gateway.drain();
     assert!(started.elapsed() >= limit && started.elapsed() < DEADLINE);
     until("the request is cut off", || !matches!(busy.message(support::Follows::Response), Ok(Some(_))));
+}
+
+#[test]
+fn a_hundred_changes_of_other_hosts_close_no_connection_and_disturb_no_request() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let origin = Origin::start(move |call| {
+        call.read_body()?;
+        if call.request.target() == "/poll" {
+            call.wire.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")?;
+            let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
+            return call.wire.stream.write_all(b"cd").map(|()| Then::Keep);
+        }
+        call.wire.stream.write_all(ok("a").as_bytes()).map(|()| Then::Keep)
+    });
+    let certificate = Certificate::new("a.example");
+    let yaml = ingress("a", "a.example", &[("/", "a")])
+        + &tls("a.example", "s")
+        + &service("a", &[origin.address])
+        + &certificate.secret("s");
+    let gateway = TestGateway::start(&yaml);
+    let (mut plain, mut poll) = (gateway.client(), gateway.client());
+    let mut secure = tls_client(gateway.gateway.https, "a.example", &[&certificate]);
+    poll.send("GET /poll HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let mut polled = poll.head().unwrap().unwrap();
+    for n in 0..100 {
+        // Hosts, Services, endpoints and certificates of others come and go.
+        let host = format!("b{n}.example");
+        let other = ingress("b", &host, &[("/", "b")])
+            + &tls(&host, "t")
+            + &service("b", &[([127, 0, 0, 1], 1000 + n).into()])
+            + &Certificate::new(&host).secret("t");
+        gateway.replace("other.yaml", &other);
+        if n % 10 == 0 {
+            assert_eq!(
+                (plain.get("a.example", "/").status(), secure.get("a.example", "/").status()),
+                (200, 200)
+            );
+        }
+    }
+    release.send(()).unwrap();
+    poll.body(&mut polled, support::Follows::Response).unwrap();
+    assert_eq!(polled.text(), "abcd");
+    for answer in [plain.get("a.example", "/"), secure.get("a.example", "/"), poll.get("a.example", "/")] {
+        assert_eq!((answer.status(), answer.field("connection")), (200, None));
+    }
+    let metrics = gateway.admin("/metrics").1;
+    assert!(metrics.contains("gateway_connections_accepted_total 3\n"), "{metrics}");
 }

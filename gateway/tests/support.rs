@@ -122,8 +122,12 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     pub(crate) fn new(host: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
-        Self { pem: made.cert.pem(), der: made.cert.der().to_vec(), key: made.signing_key.serialize_pem() }
+        Self::with_key(host, &rcgen::KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn with_key(host: &str, key: &rcgen::KeyPair) -> Self {
+        let made = rcgen::CertificateParams::new([host.to_owned()]).unwrap().self_signed(key).unwrap();
+        Self { pem: made.pem(), der: made.der().to_vec(), key: key.serialize_pem() }
     }
 
     /// The Secret that holds it.

@@ -16,7 +16,7 @@ pub enum Abort {
     ClientReset,
     /// The client's body, or what it sent instead, cannot be trusted.
     ClientMalformed,
-    /// The client did not read the answer for too long.
+    /// The client did not read the answer for too long, or sent its body too slowly.
     ClientStalled,
     /// The time that the route gives a whole request is over.
     RequestTimeout,
@@ -49,6 +49,7 @@ impl Abort {
             StreamError::Lost(_) | StreamError::Body(BodyError::Truncated) => Self::ClientClosed,
             StreamError::H2(error) if error.is_reset() => Self::ClientReset,
             StreamError::H2(_) => Self::ClientClosed,
+            StreamError::TooSlow => Self::ClientStalled,
             // The client's side was told how long the answer is by the endpoint's head.
             StreamError::Length => Self::UpstreamMalformed,
             _ => Self::ClientMalformed,

@@ -119,7 +119,9 @@ impl<D: Downstream> Exchange<'_, D> {
 
     fn unanswered(&self, failure: Unanswered) -> Failure {
         match failure {
-            Unanswered::BodyTimeout => Refusal::BodyTimeout.into(),
+            Unanswered::BodyTimeout | Unanswered::Downstream(StreamError::TooSlow) => {
+                Refusal::BodyTimeout.into()
+            }
             Unanswered::FirstByteTimeout => Refusal::FirstByteTimeout.into(),
             Unanswered::RequestTimeout => Refusal::RequestTimeout.into(),
             Unanswered::Downstream(StreamError::Body(_)) => Refusal::Body.into(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http1::{BodyLength, Head, Known, Version, write};
 
+use self::pace::Pace;
 use super::h2;
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
@@ -15,9 +16,11 @@ use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{self, Client, Downstream, End, Request, Served, Tunnel, Worker};
 use crate::telemetry::counters::Gauge;
-use crate::wire::clock::{Interrupted, Timer};
+use crate::wire::clock::{Ending, Interrupted, Phase, Timer};
 use crate::wire::h1::Connection;
 use crate::wire::{Piece, Reader, StreamError, Writer};
+
+mod pace;
 
 /// How HTTP/2 with prior knowledge begins (RFC 9113 §3.4); no HTTP/1.1 request looks like it.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -54,7 +57,11 @@ pub(super) async fn serve(worker: &Worker, client: Client, mut connection: Conne
     timer.set(worker.settings.header);
     loop {
         let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
-        if !matches!(timer.limit_idle(readable).await, Ok(Ok(()))) {
+        let ending = match age {
+            Age::New => Ending::IsHurried(LINGER),
+            Age::Used => Ending::With(Phase::Closing),
+        };
+        if !matches!(timer.limit_by(ending, readable).await, Ok(Ok(()))) {
             break;
         }
         // On the heap for as long as it runs, so that idle connections stay small.
@@ -123,9 +130,6 @@ async fn serve_readable(
             return next;
         }
         age = Age::Used;
-        if worker.clock.is_draining() && !connection.has_input() {
-            return Next::Close;
-        }
         if connection.has_input() {
             continue;
         }
@@ -200,6 +204,7 @@ async fn serve_request(
             && length != BodyLength::Empty,
         may_switch: head.get(Known::Upgrade).is_some(),
         answers_head: head.method() == b"HEAD",
+        pace: Pace::of(length, worker.settings.body_rate),
     };
     let request = Request { head: &head, length, client };
     let served = exchange::serve(worker, request, &mut side, timer).await;
@@ -272,6 +277,7 @@ async fn refuse(
         expects: false,
         may_switch: false,
         answers_head: false,
+        pace: None,
     };
     let answer = exchange::answer(worker, &mut side, refusal, b"");
     let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
@@ -298,6 +304,8 @@ struct Side<'a> {
     /// Whether the client may already speak another protocol behind the request.
     may_switch: bool,
     answers_head: bool,
+    /// How fast the body has to arrive.
+    pace: Option<Pace>,
 }
 
 impl Reader for Side<'_> {
@@ -310,8 +318,16 @@ impl Reader for Side<'_> {
             }
         }
         match self.connection.poll_piece(cx)? {
-            Poll::Ready(piece) => Poll::Ready(Ok(piece)),
+            Poll::Ready(piece) => {
+                if let (Some(pace), Piece::Data(data)) = (&mut self.pace, &piece) {
+                    pace.passes(data.len(), self.worker.clock.now())?;
+                }
+                Poll::Ready(Ok(piece))
+            }
             Poll::Pending => {
+                if let Some(pace) = &mut self.pace {
+                    pace.waits(self.worker.clock.now());
+                }
                 // The 100, if it is still to be sent.
                 let _ = self.connection.poll_flush(cx)?;
                 Poll::Pending
@@ -351,7 +367,7 @@ impl Downstream for Side<'_> {
         let hoped = self.may_switch && self.connection.is_read() && self.connection.has_input();
         if length == BodyLength::UntilClose {
             self.closing = Closing::EndsBody;
-        } else if leaves_body || hoped || response.is_last || self.worker.clock.is_draining() {
+        } else if leaves_body || hoped || response.is_last || self.worker.clock.phase() >= Phase::Leaving {
             self.closing = Closing::Yes;
         }
         let out = self.connection.output();

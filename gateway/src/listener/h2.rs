@@ -26,6 +26,7 @@ use crate::exchange::refusal::Refusal;
 use crate::exchange::{self, Client, Downstream, Request, Served, Worker};
 use crate::telemetry::counters::bump;
 use crate::wire::buffers::BUFFER_SIZE;
+use crate::wire::clock::{Ending, Phase};
 use crate::wire::{Piece, Reader, StreamError, Writer};
 
 /// How long a client may take to see that we closed.
@@ -68,10 +69,12 @@ pub(super) async fn serve(worker: &Worker, client: Client, transport: Transport,
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
     let handshake = builder().handshake::<_, Bytes>(Rewound { read, transport });
-    let Ok(Ok(mut connection)) = timer.limit(handshake).await else { return };
+    let Ok(Ok(mut connection)) = timer.limit_by(Ending::IsHurried(LINGER), handshake).await else { return };
     let tally = Tally::default();
     let mut streams = FuturesUnordered::new();
     let mut is_ending = false;
+    // A client that comes while the gateway is leaving is served once before it is sent away: it may know no other.
+    let mut ends_with = Phase::Closing;
     loop {
         match (streams.is_empty(), is_ending) {
             (true, false) => timer.set(worker.settings.keep_alive),
@@ -85,7 +88,8 @@ pub(super) async fn serve(worker: &Worker, client: Client, transport: Transport,
             }
             connection.poll_accept(cx).map(Some)
         });
-        let next = if is_ending { timer.limit(next).await } else { timer.limit_idle(next).await };
+        let ending = if is_ending { Ending::IsPatient } else { Ending::With(ends_with) };
+        let next = timer.limit_by(ending, next).await;
         match next {
             // A stream ended: another deadline may apply.
             Ok(None) => {}
@@ -96,6 +100,7 @@ pub(super) async fn serve(worker: &Worker, client: Client, transport: Transport,
                     is_ending = true;
                     continue;
                 }
+                ends_with = Phase::Leaving;
                 streams.push(serve_stream(worker, (&client, &tally), request, respond));
             }
             Ok(Some(None | Some(Err(_)))) => return,

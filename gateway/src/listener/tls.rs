@@ -1,6 +1,7 @@
 //! TLS towards clients: one policy, certificates by SNI.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -12,6 +13,10 @@ use tokio_rustls::server::TlsStream;
 
 use crate::exchange::Worker;
 use crate::live::LiveCell;
+use crate::wire::clock::Ending;
+
+/// How long a client may take to finish its handshake once nothing more is accepted.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Picks the certificate for a handshake from what is live at that moment.
 #[derive(Debug)]
@@ -56,7 +61,7 @@ pub(super) async fn accept(
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         start.into_stream(config).await
     };
-    match timer.limit(handshake).await {
+    match timer.limit_by(Ending::IsHurried(LINGER), handshake).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Some((stream, is_h2))

@@ -4,7 +4,6 @@ use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pingora::connectors::TransportConnector;
@@ -13,26 +12,29 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Protocol;
+use super::accept::Door;
+use super::places::Places;
 use crate::exchange::{Date, Worker};
 use crate::live::LiveCell;
 use crate::settings::Settings;
 use crate::telemetry::counters::{Counters, Counts};
 use crate::upstream::{Shared, Upstreams};
 use crate::wire::buffers::Buffers;
-use crate::wire::clock::{Clock, TICK};
+use crate::wire::clock::{Clock, Phase};
 
 /// What a worker is told.
 enum Command {
     /// Copy the counters out.
     Count(oneshot::Sender<Counts>),
-    /// Accept nothing more, let requests in flight end, then stop.
-    Drain,
+    /// Go towards the end; it comes when nobody is connected any more.
+    Enter(Phase),
+    /// End at once.
+    Stop,
 }
 
-/// A running worker. Dropping the handle lets the worker drain and stop.
+/// A running worker. Dropping the handle stops it at once.
 pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
-    thread: JoinHandle<()>,
 }
 
 /// What a worker needs from the process.
@@ -42,6 +44,8 @@ pub struct Parts {
     pub live: LiveCell,
     /// Deadlines and bounds.
     pub settings: Arc<Settings>,
+    /// How many clients may be connected, over all workers.
+    pub places: Arc<Places>,
     /// Pingora's dialler, shared by all workers.
     pub connector: Arc<TransportConnector>,
     /// What all workers know of endpoints.
@@ -55,12 +59,13 @@ impl Handle {
     /// The system gives no thread.
     pub fn start(number: usize, parts: Parts, listeners: Vec<(StdListener, Protocol)>) -> io::Result<Self> {
         let (commands, told) = mpsc::unbounded_channel();
-        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        // Whether it still runs shows by the channel: nobody has to join it.
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             if let Err(error) = run(parts, listeners, told) {
                 tracing::error!(worker = number, %error, "worker stopped");
             }
         })?;
-        Ok(Self { commands, thread })
+        Ok(Self { commands })
     }
 
     /// The worker's counters, or nothing if it has stopped.
@@ -70,15 +75,21 @@ impl Handle {
         counts.await.ok()
     }
 
-    /// Tells the worker to accept nothing more and to stop when its requests have ended.
-    pub fn drain(&self) {
-        // A worker that has stopped already has nothing to drain.
-        let _ = self.commands.send(Command::Drain);
+    /// Tells the worker how far to go towards its end. It ends by itself when it is [`Phase::Closing`] and nobody is
+    /// connected any more.
+    pub fn enter(&self, phase: Phase) {
+        // A worker that has stopped already has nothing to do.
+        let _ = self.commands.send(Command::Enter(phase));
     }
 
-    /// Whether the worker has stopped.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+    /// Tells the worker to end at once, whoever is connected.
+    pub fn stop(&self) {
+        let _ = self.commands.send(Command::Stop);
+    }
+
+    /// Waits until the worker has ended.
+    pub async fn stopped(&self) {
+        self.commands.closed().await;
     }
 }
 
@@ -105,36 +116,36 @@ fn run(
         tokio::task::spawn_local(async move { ticking.clock.run().await });
         let sweeping = Rc::clone(&worker);
         tokio::task::spawn_local(async move { sweep(&sweeping).await });
-        let mut accepting = Vec::new();
+        let (presence, nobody) = oneshot::channel();
+        let presence = Rc::new(presence);
         for (listener, protocol) in listeners {
-            let listener = TcpListener::from_std(listener)?;
-            let worker = Rc::clone(&worker);
-            accepting.push(tokio::task::spawn_local(accept(worker, listener, protocol)));
+            let door = Door {
+                worker: Rc::clone(&worker),
+                protocol,
+                places: Arc::clone(&parts.places),
+                presence: Rc::clone(&presence),
+            };
+            tokio::task::spawn_local(door.open(TcpListener::from_std(listener)?));
         }
-        obey(&worker, told).await;
-        for task in accepting {
-            task.abort();
+        drop(presence);
+        tokio::select! {
+            () = obey(&worker, told) => {}
+            // All doors are closed and all connections have ended.
+            _ = nobody => {}
         }
-        worker.clock.drain();
-        drained(&worker).await;
         Ok(())
     })
 }
 
-/// Does what the worker is told until it is told to drain, or nobody is left to tell.
+/// Does what the worker is told until it is told to stop, or nobody is left to tell.
 async fn obey(worker: &Worker, mut told: mpsc::UnboundedReceiver<Command>) {
-    while let Some(Command::Count(reply)) = told.recv().await {
-        // Whoever asked may have given up waiting.
-        let _ = reply.send(worker.counters.copy());
-    }
-}
-
-/// Waits until no connection is open, or the time for that is over.
-async fn drained(worker: &Worker) {
-    let timer = worker.clock.timer();
-    timer.set(worker.settings.drain.limit);
-    while worker.counters.open.get() > 0 && !timer.is_elapsed() {
-        tokio::time::sleep(TICK).await;
+    while let Some(command) = told.recv().await {
+        match command {
+            // Whoever asked may have given up waiting.
+            Command::Count(reply) => drop(reply.send(worker.counters.copy())),
+            Command::Enter(phase) => worker.clock.enter(phase),
+            Command::Stop => return,
+        }
     }
 }
 
@@ -143,21 +154,5 @@ async fn sweep(worker: &Worker) {
     loop {
         seconds.tick().await;
         worker.upstreams.sweep();
-    }
-}
-
-async fn accept(worker: Rc<Worker>, listener: TcpListener, protocol: Protocol) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let connection = super::serve(Rc::clone(&worker), stream, peer, protocol.clone());
-                tokio::task::spawn_local(connection);
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: they come back when connections end.
-                tracing::warn!(%error, "accepting failed");
-                tokio::time::sleep(TICK).await;
-            }
-        }
     }
 }

@@ -17,6 +17,8 @@ pub const CLASSES: usize = 5;
 pub struct Counters {
     /// Connections accepted since the start.
     pub accepted: Cell<u64>,
+    /// Connections that found no place and were reset.
+    pub turned_away: Cell<u64>,
     /// Connections open now.
     pub open: Cell<u64>,
     /// Requests whose answer is not finished.
@@ -60,6 +62,8 @@ pub struct Requests {
 pub struct Counts {
     /// [`Counters::accepted`].
     pub accepted: u64,
+    /// [`Counters::turned_away`].
+    pub turned_away: u64,
     /// [`Counters::open`].
     pub open: u64,
     /// [`Counters::in_flight`].
@@ -118,6 +122,7 @@ impl Counters {
         requests.retain(|id, entry| id.is_none() || entry.origin.strong_count() > 0);
         Counts {
             accepted: self.accepted.get(),
+            turned_away: self.turned_away.get(),
             open: self.open.get(),
             in_flight: self.in_flight.get(),
             tunnels: self.tunnels.get(),

@@ -76,8 +76,11 @@ impl Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         type Field = fn(&Counts) -> u64;
-        let counters: [(&str, &str, Field); 5] = [
+        let counters: [(&str, &str, Field); 6] = [
             ("connections_accepted", "Connections that clients opened", |counts| counts.accepted),
+            ("connections_turned_away", "Connections reset because as many were open as may be", |counts| {
+                counts.turned_away
+            }),
             ("dials", "Connections opened to endpoints", |counts| counts.dials),
             ("dial_failures", "Attempts to open one that failed", |counts| counts.dial_failures),
             ("upstream_reuses", "Requests sent over a connection that stood", |counts| counts.reuses),

@@ -15,20 +15,44 @@ use tokio::time::Instant;
 /// How often deadlines are looked at: a deadline is met late by one tick at most, never early.
 pub const TICK: Duration = Duration::from_millis(50);
 
-/// A deadline passed before the awaited thing happened, or the worker is draining.
+/// How far a worker is on its way to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It is not going to end.
+    #[default]
+    Serving,
+    /// It still accepts, and each client is told with its next answer to come back by another connection.
+    Leaving,
+    /// It accepts nothing more, and connections without a request end.
+    Closing,
+}
+
+/// How a wait goes on when the worker is about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As if nothing was: for requests in flight.
+    IsPatient,
+    /// No longer than so from [`Phase::Closing`] on: for clients that were accepted and have not yet said what they
+    /// want.
+    IsHurried(Duration),
+    /// It ends when the worker reaches this phase: for waits between requests.
+    With(Phase),
+}
+
+/// A deadline passed before the awaited thing happened, or the worker is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupted {
     /// The deadline passed.
     Elapsed,
-    /// The worker drains; only a wait that asked for it ends so.
-    Draining,
+    /// The worker reached the phase that the wait was to end with.
+    Ending,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     /// Milliseconds since the clock was made, as of the last tick.
     now: Cell<u64>,
-    draining: Cell<bool>,
+    phase: Cell<Phase>,
     entries: RefCell<Vec<Rc<Entry>>>,
 }
 
@@ -96,17 +120,17 @@ impl Clock {
         }
     }
 
-    /// Ends all waits that asked for it, now and from now on.
-    pub fn drain(&self) {
-        self.shared.draining.set(true);
+    /// Enters a phase; there is no way back. All waits that were to end with it do, now and from now on.
+    pub fn enter(&self, phase: Phase) {
+        self.shared.phase.set(phase.max(self.phase()));
         for entry in self.shared.entries.borrow().iter() {
             entry.wake();
         }
     }
 
-    /// Whether [`Clock::drain`] was called.
-    pub fn is_draining(&self) -> bool {
-        self.shared.draining.get()
+    /// How far the worker is on its way to its end.
+    pub fn phase(&self) -> Phase {
+        self.shared.phase.get()
     }
 }
 
@@ -164,33 +188,34 @@ impl Timer {
     ///
     /// # Errors
     /// [`Interrupted::Elapsed`]; the future is dropped then.
-    pub async fn limit<F: Future>(&self, future: F) -> Result<F::Output, Interrupted> {
-        self.wait(future, || None).await
+    pub fn limit<F: Future>(&self, future: F) -> impl Future<Output = Result<F::Output, Interrupted>> {
+        self.limit_by(Ending::IsPatient, future)
     }
 
-    /// As [`Timer::limit`], and ends too when the worker drains: for waits between requests.
+    /// As [`Timer::limit`], and says how the wait goes on when the worker is about to end.
     ///
     /// # Errors
-    /// [`Interrupted::Elapsed`] or [`Interrupted::Draining`]; the future is dropped then.
-    pub async fn limit_idle<F: Future>(&self, future: F) -> Result<F::Output, Interrupted> {
-        self.wait(future, || self.shared.draining.get().then_some(Interrupted::Draining)).await
-    }
-
-    async fn wait<F: Future>(
-        &self,
-        future: F,
-        interrupted: impl Fn() -> Option<Interrupted>,
-    ) -> Result<F::Output, Interrupted> {
+    /// [`Interrupted::Elapsed`] or [`Interrupted::Ending`]; the future is dropped then.
+    pub async fn limit_by<F: Future>(&self, mut ending: Ending, future: F) -> Result<F::Output, Interrupted> {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
+            match ending {
+                Ending::With(phase) if self.shared.phase.get() >= phase => {
+                    return Poll::Ready(Err(Interrupted::Ending));
+                }
+                Ending::IsHurried(grace) if self.shared.phase.get() == Phase::Closing => {
+                    let slow = self.entry.at.get();
+                    self.set(grace);
+                    self.entry.at.set(slow.min(self.entry.at.get()));
+                    ending = Ending::IsPatient;
+                }
+                _ => {}
+            }
             if self.is_elapsed() {
                 return Poll::Ready(Err(Interrupted::Elapsed));
-            }
-            if let Some(reason) = interrupted() {
-                return Poll::Ready(Err(reason));
             }
             let mut waker = self.entry.waker.borrow_mut();
             if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
@@ -257,13 +282,50 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn draining_ends_idle_waits_only() {
+    async fn a_phase_ends_the_waits_that_are_to_end_with_it() {
         let clock = Clock::default();
-        let idle = clock.timer();
-        let busy = clock.timer();
-        clock.drain();
-        assert_eq!(idle.limit_idle(std::future::pending::<()>()).await, Err(Interrupted::Draining));
-        assert_eq!(busy.limit(async { 7 }).await, Ok(7));
+        let timer = clock.timer();
+        let forever = std::future::pending::<()>;
+        clock.enter(Phase::Leaving);
+        assert_eq!(timer.limit_by(Ending::With(Phase::Leaving), forever()).await, Err(Interrupted::Ending));
+        assert_eq!(
+            timer.limit_by(Ending::With(Phase::Leaving), async { 7 }).await,
+            Ok(7),
+            "what is there comes first"
+        );
+        let mut closing = Box::pin(timer.limit_by(Ending::With(Phase::Closing), forever()));
+        assert!(futures::poll!(closing.as_mut()).is_pending());
+        clock.enter(Phase::Closing);
+        assert_eq!(closing.await, Err(Interrupted::Ending));
+        clock.enter(Phase::Leaving);
+        assert_eq!(clock.phase(), Phase::Closing, "there is no way back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_leaves_a_hurried_wait_its_grace_or_its_deadline_whichever_is_sooner() {
+        let clock = Clock::default();
+        let local = tokio::task::LocalSet::new();
+        let ticking = clock.clone();
+        local.spawn_local(async move { ticking.run().await });
+        let wait = async |deadline: Duration| {
+            let timer = clock.timer();
+            timer.set(deadline);
+            let before = Instant::now();
+            let ending = Ending::IsHurried(Duration::from_secs(1));
+            let outcome = timer.limit_by(ending, std::future::pending::<()>()).await;
+            assert_eq!(outcome, Err(Interrupted::Elapsed));
+            before.elapsed()
+        };
+        local
+            .run_until(async {
+                assert!(wait(Duration::from_secs(10)).await >= Duration::from_secs(10));
+                clock.enter(Phase::Closing);
+                let late = 2 * TICK;
+                let (long, short) = (wait(Duration::from_secs(10)).await, wait(TICK).await);
+                assert!(long >= Duration::from_secs(1) && long <= Duration::from_secs(1) + late, "{long:?}");
+                assert!(short >= TICK && short <= TICK + late, "{short:?}");
+            })
+            .await;
     }
 
     #[test]

@@ -1,0 +1,279 @@
+//! Clients that hold what others need: slow heads, slow bodies, slow readers, too many connections. Each is ended at
+//! its deadline or at the limit, and others are served meanwhile.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+#[path = "support/program.rs"]
+mod program;
+mod support;
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use gateway::settings::{BodyRate, Settings};
+use program::Program;
+use support::{Client, DEADLINE, Message, Origin, TestGateway, Then, ok, one, until};
+
+/// How late a deadline may be met: two ticks of the clock, and what a busy machine adds.
+const LATE: Duration = Duration::from_secs(2);
+
+/// A client that is served all the time while others misbehave.
+struct Witness {
+    stop: Arc<AtomicBool>,
+    client: JoinHandle<usize>,
+}
+
+impl Witness {
+    fn start(http: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let client = std::thread::spawn(move || {
+            let mut client = Client::connect(http);
+            let mut count = 0;
+            while !stopped.load(Ordering::Relaxed) || count == 0 {
+                assert_eq!(client.get("a.example", "/").status(), 200);
+                count += 1;
+            }
+            count
+        });
+        Self { stop, client }
+    }
+
+    fn was_served(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        assert!(self.client.join().unwrap() > 0);
+    }
+}
+
+/// Lets time pass: it is what such a test is about.
+fn pass(time: Duration) {
+    let began = Instant::now();
+    while let Some(left) = time.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}
+
+/// Sends a byte, and another each time that so much time has passed, until an answer comes.
+fn trickle(client: &mut Client, pause: Duration) -> Message {
+    client.stream.set_read_timeout(Some(pause)).unwrap();
+    let began = Instant::now();
+    let mut answer = Vec::new();
+    loop {
+        assert!(began.elapsed() < DEADLINE, "nobody minds");
+        // Once the gateway has answered it closes, and may not take any more.
+        let _ = client.stream.write_all(b"x");
+        let mut buffer = [0; 4096];
+        match client.stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => answer.extend_from_slice(&buffer[..read]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_reset) => break,
+        }
+    }
+    let text = String::from_utf8(answer).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    Message { line: head.lines().next().unwrap().to_owned(), body: body.into(), ..Message::default() }
+}
+
+#[test]
+fn a_head_that_trickles_in_is_refused_at_its_deadline() {
+    let origin = Origin::named("a");
+    let limit = Duration::from_millis(500);
+    let gateway = TestGateway::with(&one(&origin), Settings { header: limit, ..Settings::default() });
+    let witness = Witness::start(gateway.gateway.http);
+    let began = Instant::now();
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.example\r\nX-Slow: ");
+    let answer = trickle(&mut client, Duration::from_millis(20));
+    assert_eq!((answer.status(), answer.text()), (408, "408 head_timeout\n"));
+    assert!(began.elapsed() >= limit && began.elapsed() < limit + LATE, "{:?}", began.elapsed());
+    witness.was_served();
+}
+
+/// A gateway that wants 10 kB a second after half a second.
+fn paced(origin: &Origin) -> TestGateway {
+    let body_rate = BodyRate { least: NonZeroU32::new(10_000), grace: Duration::from_millis(500) };
+    TestGateway::with(&one(origin), Settings { body_rate, ..Settings::default() })
+}
+
+#[test]
+fn a_body_that_trickles_in_is_refused_after_its_grace() {
+    let origin = Origin::named("a");
+    let gateway = paced(&origin);
+    let witness = Witness::start(gateway.gateway.http);
+    let began = Instant::now();
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000\r\n\r\n");
+    let answer = trickle(&mut client, Duration::from_millis(20));
+    assert_eq!((answer.status(), answer.text()), (408, "408 body_timeout\n"));
+    let (least, took) = (Duration::from_millis(500), began.elapsed());
+    assert!(took >= least && took < least + LATE, "{took:?}");
+    witness.was_served();
+}
+
+#[test]
+fn a_body_is_not_too_slow_because_it_is_chunked_or_its_endpoint_is_slow() {
+    let origin = Origin::start(|call| {
+        if call.request.field("content-length").is_some() {
+            // Longer than the grace, with a body that fills all buffers between.
+            pass(Duration::from_millis(1500));
+        }
+        call.answer(ok("a")).map(|()| Then::Keep)
+    });
+    let gateway = paced(&origin);
+    let mut large = gateway.client();
+    let length = 16 << 20;
+    large.send(format!("PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {length}\r\n\r\n"));
+    large.send(vec![b'x'; length]);
+    assert_eq!(large.response().status(), 200);
+    assert_eq!(origin.last().body.len(), length);
+    let mut chunked = gateway.client();
+    chunked.send("PUT / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let began = Instant::now();
+    let mut chunks = 0;
+    while began.elapsed() < Duration::from_secs(1) {
+        chunked.send("1\r\nx\r\n");
+        chunks += 1;
+        pass(Duration::from_millis(20));
+    }
+    chunked.send("0\r\n\r\n");
+    assert_eq!(chunked.response().status(), 200);
+    assert_eq!(origin.last().body.len(), chunks);
+}
+
+#[test]
+fn a_reader_that_stands_still_is_cut_off_at_the_stall_deadline() {
+    let origin = Origin::start(|call| {
+        let large = call.request.target() == "/large";
+        let body = if large { "x".repeat(32 << 20) } else { "a".to_owned() };
+        call.answer(ok(&body)).map(|()| Then::Keep)
+    });
+    let stall = Duration::from_millis(500);
+    let gateway = TestGateway::with(&one(&origin), Settings { stall, ..Settings::default() });
+    let witness = Witness::start(gateway.gateway.http);
+    let mut client = gateway.client();
+    let began = Instant::now();
+    client.send("GET /large HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let stalled = "gateway_aborts_total{reason=\"client_stalled\"} 1";
+    until("it is cut off", || gateway.admin("/metrics").1.contains(stalled));
+    assert!(began.elapsed() >= stall && began.elapsed() < stall + LATE, "{:?}", began.elapsed());
+    let mut rest = Vec::new();
+    let read = client.stream.read_to_end(&mut rest);
+    assert!(rest.len() < 32 << 20, "{read:?}");
+    witness.was_served();
+}
+
+/// One request on a connection of its own, by any failure that the client meets.
+fn try_get(http: SocketAddr, host: &str) -> io::Result<u16> {
+    let mut stream = TcpStream::connect(http)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let head = support::Wire::new(stream).head()?;
+    Ok(head.ok_or(ErrorKind::UnexpectedEof)?.status())
+}
+
+fn is_served(http: SocketAddr) -> bool {
+    try_get(http, "a.example").is_ok_and(|status| status == 200)
+}
+
+#[test]
+fn beyond_the_limit_clients_are_reset_at_once_and_those_connected_are_served() {
+    let origin = Origin::named("a");
+    let settings = Settings { connections: NonZeroU32::new(3), ..Settings::default() };
+    let gateway = TestGateway::with(&one(&origin), settings);
+    let mut clients: Vec<_> = (0..3).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("a.example", "/").status(), 200);
+    }
+    for _ in 0..20 {
+        let error = try_get(gateway.gateway.http, "a.example").unwrap_err();
+        // Which of the two depends on who is faster, the reset or the request.
+        assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+    }
+    assert!(gateway.admin("/metrics").1.contains("gateway_connections_turned_away_total 20\n"));
+    for client in &mut clients {
+        assert_eq!(client.get("a.example", "/").status(), 200);
+    }
+    clients.pop();
+    until("its place is free", || is_served(gateway.gateway.http));
+}
+
+/// An origin that answers `/` on host `a.example` at once, and `/held` when it is released.
+struct Holding {
+    origin: Origin,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Holding {
+    fn start() -> Self {
+        let gate: Arc<(Mutex<bool>, Condvar)> = Arc::default();
+        let held = Arc::clone(&gate);
+        let origin = Origin::start(move |call| {
+            call.read_body()?;
+            if call.request.target() == "/held" {
+                let (is_open, changed) = &*held;
+                drop(changed.wait_timeout_while(is_open.lock().unwrap(), DEADLINE, |is_open| !*is_open));
+            }
+            call.wire.stream.write_all(ok("a").as_bytes()).map(|()| Then::Close)
+        });
+        Self { origin, gate }
+    }
+
+    fn release(&self) {
+        *self.gate.0.lock().unwrap() = true;
+        self.gate.1.notify_all();
+    }
+}
+
+/// A client whose request is held; nothing if there is no place for it.
+fn hold(http: SocketAddr) -> io::Result<TcpStream> {
+    let mut client = TcpStream::connect(http)?;
+    client.write_all(b"GET /held HTTP/1.1\r\nHost: a.example\r\n\r\n")?;
+    Ok(client)
+}
+
+#[test]
+fn with_few_file_descriptors_there_is_one_for_each_clients_endpoint() {
+    let holding = Holding::start();
+    // A quarter is kept for the gateway itself; half of the rest is 48.
+    let program = Program::limited(&one(&holding.origin), &[], Some(128));
+    let clients: Vec<_> = (0..48).map(|_| hold(program.http).unwrap()).collect();
+    // All of them have a connection to the endpoint at the same time.
+    holding.origin.wait_heads(48);
+    assert!(try_get(program.http, "a.example").is_err());
+    assert_eq!(program.ready().status(), 200, "the admin pages have descriptors of their own");
+    holding.release();
+    drop(clients);
+    let began = Instant::now();
+    until("it recovers", || is_served(program.http));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn out_of_file_descriptors_the_gateway_neither_spins_nor_stays_so() {
+    let holding = Holding::start();
+    // As many clients as there are descriptors for clients: with their endpoints they are too many.
+    let program = Program::limited(&one(&holding.origin), &["limits.connections=1000"], Some(128));
+    assert!(program.log().contains("more than the file descriptors allow"), "{}", program.log());
+    let complaints = || program.log().matches("accepting failed").count() as u64;
+    let mut clients = Vec::new();
+    until("there are no more", || {
+        clients.extend(hold(program.http));
+        complaints() > 0
+    });
+    let (began, ticks, made) = (Instant::now(), program.processor_ticks(), complaints());
+    pass(Duration::from_secs(1));
+    let (ticks, made) = (program.processor_ticks() - ticks, complaints() - made);
+    assert!(ticks < 30, "{ticks} ticks of 10 ms in {:?} of having nothing to do", began.elapsed());
+    assert!(made <= 1 + began.elapsed().as_secs(), "{made} complaints in {:?}", began.elapsed());
+    holding.release();
+    drop(clients);
+    let began = Instant::now();
+    until("it recovers", || is_served(program.http));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}

@@ -1,0 +1,352 @@
+//! TLS towards clients: which certificate, which version, resumption, ALPN; by a rustls client and by `openssl s_client`.
+//!
+//! Not here: what makes a Secret's certificate usable (`e2e_reload`, `gateway/src/certificates.rs`).
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "support/missing.rs"]
+mod missing;
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+
+use missing::is_missing;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ProtocolVersion, SignatureScheme,
+    StreamOwned, SupportedProtocolVersion,
+};
+use support::{
+    Certificate, DEADLINE, Origin, TestGateway, Then, TlsClient, Wire, ingress, service, tls, tls_client,
+};
+
+/// Hosts with an ECDSA and an RSA certificate, one with a certificate for its wildcard, and one without any.
+struct Site {
+    gateway: TestGateway,
+    ecdsa: Certificate,
+    rsa: Certificate,
+    wildcard: Certificate,
+    _origins: [Origin; 4],
+}
+
+impl Site {
+    fn start() -> Self {
+        let origins = ["ecdsa", "rsa", "wild", "bare"].map(Origin::named);
+        let ecdsa = Certificate::new("ecdsa.example");
+        let rsa_key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
+        let rsa = Certificate::with_key("rsa.example", &rsa_key.unwrap());
+        let wildcard = Certificate::new("*.wild.example");
+        let mut yaml = String::new();
+        for (origin, (name, host, certificate)) in origins.iter().zip([
+            ("ecdsa", "ecdsa.example", Some(&ecdsa)),
+            ("rsa", "rsa.example", Some(&rsa)),
+            ("wild", "\"*.wild.example\"", Some(&wildcard)),
+            ("bare", "bare.example", None),
+        ]) {
+            yaml += &ingress(name, host, &[("/", name)]);
+            if let Some(certificate) = certificate {
+                yaml += &tls(host, name);
+                yaml += &certificate.secret(name);
+            }
+            yaml += &service(name, &[origin.address]);
+        }
+        let gateway = TestGateway::start(&yaml);
+        Self { gateway, ecdsa, rsa, wildcard, _origins: origins }
+    }
+
+    fn client(&self, host: &str) -> TlsClient {
+        tls_client(self.gateway.gateway.https, host, &[&self.ecdsa, &self.rsa, &self.wildcard])
+    }
+
+    /// Connects with a name and a policy that trusts anybody.
+    fn connect(&self, name: &str, config: &Arc<ClientConfig>) -> TlsClient {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+        let stream = TcpStream::connect(self.gateway.gateway.https).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Wire::new(StreamOwned::new(connection, stream))
+    }
+}
+
+/// Takes any certificate; signatures are checked all the same.
+#[derive(Debug)]
+struct Anybody(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+/// A policy that trusts anybody.
+fn trusting(versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> ClientConfig {
+    let provider: CryptoProvider = rustls::crypto::aws_lc_rs::default_provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(algorithms)))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
+}
+
+const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+
+#[test]
+fn sni_chooses_the_certificate_of_the_hosts_secret_whatever_its_kind() {
+    let site = Site::start();
+    for (host, certificate, by) in [
+        ("ecdsa.example", &site.ecdsa, "ecdsa"),
+        ("ECDSA.Example", &site.ecdsa, "ecdsa"),
+        ("rsa.example", &site.rsa, "rsa"),
+        ("a.wild.example", &site.wildcard, "wild"),
+        ("b.wild.example", &site.wildcard, "wild"),
+    ] {
+        let mut client = site.client(host);
+        assert_eq!(client.get(host, "/").text(), by, "{host}");
+        assert_eq!(client.certificate(), certificate.der, "{host}");
+    }
+}
+
+#[test]
+fn clients_without_sni_and_hosts_without_secret_get_the_default_certificate_and_are_routed_by_host() {
+    let site = Site::start();
+    let config = Arc::new(trusting(&BOTH, &["http/1.1"]));
+    let own = [&site.ecdsa.der, &site.rsa.der, &site.wildcard.der];
+    // An IP address is no name, so it is not sent. One label only is what a wildcard stands for.
+    let mut shown = Vec::new();
+    for name in ["127.0.0.1", "bare.example", "nobody.example", "a.b.wild.example", "wild.example"] {
+        let mut client = site.connect(name, &config);
+        assert_eq!(client.get("bare.example", "/").text(), "bare", "{name}");
+        assert_eq!(client.get("rsa.example", "/").text(), "rsa", "{name}");
+        let certificate = client.certificate();
+        assert!(!own.contains(&&certificate), "{name} got the certificate of another");
+        shown.push(certificate);
+    }
+    shown.dedup();
+    assert_eq!(shown.len(), 1, "one certificate is the default");
+}
+
+#[test]
+fn a_host_other_than_the_sni_is_routed_by_host_and_never_misdirected() {
+    let site = Site::start();
+    let mut client = site.client("ecdsa.example");
+    for (host, by) in [("rsa.example", "rsa"), ("x.wild.example", "wild"), ("bare.example", "bare")] {
+        let answer = client.get(host, "/");
+        assert_eq!((answer.status(), answer.text()), (200, by));
+    }
+    assert_eq!(client.get("nobody.example", "/").status(), 404);
+}
+
+#[test]
+fn http2_over_a_connection_for_one_host_serves_all_of_them() {
+    let site = Site::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(site.gateway.gateway.https).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(trusting(&BOTH, &["h2"])));
+        let name = ServerName::try_from("ecdsa.example").unwrap();
+        let stream = connector.connect(name, stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for (host, by) in [("ecdsa.example", "ecdsa"), ("rsa.example", "rsa"), ("bare.example", "bare")] {
+            let request = http::Request::get(format!("https://{host}/")).body(()).unwrap();
+            let (answer, _) = send.clone().ready().await.unwrap().send_request(request, true).unwrap();
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 200, "{host}");
+            assert_eq!(answer.into_body().data().await.unwrap().unwrap(), by);
+        }
+    });
+}
+
+#[test]
+fn both_versions_are_spoken_with_both_kinds_of_keys() {
+    let site = Site::start();
+    for (version, spoken) in BOTH.into_iter().zip([ProtocolVersion::TLSv1_2, ProtocolVersion::TLSv1_3]) {
+        let config = Arc::new(trusting(&[version], &[]));
+        for host in ["ecdsa.example", "rsa.example"] {
+            let mut client = site.connect(host, &config);
+            assert_eq!(client.get(host, "/").status(), 200, "{host} {spoken:?}");
+            assert_eq!(client.stream.conn.protocol_version(), Some(spoken));
+        }
+    }
+}
+
+#[test]
+fn the_protocol_is_chosen_by_alpn_and_is_http1_without_it() {
+    let site = Site::start();
+    for (offered, chosen) in [
+        (&["h2", "http/1.1"][..], Some("h2")),
+        (&["http/1.1", "h2"], Some("h2")),
+        (&["http/1.1"], Some("http/1.1")),
+        (&["http/1.0", "http/1.1"], Some("http/1.1")),
+        (&[], None),
+    ] {
+        let mut client = site.connect("rsa.example", &Arc::new(trusting(&BOTH, offered)));
+        client.stream.conn.complete_io(&mut client.stream.sock).unwrap();
+        let alpn = client.stream.conn.alpn_protocol().map(|name| std::str::from_utf8(name).unwrap());
+        assert_eq!(alpn, chosen, "{offered:?}");
+        if chosen != Some("h2") {
+            assert_eq!(client.get("rsa.example", "/").text(), "rsa", "{offered:?}");
+        }
+    }
+    let mut client = site.connect("rsa.example", &Arc::new(trusting(&BOTH, &["smtp"])));
+    let error = client.stream.conn.complete_io(&mut client.stream.sock).unwrap_err();
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+}
+
+#[test]
+fn sessions_are_resumed_in_both_versions_also_by_a_later_table_and_for_their_host_only() {
+    let site = Site::start();
+    for version in BOTH {
+        let config = Arc::new(trusting(&[version], &["http/1.1"]));
+        let visit = |host: &str| {
+            let mut client = site.connect(host, &config);
+            // A TLS 1.3 ticket comes with the answer.
+            assert_eq!(client.get(host, "/").status(), 200);
+            client.stream.conn.handshake_kind().unwrap()
+        };
+        assert_eq!(visit("ecdsa.example"), HandshakeKind::Full, "{version:?}");
+        assert_eq!(visit("ecdsa.example"), HandshakeKind::Resumed, "{version:?}");
+        assert_eq!(visit("rsa.example"), HandshakeKind::Full, "{version:?}");
+        site.gateway.replace(
+            "more.yaml",
+            &ingress("m", &format!("{version:?}.example").to_lowercase(), &[("/", "bare")]),
+        );
+        assert_eq!(
+            visit("ecdsa.example"),
+            HandshakeKind::Resumed,
+            "{version:?} after a change of something else"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_is_swapped_under_an_answer_that_is_being_sent() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let origin = Origin::start(move |call| {
+        call.read_body()?;
+        call.wire.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")?;
+        let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
+        call.wire.stream.write_all(b"cd").map(|()| Then::Keep)
+    });
+    let certificates: Vec<_> = (0..4).map(|_| Certificate::new("a.example")).collect();
+    let trusted: Vec<_> = certificates.iter().collect();
+    let yaml = ingress("a", "a.example", &[("/", "a")])
+        + &tls("a.example", "s")
+        + &service("a", &[origin.address])
+        + &certificates[0].secret("s");
+    let gateway = TestGateway::start(&yaml);
+    let https = gateway.gateway.https;
+    let mut live = tls_client(https, "a.example", &trusted);
+    live.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let mut answer = live.head().unwrap().unwrap();
+    for certificate in &certificates[1..] {
+        gateway.replace("all.yaml", &yaml.replace(&certificates[0].secret("s"), &certificate.secret("s")));
+        assert_eq!(tls_client(https, "a.example", &trusted).certificate(), certificate.der);
+    }
+    release.send(()).unwrap();
+    live.body(&mut answer, support::Follows::Response).unwrap();
+    assert_eq!(answer.text(), "abcd");
+    release.send(()).unwrap();
+    assert_eq!(live.get("a.example", "/").text(), "abcd", "and the connection goes on");
+    assert_eq!(live.certificate(), certificates[0].der);
+}
+
+/// Runs `openssl s_client` with one request; gives all that it says.
+fn s_client(site: &Site, host: &str, arguments: &[&str]) -> String {
+    let address = site.gateway.gateway.https.to_string();
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address, "-ign_eof"]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    child.stdin.as_mut().unwrap().write_all(request.as_bytes()).unwrap();
+    let mut said = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
+    child.stderr.take().unwrap().read_to_end(&mut said).unwrap();
+    child.wait().unwrap();
+    // HTTP/2 is no text.
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn openssl_speaks_both_versions_verifies_both_kinds_of_keys_and_resumes() {
+    if is_missing("openssl", "openssl s_client") {
+        return;
+    }
+    let site = Site::start();
+    let file = |name: &str| site.gateway.path(name).display().to_string();
+    let (ca, session) = (file(".ca.pem"), file(".session"));
+    for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        for (host, by, certificate) in [
+            ("ecdsa.example", "ecdsa", &site.ecdsa),
+            ("rsa.example", "rsa", &site.rsa),
+            ("x.wild.example", "wild", &site.wildcard),
+        ] {
+            // One at a time: they share a subject, and openssl takes the first that fits.
+            std::fs::write(&ca, &certificate.pem).unwrap();
+            let verified =
+                ["-servername", host, "-verify_hostname", host, "-CAfile", &ca, "-verify_return_error", flag];
+            let said = s_client(&site, host, &[&verified[..], &["-sess_out", &session]].concat());
+            for expected in [
+                "Verify return code: 0 (ok)",
+                &format!("New, {version}"),
+                "HTTP/1.1 200",
+                &format!("\r\n\r\n{by}"),
+            ] {
+                assert!(said.contains(expected), "{version} {host}: no {expected:?} in\n{said}");
+            }
+            let said = s_client(&site, host, &[&verified[..], &["-sess_in", &session]].concat());
+            assert!(said.contains(&format!("Reused, {version}")) && said.contains("HTTP/1.1 200"), "{said}");
+        }
+    }
+    let said = s_client(&site, "rsa.example", &["-noservername", "-alpn", "http/1.1"]);
+    assert!(said.contains("ALPN protocol: http/1.1") && said.contains("\r\n\r\nrsa"), "{said}");
+    let said = s_client(&site, "rsa.example", &["-servername", "rsa.example", "-alpn", "h2,http/1.1"]);
+    assert!(said.contains("ALPN protocol: h2"), "{said}");
+    for old in ["-tls1", "-tls1_1"] {
+        let said = s_client(&site, "rsa.example", &["-cipher", "ALL:@SECLEVEL=0", old]);
+        assert!(!said.contains("HTTP/1.1 200") && said.contains("Cipher is (NONE)"), "{old}: {said}");
+    }
+}
