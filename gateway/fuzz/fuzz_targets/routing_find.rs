@@ -2,12 +2,9 @@
 //! in order of precedence, and with the table of a cold compile.
 #![no_main]
 
-use std::sync::Arc;
-
 use libfuzzer_sys::fuzz_target;
 use routing::Compiler;
 use routing::Config;
-use routing::PathMatch;
 use routing::RoutingTable;
 use routing::object::Change;
 use routing::object::Ingress;
@@ -18,6 +15,12 @@ use routing::object::IngressRule;
 use routing::object::Name;
 use routing::object::Object;
 use routing::path;
+
+#[allow(dead_code, reason = "the property tests use more of it")]
+#[path = "../../routing/tests/model/naive.rs"]
+mod naive;
+
+use naive::Model;
 
 /// As rules name them; nothing is a rule without a host.
 const HOSTS: [&str; 4] = ["a.example", "b.example", "*.example", ""];
@@ -40,7 +43,9 @@ fuzz_target!(|data: &[u8]| {
     for object in objects.iter().rev() {
         table = compiler.apply(vec![Change::Apply(object.clone())]).0;
     }
-    let (cold, _) = routing::compile(Config::default(), objects);
+    let config = Config::default();
+    let (cold, _) = routing::compile(config.clone(), objects.iter().cloned());
+    let model = Model::new(&config, &objects);
     assert_eq!(cold.to_string(), table.to_string());
 
     let mut paths: Vec<String> = path::canonical(request).into_iter().map(|path| path.into_owned()).collect();
@@ -57,7 +62,7 @@ fuzz_target!(|data: &[u8]| {
             });
             let told = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
             assert_eq!(told, found.as_ref().map(|(_, name, field)| (name.to_string(), field.clone())));
-            assert_eq!(found, naive(&ingresses, host, path), "{host} {path}\n{table}");
+            assert_eq!(found, model.answer(host, path), "{host} {path}\n{table}");
         }
     }
 });
@@ -86,44 +91,4 @@ fn ingresses(data: &[u8]) -> Vec<Ingress> {
         ..Ingress::default()
     };
     (0..).zip(rules).map(ingress).collect()
-}
-
-/// Written from the rules, without tree or index: of all that match, the first by precedence, then by age, name and position.
-fn naive(ingresses: &[Ingress], host: &str, path: &str) -> Option<(PathMatch, Name, String)> {
-    let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-    let is_named = |name: &str| {
-        let mut rules = ingresses.iter().flat_map(|ingress| &*ingress.rules);
-        rules.any(|rule| rule.host.as_deref().unwrap_or_default() == name)
-    };
-    // The host comes first; nobody else answers for its paths.
-    let chosen = match &wildcard {
-        _ if is_named(host) => host,
-        Some(wildcard) if is_named(wildcard) => wildcard.as_str(),
-        _ => "",
-    };
-    let mut best: Option<(PathMatch, (bool, Option<i64>, Name), usize, String)> = None;
-    for ingress in ingresses {
-        let age = (ingress.created.is_none(), ingress.created, ingress.name.clone());
-        for (index, rule) in ingress.rules.iter().enumerate() {
-            if rule.host.as_deref().unwrap_or_default() != chosen {
-                continue;
-            }
-            let written: &IngressPath = &rule.paths[0];
-            let text: &Arc<str> = &written.path;
-            let own = written.path_type.as_deref() == Some("ImplementationSpecific");
-            let Ok(canonical) = path::rule_path(if text.is_empty() && own { "/" } else { text }) else {
-                continue;
-            };
-            let condition = match written.path_type.as_deref() {
-                Some("Exact") => PathMatch::exact(&canonical),
-                _ => PathMatch::prefix(&canonical),
-            };
-            let field = format!("spec.rules[{index}].http.paths[0]");
-            let candidate = (condition, age.clone(), index, field);
-            if candidate.0.matches(path) && best.as_ref().is_none_or(|best| candidate < *best) {
-                best = Some(candidate);
-            }
-        }
-    }
-    best.map(|(condition, (_, _, name), _, field)| (condition, name, field))
 }

@@ -14,7 +14,6 @@ use proptest::prelude::Strategy;
 use proptest::prelude::any;
 use proptest::prelude::prop_oneof;
 use proptest::sample::select;
-use proptest::sample::subsequence;
 use routing::Config;
 use routing::object::Change;
 use routing::object::Endpoint;
@@ -45,6 +44,7 @@ pub(crate) const HOSTS: [&str; 7] =
 pub(crate) const REQUEST_HOSTS: [&str; 7] =
     ["a.example", "b.example", "x.example", "x.a.example", "y.x.a.example", "example", ""];
 const NAMESPACES: [&str; 2] = ["n1", "n2"];
+const SETS_OF_NAMESPACES: [&[&str]; 4] = [&[], &["n1"], &["n2"], &["n1", "n2"]];
 
 /// What the objects are compiled with.
 pub(crate) fn config() -> Config {
@@ -169,10 +169,10 @@ fn owners() -> impl Strategy<Value = Vec<api::HostOwnership>> {
         12 => select(&["b.example", "A.example.", "*.example", "*.a.example", "x.a.example"][..]),
         1 => Just("*"),
     ];
-    let namespaces = subsequence(&NAMESPACES[..], 0..=2);
+    let namespaces = select(&SETS_OF_NAMESPACES[..]);
     let entry = (host, namespaces).prop_map(|(host, namespaces)| api::HostOwnership {
         host: host.to_owned(),
-        namespaces: namespaces.into_iter().map(ToOwned::to_owned).collect(),
+        namespaces: namespaces.iter().map(|&name| name.to_owned()).collect(),
     });
     vec(entry, 0..3)
 }
@@ -189,13 +189,13 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
         namespace: namespace.map(ToOwned::to_owned),
         name: "secret0".to_owned(),
     });
-    let allowed = option::weighted(0.2, subsequence(&NAMESPACES[..], 0..=2));
+    let allowed = option::weighted(0.2, select(&SETS_OF_NAMESPACES[..]));
     let defaults = (option::of(default_backend), option::of(default_certificate));
     (select(&["cfg0", "cfg1"][..]), owners(), allowed, defaults, any::<bool>()).prop_map(
         |(name, host_ownership, allowed, (default_backend, default_certificate), allow)| IngressClassConfig {
             name: Name::new("", name),
             spec: api::IngressClassConfigSpec {
-                allowed_namespaces: allowed.map(|names| names.into_iter().map(ToOwned::to_owned).collect()),
+                allowed_namespaces: allowed.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
                 default_backend,
                 default_certificate,
                 external_names: if allow { api::ExternalNames::Allow } else { api::ExternalNames::Refuse },
@@ -349,12 +349,13 @@ pub(crate) fn object() -> impl Strategy<Value = Object> {
 }
 
 /// Our class without parameters: most Ingresses name it.
-fn plain_class() -> Object {
+pub(crate) fn plain_class() -> Object {
     let controller = Config::default().controller.into();
     Object::IngressClass(IngressClass { name: Name::new("", "ours"), controller, ..IngressClass::default() })
 }
 
-fn change() -> impl Strategy<Value = Change> {
+/// An object comes, changes or goes.
+pub(crate) fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         3 => object().prop_map(Change::Apply),
         1 => object().prop_map(|object| Change::Delete(object.reference())),

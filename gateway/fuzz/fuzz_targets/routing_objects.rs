@@ -1,0 +1,99 @@
+//! Bytes choose objects of every kind, in deltas, by the strategies of the property tests: the table must be that of
+//! a cold compile, and answer as the model does.
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use libfuzzer_sys::fuzz_target;
+use proptest::strategy::Strategy;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::Config;
+use proptest::test_runner::RngAlgorithm;
+use proptest::test_runner::TestRng;
+use proptest::test_runner::TestRunner;
+use routing::Compiler;
+use routing::RoutingTable;
+use routing::object::Change;
+use routing::object::Object;
+use routing::path;
+
+#[path = "../../routing/tests/model/naive.rs"]
+mod naive;
+#[allow(dead_code, reason = "the property tests use more of it")]
+#[path = "../../routing/tests/model/objects.rs"]
+mod objects;
+
+use naive::Model;
+use objects::REQUEST_HOSTS;
+
+fuzz_target!(|data: &[u8]| {
+    let mut compiler = Compiler::new(objects::config());
+    let mut known = BTreeMap::new();
+    let mut account = BTreeSet::new();
+    let mut table = RoutingTable::default();
+    for delta in deltas(data) {
+        for change in &delta {
+            match change {
+                Change::Apply(object) => known.insert(object.reference(), object.clone()),
+                Change::Delete(reference) => known.remove(reference),
+            };
+        }
+        let (next, problems) = compiler.apply(delta);
+        table = next;
+        assert!(problems.removed.iter().all(|problem| account.remove(problem)), "removed, but never added");
+        assert!(problems.added.into_iter().all(|problem| account.insert(problem)), "added twice");
+    }
+    let objects: Vec<Object> = known.into_values().collect();
+    let (cold, problems) = routing::compile(objects::config(), objects.iter().cloned());
+    assert_eq!(table.to_string(), cold.to_string());
+    assert_eq!(account.into_iter().collect::<Vec<_>>(), problems);
+    ask(&table, &objects);
+});
+
+/// Four bytes stand for one change, so that whoever moves, copies or drops them does so with whole changes. The bytes
+/// are not the strategy's random numbers themselves: it would draw forever once they are spent.
+fn deltas(data: &[u8]) -> Vec<Vec<Change>> {
+    let mut deltas = vec![vec![Change::Apply(objects::plain_class())]];
+    for chunk in data.chunks_exact(4).take(48) {
+        let mut seed = [0; 32];
+        seed[..4].copy_from_slice(chunk);
+        let random = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+        let mut runner = TestRunner::new_with_rng(Config::default(), random);
+        let Ok(change) = objects::change().new_tree(&mut runner) else { continue };
+        if chunk[0] % 4 == 0 {
+            deltas.push(Vec::new());
+        }
+        deltas.last_mut().expect("there is one from the start").push(change.current());
+    }
+    deltas
+}
+
+/// Asks for the rules' own paths and their neighbours, on all hosts.
+fn ask(table: &RoutingTable, objects: &[Object]) {
+    let config = objects::config();
+    let model = Model::new(&config, objects);
+    let mut paths = BTreeSet::from(["/".to_owned()]);
+    for object in objects {
+        let Object::Ingress(ingress) = object else { continue };
+        for written in ingress.rules.iter().flat_map(|rule| &rule.paths) {
+            for suffix in ["", "/", "/x", "x"] {
+                let path =
+                    path::rule_path(&format!("{}{suffix}", written.path)).map(|path| path.into_owned());
+                paths.extend(path);
+            }
+        }
+    }
+    for host in REQUEST_HOSTS {
+        assert_eq!(table.tls(host).cloned(), model.certificate(host), "{host}\n{table}");
+        for path in &paths {
+            let route = table.find(host, path);
+            let found = route.map(|route| {
+                (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
+            });
+            assert_eq!(found, model.answer(host, path), "{host} {path}\n{table}");
+            let told = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
+            assert_eq!(told, found.map(|(_, name, field)| (name.to_string(), field)));
+        }
+    }
+}
