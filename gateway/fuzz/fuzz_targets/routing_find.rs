@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
 
     let mut paths: Vec<String> = path::canonical(request).into_iter().map(|path| path.into_owned()).collect();
     // The rules' own paths, and their neighbours, are the interesting requests.
-    for written in ingresses.iter().flat_map(|ingress| &ingress.rules).flat_map(|rule| &rule.paths) {
+    for written in ingresses.iter().flat_map(|ingress| &*ingress.rules).flat_map(|rule| &rule.paths) {
         for suffix in ["", "/", "/x", "x"] {
             paths.extend(path::rule_path(&format!("{}{suffix}", written.path)).map(|path| path.into_owned()));
         }
