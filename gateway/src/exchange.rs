@@ -24,6 +24,7 @@ use crate::wire::{Reader, StreamError, Writer};
 
 pub mod abort;
 mod answer;
+pub mod client;
 mod date;
 mod forward;
 pub mod headers;
@@ -31,6 +32,7 @@ mod held;
 mod metered;
 pub mod record;
 pub mod refusal;
+pub mod request_id;
 mod sending;
 mod tunnel;
 mod upgrade;
@@ -38,11 +40,14 @@ mod waits;
 
 use abort::Abort;
 pub use answer::answer;
+use client::Caller;
+pub use client::{Client, Scheme};
 pub use date::Date;
 use headers::Response;
 use metered::Meter;
 use record::Record;
 use refusal::Refusal;
+use request_id::RequestIds;
 pub use tunnel::{End, Tunnel};
 use waits::Waits;
 
@@ -62,36 +67,8 @@ pub struct Worker {
     pub counters: Rc<Counters>,
     /// The way to the endpoints.
     pub upstreams: Upstreams,
-}
-
-/// Who sent a request, and to where: the same for all requests of a connection.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// The client's IP address as text.
-    pub address: String,
-    /// The port that it connected to, as text.
-    pub port: String,
-    /// How it connected.
-    pub scheme: Scheme,
-}
-
-/// How a client connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// Plaintext.
-    Http,
-    /// TLS.
-    Https,
-}
-
-impl Scheme {
-    /// The scheme as URLs write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
+    /// What requests are called.
+    pub ids: RequestIds,
 }
 
 /// The client's side of one exchange.
@@ -146,9 +123,16 @@ pub async fn serve<D: Downstream>(
 ) -> Served {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
     let destination = destination(request.head);
+    let client = request.client;
+    let caller = Caller {
+        client,
+        address: client.address(request.head, &worker.settings.trusted),
+        id: worker.ids.of(client, request.head),
+    };
     let mut exchange = Exchange {
         worker,
         request,
+        caller,
         down,
         timer,
         destination: destination.as_ref().map(|(host, path)| (&**host, &**path)).map_err(|refusal| *refusal),
@@ -215,6 +199,7 @@ impl From<Refusal> for Failure {
 struct Exchange<'a, D> {
     worker: &'a Worker,
     request: Request<'a>,
+    caller: Caller<'a>,
     down: &'a mut D,
     timer: &'a Timer,
     /// Host and canonical path, or why there are none.

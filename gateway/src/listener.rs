@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use crate::exchange::{Client, Scheme, Worker};
+use crate::exchange::{Client, Worker};
 use crate::telemetry::counters::{Counters, Gauge, bump};
 use crate::wire::h1::Connection;
 use transport::Transport;
@@ -38,23 +38,18 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol
     bump(&worker.counters.accepted);
     // Without it the last segment of an answer waits for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let scheme = match protocol {
-        Protocol::Plain => Scheme::Http,
-        Protocol::Tls(_) => Scheme::Https,
-    };
-    let port = stream.local_addr().map_or(0, |address| address.port());
-    let client = Client { address: peer.ip().to_canonical().to_string(), port: port.to_string(), scheme };
     let limits = worker.settings.limits;
     match protocol {
         Protocol::Plain => {
-            let connection = Connection::new(Transport::Plain(stream), limits);
-            h1::serve(&worker, client, connection).await;
+            let client = client(&worker, peer, None);
+            h1::serve(&worker, client, Connection::new(Transport::Plain(stream), limits)).await;
         }
         Protocol::Tls(config) => {
             // The handshake's state is large and short-lived: it has no place in the idle connection.
             let handshake = Box::pin(tls::accept(&worker, stream, config));
             let Some((stream, is_h2)) = handshake.await else { return };
-            let transport = Transport::Tls(Box::new(stream));
+            let client = client(&worker, peer, stream.get_ref().1.protocol_version());
+            let transport = Transport::Tls(stream);
             if is_h2 {
                 Box::pin(h2::serve(&worker, client, transport, bytes::Bytes::new())).await;
             } else {
@@ -62,6 +57,11 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol
             }
         }
     }
+}
+
+/// Describes the client; on the heap, since it moves from future to future.
+fn client(worker: &Worker, peer: SocketAddr, tls: Option<rustls::ProtocolVersion>) -> Box<Client> {
+    Box::new(Client::new(peer.ip(), tls, &worker.settings.trusted))
 }
 
 /// Counts a connection that ends by a panic: it costs that connection alone.

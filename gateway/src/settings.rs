@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use api::{Attempts, LoadBalancingType, Method, RetryOn};
 use http1::Limits;
+use ipnet::IpNet;
 use routing::object::Name;
 
 /// Settings of the process and its data plane.
@@ -52,6 +53,10 @@ pub struct Settings {
     pub reason_header: ReasonHeader,
     /// What becomes of request fields whose names contain an underscore.
     pub underscore_names: UnderscoreNames,
+    /// Networks of proxies in front of the gateway: what these say of the hops before them is believed.
+    pub trusted: Vec<IpNet>,
+    /// Whether answers of endpoints carry `X-Request-ID`. The gateway's own always do.
+    pub request_id_echo: RequestIdEcho,
     /// The Service by which the outside reaches the gateway. It is only told of, never written.
     pub status_service: Option<Name>,
 }
@@ -138,6 +143,15 @@ fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
+/// Whether the client gets to know what its request is called in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestIdEcho {
+    /// In every answer, in place of what an endpoint says.
+    Every,
+    /// In the gateway's own answers only.
+    OwnAnswers,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -163,6 +177,8 @@ impl Default for Settings {
             drain: Drain { delay: Duration::from_secs(5), limit: Duration::from_secs(25) },
             reason_header: ReasonHeader::Shown,
             underscore_names: UnderscoreNames::Dropped,
+            trusted: Vec::new(),
+            request_id_echo: RequestIdEcho::OwnAnswers,
             status_service: None,
         }
     }

@@ -294,7 +294,7 @@ impl BodyEncoder {
             Self::Chunked => {
                 out.put_slice(b"0\r\n");
                 for (known, name, value) in trailers.iter().flat_map(|head| head.fields()) {
-                    if may_trail(known) {
+                    if may_trail(known, name) {
                         crate::write::field(out, name, value);
                     }
                 }
@@ -305,7 +305,8 @@ impl BodyEncoder {
     }
 }
 
-/// Fields that route, frame or describe the connection mean nothing, or mischief, in trailers (RFC 9110 §6.5.1).
-pub fn may_trail(known: Option<crate::Known>) -> bool {
-    known.is_none()
+/// Fields that route, frame or describe the connection mean nothing, or mischief, in trailers (RFC 9110 §6.5.1);
+/// so do those that tell of hops, since some servers merge trailers into the head.
+pub fn may_trail(known: Option<crate::Known>, name: &[u8]) -> bool {
+    known.is_none() && !crate::name::tells_of_hops(name)
 }

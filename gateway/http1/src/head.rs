@@ -119,7 +119,7 @@ impl Head {
     }
 
     /// The values of all fields with this name, in order.
-    pub fn all(&self, name: Known) -> impl Iterator<Item = &[u8]> {
+    pub fn all(&self, name: Known) -> impl DoubleEndedIterator<Item = &[u8]> {
         let place = self.known.get(name as usize).copied().unwrap_or(0) as usize;
         let rest = place.checked_sub(1).and_then(|first| self.fields.get(first..)).unwrap_or_default();
         rest.iter().filter(move |field| field.known == Some(name)).map(|field| self.slice(field.value))

@@ -42,10 +42,12 @@ pub enum Known {
     XForwardedProto,
     /// `X-Real-IP`
     XRealIp,
+    /// `X-Request-ID`
+    XRequestId,
 }
 
 /// How many names are known.
-pub(crate) const COUNT: usize = 19;
+pub(crate) const COUNT: usize = 20;
 
 /// Every known name in lower case, with its variant.
 const NAMES: [(&[u8], Known); COUNT] = [
@@ -68,6 +70,7 @@ const NAMES: [(&[u8], Known); COUNT] = [
     (b"x-forwarded-port", Known::XForwardedPort),
     (b"x-forwarded-proto", Known::XForwardedProto),
     (b"x-real-ip", Known::XRealIp),
+    (b"x-request-id", Known::XRequestId),
 ];
 
 impl Known {
@@ -94,6 +97,7 @@ impl Known {
             (b't', 17) => Self::TransferEncoding,
             (b'u', 7) => Self::Upgrade,
             (b'x', 9) => Self::XRealIp,
+            (b'x', 12) => Self::XRequestId,
             (b'x', 15) => Self::XForwardedFor,
             (b'x', 16) => return Self::host_or_port(name),
             (b'x', 17) => Self::XForwardedProto,
@@ -130,9 +134,62 @@ impl Known {
     }
 }
 
+/// Whether a field tells of the hops before: where a request came from, what it was before somebody rewrote it,
+/// or its id. That is every `X-Forwarded…` and `X-Original-…`, `X-Real-IP`, `Forwarded` and `X-Request-ID`.
+///
+/// Names with `_` for `-` count too: a server that hands fields on as environment variables, as CGI does, cannot
+/// tell them apart (CVE-2025-64484).
+#[inline]
+pub fn tells_of_hops(name: &[u8]) -> bool {
+    // Few names begin so: nearly all are sorted out here.
+    if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F')) {
+        return false;
+    }
+    let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let begins = |start: &[u8]| {
+        name.get(..start.len()).is_some_and(|begin| begin.iter().map(folded).eq(start.iter().copied()))
+    };
+    let is = |whole: &[u8]| name.len() == whole.len() && begins(whole);
+    begins(b"x-forwarded")
+        || begins(b"x-original-")
+        || is(b"x-real-ip")
+        || is(b"forwarded")
+        || is(b"x-request-id")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_spelling_that_tells_of_hops_is_known_and_no_other() {
+        for name in [
+            "X-Forwarded-For",
+            "x_forwarded_for",
+            "X_Forwarded-PROTO",
+            "x-forwarded",
+            "X-Forwarded-Prefix",
+            "x-original-url",
+            "X_ORIGINAL_HOST",
+            "x_real_ip",
+            "FORWARDED",
+            "X-Request_Id",
+        ] {
+            assert!(tells_of_hops(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "",
+            "x",
+            "x-forward",
+            "forwarded-for",
+            "x-real-ips",
+            "x-originals",
+            "user-agent",
+            "x-request-ids",
+        ] {
+            assert!(!tells_of_hops(name.as_bytes()), "{name}");
+        }
+    }
 
     #[test]
     fn every_name_is_found_in_any_case_and_in_its_own_place() {

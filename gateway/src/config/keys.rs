@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use api::LoadBalancingType;
 
-use super::value::{BYTES, COUNT, Form, NAMES, TIME, list, plain};
+use super::value::{BYTES, COUNT, Form, NAMES, NETWORKS, TIME, list, plain};
 use crate::explain::request::service_name;
-use crate::settings::{ReasonHeader, Settings, UnderscoreNames};
+use crate::settings::{ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
 /// No deadline is shorter: the clock that they hang on ticks every 50 ms.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -273,11 +273,23 @@ fn answers() -> Vec<Key> {
             |all| &mut all.underscore_names,
             dropped,
         ),
+        key(
+            "requests.trustedProxies",
+            "Networks of proxies in front of the gateway: their X-Forwarded-* and X-Request-ID are believed.",
+            |all| &mut all.trusted,
+            NETWORKS,
+        ),
         choice(
             "answers.reasonHeader",
             "Whether the gateway's own answers say why in the header gateway-reason: shown or hidden.",
             |all| &mut all.reason_header,
             shown,
+        ),
+        choice(
+            "answers.requestId",
+            "Which answers carry X-Request-ID: own (the gateway's own ones) or every.",
+            |all| &mut all.request_id_echo,
+            [("own", RequestIdEcho::OwnAnswers), ("every", RequestIdEcho::Every)],
         ),
         optional(
             ("status.service", NONE),

@@ -91,6 +91,8 @@ fn defaults_print_as_they_are_documented() {
         "delay: 5s",
         "limit: 25s",
         "underscoreNames: drop",
+        "trustedProxies: \"\"",
+        "requestId: own",
         "reasonHeader: shown",
         "service: none",
     ];
@@ -104,10 +106,12 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
     // Each setting is moved away from its default, by what it is printed as or by another of its forms.
     let other = |key: &Key| match key.write(&Settings::default()).as_str() {
         "none" if key.path == "status.service" => "gateway/proxy".to_owned(),
+        "" if key.path == "requests.trustedProxies" => "10.0.0.0/8,::1".to_owned(),
         "\"\"" | "" => "a,b".to_owned(),
         "none" => "7m".to_owned(),
         "auto" => "7".to_owned(),
         "drop" => "keep".to_owned(),
+        "own" => "every".to_owned(),
         "shown" => "hidden".to_owned(),
         "RoundRobin" => "LeastRequest".to_owned(),
         "2" => "7".to_owned(),

@@ -3,10 +3,12 @@
 //! What is read from a written value is that value again. Not here: which setting has which form (`keys`).
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use api::byte_size::ByteSize;
+use ipnet::IpNet;
 
 /// A way of writing values of one type.
 pub(super) struct Form<T> {
@@ -29,6 +31,12 @@ pub(super) const COUNT: Form<usize> = Form { read: read_number, write: usize::to
 
 /// Names with commas between; the file may also have them as a list.
 pub(super) const NAMES: Form<Vec<String>> = Form { read: read_names, write: |names| names.join(",") };
+
+/// Networks with commas between; an address alone is the network of that address.
+pub(super) const NETWORKS: Form<Vec<IpNet>> = Form {
+    read: read_networks,
+    write: |networks| networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
+};
 
 /// What the type itself reads and prints.
 pub(super) fn plain<T: FromStr<Err: Display> + Display>() -> Form<T> {
@@ -58,6 +66,14 @@ fn read_names(text: &str) -> Result<Vec<String>, String> {
         names if names.iter().any(String::is_empty) => Err(format!("an empty name is among {text:?}")),
         _ => Ok(names),
     }
+}
+
+fn read_networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let network = |name: String| {
+        let network = name.parse().or_else(|_| name.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| format!("networks such as 10.0.0.0/8 are expected, not {name:?}"))
+    };
+    read_names(text)?.into_iter().map(network).collect()
 }
 
 fn read_number(text: &str) -> Result<usize, String> {
@@ -131,6 +147,23 @@ mod tests {
             ["", "10", "s", "1.5s", "-1s", "+1s", "1s1s", "1s1m", "1d", "1 s", "10S", "99999999999999999h"]
         {
             assert!(read_time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_are_read_and_written() {
+        for (text, written) in [
+            ("10.0.0.0/8, 2001:db8::/32", "10.0.0.0/8,2001:db8::/32"),
+            ("10.0.0.1", "10.0.0.1/32"),
+            ("::1", "::1/128"),
+            ("", ""),
+        ] {
+            let read = read_networks(text).unwrap();
+            assert_eq!((NETWORKS.write)(&read), written);
+            assert_eq!(read_networks(written), Ok(read));
+        }
+        for text in ["10.0.0.0/33", "example.com", "10.0.0.0/8,", "10/8"] {
+            assert!(read_networks(text).is_err(), "{text}");
         }
     }
 

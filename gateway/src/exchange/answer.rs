@@ -6,6 +6,7 @@ use http1::BodyLength;
 
 use super::headers::Response;
 use super::refusal::{self, Refusal};
+use super::request_id::RequestId;
 use super::{Downstream, Exchange, Served, Worker};
 use crate::settings::ReasonHeader;
 use crate::wire::{Piece, StreamError};
@@ -21,7 +22,7 @@ impl<D: Downstream> Exchange<'_, D> {
         self.timer.clear();
         self.timer.set(self.worker.settings.header);
         let method = self.request.head.method();
-        let sent = self.timer.limit(answer(self.worker, &mut *self.down, refusal, method));
+        let sent = self.timer.limit(answer(self.worker, &mut *self.down, refusal, (&self.caller.id, method)));
         match sent.await {
             Ok(Ok(())) if refusal.ends_connection() => Served::AnsweredLast,
             Ok(Ok(())) => Served::Answered,
@@ -38,14 +39,15 @@ pub async fn answer<D: Downstream>(
     worker: &Worker,
     down: &mut D,
     refusal: Refusal,
-    method: &[u8],
+    (id, method): (&RequestId<'_>, &[u8]),
 ) -> Result<(), StreamError> {
     let (status, reason) = (refusal.status(), refusal.reason());
     let body = if status == 204 { String::new() } else { format!("{status} {reason}\n") };
     let shows_reason = worker.settings.reason_header == ReasonHeader::Shown;
-    let mut added = Vec::with_capacity(4);
+    let mut added = Vec::with_capacity(5);
+    added.push(("x-request-id", id.as_bytes()));
     if !body.is_empty() {
-        added.push(("content-type", &b"text/plain"[..]));
+        added.push(("content-type", b"text/plain"));
     }
     if shows_reason {
         added.push(("gateway-reason", reason.as_bytes()));

@@ -16,6 +16,7 @@ use super::refusal::Refusal;
 use super::sending::Sending;
 use super::waits::Waits;
 use super::{Downstream, Exchange, Failure, Served, Tunnel, admit, upgrade};
+use crate::settings::RequestIdEcho;
 use crate::upstream::{Connection, OpenError, Opened, Terms, Tries, limit};
 use crate::wire::{Pump, PumpError, StreamError};
 
@@ -61,12 +62,7 @@ impl<D: Downstream> Exchange<'_, D> {
             let mut opened = self.open(&backend, &mut tries).await?;
             let up = &mut opened.connection;
             up.lend(&self.worker.buffers);
-            headers::write_request(
-                up.output(),
-                (self.request.head, path),
-                self.request.client,
-                self.request.length,
-            );
+            headers::write_request(up.output(), (self.request.head, path), &self.caller, self.request.length);
             up.send_body(self.request.length);
             sending.rewind();
             let failure = match self.await_answer(up, &mut sending).await {
@@ -211,8 +207,13 @@ impl<D: Downstream> Exchange<'_, D> {
         let up = &mut opened.connection;
         up.receive_body(length);
         self.record.answered(head.status());
+        let echoed = [("x-request-id", self.caller.id.as_bytes())];
         let response = Response {
             date: self.worker.date.now(&self.worker.clock),
+            added: match self.worker.settings.request_id_echo {
+                RequestIdEcho::Every => &echoed,
+                RequestIdEcho::OwnAnswers => &[],
+            },
             answers_head: self.request.head.method() == b"HEAD",
             ..Response::of(&head, length)
         };

@@ -5,9 +5,11 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http1::name::tells_of_hops;
 use http1::{BodyLength, Head, Known, Version, write};
 
-use super::{Client, date, upgrade};
+use super::client::Caller;
+use super::{date, upgrade};
 
 /// The request's target as the endpoint gets it: as the client sent it, unless dot segments were resolved.
 ///
@@ -31,7 +33,7 @@ fn has_dot_segment(path: &[u8]) -> bool {
 pub(super) fn write_request(
     out: &mut BytesMut,
     (request, path): (&Head, &str),
-    client: &Client,
+    caller: &Caller<'_>,
     length: BodyLength,
 ) {
     let (target, query) = target(request, path);
@@ -42,23 +44,20 @@ pub(super) fn write_request(
         write::request_line(out, request.method(), &whole);
     }
     let nominated = Nominated::by(request);
+    // What we do not write ourselves, such as `X-Forwarded-Prefix`, only a trusted proxy may say.
+    let keeps_hops = caller.client.is_trusted();
     for (known, name, value) in request.fields() {
         let travels = match known {
             Some(Known::Host) => true,
             Some(known) => !known.is_hop_by_hop() && !is_gateways(known) && !nominated.holds(name),
-            None => !is_forwarded(name) && !nominated.holds(name),
+            None if tells_of_hops(name) => keeps_hops && !name.contains(&b'_'),
+            None => !nominated.holds(name),
         };
         if travels {
             write::field(out, name, value);
         }
     }
-    write::field(out, b"x-forwarded-for", client.address.as_bytes());
-    write::field(out, b"x-forwarded-proto", client.scheme.as_str().as_bytes());
-    if let Some(host) = request.get(Known::Host) {
-        write::field(out, b"x-forwarded-host", host);
-    }
-    write::field(out, b"x-forwarded-port", client.port.as_bytes());
-    write::field(out, b"x-real-ip", client.address.as_bytes());
+    caller.write(out, request);
     if upgrade::is_asked(request) {
         upgrade::write_question(out, request);
     }
@@ -79,13 +78,8 @@ fn is_gateways(known: Known) -> bool {
             | Known::XForwardedPort
             | Known::XForwardedProto
             | Known::XRealIp
+            | Known::XRequestId
     )
-}
-
-/// `X-Forwarded-*` beyond the known four, such as `-Prefix` and `-Server`: applications trust them as well.
-fn is_forwarded(name: &[u8]) -> bool {
-    const PREFIX: &[u8] = b"x-forwarded-";
-    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// More field names than this in `Connection` make a message doubtful: looking for each field among them is work
@@ -166,6 +160,8 @@ impl<'a> Response<'a> {
                     }
                     // The one protocol field that a client has to see: which protocol it is to be.
                     Some(Known::Upgrade) => self.status == 101,
+                    // Two names for one request would be none.
+                    Some(Known::XRequestId) => !self.adds(name) && !nominated.holds(name),
                     Some(known) => !known.is_hop_by_hop() && !nominated.holds(name),
                     None => !nominated.holds(name),
                 };
@@ -185,6 +181,10 @@ impl<'a> Response<'a> {
         for (name, value) in self.added {
             field(name.as_bytes(), value);
         }
+    }
+
+    fn adds(&self, name: &[u8]) -> bool {
+        self.added.iter().any(|(added, _)| name.eq_ignore_ascii_case(added.as_bytes()))
     }
 }
 

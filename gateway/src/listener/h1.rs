@@ -51,7 +51,7 @@ enum Age {
 }
 
 /// Serves a client until one side has enough.
-pub(super) async fn serve(worker: &Worker, client: Client, mut connection: Connection<Transport>) {
+pub(super) async fn serve(worker: &Worker, client: Box<Client>, mut connection: Connection<Transport>) {
     let timer = worker.clock.timer();
     let mut age = Age::New;
     timer.set(worker.settings.header);
@@ -266,6 +266,7 @@ async fn refuse(
     refusal: Refusal,
 ) -> Next {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
+    let id = worker.ids.make();
     let mut record = Record::begin();
     record.refused(refusal);
     timer.set(worker.settings.header);
@@ -279,7 +280,7 @@ async fn refuse(
         answers_head: false,
         pace: None,
     };
-    let answer = exchange::answer(worker, &mut side, refusal, b"");
+    let answer = exchange::answer(worker, &mut side, refusal, (&id, b""));
     let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
     worker.tell(None, &record);
     if is_answered { linger((connection, timer)).await } else { Next::Close }

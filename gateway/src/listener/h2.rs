@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
+use crate::exchange::client::Codec;
 use crate::exchange::headers::Response;
 use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
@@ -65,7 +66,8 @@ impl Tally {
 /// Serves a client until one side has enough. `read` is what was already read from `transport`.
 ///
 /// Streams are futures of this one task: no task is spawned for a request, and none outlives its connection.
-pub(super) async fn serve(worker: &Worker, client: Client, transport: Transport, read: Bytes) {
+pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: Transport, read: Bytes) {
+    client.codec = Codec::Http2;
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
     let handshake = builder().handshake::<_, Bytes>(Rewound { read, transport });
@@ -144,10 +146,12 @@ async fn serve_stream(
             exchange::serve(worker, request, &mut side, &timer).await
         }
         Err(refusal) => {
+            let id = worker.ids.make();
             let mut record = Record::begin();
             record.refused(refusal);
             timer.set(worker.settings.header);
-            let answer = exchange::answer(worker, &mut side, refusal, parts.method.as_str().as_bytes());
+            let answer =
+                exchange::answer(worker, &mut side, refusal, (&id, parts.method.as_str().as_bytes()));
             let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
             worker.tell(None, &record);
             if is_answered { Served::Answered } else { Served::Aborted }
@@ -297,7 +301,7 @@ impl Writer for Side {
                 }
                 send.send_trailers(fields(|field| {
                     for (known, name, value) in trailers.fields() {
-                        if may_trail(known) {
+                        if may_trail(known, name) {
                             field(name, value);
                         }
                     }

@@ -53,7 +53,7 @@ pub(super) async fn accept(
     worker: &Worker,
     stream: TcpStream,
     config: Arc<ServerConfig>,
-) -> Option<(TlsStream<TcpStream>, bool)> {
+) -> Option<(Box<TlsStream<TcpStream>>, bool)> {
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
     let handshake = async {
@@ -64,7 +64,8 @@ pub(super) async fn accept(
     match timer.limit_by(Ending::IsHurried(LINGER), handshake).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some((stream, is_h2))
+            // On the heap before anybody borrows it: more than a kilobyte, which an idle connection would keep twice.
+            Some((Box::new(stream), is_h2))
         }
         Ok(Err(error)) => {
             tracing::debug!(error = %error, "TLS handshake failed");

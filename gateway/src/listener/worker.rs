@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Protocol;
 use super::accept::Door;
 use super::places::Places;
+use crate::exchange::request_id::RequestIds;
 use crate::exchange::{Date, Worker};
 use crate::live::LiveCell;
 use crate::settings::Settings;
@@ -111,6 +112,7 @@ fn run(
             date: Date::default(),
             counters,
             upstreams,
+            ids: RequestIds::default(),
         });
         let ticking = Rc::clone(&worker);
         tokio::task::spawn_local(async move { ticking.clock.run().await });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pingora::connectors::TransportConnector;
 
 use super::*;
+use crate::exchange::request_id::RequestIds;
 use crate::reload::Reload;
 use crate::settings::Settings;
 use crate::telemetry::counters::Counters;
@@ -27,6 +28,7 @@ fn worker() -> Worker {
         buffers: Buffers::default(),
         date: crate::exchange::Date::default(),
         counters,
+        ids: RequestIds::default(),
     }
 }
 
