@@ -1,22 +1,18 @@
 //! One host: its Routes in match order, and how the right one is found.
 //!
 //! Purpose: finding gives what a scan over `PathMatch::matches` in match order would give. A host with few Routes
-//! is scanned just so. One with many has an index, which is asked for the path itself and then for its elements,
+//! is scanned just so. One with many has radix trees, which are asked for the path itself and then for its elements,
 //! from the longest prefix that any rule has down to `/`. Not here: which Ingress may say what about a host
 //! (`compiler`).
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
-
-use hashbrown::DefaultHashBuilder;
-use hashbrown::HashTable;
 
 use super::path_match::PathMatch;
 use super::route::Route;
 use crate::host::HostName;
 use crate::object::Name;
 
-/// A host with more Routes than this one has an index: there a scan and the index took the same time.
+/// A host with more Routes than this one has trees: building them is most of what a small host would cost.
 const MAX_SCANNED: usize = 16;
 
 /// Everything that is known about one host.
@@ -94,67 +90,59 @@ impl Host {
     }
 }
 
-/// Where the Routes of a condition begin among all of the host's, by that condition.
+/// Two radix trees from a path to the Routes that have it as their condition.
+///
+/// Their patterns hold no wildcards: matchit 0.9.2 allocates on every step past a node that has a wildcard beside
+/// static children, which is any host with rules for `/` and `/api`. So prefixes are asked for element by element.
 #[derive(Debug)]
 struct Index {
-    hasher: DefaultHashBuilder,
-    positions: HashTable<usize>,
+    exact: matchit::Router<RouteId>,
+    prefixes: matchit::Router<RouteId>,
     /// How many elements the longest prefix has: no lookup takes more steps, however long the request's path is.
     depth: usize,
 }
 
-/// The two sorts of conditions, to tell an Exact path from a Prefix with the same text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Sort {
-    Exact,
-    Prefix,
-}
+/// Where among a host's Routes those of one condition begin, in order. Conditions beyond the path will choose among
+/// them; until there are any, the first one serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RouteId(usize);
 
 impl Index {
     fn new(routes: &[Arc<Route>]) -> Self {
-        let mut index = Self { hasher: DefaultHashBuilder::default(), positions: HashTable::new(), depth: 0 };
-        index.positions.reserve(routes.len(), |_| 0);
+        let mut index = Self { exact: matchit::Router::new(), prefixes: matchit::Router::new(), depth: 0 };
         for (position, route) in routes.iter().enumerate() {
-            let (sort, path) = parts(&route.path);
-            if index.get(routes, (sort, path)).is_some() {
-                continue;
-            }
-            if sort == Sort::Prefix {
-                index.depth = index.depth.max(route.path.elements());
-            }
-            let Self { hasher, positions, .. } = &mut index;
-            let rehash =
-                |known: &usize| routes.get(*known).map_or(0, |route| hasher.hash_one(parts(&route.path)));
-            positions.insert_unique(hasher.hash_one((sort, path)), position, rehash);
+            let tree = match &route.path {
+                PathMatch::Exact(_) => &mut index.exact,
+                PathMatch::Prefix(_) => {
+                    index.depth = index.depth.max(route.path.elements());
+                    &mut index.prefixes
+                }
+            };
+            // Braces would be parameters to the tree. Only a path that is there already is refused, and then the
+            // Routes of its condition begin before this one.
+            let pattern = route.path.path().replace('{', "{{").replace('}', "}}");
+            let _ = tree.insert(pattern, RouteId(position));
         }
         index
     }
 
     fn find<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
-        if let Some(exact) = self.get(routes, (Sort::Exact, path)) {
-            return Some(exact);
-        }
-        let mut stem = first_elements(path.strip_prefix('/').map(|_| path)?, self.depth);
+        let id = match self.exact.at(path) {
+            Ok(found) => *found.value,
+            Err(_) if path.starts_with('/') => self.longest_prefix(path)?,
+            Err(_) => return None,
+        };
+        routes.get(id.0)
+    }
+
+    fn longest_prefix(&self, path: &str) -> Option<RouteId> {
+        let mut stem = first_elements(path, self.depth);
         loop {
-            let prefix = if stem.is_empty() { "/" } else { stem };
-            if let Some(found) = self.get(routes, (Sort::Prefix, prefix)) {
-                return Some(found);
+            if let Ok(found) = self.prefixes.at(if stem.is_empty() { "/" } else { stem }) {
+                return Some(*found.value);
             }
             stem = stem.rsplit_once('/')?.0;
         }
-    }
-
-    fn get<'a>(&self, routes: &'a [Arc<Route>], wanted: (Sort, &str)) -> Option<&'a Arc<Route>> {
-        let is_wanted =
-            |position: &usize| routes.get(*position).is_some_and(|route| parts(&route.path) == wanted);
-        routes.get(*self.positions.find(self.hasher.hash_one(wanted), is_wanted)?)
-    }
-}
-
-fn parts(condition: &PathMatch) -> (Sort, &str) {
-    match condition {
-        PathMatch::Exact(path) => (Sort::Exact, path),
-        PathMatch::Prefix(path) => (Sort::Prefix, path),
     }
 }
 
