@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use http1::Limits;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use routing::table::{Backend, WeightedBackend};
@@ -111,11 +112,12 @@ impl Upstreams {
         clock: Clock,
         counters: Rc<Counters>,
         shared: Arc<Shared>,
+        limits: Limits,
     ) -> Self {
         let offset = clock.start().saturating_duration_since(shared.start).as_millis();
         Self {
             views: RefCell::default(),
-            dialler: Dialler::new(connector, Rc::clone(&counters)),
+            dialler: Dialler::new(connector, Rc::clone(&counters), limits),
             shared,
             clock,
             counters,

@@ -95,6 +95,49 @@ fn a_head_that_trickles_in_is_refused_at_its_deadline() {
     witness.was_served();
 }
 
+#[test]
+fn heads_are_bounded_as_configured_in_both_protocols_and_on_both_sides() {
+    let origin = Origin::start(|call| {
+        let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(5000));
+        let answer = if call.request.target() == "/long" { long } else { ok("a") };
+        call.answer(answer).map(|()| Then::Keep)
+    });
+    let limits = http1::Limits { head: 4 << 10, fields: 20, target: 512 };
+    let gateway = TestGateway::with(&one(&origin), Settings { limits, ..Settings::default() });
+    let target = format!("/{}", "x".repeat(512));
+    let fields: Vec<_> = (0..21).map(|n| (format!("x-{n}"), "x".to_owned())).collect();
+    let long = vec![("x-long".to_owned(), "x".repeat(4 << 10))];
+    let cases = [
+        ("/", &[][..], 200),
+        (&target[..512], &[], 200),
+        (&target, &[], 414),
+        ("/", &fields, 431),
+        ("/", &long, 431),
+        ("/long", &[], 502),
+    ];
+    for (target, fields, status) in cases {
+        let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let mut client = gateway.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n{lines}\r\n"));
+        assert_eq!(client.response().status(), status, "{} bytes of target", target.len());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(gateway.gateway.http).await.unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for (target, fields, status) in cases {
+            let mut request = http::Request::get(format!("http://a.example{target}"));
+            for (name, value) in fields {
+                request = request.header(name, value);
+            }
+            let mut send = send.clone().ready().await.unwrap();
+            let (answer, _) = send.send_request(request.body(()).unwrap(), true).unwrap();
+            assert_eq!(answer.await.unwrap().status(), status, "{} bytes of target, HTTP/2", target.len());
+        }
+    });
+}
+
 /// A gateway that wants 10 kB a second after half a second.
 fn paced(origin: &Origin) -> TestGateway {
     let body_rate = BodyRate { least: NonZeroU32::new(10_000), grace: Duration::from_millis(500) };

@@ -15,7 +15,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http1::body::may_trail;
 use http1::parse::is_host;
-use http1::{BodyLength, Head, HeadBuilder, HeadError};
+use http1::{BodyLength, Head, HeadBuilder, HeadError, Limits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::transport::Transport;
@@ -35,9 +35,6 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Streams that may be open at once.
 const MOST_STREAMS: u32 = 100;
-
-/// Bytes of a header list, decoded, with 32 bytes for each field (RFC 9113 §6.5.2).
-const HEADER_LIST: u32 = 32 << 10;
 
 /// Bytes that a client may send ahead, per stream and per connection.
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -70,7 +67,7 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: T
     client.codec = Codec::Http2;
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
-    let handshake = builder().handshake::<_, Bytes>(Rewound { read, transport });
+    let handshake = builder(worker.settings.limits).handshake::<_, Bytes>(Rewound { read, transport });
     let Ok(Ok(mut connection)) = timer.limit_by(Ending::IsHurried(LINGER), handshake).await else { return };
     let tally = Tally::default();
     let mut streams = FuturesUnordered::new();
@@ -115,11 +112,12 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: T
     }
 }
 
-fn builder() -> h2::server::Builder {
+/// The largest header list is the largest head, each field counting for 32 bytes more (RFC 9113 §6.5.2).
+fn builder(limits: Limits) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(MOST_STREAMS)
-        .max_header_list_size(HEADER_LIST)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
@@ -140,7 +138,7 @@ async fn serve_stream(
     let expects = parts.headers.get(http::header::EXPECT);
     let expects = expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let mut side = Side { body, respond, send: None, held: None, expects };
-    let served = match head(&parts, worker.settings.limits.fields) {
+    let served = match head(&parts, worker.settings.limits) {
         Ok(head) => {
             let request = Request { head: &head, length, client };
             exchange::serve(worker, request, &mut side, &timer).await
@@ -179,14 +177,17 @@ fn body_length(parts: &http::request::Parts, body: &RecvStream) -> BodyLength {
 }
 
 /// Turns a header block into the one form of a head.
-fn head(parts: &http::request::Parts, most_fields: usize) -> Result<Head, Refusal> {
-    if parts.headers.len() > most_fields {
+fn head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Refusal> {
+    if parts.headers.len() > limits.fields {
         return Err(Refusal::TooManyFields);
     }
     if parts.method == http::Method::CONNECT {
         return Err(Refusal::Head(HeadError::Connect));
     }
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    if target.len() > limits.target {
+        return Err(Refusal::Head(HeadError::TargetTooLong));
+    }
     let mut builder =
         HeadBuilder::request(parts.method.as_str().as_bytes(), target.as_bytes(), parts.headers.len() + 1);
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();

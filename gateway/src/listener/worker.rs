@@ -103,7 +103,13 @@ fn run(
     runtime.block_on(async move {
         let clock = Clock::default();
         let counters = Rc::new(Counters::default());
-        let upstreams = Upstreams::new(parts.connector, clock.clone(), Rc::clone(&counters), parts.upstreams);
+        let upstreams = Upstreams::new(
+            parts.connector,
+            clock.clone(),
+            Rc::clone(&counters),
+            parts.upstreams,
+            parts.settings.limits,
+        );
         let worker = Rc::new(Worker {
             live: parts.live,
             settings: parts.settings,

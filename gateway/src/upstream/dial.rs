@@ -23,11 +23,13 @@ use crate::wire::h1;
 pub(super) struct Dialler {
     connector: Arc<TransportConnector>,
     counters: Rc<Counters>,
+    /// Bounds of the heads of answers.
+    limits: Limits,
 }
 
 impl Dialler {
-    pub(super) fn new(connector: Arc<TransportConnector>, counters: Rc<Counters>) -> Self {
-        Self { connector, counters }
+    pub(super) fn new(connector: Arc<TransportConnector>, counters: Rc<Counters>, limits: Limits) -> Self {
+        Self { connector, counters, limits }
     }
 
     /// Opens a connection.
@@ -45,7 +47,7 @@ impl Dialler {
         match self.connector.new_stream(&peer).await {
             Ok(stream) => {
                 bump(&self.counters.dials);
-                Ok(h1::Connection::new(stream, Limits::default()))
+                Ok(h1::Connection::new(stream, self.limits))
             }
             Err(error) => {
                 bump(&self.counters.dial_failures);

@@ -22,7 +22,13 @@ fn worker() -> Worker {
     let connector = Arc::new(TransportConnector::new(None));
     Worker {
         live: Reload::new(provider, routing::Config::default()).unwrap().live(),
-        upstreams: Upstreams::new(connector, clock.clone(), Rc::clone(&counters), Arc::default()),
+        upstreams: Upstreams::new(
+            connector,
+            clock.clone(),
+            Rc::clone(&counters),
+            Arc::default(),
+            settings.limits,
+        ),
         settings,
         clock,
         buffers: Buffers::default(),
