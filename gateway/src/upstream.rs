@@ -148,7 +148,7 @@ impl Upstreams {
     pub async fn open(&self, backend: &Arc<Backend>, tries: &mut Tries) -> Result<Opened, OpenError> {
         let view = self.view(backend);
         let members = view.members(backend, &self.shared)?;
-        let turn = view.turn();
+        let turn = *tries.turn.get_or_insert_with(|| view.turn());
         if !view.line.is_waited_in() {
             let endpoint = self.pick(&members, turn, tries).ok_or(OpenError::Refused)?;
             if let Some(opened) = self.reuse(&view, endpoint, tries) {

@@ -4,7 +4,11 @@
 
 mod support;
 
-use support::{Origin, TestGateway, ingress, one, service};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use support::{ANY_PORT, Origin, Refusing, TestGateway, Then, ingress, ok, one, service};
 
 /// A RoutePolicy of the default namespace about Ingress `a`, with these further lines of its spec.
 fn policy(spec: &str) -> String {
@@ -69,4 +73,161 @@ fn a_request_without_host_gets_what_host_less_rules_say() {
     let mut client = gateway.client();
     client.send("GET / HTTP/1.0\r\n\r\n");
     assert_eq!(client.response().text(), "any");
+}
+
+/// The status and reason of one GET.
+fn asked(gateway: &TestGateway, target: &str) -> (u16, Option<String>) {
+    let answer = gateway.get("a.example", target);
+    (answer.status(), answer.field("gateway-reason").map(ToOwned::to_owned))
+}
+
+#[test]
+fn the_time_for_a_whole_request_ends_it_wherever_it_is() {
+    let origin = Origin::start(|call| {
+        call.read_body()?;
+        if call.request.target() == "/drip" {
+            call.wire.stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+            // Never still for long, and never at its end: a byte whenever the gateway has not closed for 20 ms.
+            call.wire.stream.set_read_timeout(Some(Duration::from_millis(20)))?;
+            let mut byte = [0];
+            while call.wire.stream.read(&mut byte).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                call.wire.stream.write_all(b"1\r\nx\r\n")?;
+            }
+        }
+        Ok(Then::Hang)
+    });
+    let gateway = TestGateway::start(&(one(&origin) + &policy("  timeouts: {request: 300ms}\n")));
+    assert_eq!(asked(&gateway, "/"), (504, Some("request_timeout".to_owned())));
+    let mut client = gateway.client();
+    client.send("GET /drip HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(client.head().unwrap().unwrap().status(), 200);
+    let rest = client.rest();
+    assert!(!rest.is_empty() && !rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
+    // The connection's next request has its own time.
+    let gateway = TestGateway::start(
+        &(one(&Origin::named("a")) + &policy("  timeouts: {request: 300ms, stall: 0s, firstByte: 0s}\n")),
+    );
+    assert_eq!(gateway.get("a.example", "/").status(), 200);
+}
+
+#[test]
+fn a_policy_sets_the_time_to_the_first_byte_and_of_a_stall_and_of_a_silent_tunnel() {
+    const SWITCH: &str = "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let origin = Origin::start(|call| {
+        match call.request.target() {
+            "/stall" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?,
+            "/tunnel" => call.answer(SWITCH)?,
+            _ => call.read_body()?,
+        }
+        Ok(Then::Hang)
+    });
+    let short = policy("  timeouts: {firstByte: 100ms, stall: 100ms, tunnelIdle: 100ms}\n");
+    let gateway = TestGateway::start(&(one(&origin) + &short));
+    assert_eq!(asked(&gateway, "/"), (504, Some("first_byte_timeout".to_owned())));
+    let mut client = gateway.client();
+    client.send("GET /stall HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(client.head().unwrap().unwrap().status(), 200);
+    assert_eq!(client.rest(), b"hel");
+    let mut client = gateway.client();
+    client
+        .send("GET /tunnel HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head().unwrap().unwrap().status(), 101);
+    let mut byte = [0];
+    assert!(!matches!(client.stream.read(&mut byte), Ok(1)), "it ends");
+}
+
+#[test]
+fn a_policy_says_whether_and_when_a_request_is_tried_again() {
+    // Each connection's first request is answered, and its second one lost.
+    let lost = || {
+        Origin::start(|call| {
+            call.read_body()?;
+            if call.turn == 2 || call.request.target() == "/lost" {
+                return Ok(Then::Close);
+            }
+            call.wire.stream.write_all(ok("a").as_bytes())?;
+            Ok(Then::Keep)
+        })
+    };
+    let twice = |spec: &str, request: &str| {
+        let origin = lost();
+        let gateway = TestGateway::start(&(one(&origin) + &policy(spec)));
+        let mut client = gateway.client();
+        assert_eq!(client.get("a.example", "/").status(), 200);
+        client.send(request);
+        (client.response().status(), origin.count())
+    };
+    let get = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let post = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi";
+    assert_eq!(twice("  retries: {attempts: 1}\n", get), (200, 3));
+    assert_eq!(twice("  retries: {attempts: 0}\n", get), (502, 2));
+    assert_eq!(twice("  retries: {on: [ConnectFailure]}\n", get), (502, 2));
+    assert_eq!(twice("  retries: {on: [Reset]}\n", get), (200, 3));
+    assert_eq!(twice("  retries: {attempts: 2}\n", post), (502, 2));
+    assert_eq!(twice("  retries: {methods: [POST]}\n", post), (200, 3));
+    assert_eq!(twice("  retries: {methods: [POST]}\n", get), (502, 2));
+
+    // A new connection that is lost: only with Reset, and to another endpoint.
+    let (bad, good) = (lost(), Origin::named("good"));
+    let yaml = ingress("a", "a.example", &[("/", "a")]) + &service("a", &[bad.address, good.address]);
+    let gateway = TestGateway::start(&(yaml.clone() + &policy("  retries: {on: [Reset]}\n")));
+    for _ in 0..6 {
+        assert_eq!(gateway.get("a.example", "/lost").text(), "good");
+    }
+    assert_eq!((bad.count(), good.count()), (3, 6));
+    // A refused connection costs nothing by default, and the request if that is not a reason to try again.
+    let refusing = Refusing::new();
+    let yaml = ingress("a", "a.example", &[("/", "a")]) + &service("a", &[refusing.address, good.address]);
+    let gateway = TestGateway::start(&(yaml.clone() + &policy("  retries: {on: []}\n")));
+    let statuses = [(); 2].map(|()| gateway.get("a.example", "/").status());
+    assert!(statuses.contains(&200) && statuses.contains(&502), "{statuses:?}");
+}
+
+#[test]
+fn a_policy_sets_the_time_to_connect() {
+    // One connection fills a queue of length 0; the kernel then ignores further ones.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&ANY_PORT.into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let fill = |_| TcpStream::connect_timeout(&address, Duration::from_millis(100));
+    let _filling: Vec<_> = (0..3).map(fill).collect();
+    for limits in ["connect: 100ms", "connectTotal: 100ms"] {
+        let yaml = ingress("a", "a.example", &[("/", "a")]) + &service("a", &[address]);
+        let gateway = TestGateway::start(&(yaml + &policy(&format!("  timeouts: {{{limits}}}\n"))));
+        let began = Instant::now();
+        assert_eq!(asked(&gateway, "/"), (504, Some("connect_timeout".to_owned())));
+        assert!(began.elapsed() < Duration::from_millis(700), "{limits}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn limits_of_a_policy_hold_for_its_route() {
+    let origin = Origin::start(|_| Ok(Then::Hang));
+    let gateway = TestGateway::start(&(one(&origin) + &policy("  limits: {connections: 1, pending: 0}\n")));
+    let mut busy = gateway.client();
+    busy.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    origin.wait_heads(1);
+    assert_eq!(asked(&gateway, "/"), (503, Some("upstream_overloaded".to_owned())));
+}
+
+#[test]
+fn least_request_leaves_a_busy_endpoint_alone() {
+    let (busy, idle) = (Origin::start(|_| Ok(Then::Hang)), Origin::named("idle"));
+    let yaml = ingress("a", "a.example", &[("/", "a")]) + &service("a", &[busy.address, idle.address]);
+    let gateway = TestGateway::start(&(yaml + &policy("  loadBalancing: {type: LeastRequest}\n")));
+    // Requests are sent until the busy one has got one, which it never answers.
+    let mut client = gateway.client();
+    for sent in 1.. {
+        client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        support::until("it has come", || idle.count() + busy.heads() == sent);
+        if busy.heads() == 1 {
+            break;
+        }
+        assert_eq!(client.response().text(), "idle");
+    }
+    for _ in 0..20 {
+        assert_eq!(gateway.get("a.example", "/").text(), "idle");
+    }
+    assert_eq!(busy.heads(), 1);
 }

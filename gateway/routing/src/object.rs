@@ -295,7 +295,7 @@ pub struct RoutePolicy {
     /// Seconds since 1970 of `metadata.creationTimestamp`, as for an Ingress.
     pub created: Option<i64>,
     /// `spec`.
-    pub spec: api::RoutePolicySpec,
+    pub spec: Box<api::RoutePolicySpec>,
 }
 
 /// A Secret: its name and whether the two keys of a certificate are there. Its bytes are not routing's business.

@@ -263,11 +263,11 @@ fn policy(name: &str, size: u64) -> Change {
     Change::Apply(Object::RoutePolicy(RoutePolicy {
         name: Name::new("shop", name),
         created: None,
-        spec: api::RoutePolicySpec {
+        spec: Box::new(api::RoutePolicySpec {
             target_refs: vec![target],
             body_size: Some(api::ByteSize(size)),
             ..api::RoutePolicySpec::default()
-        },
+        }),
     }))
 }
 

@@ -29,6 +29,9 @@ pub struct Tries {
     pub(super) met: Vec<Met>,
     /// Time left for getting a connection.
     pub(super) connect_left: Duration,
+    /// Whose turn it was at the first try. Were a further try a turn of its own, an endpoint that loses every
+    /// request would get each first try, where there are two.
+    pub(super) turn: Option<usize>,
     /// Further tries.
     left: u8,
 }
@@ -39,7 +42,7 @@ impl Tries {
         let survives = terms.retries_on(RetryOn::StaleConnection) || terms.retries_on(RetryOn::Reset);
         let reuse = if resend == Resend::Possible && survives { Reuse::Any } else { Reuse::Recent };
         let connect_left = limit(terms.connect.total);
-        Self { terms, reuse, met: Vec::new(), connect_left, left: terms.attempts }
+        Self { terms, reuse, met: Vec::new(), connect_left, turn: None, left: terms.attempts }
     }
 
     /// What holds for the request.

@@ -168,7 +168,7 @@ impl RoutePolicy {
     pub fn from_parts(metadata: &ObjectMeta, spec: api::RoutePolicySpec) -> (Self, Vec<Unreadable>) {
         let mut unreadable = Vec::new();
         let name = namespaced(metadata, &mut unreadable);
-        (Self { name, created: created(metadata), spec }, unreadable)
+        (Self { name, created: created(metadata), spec: Box::new(spec) }, unreadable)
     }
 }
 

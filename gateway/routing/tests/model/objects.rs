@@ -249,7 +249,7 @@ fn policy() -> impl Strategy<Value = RoutePolicy> {
         |(name, created, target_refs, backends, body_size)| RoutePolicy {
             name,
             created,
-            spec: api::RoutePolicySpec {
+            spec: Box::new(api::RoutePolicySpec {
                 target_refs,
                 backends,
                 body_size,
@@ -258,7 +258,7 @@ fn policy() -> impl Strategy<Value = RoutePolicy> {
                     ..api::Timeouts::default()
                 }),
                 ..api::RoutePolicySpec::default()
-            },
+            }),
         },
     )
 }
