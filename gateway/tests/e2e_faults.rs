@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gateway::settings::{PerService, Settings};
+use gateway::settings::{ConnectLimits, PerService, Settings};
 use support::{ANY_PORT, DEADLINE, Follows, Origin, TestGateway, Then, ingress, ok, one, service, until};
 
 /// Host `a.example` at these endpoints.
@@ -296,10 +296,16 @@ fn a_removed_endpoint_lets_its_request_end_and_keeps_no_connection() {
 
 // ===== limits =====
 
-/// A gateway whose Services may have so many connections and waiting requests.
-fn limited(endpoints: &[SocketAddr], (connections, pending): (u32, u32), workers: u16) -> TestGateway {
+/// A gateway whose Services may have so many connections and waiting requests, and how long those wait.
+fn limited(
+    endpoints: &[SocketAddr],
+    (connections, pending): (u32, u32),
+    (workers, total): (u16, Duration),
+) -> TestGateway {
     let per_service = PerService { connections: connections.try_into().unwrap(), pending };
-    TestGateway::with(&at(endpoints), Settings { per_service, workers: Some(workers), ..Settings::default() })
+    let connect = ConnectLimits { total, ..Settings::default().connect };
+    let settings = Settings { per_service, connect, workers: Some(workers), ..Settings::default() };
+    TestGateway::with(&at(endpoints), settings)
 }
 
 #[test]
@@ -309,7 +315,7 @@ fn beyond_connections_and_pending_requests_the_answer_is_503_with_retry_after() 
         let _ = closed.lock().unwrap().recv();
         call.answer(ok("a")).map(|()| Then::Keep)
     });
-    let gateway = limited(&[origin.address], (1, 1), 1);
+    let gateway = limited(&[origin.address], (1, 1), (1, DEADLINE));
     let mut clients = [gateway.client(), gateway.client()];
     clients[0].send("GET /1 HTTP/1.1\r\nHost: a.example\r\n\r\n");
     origin.wait_heads(1);
@@ -323,9 +329,9 @@ fn beyond_connections_and_pending_requests_the_answer_is_503_with_retry_after() 
     drop(left);
     until("the place is free", || {
         clients[1] = gateway.client();
-        clients[1].stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        clients[1].stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         clients[1].send("GET /2 HTTP/1.1\r\nHost: a.example\r\n\r\n");
-        // No answer at all within the time: it waits.
+        // No answer at all within a second: it waits.
         !matches!(clients[1].head(), Ok(Some(_)))
     });
     clients[1].stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -339,19 +345,19 @@ fn beyond_connections_and_pending_requests_the_answer_is_503_with_retry_after() 
 #[test]
 fn a_request_that_waits_in_vain_is_503_after_the_time_to_connect() {
     let origin = Origin::start(|_| Ok(Then::Hang));
-    let gateway = limited(&[origin.address], (1, 8), 1);
+    let gateway = limited(&[origin.address], (1, 8), (1, Duration::from_millis(500)));
     let mut busy = gateway.client();
     busy.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     origin.wait_heads(1);
     let asked = Instant::now();
     assert_eq!(gateway.get("a.example", "/").field("gateway-reason"), Some("upstream_overloaded"));
-    assert!(asked.elapsed() >= Duration::from_millis(2500), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
 }
 
 #[test]
 fn limits_hold_over_all_workers_and_everybody_is_served() {
     let origin = Origin::named("a");
-    let gateway = limited(&[origin.address], (2, 64), 4);
+    let gateway = limited(&[origin.address], (2, 64), (4, DEADLINE));
     let most = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..24 {

@@ -143,10 +143,6 @@ impl Object {
 
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all changes are objects; a box would cost each an allocation"
-)]
 pub enum Change {
     /// The object exists and looks like this now.
     Apply(Object),

@@ -2,6 +2,7 @@
 //!
 //! Not here: which route a request takes (`exchange`), how heads are written (`headers`).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -82,11 +83,18 @@ impl<D: Downstream> Exchange<'_, D> {
         }
     }
 
-    /// Gets a connection within what is left of the request's time.
+    /// Gets a connection within what is left of the request's time. A client that leaves meanwhile waits no more.
     async fn open(&mut self, backend: &Arc<Backend>, tries: &mut Tries) -> Result<Opened, Failure> {
         self.timer.set(limit(Duration::ZERO));
-        let opened = self.timer.limit(self.worker.upstreams.open(backend, tries)).await;
-        let opened = opened.map_err(|_ended| Refusal::RequestTimeout)?.map_err(Refusal::Open)?;
+        let down = &mut *self.down;
+        let mut opening = pin!(self.worker.upstreams.open(backend, tries));
+        let opened = self.timer.limit(std::future::poll_fn(|cx| {
+            if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
+                return Poll::Ready(opened.map_err(|error| Refusal::Open(error).into()));
+            }
+            down.poll_given_up(cx).map(|abort| Err(Failure::Aborted(abort)))
+        }));
+        let opened = opened.await.map_err(|_ended| Refusal::RequestTimeout)??;
         self.record.tried(opened.address(), opened.is_reused);
         Ok(opened)
     }
