@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use http1::{BodyLength, Head, Known};
 use routing::host;
 use routing::path;
-use routing::table::Route;
+use routing::table::{PathMatch, Route, RoutingTable};
 
 use crate::live::LiveCell;
 use crate::settings::Settings;
@@ -177,9 +177,17 @@ pub fn destination(head: &Head) -> Result<(Cow<'_, str>, Cow<'_, str>), Refusal>
 }
 
 /// Finds the route of a request.
-fn admit(worker: &Worker, host: &str, path: &str) -> Result<Arc<Route>, Refusal> {
-    let live = worker.live.load();
-    live.table.find(host, path).map(Arc::clone).ok_or(Refusal::NoRule)
+///
+/// # Errors
+/// There is none, or the endpoint might read `%2F` or `%5C` in the path as a slash and so serve what another route,
+/// or none, is for. A rule that names just this path knows what it asks for.
+pub fn route<'t>(table: &'t RoutingTable, host: &str, path: &str) -> Result<&'t Arc<Route>, Refusal> {
+    let route = table.find(host, path).ok_or(Refusal::NoRule)?;
+    let is_elsewhere = |read: String| table.find(host, &read).is_none_or(|other| !Arc::ptr_eq(other, route));
+    if path::other_readings(path).any(is_elsewhere) && !matches!(route.path, PathMatch::Exact(_)) {
+        return Err(Refusal::EncodedSlash);
+    }
+    Ok(route)
 }
 
 /// Why an exchange did not end as it should.

@@ -80,7 +80,7 @@ fn admit(head: Result<&Head, Refusal>, facts: Facts<'_>) -> Result<(Trace, Outco
     let length = BodyLength::of_request(head).map_err(|_| Refusal::Framing)?;
     let (host, path) = exchange::destination(head)?;
     let table = &facts.live.table;
-    let answer = Outcome::of(table.find(&host, &path).map(AsRef::as_ref));
+    let answer = Outcome::at(table, &host, &path);
     let serving = table.serving_host(&host).map(|host| host.name());
     let claims: Vec<_> = serving.into_iter().flat_map(|host| facts.compiler.claims(host)).collect();
     Ok((table.trace(&host, &path, &claims), answer.for_body(length)))

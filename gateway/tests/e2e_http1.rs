@@ -1,6 +1,6 @@
 //! HTTP/1.1 clients on raw sockets: what passes, and what the endpoint gets to see of it.
 //!
-//! Not here: what is refused as malformed (`e2e_strict`).
+//! Not here: what is refused as malformed (`e2e_strict`), and what depends on when bytes come (`e2e_streaming`).
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 

@@ -305,8 +305,43 @@ impl BodyEncoder {
     }
 }
 
-/// Fields that route, frame or describe the connection mean nothing, or mischief, in trailers (RFC 9110 §6.5.1);
-/// so do those that tell of hops, since some servers merge trailers into the head.
+/// Names that no trailer may have, besides the known ones: what says who asks, what the body is, or what is to be
+/// done with the message was needed before the body, and a recipient that merges trailers into the head would be
+/// told otherwise behind everybody's back.
+const NEVER_TRAIL: [&[u8]; 27] = [
+    b"age",
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-location",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"expires",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"location",
+    b"max-forwards",
+    b"pragma",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"range",
+    b"retry-after",
+    b"set-cookie",
+    b"vary",
+    b"via",
+    b"warning",
+    b"www-authenticate",
+    b"x-http-method-override",
+];
+
+/// Whether a field may stand in trailers: none that frames, routes, authenticates, controls or tells of hops, since
+/// some servers merge trailers into the head (RFC 9110 §6.5.1).
 pub fn may_trail(known: Option<crate::Known>, name: &[u8]) -> bool {
-    known.is_none() && !crate::name::tells_of_hops(name)
+    known.is_none()
+        && !crate::name::tells_of_hops(name)
+        && !NEVER_TRAIL.iter().any(|never| name.eq_ignore_ascii_case(never))
 }

@@ -53,13 +53,19 @@ pub struct Head {
 
 impl Head {
     pub(crate) fn new(text: Bytes, start: Start, version: Version, fields: Vec<Field>) -> Self {
-        let mut known = [0; COUNT];
-        for (place, field) in fields.iter().enumerate() {
-            if let Some(slot @ 0) = field.known.and_then(|name| known.get_mut(name as usize)) {
-                *slot = u8::try_from(place + 1).unwrap_or(u8::MAX);
-            }
-        }
+        let known = places(&fields);
         Self { text, start, version, fields, known }
+    }
+
+    /// Forgets the fields that are not to be seen by anybody. Costs a look at each name if all are to stay.
+    pub fn retain(&mut self, mut stays: impl FnMut(&[u8]) -> bool) {
+        if self.fields.iter().all(|field| stays(self.slice(field.name))) {
+            return;
+        }
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.retain(|field| stays(self.slice(field.name)));
+        self.known = places(&fields);
+        self.fields = fields;
     }
 
     fn slice(&self, span: Span) -> &[u8] {
@@ -78,7 +84,11 @@ impl Head {
     /// The request's target in origin form (path and query) or `*`; empty for a response.
     pub fn target(&self) -> &[u8] {
         match self.start {
-            // The absolute form may leave the path away; it means `/` (RFC 9110 §4.2.3).
+            // The absolute form may leave the path away; it means the server as a whole to OPTIONS (RFC 9112 §3.2.4),
+            // and `/` otherwise (RFC 9110 §4.2.3).
+            Start::Request { method, target: Span { len: 0, .. } } if self.slice(method) == b"OPTIONS" => {
+                b"*"
+            }
             Start::Request { target: Span { len: 0, .. }, .. } => b"/",
             Start::Request { target, .. } => self.slice(target),
             Start::Response { .. } => b"",
@@ -136,6 +146,16 @@ impl Head {
             .flat_map(|value| value.split(|byte| *byte == b','))
             .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
     }
+}
+
+fn places(fields: &[Field]) -> [u8; COUNT] {
+    let mut known = [0; COUNT];
+    for (place, field) in fields.iter().enumerate() {
+        if let Some(slot @ 0) = field.known.and_then(|name| known.get_mut(name as usize)) {
+            *slot = u8::try_from(place + 1).unwrap_or(u8::MAX);
+        }
+    }
+    known
 }
 
 /// Builds a [`Head`] from parts that do not stand in one buffer, such as an HTTP/2 header block.

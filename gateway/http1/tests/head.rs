@@ -155,3 +155,17 @@ fn known_names_are_found_however_far_back_they_stand() {
         assert!(BodyLength::of_request(&head).is_err(), "after {before}");
     }
 }
+
+#[test]
+fn forgotten_fields_leave_the_index_in_step() {
+    let text = b"GET / HTTP/1.1\r\nA_: 1\r\nHost: a\r\nX_Y: 2\r\nServer: s\r\nServer: t\r\n\r\n";
+    let mut head = parsed(text);
+    head.retain(|_| true);
+    assert_eq!(head.fields().count(), 5);
+    head.retain(|name| !name.contains(&b'_'));
+    let names: Vec<_> = head.fields().map(|(_, name, _)| name).collect();
+    assert_eq!(names, [&b"Host"[..], b"Server", b"Server"]);
+    assert_eq!((head.get(Known::Host), head.all(Known::Server).count()), (Some(&b"a"[..]), 2));
+    head.retain(|name| name != b"Host");
+    assert_eq!((head.get(Known::Host), head.get(Known::Server)), (None, Some(&b"s"[..])));
+}

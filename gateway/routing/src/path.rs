@@ -100,6 +100,22 @@ pub fn rule_path(path: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(Cow::Owned(canonical(&encoded)?.into_owned()))
 }
 
+/// What else an upstream may take a canonical path for: one that decodes `%2F`, `%5C` or both, or takes a backslash
+/// for a slash. Each reading is canonical; there is none for a path without any of the three.
+pub fn other_readings(path: &str) -> impl Iterator<Item = String> {
+    let is_plain = !path.bytes().any(|byte| matches!(byte, b'%' | b'\\'))
+        || !["%2F", "%5C", "\\"].iter().any(|doubtful| path.contains(doubtful));
+    let ways: &[_] = if is_plain { &[] } else { &READINGS };
+    ways.iter().filter_map(move |[slash, backslash, plain]| {
+        let read = path.replace('\\', plain).replace("%2F", slash).replace("%5C", backslash);
+        canonical(read.as_bytes()).ok().filter(|read| read != path).map(Cow::into_owned)
+    })
+}
+
+/// What `%2F`, `%5C` and a backslash are read as.
+const READINGS: [[&str; 3]; 5] =
+    [["/", "%5C", "\\"], ["/", "\\", "\\"], ["/", "/", "/"], ["%2F", "\\", "\\"], ["%2F", "/", "/"]];
+
 /// One pass. Anything unusual, valid or not, is left for [`rewrite`] to judge.
 fn is_canonical(raw: &[u8]) -> bool {
     let [b'/', rest @ ..] = raw else { return false };

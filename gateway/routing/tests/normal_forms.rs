@@ -168,3 +168,21 @@ fn rule_hosts_are_dns_names_or_one_label_wildcards() {
         assert_eq!(HostName::parse(text), Err(expected), "{text}");
     }
 }
+
+#[test]
+fn what_an_upstream_may_read_otherwise_is_listed_canonically() {
+    let readings = |path: &str| path::other_readings(path).collect::<Vec<_>>();
+    for plain in ["/", "/a", "/a%20b", "/%252F", "/a%2E%41"] {
+        assert_eq!(readings(plain), [""; 0], "{plain}");
+    }
+    assert!(readings("/a%2F..%2Fb").contains(&"/b".to_owned()));
+    assert!(readings("/a%2F%2Fb").contains(&"/a/b".to_owned()));
+    assert_eq!(readings("/a\\..\\b"), ["/b", "/b"]);
+    let both = readings("/a%2Fb%5Cc");
+    for read in ["/a/b%5Cc", "/a/b\\c", "/a/b/c", "/a%2Fb\\c", "/a%2Fb/c"] {
+        assert!(both.contains(&read.to_owned()), "{read} in {both:?}");
+    }
+    for read in both {
+        assert_eq!(path::canonical(read.as_bytes()).unwrap(), read);
+    }
+}

@@ -56,8 +56,7 @@ fn changes_of(name: &HostName, tables: [&RoutingTable; 2]) -> Vec<Change> {
     let mut known = BTreeSet::new();
     for path in &paths {
         for target in [(*path).to_owned(), below(path, &paths)] {
-            let [before, now] =
-                tables.map(|table| Outcome::of(table.find(&host, &target).map(AsRef::as_ref)));
+            let [before, now] = tables.map(|table| Outcome::at(table, &host, &target));
             if before.noticed() != now.noticed() && known.insert((before.clone(), now.clone())) {
                 let url = format!("http://{host}{target}");
                 changes.push(Change { host: name.to_string(), url, before, now });

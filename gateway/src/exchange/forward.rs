@@ -16,7 +16,7 @@ use super::metered::Metered;
 use super::refusal::Refusal;
 use super::sending::Sending;
 use super::waits::Waits;
-use super::{Downstream, Exchange, Failure, Served, Tunnel, admit, upgrade};
+use super::{Downstream, Exchange, Failure, Served, Tunnel, route, upgrade};
 use crate::settings::RequestIdEcho;
 use crate::upstream::{Connection, OpenError, Opened, Terms, Tries, limit};
 use crate::wire::{Pump, PumpError, StreamError};
@@ -43,7 +43,7 @@ enum Unanswered {
 impl<D: Downstream> Exchange<'_, D> {
     pub(super) async fn forward(&mut self) -> Result<Served, Failure> {
         let (host, path) = self.destination?;
-        let route = self.route.insert(admit(self.worker, host, path)?);
+        let route = self.route.insert(Arc::clone(route(&self.worker.live.load().table, host, path)?));
         if let Some(limit) = &route.policy.body_size {
             self.received.limit = limit.value;
         }

@@ -10,6 +10,14 @@ use http1::{BodyLength, Head, Known, Version, write};
 
 use super::client::Caller;
 use super::{date, upgrade};
+use crate::settings::UnderscoreNames;
+
+/// Takes out of a client's head or trailers what nobody behind the gateway is to see, filters included.
+pub(crate) fn screen(head: &mut Head, underscores: UnderscoreNames) {
+    if underscores == UnderscoreNames::Dropped {
+        head.retain(|name| memchr::memchr(b'_', name).is_none());
+    }
+}
 
 /// The request's target as the endpoint gets it: as the client sent it, unless dot segments were resolved.
 ///

@@ -19,6 +19,8 @@ pub enum Refusal {
     Host,
     /// The path cannot be made canonical.
     Path,
+    /// Decoding `%2F` or `%5C` in the path would choose another route, or none.
+    EncodedSlash,
     /// `Connection` names more fields than anybody needs.
     Nominations,
     /// An HTTP/2 request with more fields than allowed.
@@ -50,7 +52,9 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Self::Head(error) => error.status(),
-            Self::Framing | Self::Body | Self::Host | Self::Path | Self::Nominations => 400,
+            Self::Framing | Self::Body | Self::Host | Self::Path | Self::EncodedSlash | Self::Nominations => {
+                400
+            }
             Self::BodyTooLarge => 413,
             Self::TooManyFields => 431,
             Self::HeadTimeout | Self::BodyTimeout => 408,
@@ -88,6 +92,7 @@ impl Refusal {
             Self::BodyTooLarge => "body_too_large",
             Self::Host => "malformed_host",
             Self::Path => "malformed_path",
+            Self::EncodedSlash => "encoded_slash",
             Self::Nominations => "too_many_nominations",
             Self::TooManyFields => "too_many_fields",
             Self::HeadTimeout => "head_timeout",

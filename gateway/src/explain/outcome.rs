@@ -5,9 +5,10 @@
 use std::fmt;
 
 use http1::BodyLength;
-use routing::table::{Backend, Endpoints, Route};
+use routing::table::{Backend, Endpoints, Route, RoutingTable};
 use serde::Serialize;
 
+use crate::exchange;
 use crate::exchange::refusal::Refusal;
 use crate::upstream::OpenError;
 
@@ -68,6 +69,11 @@ impl Outcome {
             body_size: None,
             policy: Vec::new(),
         }
+    }
+
+    /// What the table gives for a host and a canonical path, with the endpoints of this moment.
+    pub fn at(table: &RoutingTable, host: &str, path: &str) -> Self {
+        exchange::route(table, host, path).map_or_else(Self::refused, |route| Self::of(Some(route)))
     }
 
     /// What the Route that the table found gives, with the endpoints of this moment.

@@ -11,7 +11,7 @@ use self::pace::Pace;
 use super::h2;
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
-use crate::exchange::headers::{Response, keeps_alive};
+use crate::exchange::headers::{self, Response, keeps_alive};
 use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{self, Client, Downstream, End, Request, Served, Tunnel, Worker};
@@ -187,8 +187,9 @@ async fn serve_request(
     worker: &Worker,
     client: &Client,
     (connection, timer): (&mut Connection<Transport>, &Timer),
-    head: Head,
+    mut head: Head,
 ) -> Next {
+    headers::screen(&mut head, worker.settings.underscore_names);
     let Ok(length) = BodyLength::of_request(&head) else {
         return refuse(worker, (connection, timer), Refusal::Framing).await;
     };
@@ -319,9 +320,13 @@ impl Reader for Side<'_> {
             }
         }
         match self.connection.poll_piece(cx)? {
-            Poll::Ready(piece) => {
-                if let (Some(pace), Piece::Data(data)) = (&mut self.pace, &piece) {
-                    pace.passes(data.len(), self.worker.clock.now())?;
+            Poll::Ready(mut piece) => {
+                match (&mut piece, &mut self.pace) {
+                    (Piece::Data(data), Some(pace)) => pace.passes(data.len(), self.worker.clock.now())?,
+                    (Piece::Trailers(trailers), _) => {
+                        headers::screen(trailers, self.worker.settings.underscore_names);
+                    }
+                    _ => {}
                 }
                 Poll::Ready(Ok(piece))
             }

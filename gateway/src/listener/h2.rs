@@ -21,10 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
 use crate::exchange::client::Codec;
-use crate::exchange::headers::Response;
+use crate::exchange::headers::{self, Response};
 use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{self, Client, Downstream, Request, Served, Worker};
+use crate::settings::UnderscoreNames;
 use crate::telemetry::counters::bump;
 use crate::wire::buffers::BUFFER_SIZE;
 use crate::wire::clock::{Ending, Phase};
@@ -137,9 +138,11 @@ async fn serve_stream(
     let length = body_length(&parts, &body);
     let expects = parts.headers.get(http::header::EXPECT);
     let expects = expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let mut side = Side { body, respond, send: None, held: None, expects };
+    let underscore_names = worker.settings.underscore_names;
+    let mut side = Side { body, respond, send: None, held: None, expects, underscore_names };
     let served = match head(&parts, worker.settings.limits) {
-        Ok(head) => {
+        Ok(mut head) => {
+            headers::screen(&mut head, underscore_names);
             let request = Request { head: &head, length, client };
             exchange::serve(worker, request, &mut side, &timer).await
         }
@@ -228,6 +231,7 @@ struct Side {
     held: Option<Bytes>,
     /// Whether the client waits for a 100 before it sends the body.
     expects: bool,
+    underscore_names: UnderscoreNames,
 }
 
 impl Side {
@@ -269,7 +273,9 @@ impl Reader for Side {
             for (name, value) in &trailers {
                 builder.field(name.as_str().as_bytes(), value.as_bytes());
             }
-            Piece::Trailers(builder.build())
+            let mut trailers = builder.build();
+            headers::screen(&mut trailers, self.underscore_names);
+            Piece::Trailers(trailers)
         })))
     }
 }

@@ -22,6 +22,11 @@ impl Buffers {
         self.free.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(BUFFER_SIZE))
     }
 
+    /// How many wait to be lent again.
+    pub fn kept(&self) -> usize {
+        self.free.borrow().len()
+    }
+
     /// Takes a buffer back; its content is forgotten.
     ///
     /// A buffer that parts of a message still share, or that grew, is not kept.

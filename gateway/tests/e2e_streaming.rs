@@ -1,0 +1,191 @@
+//! When bytes come: events and long polls without delay, requests in order, and slow readers on either side.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::io::Write;
+
+use support::{DEADLINE, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then, ok, one, push};
+
+/// Sends numbered events, each only when the test has seen the one before.
+fn events(head: &'static str, frame: fn(&str) -> String) -> (Origin, std::sync::mpsc::Sender<()>) {
+    let (seen, gate) = std::sync::mpsc::channel();
+    let gate = std::sync::Mutex::new(gate);
+    let origin = Origin::start(move |call| {
+        call.answer(head)?;
+        for number in 0..20 {
+            call.wire.stream.write_all(frame(&format!("data: {number}\n\n")).as_bytes())?;
+            gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+        }
+        Ok(Then::Close)
+    });
+    (origin, seen)
+}
+
+#[test]
+fn server_sent_events_arrive_one_by_one_without_being_held_back() {
+    let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let until_close = "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    let framings: [(&str, fn(&str) -> String); 2] =
+        [(chunked, |event| format!("{:x}\r\n{event}\r\n", event.len())), (until_close, str::to_owned)];
+    for (head, frame) in framings {
+        let (origin, seen) = events(head, frame);
+        let gateway = TestGateway::start(&one(&origin));
+        let mut client = gateway.client();
+        client.send("GET /events HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        assert_eq!(client.head().unwrap().unwrap().field("transfer-encoding"), Some("chunked"));
+        for number in 0..20 {
+            let event = format!("data: {number}\n\n");
+            let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+            assert_eq!(client.take(chunk.len()).unwrap(), chunk.as_bytes());
+            seen.send(()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_long_poll_is_answered_when_the_endpoint_has_something_to_say() {
+    let (speak, gate) = std::sync::mpsc::channel();
+    let gate = std::sync::Mutex::new(gate);
+    let origin = Origin::start(move |call| {
+        call.read_body()?;
+        gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+        call.wire.stream.write_all(ok("news").as_bytes()).map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let mut client = gateway.client();
+    for turn in 1..=3 {
+        client.send("GET /poll HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        origin.wait_heads(turn);
+        assert_eq!(gateway.get("b.example", "/").status(), 404, "others are served meanwhile");
+        speak.send(()).unwrap();
+        assert_eq!(client.response().text(), "news");
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let origin = Origin::start(|call| {
+        let target = call.request.target().to_owned();
+        call.answer(ok(&target)).map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let get = |number: usize| format!("GET /{number} HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let raw: String = (0..10).map(get).collect();
+    for cut in 1..raw.len() {
+        let mut client = gateway.client();
+        client.send(&raw[..cut]);
+        client.send(&raw[cut..]);
+        for number in 0..10 {
+            assert_eq!(client.response().text(), format!("/{number}"), "cut at {cut}");
+        }
+    }
+    // More than fits into a buffer, with answers of the gateway's own among them.
+    let mut client = gateway.client();
+    let many: String = (0..2000)
+        .map(|number| if number % 3 == 0 { get(number).replace("a.ex", "b.ex") } else { get(number) })
+        .collect();
+    let mut writer = client.stream.try_clone().unwrap();
+    let writing = std::thread::spawn(move || writer.write_all(many.as_bytes()));
+    for number in 0..2000 {
+        let answer = client.response();
+        let expected = if number % 3 == 0 { "404 no_rule\n".to_owned() } else { format!("/{number}") };
+        assert_eq!(answer.text(), expected);
+    }
+    writing.join().unwrap().unwrap();
+}
+
+#[test]
+fn http10_clients_get_lengths_or_the_close_and_keep_alive_only_if_they_ask() {
+    let origin = Origin::start(|call| match call.request.target() {
+        "/chunked" => call
+            .answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nT: 1\r\n\r\n")
+            .map(|()| Then::Keep),
+        "/close" => call.answer("HTTP/1.0 200 OK\r\n\r\na").map(|()| Then::Close),
+        _ => call.answer(ok("a")).map(|()| Then::Keep),
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    for (target, fields, connection, length) in [
+        ("/", "", Some("close"), Some("1")),
+        ("/", "Connection: Keep-Alive\r\n", Some("keep-alive"), Some("1")),
+        ("/", "Connection: keep-alive, close\r\n", Some("close"), Some("1")),
+        ("/chunked", "Connection: keep-alive\r\n", Some("close"), None),
+        ("/close", "Connection: keep-alive\r\n", Some("close"), None),
+    ] {
+        let mut client = gateway.client();
+        client.send(format!("GET {target} HTTP/1.0\r\nHost: a.example\r\n{fields}\r\n"));
+        let answer = client.response();
+        assert_eq!((answer.line.as_str(), answer.text()), ("HTTP/1.1 200 OK", "a"), "{target} {fields}");
+        let field = |name| answer.field(name);
+        assert_eq!(
+            (field("connection"), field("content-length"), field("transfer-encoding")),
+            (connection, length, None),
+            "{target} {fields}"
+        );
+        match connection {
+            Some("close") => assert_eq!(client.rest(), b"", "{target} {fields}"),
+            _ => assert_eq!(client.get("a.example", "/").text(), "a"),
+        }
+    }
+    // RFC 9110 §10.1.1: what an HTTP/1.0 client expects is ignored.
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.0\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n");
+    origin.wait_heads(7);
+    client.send("x");
+    assert_eq!(client.response().text(), "a");
+}
+
+#[test]
+fn date_is_added_only_if_missing() {
+    let origin = Origin::start(|call| {
+        let date = if call.request.target() == "/own" { "Date: mine\r\n" } else { "" };
+        call.answer(format!("HTTP/1.1 204 No Content\r\n{date}\r\n")).map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let mut client = gateway.client();
+    assert_eq!(client.get("a.example", "/own").field("date"), Some("mine"));
+    for host in ["a.example", "b.example"] {
+        let answer = client.get(host, "/");
+        let date = answer.field("date").unwrap();
+        assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");
+    }
+}
+
+#[test]
+fn a_slow_reader_of_an_answer_holds_back_the_endpoint() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let origin = Origin::start(move |call| {
+        call.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {PLENTY}\r\n\r\n"))?;
+        let pushed = push(&mut call.wire.stream, PLENTY);
+        tell.lock().unwrap().send(pushed).unwrap();
+        push(&mut call.wire.stream, PLENTY - pushed);
+        Ok(Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let pushed = told.recv_timeout(DEADLINE).unwrap();
+    assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes went nowhere");
+    assert_eq!(client.response().body.len(), PLENTY, "and all of it arrives");
+}
+
+#[test]
+fn a_slow_reader_of_a_request_holds_back_the_client() {
+    let (open, gate) = std::sync::mpsc::channel();
+    let gate = std::sync::Mutex::new(gate);
+    let origin = Origin::start(move |call| {
+        gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+        call.answer(ok("a")).map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let mut client = gateway.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {PLENTY}\r\n\r\n"));
+    let pushed = push(&mut client.stream, PLENTY);
+    assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes went nowhere");
+    open.send(()).unwrap();
+    assert_eq!(push(&mut client.stream, PLENTY - pushed), PLENTY - pushed);
+    assert_eq!((client.response().text(), origin.last().body.len()), ("a", PLENTY));
+}
