@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use http1::{BodyLength, Head, Known};
 use routing::object::{Ingress, Kind, Name, ObjectRef};
 use routing::table::Trace;
-use routing::{Compiler, HostName, host};
+use routing::{CertificateChoice, Compiler, HostName, host};
 
 use crate::exchange;
 use crate::exchange::Scheme;
@@ -89,10 +89,16 @@ fn admit(head: Result<&Head, Refusal>, facts: Facts<'_>) -> Result<(Trace, Outco
 /// Where the request comes in. A TLS client names the URL's host, whatever the field Host says later.
 fn listener(asked: &Asked, live: &Live) -> ListenerView {
     let host = host::normalise(asked.authority().as_bytes());
-    let secret = host.and_then(|host| live.table.tls(&host)).filter(|_| asked.scheme() == Scheme::Https);
+    let host = host.as_deref().filter(|_| asked.scheme() == Scheme::Https);
+    let named = |choice| match choice {
+        CertificateChoice::Named(secret) => Some(secret),
+        CertificateChoice::Default(_) => None,
+    };
+    let secret = host.and_then(|host| live.table.certificates(Some(host)).find_map(named));
+    let certificate = host.and_then(|host| live.certificates.choose(&live.table, Some(host)).0);
     ListenerView {
         scheme: asked.scheme().as_str(),
-        certificate: secret.filter(|secret| live.certificates.has(secret)).map(ToString::to_string),
+        certificate: certificate.map(ToString::to_string),
         secret: secret.map(ToString::to_string),
     }
 }

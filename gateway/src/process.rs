@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use pingora::connectors::TransportConnector;
@@ -219,7 +219,7 @@ pub fn read_once(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     let update = updates.blocking_recv().context("the folder was not read")?;
     drop(watcher);
     let mut reload = Reload::new(provider()?, routing)?;
-    reload.apply(update);
+    reload.apply(update, SystemTime::now());
     Ok(reload)
 }
 

@@ -2,18 +2,20 @@
 //!
 //! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`exchange`).
 
-use std::collections::BTreeMap;
+mod secrets;
+
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use routing::object::{Kind, Name, ObjectRef};
-use routing::{Compiler, Config, Problem, Reason, RoutingTable};
+use routing::{Compiler, Config, RoutingTable};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::certificates::{self, Certificates};
 use crate::live::{Live, LiveCell};
-use crate::source::{SecretChange, Update};
+use crate::source::Update;
+
+use secrets::Secrets;
 
 pub mod problems;
 
@@ -46,15 +48,17 @@ impl Questions {
     }
 }
 
+/// How long to wait before the wall clock is looked at again: it may be set, and it runs on while a machine sleeps
+/// and timers do not.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// Turns updates into what is live.
 pub struct Reload {
     questions: (mpsc::Sender<Question>, mpsc::Receiver<Question>),
     compiler: Compiler,
-    provider: Arc<CryptoProvider>,
-    certificates: Certificates,
+    secrets: Secrets,
     live: LiveCell,
     problems: Arc<Problems>,
-    from_secrets: BTreeMap<Name, Problem>,
     generation: watch::Sender<u64>,
     /// Tables that a worker may still be looking at; they are dropped here and not by the worker.
     retired: Vec<Arc<Live>>,
@@ -66,16 +70,15 @@ impl Reload {
     /// # Errors
     /// The default certificate could not be made.
     pub fn new(provider: Arc<CryptoProvider>, routing: Config) -> anyhow::Result<Self> {
-        let certificates = Certificates::generate(&provider)?;
-        let live = Live { table: RoutingTable::default(), certificates: certificates.clone(), generation: 0 };
+        let secrets = Secrets::new(provider)?;
+        let certificates = secrets.certificates().clone();
+        let live = Live { table: RoutingTable::default(), certificates, generation: 0 };
         Ok(Self {
             questions: mpsc::channel(WAITING_QUESTIONS),
             compiler: Compiler::new(routing),
-            provider,
-            certificates,
+            secrets,
             live: Arc::new(ArcSwap::from_pointee(live)),
             problems: Arc::default(),
-            from_secrets: BTreeMap::new(),
             generation: watch::Sender::new(0),
             retired: Vec::new(),
         })
@@ -111,61 +114,40 @@ impl Reload {
         loop {
             tokio::select! {
                 update = updates.recv() => match update {
-                    Some(update) => self.apply(update),
+                    Some(update) => self.apply(update, SystemTime::now()),
                     None => return,
                 },
+                () = until(self.secrets.due()) => self.pass(SystemTime::now()),
                 Some(question) = self.questions.1.recv() => question(&self),
             }
         }
     }
 
-    /// Applies one update: when it returns, requests see it.
-    pub fn apply(&mut self, update: Update) {
+    /// Applies one update at a moment: when it returns, requests see it.
+    pub fn apply(&mut self, mut update: Update, now: SystemTime) {
         let only_moves = update.only_moves();
         self.problems.set_places(update.places);
         if only_moves && *self.generation.borrow() > 0 {
             return;
         }
-        let changed = self.load(update.secrets);
-        if !changed.is_empty() {
-            self.certificates = self.certificates.with(changed);
-        }
+        self.secrets.take(update.secrets, &mut update.objects, now);
         let (table, delta) = self.compiler.apply(update.objects);
         if let Some(found) = update.problems {
             self.problems.set_source(found);
         }
         self.problems.change(delta.removed.iter(), delta.added);
         let generation = self.generation.borrow().wrapping_add(1);
-        self.publish(Live { table, certificates: self.certificates.clone(), generation });
+        self.publish(Live { table, certificates: self.secrets.certificates().clone(), generation });
         self.report(generation);
         self.generation.send_replace(generation);
     }
 
-    /// Reads the Secrets that changed. One that turned malformed keeps its last good certificate.
-    fn load(&mut self, secrets: Vec<SecretChange>) -> Vec<(Name, Option<Arc<rustls::sign::CertifiedKey>>)> {
-        let mut changed = Vec::new();
-        for SecretChange { name, pair } in secrets {
-            let old = self.from_secrets.remove(&name);
-            self.problems.change(old.as_ref(), None);
-            let Some(pair) = pair else {
-                changed.push((name, None));
-                continue;
-            };
-            match certificates::load(&pair, &self.provider) {
-                Ok(certificate) => changed.push((name, Some(Arc::new(certificate)))),
-                Err(error) => {
-                    let problem = Problem {
-                        object: ObjectRef { kind: Kind::Secret, name: name.clone() },
-                        field: "data".to_owned(),
-                        reason: Reason::SecretMalformed,
-                        message: error.to_string(),
-                    };
-                    self.problems.change(None, [problem.clone()]);
-                    self.from_secrets.insert(name, problem);
-                }
-            }
+    /// Judges the dates of certificates anew. Nothing becomes live if none has passed since it was judged last.
+    pub fn pass(&mut self, now: SystemTime) {
+        let objects = self.secrets.pass(now);
+        if !objects.is_empty() {
+            self.apply(Update { objects, ..Update::default() }, now);
         }
-        changed
     }
 
     fn publish(&mut self, live: Live) {
@@ -186,4 +168,11 @@ impl Reload {
             tracing::info!(%problem, "problem solved");
         }
     }
+}
+
+/// Waits for a moment of the wall clock; for ever if there is none.
+async fn until(due: Option<SystemTime>) {
+    let Some(due) = due else { return std::future::pending().await };
+    let left = due.duration_since(SystemTime::now()).unwrap_or_default();
+    tokio::time::sleep(left.min(LOOK_AGAIN)).await;
 }

@@ -95,7 +95,10 @@ fn a_certificate_that_cannot_be_loaded_is_a_problem() {
     let (code, text) = run(&[path(&mixed)]);
     assert_eq!(code, Some(1));
     assert!(
-        text.starts_with("all.yaml:") && text.contains(": Secret default/cert data: SecretMalformed: "),
+        text.starts_with("all.yaml:")
+            && text.contains(
+                ": Ingress default/i spec.tls[0].secretName: SecretMalformed: Secret default/cert: "
+            ),
         "{text}"
     );
 }

@@ -16,6 +16,11 @@ use gateway::process::{Gateway, Options};
 use gateway::settings::{Listen, Settings};
 use tempfile::TempDir;
 
+mod certificates;
+
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub(crate) use certificates::{Certificate, TlsClient, shown, tls, tls_client, tls_config};
+
 /// How long anything may take on a busy machine before a test gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -111,40 +116,6 @@ pub(crate) fn service(name: &str, endpoints: &[SocketAddr]) -> String {
 /// Host `a.example` with all its paths at one origin.
 pub(crate) fn one(origin: &Origin) -> String {
     ingress("a", "a.example", &[("/", "a")]) + &service("a", &[origin.address])
-}
-
-/// A TLS certificate with its key, self-signed for one host.
-pub(crate) struct Certificate {
-    pub(crate) pem: String,
-    pub(crate) der: Vec<u8>,
-    key: String,
-}
-
-impl Certificate {
-    pub(crate) fn new(host: &str) -> Self {
-        Self::with_key(host, &rcgen::KeyPair::generate().unwrap())
-    }
-
-    pub(crate) fn with_key(host: &str, key: &rcgen::KeyPair) -> Self {
-        let made = rcgen::CertificateParams::new([host.to_owned()]).unwrap().self_signed(key).unwrap();
-        Self { pem: made.pem(), der: made.der().to_vec(), key: key.serialize_pem() }
-    }
-
-    /// The Secret that holds it.
-    pub(crate) fn secret(&self, name: &str) -> String {
-        let block =
-            |pem: &str| pem.lines().fold(String::new(), |text, line| text + "    " + line.trim() + "\n");
-        format!(
-            "---\napiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: {name}}}\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
-            block(&self.pem),
-            block(&self.key)
-        )
-    }
-}
-
-/// An Ingress's TLS part, to be put behind [`ingress`].
-pub(crate) fn tls(host: &str, secret: &str) -> String {
-    format!("  tls:\n  - hosts: [{host}]\n    secretName: {secret}\n")
 }
 
 // ===== messages on a raw stream =====
@@ -542,41 +513,4 @@ pub(crate) fn push(stream: &mut TcpStream, most: usize) -> usize {
     }
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
     sent
-}
-
-// ===== TLS =====
-
-/// A client over TLS that trusts these certificates and nothing else.
-pub(crate) type TlsClient = Wire<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>;
-
-/// What a TLS client trusts and offers.
-pub(crate) fn tls_config(trusted: &[&Certificate], alpn: &str) -> Arc<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in trusted {
-        roots.add(certificate.der.clone().into()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-    Arc::new(config)
-}
-
-/// Does the handshake with a name.
-pub(crate) fn tls_client(address: SocketAddr, host: &str, trusted: &[&Certificate]) -> TlsClient {
-    let name = host.to_owned().try_into().unwrap();
-    let mut connection = rustls::ClientConnection::new(tls_config(trusted, "http/1.1"), name).unwrap();
-    let mut stream = Client::connect(address).stream;
-    connection.complete_io(&mut stream).unwrap();
-    Wire::new(rustls::StreamOwned::new(connection, stream))
-}
-
-impl TlsClient {
-    /// The certificate that the gateway showed.
-    pub(crate) fn certificate(&self) -> Vec<u8> {
-        self.stream.conn.peer_certificates().unwrap()[0].to_vec()
-    }
 }

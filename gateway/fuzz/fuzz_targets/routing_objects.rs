@@ -12,6 +12,7 @@ use proptest::test_runner::Config;
 use proptest::test_runner::RngAlgorithm;
 use proptest::test_runner::TestRng;
 use proptest::test_runner::TestRunner;
+use routing::CertificateChoice;
 use routing::Compiler;
 use routing::RoutingTable;
 use routing::object::Change;
@@ -85,7 +86,11 @@ fn ask(table: &RoutingTable, objects: &[Object]) {
         }
     }
     for host in REQUEST_HOSTS {
-        assert_eq!(table.tls(host).cloned(), model.certificate(host), "{host}\n{table}");
+        let named = table.certificates(Some(host)).filter_map(|choice| match choice {
+            CertificateChoice::Named(secret) => Some(secret.clone()),
+            CertificateChoice::Default(_) => None,
+        });
+        assert_eq!(named.collect::<Vec<_>>(), model.certificates(host), "{host}\n{table}");
         for path in &paths {
             let route = table.find(host, path);
             let found = route.map(|route| {

@@ -297,6 +297,7 @@ impl Compiler {
                 let context = Lowering {
                     origin: &entry.origin,
                     external_names: rules.external_names,
+                    class_certificate: rules.default_certificate.clone(),
                     backends: &mut self.backends,
                     overlay: self.policies.overlay(Some(name), class_of(&entry.ingress)),
                 };

@@ -69,6 +69,24 @@ impl HostName {
         })
     }
 
+    /// Whether a certificate for this name is one for the other: for itself, and a wildcard for names of exactly
+    /// one label more (RFC 9525 §6.3).
+    pub fn covers(&self, other: &Self) -> bool {
+        match other {
+            Self::Exact(name) => self.takes(name),
+            Self::Wildcard(_) | Self::Any => self == other,
+        }
+    }
+
+    /// Whether a host in normal form is one of those that this name stands for.
+    pub fn takes(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::Wildcard(name) => parent(host) == Some(name),
+            Self::Any => true,
+        }
+    }
+
     /// The text by which hosts of one sort are told apart: the name, or what follows `*.`.
     pub(crate) fn key(&self) -> &str {
         match self {

@@ -22,6 +22,7 @@ pub use object::Unreadable;
 pub use problem::Problem;
 pub use problem::Reason;
 pub use table::Backend;
+pub use table::CertificateChoice;
 pub use table::Endpoints;
 pub use table::ExternalName;
 pub use table::Field;

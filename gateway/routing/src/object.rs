@@ -10,10 +10,15 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 mod convert;
+mod secret;
 mod texts;
 
 pub use convert::ENDPOINTS_ANNOTATION;
 pub use convert::Unreadable;
+pub use secret::Instead;
+pub use secret::Secret;
+pub use secret::SecretContent;
+pub use secret::Validity;
 pub use texts::Texts;
 
 /// The kinds that a Snapshot holds.
@@ -292,15 +297,6 @@ pub struct RoutePolicy {
     pub created: Option<i64>,
     /// `spec`.
     pub spec: Box<api::RoutePolicySpec>,
-}
-
-/// A Secret: its name and whether the two keys of a certificate are there. Its bytes are not routing's business.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Secret {
-    /// Namespace and name.
-    pub name: Name,
-    /// Whether `tls.crt` and `tls.key` are both present.
-    pub has_certificate: bool,
 }
 
 /// A Service, as far as routing reads it.

@@ -30,6 +30,12 @@ impl fmt::Display for Problem {
 /// The word for machines in a [`Problem`]. Every reason has a golden case (a test checks that).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// The certificate's last date has passed.
+    CertificateExpired,
+    /// The certificate's first date is still to come.
+    CertificateNotYetValid,
+    /// The certificate is not for the host that it is named for.
+    CertificateWrongHost,
     /// The same host and path stand in an older Ingress, or earlier in this one.
     Conflict,
     /// The same object stands in two files; the first file by path wins.

@@ -82,6 +82,15 @@ pub struct Defaults {
     pub certificate: Option<Name>,
 }
 
+/// A Secret that may hold the certificate for a host, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateChoice<'a> {
+    /// An Ingress names it for the host: it counts if its certificate is for the host.
+    Named(&'a Name),
+    /// A class has it for whatever no other certificate serves.
+    Default(&'a Name),
+}
+
 impl RoutingTable {
     /// Finds the Route of a request. The host is chosen first: the exact one, else the wildcard one label up, else
     /// the rules without a host. Inside it an Exact path goes first, then the longest Prefix by elements, then
@@ -103,7 +112,7 @@ impl RoutingTable {
         let is_named = |found: &&Arc<Host>| found.standing() == Standing::Named;
         let [exact, wildcard] = self.by_name(host);
         exact.filter(is_named).or_else(|| match self.ownership.of(host).map(Owner::host) {
-            None => wildcard.filter(is_named).or(self.any.as_ref()),
+            None => wildcard.filter(is_named).or(self.any.as_ref().filter(is_named)),
             // Whoever may name the wildcard owns it: nothing between it and the host belongs to somebody else.
             Some(HostName::Wildcard(_)) => wildcard.filter(is_named),
             Some(_) => None,
@@ -119,14 +128,20 @@ impl RoutingTable {
         }
     }
 
-    /// The Secret whose certificate serves this host, if an Ingress names one for it or for its wildcard; for an
-    /// owned host, only if it is an owner's.
-    pub fn tls(&self, host: &str) -> Option<&Name> {
-        let [exact, wildcard] = self.by_name(host);
-        exact.and_then(|found| found.tls()).or_else(|| {
-            let secret = wildcard?.tls()?;
-            self.ownership.of(host).is_none_or(|owner| owner.is(&secret.namespace)).then_some(secret)
-        })
+    /// The Secrets that may hold the certificate for a host in normal form, best first; for nothing, those of
+    /// clients that name no host. First those that Ingresses name for the host or for its wildcard, or without
+    /// any host if no rule names this one; for an owned host, only its owners'. Then the defaults of its class, and
+    /// of the oldest class with one. Allocates nothing.
+    pub fn certificates(&self, host: Option<&str>) -> impl Iterator<Item = CertificateChoice<'_>> {
+        let by_name = host.map(|host| self.by_name(host)).unwrap_or_default();
+        let is_named = by_name.iter().flatten().any(|found| found.standing() == Standing::Named);
+        let all = by_name.into_iter().chain([self.any.as_ref().filter(|_| !is_named)]).flatten();
+        let owner = host.and_then(|host| self.ownership.of(host));
+        let may_serve = move |secret: &&Name| owner.is_none_or(|owner| owner.is(&secret.namespace));
+        let named = all.clone().filter_map(|found| found.tls()).filter(may_serve);
+        let of_class = all.into_iter().find_map(|found| found.class_certificate());
+        let defaults = of_class.into_iter().chain(self.defaults.certificate.as_ref());
+        named.map(CertificateChoice::Named).chain(defaults.map(CertificateChoice::Default))
     }
 
     /// Which hosts belong to whom.
@@ -142,11 +157,6 @@ impl RoutingTable {
     /// All hosts: exact ones by name, then wildcards by name, then the rules without a host.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
         self.exact.sorted().into_iter().chain(self.wildcards.sorted()).chain(self.any.as_ref())
-    }
-
-    /// Every host that has a Secret, and that Secret, sorted by host.
-    pub fn certificate_names(&self) -> impl Iterator<Item = (&HostName, &Name)> {
-        self.hosts().filter_map(|host| Some((host.name(), host.tls()?)))
     }
 
     /// How many hosts there are.

@@ -4,6 +4,7 @@
 //! Every case is also compiled backwards, and one object at a time in both directions: all must look the same.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -18,8 +19,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use libtest_mimic::Arguments;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
+use routing::CertificateChoice;
 use routing::Compiler;
 use routing::Config;
+use routing::HostName;
 use routing::Problem;
 use routing::RoutingTable;
 use routing::WeightedBackend;
@@ -29,12 +32,15 @@ use routing::object::EndpointSlice;
 use routing::object::Ingress;
 use routing::object::IngressClass;
 use routing::object::IngressClassConfig;
+use routing::object::Instead;
 use routing::object::Namespace;
 use routing::object::Object;
 use routing::object::RoutePolicy;
 use routing::object::Secret;
+use routing::object::SecretContent;
 use routing::object::Service;
 use routing::object::Unreadable;
+use routing::object::Validity;
 use routing::path;
 use serde::Deserialize;
 use serde::Serialize;
@@ -76,7 +82,7 @@ fn check(case: &Path) -> Result<(), Failed> {
     let (table, problems) = routing::compile(config.clone(), objects.clone());
     let mut actual = table.to_string();
     section(&mut actual, "Requests", requests.iter().map(|request| way(&table, request)));
-    section(&mut actual, "Handshakes", handshakes.iter().map(|host| handshake(&table, host)));
+    section(&mut actual, "Handshakes", handshakes.iter().map(|host| secrets(&table, host)));
     section(&mut actual, "Problems", problems.iter().map(ToString::to_string));
     section(&mut actual, "Left out while reading", unreadable.into_iter());
 
@@ -113,13 +119,15 @@ fn way(table: &RoutingTable, request: &str) -> String {
     format!("{request} →{status} {name} {field}")
 }
 
-/// Whose certificate a client gets that asks for this host.
-fn handshake(table: &RoutingTable, host: &str) -> String {
-    let host = host::normalise(host.as_bytes()).unwrap_or_default();
-    match table.tls(&host) {
-        Some(secret) => format!("{host} → Secret {secret}"),
-        None => format!("{host} → the default certificate"),
-    }
+/// Which Secrets may hold the certificate for a client of this host, best first.
+fn secrets(table: &RoutingTable, host: &str) -> String {
+    let host = &*host::normalise(host.as_bytes()).unwrap_or_default();
+    let choices = table.certificates((!host.is_empty()).then_some(host)).map(|choice| match choice {
+        CertificateChoice::Named(secret) => format!("{secret} if it is for it"),
+        CertificateChoice::Default(secret) => secret.to_string(),
+    });
+    let choices: Vec<_> = choices.chain(["the gateway's own".to_owned()]).collect();
+    format!("{} → {}", if host.is_empty() { "(no host)" } else { host }, choices.join(", "))
 }
 
 fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
@@ -173,9 +181,43 @@ struct Switches {
     /// Requests as `host/path`, which the output shows the way of.
     #[serde(default)]
     requests: Vec<String>,
-    /// Hosts that clients ask certificates for.
+    /// Hosts that clients name in a TLS handshake, which the output shows the Secrets for; empty: none.
     #[serde(default)]
     handshakes: Vec<String>,
+    /// What the gateway found in Secrets, by namespace/name.
+    #[serde(default)]
+    certificates: BTreeMap<String, Found>,
+}
+
+/// What stands in a Secret in place of bytes.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    #[serde(default)]
+    hosts: Vec<String>,
+    /// Seconds since 1970.
+    expired_at: Option<i64>,
+    /// Seconds since 1970.
+    valid_from: Option<i64>,
+    malformed: Option<String>,
+    #[serde(default)]
+    last_good: bool,
+}
+
+impl Found {
+    fn content(&self) -> SecretContent {
+        if let Some(fault) = &self.malformed {
+            let instead = if self.last_good { Instead::LastGood } else { Instead::Default };
+            return SecretContent::Malformed { fault: fault.as_str().into(), instead };
+        }
+        let validity = match (self.valid_from, self.expired_at) {
+            (Some(from), _) => Validity::NotYet { from },
+            (None, Some(at)) => Validity::Expired { at },
+            (None, None) => Validity::Valid,
+        };
+        let hosts = self.hosts.iter().map(|host| HostName::parse(host).unwrap()).collect();
+        SecretContent::Certificate { hosts, validity }
+    }
 }
 
 /// An object of one of our kinds.
@@ -190,12 +232,35 @@ struct Custom<S> {
 
 fn read(yaml: &str) -> Case {
     let mut config = Config::default();
-    let (mut requests, mut handshakes) = (Vec::new(), Vec::new());
+    let (mut requests, mut handshakes, mut found) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut objects = Vec::new();
     let mut unreadable = Vec::new();
     for document in serde_saphyr::from_multiple::<Value>(yaml).unwrap() {
         let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (object, left_out) = match kind.as_str() {
+        if kind == "Config" {
+            let switches = parse::<Switches>(document);
+            (config.classes, config.zone) = (switches.classes, switches.zone);
+            (requests, handshakes, found) = (switches.requests, switches.handshakes, switches.certificates);
+            continue;
+        }
+        let (mut object, left_out) = object(&kind, document);
+        if let Object::Secret(secret) = &mut object
+            && let Some(found) = found.get(&secret.name.to_string())
+        {
+            secret.content = found.content();
+        }
+        let reference = object.reference();
+        for Unreadable { field, message } in left_out {
+            unreadable.push(format!("{reference} {field}: {message}"));
+        }
+        objects.push(object);
+    }
+    Case { config, requests, handshakes, objects, unreadable }
+}
+
+/// Takes an object from a document of its kind, and what of it cannot be read.
+fn object(kind: &str, document: Value) -> (Object, Vec<Unreadable>) {
+    match kind {
             "EndpointSlice" => {
                 let (slice, left_out) =
                     EndpointSlice::from_kubernetes(&parse::<discovery::EndpointSlice>(document));
@@ -204,12 +269,6 @@ fn read(yaml: &str) -> Case {
             "Ingress" => {
                 let (ingress, left_out) = Ingress::from_kubernetes(&parse::<networking::Ingress>(document));
                 (Object::Ingress(ingress), left_out)
-            }
-            "Config" => {
-                let switches = parse::<Switches>(document);
-                (config.classes, config.zone) = (switches.classes, switches.zone);
-                (requests, handshakes) = (switches.requests, switches.handshakes);
-                continue;
             }
             "IngressClassConfig" => {
                 let read = parse::<Custom<api::IngressClassConfigSpec>>(document);
@@ -239,14 +298,7 @@ fn read(yaml: &str) -> Case {
                 (Object::Service(service), left_out)
             }
             other => panic!("kind \"{other}\" is not read"),
-        };
-        let reference = object.reference();
-        for Unreadable { field, message } in left_out {
-            unreadable.push(format!("{reference} {field}: {message}"));
-        }
-        objects.push(object);
     }
-    Case { config, requests, handshakes, objects, unreadable }
 }
 
 /// A field that the kind does not have is a mistake in the case, not something to be passed over: it would be

@@ -228,6 +228,7 @@ fn the_view_serialises_for_the_admin() {
     let expected = serde_json::json!({ "hosts": [{
         "host": HOST,
         "tlsSecret": null,
+        "classTlsSecret": null,
         "named": true,
         "default": null,
         "routes": [{

@@ -16,6 +16,7 @@ use proptest::proptest;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use routing::CertificateChoice;
 use routing::Compiler;
 use routing::Config;
 use routing::PathMatch;
@@ -143,7 +144,11 @@ proptest! {
         let config = config();
         let model = Model::new(&config, &objects);
         for host in REQUEST_HOSTS {
-            prop_assert_eq!(table.tls(host).cloned(), model.certificate(host), "{}", host);
+            let named = table.certificates(Some(host)).filter_map(|choice| match choice {
+                CertificateChoice::Named(secret) => Some(secret.clone()),
+                CertificateChoice::Default(_) => None,
+            });
+            prop_assert_eq!(named.collect::<Vec<_>>(), model.certificates(host), "{}", host);
         }
         for request in asked {
             for host in REQUEST_HOSTS {

@@ -32,9 +32,15 @@ impl Display for Explanation {
 
 fn write_listener(view: &ListenerView, f: &mut Formatter<'_>) -> fmt::Result {
     let certificate = match (view.scheme, &view.secret, &view.certificate) {
-        ("https", _, Some(secret)) => format!(", certificate of Secret {secret}"),
-        ("https", Some(secret), None) => {
-            format!(", the default certificate: that of Secret {secret} cannot be used")
+        ("https", None, Some(shown)) => format!(", certificate of Secret {shown}, the default of the class"),
+        ("https", Some(secret), Some(shown)) if shown == secret => {
+            format!(", certificate of Secret {secret}")
+        }
+        ("https", Some(secret), shown) => {
+            let of = shown.as_ref().map(|shown| format!(" of Secret {shown}")).unwrap_or_default();
+            format!(
+                ", the default certificate{of}: that of Secret {secret} cannot be used or is for other hosts"
+            )
         }
         ("https", None, None) => ", the default certificate: no spec.tls names this host".to_owned(),
         _ => String::new(),

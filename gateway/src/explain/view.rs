@@ -52,7 +52,7 @@ pub struct ListenerView {
     pub scheme: &'static str,
     /// The Secret that `spec.tls` of an Ingress names for the host; only with `https`.
     pub secret: Option<String>,
-    /// The Secret whose certificate is shown; nothing: the default certificate. Only `https` uses it.
+    /// The Secret whose certificate is shown; nothing: the gateway's own default. Only `https` uses it.
     pub certificate: Option<String>,
 }
 

@@ -25,11 +25,11 @@ struct Resolver {
 }
 
 impl ResolvesServerCert for Resolver {
-    /// The certificate of the Secret that an Ingress names for the SNI host, or else the default one.
+    /// The certificate of the Secret that an Ingress names for the SNI host, or else a default one.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let live = self.live.load();
         let host = hello.server_name().map(str::to_ascii_lowercase);
-        Some(live.certificates.of(host.as_deref().and_then(|host| live.table.tls(host))))
+        Some(Arc::clone(live.certificates.choose(&live.table, host.as_deref()).1))
     }
 }
 

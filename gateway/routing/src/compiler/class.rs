@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::ClassBackend;
-use api::ClassSecret;
 use api::ExternalNames;
 
 use super::Config;
@@ -45,7 +44,8 @@ pub(super) enum Admission {
 pub(super) struct ClassRules {
     pub(super) external_names: ExternalNames,
     pub(super) default_backend: Option<ClassBackend>,
-    pub(super) default_certificate: Option<ClassSecret>,
+    /// The Secret for hosts for which no Ingress names one.
+    pub(super) default_certificate: Option<Arc<Name>>,
     /// The name of the IngressClassConfig; empty without one.
     pub(super) config: Arc<str>,
     allowed_namespaces: Option<BTreeSet<String>>,
@@ -68,6 +68,7 @@ enum Standing {
 #[derive(Debug)]
 pub(super) struct Classes {
     controller: String,
+    own_namespace: String,
     /// Served whatever their controller is, or even if they do not exist.
     taken: BTreeSet<Arc<str>>,
     known: BTreeMap<Arc<str>, IngressClass>,
@@ -89,6 +90,7 @@ impl Classes {
         let rules = || Standing::Served(Arc::default());
         Self {
             controller: config.controller.clone(),
+            own_namespace: config.namespace.clone(),
             standings: taken.iter().map(|name| (name.clone(), rules())).collect(),
             taken,
             known: BTreeMap::new(),
@@ -181,7 +183,8 @@ impl Classes {
             );
             return Err(failed(Reason::ParametersNotFound, message));
         };
-        ClassRules::read(config).map_err(|message| failed(Reason::InvalidParameters, message))
+        ClassRules::read(config, &self.own_namespace)
+            .map_err(|message| failed(Reason::InvalidParameters, message))
     }
 
     /// The Ingresses that name a class.
@@ -288,8 +291,11 @@ impl Classes {
 // ===== impl ClassRules =====
 
 impl ClassRules {
-    fn read(config: &IngressClassConfig) -> Result<Self, String> {
+    fn read(config: &IngressClassConfig, own_namespace: &str) -> Result<Self, String> {
         let spec = &config.spec;
+        let secret = |from: &api::ClassSecret| {
+            Arc::new(Name::new(from.namespace.as_deref().unwrap_or(own_namespace), &from.name))
+        };
         let mut owned = Vec::with_capacity(spec.host_ownership.len());
         for (index, entry) in spec.host_ownership.iter().enumerate() {
             let host = HostName::parse(&entry.host).map_err(|error| {
@@ -300,7 +306,7 @@ impl ClassRules {
         Ok(Self {
             external_names: spec.external_names,
             default_backend: spec.default_backend.clone(),
-            default_certificate: spec.default_certificate.clone(),
+            default_certificate: spec.default_certificate.as_ref().map(secret),
             config: config.name.name.clone(),
             allowed_namespaces: spec.allowed_namespaces.as_ref().map(|list| list.iter().cloned().collect()),
             owned,

@@ -102,7 +102,7 @@ impl DefaultBackends {
                 let path = PathMatch::prefix("/");
                 (claim, Arc::new(Route { path, backends: Box::new([weighted]), policy, origin }))
             });
-            let certificate = secret_use(&origin, &rules, own_namespace);
+            let certificate = secret_use(&origin, &rules);
             if let Some(claim) = &certificate {
                 secrets.claim(claim, ledger);
             }
@@ -163,11 +163,9 @@ fn wanted_backend(rules: &ClassRules, own_namespace: &str) -> Option<Wanted> {
     })
 }
 
-fn secret_use(class: &Arc<IngressOrigin>, rules: &ClassRules, own_namespace: &str) -> Option<SecretUse> {
-    let from = rules.default_certificate.as_ref()?;
-    let namespace = from.namespace.as_deref().unwrap_or(own_namespace);
-    Some(SecretUse {
-        user: user(class, rules, "spec.defaultCertificate"),
-        secret: Name::new(namespace, &from.name),
-    })
+fn secret_use(class: &Arc<IngressOrigin>, rules: &ClassRules) -> Option<SecretUse> {
+    let secret = Name::clone(rules.default_certificate.as_ref()?);
+    // It is for whatever has none, so there is no host that it could be wrong for.
+    let hosts = Arc::default();
+    Some(SecretUse { user: user(class, rules, "spec.defaultCertificate"), secret, hosts })
 }

@@ -127,6 +127,7 @@ impl Hosts {
                 routes: merge.routes.into_values().collect(),
                 default: merge.default,
                 tls: merge.tls.map(|(_, claim)| claim.secret),
+                class_certificate: merge.class_certificate,
             });
             rebuilt.push((host, Some(Arc::new(built))));
         }
@@ -142,6 +143,7 @@ struct Merge {
     /// Sorted by precedence, because that is the order of `PathMatch`.
     routes: BTreeMap<PathMatch, Arc<Route>>,
     tls: Option<(Name, TlsClaim)>,
+    class_certificate: Option<Arc<Name>>,
     problems: Vec<Problem>,
 }
 
@@ -155,6 +157,9 @@ impl Merge {
 
     fn take(&mut self, owner: &Seniority, claims: &HostClaims) {
         self.standing = self.standing.max(claims.standing);
+        if self.class_certificate.is_none() {
+            self.class_certificate.clone_from(&claims.class_certificate);
+        }
         for route in &claims.routes {
             match self.routes.entry(route.path.clone()) {
                 btree_map::Entry::Vacant(slot) => {

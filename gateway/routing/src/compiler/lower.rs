@@ -20,6 +20,7 @@ use super::overlay::Overlay;
 use super::overlay::Split;
 use super::secret::SecretUse;
 use super::tls::TlsClaim;
+use super::tls::TlsSecret;
 use super::translate::TranslatedRoute;
 use super::translate::Translation;
 use crate::host::HostName;
@@ -55,6 +56,8 @@ pub(super) struct HostClaims {
     pub(super) standing: Standing,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) tls: Vec<TlsClaim>,
+    /// The Secret of the class's default certificate.
+    pub(super) class_certificate: Option<Arc<Name>>,
     /// The Ingress's default backend.
     pub(super) default: Option<Arc<Route>>,
 }
@@ -71,6 +74,8 @@ struct Claims {
 pub(super) struct Lowering<'a> {
     pub(super) origin: &'a Arc<IngressOrigin>,
     pub(super) external_names: ExternalNames,
+    /// The Secret of the class's default certificate.
+    pub(super) class_certificate: Option<Arc<Name>>,
     pub(super) backends: &'a mut Backends,
     pub(super) overlay: Overlay<'a>,
 }
@@ -92,18 +97,28 @@ pub(super) fn lower(
     for claim in from.tls {
         claims.hosts.entry(claim.host.clone()).or_default().tls.push(claim);
     }
+    if context.class_certificate.is_some() {
+        for host in from.default_certificate {
+            claims.hosts.entry(host).or_default();
+        }
+    }
     for claimed in claims.hosts.values_mut() {
         claimed.routes.shrink_to_fit();
         claimed.tls.shrink_to_fit();
         claimed.default.clone_from(&default);
+        claimed.class_certificate.clone_from(&context.class_certificate);
     }
     let user = |field| User { owner: Arc::clone(context.origin), field, by: None };
-    let secrets = from.secret_uses.into_iter();
+    let secret = |TlsSecret { secret, field, hosts }| {
+        // A client of no host in particular cannot be shown the wrong certificate.
+        let hosts = hosts.into_iter().filter(|(host, _)| *host != HostName::Any).collect();
+        SecretUse { user: user(field), secret, hosts }
+    };
     let lowered = Lowered {
         hosts: claims.hosts.keys().cloned().collect(),
         default,
         backend_uses: claims.backend_uses.into(),
-        secret_uses: secrets.map(|(field, secret)| SecretUse { user: user(field), secret }).collect(),
+        secret_uses: from.secret_uses.into_iter().map(secret).collect(),
         problems: from.problems.into(),
         policy_problems: context.overlay.into_problems().into(),
     };

@@ -1,22 +1,36 @@
-//! Secrets: whether what Ingresses name is there and can hold a certificate.
+//! Secrets: whether what objects name is there, holds a certificate, and holds the right one.
 //!
-//! Not here: the bytes, and whether they are a certificate (`gateway::reload`).
+//! Not here: the bytes, and what they come to (`gateway::reload`); which certificate a client gets (`table`).
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
 
 use super::backend::User;
 use super::ledger::Ledger;
+use crate::host::HostName;
+use crate::object::Instead;
 use crate::object::Name;
 use crate::object::Secret;
+use crate::object::SecretContent;
+use crate::object::Validity;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::Field;
+
+/// Names of a certificate that a Problem lists; a certificate may have thousands.
+const LISTED_HOSTS: usize = 3;
 
 /// A field that names a Secret.
 #[derive(Clone, Debug)]
 pub(super) struct SecretUse {
     pub(super) user: User,
     pub(super) secret: Name,
+    /// The hosts that its certificate is wanted for, each with the field that says so.
+    pub(super) hosts: Arc<[(HostName, Field)]>,
 }
 
 /// The known Secrets, and who names them.
@@ -30,7 +44,7 @@ pub(super) struct Secrets {
 #[derive(Debug, Default)]
 struct SecretEntry {
     known: Option<Secret>,
-    users: BTreeSet<User>,
+    users: BTreeMap<User, Arc<[(HostName, Field)]>>,
 }
 
 impl Secrets {
@@ -38,9 +52,9 @@ impl Secrets {
         for (name, secret) in changes {
             let entry = self.entries.entry(name.clone()).or_default();
             if entry.known != secret {
-                ledger.remove(entry.users.iter().filter_map(|user| entry.problem(&name, user)));
+                ledger.remove(entry.problems(&name));
                 entry.known = secret;
-                ledger.add(entry.users.iter().filter_map(|user| entry.problem(&name, user)));
+                ledger.add(entry.problems(&name));
             }
             self.loose.insert(name);
         }
@@ -48,13 +62,13 @@ impl Secrets {
 
     pub(super) fn claim(&mut self, from: &SecretUse, ledger: &mut Ledger) {
         let entry = self.entries.entry(from.secret.clone()).or_default();
-        entry.users.insert(from.user.clone());
-        ledger.add(entry.problem(&from.secret, &from.user));
+        entry.users.insert(from.user.clone(), Arc::clone(&from.hosts));
+        ledger.add(entry.problems_of(&from.secret, (&from.user, &from.hosts)));
     }
 
     pub(super) fn release(&mut self, from: &SecretUse, ledger: &mut Ledger) {
         let Some(entry) = self.entries.get_mut(&from.secret) else { return };
-        ledger.remove(entry.problem(&from.secret, &from.user));
+        ledger.remove(entry.problems_of(&from.secret, (&from.user, &from.hosts)));
         entry.users.remove(&from.user);
         self.loose.insert(from.secret.clone());
     }
@@ -70,13 +84,77 @@ impl Secrets {
 }
 
 impl SecretEntry {
-    fn problem(&self, secret: &Name, user: &User) -> Option<Problem> {
-        match &self.known {
-            Some(known) if known.has_certificate => None,
-            Some(_) => Some(
-                user.problem(Reason::SecretMalformed, &format!("Secret {secret} lacks tls.crt or tls.key")),
-            ),
-            None => Some(user.problem(Reason::SecretNotFound, &format!("there is no Secret {secret}"))),
+    fn problems(&self, secret: &Name) -> Vec<Problem> {
+        self.users.iter().flat_map(|(user, hosts)| self.problems_of(secret, (user, hosts))).collect()
+    }
+
+    /// What one user has to be told.
+    fn problems_of(&self, secret: &Name, (user, wanted): (&User, &[(HostName, Field)])) -> Vec<Problem> {
+        let Some(known) = &self.known else {
+            return vec![user.problem(Reason::SecretNotFound, &format!("there is no Secret {secret}"))];
+        };
+        match &known.content {
+            SecretContent::Missing => {
+                let message = format!("Secret {secret} lacks tls.crt or tls.key");
+                vec![user.problem(Reason::SecretMalformed, &message)]
+            }
+            SecretContent::Unread => Vec::new(),
+            SecretContent::Malformed { fault, instead } => {
+                let instead = match instead {
+                    Instead::LastGood => "its last good certificate",
+                    Instead::Default => "the default certificate",
+                };
+                let message = format!("Secret {secret}: {fault}; {instead} is served instead");
+                vec![user.problem(Reason::SecretMalformed, &message)]
+            }
+            SecretContent::Certificate { hosts, validity } => {
+                let date = date_problem(secret, user, *validity);
+                let is_wrong = |(host, _): &&(HostName, Field)| !hosts.iter().any(|held| held.covers(host));
+                let wrong = wanted.iter().filter(is_wrong);
+                let wrong = wrong.map(|(host, field)| wrong_host(secret, hosts, (user, host, *field)));
+                date.into_iter().chain(wrong).collect()
+            }
         }
     }
+}
+
+fn date_problem(secret: &Name, user: &User, validity: Validity) -> Option<Problem> {
+    let (reason, message) = match validity {
+        Validity::Valid => return None,
+        Validity::Expired { at } => (
+            Reason::CertificateExpired,
+            format!("the certificate in Secret {secret} expired at {}", moment(at)),
+        ),
+        Validity::NotYet { from } => (
+            Reason::CertificateNotYetValid,
+            format!("the certificate in Secret {secret} is not valid before {}", moment(from)),
+        ),
+    };
+    Some(user.problem(reason, &format!("{message}; it is served all the same")))
+}
+
+/// As RFC 3339 has it; certificates may hold dates that no calendar does.
+fn moment(seconds: i64) -> String {
+    match Timestamp::from_second(seconds) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("second {seconds} of the Unix epoch"),
+    }
+}
+
+fn wrong_host(secret: &Name, held: &[HostName], (user, host, field): (&User, &HostName, Field)) -> Problem {
+    let mut message = format!("the certificate in Secret {secret} is ");
+    // Clients have not looked at the common name for years, so it does not count here either.
+    let mut listed = held.iter().take(LISTED_HOSTS).map(ToString::to_string);
+    match listed.next() {
+        None => message += "for no DNS name (subjectAltName)",
+        Some(first) => {
+            let _ = write!(message, "for {first}");
+            listed.for_each(|name| message += &format!(", {name}"));
+        }
+    }
+    if held.len() > LISTED_HOSTS {
+        let _ = write!(message, " and {} more", held.len() - LISTED_HOSTS);
+    }
+    let _ = write!(message, ", not for {host}: the default certificate is served instead");
+    Problem { field: field.to_string(), ..user.problem(Reason::CertificateWrongHost, &message) }
 }

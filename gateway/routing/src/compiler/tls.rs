@@ -8,7 +8,6 @@ use super::translate::Translation;
 use crate::host::HostName;
 use crate::object::IngressTls;
 use crate::object::Name;
-use crate::problem::Reason;
 use crate::table::Field;
 
 /// One host of one entry that names a Secret.
@@ -20,33 +19,51 @@ pub(super) struct TlsClaim {
     pub(super) field: Field,
 }
 
-/// An entry without hosts is about those that the Ingress's rules name. An entry without a Secret asks for nothing: the default certificate serves its hosts anyway.
-pub(super) fn translate(translation: &mut Translation, index: u32, entry: &IngressTls) {
-    let secret = entry
-        .secret
-        .as_ref()
-        .map(|name| Name { namespace: translation.name.namespace.clone(), name: name.clone() });
-    if let Some(secret) = &secret
-        && entry.hosts.is_empty()
-    {
-        let named = translation.routes.iter().map(|route| route.host.clone());
-        let named: BTreeSet<HostName> = named.filter(|host| *host != HostName::Any).collect();
-        if named.is_empty() {
-            let message = "neither this nor any rule names a host that it could be for; name the hosts";
-            translation.report(format!("spec.tls[{index}].hosts"), Reason::Unsupported, message);
+/// A field that names a Secret, and the hosts that its certificate is for, each with the field that says so.
+#[derive(Debug)]
+pub(super) struct TlsSecret {
+    pub(super) secret: Name,
+    pub(super) field: Field,
+    pub(super) hosts: Vec<(HostName, Field)>,
+}
+
+/// An entry without a Secret asks for the default certificate. One without hosts is for all hosts of the Ingress's
+/// rules that no entry names a Secret for: a Secret never serves beyond its Ingress's own hosts, because any
+/// namespace could take the certificate of all others that way.
+pub(super) fn translate(translation: &mut Translation, entries: &[IngressTls]) {
+    let mut without_hosts = Vec::new();
+    for (index, entry) in (0..).zip(entries) {
+        let secret = entry
+            .secret
+            .as_ref()
+            .map(|name| Name { namespace: translation.name.namespace.clone(), name: name.clone() });
+        let mut hosts = Vec::with_capacity(entry.hosts.len());
+        for (host, text) in (0..).zip(&entry.hosts) {
+            let field = Field::TlsHost { entry: index, host };
+            hosts.extend(translation.host(field, text).map(|host| (host, field)));
         }
-        let field = Field::Tls { entry: index };
-        let claim = |host| TlsClaim { host, secret: secret.clone(), field };
-        translation.tls.extend(named.into_iter().map(claim));
-    }
-    for (host, text) in (0..).zip(&entry.hosts) {
-        let field = Field::TlsHost { entry: index, host };
-        let Some(host) = translation.host(field, text) else { continue };
-        if let Some(secret) = &secret {
-            translation.tls.push(TlsClaim { host, secret: secret.clone(), field });
+        let field = Field::TlsSecret { entry: index };
+        match secret {
+            None => translation.default_certificate.extend(hosts.into_iter().map(|(host, _)| host)),
+            Some(secret) if entry.hosts.is_empty() => without_hosts.push((field, secret)),
+            Some(secret) => claim(translation, TlsSecret { secret, field, hosts }),
         }
     }
-    if let Some(secret) = secret {
-        translation.secret_uses.push((Field::TlsSecret { entry: index }, secret));
+    if without_hosts.is_empty() {
+        return;
     }
+    let named: BTreeSet<HostName> = translation.tls.iter().map(|claim| claim.host.clone()).collect();
+    let mut own = translation.rule_hosts();
+    own.retain(|host| !named.contains(host));
+    for (field, secret) in without_hosts {
+        let hosts = own.iter().map(|host| (host.clone(), field)).collect();
+        claim(translation, TlsSecret { secret, field, hosts });
+    }
+}
+
+fn claim(translation: &mut Translation, from: TlsSecret) {
+    let claim =
+        |(host, field): &(HostName, Field)| TlsClaim { host: host.clone(), secret: from.secret.clone(), field: *field };
+    translation.tls.extend(from.hosts.iter().map(claim));
+    translation.secret_uses.push(from);
 }

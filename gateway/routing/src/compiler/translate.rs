@@ -3,6 +3,7 @@
 //! Purpose: everything that can be judged by looking at one Ingress alone. Not here: what it refers to
 //! (`backend`, `secret`), and other Ingresses (`hosts`).
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use api::Port;
 
 use super::tls;
 use super::tls::TlsClaim;
+use super::tls::TlsSecret;
 use crate::host::HostName;
 use crate::object::Ingress;
 use crate::object::IngressBackend;
@@ -39,10 +41,13 @@ pub(super) struct Translation {
     /// The default backend, with its field path.
     pub(super) default: Option<(HttpRouteRule, Field)>,
     pub(super) tls: Vec<TlsClaim>,
-    /// Fields that name a Secret, and which one.
-    pub(super) secret_uses: Vec<(Field, Name)>,
+    /// Hosts for which the default certificate is asked for.
+    pub(super) default_certificate: Vec<HostName>,
+    /// Fields that name a Secret.
+    pub(super) secret_uses: Vec<TlsSecret>,
     pub(super) problems: Vec<Problem>,
     ownership: Arc<Ownership>,
+    is_rule_less: bool,
 }
 
 /// One entry of `spec.rules`.
@@ -61,9 +66,11 @@ pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Transl
         routes: Vec::with_capacity(ingress.rules.len()),
         default: None,
         tls: Vec::new(),
+        default_certificate: Vec::new(),
         secret_uses: Vec::new(),
         problems: Vec::new(),
         ownership: Arc::clone(ownership),
+        is_rule_less: ingress.rules.is_empty(),
     };
     if let Some(backend) = &ingress.default_backend {
         let field = Field::DefaultBackend;
@@ -73,9 +80,7 @@ pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Transl
     for (index, rule) in (0..).zip(&*ingress.rules) {
         translation.rule(index, rule);
     }
-    for (index, entry) in (0..).zip(&*ingress.tls) {
-        tls::translate(&mut translation, index, entry);
-    }
+    tls::translate(&mut translation, &ingress.tls);
     translation
 }
 
@@ -83,6 +88,14 @@ impl Translation {
     pub(super) fn report(&mut self, field: String, reason: Reason, message: impl Into<String>) {
         let object = ObjectRef { kind: Kind::Ingress, name: self.name.clone() };
         self.problems.push(Problem { object, field, reason, message: message.into() });
+    }
+
+    /// The hosts of the rules; of an Ingress without rules, all that nobody names.
+    pub(super) fn rule_hosts(&self) -> BTreeSet<HostName> {
+        match self.is_rule_less {
+            true => BTreeSet::from([HostName::Any]),
+            false => self.routes.iter().map(|route| route.host.clone()).collect(),
+        }
     }
 
     /// Parses a host, or reports why it cannot be served.

@@ -28,6 +28,7 @@ use super::ParametersRef;
 use super::PortRef;
 use super::RoutePolicy;
 use super::Secret;
+use super::SecretContent;
 use super::Service;
 use super::ServicePort;
 use super::SliceEndpoint;
@@ -368,7 +369,11 @@ impl Secret {
                     .and_then(|data| data.get(key))
                     .is_some_and(|text| !text.is_empty())
         };
-        (Self { name, has_certificate: holds("tls.crt") && holds("tls.key") }, unreadable)
+        let content = match holds("tls.crt") && holds("tls.key") {
+            true => SecretContent::Unread,
+            false => SecretContent::Missing,
+        };
+        (Self { name, content }, unreadable)
     }
 }
 

@@ -27,8 +27,10 @@ impl fmt::Display for RoutingTable {
 
 fn write_host(f: &mut fmt::Formatter<'_>, host: &HostView) -> fmt::Result {
     write!(f, "{}", host.host)?;
-    if let Some(secret) = &host.tls_secret {
-        write!(f, "  (TLS: Secret {secret})")?;
+    match (&host.tls_secret, &host.class_tls_secret) {
+        (Some(secret), _) => write!(f, "  (TLS: Secret {secret})")?,
+        (None, Some(secret)) => write!(f, "  (TLS: Secret {secret} of the class)")?,
+        (None, None) => {}
     }
     writeln!(f)?;
     if !host.named {

@@ -23,6 +23,7 @@ pub struct Host {
     default: Option<Arc<Route>>,
     routes: Box<[Arc<Route>]>,
     tls: Option<Name>,
+    class_certificate: Option<Arc<Name>>,
     /// Of a host with many Routes.
     index: Option<Box<Index>>,
 }
@@ -46,14 +47,15 @@ pub(crate) struct HostParts {
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) default: Option<Arc<Route>>,
     pub(crate) tls: Option<Name>,
+    pub(crate) class_certificate: Option<Arc<Name>>,
 }
 
 impl Host {
     /// Builds the index if one is needed.
     pub(crate) fn new(parts: HostParts) -> Self {
-        let HostParts { name, standing, routes, default, tls } = parts;
+        let HostParts { name, standing, routes, default, tls, class_certificate } = parts;
         let index = (routes.len() > MAX_SCANNED).then(|| Box::new(Index::new(&routes)));
-        Self { name, standing, default, routes: routes.into(), tls, index }
+        Self { name, standing, default, routes: routes.into(), tls, class_certificate, index }
     }
 
     /// The host's name.
@@ -76,9 +78,14 @@ impl Host {
         &self.routes
     }
 
-    /// The Secret whose certificate serves this host.
+    /// The Secret that an Ingress names for the certificate of this host.
     pub fn tls(&self) -> Option<&Name> {
         self.tls.as_ref()
+    }
+
+    /// The Secret of the default certificate of the oldest class with one whose Ingresses name this host.
+    pub fn class_certificate(&self) -> Option<&Name> {
+        self.class_certificate.as_deref()
     }
 
     /// The Route that takes a canonical path.

@@ -38,8 +38,6 @@ pub struct Trace {
     pub defaults: Vec<DefaultCandidate>,
     /// Who serves. Nothing: 404.
     pub chosen: Option<RouteView>,
-    /// The Secret of the host's certificate, as namespace/name. Nothing: the default certificate.
-    pub tls_secret: Option<String>,
 }
 
 /// One host that may serve.
@@ -155,7 +153,6 @@ impl RoutingTable {
             routes: serving.map(|host| trace_routes(host, path, claims)).unwrap_or_default(),
             defaults: self.trace_defaults(host, serving, by_rule),
             chosen: chosen.map(view),
-            tls_secret: self.tls(host).map(ToString::to_string),
         }
     }
 

@@ -58,8 +58,10 @@ pub struct DefaultsView {
 pub struct HostView {
     /// The host's name.
     pub host: String,
-    /// The Secret of its certificate, as namespace/name.
+    /// The Secret that an Ingress names for its certificate, as namespace/name.
     pub tls_secret: Option<String>,
+    /// The Secret of its class's default certificate, as namespace/name.
+    pub class_tls_secret: Option<String>,
     /// Whether a rule names the host; if not, it is there for its certificate alone.
     pub named: bool,
     /// The Routes in match order.
@@ -176,6 +178,7 @@ fn host_view(host: &Host) -> HostView {
     HostView {
         host: host.name().to_string(),
         tls_secret: host.tls().map(ToString::to_string),
+        class_tls_secret: host.class_certificate().map(ToString::to_string),
         named: host.standing() == Standing::Named,
         routes: host.routes().iter().map(|route| route_view(route)).collect(),
         default: host.default_route().map(|route| default_view(route)),

@@ -184,27 +184,34 @@ impl<'a> Model<'a> {
         Some((PathMatch::prefix("/"), class.name.clone(), "spec.parameters".to_owned()))
     }
 
-    /// The Secret for a host: what the oldest Ingress says about the host, else about its wildcard; there, not
-    /// what does not belong to the host's owners.
-    pub(crate) fn certificate(&self, host: &str) -> Option<Name> {
+    /// The Secrets that Ingresses name for a host, best first: what the oldest one says about the host, about its
+    /// wildcard, and about no host if neither is named by a rule. Of an owned host only those of its owners.
+    pub(crate) fn certificates(&self, host: &str) -> Vec<Name> {
         let of =
             |name: &str| self.served.iter().find_map(|(ingress, hosts)| self.secret_of(ingress, hosts, name));
-        of(host).or_else(|| {
-            let secret = of(&wildcard(host)?)?;
+        let wildcard = wildcard(host);
+        let is_named = self.is_named(host) || wildcard.as_ref().is_some_and(|name| self.is_named(name));
+        let any = (!is_named).then(|| of(ANY)).flatten();
+        let mut found: Vec<_> = of(host).into_iter().chain(wildcard.and_then(|name| of(&name))).chain(any).collect();
+        found.retain(|secret| {
             let owner = self.owner_of(host);
-            owner.is_none_or(|(_, namespaces)| namespaces.contains(&*secret.namespace)).then_some(secret)
-        })
+            owner.is_none_or(|(_, namespaces)| namespaces.contains(&*secret.namespace))
+        });
+        found
     }
 
-    /// An entry without hosts is about those of the Ingress's own rules.
+    /// An entry without hosts is about those of the Ingress's own rules that no entry names.
     fn secret_of(&self, ingress: &Ingress, hosts: &[Option<String>], name: &str) -> Option<Name> {
         let namespace = &ingress.name.namespace;
-        let with_secret = ingress.tls.iter().filter_map(|entry| Some((entry, entry.secret.as_ref()?)));
-        let mut naming = with_secret.filter(|(entry, _)| match entry.hosts.is_empty() {
-            true => hosts.iter().flatten().any(|host| host == name),
-            false => entry.hosts.iter().any(|host| self.may_name(host, namespace).as_deref() == Some(name)),
+        let with_secret = || ingress.tls.iter().filter_map(|entry| Some((entry, entry.secret.as_ref()?)));
+        let is_of_rules = hosts.iter().flatten().any(|host| host == name);
+        let is_of_rules = is_of_rules || (name == ANY && ingress.rules.is_empty());
+        let mut naming = with_secret().filter(|(entry, _)| {
+            entry.hosts.iter().any(|host| self.may_name(host, namespace).as_deref() == Some(name))
         });
-        naming.next().map(|(_, secret)| Name::new(namespace, secret))
+        let mut without_hosts = with_secret().filter(|(entry, _)| is_of_rules && entry.hosts.is_empty());
+        let secret = naming.next().or_else(|| without_hosts.next());
+        secret.map(|(_, secret)| Name::new(namespace, secret))
     }
 }
 

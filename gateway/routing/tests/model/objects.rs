@@ -33,6 +33,7 @@ use routing::object::ParametersRef;
 use routing::object::PortRef;
 use routing::object::RoutePolicy;
 use routing::object::Secret;
+use routing::object::SecretContent;
 use routing::object::Service;
 use routing::object::ServicePort;
 use routing::object::SliceEndpoint;
@@ -329,7 +330,10 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
 }
 
 fn secret() -> impl Strategy<Value = Secret> {
-    (name("secret"), any::<bool>()).prop_map(|(name, has_certificate)| Secret { name, has_certificate })
+    (name("secret"), any::<bool>()).prop_map(|(name, is_there)| {
+        let content = if is_there { SecretContent::Unread } else { SecretContent::Missing };
+        Secret { name, content }
+    })
 }
 
 // ===== all of them =====
