@@ -249,6 +249,30 @@ fn interim_answers_are_forwarded_but_100_which_the_gateway_sends_itself() {
 }
 
 #[test]
+fn what_is_not_passed_on_from_http11_clients_is_not_from_http2_clients() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&one(&origin));
+    run(async {
+        let connection = Connection::open(gateway.gateway.http).await;
+        let mut send = connection.send.clone().ready().await.unwrap();
+        let request =
+            Request::post("http://a.example/").header("x_user", "1").header("x-kept", "1").body(()).unwrap();
+        let (response, mut body) = send.send_request(request, false).unwrap();
+        let trailers = [("x_sum", "1"), ("authorization", "1"), ("x-sum", "1")]
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        body.send_trailers(HeaderMap::from_iter(trailers)).unwrap();
+        assert_eq!(answer(response.await.unwrap()).await.unwrap().status, 200);
+        let asterisk = Request::options("http://a.example").uri("*").header("host", "a.example").body(());
+        let got = connection.exchange(asterisk.unwrap(), &[]).await.unwrap();
+        assert_eq!((reason(&got), got.fields.contains_key("allow")), ((204, "server_options"), true));
+        assert_eq!(reason(&connection.get("http://a.example/%2F..%2f").await).0, 200);
+    });
+    let seen = origin.requests().remove(0);
+    assert_eq!((seen.field("x_user"), seen.field("x-kept")), (None, Some("1")));
+    assert_eq!(seen.trailers, [("x-sum".to_owned(), "1".to_owned())]);
+}
+
+#[test]
 fn large_bodies_pass_through_small_windows() {
     let origin = Origin::start(|call| {
         call.read_body()?;

@@ -8,8 +8,11 @@ use std::io::Write;
 
 use support::{DEADLINE, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then, ok, one, push};
 
+/// How an event is put into the body.
+type Frame = fn(&str) -> String;
+
 /// Sends numbered events, each only when the test has seen the one before.
-fn events(head: &'static str, frame: fn(&str) -> String) -> (Origin, std::sync::mpsc::Sender<()>) {
+fn events(head: &'static str, frame: Frame) -> (Origin, std::sync::mpsc::Sender<()>) {
     let (seen, gate) = std::sync::mpsc::channel();
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {
@@ -27,7 +30,7 @@ fn events(head: &'static str, frame: fn(&str) -> String) -> (Origin, std::sync::
 fn server_sent_events_arrive_one_by_one_without_being_held_back() {
     let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     let until_close = "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
-    let framings: [(&str, fn(&str) -> String); 2] =
+    let framings: [(&str, Frame); 2] =
         [(chunked, |event| format!("{:x}\r\n{event}\r\n", event.len())), (until_close, str::to_owned)];
     for (head, frame) in framings {
         let (origin, seen) = events(head, frame);
