@@ -433,6 +433,11 @@ impl Origin {
         self.seen.log.lock().unwrap().whole.clone()
     }
 
+    /// Those of them from number `first` on, counted from 0.
+    pub(crate) fn requests_from(&self, first: usize) -> Vec<Message> {
+        self.seen.log.lock().unwrap().whole[first..].to_vec()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.seen.log.lock().unwrap().whole.len()
     }
