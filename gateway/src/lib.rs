@@ -6,6 +6,8 @@
 
 pub mod source;
 
+pub mod names;
+
 pub mod certificates;
 pub mod live;
 pub mod reload;

@@ -20,6 +20,7 @@ use crate::listener::places::Places;
 use crate::listener::worker::{Handle, Parts};
 use crate::listener::{Protocol, sockets, tls};
 use crate::live::LiveCell;
+use crate::names;
 use crate::reload::{Problems, Reload};
 use crate::settings::{Drain, Settings};
 use crate::source::files::{self, Watcher};
@@ -32,6 +33,9 @@ const CONTROL_NICENESS: i32 = 5;
 
 /// Updates that may wait to be applied; the source gathers further changes into one.
 const WAITING_UPDATES: usize = 1;
+
+/// Answers about names that may wait to be taken in.
+const WAITING_ANSWERS: usize = 16;
 
 /// What to serve, and how.
 #[derive(Clone, Debug)]
@@ -111,7 +115,8 @@ impl Gateway {
         serve_admin(&control, pages, admin_socket)?;
         let (sender, updates) = mpsc::channel(WAITING_UPDATES);
         let watcher = files::watch(&options.files, sender)?;
-        control.spawn(reload.run(updates));
+        let answers = resolve(&control, &options.settings.names, reload.names())?;
+        control.spawn(reload.run(updates, answers));
         let drain = options.settings.drain;
         Ok(Self {
             http,
@@ -221,6 +226,21 @@ pub fn read_once(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     let mut reload = Reload::new(provider()?, routing)?;
     reload.apply(update, SystemTime::now());
     Ok(reload)
+}
+
+/// Asks for names while the gateway runs.
+fn resolve(
+    control: &Runtime,
+    settings: &names::dns::Settings,
+    wanted: watch::Receiver<names::Wanted>,
+) -> anyhow::Result<mpsc::Receiver<names::Answer>> {
+    let (sender, answers) = mpsc::channel(WAITING_ANSWERS);
+    let lookup = {
+        let _inside = control.enter();
+        names::dns::Dns::new(settings)?
+    };
+    control.spawn(names::run(Box::new(lookup), wanted, sender));
+    Ok(answers)
 }
 
 fn control_runtime() -> std::io::Result<Runtime> {

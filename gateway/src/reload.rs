@@ -4,15 +4,19 @@
 
 mod secrets;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use routing::{Compiler, Config, RoutingTable};
+use routing::object::{Kind, ObjectRef};
+use routing::{Compiler, Config, Problem, Reason, RoutingTable};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::live::{Live, LiveCell};
+use crate::names::{Answer, Wanted};
 use crate::source::Update;
 
 use secrets::Secrets;
@@ -60,6 +64,12 @@ pub struct Reload {
     live: LiveCell,
     problems: Arc<Problems>,
     generation: watch::Sender<u64>,
+    /// The names that are to be resolved.
+    names: watch::Sender<Wanted>,
+    /// What they were resolved to.
+    resolved: BTreeMap<Arc<str>, Vec<IpAddr>>,
+    /// What is wrong with them, by name.
+    unresolved: BTreeMap<Arc<str>, Vec<Problem>>,
     /// Tables that a worker may still be looking at; they are dropped here and not by the worker.
     retired: Vec<Arc<Live>>,
 }
@@ -80,6 +90,9 @@ impl Reload {
             live: Arc::new(ArcSwap::from_pointee(live)),
             problems: Arc::default(),
             generation: watch::Sender::new(0),
+            names: watch::Sender::default(),
+            resolved: BTreeMap::new(),
+            unresolved: BTreeMap::new(),
             retired: Vec::new(),
         })
     }
@@ -99,6 +112,11 @@ impl Reload {
         self.generation.subscribe()
     }
 
+    /// The names that are to be resolved; their addresses go to [`Reload::run`].
+    pub fn names(&self) -> watch::Receiver<Wanted> {
+        self.names.subscribe()
+    }
+
     /// The way to ask this Reload once it runs.
     pub fn questions(&self) -> Questions {
         Questions(self.questions.0.clone())
@@ -110,13 +128,14 @@ impl Reload {
     }
 
     /// Applies updates, and answers questions between them, until the source ends.
-    pub async fn run(mut self, mut updates: mpsc::Receiver<Update>) {
+    pub async fn run(mut self, mut updates: mpsc::Receiver<Update>, mut answers: mpsc::Receiver<Answer>) {
         loop {
             tokio::select! {
                 update = updates.recv() => match update {
                     Some(update) => self.apply(update, SystemTime::now()),
                     None => return,
                 },
+                Some(answer) = answers.recv() => self.resolve(answer),
                 () = until(self.secrets.due()) => self.pass(SystemTime::now()),
                 Some(question) = self.questions.1.recv() => question(&self),
             }
@@ -136,6 +155,7 @@ impl Reload {
             self.problems.set_source(found);
         }
         self.problems.change(delta.removed.iter(), delta.added);
+        self.want_names();
         let generation = self.generation.borrow().wrapping_add(1);
         self.publish(Live { table, certificates: self.secrets.certificates().clone(), generation });
         self.report(generation);
@@ -150,6 +170,61 @@ impl Reload {
         }
     }
 
+    /// Says which names are to be resolved, if they are others than before.
+    fn want_names(&mut self) {
+        let names = self
+            .compiler
+            .external_backends()
+            .filter_map(|backend| backend.external_name.load().as_ref().map(|name| Arc::clone(&name.host)));
+        let names: Wanted = names.collect();
+        let gone: Vec<_> = self.unresolved.keys().filter(|name| !names.contains(*name)).cloned().collect();
+        for name in gone {
+            self.set_unresolved(name, Vec::new());
+        }
+        self.resolved.retain(|name, _| names.contains(name));
+        // Cells may be new although their name is not.
+        for (name, addresses) in &self.resolved {
+            self.compiler.resolved(name, addresses);
+        }
+        self.names.send_if_modified(|wanted| {
+            let is_news = *wanted != names;
+            *wanted = names;
+            is_news
+        });
+    }
+
+    /// Takes in what a name was resolved to: no table changes, only cells in it.
+    fn resolve(&mut self, answer: Answer) {
+        let Answer { name, addresses, problem } = answer;
+        if let Some(addresses) = addresses {
+            tracing::debug!(%name, ?addresses, "resolved");
+            self.compiler.resolved(&name, &addresses);
+            self.resolved.insert(Arc::clone(&name), addresses);
+        }
+        let problems = problem.map(|message| {
+            self.compiler
+                .users_of_name(&name)
+                .map(|service| Problem {
+                    object: ObjectRef { kind: Kind::Service, name: service },
+                    field: "spec.externalName".to_owned(),
+                    reason: Reason::NameNotResolved,
+                    message: message.clone(),
+                })
+                .collect()
+        });
+        self.set_unresolved(name, problems.unwrap_or_default());
+        self.tell_problems();
+    }
+
+    fn set_unresolved(&mut self, name: Arc<str>, problems: Vec<Problem>) {
+        let before = if problems.is_empty() {
+            self.unresolved.remove(&name)
+        } else {
+            self.unresolved.insert(name, problems.clone())
+        };
+        self.problems.change(before.iter().flatten(), problems);
+    }
+
     fn publish(&mut self, live: Live) {
         let old = self.live.swap(Arc::new(live));
         self.retired.push(old);
@@ -160,6 +235,10 @@ impl Reload {
     fn report(&self, generation: u64) {
         let (live, problems) = (self.live.load(), self.problems.count());
         tracing::info!(generation, hosts = live.table.len(), problems, "live");
+        self.tell_problems();
+    }
+
+    fn tell_problems(&self) {
         let (came, went) = self.problems.take_changes();
         for problem in came {
             tracing::warn!(%problem, "problem");

@@ -11,11 +11,15 @@ use http1::Limits;
 use ipnet::IpNet;
 use routing::object::Name;
 
+use crate::names::dns;
+
 /// Settings of the process and its data plane.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to listen.
     pub listen: Listen,
+    /// Where the names of ExternalName Services are asked for.
+    pub names: dns::Settings,
     /// Which classes are served, and where this gateway runs.
     pub routing: routing::Config,
     /// How many workers, one thread each; as many as there are processors if not given.
@@ -156,6 +160,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Listen { http: loopback(8080), https: loopback(8443), admin: loopback(9080) },
+            names: dns::Settings::default(),
             routing: routing::Config::default(),
             workers: None,
             connections: None,

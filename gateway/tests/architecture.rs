@@ -37,10 +37,11 @@ const FENCED: &[(&str, &[&str])] = &[
 /// A top-level module that is missing here fails. `["*"]`: it puts the others together.
 const MODULES: &[(&str, &[&str])] = &[
     ("source", &[]),
+    ("names", &[]),
     ("certificates", &["source"]),
     ("live", &["certificates"]),
-    ("reload", &["source", "certificates", "live"]),
-    ("settings", &[]),
+    ("reload", &["source", "names", "certificates", "live"]),
+    ("settings", &["names::dns"]),
     ("telemetry", &[]),
     ("wire", &[]),
     ("upstream", &["settings", "telemetry::counters", "wire"]),
@@ -49,7 +50,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("explain", &["live", "reload", "upstream", "exchange"]),
     ("explain::command", &["*"]),
     ("admin", &["live", "reload", "telemetry", "listener::worker", "explain"]),
-    ("config", &["source::files", "settings", "explain::request"]),
+    ("config", &["source::files", "names::dns", "settings", "explain::request"]),
     ("process", &["*"]),
     ("check", &["*"]),
     ("demo", &["*"]),

@@ -42,6 +42,18 @@ fn a_folder_without_problems_ends_with_0() {
 }
 
 #[test]
+fn what_a_repository_cannot_hold_is_a_note_and_ends_with_0() {
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+    let manifests = folder(&[("all.yaml", &(ingress("i", "a.example", &[("/", "a")]) + service))]);
+    let (code, text) = run(&[path(&manifests)]);
+    assert!(text.contains("NoEndpoints") && text.ends_with("no problems and 1 note\n"), "{text}");
+    assert_eq!(code, Some(0));
+    let (_, sarif) = run(&[path(&manifests), "--output", "sarif"]);
+    let sarif: Value = serde_json::from_str(&sarif).unwrap();
+    assert_eq!(sarif["runs"][0]["results"][0]["level"], "note");
+}
+
+#[test]
 fn problems_of_source_compiler_and_certificates_are_told_with_their_places() {
     let certificate = Certificate::new("a.example").secret("cert").replace("stringData", "data");
     let bad = folder(&[

@@ -123,10 +123,10 @@ fn what_the_kernel_has_queued_when_accepting_ends_is_served() {
     let origin = Origin::named("a");
     let mut program = Program::start(&one(&origin), &["drain.delay=0s"]);
     // It stands still while clients connect: the kernel does that alone. They are more than a task of the runtime
-    // accepts in one go (128), and half of them have said something by then.
+    // accepts in one go (128), and some of them have said something by then. The others have a second to speak.
     program.signal(Signal::STOP);
-    let mut clients: Vec<_> = (0..400).map(|_| Client::connect(program.http)).collect();
-    let (speaking, silent) = clients.split_at_mut(200);
+    let mut clients: Vec<_> = (0..300).map(|_| Client::connect(program.http)).collect();
+    let (speaking, silent) = clients.split_at_mut(20);
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
     speaking.iter_mut().for_each(|client| client.send(request));
     program.signal(Signal::TERM);

@@ -392,6 +392,8 @@ impl Origin {
 
     pub(crate) fn start(script: impl Fn(&mut Call<'_>) -> io::Result<Then> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(ANY_PORT).unwrap();
+        // Hundreds of connections at one moment find no place in the standard library's 128, and try again after 1 s.
+        socket2::SockRef::from(&listener).listen(1024).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
         let (log, script) = (Arc::clone(&seen), Arc::new(script));

@@ -220,12 +220,11 @@ spec:
     text
 }
 
-/// wrk's script: so many hosts from this one on, at random. Requests are made before the load begins.
+/// wrk's script (its own `init` calls this one): so many hosts from this one on, at random. Requests are made before the load begins.
 fn script(first: usize, count: usize) -> String {
     format!(
         "local requests = {{}}
 init = function(args)
-  wrk.init(args)
   for i = 1, {count} do
     requests[i] = wrk.format(\"GET\", \"/\", {{ Host = \"h\" .. ({first} + i - 1) .. \".example\" }})
   end

@@ -27,16 +27,20 @@ mod translate;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry as Slot;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::host::HostName;
 use crate::object::Change;
 use crate::object::Delta;
+use crate::object::Endpoint;
 use crate::object::Ingress;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::Object;
 use crate::problem::Problem;
+use crate::table::Backend;
+use crate::table::Endpoints;
 use crate::table::IngressOrigin;
 use crate::table::Ownership;
 use crate::table::RoutingTable;
@@ -143,6 +147,39 @@ impl Compiler {
             secrets: Secrets::default(),
             next_origin: 0,
             own_namespace: config.namespace,
+        }
+    }
+
+    /// Backends whose Service is of type ExternalName and allowed: their names are to be resolved. Whoever does that
+    /// hands the addresses to [`Compiler::resolved`].
+    pub fn external_backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.backends.external()
+    }
+
+    /// The Services whose name this is, each once, as far as they are to be resolved.
+    pub fn users_of_name(&self, host: &str) -> impl Iterator<Item = Name> {
+        let has_it = |backend: &&Arc<Backend>| {
+            backend.external_name.load().as_ref().is_some_and(|name| *name.host == *host)
+        };
+        let services: BTreeSet<_> =
+            self.backends.external().filter(has_it).map(|backend| backend.service.clone()).collect();
+        services.into_iter()
+    }
+
+    /// Takes in what a name was resolved to: requests see it when this returns.
+    pub fn resolved(&self, host: &str, addresses: &[IpAddr]) {
+        for backend in self.backends.external() {
+            let name = backend.external_name.load();
+            let Some(name) = name.as_deref().filter(|name| *name.host == *host) else { continue };
+            let endpoint =
+                |address: &IpAddr| Endpoint { address: (*address, name.port.get()).into(), pod: None };
+            let endpoints = match addresses {
+                [] => Endpoints::NoneReady,
+                addresses => Endpoints::Ready(addresses.iter().map(endpoint).collect()),
+            };
+            if **backend.endpoints.load() != endpoints {
+                backend.endpoints.store(Arc::new(endpoints));
+            }
         }
     }
 

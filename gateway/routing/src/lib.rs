@@ -21,6 +21,7 @@ pub use host::HostName;
 pub use object::Unreadable;
 pub use problem::Problem;
 pub use problem::Reason;
+pub use problem::Severity;
 pub use table::Backend;
 pub use table::CertificateChoice;
 pub use table::Endpoints;

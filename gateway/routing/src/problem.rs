@@ -60,6 +60,8 @@ pub enum Reason {
     InvalidPathType,
     /// The class does not take Ingresses of this namespace.
     NamespaceNotAllowed,
+    /// A name that is to be dialled has no addresses, or none that can be had; the compiler resolves none.
+    NameNotResolved,
     /// No endpoint of the Service is ready.
     NoEndpoints,
     /// It would reach beyond its namespace.
@@ -82,6 +84,34 @@ pub enum Reason {
     Unreadable,
     /// Written well, but this gateway does not do it (yet).
     Unsupported,
+}
+
+/// How much a [`Problem`] weighs for whoever keeps objects in a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// What is written cannot be served as it is written.
+    Error,
+    /// It is well written; what it names is not there at the moment, and comes from elsewhere.
+    Note,
+}
+
+impl Reason {
+    /// What a repository cannot mend is a note: endpoints are made by controllers, and names are kept by DNS.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::NoEndpoints | Self::NameNotResolved => Severity::Note,
+            _ => Severity::Error,
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Note => "note",
+        })
+    }
 }
 
 impl fmt::Display for Reason {

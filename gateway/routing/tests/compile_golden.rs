@@ -261,43 +261,43 @@ fn read(yaml: &str) -> Case {
 /// Takes an object from a document of its kind, and what of it cannot be read.
 fn object(kind: &str, document: Value) -> (Object, Vec<Unreadable>) {
     match kind {
-            "EndpointSlice" => {
-                let (slice, left_out) =
-                    EndpointSlice::from_kubernetes(&parse::<discovery::EndpointSlice>(document));
-                (Object::EndpointSlice(slice), left_out)
-            }
-            "Ingress" => {
-                let (ingress, left_out) = Ingress::from_kubernetes(&parse::<networking::Ingress>(document));
-                (Object::Ingress(ingress), left_out)
-            }
-            "IngressClassConfig" => {
-                let read = parse::<Custom<api::IngressClassConfigSpec>>(document);
-                let (config, left_out) = IngressClassConfig::from_parts(&read.metadata, read.spec);
-                (Object::IngressClassConfig(config), left_out)
-            }
-            "Namespace" => {
-                let (namespace, left_out) = Namespace::from_kubernetes(&parse::<core::Namespace>(document));
-                (Object::Namespace(namespace), left_out)
-            }
-            "RoutePolicy" => {
-                let read = parse::<Custom<api::RoutePolicySpec>>(document);
-                let (policy, left_out) = RoutePolicy::from_parts(&read.metadata, read.spec);
-                (Object::RoutePolicy(policy), left_out)
-            }
-            "IngressClass" => {
-                let (class, left_out) =
-                    IngressClass::from_kubernetes(&parse::<networking::IngressClass>(document));
-                (Object::IngressClass(class), left_out)
-            }
-            "Secret" => {
-                let (secret, left_out) = Secret::from_kubernetes(&parse::<core::Secret>(document));
-                (Object::Secret(secret), left_out)
-            }
-            "Service" => {
-                let (service, left_out) = Service::from_kubernetes(&parse::<core::Service>(document));
-                (Object::Service(service), left_out)
-            }
-            other => panic!("kind \"{other}\" is not read"),
+        "EndpointSlice" => {
+            let (slice, left_out) =
+                EndpointSlice::from_kubernetes(&parse::<discovery::EndpointSlice>(document));
+            (Object::EndpointSlice(slice), left_out)
+        }
+        "Ingress" => {
+            let (ingress, left_out) = Ingress::from_kubernetes(&parse::<networking::Ingress>(document));
+            (Object::Ingress(ingress), left_out)
+        }
+        "IngressClassConfig" => {
+            let read = parse::<Custom<api::IngressClassConfigSpec>>(document);
+            let (config, left_out) = IngressClassConfig::from_parts(&read.metadata, read.spec);
+            (Object::IngressClassConfig(config), left_out)
+        }
+        "Namespace" => {
+            let (namespace, left_out) = Namespace::from_kubernetes(&parse::<core::Namespace>(document));
+            (Object::Namespace(namespace), left_out)
+        }
+        "RoutePolicy" => {
+            let read = parse::<Custom<api::RoutePolicySpec>>(document);
+            let (policy, left_out) = RoutePolicy::from_parts(&read.metadata, read.spec);
+            (Object::RoutePolicy(policy), left_out)
+        }
+        "IngressClass" => {
+            let (class, left_out) =
+                IngressClass::from_kubernetes(&parse::<networking::IngressClass>(document));
+            (Object::IngressClass(class), left_out)
+        }
+        "Secret" => {
+            let (secret, left_out) = Secret::from_kubernetes(&parse::<core::Secret>(document));
+            (Object::Secret(secret), left_out)
+        }
+        "Service" => {
+            let (service, left_out) = Service::from_kubernetes(&parse::<core::Service>(document));
+            (Object::Service(service), left_out)
+        }
+        other => panic!("kind \"{other}\" is not read"),
     }
 }
 

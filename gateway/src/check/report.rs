@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use routing::Severity;
 use serde::Serialize;
 
 use super::against::Change;
@@ -19,15 +20,29 @@ pub struct Report {
     pub changes: Option<Vec<Change>>,
 }
 
+impl Report {
+    /// How many Problems are more than notes.
+    pub fn errors(&self) -> usize {
+        let note = Severity::Note.to_string();
+        self.problems.iter().filter(|problem| problem.severity != note).count()
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
             writeln!(f, "{problem}")?;
         }
-        match self.problems.len() {
-            0 => writeln!(f, "no problems")?,
-            1 => writeln!(f, "1 problem")?,
-            count => writeln!(f, "{count} problems")?,
+        let notes = self.problems.len() - self.errors();
+        match self.errors() {
+            0 => write!(f, "no problems")?,
+            1 => write!(f, "1 problem")?,
+            count => write!(f, "{count} problems")?,
+        }
+        match notes {
+            0 => writeln!(f)?,
+            1 => writeln!(f, " and 1 note")?,
+            count => writeln!(f, " and {count} notes")?,
         }
         let Some(changes) = &self.changes else { return Ok(()) };
         for change in changes {

@@ -49,7 +49,7 @@ fn problem(problem: &ProblemView) -> Value {
     }
     json!({
         "ruleId": problem.reason,
-        "level": "error",
+        "level": problem.severity,
         "message": { "text": problem.message },
         "locations": [location],
     })

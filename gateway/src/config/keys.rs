@@ -12,6 +12,7 @@ use api::LoadBalancingType;
 
 use super::value::{BYTES, COUNT, Form, NAMES, NETWORKS, TIME, list, plain};
 use crate::explain::request::service_name;
+use crate::names::dns::Loopback;
 use crate::settings::{ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
 /// No deadline is shorter: the clock that they hang on ticks every 50 ms.
@@ -72,6 +73,7 @@ pub(super) fn all() -> Vec<Key> {
     keys.extend(deadlines());
     keys.extend(body_rate());
     keys.extend(upstream());
+    keys.extend(names());
     keys.extend(drain());
     keys.extend(answers());
     keys
@@ -242,6 +244,23 @@ fn upstream() -> Vec<Key> {
             "The methods of requests that may be sent a second time.",
             |all| &mut all.retries.methods,
             list(),
+        ),
+    ]
+}
+
+fn names() -> Vec<Key> {
+    vec![
+        key(
+            "names.servers",
+            "The name servers that ExternalName Services are asked of; empty: those of the system.",
+            |all| &mut all.names.servers,
+            list::<SocketAddr>(),
+        ),
+        choice(
+            "names.loopback",
+            "Whether names may lead to this machine itself: refuse or allow.",
+            |all| &mut all.names.loopback,
+            [("refuse", Loopback::Refused), ("allow", Loopback::Allowed)],
         ),
     ]
 }

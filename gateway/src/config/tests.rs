@@ -107,6 +107,8 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
     let other = |key: &Key| match key.write(&Settings::default()).as_str() {
         "none" if key.path == "status.service" => "gateway/proxy".to_owned(),
         "" if key.path == "requests.trustedProxies" => "10.0.0.0/8,::1".to_owned(),
+        "" if key.path == "names.servers" => "10.0.0.10:53,[::1]:5353".to_owned(),
+        "refuse" => "allow".to_owned(),
         "\"\"" | "" => "a,b".to_owned(),
         "none" => "7m".to_owned(),
         "auto" => "7".to_owned(),

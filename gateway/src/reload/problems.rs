@@ -135,6 +135,8 @@ pub struct ProblemView {
     pub field: String,
     /// The word for machines.
     pub reason: String,
+    /// `error`, or `note` for what is well written and not there at the moment.
+    pub severity: String,
     /// The sentence for people.
     pub message: String,
     /// The file, relative to the folder; nothing if the object comes from no file.
@@ -151,6 +153,7 @@ impl ProblemView {
             name: problem.object.name.name.to_string(),
             field: problem.field.clone(),
             reason: problem.reason.to_string(),
+            severity: problem.reason.severity().to_string(),
             message: problem.message.clone(),
             line: location.as_ref().and_then(|location| location.line).map(std::num::NonZero::get),
             file: location.map(|location| location.file.to_string()),
@@ -160,7 +163,7 @@ impl ProblemView {
 
 impl Display for ProblemView {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { kind, namespace, name, field, reason, message, file, line } = self;
+        let Self { kind, namespace, name, field, reason, message, file, line, severity: _ } = self;
         match (file, line) {
             (Some(file), Some(line)) => write!(f, "{file}:{line}: ")?,
             (Some(file), None) => write!(f, "{file}: ")?,

@@ -93,6 +93,8 @@ pub(super) struct Backends {
     services: BTreeMap<Name, ServiceEntry>,
     /// The Service that each slice belongs to: a slice's label may change.
     slice_owners: BTreeMap<Name, Name>,
+    /// By number, those whose Service is a name that is to be resolved.
+    external: BTreeMap<u64, Arc<Backend>>,
     /// Services that may have lost a Backend's last user, or their last reason to exist.
     loose: BTreeSet<Name>,
     next_id: u64,
@@ -156,10 +158,25 @@ impl Backends {
             dirty.extend(self.update_slice(name, slice));
         }
         for name in dirty {
-            if let Some(entry) = self.services.get_mut(&name) {
-                entry.resolve(&name, self.zone.as_deref(), ledger);
+            let entry = self.services.get_mut(&name);
+            let renamed = entry.map(|entry| entry.resolve(&name, self.zone.as_deref(), ledger));
+            for backend in renamed.unwrap_or_default() {
+                self.note_external(&backend);
             }
             self.loose.insert(name);
+        }
+    }
+
+    /// Backends whose Service is a name that is to be resolved.
+    pub(super) fn external(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.external.values()
+    }
+
+    fn note_external(&mut self, backend: &Arc<Backend>) {
+        if backend.external_name.load().is_some() {
+            self.external.insert(backend.id, Arc::clone(backend));
+        } else {
+            self.external.remove(&backend.id);
         }
     }
 
@@ -222,6 +239,7 @@ impl Backends {
         self.next_id += 1;
         let users = BTreeSet::from([user]);
         entry.ports.insert(key, PortEntry { backend: Arc::clone(&backend), fault, users });
+        self.note_external(&backend);
         backend
     }
 
@@ -245,7 +263,13 @@ impl Backends {
     pub(super) fn sweep(&mut self) {
         for name in std::mem::take(&mut self.loose) {
             let Some(entry) = self.services.get_mut(&name) else { continue };
-            entry.ports.retain(|_, port| !port.users.is_empty());
+            entry.ports.retain(|_, port| {
+                let is_used = !port.users.is_empty();
+                if !is_used {
+                    self.external.remove(&port.backend.id);
+                }
+                is_used
+            });
             if entry.known.is_none() && entry.slices.is_empty() && entry.ports.is_empty() {
                 self.services.remove(&name);
             }
@@ -256,37 +280,55 @@ impl Backends {
 // ===== impl ServiceEntry =====
 
 impl ServiceEntry {
-    /// Brings the cells of all Backends of this Service up to date, and the Problems of their users.
-    fn resolve(&mut self, name: &Name, zone: Option<&str>, ledger: &mut Ledger) {
+    /// Brings the cells of all Backends of this Service up to date, and the Problems of their users. Gives those whose
+    /// name to be resolved is another one now.
+    fn resolve(&mut self, name: &Name, zone: Option<&str>, ledger: &mut Ledger) -> Vec<Arc<Backend>> {
+        let mut renamed = Vec::new();
         let known = self.known.as_ref();
         for ((port, external_names), entry) in &mut self.ports {
             let resolved = endpoints::resolve(known, &self.slices, (port, *external_names), zone);
             let fault = fault(&resolved, known, name, port);
-            entry.store(resolved);
+            if entry.store(resolved) == Stored::OtherName {
+                renamed.push(Arc::clone(&entry.backend));
+            }
             if fault != entry.fault {
                 ledger.remove(entry.problems());
                 entry.fault = fault;
                 ledger.add(entry.problems());
             }
         }
+        renamed
     }
+}
+
+/// What became of a Backend's cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    SameName,
+    /// Another name is to be resolved now, or none.
+    OtherName,
 }
 
 // ===== impl PortEntry =====
 
 impl PortEntry {
     /// Leaves cells alone that hold the same already, so that whoever compares pointers sees no change.
-    fn store(&self, resolved: Resolved) {
-        if **self.backend.endpoints.load() != resolved.endpoints {
+    fn store(&self, resolved: Resolved) -> Stored {
+        let is_same_name = self.backend.external_name.load().as_deref() == resolved.external_name.as_ref();
+        // What a name was resolved to is not ours to forget.
+        let keeps_addresses = is_same_name && resolved.external_name.is_some();
+        if !keeps_addresses && **self.backend.endpoints.load() != resolved.endpoints {
             self.backend.endpoints.store(Arc::new(resolved.endpoints));
         }
         let app_protocol = shared(resolved.app_protocol);
         if *self.backend.app_protocol.load() != app_protocol {
             self.backend.app_protocol.store(app_protocol);
         }
-        if self.backend.external_name.load().as_deref() != resolved.external_name.as_ref() {
-            self.backend.external_name.store(resolved.external_name.map(Arc::new));
+        if is_same_name {
+            return Stored::SameName;
         }
+        self.backend.external_name.store(resolved.external_name.map(Arc::new));
+        Stored::OtherName
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -305,12 +347,8 @@ fn fault(resolved: &Resolved, known: Option<&Service>, service: &Name, port: &Po
         Endpoints::Ready(_) => return None,
         Endpoints::ServiceMissing => (Reason::ServiceNotFound, format!("there is no Service {service}")),
         Endpoints::PortMissing => (Reason::PortNotFound, port_missing(service, port)),
-        Endpoints::NoneReady if resolved.external_name.is_some() => (
-            Reason::Unsupported,
-            format!(
-                "Service {service} is of type ExternalName; the class allows that, but names are not resolved yet"
-            ),
-        ),
+        // Whoever resolves the name tells of what is wrong with it.
+        Endpoints::NoneReady if resolved.external_name.is_some() => return None,
         Endpoints::NoneReady if is_external => (
             Reason::Unsupported,
             format!(

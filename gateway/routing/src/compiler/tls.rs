@@ -62,8 +62,11 @@ pub(super) fn translate(translation: &mut Translation, entries: &[IngressTls]) {
 }
 
 fn claim(translation: &mut Translation, from: TlsSecret) {
-    let claim =
-        |(host, field): &(HostName, Field)| TlsClaim { host: host.clone(), secret: from.secret.clone(), field: *field };
+    let claim = |(host, field): &(HostName, Field)| TlsClaim {
+        host: host.clone(),
+        secret: from.secret.clone(),
+        field: *field,
+    };
     translation.tls.extend(from.hosts.iter().map(claim));
     translation.secret_uses.push(from);
 }

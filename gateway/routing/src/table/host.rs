@@ -12,7 +12,8 @@ use super::route::Route;
 use crate::host::HostName;
 use crate::object::Name;
 
-/// A host with more Routes than this one has trees: building them is most of what a small host would cost.
+/// A host with more Routes than this one has trees: there both take the same time (`cargo bench -p routing --bench find
+/// one_host`), and building trees is most of what a small host would cost.
 const MAX_SCANNED: usize = 16;
 
 /// Everything that is known about one host.

@@ -145,7 +145,7 @@ pub struct Backend {
     /// `appProtocol` of the Service port, a cell too.
     pub app_protocol: ArcSwapOption<String>,
     /// What is to be resolved and dialled if the Service is of type ExternalName and its class allows that, a cell
-    /// too. The compiler resolves no names, so `endpoints` is `NoneReady` beside it.
+    /// too. The compiler resolves no names; what [`crate::Compiler::resolved`] is told goes into `endpoints`.
     pub external_name: ArcSwapOption<ExternalName>,
 }
 

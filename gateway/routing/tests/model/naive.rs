@@ -192,7 +192,8 @@ impl<'a> Model<'a> {
         let wildcard = wildcard(host);
         let is_named = self.is_named(host) || wildcard.as_ref().is_some_and(|name| self.is_named(name));
         let any = (!is_named).then(|| of(ANY)).flatten();
-        let mut found: Vec<_> = of(host).into_iter().chain(wildcard.and_then(|name| of(&name))).chain(any).collect();
+        let mut found: Vec<_> =
+            of(host).into_iter().chain(wildcard.and_then(|name| of(&name))).chain(any).collect();
         found.retain(|secret| {
             let owner = self.owner_of(host);
             owner.is_none_or(|(_, namespaces)| namespaces.contains(&*secret.namespace))
