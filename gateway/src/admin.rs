@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -38,6 +38,8 @@ pub struct Admin {
     pub draining: Arc<AtomicBool>,
     /// The way to the objects.
     pub questions: Questions,
+    /// Lines of the access log that were dropped.
+    pub log_dropped: Arc<AtomicU64>,
     /// The Service by which the outside reaches the gateway.
     pub status_service: Option<Name>,
 }
@@ -92,6 +94,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         workers: Vec::new(),
         problems: admin.problems.count(),
         generation: *admin.generation.borrow(),
+        log_dropped: admin.log_dropped.load(Ordering::Relaxed),
     };
     for worker in admin.workers.iter() {
         scrape.workers.extend(worker.counts().await);

@@ -21,6 +21,7 @@ use crate::cli::{Signals, loopback};
 use crate::exchange::Scheme::{Http, Https};
 use crate::process::{Gateway, Options};
 use crate::settings::{Listen, Settings};
+use crate::telemetry::access_log::To;
 
 mod apps;
 mod authority;
@@ -105,6 +106,8 @@ impl Demo {
         let mut settings = Settings { listen: Listen { http, https, admin }, ..Settings::default() };
         // Nobody balances between demos, so nobody needs time to learn that this one ends.
         settings.drain.delay = Duration::ZERO;
+        // The demo tells by itself which way requests went.
+        settings.access_log.to = To::Off;
         Ok(Options { files: folder.path().to_owned(), settings })
     }
 }

@@ -16,6 +16,7 @@ use routing::table::{PathMatch, Route, RoutingTable};
 
 use crate::live::LiveCell;
 use crate::settings::Settings;
+use crate::telemetry::access_log::Lines;
 use crate::telemetry::counters::{Counters, Gauge};
 use crate::upstream::Upstreams;
 use crate::wire::buffers::Buffers;
@@ -39,13 +40,13 @@ mod upgrade;
 mod waits;
 
 use abort::Abort;
-pub use answer::answer;
+pub use answer::refuse;
 use client::Caller;
 pub use client::{Client, Scheme};
 pub use date::Date;
 use headers::Response;
 use metered::Meter;
-use record::Record;
+use record::{Ending, Kept, Record, Subject};
 use refusal::Refusal;
 use request_id::RequestIds;
 pub use tunnel::{End, Tunnel};
@@ -69,6 +70,8 @@ pub struct Worker {
     pub upstreams: Upstreams,
     /// What requests are called.
     pub ids: RequestIds,
+    /// The worker's end of the access log, if there is one.
+    pub access_log: Option<Lines>,
 }
 
 /// The client's side of one exchange.
@@ -129,6 +132,7 @@ pub async fn serve<D: Downstream>(
         address: client.address(request.head, &worker.settings.trusted),
         id: worker.ids.of(client, request.head),
     };
+    let record = Record::begin(worker);
     let mut exchange = Exchange {
         worker,
         request,
@@ -139,20 +143,22 @@ pub async fn serve<D: Downstream>(
         route: None,
         received: Meter::default(),
         sent: Meter::default(),
-        record: Record::begin(),
+        record,
         waits: Waits::without_route(&worker.settings),
     };
     let served = match exchange.forward().await {
-        Ok(served) => served,
+        Ok(served) => {
+            let is_tunnel = matches!(served, Served::Switched(_));
+            exchange.record.ending = if is_tunnel { Ending::Switched } else { Ending::Forwarded };
+            served
+        }
         Err(Failure::Refused(refusal)) => exchange.refuse(refusal).await,
         Err(Failure::Aborted(abort)) => {
-            exchange.record.aborted(abort);
+            exchange.record.ending = Ending::Aborted(abort);
             Served::Aborted
         }
     };
     timer.clear();
-    let Exchange { record, route, .. } = exchange;
-    worker.tell(route.as_deref(), &record);
     served
 }
 
@@ -220,4 +226,35 @@ struct Exchange<'a, D> {
     record: Record,
     /// How long its steps may take.
     waits: Waits,
+}
+
+impl<D> Exchange<'_, D> {
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            caller: self.caller,
+            // Looked for only if somebody wants to know.
+            asked: self.record.began.map(|_| record::asked(&self.request, self.destination.ok())),
+            route: self.route.as_deref(),
+        }
+    }
+
+    /// What a tunnel has to tell at its end.
+    fn kept(&self) -> Option<Kept> {
+        Kept::of(&self.subject(), &self.record)
+    }
+}
+
+/// However it ends: a connection may be dropped with all its exchanges.
+impl<D> Drop for Exchange<'_, D> {
+    fn drop(&mut self) {
+        let Meter { passed: received, .. } = self.received;
+        // The gateway's own answers have no meter.
+        let sent = self.record.sent.max(self.sent.passed);
+        let ending = match self.record.ending {
+            Ending::Unfinished => Ending::Aborted(Abort::of_drop(self.worker.clock.phase())),
+            ending => ending,
+        };
+        self.record = Record { received, sent, ending, ..self.record };
+        self.worker.tell(&self.subject(), &self.record);
+    }
 }

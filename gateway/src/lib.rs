@@ -12,8 +12,9 @@ pub mod certificates;
 pub mod live;
 pub mod reload;
 
-pub mod settings;
 pub mod telemetry;
+
+pub mod settings;
 
 pub mod wire;
 

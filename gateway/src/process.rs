@@ -24,6 +24,7 @@ use crate::names;
 use crate::reload::{Problems, Reload};
 use crate::settings::{Drain, Settings};
 use crate::source::files::{self, Watcher};
+use crate::telemetry::access_log;
 use crate::wire::clock::Phase;
 
 mod descriptors;
@@ -63,6 +64,8 @@ pub struct Gateway {
     // Dropped in this order: no more updates, then the runtime that applies them.
     _watcher: Watcher,
     control: Runtime,
+    // Last: it waits a moment for what the workers had to say.
+    _access_log: Option<access_log::Running>,
 }
 
 impl Gateway {
@@ -82,6 +85,8 @@ impl Gateway {
         let (https, https_sockets) = bind("https", listen.https, workers)?;
         let (admin, admin_socket) = bind("admin", listen.admin, 1)?;
 
+        let (sink, access_log) = start_log(&options.settings.access_log)?;
+
         let reload = Reload::new(Arc::clone(&provider), options.settings.routing.clone())?;
         let (live, problems, generation) = (reload.live(), reload.problems(), reload.generation());
         let questions = reload.questions();
@@ -91,6 +96,7 @@ impl Gateway {
             places: Arc::new(Places::new(places)),
             connector: Arc::new(TransportConnector::new(None)),
             upstreams: Arc::default(),
+            access_log: sink,
         };
         let config = Arc::new(tls::server_config(Arc::clone(&live), provider)?);
         let sockets = http_sockets.into_iter().zip(https_sockets).enumerate();
@@ -110,6 +116,7 @@ impl Gateway {
             generation: generation.clone(),
             draining: Arc::clone(&draining),
             questions,
+            log_dropped: access_log.as_ref().map(access_log::Running::dropped).unwrap_or_default(),
             status_service: options.settings.status_service.clone(),
         };
         serve_admin(&control, pages, admin_socket)?;
@@ -130,6 +137,7 @@ impl Gateway {
             drain,
             _watcher: watcher,
             control,
+            _access_log: access_log,
         })
     }
 
@@ -204,6 +212,14 @@ impl Gateway {
         self.workers.iter().for_each(Handle::stop);
         self.control.shutdown_background();
     }
+}
+
+/// Starts the access log, if there is to be one: where lines go, and what writes them.
+fn start_log(
+    settings: &access_log::Settings,
+) -> anyhow::Result<(Option<access_log::Sink>, Option<access_log::Running>)> {
+    let started = access_log::start(settings);
+    Ok(started.with_context(|| format!("cannot write the access log {}", settings.to))?.unzip())
 }
 
 /// Makes aws-lc-rs the provider of the whole process (measured faster than ring for RSA and X25519), before

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use routing::object::Name;
 
 use crate::names::dns;
+use crate::telemetry::access_log;
 
 /// Settings of the process and its data plane.
 #[derive(Clone, Debug)]
@@ -61,6 +62,8 @@ pub struct Settings {
     pub trusted: Vec<IpNet>,
     /// Whether answers of endpoints carry `X-Request-ID`. The gateway's own always do.
     pub request_id_echo: RequestIdEcho,
+    /// What is logged of requests, where and how.
+    pub access_log: access_log::Settings,
     /// The Service by which the outside reaches the gateway. It is only told of, never written.
     pub status_service: Option<Name>,
 }
@@ -184,6 +187,7 @@ impl Default for Settings {
             underscore_names: UnderscoreNames::Dropped,
             trusted: Vec::new(),
             request_id_echo: RequestIdEcho::OwnAnswers,
+            access_log: access_log::Settings::default(),
             status_service: None,
         }
     }

@@ -1,4 +1,6 @@
-//! What is counted. Each worker counts in plain cells; the admin page gathers them when it is asked.
+//! What is counted and what is logged of requests. Each worker counts in plain cells and writes into memory of its
+//! own; the admin page and the access log's thread gather that.
 
+pub mod access_log;
 pub mod counters;
 pub mod metrics;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use gateway::process::{Gateway, Options};
 use gateway::settings::{Listen, Settings};
+use gateway::telemetry::access_log::To;
 use tempfile::TempDir;
 
 mod certificates;
@@ -59,6 +60,10 @@ impl TestGateway {
         std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
         let mut options = Options { files: folder.path().to_owned(), settings: Settings::default() };
         change(&mut options);
+        // Standard output is the test runner's.
+        if options.settings.access_log.to == To::Stdout {
+            options.settings.access_log.to = To::Off;
+        }
         options.settings.listen = Listen { http: ANY_PORT, https: ANY_PORT, admin: ANY_PORT };
         options.settings.workers.get_or_insert(1);
         Self { gateway: Gateway::start(&options).unwrap(), folder }

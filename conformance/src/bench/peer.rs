@@ -157,7 +157,7 @@ fn gateway_command(
     fs::create_dir_all(&files)?;
     fs::write(files.join("bench.yaml"), ingress(endpoints))?;
     let mut command = process::pinned(core, program);
-    command.arg("run").arg("--files").arg(files).args(["--workers", "1"]);
+    command.arg("run").arg("--files").arg(files).args(["--workers", "1", "--set", "accessLog.to=off"]);
     for (flag, port) in [("--http", http), ("--https", https), ("--admin", admin)] {
         command.arg(flag).arg(format!("127.0.0.1:{port}"));
     }

@@ -141,7 +141,12 @@ impl Gateway {
         }
         process::with_free_ports(|[http, https, admin]| {
             let mut command = process::pinned(core, program);
-            command.arg("run").arg("--files").arg(&files).args(["--workers", "1"]);
+            command.arg("run").arg("--files").arg(&files).args([
+                "--workers",
+                "1",
+                "--set",
+                "accessLog.to=off",
+            ]);
             for (flag, port) in [("--http", http), ("--https", https), ("--admin", admin)] {
                 command.arg(flag).arg(format!("127.0.0.1:{port}"));
             }

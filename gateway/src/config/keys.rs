@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use api::LoadBalancingType;
 
-use super::value::{BYTES, COUNT, Form, NAMES, NETWORKS, TIME, list, plain};
+use super::value::{BYTES, COUNT, Form, LOG_FORMAT, NAMES, NETWORKS, TIME, list, plain};
 use crate::explain::request::service_name;
 use crate::names::dns::Loopback;
 use crate::settings::{ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
@@ -76,6 +76,7 @@ pub(super) fn all() -> Vec<Key> {
     keys.extend(names());
     keys.extend(drain());
     keys.extend(answers());
+    keys.extend(access_log());
     keys
 }
 
@@ -315,6 +316,29 @@ fn answers() -> Vec<Key> {
             "The Service (NAMESPACE/NAME) by which the outside reaches this gateway; explain tells of it.",
             |all| &mut all.status_service,
             (Form { read: service_name, write: ToString::to_string }, ..),
+        ),
+    ]
+}
+
+fn access_log() -> Vec<Key> {
+    vec![
+        key(
+            "accessLog.to",
+            "Where requests are logged: stdout, off, or a file, which is opened anew when it was moved away.",
+            |all| &mut all.access_log.to,
+            plain(),
+        ),
+        key(
+            "accessLog.format",
+            "How: json, or a text with placeholders such as {client}, {method}, {host}, {path}, {status}.",
+            |all| &mut all.access_log.format,
+            LOG_FORMAT,
+        ),
+        key(
+            "accessLog.sample",
+            "Which share of them, 0.0 to 1.0; statuses from 500 on and aborted requests always are.",
+            |all| &mut all.access_log.sample,
+            plain(),
         ),
     ]
 }

@@ -95,6 +95,9 @@ fn defaults_print_as_they_are_documented() {
         "requestId: own",
         "reasonHeader: shown",
         "service: none",
+        "to: stdout",
+        "format: json",
+        "sample: 1",
     ];
     for line in expected {
         assert!(shown.iter().any(|shown| shown == line), "{line}: {shown:#?}");
@@ -112,6 +115,9 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
         "\"\"" | "" => "a,b".to_owned(),
         "none" => "7m".to_owned(),
         "auto" => "7".to_owned(),
+        "stdout" => "/var/log/gateway/access.log".to_owned(),
+        "json" => "{client} \"{userAgent}\"\t{status}".to_owned(),
+        "1" => "0.25".to_owned(),
         "drop" => "keep".to_owned(),
         "own" => "every".to_owned(),
         "shown" => "hidden".to_owned(),
@@ -157,6 +163,19 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
         [
             "GATEWAY_DEADLINES_HEDER: no setting has this variable; did you mean GATEWAY_DEADLINES_HEADER?",
             "--set: unknown key \"workrs\"; did you mean workers?",
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_placeholder_is_refused_with_the_nearest_one() {
+    let file = "accessLog: {format: \"{client} {stauts}\", sample: 2, to: \"\"}\n";
+    assert_eq!(
+        wrong(file),
+        [
+            "gateway.yaml:1: accessLog.format: {stauts} is no field; did you mean status?",
+            "gateway.yaml:1: accessLog.sample: \"2\" cannot be read: a share from 0.0 to 1.0 is expected, not \"2\"",
+            "gateway.yaml:1: accessLog.to: \"\" cannot be read: off, stdout or a file is expected",
         ]
     );
 }

@@ -10,6 +10,9 @@ use std::time::Duration;
 use api::byte_size::ByteSize;
 use ipnet::IpNet;
 
+use super::nearest;
+use crate::telemetry::access_log::{Field, Format, FormatError};
+
 /// A way of writing values of one type.
 pub(super) struct Form<T> {
     /// Says what is expected, if the text is something else.
@@ -37,6 +40,9 @@ pub(super) const NETWORKS: Form<Vec<IpNet>> = Form {
     read: read_networks,
     write: |networks| networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
 };
+
+/// `json`, or a template.
+pub(super) const LOG_FORMAT: Form<Format> = Form { read: read_log_format, write: Format::to_string };
 
 /// What the type itself reads and prints.
 pub(super) fn plain<T: FromStr<Err: Display> + Display>() -> Form<T> {
@@ -74,6 +80,16 @@ fn read_networks(text: &str) -> Result<Vec<IpNet>, String> {
         network.map_err(|_| format!("networks such as 10.0.0.0/8 are expected, not {name:?}"))
     };
     read_names(text)?.into_iter().map(network).collect()
+}
+
+fn read_log_format(text: &str) -> Result<Format, String> {
+    text.parse().map_err(|error| match error {
+        FormatError::Unknown(name) => {
+            let near = nearest(&name, Field::ALL.iter().map(|field| field.name()));
+            format!("{{{name}}} is no field{near}")
+        }
+        error => error.to_string(),
+    })
 }
 
 fn read_number(text: &str) -> Result<usize, String> {

@@ -6,6 +6,7 @@
 use http1::BodyError;
 
 use crate::wire::StreamError;
+use crate::wire::clock::Phase;
 
 /// Why an exchange ended without a whole answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,12 @@ pub enum Abort {
     UpstreamMalformed,
     /// The endpoint did not go on with its answer for too long.
     UpstreamStalled,
+    /// Nothing moved through a tunnel for too long.
+    TunnelIdle,
+    /// The gateway ended, and its time to drain was over.
+    GatewayStopped,
+    /// A panic in the gateway, which costs one connection.
+    Panic,
 }
 
 impl Abort {
@@ -40,6 +47,18 @@ impl Abort {
             Self::UpstreamCut => "upstream_cut",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamStalled => "upstream_stalled",
+            Self::TunnelIdle => "tunnel_idle",
+            Self::GatewayStopped => "gateway_stopped",
+            Self::Panic => "panic",
+        }
+    }
+
+    /// Why nobody waits for an exchange to end any more: its connection was dropped as a whole.
+    pub(super) fn of_drop(phase: Phase) -> Self {
+        match phase {
+            _ if std::thread::panicking() => Self::Panic,
+            Phase::Ended => Self::GatewayStopped,
+            Phase::Serving | Phase::Leaving | Phase::Closing => Self::ClientClosed,
         }
     }
 

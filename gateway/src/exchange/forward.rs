@@ -57,10 +57,13 @@ impl<D: Downstream> Exchange<'_, D> {
         }
         let chosen = self.worker.upstreams.choose(&route.backends).map(Arc::clone);
         let backend = chosen.ok_or(Refusal::Open(OpenError::ServiceMissing))?;
+        self.record.backend = Some(backend.id);
         let mut sending = Sending::begin(terms.may_resend(self.request.head.method()));
         let mut tries = Tries::begin(terms, sending.resend());
         loop {
-            let mut opened = self.open(&backend, &mut tries).await?;
+            let opened = self.open(&backend, &mut tries).await;
+            self.record.tried(&tries, opened.as_ref().ok());
+            let mut opened = opened?;
             let up = &mut opened.connection;
             up.lend(&self.worker.buffers);
             headers::write_request(up.output(), (self.request.head, path), &self.caller, self.request.length);
@@ -94,9 +97,7 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             down.poll_given_up(cx).map(|abort| Err(Failure::Aborted(abort)))
         }));
-        let opened = opened.await.map_err(|_ended| Refusal::RequestTimeout)??;
-        self.record.tried(opened.address(), opened.is_reused);
-        Ok(opened)
+        opened.await.map_err(|_ended| Refusal::RequestTimeout)?
     }
 
     /// Tells what the failure says of the endpoint, and whether another one is to be asked: not a byte of an answer
@@ -280,7 +281,9 @@ impl<D: Downstream> Exchange<'_, D> {
         self.down.respond(&Response::of(head, BodyLength::Empty)).map_err(|error| gone(&error))?;
         self.timer.set(self.waits.stall);
         match self.timer.limit(std::future::poll_fn(|cx| self.down.poll_flush(cx))).await {
-            Ok(Ok(())) => Ok(Served::Switched(Tunnel::new(opened, self.waits.tunnel_idle))),
+            Ok(Ok(())) => {
+                Ok(Served::Switched(Tunnel::new(opened, self.waits.tunnel_idle, (self.record, self.kept()))))
+            }
             Ok(Err(error)) => Err(gone(&error)),
             Err(_elapsed) => Err(Failure::Aborted(Abort::ClientStalled)),
         }

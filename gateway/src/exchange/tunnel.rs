@@ -10,6 +10,9 @@ use http1::BodyLength;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Worker;
+use super::abort::Abort;
+use super::metered::{Meter, Metered};
+use super::record::{Ending, Kept, Record};
 use crate::telemetry::counters::Gauge;
 use crate::upstream::Opened;
 use crate::wire::buffers::Buffers;
@@ -24,6 +27,8 @@ pub struct Tunnel {
     opened: Box<Opened>,
     /// How long it may be silent in both directions.
     idle: Duration,
+    /// What there is to tell at its end: on the heap, and only if it is told.
+    told: Option<Box<(Record, Kept)>>,
 }
 
 /// How a tunnel ended.
@@ -32,13 +37,14 @@ pub enum End {
     /// Both sides have ended their direction, and each knows it of the other.
     Whole,
     /// One side was lost, or nothing moved for too long.
-    Broken,
+    Broken(Abort),
 }
 
 impl Tunnel {
     /// Takes over a connection on which the endpoint has switched protocols; `idle` bounds the time between pieces.
-    pub(super) fn new(opened: Opened, idle: Duration) -> Self {
-        Self { opened: Box::new(opened), idle }
+    pub(super) fn new(opened: Opened, idle: Duration, (record, kept): (Record, Option<Kept>)) -> Self {
+        let told = kept.map(|kept| Box::new((record, kept)));
+        Self { opened: Box::new(opened), idle, told }
     }
 
     /// Moves bytes until both directions have ended; what either side sent ahead goes first.
@@ -50,13 +56,45 @@ impl Tunnel {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let _open = Gauge::raise(&worker.counters, |counters| &counters.tunnels);
-        join((down, &mut self.opened.connection), &worker.buffers, (timer, self.idle)).await
+        let mut passing = Passing { worker, told: self.told.take(), end: None, meters: Meters::default() };
+        let sides = (down, &mut self.opened.connection);
+        let end = join(sides, (&worker.buffers, &mut passing.meters), (timer, self.idle)).await;
+        passing.end = Some(end);
+        end
+    }
+}
+
+/// What passes through a tunnel, there and back.
+#[derive(Debug, Default)]
+struct Meters {
+    there: Meter,
+    back: Meter,
+}
+
+/// A tunnel in use. It is told of when this is dropped: its connection may be dropped as a whole.
+struct Passing<'a> {
+    worker: &'a Worker,
+    told: Option<Box<(Record, Kept)>>,
+    end: Option<End>,
+    meters: Meters,
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        let ending = match self.end {
+            Some(End::Whole) => Ending::Forwarded,
+            Some(End::Broken(abort)) => Ending::Aborted(abort),
+            None => Ending::Aborted(Abort::of_drop(self.worker.clock.phase())),
+        };
+        let (received, sent) = (self.meters.there.passed, self.meters.back.passed);
+        let end = |record: Record| Record { ending, received, sent, ..record };
+        self.worker.tell_tunnel(ending, self.told.as_deref().map(|(record, kept)| (kept, end(*record))));
     }
 }
 
 async fn join<D, U>(
     (down, up): (&mut Connection<D>, &mut Connection<U>),
-    buffers: &Buffers,
+    (buffers, meters): (&Buffers, &mut Meters),
     (timer, idle): (&Timer, Duration),
 ) -> End
 where
@@ -72,19 +110,25 @@ where
     let ended = timer.limit(std::future::poll_fn(|cx| {
         down.lend(buffers);
         up.lend(buffers);
-        let first = there.poll((&mut *down, &mut *up), || timer.set(idle), cx)?;
-        let second = back.poll((&mut *up, &mut *down), || timer.set(idle), cx)?;
+        let moved = || timer.set(idle);
+        let first = there.poll((&mut *down, &mut *up), (&mut meters.there, moved), cx);
+        let first = first.map_err(|error| match error {
+            PumpError::Read(error) => Abort::of_downstream(&error),
+            PumpError::Write(error) => Abort::of_upstream(&error),
+        })?;
+        let second = back.poll((&mut *up, &mut *down), (&mut meters.back, moved), cx);
+        let second = second.map_err(|error| match error {
+            PumpError::Read(error) => Abort::of_upstream(&error),
+            PumpError::Write(error) => Abort::of_downstream(&error),
+        })?;
         down.reclaim(buffers);
         up.reclaim(buffers);
         if first.is_ready() && second.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }));
     match ended.await {
         Ok(Ok(())) => End::Whole,
-        Ok(Err(PumpError::Read(error) | PumpError::Write(error))) => {
-            tracing::debug!(%error, "tunnel broken");
-            End::Broken
-        }
-        Err(_elapsed) => End::Broken,
+        Ok(Err(abort)) => End::Broken(abort),
+        Err(_elapsed) => End::Broken(Abort::TunnelIdle),
     }
 }
 
@@ -107,7 +151,7 @@ impl Direction {
     fn poll<R, W>(
         &mut self,
         (from, to): (&mut Connection<R>, &mut Connection<W>),
-        moved: impl Fn(),
+        (meter, moved): (&mut Meter, impl Fn()),
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PumpError>>
     where
@@ -115,7 +159,7 @@ impl Direction {
         W: AsyncRead + AsyncWrite + Unpin,
     {
         if let Self::Open(pump) = self {
-            ready!(pump.poll((from, to), moved, cx))?;
+            ready!(pump.poll((&mut Metered { side: from, meter }, to), moved, cx))?;
             *self = Self::Ending;
         }
         if *self == Self::Ending {
@@ -141,7 +185,9 @@ mod tests {
         let (mut down, mut up) =
             (Connection::new(down, Limits::default()), Connection::new(up, Limits::default()));
         let (buffers, timer) = (Buffers::default(), Clock::default().timer());
-        let mut tunnel = Box::pin(join((&mut down, &mut up), &buffers, (&timer, Duration::from_secs(60))));
+        let mut meters = Meters::default();
+        let idle = Duration::from_secs(60);
+        let mut tunnel = Box::pin(join((&mut down, &mut up), (&buffers, &mut meters), (&timer, idle)));
         let size = std::mem::size_of_val(&*tunnel);
         assert!(size < 512, "{size} bytes");
         let mut buffer = [0; 5];
@@ -161,5 +207,6 @@ mod tests {
         drop((client, endpoint));
         assert_eq!(tunnel.await, End::Whole);
         assert_eq!(buffers.kept(), 4);
+        assert_eq!((meters.there.passed, meters.back.passed), (5, 5));
     }
 }

@@ -12,9 +12,10 @@ use super::h2;
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
 use crate::exchange::headers::{self, Response, keeps_alive};
-use crate::exchange::record::Record;
+use crate::exchange::record;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{self, Client, Downstream, End, Request, Served, Tunnel, Worker};
+use crate::telemetry::access_log::Asked;
 use crate::telemetry::counters::Gauge;
 use crate::wire::clock::{Ending, Interrupted, Phase, Timer};
 use crate::wire::h1::Connection;
@@ -85,7 +86,7 @@ pub(super) async fn serve(worker: &Worker, client: Box<Client>, mut connection: 
                 drop(client);
                 return match Box::pin(tunnel.run(worker, &mut connection, &timer)).await {
                     End::Whole => {}
-                    End::Broken => connection.io().forsake(),
+                    End::Broken(_) => connection.io().forsake(),
                 };
             }
         }
@@ -120,10 +121,12 @@ async fn serve_readable(
             Ok(Ok(Incoming::Http2)) => return Next::Http2,
             Ok(Ok(Incoming::Closed)) => return Next::Close,
             Ok(Err(StreamError::Head(error))) => {
-                return refuse(worker, (connection, timer), Refusal::Head(error)).await;
+                return refuse((worker, client), (connection, timer), Refusal::Head(error), None).await;
             }
             Ok(Err(_lost)) => return Next::Close,
-            Err(_elapsed) => return refuse(worker, (connection, timer), Refusal::HeadTimeout).await,
+            Err(_elapsed) => {
+                return refuse((worker, client), (connection, timer), Refusal::HeadTimeout, None).await;
+            }
         };
         let next = serve_request(worker, client, (connection, timer), head).await;
         if !matches!(next, Next::Idle) {
@@ -191,7 +194,11 @@ async fn serve_request(
 ) -> Next {
     headers::screen(&mut head, worker.settings.underscore_names);
     let Ok(length) = BodyLength::of_request(&head) else {
-        return refuse(worker, (connection, timer), Refusal::Framing).await;
+        let request = Request { head: &head, length: BodyLength::Empty, client };
+        let destination = exchange::destination(&head).ok();
+        let destination = destination.as_ref().map(|(host, path)| (&**host, &**path));
+        let asked = record::asked(&request, destination);
+        return refuse((worker, client), (connection, timer), Refusal::Framing, Some(asked)).await;
     };
     connection.receive_body(length);
     let mut side = Side {
@@ -262,15 +269,12 @@ async fn linger((connection, timer): (&mut Connection<Transport>, &Timer)) -> Ne
 
 /// Answers where there is no request to serve, and closes.
 async fn refuse(
-    worker: &Worker,
+    (worker, client): (&Worker, &Client),
     (connection, timer): (&mut Connection<Transport>, &Timer),
     refusal: Refusal,
+    asked: Option<Asked<'_>>,
 ) -> Next {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
-    let id = worker.ids.make();
-    let mut record = Record::begin();
-    record.refused(refusal);
-    timer.set(worker.settings.header);
     let mut side = Side {
         worker,
         connection,
@@ -278,13 +282,13 @@ async fn refuse(
         closing: Closing::Yes,
         expects: false,
         may_switch: false,
-        answers_head: false,
+        answers_head: asked.is_some_and(|asked| asked.method == b"HEAD"),
         pace: None,
     };
-    let answer = exchange::answer(worker, &mut side, refusal, (&id, b""));
-    let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
-    worker.tell(None, &record);
-    if is_answered { linger((connection, timer)).await } else { Next::Close }
+    match exchange::refuse(worker, (&mut side, timer), refusal, (client, asked)).await {
+        Ok(()) => linger((connection, timer)).await,
+        Err(_) => Next::Close,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -22,10 +22,10 @@ use super::transport::Transport;
 use crate::exchange::abort::Abort;
 use crate::exchange::client::Codec;
 use crate::exchange::headers::{self, Response};
-use crate::exchange::record::Record;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{self, Client, Downstream, Request, Served, Worker};
 use crate::settings::UnderscoreNames;
+use crate::telemetry::access_log::Asked;
 use crate::telemetry::counters::bump;
 use crate::wire::buffers::BUFFER_SIZE;
 use crate::wire::clock::{Ending, Phase};
@@ -147,15 +147,11 @@ async fn serve_stream(
             exchange::serve(worker, request, &mut side, &timer).await
         }
         Err(refusal) => {
-            let id = worker.ids.make();
-            let mut record = Record::begin();
-            record.refused(refusal);
-            timer.set(worker.settings.header);
-            let answer =
-                exchange::answer(worker, &mut side, refusal, (&id, parts.method.as_str().as_bytes()));
-            let is_answered = matches!(timer.limit(answer).await, Ok(Ok(())));
-            worker.tell(None, &record);
-            if is_answered { Served::Answered } else { Served::Aborted }
+            let asked = asked(&parts);
+            match exchange::refuse(worker, (&mut side, &timer), refusal, (client, Some(asked))).await {
+                Ok(()) => Served::Answered,
+                Err(_) => Served::Aborted,
+            }
         }
     };
     if side.is_reset() {
@@ -176,6 +172,20 @@ fn body_length(parts: &http::request::Parts, body: &RecvStream) -> BodyLength {
         Some(length) => BodyLength::Exact(length),
         None if body.is_end_stream() => BodyLength::Empty,
         None => BodyLength::Chunked,
+    }
+}
+
+/// What can be told of a header block that is no head.
+fn asked(parts: &http::request::Parts) -> Asked<'_> {
+    let host = || Some(parts.headers.get(http::header::HOST)?.as_bytes());
+    let user_agent = parts.headers.get(http::header::USER_AGENT);
+    Asked {
+        protocol: "HTTP/2",
+        method: parts.method.as_str().as_bytes(),
+        host: parts.uri.authority().map(|host| host.as_str().as_bytes()).or_else(host).unwrap_or_default(),
+        path: parts.uri.path().as_bytes(),
+        has_query: parts.uri.query().is_some(),
+        user_agent: user_agent.map(|value| value.as_bytes()),
     }
 }
 

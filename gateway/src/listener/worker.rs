@@ -18,6 +18,7 @@ use crate::exchange::request_id::RequestIds;
 use crate::exchange::{Date, Worker};
 use crate::live::LiveCell;
 use crate::settings::Settings;
+use crate::telemetry::access_log::{self, Lines, Sink};
 use crate::telemetry::counters::{Counters, Counts};
 use crate::upstream::{Shared, Upstreams};
 use crate::wire::buffers::Buffers;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub connector: Arc<TransportConnector>,
     /// What all workers know of endpoints.
     pub upstreams: Arc<Shared>,
+    /// Where lines of the access log go, if they go anywhere.
+    pub access_log: Option<Sink>,
 }
 
 impl Handle {
@@ -119,11 +122,16 @@ fn run(
             counters,
             upstreams,
             ids: RequestIds::default(),
+            access_log: parts.access_log.map(Lines::new),
         });
         let ticking = Rc::clone(&worker);
         tokio::task::spawn_local(async move { ticking.clock.run().await });
         let sweeping = Rc::clone(&worker);
         tokio::task::spawn_local(async move { sweep(&sweeping).await });
+        if worker.access_log.is_some() {
+            let flushing = Rc::clone(&worker);
+            tokio::task::spawn_local(async move { flush(&flushing).await });
+        }
         let (presence, nobody) = oneshot::channel();
         let presence = Rc::new(presence);
         for (listener, protocol) in listeners {
@@ -141,6 +149,8 @@ fn run(
             // All doors are closed and all connections have ended.
             _ = nobody => {}
         }
+        // The tasks that are left are dropped with the runtime, and tell of their requests why.
+        worker.clock.enter(Phase::Ended);
         Ok(())
     })
 }
@@ -153,6 +163,17 @@ async fn obey(worker: &Worker, mut told: mpsc::UnboundedReceiver<Command>) {
             Command::Count(reply) => drop(reply.send(worker.counters.copy())),
             Command::Enter(phase) => worker.clock.enter(phase),
             Command::Stop => return,
+        }
+    }
+}
+
+/// Hands over what is logged, so that the log is never far behind.
+async fn flush(worker: &Worker) {
+    let mut times = tokio::time::interval(access_log::FLUSH);
+    loop {
+        times.tick().await;
+        if let Some(log) = &worker.access_log {
+            log.flush();
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Scrape {
     pub problems: usize,
     /// The number of the live table.
     pub generation: u64,
+    /// Lines of the access log that were dropped.
+    pub log_dropped: u64,
 }
 
 impl Scrape {
@@ -90,6 +92,10 @@ impl Collector for Scrape {
             let value = ConstCounter::new(self.sum(field));
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
         }
+        let dropped = ConstCounter::new(self.log_dropped);
+        let help = "Lines of the access log that could not be written in time";
+        let described = encoder.encode_descriptor("access_log_dropped", help, None, dropped.metric_type())?;
+        dropped.encode(described)?;
         let gauges = [
             ("connections_open", "Connections of clients", self.gauge(|counts| counts.open)),
             ("requests_in_flight", "Requests not answered yet", self.gauge(|counts| counts.in_flight)),

@@ -45,6 +45,16 @@ impl Tries {
         Self { terms, reuse, met: Vec::new(), connect_left, turn: None, left: terms.attempts }
     }
 
+    /// How often an endpoint was asked in vain so far, and another one was to be asked or none was left.
+    pub fn failed(&self) -> u32 {
+        u32::try_from(self.met.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The last one of those.
+    pub fn last(&self) -> Option<SocketAddr> {
+        self.met.last().map(|(Met::Unreachable(address) | Met::Lost(address))| *address)
+    }
+
     /// What holds for the request.
     pub fn terms(&self) -> &Terms {
         &self.terms

@@ -25,6 +25,8 @@ pub enum Phase {
     Leaving,
     /// It accepts nothing more, and connections without a request end.
     Closing,
+    /// It has ended: whoever is still connected is cut off.
+    Ended,
 }
 
 /// How a wait goes on when the worker is about to end.

@@ -47,6 +47,8 @@ impl Program {
         for flag in ["--http", "--https", "--admin"] {
             command.args([flag, "127.0.0.1:0"]);
         }
+        // Standard output is the test runner's.
+        command.args(["--set", "accessLog.to=off"]);
         for setting in settings {
             command.args(["--set", setting]);
         }

@@ -35,6 +35,7 @@ fn worker() -> Worker {
         date: crate::exchange::Date::default(),
         counters,
         ids: RequestIds::default(),
+        access_log: None,
     }
 }
 

@@ -1,0 +1,382 @@
+//! How a line looks: the fields there are, JSON, text by template, and what is escaped in both.
+//!
+//! Whatever a client says ends up between two quotes and on one line: control bytes, quotes, backslashes and what is no
+//! UTF-8 are never written as they are. Not here: what is known of a request (`exchange::record`).
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use routing::object::{Name, PortRef};
+use routing::table;
+
+mod escape;
+
+use escape::Escape;
+
+/// What one line tells. What is not known is left out in JSON, and is `-` in text.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// What the request is called.
+    pub id: &'a [u8],
+    /// Where it comes from.
+    pub client: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The version of TLS: `1.2` or `1.3`.
+    pub tls: Option<&'static str>,
+    /// What of the request's head was understood, if anything was.
+    pub asked: Option<Asked<'a>>,
+    /// What the client was answered; 0: nothing.
+    pub status: u16,
+    /// Why the gateway answered itself.
+    pub reason: Option<&'static str>,
+    /// Why there is no whole answer.
+    pub abort: Option<&'static str>,
+    /// Whether the gateway's own answer could not be sent.
+    pub is_unsent: bool,
+    /// Bytes of the request's body, or from the client through a tunnel.
+    pub received: u64,
+    /// Bytes of the answer's body, or to the client through a tunnel.
+    pub sent: u64,
+    /// From the last byte of the request's head to the end of the exchange.
+    pub duration: Option<Duration>,
+    /// From the last byte of the request's head to the endpoint's head.
+    pub first_byte: Option<Duration>,
+    /// The endpoint that was asked last.
+    pub upstream: Option<SocketAddr>,
+    /// How often an endpoint was asked, failed connects included.
+    pub tries: u32,
+    /// Whether the last connection to an endpoint had carried a request before.
+    pub is_reused: bool,
+    /// Whose rule took the request.
+    pub route: Option<Taken<'a>>,
+}
+
+/// What was understood of a request's head.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
+    pub protocol: &'static str,
+    /// The method.
+    pub method: &'a [u8],
+    /// The host without its port; as it came if it is malformed.
+    pub host: &'a [u8],
+    /// The canonical path; as it came if there is none.
+    pub path: &'a [u8],
+    /// Whether a query was there. It is not logged: it may hold secrets.
+    pub has_query: bool,
+    /// `User-Agent`.
+    pub user_agent: Option<&'a [u8]>,
+}
+
+/// Which rule took a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken<'a> {
+    /// The Ingress; an IngressClass for the default backend of a class.
+    pub ingress: &'a Name,
+    /// Where in it.
+    pub rule: table::Field,
+    /// The Service that was chosen, if any.
+    pub service: Option<(&'a Name, &'a PortRef)>,
+}
+
+impl Entry<'_> {
+    /// Whether it is logged whatever the sample: an answer from 500 on, or none that is whole.
+    pub fn is_alarming(&self) -> bool {
+        self.status >= 500 || self.abort.is_some() || self.is_unsent
+    }
+}
+
+/// Defines the fields with their names, so that none can be without one.
+macro_rules! fields {
+    ($($(#[$about:meta])* $variant:ident = $name:literal),+ $(,)?) => {
+        /// A field of a line. Its name is a key in JSON and a placeholder in templates.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Field {
+            $($(#[$about])* $variant),+
+        }
+
+        impl Field {
+            /// All, in the order in which JSON has them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    /// When the exchange ended.
+    Time = "time",
+    /// [`Entry::id`]
+    Id = "requestId",
+    /// [`Entry::client`]
+    Client = "client",
+    /// [`Entry::scheme`]
+    Scheme = "scheme",
+    /// [`Asked::protocol`]
+    Protocol = "protocol",
+    /// [`Entry::tls`]
+    Tls = "tls",
+    /// [`Asked::method`]
+    Method = "method",
+    /// [`Asked::host`]
+    Host = "host",
+    /// [`Asked::path`]
+    Path = "path",
+    /// [`Asked::has_query`]
+    Query = "query",
+    /// [`Entry::status`]
+    Status = "status",
+    /// [`Entry::reason`]
+    Reason = "reason",
+    /// [`Entry::abort`]
+    Abort = "abort",
+    /// [`Entry::is_unsent`]
+    Unsent = "unsent",
+    /// [`Entry::received`]
+    BytesIn = "bytesIn",
+    /// [`Entry::sent`]
+    BytesOut = "bytesOut",
+    /// [`Entry::duration`], in milliseconds
+    Duration = "durationMs",
+    /// [`Entry::first_byte`], in milliseconds
+    FirstByte = "firstByteMs",
+    /// [`Entry::upstream`]
+    Upstream = "upstream",
+    /// [`Entry::tries`]
+    Tries = "tries",
+    /// [`Entry::is_reused`]
+    Reused = "reused",
+    /// [`Taken::ingress`], as namespace/name
+    Ingress = "ingress",
+    /// [`Taken::rule`], as a field path
+    Rule = "rule",
+    /// [`Taken::service`], as namespace/name:port
+    Service = "service",
+    /// [`Asked::user_agent`]
+    UserAgent = "userAgent",
+}
+
+/// One value of a line.
+enum Value<'a> {
+    Flag(bool),
+    Number(u64),
+    Millis(Duration),
+    /// Text from anywhere.
+    Text(&'a [u8]),
+    Address(IpAddr),
+    Endpoint(SocketAddr),
+    Name(&'a Name),
+    Rule(table::Field),
+    Service(&'a Name, &'a PortRef),
+}
+
+impl Field {
+    /// The value in an entry that is written at a time, if it is known.
+    fn value<'a>(self, entry: &Entry<'a>, time: &'a str) -> Option<Value<'a>> {
+        let word = |word: &'static str| Value::Text(word.as_bytes());
+        let of_asked = |value: fn(&Asked<'a>) -> Value<'a>| entry.asked.as_ref().map(value);
+        let is_asked = entry.tries > 0;
+        match self {
+            Self::Time => Some(Value::Text(time.as_bytes())),
+            Self::Id => Some(Value::Text(entry.id)),
+            Self::Client => Some(Value::Address(entry.client)),
+            Self::Scheme => Some(word(entry.scheme)),
+            Self::Tls => entry.tls.map(word),
+            Self::Protocol => of_asked(|asked| Value::Text(asked.protocol.as_bytes())),
+            Self::Method => of_asked(|asked| Value::Text(asked.method)),
+            Self::Host => of_asked(|asked| Value::Text(asked.host)),
+            Self::Path => of_asked(|asked| Value::Text(asked.path)),
+            Self::Query => of_asked(|asked| Value::Flag(asked.has_query)),
+            Self::UserAgent => entry.asked.and_then(|asked| asked.user_agent).map(Value::Text),
+            Self::Status => (entry.status != 0).then_some(Value::Number(entry.status.into())),
+            Self::Reason => entry.reason.map(word),
+            Self::Abort => entry.abort.map(word),
+            Self::Unsent => entry.is_unsent.then_some(Value::Flag(true)),
+            Self::BytesIn => Some(Value::Number(entry.received)),
+            Self::BytesOut => Some(Value::Number(entry.sent)),
+            Self::Duration => entry.duration.map(Value::Millis),
+            Self::FirstByte => entry.first_byte.map(Value::Millis),
+            Self::Upstream => entry.upstream.map(Value::Endpoint),
+            Self::Tries => is_asked.then_some(Value::Number(entry.tries.into())),
+            Self::Reused => is_asked.then_some(Value::Flag(entry.is_reused)),
+            Self::Ingress => entry.route.map(|taken| Value::Name(taken.ingress)),
+            Self::Rule => entry.route.map(|taken| Value::Rule(taken.rule)),
+            Self::Service => entry
+                .route
+                .and_then(|taken| taken.service)
+                .map(|(service, port)| Value::Service(service, port)),
+        }
+    }
+}
+
+/// How lines look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One object a line, the fields that are known in the order of [`Field::ALL`].
+    #[default]
+    Json,
+    /// Text with placeholders: `{client} {status}`; `{{` and `}}` are braces.
+    Template(Template),
+}
+
+/// A text with placeholders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    source: Box<str>,
+    parts: Box<[Part]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(Box<str>),
+    Field(Field),
+}
+
+/// What is wrong with a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// No field has this name.
+    #[error("{{{0}}} is no field")]
+    Unknown(String),
+    /// A `{` or `}` without the other.
+    #[error("a brace stands alone; a brace as such is written twice")]
+    Brace,
+    /// Nothing in it would ever change.
+    #[error("json, or a text with a placeholder such as {{status}}, is expected")]
+    Constant,
+    /// A line would be more than one.
+    #[error("control characters are not allowed")]
+    Control,
+}
+
+impl FromStr for Format {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "json" {
+            return Ok(Self::Json);
+        }
+        if text.contains(|c: char| c.is_control() && c != '\t') {
+            return Err(FormatError::Control);
+        }
+        let (mut parts, mut literal, mut rest) = (Vec::new(), String::new(), text);
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(at);
+            literal.push_str(before);
+            let brace = [("{{", '{'), ("}}", '}')].into_iter();
+            let brace = brace.filter_map(|(twice, once)| Some((once, from.strip_prefix(twice)?))).next();
+            if let Some((once, after)) = brace {
+                literal.push(once);
+                rest = after;
+                continue;
+            }
+            let (name, after) =
+                from.strip_prefix('{').and_then(|from| from.split_once('}')).ok_or(FormatError::Brace)?;
+            let field = Field::ALL.iter().find(|field| field.name() == name);
+            let field = field.ok_or_else(|| FormatError::Unknown(name.to_owned()))?;
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(&mut literal).into()));
+            }
+            parts.push(Part::Field(*field));
+            rest = after;
+        }
+        literal.push_str(rest);
+        if parts.is_empty() {
+            return Err(FormatError::Constant);
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal.into()));
+        }
+        Ok(Self::Template(Template { source: text.into(), parts: parts.into() }))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Template(template) => &template.source,
+        })
+    }
+}
+
+impl Format {
+    /// Writes one line with its end.
+    pub(super) fn write(&self, out: &mut Vec<u8>, entry: &Entry<'_>, time: &str) {
+        match self {
+            Self::Json => write_json(out, entry, time),
+            Self::Template(template) => {
+                for part in &template.parts {
+                    match part {
+                        Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                        Part::Field(field) => match field.value(entry, time) {
+                            Some(value) => value.write(out, Escape::Text),
+                            None => out.push(b'-'),
+                        },
+                    }
+                }
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, time: &str) {
+    let mut before = b'{';
+    for field in Field::ALL {
+        let Some(value) = field.value(entry, time) else { continue };
+        out.extend_from_slice(&[before, b'"']);
+        out.extend_from_slice(field.name().as_bytes());
+        out.extend_from_slice(b"\":");
+        let quote: &[u8] = if value.is_bare() { b"" } else { b"\"" };
+        out.extend_from_slice(quote);
+        value.write(out, Escape::Json);
+        out.extend_from_slice(quote);
+        before = b',';
+    }
+    out.push(b'}');
+}
+
+impl Value<'_> {
+    /// Whether JSON has it without quotes.
+    fn is_bare(&self) -> bool {
+        matches!(self, Self::Flag(_) | Self::Number(_) | Self::Millis(_))
+    }
+
+    fn write(&self, out: &mut Vec<u8>, escape: Escape) {
+        // Writing to memory cannot fail.
+        let _ = match self {
+            Self::Flag(flag) => write!(out, "{flag}"),
+            Self::Number(number) => write!(out, "{number}"),
+            Self::Millis(time) => write!(out, "{}.{:03}", time.as_millis(), time.subsec_micros() % 1000),
+            Self::Address(address) => write!(out, "{address}"),
+            Self::Endpoint(address) => write!(out, "{address}"),
+            Self::Rule(field) => write!(out, "{field}"),
+            Self::Text(text) => {
+                escape.write(out, text);
+                Ok(())
+            }
+            Self::Name(name) => {
+                let _ = write!(escape.writer(out), "{name}");
+                Ok(())
+            }
+            Self::Service(name, port) => {
+                let _ = write!(escape.writer(out), "{name}:{port}");
+                Ok(())
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! Text from anywhere, made harmless: cut at a bound, and escaped for JSON or for a line of text.
+//!
+//! In text all but printable ASCII is `\xNN`, byte by byte, and quotes and backslashes get a backslash: a template that
+//! puts quotes around a value can be read back. JSON keeps other characters, without those that terminals or readers of
+//! lines act on; what is no UTF-8 becomes U+FFFD.
+
+use std::fmt;
+
+/// So many bytes of one value are written at most, and `...` behind them.
+pub(super) const LONGEST: usize = 1024;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// For which kind of line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escape {
+    Json,
+    Text,
+}
+
+/// Escapes what is formatted into it.
+pub(super) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    escape: Escape,
+}
+
+impl Escape {
+    /// Writes a value.
+    pub(super) fn write(self, out: &mut Vec<u8>, value: &[u8]) {
+        let kept = value.get(..LONGEST).unwrap_or(value);
+        // Nearly every value is harmless as a whole.
+        if kept.iter().all(|byte| is_plain(*byte)) {
+            out.extend_from_slice(kept);
+        } else {
+            match self {
+                Self::Json => json(out, kept),
+                Self::Text => text(out, kept),
+            }
+        }
+        if kept.len() < value.len() {
+            out.extend_from_slice(b"...");
+        }
+    }
+
+    /// For values that print themselves.
+    pub(super) fn writer(self, out: &mut Vec<u8>) -> Writer<'_> {
+        Writer { out, escape: self }
+    }
+}
+
+impl fmt::Write for Writer<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.escape.write(self.out, text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Whether a byte is written as it is everywhere.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')
+}
+
+fn text(out: &mut Vec<u8>, value: &[u8]) {
+    for byte in value {
+        match byte {
+            byte if is_plain(*byte) => out.push(*byte),
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            byte => {
+                out.extend_from_slice(b"\\x");
+                digits(out, u16::from(*byte), 2);
+            }
+        }
+    }
+}
+
+fn json(out: &mut Vec<u8>, value: &[u8]) {
+    for chunk in value.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                c if must_hide(c) => {
+                    out.extend_from_slice(b"\\u");
+                    digits(out, c as u16, 4);
+                }
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+/// Control characters (C1 ones too, which terminals obey), line ends of Unicode, and what turns the direction of writing.
+/// All are below U+10000.
+fn must_hide(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn digits(out: &mut Vec<u8>, number: u16, count: u32) {
+    let digit = |place: u32| HEX.get(usize::from(number >> (4 * place) & 15)).copied().unwrap_or(b'0');
+    out.extend((0..count).rev().map(digit));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped(escape: Escape, value: &[u8]) -> String {
+        let mut out = Vec::new();
+        escape.write(&mut out, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn nothing_that_ends_a_value_or_a_line_or_moves_a_terminal_gets_through() {
+        for (value, json, text) in [
+            (&b"/plain~path"[..], "/plain~path", "/plain~path"),
+            (b"a\"b\\c", "a\\\"b\\\\c", "a\\\"b\\\\c"),
+            (
+                b"a\r\nb\0c\x1b[2J\x7f",
+                "a\\u000d\\u000ab\\u0000c\\u001b[2J\\u007f",
+                "a\\x0d\\x0ab\\x00c\\x1b[2J\\x7f",
+            ),
+            (b"\t", "\\t", "\\x09"),
+            ("gr\u{fc}n".as_bytes(), "gr\u{fc}n", "gr\\xc3\\xbcn"),
+            ("\u{9b}31m".as_bytes(), "\\u009b31m", "\\xc2\\x9b31m"),
+            ("a\u{2028}b".as_bytes(), "a\\u2028b", "a\\xe2\\x80\\xa8b"),
+            ("a\u{202e}b".as_bytes(), "a\\u202eb", "a\\xe2\\x80\\xaeb"),
+            (b"\xff\xfe", "\u{fffd}\u{fffd}", "\\xff\\xfe"),
+            ("\u{1f600}".as_bytes(), "\u{1f600}", "\\xf0\\x9f\\x98\\x80"),
+            (b"", "", ""),
+        ] {
+            assert_eq!(escaped(Escape::Json, value), json, "{value:?}");
+            assert_eq!(escaped(Escape::Text, value), text, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn every_byte_gives_json_that_a_parser_reads_and_text_of_printable_ascii() {
+        for byte in 0..=u8::MAX {
+            let value = [b'a', byte, b'z'];
+            let json: String =
+                serde_json::from_str(&format!("\"{}\"", escaped(Escape::Json, &value))).unwrap();
+            assert_eq!(json, String::from_utf8_lossy(&value), "{byte}");
+            assert!(
+                escaped(Escape::Text, &value).bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+                "{byte}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_cut_at_the_bound_before_it_is_escaped() {
+        let quotes = vec![b'"'; LONGEST];
+        assert_eq!(escaped(Escape::Json, &quotes), "\\\"".repeat(LONGEST));
+        assert_eq!(escaped(Escape::Json, &[b'"'; LONGEST + 1]), "\\\"".repeat(LONGEST) + "...");
+        assert_eq!(escaped(Escape::Text, &[b'x'; 5000]), "x".repeat(LONGEST) + "...");
+        // A character that is cut in two is no character.
+        let long = "x".repeat(LONGEST - 1) + "\u{fc}";
+        assert_eq!(escaped(Escape::Json, long.as_bytes()), "x".repeat(LONGEST - 1) + "\u{fffd}...");
+    }
+}
