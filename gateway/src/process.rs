@@ -2,7 +2,8 @@
 //!
 //! `gateway run`, `gateway demo` and the tests start it the same way. Not here: the command line.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,7 +85,6 @@ impl Gateway {
         let (http, http_sockets) = bind("http", listen.http, workers)?;
         let (https, https_sockets) = bind("https", listen.https, workers)?;
         let (admin, admin_socket) = bind("admin", listen.admin, 1)?;
-
         let (sink, access_log) = start_log(&options.settings.access_log)?;
 
         let reload = Reload::new(Arc::clone(&provider), options.settings.routing.clone())?;
@@ -99,13 +99,7 @@ impl Gateway {
             access_log: sink,
         };
         let config = Arc::new(tls::server_config(Arc::clone(&live), provider)?);
-        let sockets = http_sockets.into_iter().zip(https_sockets).enumerate();
-        let workers: Arc<[Handle]> = sockets
-            .map(|(number, (plain, secure))| {
-                let secure = (secure, Protocol::Tls(Arc::clone(&config)));
-                Handle::start(number, parts.clone(), vec![(plain, Protocol::Plain), secure])
-            })
-            .collect::<Result<_, _>>()?;
+        let workers = start_workers(&parts, http_sockets.into_iter().zip(https_sockets), &config)?;
 
         let control = control_runtime()?;
         let draining = Arc::new(AtomicBool::new(false));
@@ -214,6 +208,19 @@ impl Gateway {
     }
 }
 
+/// Starts a worker on each pair of sockets, one for plaintext and one for TLS.
+fn start_workers(
+    parts: &Parts,
+    sockets: impl Iterator<Item = (TcpListener, TcpListener)>,
+    tls: &Arc<rustls::ServerConfig>,
+) -> io::Result<Arc<[Handle]>> {
+    let start = |(number, (plain, secure))| {
+        let secure = (secure, Protocol::Tls(Arc::clone(tls)));
+        Handle::start(number, parts.clone(), vec![(plain, Protocol::Plain), secure])
+    };
+    sockets.enumerate().map(start).collect()
+}
+
 /// Starts the access log, if there is to be one: where lines go, and what writes them.
 fn start_log(
     settings: &access_log::Settings,
@@ -259,7 +266,7 @@ fn resolve(
     Ok(answers)
 }
 
-fn control_runtime() -> std::io::Result<Runtime> {
+fn control_runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -271,7 +278,7 @@ fn control_runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-fn serve_admin(control: &Runtime, pages: Admin, sockets: Vec<std::net::TcpListener>) -> std::io::Result<()> {
+fn serve_admin(control: &Runtime, pages: Admin, sockets: Vec<TcpListener>) -> io::Result<()> {
     for socket in sockets {
         let listener = {
             let _inside = control.enter();
