@@ -36,6 +36,8 @@ pub struct Admin {
     pub generation: watch::Receiver<u64>,
     /// Whether the gateway is about to stop.
     pub draining: Arc<AtomicBool>,
+    /// What stands between the source and its first table.
+    pub waiting: watch::Receiver<Option<String>>,
     /// The way to the objects.
     pub questions: Questions,
     /// Lines of the access log that were dropped.
@@ -45,15 +47,22 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The pages by path.
+    /// All pages by path.
     pub fn router(self) -> Router {
+        let further = Router::new()
+            .route("/routes", get(routes))
+            .route("/problems", get(problems))
+            .route("/explain", get(explained))
+            .with_state(self.clone());
+        self.probes().merge(further)
+    }
+
+    /// The pages for probes and scrapers alone: they tell nothing about hosts and who serves them.
+    pub fn probes(self) -> Router {
         Router::new()
             .route("/livez", get(live))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
-            .route("/routes", get(routes))
-            .route("/problems", get(problems))
-            .route("/explain", get(explained))
             .with_state(self)
     }
 }
@@ -79,12 +88,13 @@ async fn live() -> &'static str {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    let unready = |reason: &'static str| (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+    let unready =
+        |reason: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response();
     if admin.draining.load(Ordering::Relaxed) {
-        return unready("not ready: draining\n");
+        return unready("draining");
     }
     match *admin.generation.borrow() {
-        0 => unready("not ready: no routing table yet\n"),
+        0 => unready(admin.waiting.borrow().as_deref().unwrap_or("no routing table yet")),
         generation => format!("ready: generation {generation}\n").into_response(),
     }
 }

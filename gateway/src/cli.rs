@@ -11,7 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub mod identity;
 
 use crate::config::{Config, ConfigError, Flag};
-use crate::process::{Gateway, Options};
+use crate::process::{Gateway, Options, Source};
+use crate::settings::Settings;
 use identity::Identity;
 
 /// An ingress gateway for Kubernetes.
@@ -24,7 +25,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve what a folder of Ingress YAML says.
+    /// Serve what a folder of Ingress YAML says, or a cluster.
     Run(Run),
     /// Print the effective configuration, and where each value of it comes from.
     Config(ShowConfig),
@@ -32,15 +33,16 @@ enum Command {
     Demo(crate::demo::Demo),
     /// Say what is wrong with a folder of YAML, and which requests it answers otherwise than another one.
     Check(crate::check::Check),
+    /// Print the CustomResourceDefinitions of our kinds, for `kubectl apply`.
+    Crds,
     /// Say why a request goes where it goes.
     Explain(crate::explain::command::Explain),
 }
 
 #[derive(Debug, Args)]
 struct Run {
-    /// The folder with the YAML; it is watched, changes show at once.
-    #[arg(long, value_name = "DIR")]
-    files: PathBuf,
+    #[command(flatten)]
+    door: Door,
     #[command(flatten)]
     configured: Configured,
 }
@@ -48,11 +50,36 @@ struct Run {
 /// `gateway config` takes the flags of `gateway run`.
 #[derive(Debug, Args)]
 struct ShowConfig {
-    /// The folder with the YAML; it has no part in the configuration.
-    #[arg(long, value_name = "DIR")]
-    files: Option<PathBuf>,
+    #[command(flatten)]
+    door: Door,
     #[command(flatten)]
     configured: Configured,
+}
+
+/// Where objects come from; in a pod, neither is given.
+#[derive(Debug, Args)]
+struct Door {
+    /// A folder with YAML; it is watched, changes show at once.
+    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
+    files: Option<PathBuf>,
+    /// The cluster that this file names; without it and without --files: the cluster whose pod this is.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Door {
+    /// What is so unless something else is said: a folder is served to this machine alone.
+    fn defaults(&self) -> Settings {
+        if self.files.is_some() {
+            return Settings::default();
+        }
+        let namespace = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
+        Settings::in_cluster(&namespace.unwrap_or_else(|| routing::Config::default().namespace))
+    }
+
+    fn source(self) -> Source {
+        self.files.map_or(Source::Kubernetes(self.kubeconfig), Source::Files)
+    }
 }
 
 /// The flags that make the configuration, with the file and the environment.
@@ -70,6 +97,9 @@ struct Configured {
     /// Where to serve the admin pages.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+    /// Where to serve /livez, /readyz and /metrics alone.
+    #[arg(long, value_name = "ADDR")]
+    probe: Option<String>,
     /// How many workers, one thread each; as many as there are processors if not given.
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -102,9 +132,11 @@ impl Cli {
     pub fn default_level(&self) -> tracing::Level {
         match self.command {
             Command::Run(_) => tracing::Level::INFO,
-            Command::Config(_) | Command::Demo(_) | Command::Check(_) | Command::Explain(_) => {
-                tracing::Level::ERROR
-            }
+            Command::Config(_)
+            | Command::Crds
+            | Command::Demo(_)
+            | Command::Check(_)
+            | Command::Explain(_) => tracing::Level::ERROR,
         }
     }
 
@@ -118,6 +150,7 @@ impl Cli {
             Command::Config(config) => config.execute()?,
             Command::Demo(demo) => demo.execute()?,
             Command::Check(check) => return Ok(check.execute()),
+            Command::Crds => print_crds()?,
             Command::Explain(explain) => return Ok(explain.execute()),
         }
         Ok(ExitCode::SUCCESS)
@@ -126,8 +159,8 @@ impl Cli {
 
 impl Run {
     fn execute(self) -> anyhow::Result<()> {
-        let settings = self.configured.load()?.settings;
-        let gateway = Gateway::start(&Options { files: self.files, settings })?;
+        let settings = self.configured.load(self.door.defaults())?.settings;
+        let gateway = Gateway::start(&Options { source: self.door.source(), settings })?;
         tracing::info!(http = %gateway.http, https = %gateway.https, admin = %gateway.admin, "listening");
         let (signals, stop) = gateway.control().block_on(async {
             let mut signals = Signals::watch()?;
@@ -142,17 +175,25 @@ impl Run {
 
 impl ShowConfig {
     fn execute(&self) -> anyhow::Result<()> {
-        let text = self.configured.load()?.to_yaml();
+        let text = self.configured.load(self.door.defaults())?.to_yaml();
         std::io::stdout().lock().write_all(text.as_bytes())?;
         Ok(())
     }
 }
 
+fn print_crds() -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    for definition in crate::crd::all() {
+        write!(out, "---\n{}", definition.to_yaml()?)?;
+    }
+    Ok(())
+}
+
 impl Configured {
-    fn load(&self) -> Result<Config, ConfigError> {
+    fn load(&self, defaults: Settings) -> Result<Config, ConfigError> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Config::load(self.config.as_deref(), environment, &self.flags())
+        Config::load(defaults, self.config.as_deref(), environment, &self.flags())
     }
 
     /// What was given, each with its place in the configuration file.
@@ -163,6 +204,7 @@ impl Configured {
             ("--http", "listeners.http", &self.http),
             ("--https", "listeners.https", &self.https),
             ("--admin", "listeners.admin", &self.admin),
+            ("--probe", "listeners.probe", &self.probe),
             ("--workers", "workers", &self.workers),
             ("--class", "classes", &classes),
             ("--no-reason-header", "answers.reasonHeader", &hidden),

@@ -63,18 +63,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// Puts a file, the environment and flags together.
+    /// Puts a file, the environment and flags together, upon the defaults.
     ///
     /// # Errors
     /// All that is wrong with them.
     pub fn load(
+        defaults: Settings,
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
         flags: &[Flag],
     ) -> Result<Self, ConfigError> {
         let mut loading = Loading {
             keys: keys::all(),
-            config: Self { settings: Settings::default(), origins: BTreeMap::new() },
+            config: Self { settings: defaults, origins: BTreeMap::new() },
             errors: Vec::new(),
         };
         if let Some(path) = file {

@@ -19,7 +19,7 @@ use self::folder::Folder;
 use self::report::Visit;
 use crate::cli::{Signals, loopback};
 use crate::exchange::Scheme::{Http, Https};
-use crate::process::{Gateway, Options};
+use crate::process::{Gateway, Options, Source};
 use crate::settings::{Listen, Settings};
 use crate::telemetry::access_log::To;
 
@@ -103,12 +103,13 @@ impl Demo {
             }
         }
         let [(_, http), (_, https), (_, admin)] = wanted;
-        let mut settings = Settings { listen: Listen { http, https, admin }, ..Settings::default() };
+        let mut settings =
+            Settings { listen: Listen { http, https, admin, probe: None }, ..Settings::default() };
         // Nobody balances between demos, so nobody needs time to learn that this one ends.
         settings.drain.delay = Duration::ZERO;
         // The demo tells by itself which way requests went.
         settings.access_log.to = To::Off;
-        Ok(Options { files: folder.path().to_owned(), settings })
+        Ok(Options { source: Source::Files(folder.path().to_owned()), settings })
     }
 }
 

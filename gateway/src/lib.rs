@@ -35,4 +35,5 @@ pub mod process;
 pub mod check;
 
 pub mod cli;
+pub mod crd;
 pub mod demo;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use axum::Router;
 use pingora::connectors::TransportConnector;
 use routing::Config;
 use rustls::crypto::CryptoProvider;
@@ -24,7 +25,9 @@ use crate::live::LiveCell;
 use crate::names;
 use crate::reload::{Problems, Reload};
 use crate::settings::{Drain, Settings};
+use crate::source::Update;
 use crate::source::files::{self, Watcher};
+use crate::source::kube::{self, Scope};
 use crate::telemetry::access_log;
 use crate::wire::clock::Phase;
 
@@ -38,12 +41,23 @@ const WAITING_UPDATES: usize = 1;
 
 /// Answers about names that may wait to be taken in.
 const WAITING_ANSWERS: usize = 16;
+/// Where objects come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A folder of Ingress YAML.
+    Files(PathBuf),
+    /// The API that a kubeconfig file names, or that of the cluster whose pod this is.
+    Kubernetes(Option<PathBuf>),
+}
+
+/// The environment variable that names the node of this pod, by the downward API.
+const NODE_NAME: &str = "NODE_NAME";
 
 /// What to serve, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder of Ingress YAML.
-    pub files: PathBuf,
+    /// Where objects come from.
+    pub source: Source,
     /// Everything that can be set.
     pub settings: Settings,
 }
@@ -56,6 +70,8 @@ pub struct Gateway {
     pub https: SocketAddr,
     /// Where the admin pages are.
     pub admin: SocketAddr,
+    /// Where the pages for probes are, if they were asked for.
+    pub probe: Option<SocketAddr>,
     live: LiveCell,
     problems: Arc<Problems>,
     workers: Arc<[Handle]>,
@@ -63,18 +79,18 @@ pub struct Gateway {
     draining: Arc<AtomicBool>,
     drain: Drain,
     // Dropped in this order: no more updates, then the runtime that applies them.
-    _watcher: Watcher,
+    _watcher: Option<Watcher>,
     control: Runtime,
     // Last: it waits a moment for what the workers had to say.
     _access_log: Option<access_log::Running>,
 }
 
 impl Gateway {
-    /// Binds all sockets, starts the workers, and begins to read the folder. It listens when this returns, and
-    /// is ready when the first table is live.
+    /// Binds all sockets, starts the workers, and begins to read objects. It listens when this returns, and is ready
+    /// when the first table is live.
     ///
     /// # Errors
-    /// An address that cannot be bound or a folder that cannot be read, by name.
+    /// An address that cannot be bound, a folder or a kubeconfig that cannot be read, by name.
     pub fn start(options: &Options) -> anyhow::Result<Self> {
         let provider = provider()?;
         let bind = |name: &str, address, count| {
@@ -86,6 +102,8 @@ impl Gateway {
         let (https, https_sockets) = bind("https", listen.https, workers)?;
         let (admin, admin_socket) = bind("admin", listen.admin, 1)?;
         let (sink, access_log) = start_log(&options.settings.access_log)?;
+        let (probe, probe_socket) =
+            listen.probe.map(|address| bind("probe", address, 1)).transpose()?.unzip();
 
         let reload = Reload::new(Arc::clone(&provider), options.settings.routing.clone())?;
         let (live, problems, generation) = (reload.live(), reload.problems(), reload.generation());
@@ -103,19 +121,22 @@ impl Gateway {
 
         let control = control_runtime()?;
         let draining = Arc::new(AtomicBool::new(false));
+        let (told, waiting) = watch::channel(None);
         let pages = Admin {
             live: Arc::clone(&live),
             problems: Arc::clone(&problems),
             workers: Arc::clone(&workers),
             generation: generation.clone(),
             draining: Arc::clone(&draining),
+            waiting,
             questions,
             log_dropped: access_log.as_ref().map(access_log::Running::dropped).unwrap_or_default(),
             status_service: options.settings.status_service.clone(),
         };
-        serve_admin(&control, pages, admin_socket)?;
+        serve_pages(&control, pages.clone().probes(), probe_socket.unwrap_or_default())?;
+        serve_pages(&control, pages.router(), admin_socket)?;
         let (sender, updates) = mpsc::channel(WAITING_UPDATES);
-        let watcher = files::watch(&options.files, sender)?;
+        let watcher = begin(&control, options, sender, told)?;
         let answers = resolve(&control, &options.settings.names, reload.names())?;
         control.spawn(reload.run(updates, answers));
         let drain = options.settings.drain;
@@ -123,6 +144,7 @@ impl Gateway {
             http,
             https,
             admin,
+            probe,
             live,
             problems,
             workers,
@@ -278,16 +300,42 @@ fn control_runtime() -> io::Result<Runtime> {
         .build()
 }
 
-fn serve_admin(control: &Runtime, pages: Admin, sockets: Vec<TcpListener>) -> io::Result<()> {
+/// Begins to read objects. A folder's watcher ends with the value that is handed back.
+fn begin(
+    control: &Runtime,
+    options: &Options,
+    updates: mpsc::Sender<Update>,
+    waiting: watch::Sender<Option<String>>,
+) -> anyhow::Result<Option<Watcher>> {
+    let settings = &options.settings;
+    let kubeconfig = match &options.source {
+        Source::Files(folder) => return Ok(Some(files::watch(folder, updates)?)),
+        Source::Kubernetes(kubeconfig) => kubeconfig.as_deref(),
+    };
+    let client = control.block_on(kube::client(kubeconfig))?;
+    let wanted = kube::Wanted {
+        scope: match settings.namespaces.as_slice() {
+            [] => Scope::Cluster,
+            named => Scope::Namespaces(named.to_vec()),
+        },
+        own_namespace: settings.routing.namespace.clone(),
+        // Who says the zone knows it better than a label.
+        node: std::env::var(NODE_NAME).ok().filter(|_| settings.routing.zone.is_none()),
+    };
+    control.spawn(kube::run(client, wanted, updates, waiting));
+    Ok(None)
+}
+
+fn serve_pages(control: &Runtime, pages: Router, sockets: Vec<TcpListener>) -> io::Result<()> {
     for socket in sockets {
         let listener = {
             let _inside = control.enter();
             tokio::net::TcpListener::from_std(socket)?
         };
-        let router = pages.clone().router();
+        let pages = pages.clone();
         control.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "admin pages stopped");
+            if let Err(error) = axum::serve(listener, pages).await {
+                tracing::error!(%error, "pages stopped");
             }
         });
     }

@@ -150,6 +150,9 @@ impl Reload {
             return;
         }
         self.secrets.take(update.secrets, &mut update.objects, now);
+        if update.zone.is_some() {
+            self.compiler.set_zone(update.zone);
+        }
         let (table, delta) = self.compiler.apply(update.objects);
         if let Some(found) = update.problems {
             self.problems.set_source(found);

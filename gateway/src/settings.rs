@@ -2,7 +2,7 @@
 //!
 //! Not here: how a setting is written and where it may come from (`config`).
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Settings {
     pub names: dns::Settings,
     /// Which classes are served, and where this gateway runs.
     pub routing: routing::Config,
+    /// The namespaces that are watched in a cluster; none named: all of them.
+    pub namespaces: Vec<String>,
     /// How many workers, one thread each; as many as there are processors if not given.
     pub workers: Option<u16>,
     /// How many client connections may be open, over all workers; as many as the file descriptors allow if not
@@ -77,6 +79,8 @@ pub struct Listen {
     pub https: SocketAddr,
     /// The admin pages.
     pub admin: SocketAddr,
+    /// The pages for probes and scrapers alone, which may be reached from outside the pod.
+    pub probe: Option<SocketAddr>,
 }
 
 /// Bounds of connecting.
@@ -159,12 +163,30 @@ pub enum RequestIdEcho {
     OwnAnswers,
 }
 
+impl Settings {
+    /// What a gateway in a pod begins with: it is reached from outside, and its namespace is `own_namespace`.
+    pub fn in_cluster(own_namespace: &str) -> Self {
+        let everywhere = |port| (Ipv6Addr::UNSPECIFIED, port).into();
+        let (http, https, probe) = (everywhere(8080), everywhere(8443), Some(everywhere(9081)));
+        let mut settings = Self::default();
+        settings.listen = Listen { http, https, probe, ..settings.listen };
+        settings.routing.namespace = own_namespace.to_owned();
+        settings
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: Listen { http: loopback(8080), https: loopback(8443), admin: loopback(9080) },
+            listen: Listen {
+                http: loopback(8080),
+                https: loopback(8443),
+                admin: loopback(9080),
+                probe: None,
+            },
             names: dns::Settings::default(),
             routing: routing::Config::default(),
+            namespaces: Vec::new(),
             workers: None,
             connections: None,
             limits: Limits::default(),

@@ -7,6 +7,7 @@ use std::fmt;
 use routing::object::{Delta, Name, ObjectRef};
 
 pub mod files;
+pub mod kube;
 pub mod place;
 
 use place::{Located, Place};
@@ -20,6 +21,8 @@ pub struct Update {
     pub secrets: Vec<SecretChange>,
     /// Where objects stand, of those for which that changed; nothing: the object is gone, or stands nowhere.
     pub places: Vec<(ObjectRef, Option<Place>)>,
+    /// The zone that the gateway runs in, if the source found it out; only in the first update.
+    pub zone: Option<String>,
     /// All Problems of the source itself (files that cannot be read) if they changed since the last update.
     pub problems: Option<Vec<Located>>,
 }

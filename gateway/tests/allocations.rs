@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use gateway::cli::loopback;
-use gateway::process::{Gateway, Options};
+use gateway::process::{Gateway, Options, Source};
 use gateway::settings::{Listen, Settings};
 use gateway::telemetry::access_log::To;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -45,11 +45,12 @@ fn check(to: To) {
 
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.yaml"), yaml(port)).unwrap();
-    let listen = Listen { http: loopback(0), https: loopback(0), admin: loopback(0) };
+    let listen = Listen { http: loopback(0), https: loopback(0), admin: loopback(0), probe: None };
     let mut settings = Settings { listen, workers: Some(1), ..Settings::default() };
     settings.access_log.to = to.clone();
     settings.drain.delay = Duration::ZERO;
-    let gateway = Gateway::start(&Options { files: folder.path().to_owned(), settings }).unwrap();
+    let gateway =
+        Gateway::start(&Options { source: Source::Files(folder.path().to_owned()), settings }).unwrap();
     gateway.wait(1, Duration::from_secs(10)).unwrap();
 
     let mut client = TcpStream::connect(gateway.http).unwrap();

@@ -81,7 +81,12 @@ fn changes(update: &Update) -> Vec<String> {
 }
 
 fn problems(update: &Update) -> Vec<String> {
-    update.problems.iter().flatten().map(|found| format!("{}: {}", found.location, found.problem)).collect()
+    update
+        .problems
+        .iter()
+        .flatten()
+        .map(|found| format!("{}: {}", found.location.as_ref().unwrap(), found.problem))
+        .collect()
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use gateway::process::{Gateway, Options};
+use gateway::process::{Gateway, Options, Source};
 use gateway::settings::{Listen, Settings};
 use gateway::telemetry::access_log::To;
 use tempfile::TempDir;
@@ -58,13 +58,14 @@ impl TestGateway {
     pub(crate) fn changed(yaml: &str, change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
-        let mut options = Options { files: folder.path().to_owned(), settings: Settings::default() };
+        let mut options =
+            Options { source: Source::Files(folder.path().to_owned()), settings: Settings::default() };
         change(&mut options);
         // Standard output is the test runner's.
         if options.settings.access_log.to == To::Stdout {
             options.settings.access_log.to = To::Off;
         }
-        options.settings.listen = Listen { http: ANY_PORT, https: ANY_PORT, admin: ANY_PORT };
+        options.settings.listen = Listen { http: ANY_PORT, https: ANY_PORT, admin: ANY_PORT, probe: None };
         options.settings.workers.get_or_insert(1);
         Self { gateway: Gateway::start(&options).unwrap(), folder }
     }

@@ -18,6 +18,8 @@ use crate::traffic::Timeouts;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RoutePolicySpec {
     /// What the policy is about.
+    #[schemars(length(min = 1, max = 16))]
+    // As in Gateway API; without a bound a rule in CEL is refused.
     pub target_refs: Vec<TargetRef>,
     /// Who serves instead of the Ingress's own backend, by weight: Services of the policy's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]

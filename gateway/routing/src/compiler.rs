@@ -183,6 +183,12 @@ impl Compiler {
         }
     }
 
+    /// Says in which zone the gateway runs, where that is known only after its start. What is compiled already keeps to
+    /// what it was told.
+    pub fn set_zone(&mut self, zone: Option<String>) {
+        self.backends.set_zone(zone);
+    }
+
     /// Takes changes in, all of them together, and gives the table of the new Snapshot beside the Problems that
     /// came and went. If a delta changes one object more than once, the last change counts.
     ///

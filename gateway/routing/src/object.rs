@@ -36,6 +36,8 @@ pub enum Kind {
     IngressClassConfig,
     /// `v1 Namespace`.
     Namespace,
+    /// `v1 Node`; only a source's Problems name it.
+    Node,
     /// `wasm-gateway.dev/v1alpha1 RoutePolicy`.
     RoutePolicy,
     /// `v1 Secret`.

@@ -87,6 +87,12 @@ fn process() -> Vec<Key> {
         address("listeners.https", "Where to listen for TLS.", |all| &mut all.listen.https),
         address("listeners.admin", "Where to serve the admin pages.", |all| &mut all.listen.admin),
         optional(
+            ("listeners.probe", NONE),
+            "Where to serve /livez, /readyz and /metrics alone, for the kubelet and for scrapers.",
+            |all| &mut all.listen.probe,
+            (plain::<SocketAddr>(), ..),
+        ),
+        optional(
             ("workers", AUTO),
             "How many workers, one thread each; auto: one for each processor that this process may use.",
             |all| &mut all.workers,
@@ -96,6 +102,12 @@ fn process() -> Vec<Key> {
             "classes",
             "IngressClasses that are served whatever their controller is, or even if only Ingresses name them.",
             |all| &mut all.routing.classes,
+            NAMES,
+        ),
+        key(
+            "namespaces",
+            "The namespaces that are watched in a cluster; empty: all of them.",
+            |all| &mut all.namespaces,
             NAMES,
         ),
         optional(

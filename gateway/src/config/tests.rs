@@ -20,7 +20,7 @@ fn load(
         })
         .collect();
     let prefix = format!("{}/", folder.path().display());
-    Config::load(Some(&path), environment, &flags)
+    Config::load(Settings::default(), Some(&path), environment, &flags)
         .map_err(|ConfigError(errors)| errors.iter().map(|error| error.replace(&prefix, "")).collect())
 }
 
@@ -60,7 +60,7 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_defaults() {
 
 #[test]
 fn defaults_print_as_they_are_documented() {
-    let config = Config::load(None, [], &[]).unwrap();
+    let config = Config::load(Settings::default(), None, [], &[]).unwrap();
     let shown: Vec<_> = values(&config).iter().map(|line| line.replace(" # default", "")).collect();
     let expected = [
         "http: \"127.0.0.1:8080\"",
@@ -112,6 +112,7 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
         "" if key.path == "requests.trustedProxies" => "10.0.0.0/8,::1".to_owned(),
         "" if key.path == "names.servers" => "10.0.0.10:53,[::1]:5353".to_owned(),
         "refuse" => "allow".to_owned(),
+        "none" if key.path == "listeners.probe" => "[::1]:7".to_owned(),
         "\"\"" | "" => "a,b".to_owned(),
         "none" => "7m".to_owned(),
         "auto" => "7".to_owned(),
@@ -134,7 +135,7 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
         .iter()
         .map(|key| Flag { name: "--set".to_owned(), key: key.path.to_owned(), value: other(key) })
         .collect();
-    let first = Config::load(None, [], &flags).unwrap();
+    let first = Config::load(Settings::default(), None, [], &flags).unwrap();
     let again = load(&first.to_yaml(), &[], &[]).unwrap();
     for key in keys::all() {
         let (was, is) = (key.write(&first.settings), key.write(&again.settings));
@@ -239,7 +240,8 @@ fn a_file_that_is_no_configuration_is_refused() {
     assert_eq!(wrong("workers: 1\n---\nworkers: 2\n"), ["gateway.yaml: one document is expected, not 2"]);
     assert_eq!(wrong("workers: 1\nworkers: 2\n"), ["gateway.yaml:2: the key \"workers\" is there twice"]);
     assert!(wrong("workers: [1\n")[0].starts_with("gateway.yaml:"), "{:?}", wrong("workers: [1\n"));
-    let missing = Config::load(Some(Path::new("/nonexistent.yaml")), [], &[]).unwrap_err();
+    let missing =
+        Config::load(Settings::default(), Some(Path::new("/nonexistent.yaml")), [], &[]).unwrap_err();
     assert!(missing.0[0].starts_with("/nonexistent.yaml cannot be read"), "{missing}");
     assert!(load("# nothing\n", &[], &[]).unwrap().origins.is_empty());
 }

@@ -23,7 +23,7 @@ struct Known {
     came: BTreeSet<Problem>,
     went: BTreeSet<Problem>,
     /// Where those of the source stand.
-    of_source: BTreeMap<Problem, Location>,
+    of_source: BTreeMap<Problem, Option<Location>>,
     /// Where objects stand, for all others.
     places: BTreeMap<ObjectRef, Place>,
 }
@@ -118,7 +118,7 @@ impl Known {
 
     fn location(&self, problem: &Problem) -> Option<Location> {
         let by_object = || self.places.get(&problem.object).map(|place| place.of_field(&problem.field));
-        self.of_source.get(problem).cloned().or_else(by_object)
+        self.of_source.get(problem).cloned().flatten().or_else(by_object)
     }
 }
 

@@ -41,8 +41,8 @@ impl fmt::Display for Location {
 pub struct Located {
     /// The Problem.
     pub problem: Problem,
-    /// Where it stands.
-    pub location: Location,
+    /// Where it stands, if that is a file.
+    pub location: Option<Location>,
 }
 
 /// Where an object stands, and where its fields do. A clone shares everything.

@@ -143,6 +143,11 @@ impl Backends {
         Self { zone, ..Self::default() }
     }
 
+    /// Counts for what is resolved from now on.
+    pub(super) fn set_zone(&mut self, zone: Option<String>) {
+        self.zone = zone;
+    }
+
     pub(super) fn update(
         &mut self,
         services: BTreeMap<Name, Option<Service>>,

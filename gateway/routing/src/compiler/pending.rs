@@ -108,7 +108,7 @@ impl Pending {
                 self.services.insert(name, None);
             }
             // Files are not objects of a Snapshot.
-            Kind::File => {}
+            Kind::File | Kind::Node => {}
         }
     }
 }

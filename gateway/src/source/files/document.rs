@@ -80,7 +80,7 @@ pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> Loca
         reason: Reason::Unreadable,
         message: reason.to_owned(),
     };
-    Located { problem, location: Location::new(&file, line.unwrap_or(0)) }
+    Located { problem, location: Some(Location::new(&file, line.unwrap_or(0))) }
 }
 
 /// A file as Problems name it; the folder itself is a dot.
@@ -270,7 +270,7 @@ impl Reading<'_> {
                 let entry = self.entry(Object::RoutePolicy(object), node, &policy);
                 self.take(entry, (unknown, unreadable));
             }
-            Kind::File => {}
+            Kind::File | Kind::Node => {}
         }
         Ok(())
     }
@@ -287,11 +287,11 @@ impl Reading<'_> {
         let unknown = unknown.into_iter().map(|Unknown { field, line }| {
             let message = "there is no such field; it has no effect".to_owned();
             let location = Location::new(&self.file, line);
-            Located { problem: problem(field, Reason::UnknownField, message), location }
+            Located { problem: problem(field, Reason::UnknownField, message), location: Some(location) }
         });
         let unreadable = unreadable.into_iter().map(|Unreadable { field, message }| {
             let location = entry.place.of_field(&field);
-            Located { problem: problem(field, Reason::InvalidValue, message), location }
+            Located { problem: problem(field, Reason::InvalidValue, message), location: Some(location) }
         });
         self.content.problems.extend(unknown.chain(unreadable));
         self.content.entries.push(entry);

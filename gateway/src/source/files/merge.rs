@@ -272,7 +272,7 @@ fn duplicate(object: &ObjectRef, winner: &Place, loser: &Place) -> Located {
     let location = loser.start().clone();
     let message = format!("stands in {} and again in {location}; the first one counts", winner.start());
     let (field, reason) = (String::new(), Reason::DuplicateObject);
-    Located { problem: Problem { object: object.clone(), field, reason, message }, location }
+    Located { problem: Problem { object: object.clone(), field, reason, message }, location: Some(location) }
 }
 
 /// Sends an object, its bytes, or where it stands, if they are not what was sent last.

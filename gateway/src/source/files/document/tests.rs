@@ -17,7 +17,7 @@ fn references(content: &Content) -> Vec<String> {
 }
 
 fn lines(problems: &[Located]) -> Vec<String> {
-    problems.iter().map(|found| format!("{}: {}", found.location, found.problem)).collect()
+    problems.iter().map(|found| format!("{}: {}", found.location.as_ref().unwrap(), found.problem)).collect()
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn documents_that_are_no_objects_are_refused() {
         let (line, message) = message.split_once(": ").unwrap();
         let found = &bad(text).problems[0];
         assert_eq!(
-            (found.location.to_string(), found.problem.message.as_str()),
+            (found.location.as_ref().unwrap().to_string(), found.problem.message.as_str()),
             (line.replace("line ", "a.yaml:"), message)
         );
     }

@@ -67,7 +67,7 @@ fn the_first_file_by_path_wins_and_the_second_takes_over() {
         .problems
         .unwrap()
         .iter()
-        .map(|found| format!("{}: {}", found.location, found.problem))
+        .map(|found| format!("{}: {}", found.location.as_ref().unwrap(), found.problem))
         .collect();
     let prefix = ": Ingress default/web: DuplicateObject: stands in a.yaml:2 and again in";
     assert_eq!(

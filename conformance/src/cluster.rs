@@ -1,0 +1,92 @@
+//! `conformance cluster`: a real control plane and nodes without containers, for as long as one command runs.
+//!
+//! `run` gets the control plane's programs (`parts`), enters namespaces of its own (`sandbox`) and starts itself
+//! again in them; there it lays out a network, starts etcd, API server, controller manager and scheduler
+//! (`control_plane`), plays kubelet (`node`, `pod`) and kube-proxy (`proxy`), and runs the command.
+//! Everything lives in those namespaces and in a tmpfs, so one SIGKILL ends all of it and nothing is left behind.
+//! Not here: what is proven with it.
+
+mod control;
+mod control_plane;
+mod image;
+mod layout;
+mod network;
+mod node;
+mod parts;
+mod pod;
+mod proxy;
+mod run;
+mod sandbox;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use image::Image;
+
+/// What can be done with a cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Start a cluster, run a command in it with KUBECONFIG set, and end both; the command's exit code is handed on.
+    Run(Run),
+    /// Run a command in a pod; only from inside `cluster run`.
+    Exec(pod::exec::Exec),
+    /// Take a node or the API server down as a power cut would; only from inside `cluster run`.
+    Stop(control::Target),
+    /// Start it again; only from inside `cluster run`.
+    Start(control::Target),
+    /// Get the control plane's programs, and say where they are.
+    Parts,
+    /// The second half of `run`, inside the namespaces.
+    #[command(hide = true)]
+    Inside(Inside),
+}
+
+/// How a cluster is to be.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Run {
+    /// How many nodes, each in a zone of its own.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=50))]
+    nodes: u8,
+    /// Which program an image stands for; `gateway` and `echo` of any registry and tag are known already.
+    #[arg(long = "image", value_name = "NAME=PROGRAM")]
+    images: Vec<Image>,
+    /// Where to write the logs of control plane and pods; kept afterwards.
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+    /// What to run.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// What the first half hands to the second.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Inside {
+    /// The folder with the control plane's programs.
+    #[arg(long)]
+    parts: PathBuf,
+    #[command(flatten)]
+    run: Run,
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// What is missing on this machine, or did not start.
+pub(crate) fn execute(cluster: Cluster) -> anyhow::Result<ExitCode> {
+    match cluster {
+        Cluster::Run(run) => {
+            let parts = parts::get()?;
+            Err(sandbox::enter(&parts, run))
+        }
+        Cluster::Inside(inside) => run::run(inside),
+        Cluster::Exec(exec) => Err(exec.execute()),
+        Cluster::Stop(target) => control::ask(control::Verb::Stop, target),
+        Cluster::Start(target) => control::ask(control::Verb::Start, target),
+        Cluster::Parts => {
+            crate::say(&format!("{}", parts::get()?.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

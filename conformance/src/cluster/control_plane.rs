@@ -1,0 +1,222 @@
+//! etcd, API server, controller manager and scheduler: their keys, their flags, and when they are ready.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use super::layout::{self, API_PORT, API_SERVICE, HOST, SERVICE_RANGE};
+
+/// The token of the user in `system:masters`; good in this network namespace only.
+const TOKEN: &str = "cluster-admin";
+
+/// How long the API server may take to be ready; 5 s were measured on two idle cores.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long pods stay on a node that is lost, in seconds. A real cluster waits 300.
+const EVICTION_SECONDS: u32 = 3;
+
+/// The running programs; dropping them ends them.
+pub(super) struct ControlPlane {
+    folder: PathBuf,
+    parts: PathBuf,
+    logs: PathBuf,
+    etcd: Child,
+    api_server: Child,
+    _others: [Child; 2],
+}
+
+impl ControlPlane {
+    /// Starts everything, and waits until the API server is ready.
+    ///
+    /// # Errors
+    /// A program that did not start or ended, with its last words.
+    pub(super) async fn start(parts: &Path, logs: &Path) -> anyhow::Result<Self> {
+        let (parts, logs, folder) = (parts.to_path_buf(), logs.to_path_buf(), layout::path("control-plane"));
+        fs::create_dir_all(&folder)?;
+        write_keys(&folder)?;
+        let start = |name: &str, flags: Vec<String>| start(&parts, &logs, (name, flags));
+        let etcd = start("etcd", etcd_flags(&folder))?;
+        let mut api_server = start("kube-apiserver", api_server_flags(&folder))?;
+        wait_until_ready(&mut api_server, &folder, &logs).await?;
+        let others = [
+            start("kube-controller-manager", controller_manager_flags(&folder))?,
+            start("kube-scheduler", scheduler_flags(&folder))?,
+        ];
+        Ok(Self { folder, parts, logs, etcd, api_server, _others: others })
+    }
+
+    /// Ends the API server at once, as a crash would, or does nothing if it is down.
+    ///
+    /// # Errors
+    /// The system would not end it.
+    pub(super) async fn stop_api_server(&mut self) -> anyhow::Result<()> {
+        Ok(self.api_server.kill().await?)
+    }
+
+    /// Starts the API server again, and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub(super) async fn start_api_server(&mut self) -> anyhow::Result<()> {
+        self.api_server.kill().await?;
+        self.api_server = start(&self.parts, &self.logs, ("kube-apiserver", api_server_flags(&self.folder)))?;
+        wait_until_ready(&mut self.api_server, &self.folder, &self.logs).await
+    }
+
+    /// Waits until etcd ends, which it should not.
+    pub(super) async fn failed(&mut self) -> String {
+        let ended = self.etcd.wait().await;
+        format!("etcd ended: {ended:?}; {}", last_words(&self.logs, "etcd"))
+    }
+
+    /// The file for KUBECONFIG.
+    pub(super) fn kubeconfig() -> PathBuf {
+        layout::path("kubeconfig")
+    }
+}
+
+fn start(parts: &Path, logs: &Path, (name, flags): (&str, Vec<String>)) -> anyhow::Result<Child> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(logs.join(format!("{name}.log")))?;
+    Command::new(parts.join(name))
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {name}"))
+}
+
+fn etcd_flags(folder: &Path) -> Vec<String> {
+    let data = folder.join("etcd");
+    vec![
+        format!("--data-dir={}", data.display()),
+        "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
+        "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),
+        "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
+        // It lives in memory anyway.
+        "--unsafe-no-fsync=true".to_owned(),
+        "--log-level=warn".to_owned(),
+    ]
+}
+
+fn api_server_flags(folder: &Path) -> Vec<String> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    vec![
+        "--etcd-servers=http://127.0.0.1:2379".to_owned(),
+        format!("--bind-address={HOST}"),
+        format!("--advertise-address={HOST}"),
+        format!("--secure-port={API_PORT}"),
+        format!("--tls-cert-file={}", file("server.crt")),
+        format!("--tls-private-key-file={}", file("server.key")),
+        format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+        "--authorization-mode=RBAC".to_owned(),
+        format!("--token-auth-file={}", file("tokens.csv")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", file("accounts.pub")),
+        format!("--service-account-signing-key-file={}", file("accounts.key")),
+        // The Service `kubernetes` is served by our own kube-proxy.
+        "--endpoint-reconciler-type=none".to_owned(),
+        "--allow-privileged=true".to_owned(),
+        format!("--default-not-ready-toleration-seconds={EVICTION_SECONDS}"),
+        format!("--default-unreachable-toleration-seconds={EVICTION_SECONDS}"),
+    ]
+}
+
+fn controller_manager_flags(folder: &Path) -> Vec<String> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    vec![
+        format!("--kubeconfig={}", ControlPlane::kubeconfig().display()),
+        format!("--service-account-private-key-file={}", file("accounts.key")),
+        format!("--root-ca-file={}", file("ca.crt")),
+        "--leader-elect=false".to_owned(),
+        // A lost node is noticed within seconds; a real cluster takes 50 s.
+        "--node-monitor-period=1s".to_owned(),
+        "--node-monitor-grace-period=6s".to_owned(),
+        "--kube-api-qps=200".to_owned(),
+        "--kube-api-burst=400".to_owned(),
+    ]
+}
+
+fn scheduler_flags(_folder: &Path) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={}", ControlPlane::kubeconfig().display()),
+        "--leader-elect=false".to_owned(),
+        "--kube-api-qps=200".to_owned(),
+        "--kube-api-burst=400".to_owned(),
+    ]
+}
+
+/// Makes a CA, the API server's certificate, the keys of service accounts, and the kubeconfig.
+fn write_keys(folder: &Path) -> anyhow::Result<()> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "conformance cluster");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
+    let mut server = CertificateParams::new(names.map(str::to_owned))?;
+    for address in [IpAddr::from(HOST), API_SERVICE.into()] {
+        server.subject_alt_names.push(SanType::IpAddress(address));
+    }
+    let server_key = KeyPair::generate()?;
+    let server = server.signed_by(&server_key, &authority)?;
+    let accounts = KeyPair::generate()?;
+    let ca = authority.pem();
+    fs::write(folder.join("ca.crt"), &ca)?;
+    fs::write(folder.join("server.crt"), server.pem())?;
+    fs::write(folder.join("server.key"), server_key.serialize_pem())?;
+    fs::write(folder.join("accounts.key"), accounts.serialize_pem())?;
+    fs::write(folder.join("accounts.pub"), accounts.public_key_pem())?;
+    fs::write(folder.join("tokens.csv"), format!("{TOKEN},admin,admin,system:masters\n"))?;
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": "cluster",
+            "cluster": {
+                "server": format!("https://{HOST}:{API_PORT}"),
+                "certificate-authority": folder.join("ca.crt"),
+            },
+        }],
+        "users": [{ "name": "admin", "user": { "token": TOKEN } }],
+        "contexts": [{ "name": "cluster", "context": { "cluster": "cluster", "user": "admin" } }],
+        "current-context": "cluster",
+    });
+    fs::write(ControlPlane::kubeconfig(), format!("{config:#}"))?;
+    Ok(())
+}
+
+/// Asks `/readyz` until it says yes, the API server ends, or the time is over.
+async fn wait_until_ready(api_server: &mut Child, folder: &Path, logs: &Path) -> anyhow::Result<()> {
+    let client = super::run::client(&ControlPlane::kubeconfig()).await?;
+    let _ = folder;
+    let limit = Instant::now() + START_LIMIT;
+    loop {
+        let request = axum::http::Request::get("/readyz").body(Vec::new())?;
+        match client.request_text(request).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > limit => {
+                bail!("the API server is not ready: {error}; {}", last_words(logs, "kube-apiserver"));
+            }
+            Err(_) => {}
+        }
+        if let Some(status) = api_server.try_wait()? {
+            bail!("the API server ended: {status}; {}", last_words(logs, "kube-apiserver"));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The end of a program's log, for an error message.
+fn last_words(logs: &Path, name: &str) -> String {
+    let text = fs::read_to_string(logs.join(format!("{name}.log"))).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    format!("its last words: {}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+}

@@ -1,0 +1,257 @@
+//! Nodes: registration, heartbeat, and a task for each pod that the scheduler gives them.
+//!
+//! Not here: what becomes of one pod (`pod`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use futures::TryStreamExt as _;
+use futures::stream::StreamExt as _;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::layout;
+use super::network;
+use super::pod::{self, Place, Shared};
+
+/// How often a node says that it is alive; the controller manager gives it three times as long.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How long a node says that its Lease lasts.
+const LEASE_SECONDS: i32 = 6;
+
+/// All nodes of the cluster.
+pub(super) struct Nodes {
+    shared: Shared,
+    numbers: Arc<AtomicU16>,
+    nodes: BTreeMap<String, Power>,
+}
+
+/// A node, on or off.
+struct Power {
+    node: u8,
+    /// What it does while it is on.
+    agent: Option<JoinHandle<()>>,
+    pods: Arc<tokio::sync::Mutex<Pods>>,
+}
+
+/// The pods of one node, by uid.
+type Pods = BTreeMap<String, Running>;
+
+struct Running {
+    number: u16,
+    newest: watch::Sender<Pod>,
+    task: JoinHandle<()>,
+}
+
+impl Nodes {
+    /// Registers nodes and waits until the scheduler may use them.
+    ///
+    /// # Errors
+    /// The API server refused a node.
+    pub(super) async fn start(shared: Shared, count: u8) -> anyhow::Result<Self> {
+        let mut nodes = Self { shared, numbers: Arc::default(), nodes: BTreeMap::new() };
+        for node in 0..count {
+            let power = Power { node, agent: None, pods: Arc::default() };
+            nodes.nodes.insert(layout::node_name(node), power);
+        }
+        let names: Vec<String> = nodes.nodes.keys().cloned().collect();
+        for name in &names {
+            nodes.start_again(name).await?;
+        }
+        for name in &names {
+            wait_until_usable(&nodes.shared.client, name).await?;
+        }
+        Ok(nodes)
+    }
+
+    /// Cuts a node's power: its pods end without a word, and its heartbeat with them.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub(super) async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        let power = self.nodes.get_mut(name).with_context(|| format!("there is no {name:?}"))?;
+        if let Some(agent) = power.agent.take() {
+            agent.abort();
+        }
+        for (uid, running) in std::mem::take(&mut *power.pods.lock().await) {
+            // The network first, so that nobody hears of the end of the processes.
+            if let Err(error) = network::cut(running.number).await {
+                tracing::warn!(%error, "a pod's network is left");
+            }
+            running.task.abort();
+            let _ = running.task.await;
+            pod::discard(&uid).await;
+        }
+        Ok(())
+    }
+
+    /// Starts a node that is off, or does nothing.
+    ///
+    /// # Errors
+    /// There is no such node, or the API server refused it.
+    pub(super) async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        let power = self.nodes.get_mut(name).with_context(|| format!("there is no {name:?}"))?;
+        if power.agent.is_some() {
+            return Ok(());
+        }
+        register(&self.shared.client, power.node).await?;
+        let agent = Agent {
+            shared: self.shared.clone(),
+            node: power.node,
+            numbers: Arc::clone(&self.numbers),
+            pods: Arc::clone(&power.pods),
+        };
+        power.agent = Some(tokio::spawn(agent.run()));
+        Ok(())
+    }
+}
+
+/// Makes the Node object and says that it is ready.
+async fn register(client: &Client, node: u8) -> anyhow::Result<()> {
+    let name = layout::node_name(node);
+    let api = Api::<Node>::all(client.clone());
+    let params = PatchParams::apply("conformance-node").force();
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": { "name": name, "labels": {
+            "kubernetes.io/hostname": name,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+            "topology.kubernetes.io/zone": layout::zone(node),
+        } },
+    });
+    api.patch(&name, &params, &Patch::Apply(&object)).await?;
+    beat(client, node).await
+}
+
+/// Says once that a node is alive and ready.
+async fn beat(client: &Client, node: u8) -> anyhow::Result<()> {
+    let name = layout::node_name(node);
+    let now = Timestamp::now();
+    let amounts = json!({ "cpu": "16", "memory": "32Gi", "pods": "200" });
+    let status = json!({ "status": {
+        "capacity": amounts,
+        "allocatable": amounts,
+        "addresses": [
+            { "type": "InternalIP", "address": layout::node_address(node) },
+            { "type": "Hostname", "address": name },
+        ],
+        "conditions": [{
+            "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready",
+            "lastHeartbeatTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        }],
+    } });
+    let nodes = Api::<Node>::all(client.clone());
+    nodes.patch_status(&name, &PatchParams::default(), &Patch::Strategic(status)).await?;
+    let lease = Lease {
+        metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(name.clone()),
+            lease_duration_seconds: Some(LEASE_SECONDS),
+            renew_time: Some(MicroTime(now)),
+            ..LeaseSpec::default()
+        }),
+    };
+    let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
+    leases.patch(&name, &PatchParams::apply("conformance-node").force(), &Patch::Apply(&lease)).await?;
+    Ok(())
+}
+
+/// A new node carries the taint not-ready until the controller manager has seen it.
+async fn wait_until_usable(client: &Client, name: &str) -> anyhow::Result<()> {
+    let api = Api::<Node>::all(client.clone());
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut seen = std::pin::pin!(watcher::watcher(api, config).default_backoff().applied_objects());
+    let usable = async {
+        while let Some(node) = seen.try_next().await? {
+            if node.spec.is_some_and(|spec| spec.taints.unwrap_or_default().is_empty()) {
+                return anyhow::Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    let limit = Duration::from_secs(60);
+    let usable = tokio::time::timeout(limit, usable).await.context("a node stays tainted")??;
+    ensure!(usable, "the watch on node {name} ended");
+    Ok(())
+}
+
+/// What a node does while it is on.
+struct Agent {
+    shared: Shared,
+    node: u8,
+    numbers: Arc<AtomicU16>,
+    pods: Arc<tokio::sync::Mutex<Pods>>,
+}
+
+impl Agent {
+    async fn run(self) {
+        let beats = async {
+            loop {
+                tokio::time::sleep(HEARTBEAT).await;
+                if let Err(error) = beat(&self.shared.client, self.node).await {
+                    tracing::debug!(%error, "heartbeat failed");
+                }
+            }
+        };
+        tokio::select! {
+            () = beats => {}
+            () = self.watch() => {}
+        }
+    }
+
+    /// Follows the pods that the scheduler gives to this node.
+    async fn watch(&self) {
+        let config =
+            watcher::Config::default().fields(&format!("spec.nodeName={}", layout::node_name(self.node)));
+        let api = Api::<Pod>::all(self.shared.client.clone());
+        let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
+        let mut listed = BTreeSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(pod)) => {
+                    listed.extend(pod.uid());
+                    self.apply(pod).await;
+                }
+                Ok(Event::InitDone) => self.pods.lock().await.retain(|uid, _| listed.contains(uid)),
+                Ok(Event::Apply(pod)) => self.apply(pod).await,
+                // Its task sees the channel close.
+                Ok(Event::Delete(pod)) => drop(self.pods.lock().await.remove(&pod.uid().unwrap_or_default())),
+                Err(error) => tracing::debug!(%error, "watch on pods"),
+            }
+        }
+    }
+
+    async fn apply(&self, pod: Pod) {
+        let uid = pod.uid().unwrap_or_default();
+        let mut pods = self.pods.lock().await;
+        if let Some(running) = pods.get(&uid) {
+            running.newest.send_replace(pod);
+            return;
+        }
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let Some(address) = layout::pod_address(number) else {
+            return tracing::error!("all pod addresses are used up");
+        };
+        let place =
+            Place { node: layout::node_name(self.node), host: layout::node_address(self.node), address };
+        let (newest, copies) = watch::channel(pod);
+        let task = tokio::spawn(pod::run(self.shared.clone(), place, number, copies));
+        pods.insert(uid, Running { number, newest, task });
+    }
+}

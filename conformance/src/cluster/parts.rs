@@ -1,0 +1,165 @@
+//! The control plane's programs: taken from `KUBEBUILDER_ASSETS` where the version is right, else built once from
+//! pinned Go modules into a cache keyed by version.
+//!
+//! Not here: starting them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use sha2::{Digest as _, Sha256};
+
+/// The module files, in the binary so that it works wherever it is copied to.
+const MODULE: [(&str, &str); 4] = [
+    ("go.mod", include_str!("../../cluster/go.mod")),
+    ("go.sum", include_str!("../../cluster/go.sum")),
+    ("tools.go", include_str!("../../cluster/tools.go")),
+    ("etcd/main.go", include_str!("../../cluster/etcd/main.go")),
+];
+
+/// What the control plane is made of.
+pub(super) const KUBERNETES: &str = "v1.36.3";
+
+/// A program and the Go package that it is built from.
+struct Part {
+    name: &'static str,
+    package: &'static str,
+    /// Asks for the version; the answer has to hold `version`.
+    version_flag: &'static [&'static str],
+    version: &'static str,
+}
+
+const PARTS: [Part; 5] = [
+    Part { name: "etcd", package: "./etcd", version_flag: &["--version"], version: "etcd Version: 3.6." },
+    Part {
+        name: "kube-apiserver",
+        package: "k8s.io/kubernetes/cmd/kube-apiserver",
+        version_flag: &["--version"],
+        version: KUBERNETES,
+    },
+    Part {
+        name: "kube-controller-manager",
+        package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+        version_flag: &["--version"],
+        version: KUBERNETES,
+    },
+    Part {
+        name: "kube-scheduler",
+        package: "k8s.io/kubernetes/cmd/kube-scheduler",
+        version_flag: &["--version"],
+        version: KUBERNETES,
+    },
+    Part {
+        name: "kubectl",
+        package: "k8s.io/kubernetes/cmd/kubectl",
+        version_flag: &["version", "--client"],
+        version: KUBERNETES,
+    },
+];
+
+/// Gives the folder that holds all programs, after getting what it lacks.
+///
+/// # Errors
+/// Go is missing or too old, or a module cannot be had or built.
+pub(super) fn get() -> anyhow::Result<PathBuf> {
+    let folder = cache()?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let missing: Vec<&Part> = PARTS.iter().filter(|part| !folder.join(part.name).is_file()).collect();
+    if missing.is_empty() {
+        return Ok(folder);
+    }
+    let _lock = Lock::take(&folder)?;
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    for part in missing {
+        let place = folder.join(part.name);
+        if place.is_file() {
+            continue;
+        }
+        match assets.as_ref().map(|assets| assets.join(part.name)).filter(|asset| part.is_of_version(asset)) {
+            Some(asset) => fs::copy(&asset, folder.join(".new")).map(drop)?,
+            None => build(part, &folder)?,
+        }
+        fs::rename(folder.join(".new"), place)?;
+    }
+    Ok(folder)
+}
+
+impl Part {
+    fn is_of_version(&self, program: &Path) -> bool {
+        let said = Command::new(program).args(self.version_flag).stderr(Stdio::null()).output();
+        said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(self.version))
+    }
+}
+
+/// One folder per content of the module files: another version never meets these programs.
+fn cache() -> anyhow::Result<PathBuf> {
+    let mut hash = Sha256::new();
+    for (name, text) in MODULE {
+        hash.update(name);
+        hash.update(text);
+    }
+    let key: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME says where the cache is")?;
+    Ok(base.join(format!("wasm-gateway/control-plane-{KUBERNETES}-{key}")))
+}
+
+fn build(part: &Part, folder: &Path) -> anyhow::Result<()> {
+    ensure_go()?;
+    let module = folder.join("module");
+    for (name, text) in MODULE {
+        let place = module.join(name);
+        fs::create_dir_all(place.parent().unwrap_or(&module))?;
+        fs::write(place, text)?;
+    }
+    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
+    // What the programs say of themselves: without it kubectl takes the API server for version 0.0.0.
+    let mut flags = String::from("-s -w");
+    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
+        flags += &format!(
+            " -X {package}.gitVersion={KUBERNETES} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
+        );
+    }
+    crate::say(&format!("building {} (once; minutes)", part.name));
+    let done = Command::new("go")
+        .current_dir(&module)
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-mod=readonly")
+        .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
+        .arg(folder.join(".new"))
+        .arg(part.package)
+        .status()
+        .context("cannot start go")?;
+    ensure!(done.success(), "go build of {} failed: {done}", part.package);
+    Ok(())
+}
+
+/// The oldest Go that the modules take; an older one with toolchain switching would try to fetch one.
+const OLDEST_GO: (u32, u32) = (1, 26);
+
+fn ensure_go() -> anyhow::Result<()> {
+    let said =
+        Command::new("go").args(["env", "GOVERSION"]).output().context("Go is missing: install Go 1.26")?;
+    let text = String::from_utf8_lossy(&said.stdout);
+    let mut numbers =
+        text.trim().trim_start_matches("go").split('.').map_while(|part| part.parse::<u32>().ok());
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found < OLDEST_GO {
+        bail!("Go {}.{} or newer is needed, here is {:?}", OLDEST_GO.0, OLDEST_GO.1, text.trim());
+    }
+    Ok(())
+}
+
+/// Keeps two builds out of one folder; the system frees it with the process.
+struct Lock(#[expect(dead_code, reason = "held, never read")] fs::File);
+
+impl Lock {
+    fn take(folder: &Path) -> anyhow::Result<Self> {
+        let file = fs::File::create(folder.join(".lock"))?;
+        file.lock().context("cannot lock the cache of programs")?;
+        Ok(Self(file))
+    }
+}

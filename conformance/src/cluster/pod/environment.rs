@@ -1,0 +1,251 @@
+//! A container's environment, command and arguments, as its pod's spec says: values, downward API, ConfigMaps,
+//! Secrets, and `$(NAME)` references.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
+};
+use kube::{Api, Client, ResourceExt as _};
+
+use super::Place;
+use crate::cluster::layout::{API_PORT, HOST};
+
+/// What a container may know of its surroundings.
+pub(super) struct Surroundings<'a> {
+    pub(super) client: &'a Client,
+    pub(super) pod: &'a Pod,
+    pub(super) place: &'a Place,
+}
+
+/// The environment of a container.
+///
+/// # Errors
+/// A ConfigMap, Secret, key or field that is not there (yet) and not optional.
+pub(super) async fn of(
+    surroundings: &Surroundings<'_>,
+    container: &Container,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut environment = BTreeMap::from(
+        [
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("HOSTNAME", surroundings.pod.name_any()),
+            ("KUBERNETES_SERVICE_HOST", HOST.to_string()),
+            ("KUBERNETES_SERVICE_PORT", API_PORT.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    for source in container.env_from.iter().flatten() {
+        let prefix = source.prefix.as_deref().unwrap_or_default();
+        let values = if let Some(reference) = &source.config_map_ref {
+            surroundings.config_map(&reference.name, reference.optional).await?
+        } else if let Some(reference) = &source.secret_ref {
+            surroundings.secret(&reference.name, reference.optional).await?
+        } else {
+            continue;
+        };
+        for (name, value) in values {
+            environment.insert(format!("{prefix}{name}"), String::from_utf8_lossy(&value).into_owned());
+        }
+    }
+    for variable in container.env.iter().flatten() {
+        let value = match (&variable.value, &variable.value_from) {
+            (Some(value), _) => Some(expand(value, &environment)),
+            (None, Some(source)) => surroundings
+                .value_from(source, container)
+                .await
+                .with_context(|| format!("environment variable {}", variable.name))?,
+            (None, None) => Some(String::new()),
+        };
+        if let Some(value) = value {
+            environment.insert(variable.name.clone(), value);
+        }
+    }
+    Ok(environment)
+}
+
+/// Replaces `$(NAME)` by its value if there is one; `$$` stands for a dollar sign.
+pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+        } else if let Some((value, after)) = after
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'))
+            .and_then(|(name, after)| Some((environment.get(name)?, after)))
+        {
+            expanded.push_str(value);
+            rest = after;
+        } else {
+            expanded.push('$');
+            rest = after;
+        }
+    }
+    expanded + rest
+}
+
+impl Surroundings<'_> {
+    /// The data of a ConfigMap; empty if it is optional and missing.
+    pub(super) async fn config_map(
+        &self,
+        name: &str,
+        optional: Option<bool>,
+    ) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let found =
+            Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace()).get_opt(name).await?;
+        match found {
+            Some(map) => {
+                let text = map.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+                let bytes = map.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0));
+                Ok(text.chain(bytes).collect())
+            }
+            None if optional == Some(true) => Ok(BTreeMap::new()),
+            None => bail!("configmap {name:?} not found"),
+        }
+    }
+
+    /// The data of a Secret; empty if it is optional and missing.
+    pub(super) async fn secret(
+        &self,
+        name: &str,
+        optional: Option<bool>,
+    ) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let found = Api::<Secret>::namespaced(self.client.clone(), &self.namespace()).get_opt(name).await?;
+        match found {
+            Some(secret) => {
+                Ok(secret.data.into_iter().flatten().map(|(key, value)| (key, value.0)).collect())
+            }
+            None if optional == Some(true) => Ok(BTreeMap::new()),
+            None => bail!("secret {name:?} not found"),
+        }
+    }
+
+    /// The pod's namespace.
+    pub(super) fn namespace(&self) -> String {
+        self.pod.namespace().unwrap_or_default()
+    }
+
+    async fn value_from(
+        &self,
+        source: &EnvVarSource,
+        container: &Container,
+    ) -> anyhow::Result<Option<String>> {
+        if let Some(field) = &source.field_ref {
+            return self.field(field).map(Some);
+        }
+        if let Some(resource) = &source.resource_field_ref {
+            return Ok(Some(amount(resource, container)));
+        }
+        let (values, key, optional) = if let Some(reference) = &source.config_map_key_ref {
+            (self.config_map(&reference.name, reference.optional).await?, &reference.key, reference.optional)
+        } else if let Some(reference) = &source.secret_key_ref {
+            (self.secret(&reference.name, reference.optional).await?, &reference.key, reference.optional)
+        } else {
+            bail!("a source of a kind that this node does not know");
+        };
+        match values.get(key) {
+            Some(value) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
+            None if optional == Some(true) => Ok(None),
+            None => bail!("key {key:?} not found"),
+        }
+    }
+
+    /// A field of the pod, by the paths that the downward API knows.
+    ///
+    /// # Errors
+    /// The path is not one of them.
+    pub(super) fn field(&self, field: &ObjectFieldSelector) -> anyhow::Result<String> {
+        let pod = self.pod;
+        let path = field.field_path.as_str();
+        let of_map = |prefix: &str, values: &BTreeMap<String, String>| {
+            let key = path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']")?;
+            Some(values.get(key).cloned().unwrap_or_default())
+        };
+        Ok(match path {
+            "metadata.name" => pod.name_any(),
+            "metadata.namespace" => self.namespace(),
+            "metadata.uid" => pod.uid().unwrap_or_default(),
+            "spec.nodeName" => self.place.node.clone(),
+            "spec.serviceAccountName" => {
+                pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or_default()
+            }
+            "status.podIP" | "status.podIPs" => self.place.address.to_string(),
+            "status.hostIP" | "status.hostIPs" => self.place.host.to_string(),
+            "metadata.labels" => listed(pod.labels()),
+            "metadata.annotations" => listed(pod.annotations()),
+            _ => of_map("metadata.labels", pod.labels())
+                .or_else(|| of_map("metadata.annotations", pod.annotations()))
+                .with_context(|| format!("the downward API has no field {path:?}"))?,
+        })
+    }
+}
+
+/// Labels or annotations, a line each, as the downward API writes them into files.
+fn listed(values: &BTreeMap<String, String>) -> String {
+    values.iter().map(|(key, value)| format!("{key}={value:?}\n")).collect()
+}
+
+/// A container's limit or request, divided and rounded up; what a node has where there is none.
+fn amount(selector: &ResourceFieldSelector, container: &Container) -> String {
+    let (of, name) = selector.resource.split_once('.').unwrap_or(("", &selector.resource));
+    let resources = container.resources.as_ref();
+    let stated = match of {
+        "limits" => resources.and_then(|all| all.limits.as_ref()),
+        _ => resources.and_then(|all| all.requests.as_ref()),
+    };
+    let quantity = stated.and_then(|stated| stated.get(name)).map(|quantity| quantity.0.as_str());
+    let value = quantity.and_then(number).unwrap_or(if name == "cpu" { 2.0 } else { 4.0 * 1024f64.powi(3) });
+    let divisor = selector.divisor.as_ref().and_then(|divisor| number(&divisor.0)).filter(|by| *by > 0.0);
+    format!("{}", (value / divisor.unwrap_or(1.0)).ceil())
+}
+
+/// A Kubernetes quantity as a number.
+fn number(quantity: &str) -> Option<f64> {
+    let end = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());
+    let (digits, unit) = quantity.split_at(end);
+    let factor = match unit {
+        "" => 1.0,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "Ki" => 1024.0,
+        "Mi" => 1024f64.powi(2),
+        "Gi" => 1024f64.powi(3),
+        _ => return None,
+    };
+    Some(digits.parse::<f64>().ok()? * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_replaced_and_unknown_ones_stay() {
+        let environment = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
+        for (text, expected) in [
+            ("$(A)", "1"),
+            ("x$(A)y$(A)", "x1y1"),
+            ("$(B)", "$(B)"),
+            ("$$(A)", "$(A)"),
+            ("$A $", "$A $"),
+            ("$(A", "$(A"),
+        ] {
+            assert_eq!(expand(text, &environment), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities() {
+        for (text, expected) in [("250m", 0.25), ("2", 2.0), ("64Mi", 67_108_864.0), ("1.5G", 1.5e9)] {
+            assert_eq!(number(text), Some(expected), "{text}");
+        }
+        assert_eq!(number("12Q"), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! `cluster exec`: a command in a running pod, for want of a kubelet to exec or forward ports through.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::layout;
+
+/// Which pod, and what to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// The pod, as NAMESPACE/NAME.
+    #[arg(value_name = "NAMESPACE/POD")]
+    pod: String,
+    /// Which container; the first one if not given.
+    #[arg(long, short, value_name = "NAME")]
+    container: Option<String>,
+    /// What to run; as root, in the container's files and the pod's network.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// What a node writes down of a running pod so that others find their way in.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Entrance {
+    /// The file of the network namespace.
+    pub(super) network: PathBuf,
+    /// Containers by name, with their roots.
+    pub(super) roots: Vec<(String, PathBuf)>,
+}
+
+impl Entrance {
+    fn file(namespace: &str, pod: &str) -> PathBuf {
+        layout::path("entrances").join(namespace).join(pod)
+    }
+
+    /// Makes it known.
+    ///
+    /// # Errors
+    /// The tmpfs is full.
+    pub(super) fn write(&self, namespace: &str, pod: &str) -> anyhow::Result<()> {
+        let file = Self::file(namespace, pod);
+        fs::create_dir_all(file.parent().unwrap_or(&file))?;
+        Ok(fs::write(file, serde_json::to_vec(self)?)?)
+    }
+
+    /// Forgets it.
+    pub(super) fn remove(namespace: &str, pod: &str) {
+        // It may never have been written.
+        let _ = fs::remove_file(Self::file(namespace, pod));
+    }
+}
+
+impl Exec {
+    /// Becomes the command. Returns only if that fails.
+    pub(crate) fn execute(self) -> anyhow::Error {
+        match self.enter() {
+            Ok(mut command) => anyhow::Error::new(command.exec()).context("cannot enter the pod"),
+            Err(error) => error,
+        }
+    }
+
+    fn enter(self) -> anyhow::Result<Command> {
+        let (namespace, pod) = self.pod.split_once('/').context("the pod is given as NAMESPACE/NAME")?;
+        let Ok(written) = fs::read(Entrance::file(namespace, pod)) else {
+            bail!("no pod {} runs here; this command works inside `conformance cluster run` only", self.pod);
+        };
+        let entrance: Entrance = serde_json::from_slice(&written)?;
+        let wanted = |name: &String| self.container.as_ref().is_none_or(|wanted| wanted == name);
+        let (_, root) =
+            entrance.roots.iter().find(|(name, _)| wanted(name)).context("the pod has no such container")?;
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", entrance.network.display()))
+            .args(["--", "chroot"])
+            .arg(root)
+            .args(self.command);
+        Ok(command)
+    }
+}

@@ -1,0 +1,151 @@
+//! Probes as a kubelet does them: HTTP, TCP and a command, with thresholds.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::body::Body;
+use axum::http::{Request, header};
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe as Spec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+/// A probe that can be done.
+#[derive(Debug)]
+pub(super) struct Probe {
+    action: Action,
+    /// Before the first try.
+    pub(super) delay: Duration,
+    /// Between tries.
+    pub(super) period: Duration,
+    limit: Duration,
+    successes: i32,
+    failures: i32,
+}
+
+#[derive(Debug)]
+enum Action {
+    Http { to: SocketAddr, get: HTTPGetAction },
+    Tcp(SocketAddr),
+    Command(Vec<String>),
+}
+
+/// Counts tries until they tell something.
+#[derive(Debug, Default)]
+pub(super) struct Streak {
+    last: Option<bool>,
+    length: i32,
+}
+
+impl Probe {
+    /// Reads a probe of a container at `address`.
+    ///
+    /// # Errors
+    /// It is of a kind that these nodes do not know, or names a port that the container has not.
+    pub(super) fn new(spec: &Spec, container: &Container, address: Ipv4Addr) -> anyhow::Result<Self> {
+        let action = if let Some(get) = &spec.http_get {
+            if get.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") {
+                bail!("probes over HTTPS are not known");
+            }
+            Action::Http { to: (address, port(&get.port, container)?).into(), get: get.clone() }
+        } else if let Some(socket) = &spec.tcp_socket {
+            Action::Tcp((address, port(&socket.port, container)?).into())
+        } else if let Some(exec) = &spec.exec {
+            Action::Command(exec.command.clone().unwrap_or_default())
+        } else {
+            bail!("a probe of a kind that these nodes do not know");
+        };
+        let seconds = |value: Option<i32>, default: u64| {
+            Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
+        };
+        Ok(Self {
+            action,
+            delay: seconds(spec.initial_delay_seconds, 0),
+            period: seconds(spec.period_seconds, 10).max(Duration::from_secs(1)),
+            limit: seconds(spec.timeout_seconds, 1).max(Duration::from_secs(1)),
+            successes: spec.success_threshold.unwrap_or(1),
+            failures: spec.failure_threshold.unwrap_or(3),
+        })
+    }
+
+    /// Tries once. `enter` makes a command that runs in the container.
+    pub(super) async fn succeeds(&self, enter: impl Fn(&[String]) -> Command) -> bool {
+        let tried = tokio::time::timeout(self.limit, async {
+            match &self.action {
+                Action::Http { to, get } => is_answered(*to, get).await.unwrap_or(false),
+                Action::Tcp(to) => TcpStream::connect(to).await.is_ok(),
+                Action::Command(command) => {
+                    let done = enter(command).kill_on_drop(true).output().await;
+                    done.is_ok_and(|done| done.status.success())
+                }
+            }
+        });
+        tried.await.unwrap_or(false)
+    }
+
+    /// Takes a result in, and says what is so now if enough of the same came in a row.
+    pub(super) fn verdict(&self, streak: &mut Streak, success: bool) -> Option<bool> {
+        if streak.last != Some(success) {
+            *streak = Streak { last: Some(success), length: 0 };
+        }
+        streak.length = streak.length.saturating_add(1);
+        let enough = if success { self.successes } else { self.failures };
+        (streak.length >= enough).then_some(success)
+    }
+}
+
+/// A port by number or by the name that the container gives it.
+pub(super) fn port(wanted: &IntOrString, container: &Container) -> anyhow::Result<u16> {
+    let number = match wanted {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(name) => {
+            let named = container.ports.iter().flatten().find(|port| port.name.as_ref() == Some(name));
+            named.map(|port| port.container_port).or_else(|| name.parse().ok())
+        }
+    };
+    let number = number.with_context(|| format!("the container has no port {wanted:?}"))?;
+    Ok(u16::try_from(number)?)
+}
+
+/// Whether a GET is answered with 200 to 399.
+async fn is_answered(to: SocketAddr, get: &HTTPGetAction) -> anyhow::Result<bool> {
+    let stream = TcpStream::connect(to).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut request = Request::get(get.path.as_deref().unwrap_or("/"))
+        .header(header::HOST, to.to_string())
+        .header(header::USER_AGENT, "kube-probe/conformance");
+    for header in get.http_headers.iter().flatten() {
+        request = request.header(&header.name, &header.value);
+    }
+    let answer = sender.send_request(request.body(Body::empty())?);
+    tokio::select! {
+        answer = answer => Ok((200..400).contains(&answer?.status().as_u16())),
+        ended = connection => { ended?; bail!("no answer") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_needs_its_threshold_in_a_row() {
+        let spec = Spec {
+            tcp_socket: Some(k8s_openapi::api::core::v1::TCPSocketAction {
+                port: IntOrString::Int(1),
+                host: None,
+            }),
+            failure_threshold: Some(3),
+            success_threshold: Some(2),
+            ..Spec::default()
+        };
+        let probe = Probe::new(&spec, &Container::default(), Ipv4Addr::LOCALHOST).unwrap();
+        let mut streak = Streak::default();
+        let said: Vec<_> = [false, false, true, false, false, false, true, true]
+            .map(|success| probe.verdict(&mut streak, success))
+            .into();
+        assert_eq!(said, [None, None, None, None, None, Some(false), None, Some(true)]);
+    }
+}

@@ -1,0 +1,130 @@
+//! The Kubernetes API as a source: watches on all kinds, trimmed at once, gathered into [`Update`]s.
+//!
+//! Purpose: what the API server says becomes an Update within milliseconds; what it does not say (it is away, its
+//! watch stalls, it starts anew) changes nothing. An object goes only if a watch says so or a complete new list
+//! lacks it. Not here: what objects mean (`routing`), and writing anything to the API.
+//!
+//! [`feed`] turns a kind's watch into [`Seen`]s, [`Gather`] keeps account of what is known and of what has changed
+//! since the last Update, `secrets` reads the Secrets that objects name.
+
+mod feed;
+mod gather;
+mod secrets;
+mod window;
+mod zone;
+
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use futures::stream::SelectAll;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::Update;
+use gather::Gather;
+use secrets::Reads;
+use window::Window;
+
+/// How long the API server may be silent within one answer. Watches end themselves sooner (`feed::WATCH_SECONDS`);
+/// this is for lists on a connection that has died.
+const READ_LIMIT: Duration = Duration::from_secs(50);
+
+/// So many events are taken in before anything else is looked at.
+const MOST_AT_ONCE: usize = 256;
+
+/// Which namespaces are watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them; needs rights in the whole cluster.
+    #[default]
+    Cluster,
+    /// These only; rights in them are enough, and the features that need more are off.
+    Namespaces(Vec<String>),
+}
+
+/// What is to be read.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which namespaces are watched.
+    pub scope: Scope,
+    /// The gateway's own namespace: where the certificates of classes are unless they say otherwise.
+    pub own_namespace: String,
+    /// The node whose zone is the gateway's.
+    pub node: Option<String>,
+}
+
+/// The client for a kubeconfig file, or for the pod's own service account.
+///
+/// # Errors
+/// The file makes no sense, or there is none and this is no pod.
+pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+    let mut config = match kubeconfig {
+        Some(file) => {
+            let read =
+                Kubeconfig::read_from(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
+        }
+        None => {
+            Config::incluster().context("neither --files nor --kubeconfig is given, and this is no pod")?
+        }
+    };
+    config.read_timeout = Some(READ_LIMIT);
+    Ok(Client::try_from(config)?)
+}
+
+/// Follows the API until nobody takes Updates any more. The first Update comes when every kind was listed; until
+/// then `waiting` says what is missing.
+pub async fn run(
+    client: Client,
+    wanted: Wanted,
+    updates: mpsc::Sender<Update>,
+    waiting: watch::Sender<Option<String>>,
+) {
+    let (plans, streams) = feed::all(&client, &wanted.scope);
+    let mut seen = streams.into_iter().collect::<SelectAll<_>>().ready_chunks(MOST_AT_ONCE);
+    let mut gather = Gather::new(plans, wanted.own_namespace);
+    let mut zone = pin!(zone::of(client.clone(), wanted.node));
+    let mut reads = Reads::new(client);
+    let mut window = Window::default();
+    loop {
+        tokio::select! {
+            Some(batch) = seen.next() => for (feed, seen) in batch {
+                gather.see(feed, seen);
+                window.note(Instant::now());
+            },
+            found = &mut zone, if !gather.knows_zone() => gather.set_zone(found),
+            Some(read) = reads.next() => {
+                gather.read(read);
+                window.note(Instant::now());
+            }
+            permit = due(&updates, gather.due(&window)), if gather.has_news() => {
+                let Ok(permit) = permit else { return };
+                permit.send(gather.take());
+                window.close();
+            }
+        }
+        for name in gather.secrets_to_read() {
+            reads.start(name);
+        }
+        let missing = gather.missing();
+        waiting.send_if_modified(|known| {
+            let is_news = *known != missing;
+            *known = missing;
+            is_news
+        });
+    }
+}
+
+/// Waits until an Update is due and the last one was taken; in the meantime changes gather.
+async fn due(
+    updates: &mpsc::Sender<Update>,
+    at: Instant,
+) -> Result<mpsc::Permit<'_, Update>, mpsc::error::SendError<()>> {
+    tokio::time::sleep_until(at).await;
+    updates.reserve().await
+}

@@ -1,0 +1,309 @@
+//! One kind's watch: list, follow, begin anew; and what is taken of each object.
+//!
+//! A watch ends itself after [`WATCH_SECONDS`] and goes on where it was, so that one that is stalled or half-open is
+//! noticed. What fails is tried again within 30 s.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1 as networking;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use routing::object::{self, Kind, Name, Object, ObjectRef, Unreadable};
+use serde::de::DeserializeOwned;
+
+use super::Scope;
+
+/// After so many seconds a watch is begun anew where it was. With the 5 s that the library adds, a stalled one is
+/// noticed within 45 s.
+const WATCH_SECONDS: u32 = 40;
+
+/// Waits between tries: from half a second, doubling, to 20 s.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// What a feed is, and whether the gateway can do without it.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) kind: Kind,
+    pub(super) need: Need,
+}
+
+/// Whether the gateway serves without a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Not at all.
+    Always,
+    /// Yes if the kind does not exist here: its CRD is not installed (yet).
+    IfInstalled,
+    /// Yes if it may not be read or does not exist.
+    IfAllowed,
+}
+
+/// What happened on a feed.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// A new list begins.
+    Begin,
+    /// The list holds this.
+    Listed(Taken),
+    /// The list is complete: what it did not hold is gone.
+    Complete,
+    /// This was added or changed.
+    Applied(Taken),
+    /// This is gone.
+    Deleted(Name),
+    /// It did not work, and is tried again.
+    Failed { code: Option<u16>, message: String },
+}
+
+/// What is taken of an object.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// All that routing reads, and what of it cannot be used.
+    Object(Object, Vec<Unreadable>),
+    /// One of our kinds whose spec cannot be read.
+    Bad(ObjectRef, String),
+    /// A Secret exists in this version; its bytes are read only if somebody names it.
+    Secret(Name, String),
+}
+
+impl Taken {
+    fn converted<T>((value, unreadable): (T, Vec<Unreadable>), wrap: fn(T) -> Object) -> Self {
+        Self::Object(wrap(value), unreadable)
+    }
+}
+
+/// A feed by its place among the plans, and what happened on it.
+pub(super) type Stream = BoxStream<'static, (usize, Seen)>;
+
+/// All feeds of a scope.
+pub(super) fn all(client: &Client, scope: &Scope) -> (Vec<Plan>, Vec<Stream>) {
+    let mut feeds = Feeds { client, plans: Vec::new(), streams: Vec::new() };
+    let in_cluster = match scope {
+        Scope::Cluster => Need::Always,
+        Scope::Namespaces(_) => Need::IfAllowed,
+    };
+    feeds.whole(Kind::IngressClass, in_cluster, |class: networking::IngressClass| {
+        Taken::converted(object::IngressClass::from_kubernetes(&class), Object::IngressClass)
+    });
+    feeds.dynamic(Kind::IngressClassConfig, &Api::all_with(client.clone(), &resource("IngressClassConfig")));
+    feeds.metadata::<core::Namespace>(
+        Kind::Namespace,
+        (Need::IfAllowed, Api::all(client.clone())),
+        |found| {
+            let name = Name::new("", &found.name_any());
+            let terminating = found.metadata.deletion_timestamp.is_some();
+            Taken::Object(Object::Namespace(object::Namespace { name, terminating }), Vec::new())
+        },
+    );
+    match scope {
+        Scope::Cluster => feeds.namespaced(None),
+        Scope::Namespaces(namespaces) => {
+            for namespace in namespaces {
+                feeds.namespaced(Some(namespace));
+            }
+        }
+    }
+    (feeds.plans, feeds.streams)
+}
+
+struct Feeds<'a> {
+    client: &'a Client,
+    plans: Vec<Plan>,
+    streams: Vec<Stream>,
+}
+
+impl Feeds<'_> {
+    /// The kinds that live in namespaces: of one namespace, or of all.
+    fn namespaced(&mut self, namespace: Option<&str>) {
+        let need = Need::Always;
+        self.some(namespace, Kind::Ingress, |ingress: networking::Ingress| {
+            Taken::converted(object::Ingress::from_kubernetes(&ingress), Object::Ingress)
+        });
+        self.some(namespace, Kind::Service, |service: core::Service| {
+            let (mut service, unreadable) = object::Service::from_kubernetes(&service);
+            // The annotation is for folders of YAML: here it would let anybody name addresses to dial.
+            service.fixed_endpoints = None;
+            Taken::Object(Object::Service(service), unreadable)
+        });
+        self.some(namespace, Kind::EndpointSlice, |slice: EndpointSlice| {
+            Taken::converted(object::EndpointSlice::from_kubernetes(&slice), Object::EndpointSlice)
+        });
+        let policies = resource("RoutePolicy");
+        let policies = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &policies),
+            None => Api::all_with(self.client.clone(), &policies),
+        };
+        self.dynamic(Kind::RoutePolicy, &policies);
+        let secrets = api::<PartialObjectMeta<core::Secret>>(self.client, namespace);
+        self.metadata(Kind::Secret, (need, secrets), |secret| {
+            let name = Name::new(&secret.namespace().unwrap_or_default(), &secret.name_any());
+            Taken::Secret(name, secret.resource_version().unwrap_or_default())
+        });
+    }
+
+    fn some<K>(&mut self, namespace: Option<&str>, kind: Kind, take: fn(K) -> Taken)
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let watched = watcher::watcher(api::<K>(self.client, namespace), config());
+        self.push(Plan { kind, need: Need::Always }, watched, take);
+    }
+
+    fn whole<K>(&mut self, kind: Kind, need: Need, take: fn(K) -> Taken)
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let watched = watcher::watcher(Api::<K>::all(self.client.clone()), config());
+        self.push(Plan { kind, need }, watched, take);
+    }
+
+    fn metadata<K>(
+        &mut self,
+        kind: Kind,
+        (need, api): (Need, Api<PartialObjectMeta<K>>),
+        take: fn(PartialObjectMeta<K>) -> Taken,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        self.push(Plan { kind, need }, watcher::watcher(api, config()), take);
+    }
+
+    fn dynamic(&mut self, kind: Kind, api: &Api<DynamicObject>) {
+        let take = match kind {
+            Kind::RoutePolicy => policy,
+            _ => class_config,
+        };
+        self.push(Plan { kind, need: Need::IfInstalled }, watcher::watcher(api.clone(), config()), take);
+    }
+
+    fn push<K, S>(&mut self, plan: Plan, watched: S, take: fn(K) -> Taken)
+    where
+        K: kube::ResourceExt + Send + 'static,
+        S: futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    {
+        let place = self.plans.len();
+        self.plans.push(plan);
+        let seen = watched.backoff(Retry::default()).map(move |event| (place, seen(event, take)));
+        self.streams.push(seen.boxed());
+    }
+}
+
+fn seen<K: kube::ResourceExt>(event: watcher::Result<Event<K>>, take: fn(K) -> Taken) -> Seen {
+    match event {
+        Ok(Event::Init) => Seen::Begin,
+        Ok(Event::InitApply(found)) => Seen::Listed(take(found)),
+        Ok(Event::InitDone) => Seen::Complete,
+        Ok(Event::Apply(found)) => Seen::Applied(take(found)),
+        Ok(Event::Delete(found)) => {
+            Seen::Deleted(Name::new(&found.namespace().unwrap_or_default(), &found.name_any()))
+        }
+        Err(error) => Seen::Failed { code: code(&error), message: chain(&error) },
+    }
+}
+
+/// The status with which the API server refused, if it did.
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// An error with its causes: the outermost one alone says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// One of our kinds.
+fn resource(kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(api::GROUP, api::VERSION, kind))
+}
+
+fn policy(found: DynamicObject) -> Taken {
+    let name = Name::new(&found.namespace().unwrap_or_default(), &found.name_any());
+    match spec(&found) {
+        Ok(spec) => {
+            Taken::converted(object::RoutePolicy::from_parts(&found.metadata, spec), Object::RoutePolicy)
+        }
+        Err(error) => Taken::Bad(ObjectRef { kind: Kind::RoutePolicy, name }, error),
+    }
+}
+
+fn class_config(found: DynamicObject) -> Taken {
+    let name = Name::new("", &found.name_any());
+    match spec(&found) {
+        Ok(spec) => {
+            let parts = object::IngressClassConfig::from_parts(&found.metadata, spec);
+            Taken::converted(parts, Object::IngressClassConfig)
+        }
+        Err(error) => Taken::Bad(ObjectRef { kind: Kind::IngressClassConfig, name }, error),
+    }
+}
+
+fn spec<T: DeserializeOwned>(found: &DynamicObject) -> Result<T, String> {
+    let spec = found.data.get("spec").unwrap_or(&serde_json::Value::Null);
+    T::deserialize(spec).map_err(|error| error.to_string())
+}
+
+/// The waits between tries; begun anew by every success.
+#[derive(Debug)]
+struct Retry {
+    next: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { next: FIRST_WAIT }
+    }
+}
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.next;
+        self.next = (wait * 2).min(LONGEST_WAIT);
+        // Many gateways lose their API server at the same moment: a quarter of chance spreads them.
+        let chance = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) % 256;
+        Some(wait + wait.mul_f64(f64::from(u32::try_from(chance).unwrap_or(0)) / 1024.0))
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
