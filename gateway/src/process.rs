@@ -27,7 +27,7 @@ use crate::reload::{Problems, Reload};
 use crate::settings::{Drain, Settings};
 use crate::source::Update;
 use crate::source::files::{self, Watcher};
-use crate::source::kube::{self, Scope};
+use crate::source::kube::{self as kubernetes, Scope};
 use crate::telemetry::access_log;
 use crate::wire::clock::Phase;
 
@@ -107,7 +107,6 @@ impl Gateway {
 
         let reload = Reload::new(Arc::clone(&provider), options.settings.routing.clone())?;
         let (live, problems, generation) = (reload.live(), reload.problems(), reload.generation());
-        let questions = reload.questions();
         let parts = Parts {
             live: Arc::clone(&live),
             settings: Arc::new(options.settings.clone()),
@@ -129,7 +128,7 @@ impl Gateway {
             generation: generation.clone(),
             draining: Arc::clone(&draining),
             waiting,
-            questions,
+            questions: reload.questions(),
             log_dropped: access_log.as_ref().map(access_log::Running::dropped).unwrap_or_default(),
             status_service: options.settings.status_service.clone(),
         };
@@ -139,7 +138,6 @@ impl Gateway {
         let watcher = begin(&control, options, sender, told)?;
         let answers = resolve(&control, &options.settings.names, reload.names())?;
         control.spawn(reload.run(updates, answers));
-        let drain = options.settings.drain;
         Ok(Self {
             http,
             https,
@@ -150,7 +148,7 @@ impl Gateway {
             workers,
             generation,
             draining,
-            drain,
+            drain: options.settings.drain,
             _watcher: watcher,
             control,
             _access_log: access_log,
@@ -312,8 +310,8 @@ fn begin(
         Source::Files(folder) => return Ok(Some(files::watch(folder, updates)?)),
         Source::Kubernetes(kubeconfig) => kubeconfig.as_deref(),
     };
-    let client = control.block_on(kube::client(kubeconfig))?;
-    let wanted = kube::Wanted {
+    let client = control.block_on(kubernetes::client(kubeconfig))?;
+    let wanted = kubernetes::Wanted {
         scope: match settings.namespaces.as_slice() {
             [] => Scope::Cluster,
             named => Scope::Namespaces(named.to_vec()),
@@ -322,7 +320,7 @@ fn begin(
         // Who says the zone knows it better than a label.
         node: std::env::var(NODE_NAME).ok().filter(|_| settings.routing.zone.is_none()),
     };
-    control.spawn(kube::run(client, wanted, updates, waiting));
+    control.spawn(kubernetes::run(client, wanted, updates, waiting));
     Ok(None)
 }
 

@@ -54,6 +54,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("explain::command", &["*"]),
     ("admin", &["live", "reload", "telemetry", "listener::worker", "explain"]),
     ("config", &["source::files", "names::dns", "telemetry::access_log", "settings", "explain::request"]),
+    ("crd", &[]),
     ("process", &["*"]),
     ("check", &["*"]),
     ("demo", &["*"]),
@@ -61,7 +62,7 @@ const MODULES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of `gateway` that may name the `kube` crate.
-const KUBE: &[&str] = &["source::kube", "status", "leader", "crds", "cli"];
+const KUBE: &[&str] = &["source::kube", "status", "leader", "crd", "cli"];
 
 /// What may stand at the top level besides dot-files.
 const TOP: &[&str] = &[

@@ -244,7 +244,12 @@ impl Worker {
         }
         let mut prepared = Prepared::default();
         for init in spec.init_containers.iter().flatten() {
-            prepared.init.push(self.prepare_one(&surroundings, init, (network, roots)).await?);
+            let mut one = self.prepare_one(&surroundings, init, (network, roots)).await?;
+            // An init container has done its work when it ends well, whatever the pod's policy.
+            if one.restart == Restart::Always {
+                one.restart = Restart::OnFailure;
+            }
+            prepared.init.push(one);
         }
         for main in &spec.containers {
             prepared.main.push(self.prepare_one(&surroundings, main, (network, roots)).await?);

@@ -53,7 +53,7 @@ impl Reads {
     }
 
     /// Starts to read a Secret.
-    pub(super) fn start(&mut self, name: Name) {
+    pub(super) fn start(&self, name: Name) {
         let api = Api::<core::Secret>::namespaced(self.client.clone(), &name.namespace);
         self.running.push(read(api, name).boxed());
     }
