@@ -427,3 +427,6 @@ impl Secrets {
         self.wanted.values().any(|wanted| wanted.reading != Reading::Done)
     }
 }
+
+#[cfg(test)]
+mod tests;
