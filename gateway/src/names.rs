@@ -1,7 +1,7 @@
 //! DNS names that are dialled: asked for again and again for as long as a table names them.
 //!
 //! Runs on the control runtime; no worker ever waits for a name. The time to live of an answer is kept to, between
-//! [`SHORTEST`] and [`LONGEST`]. Addresses that can no longer be confirmed stay in use for [`STALE`]. Not here: who
+//! 5 s and 5 min. Addresses that can no longer be confirmed stay in use for an hour. Not here: who
 //! names them (`routing`), and into which cells the addresses go (`reload`).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,7 +4,7 @@
 //! watch stalls, it starts anew) changes nothing. An object goes only if a watch says so or a complete new list
 //! lacks it. Not here: what objects mean (`routing`), and writing anything to the API.
 //!
-//! [`feed`] turns a kind's watch into [`Seen`]s, [`Gather`] keeps account of what is known and of what has changed
+//! `feed` turns a kind's watch into `Seen`s, `gather` keeps account of what is known and of what has changed
 //! since the last Update, `secrets` reads the Secrets that objects name.
 
 mod feed;
