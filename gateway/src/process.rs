@@ -136,7 +136,7 @@ impl Gateway {
         serve_pages(&control, pages.router(), admin_socket)?;
         let (sender, updates) = mpsc::channel(WAITING_UPDATES);
         let watcher = begin(&control, options, sender, told)?;
-        let answers = resolve(&control, &options.settings.names, reload.names())?;
+        let answers = resolve(&control, options.settings.names.clone(), reload.names());
         control.spawn(reload.run(updates, answers));
         Ok(Self {
             http,
@@ -274,16 +274,12 @@ pub fn read_once(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
 /// Asks for names while the gateway runs.
 fn resolve(
     control: &Runtime,
-    settings: &names::dns::Settings,
+    settings: names::dns::Settings,
     wanted: watch::Receiver<names::Wanted>,
-) -> anyhow::Result<mpsc::Receiver<names::Answer>> {
+) -> mpsc::Receiver<names::Answer> {
     let (sender, answers) = mpsc::channel(WAITING_ANSWERS);
-    let lookup = {
-        let _inside = control.enter();
-        names::dns::Dns::new(settings)?
-    };
-    control.spawn(names::run(Box::new(lookup), wanted, sender));
-    Ok(answers)
+    control.spawn(names::run(Box::new(names::dns::Dns::new(settings)), wanted, sender));
+    answers
 }
 
 fn control_runtime() -> io::Result<Runtime> {

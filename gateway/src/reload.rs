@@ -5,7 +5,6 @@
 mod secrets;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -66,10 +65,8 @@ pub struct Reload {
     generation: watch::Sender<u64>,
     /// The names that are to be resolved.
     names: watch::Sender<Wanted>,
-    /// What they were resolved to.
-    resolved: BTreeMap<Arc<str>, Vec<IpAddr>>,
-    /// What is wrong with them, by name.
-    unresolved: BTreeMap<Arc<str>, Vec<Problem>>,
+    /// What is known of them.
+    resolved: BTreeMap<Arc<str>, Resolved>,
     /// Tables that a worker may still be looking at; they are dropped here and not by the worker.
     retired: Vec<Arc<Live>>,
 }
@@ -92,7 +89,6 @@ impl Reload {
             generation: watch::Sender::new(0),
             names: watch::Sender::default(),
             resolved: BTreeMap::new(),
-            unresolved: BTreeMap::new(),
             retired: Vec::new(),
         })
     }
@@ -158,7 +154,7 @@ impl Reload {
             self.problems.set_source(found);
         }
         self.problems.change(delta.removed.iter(), delta.added);
-        self.want_names();
+        self.follow_names();
         let generation = self.generation.borrow().wrapping_add(1);
         self.publish(Live { table, certificates: self.secrets.certificates().clone(), generation });
         self.report(generation);
@@ -173,59 +169,62 @@ impl Reload {
         }
     }
 
-    /// Says which names are to be resolved, if they are others than before.
-    fn want_names(&mut self) {
-        let names = self
-            .compiler
-            .external_backends()
-            .filter_map(|backend| backend.external_name.load().as_ref().map(|name| Arc::clone(&name.host)));
-        let names: Wanted = names.collect();
-        let gone: Vec<_> = self.unresolved.keys().filter(|name| !names.contains(*name)).cloned().collect();
-        for name in gone {
-            self.set_unresolved(name, Vec::new());
+    /// Says which names are to be resolved, if they are others than before, and brings what is known of them to
+    /// Backends that are new. Costs what changed, however many names there are.
+    fn follow_names(&mut self) {
+        let touched = self.compiler.take_touched_names();
+        let (named, gone): (Vec<_>, Vec<_>) =
+            touched.into_iter().partition(|name| !self.compiler.users_of_name(name).is_empty());
+        for name in &gone {
+            if let Some(known) = self.resolved.remove(name) {
+                self.problems.change(known.problems.iter(), Vec::new());
+            }
         }
-        self.resolved.retain(|name, _| names.contains(name));
-        // Cells may be new although their name is not.
-        for (name, addresses) in &self.resolved {
-            self.compiler.resolved(name, addresses);
+        for name in &named {
+            if let Some(Resolved { answer, problems }) = self.resolved.remove(name) {
+                self.hold(answer, &problems);
+            }
         }
         self.names.send_if_modified(|wanted| {
-            let is_news = *wanted != names;
-            *wanted = names;
+            let mut is_news = false;
+            for name in &gone {
+                is_news |= wanted.remove(name);
+            }
+            for name in named {
+                is_news |= wanted.insert(name);
+            }
             is_news
         });
     }
 
     /// Takes in what a name was resolved to: no table changes, only cells in it.
     fn resolve(&mut self, answer: Answer) {
-        let Answer { name, addresses, problem } = answer;
-        if let Some(addresses) = addresses {
-            tracing::debug!(%name, ?addresses, "resolved");
-            self.compiler.resolved(&name, &addresses);
-            self.resolved.insert(Arc::clone(&name), addresses);
+        // It may have been on its way while the last Service with that name went.
+        if !self.names.borrow().contains(&answer.name) {
+            return;
         }
-        let problems = problem.map(|message| {
-            self.compiler
-                .users_of_name(&name)
-                .map(|service| Problem {
-                    object: ObjectRef { kind: Kind::Service, name: service },
-                    field: "spec.externalName".to_owned(),
-                    reason: Reason::NameNotResolved,
-                    message: message.clone(),
-                })
-                .collect()
-        });
-        self.set_unresolved(name, problems.unwrap_or_default());
+        tracing::debug!(name = %answer.name, addresses = ?answer.addresses, "resolved");
+        let before = self.resolved.remove(&answer.name).map(|known| known.problems);
+        self.hold(answer, &before.unwrap_or_default());
         self.tell_problems();
     }
 
-    fn set_unresolved(&mut self, name: Arc<str>, problems: Vec<Problem>) {
-        let before = if problems.is_empty() {
-            self.unresolved.remove(&name)
-        } else {
-            self.unresolved.insert(name, problems.clone())
+    /// Brings what is known of a name to its Backends, and the Problem, if there is one, in place of those `before`.
+    fn hold(&mut self, answer: Answer, before: &[Problem]) {
+        self.compiler.resolved(&answer.name, &answer.addresses);
+        let services = self.compiler.users_of_name(&answer.name).into_iter();
+        let problem = |service, message: &String| Problem {
+            object: ObjectRef { kind: Kind::Service, name: service },
+            field: "spec.externalName".to_owned(),
+            reason: Reason::NameNotResolved,
+            message: message.clone(),
         };
-        self.problems.change(before.iter().flatten(), problems);
+        let problems: Vec<_> = match &answer.problem {
+            Some(message) => services.map(|service| problem(service, message)).collect(),
+            None => Vec::new(),
+        };
+        self.problems.change(before, problems.clone());
+        self.resolved.insert(Arc::clone(&answer.name), Resolved { answer, problems });
     }
 
     fn publish(&mut self, live: Live) {
@@ -250,6 +249,12 @@ impl Reload {
             tracing::info!(%problem, "problem solved");
         }
     }
+}
+
+/// What is known of a name, and what its Services were told.
+struct Resolved {
+    answer: Answer,
+    problems: Vec<Problem>,
 }
 
 /// Waits for a moment of the wall clock; for ever if there is none.

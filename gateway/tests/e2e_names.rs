@@ -7,47 +7,84 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use gateway::names::dns::Loopback;
+use gateway::names::dns::{self, Dns, Loopback};
+use gateway::names::{Addresses, Failure, Found, Lookup as _};
 use gateway::settings::Settings;
-use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::rdata::A;
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, CNAME};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use support::{ANY_PORT, Origin, TestGateway, ingress, until};
 
-/// What the name server says of every name: an address, or a code without one.
-type Says = Result<Ipv4Addr, ResponseCode>;
+/// What the name server does to its answer to a question.
+type Says = fn(&Query, &mut Message);
 
-/// A name server on loopback. All its answers hold for 0 s, so they are asked for as often as the gateway does.
+/// The address of an origin. It holds for 0 s, so that it is asked for as often as the gateway does.
+fn here(query: &Query, answer: &mut Message) {
+    v4(query, answer, Ipv4Addr::LOCALHOST);
+}
+
+/// An address where nobody listens.
+fn moved(query: &Query, answer: &mut Message) {
+    v4(query, answer, Ipv4Addr::new(127, 0, 0, 2));
+}
+
+fn v4(query: &Query, answer: &mut Message, address: Ipv4Addr) {
+    if query.query_type() == RecordType::A {
+        answer.add_answer(Record::from_rdata(query.name().clone(), 0, RData::A(A(address))));
+    }
+}
+
+fn fails(_query: &Query, answer: &mut Message) {
+    answer.metadata.response_code = ResponseCode::ServFail;
+}
+
+fn gone(_query: &Query, answer: &mut Message) {
+    answer.metadata.response_code = ResponseCode::NXDomain;
+}
+
+/// A name server on loopback.
 struct NameServer {
     address: SocketAddr,
     says: Arc<Mutex<Says>>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl NameServer {
     fn start(says: Says) -> Self {
         let socket = UdpSocket::bind(ANY_PORT).unwrap();
         let address = socket.local_addr().unwrap();
-        let says = Arc::new(Mutex::new(says));
-        let now = Arc::clone(&says);
+        let (says, asked) = (Arc::new(Mutex::new(says)), Arc::<Mutex<Vec<_>>>::default());
+        let (now, names) = (Arc::clone(&says), Arc::clone(&asked));
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
-                let answer = answer(&Message::from_vec(&buffer[..length]).unwrap(), *now.lock().unwrap());
-                let _ = socket.send_to(&answer.to_vec().unwrap(), peer);
+                let question = Message::from_vec(&buffer[..length]).unwrap();
+                names.lock().unwrap().push(question.queries[0].name().to_string());
+                let says = *now.lock().unwrap();
+                let _ = socket.send_to(&answer(&question, says).to_vec().unwrap(), peer);
             }
         });
-        Self { address, says }
+        Self { address, says, asked }
     }
 
     fn say(&self, says: Says) {
         *self.says.lock().unwrap() = says;
     }
 
+    /// How often it was asked for a name, for either family.
+    fn asked(&self, name: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
+    }
+
+    fn names(&self, loopback: Loopback) -> dns::Settings {
+        dns::Settings { servers: vec![self.address], loopback }
+    }
+
     fn settings(&self, loopback: Loopback) -> Settings {
-        let names = gateway::names::dns::Settings { servers: vec![self.address], loopback };
-        Settings { names, ..Settings::default() }
+        Settings { names: self.names(loopback), ..Settings::default() }
     }
 }
 
@@ -57,29 +94,97 @@ fn answer(question: &Message, says: Says) -> Message {
     answer.metadata.recursion_desired = question.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
     answer.add_queries(question.queries.iter().cloned());
-    match says {
-        Ok(address) => {
-            let query = &question.queries[0];
-            if query.query_type() == RecordType::A {
-                answer.add_answer(Record::from_rdata(query.name().clone(), 0, RData::A(A(address))));
-            }
-        }
-        Err(code) => answer.metadata.response_code = code,
-    }
+    says(&question.queries[0], &mut answer);
     answer
 }
 
-/// Host `a.example` at a Service that stands for `db.example`, of a class that allows that.
-fn yaml(origin: SocketAddr) -> String {
-    let class = "---\napiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata:\n  name: gateway\n  annotations: {ingressclass.kubernetes.io/is-default-class: \"true\"}\nspec:\n  controller: wasm-gateway.dev/ingress-controller\n  parameters: {apiGroup: wasm-gateway.dev, kind: IngressClassConfig, name: open}\n";
-    let config = "---\napiVersion: wasm-gateway.dev/v1alpha1\nkind: IngressClassConfig\nmetadata: {name: open}\nspec: {externalNames: Allow}\n";
-    let service = format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec:\n  type: ExternalName\n  externalName: db.example\n  ports: [{{port: 80, name: http}}, {{port: {}, name: other}}]\n",
-        origin.port()
-    );
+/// What one question to this name server comes to.
+async fn look_up(says: Says) -> Found {
+    let server = NameServer::start(says);
+    Dns::new(server.names(Loopback::Allowed)).lookup("db.example".into()).await
+}
+
+fn localhost(seconds: u64) -> Result<Addresses, Failure> {
+    let list = vec![Ipv4Addr::LOCALHOST.into()];
+    Ok(Addresses { list, time_to_live: Duration::from_secs(seconds) })
+}
+
+#[tokio::test]
+async fn the_shortest_time_to_live_on_the_way_counts() {
+    let found = look_up(|query, answer| {
+        let real = Name::from_ascii("real.example.").unwrap();
+        if *query.name() != real {
+            answer.add_answer(Record::from_rdata(query.name().clone(), 7, RData::CNAME(CNAME(real.clone()))));
+        }
+        if query.query_type() == RecordType::A {
+            answer.add_answer(Record::from_rdata(real, 600, RData::A(A(Ipv4Addr::LOCALHOST))));
+        }
+    });
+    assert_eq!(found.await, [localhost(7), Err(Failure::NoAddresses)]);
+
+    // The same if the name server leaves the rest of the way to whoever asks.
+    let found = look_up(|query, answer| {
+        let real = Name::from_ascii("real.example.").unwrap();
+        if *query.name() != real {
+            answer.add_answer(Record::from_rdata(query.name().clone(), 7, RData::CNAME(CNAME(real))));
+        } else if query.query_type() == RecordType::A {
+            answer.add_answer(Record::from_rdata(real, 600, RData::A(A(Ipv4Addr::LOCALHOST))));
+        }
+    });
+    assert_eq!(found.await, [localhost(7), Err(Failure::NoAddresses)]);
+}
+
+#[tokio::test]
+async fn one_family_stands_for_itself() {
+    let found = look_up(|query, answer| match query.query_type() {
+        RecordType::A => here(query, answer),
+        _ => fails(query, answer),
+    });
+    let [v4, v6] = found.await;
+    assert_eq!(v4, localhost(0));
+    assert!(matches!(v6, Err(Failure::Unknown(_))), "{v6:?}");
+}
+
+#[tokio::test]
+async fn only_a_name_server_that_says_so_says_that_there_are_none() {
+    assert_eq!(look_up(gone).await, [Err(Failure::NoAddresses), Err(Failure::NoAddresses)]);
+    assert_eq!(look_up(|_, _| {}).await, [Err(Failure::NoAddresses), Err(Failure::NoAddresses)]);
+    let refuses: Says = |_, answer| answer.metadata.response_code = ResponseCode::Refused;
+    for says in [fails as Says, refuses] {
+        let found = look_up(says).await;
+        assert!(found.iter().all(|one| matches!(one, Err(Failure::Unknown(_)))), "{found:?}");
+    }
+}
+
+/// A class that allows Services to stand for names.
+const CLASS: &str = "---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: gateway, annotations: {ingressclass.kubernetes.io/is-default-class: \"true\"}}
+spec:
+  controller: wasm-gateway.dev/ingress-controller
+  parameters: {apiGroup: wasm-gateway.dev, kind: IngressClassConfig, name: open}
+---
+apiVersion: wasm-gateway.dev/v1alpha1
+kind: IngressClassConfig
+metadata: {name: open}
+spec: {externalNames: Allow}
+";
+
+/// Host `<service>.example` at a Service that stands for a name. The rule names the origin's port.
+fn at_name(service: &str, name: &str, origin: SocketAddr) -> String {
     let port = origin.port();
-    let ingress = ingress("a", "a.example", &[("/", "a")]).replace("number: 80", &format!("number: {port}"));
-    [class, config, &service, &ingress].concat()
+    let host = format!("{service}.example");
+    let ingress = ingress(service, &host, &[("/", service)]);
+    let spec = format!(
+        "  type: ExternalName\n  externalName: {name}\n  ports: [{{port: 80, name: http}}, {{port: {port}, name: other}}]\n"
+    );
+    ingress.replace("number: 80", &format!("number: {port}"))
+        + &format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {service}}}\nspec:\n{spec}")
+}
+
+fn yaml(origin: SocketAddr) -> String {
+    CLASS.to_owned() + &at_name("a", "db.example", origin)
 }
 
 fn status(gateway: &TestGateway) -> u16 {
@@ -88,27 +193,37 @@ fn status(gateway: &TestGateway) -> u16 {
 
 #[test]
 fn a_name_is_resolved_followed_and_kept_while_nobody_can_say() {
-    let (one, other) = (Origin::named("one"), NameServer::start(Ok(Ipv4Addr::LOCALHOST)));
+    let (one, other) = (Origin::named("one"), NameServer::start(here));
     let gateway = TestGateway::with(&yaml(one.address), other.settings(Loopback::Allowed));
     until("the name is resolved", || status(&gateway) == 200);
     assert_eq!(one.last().field("host"), Some("a.example"), "the client's Host goes on");
     assert_eq!(gateway.admin("/problems").1, "");
+    let (_, told) = gateway.admin("/explain?url=http://a.example/");
+    let port = one.address.port();
+    let service = format!("\n  stands for db.example:{port}\n  dialled: 127.0.0.1:{port}\n");
+    assert!(told.contains(&service), "{told}");
 
     // Its addresses stay while the name server fails, and that is told.
-    other.say(Err(ResponseCode::ServFail));
+    other.say(fails);
     until("the failure is told", || gateway.admin("/problems").1.contains("NameNotResolved"));
     assert_eq!(status(&gateway), 200);
     assert!(gateway.admin("/problems").1.contains("last addresses stay in use"));
 
     // It moves to an address where nobody listens on that port.
-    other.say(Ok(Ipv4Addr::new(127, 0, 0, 2)));
+    other.say(moved);
     until("the move is followed", || status(&gateway) == 502);
     assert_eq!(gateway.admin("/problems").1, "");
 
     // The name is gone.
-    other.say(Err(ResponseCode::NXDomain));
+    other.say(gone);
     until("the name's end is followed", || status(&gateway) == 503);
+    assert_eq!(gateway.get("a.example", "/").field("gateway-reason"), Some("no_ready_endpoint"));
     assert!(gateway.admin("/problems").1.contains("db.example has no addresses"));
+    let (_, told) = gateway.admin("/explain?url=http://a.example/");
+    assert!(told.contains("NameNotResolved"), "{told}");
+
+    // A name that cannot be had is no reason not to be ready.
+    assert_eq!(gateway.admin("/readyz").0, 200);
 
     // Nobody names it any more.
     gateway.replace("all.yaml", "");
@@ -116,8 +231,55 @@ fn a_name_is_resolved_followed_and_kept_while_nobody_can_say() {
 }
 
 #[test]
+fn services_of_one_name_share_what_is_known_of_it() {
+    let (origin, server) = (Origin::named("one"), NameServer::start(gone));
+    let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Allowed));
+    let problems = || gateway.admin("/problems").1;
+    until("the Problem is told", || problems().contains("NameNotResolved"));
+    gateway.replace("b.yaml", &at_name("b", "db.example", origin.address));
+    assert_eq!(problems().matches("Service default/").count(), 2, "{}", problems());
+    std::fs::remove_file(gateway.path("b.yaml")).unwrap();
+    until("one Service is gone", || problems().matches("Service default/").count() == 1);
+
+    server.say(here);
+    until("the name is back", || status(&gateway) == 200);
+    assert_eq!(problems(), "");
+    // What is known already is there as soon as the Service is.
+    gateway.replace("b.yaml", &at_name("b", "db.example", origin.address));
+    assert_eq!(gateway.get("b.example", "/").status(), 200);
+}
+
+#[test]
+fn a_name_that_nobody_names_is_not_asked_for() {
+    let (origin, server) = (Origin::named("one"), NameServer::start(here));
+    let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Allowed));
+    gateway.replace("b.yaml", &at_name("b", "other.example", origin.address));
+    let asked = || (server.asked("db.example."), server.asked("other.example."));
+    until("both are asked for", || asked().0 >= 2 && asked().1 >= 2);
+    std::fs::remove_file(gateway.path("b.yaml")).unwrap();
+    until("it is gone", || gateway.get("b.example", "/").status() == 404);
+    // Two queries a round, one for each family: of a round that had begun, at most those come after this.
+    let (round, before) = asked();
+    until("two more rounds have passed", || asked().0 >= round + 4);
+    assert!(asked().1 <= before + 2, "{before} → {:?}", asked());
+    let (round, before) = asked();
+    until("and one more", || asked().0 >= round + 2);
+    assert_eq!(asked().1, before);
+}
+
+#[test]
+fn an_address_is_no_name() {
+    let (origin, server) = (Origin::named("one"), NameServer::start(here));
+    let yaml = CLASS.to_owned() + &at_name("a", "127.0.0.1", origin.address);
+    let gateway = TestGateway::with(&yaml, server.settings(Loopback::Allowed));
+    until("the refusal is told", || gateway.admin("/problems").1.contains("is not a DNS name"));
+    assert_eq!(status(&gateway), 503);
+    assert_eq!(server.asked.lock().unwrap().len(), 0);
+}
+
+#[test]
 fn a_name_may_not_lead_to_this_machine_unless_that_is_allowed() {
-    let (origin, server) = (Origin::named("one"), NameServer::start(Ok(Ipv4Addr::LOCALHOST)));
+    let (origin, server) = (Origin::named("one"), NameServer::start(here));
     let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Refused));
     until("the refusal is told", || {
         gateway.admin("/problems").1.contains("addresses only that are not dialled")

@@ -39,7 +39,6 @@ use crate::object::Kind;
 use crate::object::Name;
 use crate::object::Object;
 use crate::problem::Problem;
-use crate::table::Backend;
 use crate::table::Endpoints;
 use crate::table::IngressOrigin;
 use crate::table::Ownership;
@@ -150,27 +149,22 @@ impl Compiler {
         }
     }
 
-    /// Backends whose Service is of type ExternalName and allowed: their names are to be resolved. Whoever does that
-    /// hands the addresses to [`Compiler::resolved`].
-    pub fn external_backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        self.backends.external()
+    /// The names that Services of type ExternalName began or ceased to stand for since this was asked last, as far as
+    /// their classes allow it. Whoever resolves names hands the addresses to [`Compiler::resolved`].
+    pub fn take_touched_names(&mut self) -> BTreeSet<Arc<str>> {
+        self.backends.take_touched_names()
     }
 
     /// The Services whose name this is, each once, as far as they are to be resolved.
-    pub fn users_of_name(&self, host: &str) -> impl Iterator<Item = Name> {
-        let has_it = |backend: &&Arc<Backend>| {
-            backend.external_name.load().as_ref().is_some_and(|name| *name.host == *host)
-        };
-        let services: BTreeSet<_> =
-            self.backends.external().filter(has_it).map(|backend| backend.service.clone()).collect();
-        services.into_iter()
+    pub fn users_of_name(&self, host: &str) -> BTreeSet<Name> {
+        self.backends.external(host).map(|backend| backend.service.clone()).collect()
     }
 
     /// Takes in what a name was resolved to: requests see it when this returns.
     pub fn resolved(&self, host: &str, addresses: &[IpAddr]) {
-        for backend in self.backends.external() {
+        for backend in self.backends.external(host) {
             let name = backend.external_name.load();
-            let Some(name) = name.as_deref().filter(|name| *name.host == *host) else { continue };
+            let Some(name) = name.as_deref() else { continue };
             let endpoint =
                 |address: &IpAddr| Endpoint { address: (*address, name.port.get()).into(), pod: None };
             let endpoints = match addresses {

@@ -251,6 +251,106 @@ fn the_view_serialises_for_the_admin() {
     assert_eq!(json, expected);
 }
 
+// ===== names =====
+
+/// The Service as one that stands for a name.
+fn external(host: &str, number: u16) -> Change {
+    Change::Apply(Object::Service(Service {
+        name: Name::new("shop", "web"),
+        service_type: "ExternalName".into(),
+        external_name: Some(host.into()),
+        ports: vec![ServicePort {
+            name: "http".into(),
+            port: port(number),
+            app_protocol: None,
+            node_port: None,
+        }],
+        ..Service::default()
+    }))
+}
+
+/// A class whose parameters say what becomes of ExternalName Services.
+fn class_with(external_names: api::ExternalNames) -> Vec<Change> {
+    let class = IngressClass {
+        name: Name::new("", "gateway"),
+        controller: Config::default().controller.into(),
+        parameters: Some(ParametersRef {
+            group: api::GROUP.into(),
+            kind: "IngressClassConfig".into(),
+            name: "ours".into(),
+            namespace: None,
+        }),
+        ..IngressClass::default()
+    };
+    let config = IngressClassConfig {
+        name: Name::new("", "ours"),
+        spec: api::IngressClassConfigSpec { external_names, ..api::IngressClassConfigSpec::default() },
+    };
+    vec![Change::Apply(Object::IngressClass(class)), Change::Apply(Object::IngressClassConfig(config))]
+}
+
+/// What requests are sent to, and the names that were touched since.
+fn dialled(compiler: &mut Compiler, table: &RoutingTable) -> (Vec<String>, Vec<String>) {
+    let touched = compiler.take_touched_names();
+    (addresses(&backend(table)), touched.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn addresses_of_a_name_stay_until_it_changes() {
+    let mut compiler = Compiler::new(Config::default());
+    let mut delta = class_with(api::ExternalNames::Allow);
+    delta.extend([ingress("web", HOST, "/"), external("db.example", 80)]);
+    let (table, problems) = compiler.apply(delta);
+    assert_eq!(problems, ProblemDelta::default());
+    assert_eq!(dialled(&mut compiler, &table), (vec![], vec!["db.example".to_owned()]));
+
+    compiler.resolved("other.example", &["192.0.2.9".parse().unwrap()]);
+    compiler.resolved("db.example", &["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
+    let resolved = vec!["192.0.2.1:80".to_owned(), "[2001:db8::1]:80".to_owned()];
+    assert_eq!(dialled(&mut compiler, &table), (resolved.clone(), vec![]));
+    assert_eq!(
+        compiler.users_of_name("db.example").into_iter().collect::<Vec<_>>(),
+        [Name::new("shop", "web")]
+    );
+
+    // Neither its own change without another name nor an EndpointSlice is a reason to forget them.
+    let mut labelled = external("db.example", 80);
+    if let Change::Apply(Object::Service(service)) = &mut labelled {
+        service.cluster_ips = ["10.0.0.1".parse().unwrap()].into();
+    }
+    let (table, _) = compiler.apply(vec![labelled, slice("web", &["10.0.0.1"])]);
+    assert_eq!(dialled(&mut compiler, &table), (resolved, vec![]));
+
+    // Another name, and back.
+    let (table, _) = compiler.apply(vec![external("other.example", 80)]);
+    let both = vec!["db.example".to_owned(), "other.example".to_owned()];
+    assert_eq!(dialled(&mut compiler, &table), (vec![], both));
+    assert!(compiler.users_of_name("db.example").is_empty());
+}
+
+#[test]
+fn a_name_is_wanted_only_while_an_ingress_of_a_class_that_allows_it_names_it() {
+    let mut compiler = Compiler::new(Config::default());
+    let mut delta = class_with(api::ExternalNames::Allow);
+    delta.extend([ingress("web", HOST, "/"), external("db.example", 80)]);
+    compiler.apply(delta);
+    for (change, is_wanted) in [
+        (vec![delete(Kind::Ingress, "web")], false),
+        (vec![ingress("web", HOST, "/")], true),
+        (class_with(api::ExternalNames::Refuse), false),
+        (class_with(api::ExternalNames::Allow), true),
+        (vec![service()], false),
+        (vec![external("db.example", 80)], true),
+        (vec![delete(Kind::Service, "web")], false),
+    ] {
+        compiler.take_touched_names();
+        compiler.apply(change.clone());
+        let touched = compiler.take_touched_names();
+        assert_eq!(touched.iter().map(|name| &**name).collect::<Vec<_>>(), ["db.example"], "{change:?}");
+        assert_eq!(!compiler.users_of_name("db.example").is_empty(), is_wanted, "{change:?}");
+    }
+}
+
 // ===== what stands around Ingresses =====
 
 fn policy(name: &str, size: u64) -> Change {

@@ -32,6 +32,7 @@ fn of_backend(backend: &BackendView, compiler: &Compiler) -> ServiceView {
         slices: compiler.slices_of(&name).map(|slice| slice_view(slice, &used)).collect(),
         fixed_endpoints: fixed
             .map(|fixed| fixed.iter().map(|endpoint| endpoint.address.to_string()).collect()),
+        external_name: backend.external_name.clone(),
         dialled,
     }
 }

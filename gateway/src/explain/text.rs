@@ -154,7 +154,10 @@ fn write_service(view: &ServiceView, f: &mut Formatter<'_>) -> fmt::Result {
         Some(kind) => writeln!(f, ", type {kind}, ports {}", ports(&view.ports))?,
         None => writeln!(f, ": there is no such Service")?,
     }
-    if let Some(fixed) = &view.fixed_endpoints {
+    if let Some(name) = &view.external_name {
+        let unknown = "; its addresses are not known here: only a running gateway asks for them (--admin)";
+        writeln!(f, "  stands for {name}{}", if view.dialled.is_empty() { unknown } else { "" })?;
+    } else if let Some(fixed) = &view.fixed_endpoints {
         writeln!(f, "  endpoints by annotation: {}", fixed.join(", "))?;
     } else if view.slices.is_empty() {
         writeln!(f, "  no EndpointSlice")?;

@@ -89,6 +89,8 @@ pub struct ServiceView {
     pub slices: Vec<SliceView>,
     /// Addresses that stand in for EndpointSlices, if the Service has the annotation for that.
     pub fixed_endpoints: Option<Vec<String>>,
+    /// What it stands for, as host:port, if it is of type ExternalName and its class allows that.
+    pub external_name: Option<String>,
     /// Where requests are dialled now.
     pub dialled: Vec<String>,
 }

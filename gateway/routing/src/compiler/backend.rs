@@ -24,6 +24,7 @@ use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::Backend;
 use crate::table::Endpoints;
+use crate::table::ExternalName;
 use crate::table::Field;
 use crate::table::IngressOrigin;
 
@@ -93,8 +94,10 @@ pub(super) struct Backends {
     services: BTreeMap<Name, ServiceEntry>,
     /// The Service that each slice belongs to: a slice's label may change.
     slice_owners: BTreeMap<Name, Name>,
-    /// By number, those whose Service is a name that is to be resolved.
-    external: BTreeMap<u64, Arc<Backend>>,
+    /// Those whose Service is a name that is to be resolved, by name and by number.
+    external: BTreeMap<Arc<str>, BTreeMap<u64, Arc<Backend>>>,
+    /// Names that gained or lost one of those since [`Backends::take_touched_names`].
+    touched_names: BTreeSet<Arc<str>>,
     /// Services that may have lost a Backend's last user, or their last reason to exist.
     loose: BTreeSet<Name>,
     next_id: u64,
@@ -165,24 +168,41 @@ impl Backends {
         for name in dirty {
             let entry = self.services.get_mut(&name);
             let renamed = entry.map(|entry| entry.resolve(&name, self.zone.as_deref(), ledger));
-            for backend in renamed.unwrap_or_default() {
+            for Renamed { before, backend } in renamed.unwrap_or_default() {
+                self.forget_external(before.as_deref(), backend.id);
                 self.note_external(&backend);
             }
             self.loose.insert(name);
         }
     }
 
-    /// Backends whose Service is a name that is to be resolved.
-    pub(super) fn external(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        self.external.values()
+    /// Backends whose Service is this name, and whose addresses are to be resolved.
+    pub(super) fn external(&self, host: &str) -> impl Iterator<Item = &Arc<Backend>> {
+        self.external.get(host).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The names that gained or lost a Backend since this was asked last.
+    pub(super) fn take_touched_names(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.touched_names)
     }
 
     fn note_external(&mut self, backend: &Arc<Backend>) {
-        if backend.external_name.load().is_some() {
-            self.external.insert(backend.id, Arc::clone(backend));
-        } else {
-            self.external.remove(&backend.id);
+        if let Some(name) = &*backend.external_name.load() {
+            let of_name = self.external.entry(Arc::clone(&name.host)).or_default();
+            of_name.insert(backend.id, Arc::clone(backend));
+            self.touched_names.insert(Arc::clone(&name.host));
         }
+    }
+
+    fn forget_external(&mut self, name: Option<&ExternalName>, id: u64) {
+        let Some(name) = name else { return };
+        if let Some(of_name) = self.external.get_mut(&name.host) {
+            of_name.remove(&id);
+            if of_name.is_empty() {
+                self.external.remove(&name.host);
+            }
+        }
+        self.touched_names.insert(Arc::clone(&name.host));
     }
 
     /// Tells the Services whose slices changed: the one it belonged to and the one it belongs to.
@@ -268,15 +288,12 @@ impl Backends {
     pub(super) fn sweep(&mut self) {
         for name in std::mem::take(&mut self.loose) {
             let Some(entry) = self.services.get_mut(&name) else { continue };
-            entry.ports.retain(|_, port| {
-                let is_used = !port.users.is_empty();
-                if !is_used {
-                    self.external.remove(&port.backend.id);
-                }
-                is_used
-            });
+            let unused: Vec<_> = entry.ports.extract_if(.., |_, port| port.users.is_empty()).collect();
             if entry.known.is_none() && entry.slices.is_empty() && entry.ports.is_empty() {
                 self.services.remove(&name);
+            }
+            for (_, PortEntry { backend, .. }) in unused {
+                self.forget_external(backend.external_name.load().as_deref(), backend.id);
             }
         }
     }
@@ -287,15 +304,13 @@ impl Backends {
 impl ServiceEntry {
     /// Brings the cells of all Backends of this Service up to date, and the Problems of their users. Gives those whose
     /// name to be resolved is another one now.
-    fn resolve(&mut self, name: &Name, zone: Option<&str>, ledger: &mut Ledger) -> Vec<Arc<Backend>> {
+    fn resolve(&mut self, name: &Name, zone: Option<&str>, ledger: &mut Ledger) -> Vec<Renamed> {
         let mut renamed = Vec::new();
         let known = self.known.as_ref();
         for ((port, external_names), entry) in &mut self.ports {
             let resolved = endpoints::resolve(known, &self.slices, (port, *external_names), zone);
             let fault = fault(&resolved, known, name, port);
-            if entry.store(resolved) == Stored::OtherName {
-                renamed.push(Arc::clone(&entry.backend));
-            }
+            renamed.extend(entry.store(resolved));
             if fault != entry.fault {
                 ledger.remove(entry.problems());
                 entry.fault = fault;
@@ -306,19 +321,17 @@ impl ServiceEntry {
     }
 }
 
-/// What became of a Backend's cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stored {
-    SameName,
-    /// Another name is to be resolved now, or none.
-    OtherName,
+/// A Backend of which another name is to be resolved now, or none.
+struct Renamed {
+    before: Option<Arc<ExternalName>>,
+    backend: Arc<Backend>,
 }
 
 // ===== impl PortEntry =====
 
 impl PortEntry {
     /// Leaves cells alone that hold the same already, so that whoever compares pointers sees no change.
-    fn store(&self, resolved: Resolved) -> Stored {
+    fn store(&self, resolved: Resolved) -> Option<Renamed> {
         let is_same_name = self.backend.external_name.load().as_deref() == resolved.external_name.as_ref();
         // What a name was resolved to is not ours to forget.
         let keeps_addresses = is_same_name && resolved.external_name.is_some();
@@ -330,10 +343,10 @@ impl PortEntry {
             self.backend.app_protocol.store(app_protocol);
         }
         if is_same_name {
-            return Stored::SameName;
+            return None;
         }
-        self.backend.external_name.store(resolved.external_name.map(Arc::new));
-        Stored::OtherName
+        let before = self.backend.external_name.swap(resolved.external_name.map(Arc::new));
+        Some(Renamed { before, backend: Arc::clone(&self.backend) })
     }
 
     fn problems(&self) -> Vec<Problem> {
