@@ -3,9 +3,9 @@
 //! Not here: what happens to a request (`exchange`).
 
 mod accept;
+pub mod crowd;
 mod h1;
 mod h2;
-pub mod places;
 pub mod sockets;
 pub mod tls;
 mod transport;

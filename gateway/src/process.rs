@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
-use crate::listener::places::Places;
+use crate::listener::crowd::{Crowd, Member};
 use crate::listener::worker::{Handle, Parts};
 use crate::listener::{Protocol, sockets, tls};
 use crate::live::LiveCell;
@@ -110,13 +110,14 @@ impl Gateway {
         let parts = Parts {
             live: Arc::clone(&live),
             settings: Arc::new(options.settings.clone()),
-            places: Arc::new(Places::new(places)),
             connector: Arc::new(TransportConnector::new(None)),
             upstreams: Arc::default(),
             access_log: sink,
         };
         let config = Arc::new(tls::server_config(Arc::clone(&live), provider)?);
-        let workers = start_workers(&parts, http_sockets.into_iter().zip(https_sockets), &config)?;
+        let members = Crowd::of(places, workers);
+        let sockets = http_sockets.into_iter().zip(https_sockets);
+        let workers = start_workers(&parts, members.into_iter().zip(sockets), &config)?;
 
         let control = control_runtime()?;
         let draining = Arc::new(AtomicBool::new(false));
@@ -231,14 +232,14 @@ impl Gateway {
 /// Starts a worker on each pair of sockets, one for plaintext and one for TLS.
 fn start_workers(
     parts: &Parts,
-    sockets: impl Iterator<Item = (TcpListener, TcpListener)>,
+    members: impl Iterator<Item = (Member, (TcpListener, TcpListener))>,
     tls: &Arc<rustls::ServerConfig>,
 ) -> io::Result<Arc<[Handle]>> {
-    let start = |(number, (plain, secure))| {
+    let start = |(member, (plain, secure))| {
         let secure = (secure, Protocol::Tls(Arc::clone(tls)));
-        Handle::start(number, parts.clone(), vec![(plain, Protocol::Plain), secure])
+        Handle::start(member, parts.clone(), vec![(plain, Protocol::Plain), secure])
     };
-    sockets.enumerate().map(start).collect()
+    members.map(start).collect()
 }
 
 /// Starts the access log, if there is to be one: where lines go, and what writes them.

@@ -320,3 +320,26 @@ fn out_of_file_descriptors_the_gateway_neither_spins_nor_stays_so() {
     until("it recovers", || is_served(program.http));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
+
+/// Which worker's socket a connection comes in by is the kernel's choice: it is mended where it is bad.
+#[test]
+fn clients_are_spread_over_the_workers_and_served_where_they_are() {
+    let origin = Origin::named("a");
+    let settings = Settings { workers: Some(16), ..Settings::default() };
+    let gateway = TestGateway::with(&one(&origin), settings);
+    let mut clients: Vec<_> = (0..16).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("a.example", "/").status(), 200);
+    }
+    let by_worker = || {
+        let page = gateway.admin("/metrics").1;
+        let gauges = page.lines().filter(|line| line.starts_with("gateway_worker_connections{"));
+        gauges.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect::<Vec<u64>>()
+    };
+    let counts = by_worker();
+    assert_eq!((counts.len(), counts.iter().sum()), (16, 16_u64), "{counts:?}");
+    // By chance alone somebody would have three, but for once in twenty-five.
+    assert!(counts.iter().all(|count| *count <= 2), "{counts:?}");
+    drop(clients);
+    until("all have gone", || by_worker().iter().all(|count| *count == 0));
+}

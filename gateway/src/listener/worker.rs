@@ -12,8 +12,8 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Protocol;
-use super::accept::Door;
-use super::places::Places;
+use super::accept::Hall;
+use super::crowd::Member;
 use crate::exchange::request_id::RequestIds;
 use crate::exchange::{Date, Worker};
 use crate::live::LiveCell;
@@ -46,8 +46,6 @@ pub struct Parts {
     pub live: LiveCell,
     /// Deadlines and bounds.
     pub settings: Arc<Settings>,
-    /// How many clients may be connected, over all workers.
-    pub places: Arc<Places>,
     /// Pingora's dialler, shared by all workers.
     pub connector: Arc<TransportConnector>,
     /// What all workers know of endpoints.
@@ -61,11 +59,12 @@ impl Handle {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(number: usize, parts: Parts, listeners: Vec<(StdListener, Protocol)>) -> io::Result<Self> {
+    pub fn start(member: Member, parts: Parts, listeners: Vec<(StdListener, Protocol)>) -> io::Result<Self> {
         let (commands, told) = mpsc::unbounded_channel();
+        let number = member.number;
         // Whether it still runs shows by the channel: nobody has to join it.
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            if let Err(error) = run(parts, listeners, told) {
+            if let Err(error) = run(member, parts, listeners, told) {
                 tracing::error!(worker = number, %error, "worker stopped");
             }
         })?;
@@ -98,6 +97,7 @@ impl Handle {
 }
 
 fn run(
+    member: Member,
     parts: Parts,
     listeners: Vec<(StdListener, Protocol)>,
     told: mpsc::UnboundedReceiver<Command>,
@@ -133,17 +133,13 @@ fn run(
             tokio::task::spawn_local(async move { flush(&flushing).await });
         }
         let (presence, nobody) = oneshot::channel();
-        let presence = Rc::new(presence);
+        let Member { number, crowd, arrivals } = member;
+        let hall = Rc::new(Hall { worker: Rc::clone(&worker), number, crowd, presence: Rc::new(presence) });
         for (listener, protocol) in listeners {
-            let door = Door {
-                worker: Rc::clone(&worker),
-                protocol,
-                places: Arc::clone(&parts.places),
-                presence: Rc::clone(&presence),
-            };
-            tokio::task::spawn_local(door.open(TcpListener::from_std(listener)?));
+            let listener = TcpListener::from_std(listener)?;
+            tokio::task::spawn_local(Rc::clone(&hall).accept(listener, protocol));
         }
-        drop(presence);
+        tokio::task::spawn_local(hall.receive(arrivals));
         tokio::select! {
             () = obey(&worker, told) => {}
             // All doors are closed and all connections have ended.

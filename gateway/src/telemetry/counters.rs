@@ -19,6 +19,8 @@ pub struct Counters {
     pub accepted: Cell<u64>,
     /// Connections that found no place and were reset.
     pub turned_away: Cell<u64>,
+    /// Connections accepted for a worker that had fewer.
+    pub handed_over: Cell<u64>,
     /// Connections open now.
     pub open: Cell<u64>,
     /// Requests whose answer is not finished.
@@ -64,6 +66,8 @@ pub struct Counts {
     pub accepted: u64,
     /// [`Counters::turned_away`].
     pub turned_away: u64,
+    /// [`Counters::handed_over`].
+    pub handed_over: u64,
     /// [`Counters::open`].
     pub open: u64,
     /// [`Counters::in_flight`].
@@ -123,6 +127,7 @@ impl Counters {
         Counts {
             accepted: self.accepted.get(),
             turned_away: self.turned_away.get(),
+            handed_over: self.handed_over.get(),
             open: self.open.get(),
             in_flight: self.in_flight.get(),
             tunnels: self.tunnels.get(),

@@ -7,6 +7,7 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -78,10 +79,13 @@ impl Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         type Field = fn(&Counts) -> u64;
-        let counters: [(&str, &str, Field); 6] = [
+        let counters: [(&str, &str, Field); 7] = [
             ("connections_accepted", "Connections that clients opened", |counts| counts.accepted),
             ("connections_turned_away", "Connections reset because as many were open as may be", |counts| {
                 counts.turned_away
+            }),
+            ("connections_handed_over", "Connections accepted for a worker that had fewer", |counts| {
+                counts.handed_over
             }),
             ("dials", "Connections opened to endpoints", |counts| counts.dials),
             ("dial_failures", "Attempts to open one that failed", |counts| counts.dial_failures),
@@ -105,6 +109,11 @@ impl Collector for Scrape {
         ];
         for (name, help, value) in gauges {
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
+        }
+        let help = "Connections of clients by worker";
+        let mut family = encoder.encode_descriptor("worker_connections", help, None, MetricType::Gauge)?;
+        for (worker, counts) in self.workers.iter().enumerate() {
+            signed(counts.open).encode(family.encode_family(&[("worker", worker)])?)?;
         }
         let type_of_counter = ConstCounter::new(0u64).metric_type();
         type Reasons = fn(&Counts) -> &BTreeMap<&'static str, u64>;
