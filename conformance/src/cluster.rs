@@ -36,8 +36,8 @@ pub(crate) enum Cluster {
     Stop(control::Target),
     /// Start it again; only from inside `cluster run`.
     Start(control::Target),
-    /// Get the control plane's programs, and say where they are.
-    Parts,
+    /// Get the control plane's programs, say where they are, and see whether this machine can run a cluster.
+    Parts(Parts),
     /// The second half of `run`, inside the namespaces.
     #[command(hide = true)]
     Inside(Inside),
@@ -60,6 +60,14 @@ pub(crate) struct Run {
     command: Vec<String>,
 }
 
+/// How to get the programs.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Parts {
+    /// Fail instead of building what is missing, which takes minutes.
+    #[arg(long)]
+    no_build: bool,
+}
+
 /// What the first half hands to the second.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Inside {
@@ -77,15 +85,18 @@ pub(crate) struct Inside {
 pub(crate) fn execute(cluster: Cluster) -> anyhow::Result<ExitCode> {
     match cluster {
         Cluster::Run(run) => {
-            let parts = parts::get()?;
-            Err(sandbox::enter(&parts, run))
+            let parts = parts::get(parts::Missing::Build)?;
+            sandbox::enter(&parts, &run)
         }
+        Cluster::Inside(_) if std::process::id() == 1 => sandbox::reap(),
         Cluster::Inside(inside) => run::run(inside),
         Cluster::Exec(exec) => Err(exec.execute()),
         Cluster::Stop(target) => control::ask(control::Verb::Stop, target),
         Cluster::Start(target) => control::ask(control::Verb::Start, target),
-        Cluster::Parts => {
-            crate::say(&format!("{}", parts::get()?.display()));
+        Cluster::Parts(Parts { no_build }) => {
+            let missing = if no_build { parts::Missing::Fail } else { parts::Missing::Build };
+            sandbox::check()?;
+            crate::say(&format!("{}", parts::get(missing)?.display()));
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct ControlPlane {
     logs: PathBuf,
     etcd: Child,
     api_server: Child,
-    _others: [Child; 2],
+    others: [Child; 2],
 }
 
 impl ControlPlane {
@@ -44,12 +44,9 @@ impl ControlPlane {
         let start = |name: &str, flags: Vec<String>| start(&parts, &logs, (name, flags));
         let etcd = start("etcd", etcd_flags(&folder))?;
         let mut api_server = start("kube-apiserver", api_server_flags(&folder))?;
-        wait_until_ready(&mut api_server, &folder, &logs).await?;
-        let others = [
-            start("kube-controller-manager", controller_manager_flags(&folder))?,
-            start("kube-scheduler", scheduler_flags(&folder))?,
-        ];
-        Ok(Self { folder, parts, logs, etcd, api_server, _others: others })
+        wait_until_ready(&mut api_server, &logs).await?;
+        let others = start_others(&parts, &logs, &folder)?;
+        Ok(Self { folder, parts, logs, etcd, api_server, others })
     }
 
     /// Ends the API server at once, as a crash would, or does nothing if it is down.
@@ -67,7 +64,14 @@ impl ControlPlane {
     pub(super) async fn start_api_server(&mut self) -> anyhow::Result<()> {
         self.api_server.kill().await?;
         self.api_server = start(&self.parts, &self.logs, ("kube-apiserver", api_server_flags(&self.folder)))?;
-        wait_until_ready(&mut self.api_server, &self.folder, &self.logs).await
+        wait_until_ready(&mut self.api_server, &self.logs).await?;
+        // Those of a real cluster lose their lease without an API server, end, and are started again. Ours would
+        // look for it every half minute only.
+        for other in &mut self.others {
+            other.kill().await?;
+        }
+        self.others = start_others(&self.parts, &self.logs, &self.folder)?;
+        Ok(())
     }
 
     /// Waits until etcd ends, which it should not.
@@ -80,6 +84,13 @@ impl ControlPlane {
     pub(super) fn kubeconfig() -> PathBuf {
         layout::path("kubeconfig")
     }
+}
+
+fn start_others(parts: &Path, logs: &Path, folder: &Path) -> anyhow::Result<[Child; 2]> {
+    Ok([
+        start(parts, logs, ("kube-controller-manager", controller_manager_flags(folder)))?,
+        start(parts, logs, ("kube-scheduler", scheduler_flags()))?,
+    ])
 }
 
 fn start(parts: &Path, logs: &Path, (name, flags): (&str, Vec<String>)) -> anyhow::Result<Child> {
@@ -140,12 +151,15 @@ fn controller_manager_flags(folder: &Path) -> Vec<String> {
         // A lost node is noticed within seconds; a real cluster takes 50 s.
         "--node-monitor-period=1s".to_owned(),
         "--node-monitor-grace-period=6s".to_owned(),
+        // Nodes per second whose pods may be evicted; the default of 0.1 holds the second lost node up.
+        "--node-eviction-rate=10".to_owned(),
+        "--secondary-node-eviction-rate=10".to_owned(),
         "--kube-api-qps=200".to_owned(),
         "--kube-api-burst=400".to_owned(),
     ]
 }
 
-fn scheduler_flags(_folder: &Path) -> Vec<String> {
+fn scheduler_flags() -> Vec<String> {
     vec![
         format!("--kubeconfig={}", ControlPlane::kubeconfig().display()),
         "--leader-elect=false".to_owned(),
@@ -194,9 +208,8 @@ fn write_keys(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Asks `/readyz` until it says yes, the API server ends, or the time is over.
-async fn wait_until_ready(api_server: &mut Child, folder: &Path, logs: &Path) -> anyhow::Result<()> {
+async fn wait_until_ready(api_server: &mut Child, logs: &Path) -> anyhow::Result<()> {
     let client = super::run::client(&ControlPlane::kubeconfig()).await?;
-    let _ = folder;
     let limit = Instant::now() + START_LIMIT;
     loop {
         let request = axum::http::Request::get("/readyz").body(Vec::new())?;

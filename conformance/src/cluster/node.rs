@@ -24,13 +24,18 @@ use tokio::task::JoinHandle;
 
 use super::layout;
 use super::network;
+use super::parts::KUBERNETES;
 use super::pod::{self, Place, Shared};
+use super::run::Retries;
 
 /// How often a node says that it is alive; the controller manager gives it three times as long.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long a node says that its Lease lasts.
 const LEASE_SECONDS: i32 = 6;
+
+/// As Kubernetes spells it.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// All nodes of the cluster.
 pub(super) struct Nodes {
@@ -130,7 +135,7 @@ async fn register(client: &Client, node: u8) -> anyhow::Result<()> {
         "metadata": { "name": name, "labels": {
             "kubernetes.io/hostname": name,
             "kubernetes.io/os": "linux",
-            "kubernetes.io/arch": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+            "kubernetes.io/arch": ARCHITECTURE,
             "topology.kubernetes.io/zone": layout::zone(node),
         } },
     });
@@ -144,6 +149,11 @@ async fn beat(client: &Client, node: u8) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let amounts = json!({ "cpu": "16", "memory": "32Gi", "pods": "200" });
     let status = json!({ "status": {
+        "nodeInfo": {
+            "kubeletVersion": KUBERNETES, "kubeProxyVersion": "", "containerRuntimeVersion": "conformance://1",
+            "operatingSystem": "linux", "architecture": ARCHITECTURE, "osImage": "of this machine",
+            "kernelVersion": "of this machine", "machineID": name, "systemUUID": name, "bootID": name,
+        },
         "capacity": amounts,
         "allocatable": amounts,
         "addresses": [
@@ -175,7 +185,7 @@ async fn beat(client: &Client, node: u8) -> anyhow::Result<()> {
 async fn wait_until_usable(client: &Client, name: &str) -> anyhow::Result<()> {
     let api = Api::<Node>::all(client.clone());
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut seen = std::pin::pin!(watcher::watcher(api, config).default_backoff().applied_objects());
+    let mut seen = std::pin::pin!(watcher::watcher(api, config).backoff(Retries).applied_objects());
     let usable = async {
         while let Some(node) = seen.try_next().await? {
             if node.spec.is_some_and(|spec| spec.taints.unwrap_or_default().is_empty()) {
@@ -219,7 +229,7 @@ impl Agent {
         let config =
             watcher::Config::default().fields(&format!("spec.nodeName={}", layout::node_name(self.node)));
         let api = Api::<Pod>::all(self.shared.client.clone());
-        let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
+        let mut events = std::pin::pin!(watcher::watcher(api, config).backoff(Retries));
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {

@@ -58,11 +58,18 @@ const PARTS: [Part; 5] = [
     },
 ];
 
+/// What to do about a program that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    Build,
+    Fail,
+}
+
 /// Gives the folder that holds all programs, after getting what it lacks.
 ///
 /// # Errors
-/// Go is missing or too old, or a module cannot be had or built.
-pub(super) fn get() -> anyhow::Result<PathBuf> {
+/// Go is missing or too old, or a module cannot be had or built; or something is missing that shall not be built.
+pub(super) fn get(absent: Missing) -> anyhow::Result<PathBuf> {
     let folder = cache()?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let missing: Vec<&Part> = PARTS.iter().filter(|part| !folder.join(part.name).is_file()).collect();
@@ -76,8 +83,12 @@ pub(super) fn get() -> anyhow::Result<PathBuf> {
         if place.is_file() {
             continue;
         }
-        match assets.as_ref().map(|assets| assets.join(part.name)).filter(|asset| part.is_of_version(asset)) {
+        let asset = assets.as_ref().map(|assets| assets.join(part.name));
+        match asset.filter(|asset| part.is_of_version(asset)) {
             Some(asset) => fs::copy(&asset, folder.join(".new")).map(drop)?,
+            None if absent == Missing::Fail => {
+                bail!("{} is missing: get it once with `conformance cluster parts`", part.name)
+            }
             None => build(part, &folder)?,
         }
         fs::rename(folder.join(".new"), place)?;

@@ -32,8 +32,12 @@ use probe::Probe;
 use status::Moment;
 use volumes::Root;
 
-/// How often something that is not there yet (a Secret, say) is looked for.
-const PREPARE_AGAIN: Duration = Duration::from_millis(500);
+/// How often something that is not there yet (a Secret, say, or the API server) is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Why a container waits: for what it needs, or for good.
+const CREATING: &str = "ContainerCreating";
+const REFUSED: &str = "CreateContainerError";
 
 /// Where a pod is.
 #[derive(Clone, Debug)]
@@ -62,18 +66,19 @@ pub(super) struct Shared {
 pub(super) async fn run(shared: Shared, place: Place, number: u16, mut pods: watch::Receiver<Pod>) {
     let pod = pods.borrow().clone();
     let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
-    let worker = Worker { shared, place, pod };
+    let worker = Worker { shared, place, pod, since: Timestamp::now() };
     let network = match PodNetwork::create(number, worker.place.address).await {
         Ok(network) => network,
         Err(error) => return tracing::error!(pod = name, %error, "no network for a pod"),
     };
-    let mut prepared = Vec::new();
-    if let Err(error) = worker.serve(&network, &mut prepared, &mut pods).await {
-        tracing::warn!(pod = name, %error, "pod failed");
-        worker.tell_failure(&error).await;
+    let mut roots = Vec::new();
+    if let Err(error) = worker.serve(&network, &mut roots, &mut pods).await {
+        tracing::warn!(pod = name, %error, "pod refused");
+        // It stays Pending, as with an image that cannot be pulled: a failed pod would be replaced at once, for ever.
+        worker.tell_waiting(&error, REFUSED).await;
         let _ = pods.wait_for(|pod| pod.metadata.deletion_timestamp.is_some()).await;
     }
-    for root in &prepared {
+    for root in &roots {
         root.remove().await;
     }
     if let Err(error) = network.remove().await {
@@ -98,7 +103,9 @@ pub(super) async fn discard(uid: &str) {
 struct Worker {
     shared: Shared,
     place: Place,
+    /// As it was when it came to this node.
     pod: Pod,
+    since: Timestamp,
 }
 
 /// How a list of roots grows, so that they are removed whatever happens.
@@ -123,12 +130,8 @@ impl Worker {
         roots: &mut Roots,
         pods: &mut watch::Receiver<Pod>,
     ) -> anyhow::Result<()> {
-        let spec = self.spec()?;
-        if spec.host_network == Some(true) {
-            bail!("hostNetwork is not known to these nodes");
-        }
         let (order, orders) = watch::channel(None);
-        let since = Timestamp::now();
+        let newest = pods.clone();
         let deleted = async {
             let grace = match pods.wait_for(|pod| pod.metadata.deletion_timestamp.is_some()).await {
                 Ok(pod) => pod.metadata.deletion_grace_period_seconds.unwrap_or(30),
@@ -143,14 +146,7 @@ impl Worker {
                 prepared = self.prepare(network, roots) => prepared?,
                 _ = ends.wait_for(Option::is_some) => return Ok(()),
             };
-            for init in prepared.init {
-                let report = watch::Sender::new(Report::default());
-                init.run(network, &report, orders.clone()).await;
-                if !matches!(report.borrow().state, State::Ended { code: 0, .. }) {
-                    bail!("init container {} failed", init.spec.name);
-                }
-            }
-            self.run_containers(network, (&prepared.main, since), orders).await;
+            self.run_containers(network, (&prepared, &newest), orders).await;
             Ok(())
         };
         tokio::select! {
@@ -159,62 +155,74 @@ impl Worker {
         }
     }
 
-    /// Runs all containers side by side and tells the API whenever something about them changes.
+    /// Runs the init containers one by one, then all others side by side, and tells the API whenever something about
+    /// them changes.
     async fn run_containers(
         &self,
         network: &PodNetwork,
-        (containers, since): (&[Container], Timestamp),
+        (prepared, newest): (&Prepared, &watch::Receiver<Pod>),
         orders: Orders,
     ) {
-        let reports: Vec<_> = containers.iter().map(|_| watch::Sender::new(Report::default())).collect();
-        let running = join_all(
-            containers.iter().zip(&reports).map(|(one, report)| one.run(network, report, orders.clone())),
-        );
-        let moment = || Moment {
-            pod: &self.pod,
-            place: &self.place,
-            since,
-            is_initialized: true,
-            containers: containers
-                .iter()
-                .zip(&reports)
-                .map(|(one, report)| (&one.spec, report.borrow().clone()))
-                .collect(),
+        let moment = |now: &Reports<'_>| {
+            let pod = newest.borrow();
+            Moment { pod: &pod, place: &self.place, since: self.since, init: now.init(), main: now.main() }
+                .patch()
+        };
+        let reports = Reports::new(prepared);
+        let running = async {
+            for (init, report) in &reports.init {
+                init.run(network, report, orders.clone()).await;
+                if !matches!(report.borrow().state, State::Ended { code: 0, .. }) {
+                    return;
+                }
+            }
+            join_all(reports.main.iter().map(|(one, report)| one.run(network, report, orders.clone()))).await;
         };
         let telling = async {
-            let mut seen: Vec<_> = reports.iter().map(watch::Sender::subscribe).collect();
+            let mut seen = reports.subscribe();
             loop {
-                self.tell(&moment()).await;
+                self.tell(moment(&reports)).await;
                 let mut changes: FuturesUnordered<_> =
                     seen.iter_mut().map(watch::Receiver::changed).collect();
                 changes.next().await;
             }
         };
         tokio::select! {
-            _ = running => {}
+            () = running => {}
             () = telling => {}
         }
-        self.tell(&moment()).await;
+        self.tell(moment(&reports)).await;
     }
 
-    async fn tell(&self, moment: &Moment<'_>) {
-        let patch = Patch::Strategic(moment.patch());
-        if let Err(error) =
-            self.api().patch_status(&self.pod.name_any(), &PatchParams::default(), &patch).await
-            && !is_gone(&error)
-        {
-            tracing::warn!(pod = self.pod.name_any(), %error, "status not written");
+    /// Writes a status, again and again until the API server takes it or has no such pod any more.
+    async fn tell(&self, status: serde_json::Value) {
+        let patch = Patch::Strategic(status);
+        let name = self.pod.name_any();
+        while let Err(error) = self.api().patch_status(&name, &PatchParams::default(), &patch).await {
+            if is_gone(&error) {
+                return;
+            }
+            tracing::warn!(pod = name, %error, "status not written yet");
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
-    async fn tell_failure(&self, error: &anyhow::Error) {
-        let patch = serde_json::json!({
-            "metadata": { "uid": self.pod.uid() },
-            "status": { "phase": "Failed", "reason": "NodeRefused", "message": format!("{error:#}") },
-        });
-        let patch = Patch::Strategic(patch);
-        // The pod may be gone, and then nobody has to know.
-        let _ = self.api().patch_status(&self.pod.name_any(), &PatchParams::default(), &patch).await;
+    /// Says why no container runs (yet).
+    async fn tell_waiting(&self, error: &anyhow::Error, reason: &'static str) {
+        let state = State::Waiting { reason, message: format!("{error:#}") };
+        let waiting = Report { state, ..Report::default() };
+        let show = |containers: Option<&[Spec]>| -> Vec<(Spec, Report)> {
+            containers.into_iter().flatten().map(|one| (one.clone(), waiting.clone())).collect()
+        };
+        let spec = self.pod.spec.as_ref();
+        let moment = Moment {
+            pod: &self.pod,
+            place: &self.place,
+            since: self.since,
+            init: show(spec.and_then(|spec| spec.init_containers.as_deref())),
+            main: show(spec.map(|spec| spec.containers.as_slice())),
+        };
+        self.tell(moment.patch()).await;
     }
 
     /// Removes the pod from the API, now that nothing of it is left.
@@ -227,58 +235,40 @@ impl Worker {
                 return;
             }
             tracing::warn!(pod = self.pod.name_any(), %error, "pod not removed yet");
-            tokio::time::sleep(PREPARE_AGAIN).await;
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
     /// Makes volumes, roots and command lines, again and again until all that they need is there.
     async fn prepare(&self, network: &PodNetwork, roots: &mut Roots) -> anyhow::Result<Prepared> {
         let spec = self.spec()?;
+        if spec.host_network == Some(true) {
+            bail!("hostNetwork is not known to these nodes");
+        }
         let surroundings = Surroundings { client: &self.shared.client, pod: &self.pod, place: &self.place };
         let volumes = self.folder().join("volumes");
         for volume in spec.volumes.iter().flatten() {
             while let Err(error) = volumes::make(&surroundings, volume, &volumes).await {
-                self.tell_waiting(&error).await;
-                tokio::time::sleep(PREPARE_AGAIN).await;
+                self.tell_waiting(&error, CREATING).await;
+                tokio::time::sleep(AGAIN).await;
             }
         }
         let mut prepared = Prepared::default();
         for init in spec.init_containers.iter().flatten() {
-            let mut one = self.prepare_one(&surroundings, init, (network, roots)).await?;
-            // An init container has done its work when it ends well, whatever the pod's policy.
-            if one.restart == Restart::Always {
-                one.restart = Restart::OnFailure;
+            if init.restart_policy.is_some() {
+                bail!("init container {} has a restartPolicy, which is not known to these nodes", init.name);
             }
-            prepared.init.push(one);
+            prepared.init.push(self.prepare_one(&surroundings, init, (network, roots)).await?);
         }
         for main in &spec.containers {
             prepared.main.push(self.prepare_one(&surroundings, main, (network, roots)).await?);
         }
         let entrance = Entrance {
             network: network.file(),
-            roots: prepared
-                .main
-                .iter()
-                .map(|one| (one.spec.name.clone(), one.root.path().to_path_buf()))
-                .collect(),
+            containers: prepared.main.iter().map(Container::inner).collect(),
         };
         entrance.write(&surroundings.namespace(), &self.pod.name_any())?;
         Ok(prepared)
-    }
-
-    async fn tell_waiting(&self, error: &anyhow::Error) {
-        let spec = self.pod.spec.as_ref();
-        let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-        let state = State::Waiting { reason: "ContainerCreating", message: format!("{error:#}") };
-        let waiting = Report { state, ..Report::default() };
-        let moment = Moment {
-            pod: &self.pod,
-            place: &self.place,
-            since: Timestamp::now(),
-            is_initialized: false,
-            containers: containers.iter().map(|one| (one, waiting.clone())).collect(),
-        };
-        self.tell(&moment).await;
     }
 
     async fn prepare_one(
@@ -294,10 +284,12 @@ impl Worker {
         let environment = loop {
             match environment::of(surroundings, spec).await {
                 Ok(environment) => break environment,
-                Err(error) => self.tell_waiting(&error).await,
+                Err(error) => self.tell_waiting(&error, CREATING).await,
             }
-            tokio::time::sleep(PREPARE_AGAIN).await;
+            tokio::time::sleep(AGAIN).await;
         };
+        let init = self.spec()?.init_containers.iter().flatten();
+        let is_init = init.into_iter().any(|init| init.name == spec.name);
         let folder = self.folder().join(&spec.name);
         let root = Root::mount(&folder, program, (spec, &self.folder().join("volumes"))).await;
         let root = Arc::new(root?);
@@ -320,6 +312,7 @@ impl Worker {
             restart: match self.spec()?.restart_policy.as_deref() {
                 Some("Never") => Restart::Never,
                 Some("OnFailure") => Restart::OnFailure,
+                _ if is_init => Restart::OnFailure,
                 _ => Restart::Always,
             },
             spec: spec.clone(),
@@ -332,6 +325,37 @@ impl Worker {
 struct Prepared {
     init: Vec<Container>,
     main: Vec<Container>,
+}
+
+/// The containers of a pod, each with the place where it says what it does.
+struct Reports<'a> {
+    init: Vec<(&'a Container, watch::Sender<Report>)>,
+    main: Vec<(&'a Container, watch::Sender<Report>)>,
+}
+
+impl<'a> Reports<'a> {
+    fn new(prepared: &'a Prepared) -> Self {
+        let of = |containers: &'a [Container]| -> Vec<_> {
+            containers.iter().map(|one| (one, watch::Sender::new(Report::default()))).collect()
+        };
+        Self { init: of(&prepared.init), main: of(&prepared.main) }
+    }
+
+    fn subscribe(&self) -> Vec<watch::Receiver<Report>> {
+        self.init.iter().chain(&self.main).map(|(_, report)| report.subscribe()).collect()
+    }
+
+    fn init(&self) -> Vec<(Spec, Report)> {
+        shown(&self.init)
+    }
+
+    fn main(&self) -> Vec<(Spec, Report)> {
+        shown(&self.main)
+    }
+}
+
+fn shown(reports: &[(&Container, watch::Sender<Report>)]) -> Vec<(Spec, Report)> {
+    reports.iter().map(|(one, report)| (one.spec.clone(), report.borrow().clone())).collect()
 }
 
 /// `runAsUser` and `runAsGroup` of the container, else of the pod, else root.

@@ -4,16 +4,17 @@
 //! are chosen as kube-proxy does: ready ones, else those that serve while they terminate. Traffic policies, session
 //! affinity and UDP are not known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
@@ -21,8 +22,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::layout::{self, API_PORT, API_SERVICE, HOST};
+use super::run::Retries;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// How many changes are taken in before the forwarders follow.
+const CHANGES_AT_ONCE: usize = 1024;
+
+/// How long a listener waits after an accept that failed: the machine is out of something.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// A Service's namespace and name.
+type Key = (String, String);
+
+/// A Service's key and the name of one of its slices.
+type SliceKey = (Key, String);
 
 /// Where the connections of one address go.
 #[derive(Debug, Default)]
@@ -36,81 +50,192 @@ struct Forwarder {
     task: JoinHandle<()>,
 }
 
+enum Change {
+    Service(Box<Event<Service>>),
+    Slice(Box<Event<EndpointSlice>>),
+}
+
 /// Follows Services and EndpointSlices for as long as the process lives.
-pub(super) fn start(client: &Client, nodes: u8) {
-    let client = client.clone();
+pub(super) fn start(client: Client, nodes: u8) {
+    let services = watcher(Api::<Service>::all(client.clone()), Config::default());
+    let slices = watcher(Api::<EndpointSlice>::all(client.clone()), Config::default());
+    let mut proxy = Proxy {
+        client,
+        nodes,
+        services: Mirror::default(),
+        slices: Mirror::default(),
+        served: BTreeMap::new(),
+        forwarders: BTreeMap::new(),
+        balancers: BTreeMap::new(),
+    };
     tokio::spawn(async move {
-        let (services, service_writer) = reflector::store::<Service>();
-        let (slices, slice_writer) = reflector::store::<EndpointSlice>();
-        let all_services = Api::<Service>::all(client.clone());
-        let all_slices = Api::<EndpointSlice>::all(client.clone());
-        let services_change =
-            watcher(all_services, watcher::Config::default()).default_backoff().reflect(service_writer);
-        let slices_change =
-            watcher(all_slices, watcher::Config::default()).default_backoff().reflect(slice_writer);
+        proxy.serve((API_SERVICE, 443).into(), vec![(HOST, API_PORT).into()]);
         let changes = futures::stream::select(
-            services_change.map(|change| change.is_ok()),
-            slices_change.map(|change| change.is_ok()),
+            services.backoff(Retries).map(|event| event.map(Box::new).map(Change::Service)),
+            slices.backoff(Retries).map(|event| event.map(Box::new).map(Change::Slice)),
         );
-        let mut changes = std::pin::pin!(changes.ready_chunks(1024));
-        let mut proxy = Proxy { client, nodes, forwarders: BTreeMap::new(), balancers: 0 };
-        while changes.next().await.is_some() {
-            proxy.follow(&services, &slices).await;
+        let mut changes = std::pin::pin!(changes.ready_chunks(CHANGES_AT_ONCE));
+        while let Some(changes) = changes.next().await {
+            proxy.follow(changes.into_iter().filter_map(Result::ok)).await;
         }
     });
+}
+
+/// What the API has of a kind, followed event by event.
+struct Mirror<K, V> {
+    now: BTreeMap<K, V>,
+    /// What a list that is under way has brought so far.
+    listed: BTreeMap<K, V>,
+}
+
+impl<K, V> Default for Mirror<K, V> {
+    fn default() -> Self {
+        Self { now: BTreeMap::new(), listed: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone, V> Mirror<K, V> {
+    /// Takes an event in and gives the keys of what may have changed.
+    fn take(&mut self, event: Event<V>, key: impl Fn(&V) -> K) -> Vec<K> {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(object) => drop(self.listed.insert(key(&object), object)),
+            Event::InitDone => {
+                let before = std::mem::replace(&mut self.now, std::mem::take(&mut self.listed));
+                return before.into_keys().chain(self.now.keys().cloned()).collect();
+            }
+            Event::Apply(object) => {
+                let key = key(&object);
+                self.now.insert(key.clone(), object);
+                return vec![key];
+            }
+            Event::Delete(object) => {
+                let key = key(&object);
+                self.now.remove(&key);
+                return vec![key];
+            }
+        }
+        Vec::new()
+    }
+}
+
+fn key(service: &Service) -> Key {
+    (service.namespace().unwrap_or_default(), service.name_any())
+}
+
+fn slice_key(slice: &EndpointSlice) -> SliceKey {
+    let service = slice.labels().get(SERVICE_NAME).cloned().unwrap_or_default();
+    ((slice.namespace().unwrap_or_default(), service), slice.name_any())
 }
 
 struct Proxy {
     client: Client,
     nodes: u8,
+    services: Mirror<Key, Service>,
+    slices: Mirror<SliceKey, EndpointSlice>,
+    /// The addresses of each Service that have forwarders.
+    served: BTreeMap<Key, BTreeSet<SocketAddr>>,
     forwarders: BTreeMap<SocketAddr, Forwarder>,
-    /// How many load balancer addresses were given.
-    balancers: u8,
+    /// The load balancer addresses that were given, by number.
+    balancers: BTreeMap<Key, u8>,
 }
 
 impl Proxy {
-    /// Brings the forwarders in step with what the API says.
-    async fn follow(&mut self, services: &Store<Service>, slices: &Store<EndpointSlice>) {
-        let mut wanted: BTreeMap<SocketAddr, Vec<SocketAddr>> = BTreeMap::new();
-        wanted.insert((API_SERVICE, 443).into(), vec![(HOST, API_PORT).into()]);
-        for service in services.state() {
-            self.give_balancer(&service).await;
-            for (address, port_name) in addresses(&service, self.nodes) {
-                wanted.insert(address, endpoints(&service, port_name.as_deref(), slices));
+    /// Brings the forwarders of the Services that changed in step with what the API says.
+    async fn follow(&mut self, changes: impl Iterator<Item = Change>) {
+        let mut changed = BTreeSet::new();
+        for change in changes {
+            match change {
+                Change::Service(event) => changed.extend(self.services.take(*event, key)),
+                Change::Slice(event) => {
+                    changed
+                        .extend(self.slices.take(*event, slice_key).into_iter().map(|(service, _)| service));
+                }
             }
         }
-        self.forwarders.retain(|address, forwarder| {
-            let stays = wanted.contains_key(address);
-            if !stays {
-                forwarder.task.abort();
+        let mut wanted = Vec::new();
+        for key in changed {
+            let addresses = match self.services.now.get(&key).cloned() {
+                Some(service) => {
+                    self.give_balancer(&key, &service).await;
+                    self.wanted(&key, &service)
+                }
+                None => {
+                    self.balancers.remove(&key);
+                    BTreeMap::new()
+                }
+            };
+            wanted.push((key, addresses));
+        }
+        // First what goes: an address may change hands.
+        for (key, addresses) in &wanted {
+            let had = self.served.remove(key).unwrap_or_default();
+            for address in had.iter().filter(|had| !addresses.contains_key(had)) {
+                self.take_back(address).await;
             }
-            stays
-        });
-        for (address, endpoints) in wanted {
-            let forwarder = self.forwarders.entry(address).or_insert_with(|| {
-                let targets = Arc::<Targets>::default();
-                let task = tokio::spawn(listen(address, Arc::clone(&targets)));
-                Forwarder { targets, task }
-            });
-            let mut targets =
-                forwarder.targets.addresses.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            *targets = endpoints;
+        }
+        for (key, addresses) in wanted {
+            if !addresses.is_empty() {
+                self.served.insert(key, addresses.keys().copied().collect());
+            }
+            for (address, endpoints) in addresses {
+                self.serve(address, endpoints);
+            }
         }
     }
 
-    /// Gives a Service of type LoadBalancer its address, once.
-    async fn give_balancer(&mut self, service: &Service) {
+    /// The addresses that a Service is to be reached at, with the endpoints behind each.
+    fn wanted(&self, key: &Key, service: &Service) -> BTreeMap<SocketAddr, Vec<SocketAddr>> {
+        let first = (key.clone(), String::new());
+        let slices: Vec<&EndpointSlice> = self
+            .slices
+            .now
+            .range(first..)
+            .take_while(|(of, _)| of.0 == *key)
+            .map(|(_, slice)| slice)
+            .collect();
+        addresses(service, self.nodes)
+            .into_iter()
+            .map(|(address, port_name)| (address, endpoints(&slices, port_name.as_deref())))
+            .collect()
+    }
+
+    fn serve(&mut self, address: SocketAddr, endpoints: Vec<SocketAddr>) {
+        let forwarder = self.forwarders.entry(address).or_insert_with(|| {
+            let targets = Arc::<Targets>::default();
+            let task = tokio::spawn(listen(address, Arc::clone(&targets)));
+            Forwarder { targets, task }
+        });
+        *forwarder.targets.addresses.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
+    }
+
+    async fn take_back(&mut self, address: &SocketAddr) {
+        if let Some(forwarder) = self.forwarders.remove(address) {
+            forwarder.task.abort();
+            // The listener is closed once the task is gone; the address may be wanted again at once.
+            let _ = forwarder.task.await;
+        }
+    }
+
+    /// Gives a Service of type LoadBalancer its address, and keeps it until the Service is something else.
+    async fn give_balancer(&mut self, key: &Key, service: &Service) {
         let is_balancer =
             service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
-        if !is_balancer || balancer(service).is_some() {
+        if !is_balancer {
+            self.balancers.remove(key);
             return;
         }
-        let Some(address) = layout::balancer_address(self.balancers) else { return };
-        let api = Api::<Service>::namespaced(self.client.clone(), &service.namespace().unwrap_or_default());
+        if balancer(service).is_some() {
+            return;
+        }
+        let free = || (0..=u8::MAX).find(|number| !self.balancers.values().any(|taken| taken == number));
+        let Some(number) = self.balancers.get(key).copied().or_else(free) else { return };
+        let Some(address) = layout::balancer_address(number) else { return };
+        let api = Api::<Service>::namespaced(self.client.clone(), &key.0);
         let status =
             json!({ "status": { "loadBalancer": { "ingress": [{ "ip": address, "ipMode": "VIP" }] } } });
-        match api.patch_status(&service.name_any(), &PatchParams::default(), &Patch::Merge(status)).await {
-            Ok(_) => self.balancers += 1,
+        match api.patch_status(&key.1, &PatchParams::default(), &Patch::Merge(status)).await {
+            Ok(_) => drop(self.balancers.insert(key.clone(), number)),
             Err(error) => tracing::warn!(%error, "load balancer address not written"),
         }
     }
@@ -140,15 +265,10 @@ fn addresses(service: &Service, nodes: u8) -> Vec<(SocketAddr, Option<String>)> 
     addresses
 }
 
-/// The endpoints of a Service's port: the ready ones, else those that serve while they terminate.
-fn endpoints(service: &Service, port_name: Option<&str>, slices: &Store<EndpointSlice>) -> Vec<SocketAddr> {
+/// The endpoints of a Service's port in its slices: the ready ones, else those that serve while they terminate.
+fn endpoints(slices: &[&EndpointSlice], port_name: Option<&str>) -> Vec<SocketAddr> {
     let (mut ready, mut serving) = (Vec::new(), Vec::new());
-    for slice in slices.state() {
-        let is_of_service = slice.namespace() == service.namespace()
-            && slice.labels().get(SERVICE_NAME) == Some(&service.name_any());
-        if !is_of_service {
-            continue;
-        }
+    for slice in slices {
         let ports = slice.ports.iter().flatten();
         let port = ports
             .filter(|port| port.name.as_deref().unwrap_or_default() == port_name.unwrap_or_default())
@@ -177,7 +297,15 @@ async fn listen(address: SocketAddr, targets: Arc<Targets>) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%address, %error, "cannot serve a Service's address"),
     };
-    while let Ok((client, _)) = listener.accept().await {
+    loop {
+        let client = match listener.accept().await {
+            Ok((client, _)) => client,
+            Err(error) => {
+                tracing::warn!(%address, %error, "a connection was not taken");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
         let target = targets.next();
         tokio::spawn(async move {
             // Nobody there: the connection is closed, which is the nearest thing to a REJECT.
@@ -190,7 +318,7 @@ async fn listen(address: SocketAddr, targets: Arc<Targets>) {
 
 impl Targets {
     fn next(&self) -> Option<SocketAddr> {
-        let addresses = self.addresses.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         addresses.get(turn.checked_rem(addresses.len())?).copied()
     }

@@ -1,14 +1,17 @@
-//! The second half of `cluster run`: the first process of the new PID namespace.
+//! The second half of `cluster run`, inside the namespaces: starts everything, then the command.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::utils::Backoff;
+use rustix::process::{Resource, Rlimit};
 
 use super::control_plane::ControlPlane;
 use super::image::Images;
@@ -17,12 +20,17 @@ use super::node::Nodes;
 use super::pod::Shared;
 use super::{Inside, control, network, proxy};
 
-/// Sets up the cluster, runs the command, and hands its exit code on. When this process ends, all others end.
+/// Sets up the cluster, runs the command, and hands its exit code on. When this process ends, so does the first one
+/// of the PID namespace, and with it all others.
 ///
 /// # Errors
 /// What kept the cluster from starting.
 pub(super) fn run(inside: Inside) -> anyhow::Result<ExitCode> {
-    ensure!(std::process::id() == 1, "this half of `cluster run` is started by the other one");
+    let parent = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    ensure!(parent.is_some_and(|id| id.get() == 1), "this half of `cluster run` is started by the other one");
+    // Each address of a Service is a listener, each connection through it two sockets.
+    let open_files = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: open_files.maximum, ..open_files })?;
     // kube would otherwise look for a provider among two.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -33,13 +41,17 @@ pub(super) fn run(inside: Inside) -> anyhow::Result<ExitCode> {
 
 async fn serve(inside: Inside) -> anyhow::Result<ExitCode> {
     let logs = make_folders(inside.run.logs.as_deref()).await?;
+    let log = std::sync::Mutex::new(fs::File::create(logs.join("cluster.log"))?);
+    // What kube says of each request that failed while the API server starts is not worth a line.
+    let filter = tracing_subscriber::EnvFilter::new("info,kube_client=off");
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();
     network::lay_out().await?;
     let mut control_plane = ControlPlane::start(&inside.parts, &logs).await?;
     let client = client(&ControlPlane::kubeconfig()).await?;
     let images = Arc::new(Images::new(&inside.run.images)?);
     let shared = Shared { client: client.clone(), images, logs: logs.clone() };
     let mut nodes = Nodes::start(shared, inside.run.nodes).await?;
-    proxy::start(&client, inside.run.nodes);
+    proxy::start(client, inside.run.nodes);
     let mut switches = control::listen()?;
     let mut command = command(&inside, &logs)?;
     loop {
@@ -84,7 +96,7 @@ fn command(inside: &Inside, logs: &Path) -> anyhow::Result<tokio::process::Child
 }
 
 /// As shells say it: 128 and the signal's number for a command that a signal ended.
-fn code(status: ExitStatus) -> ExitCode {
+pub(super) fn code(status: ExitStatus) -> ExitCode {
     let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     ExitCode::from(u8::try_from(number).unwrap_or(1))
 }
@@ -97,4 +109,21 @@ pub(super) async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
     let read = Kubeconfig::read_from(kubeconfig)?;
     let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
+}
+
+/// When a watch that broke is tried again: sooner than kube's own 30 s, since whoever stops the API server for a test
+/// waits for it.
+#[derive(Debug)]
+pub(super) struct Retries;
+
+impl Iterator for Retries {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(300))
+    }
+}
+
+impl Backoff for Retries {
+    fn reset(&mut self) {}
 }

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use super::exec::Inner;
 use super::probe::{Probe, Streak};
 use super::volumes::{PROGRAM, Root};
 use crate::cluster::network::PodNetwork;
@@ -129,6 +130,15 @@ impl Container {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_RESTART_WAIT),
                 _ = orders.wait_for(Option::is_some) => return,
             }
+        }
+    }
+
+    /// What others need to find their way in.
+    pub(super) fn inner(&self) -> Inner {
+        Inner {
+            name: self.spec.name.clone(),
+            root: self.root.path().to_path_buf(),
+            environment: self.environment.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `cluster exec`: a command in a running pod, for want of a kubelet to exec or forward ports through.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ pub(crate) struct Exec {
     /// Which container; the first one if not given.
     #[arg(long, short, value_name = "NAME")]
     container: Option<String>,
-    /// What to run; as root, in the container's files and the pod's network.
+    /// What to run; as root, with the container's files and environment and in the pod's network.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -29,8 +30,15 @@ pub(crate) struct Exec {
 pub(super) struct Entrance {
     /// The file of the network namespace.
     pub(super) network: PathBuf,
-    /// Containers by name, with their roots.
-    pub(super) roots: Vec<(String, PathBuf)>,
+    pub(super) containers: Vec<Inner>,
+}
+
+/// A container of such a pod.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Inner {
+    pub(super) name: String,
+    pub(super) root: PathBuf,
+    pub(super) environment: BTreeMap<String, String>,
 }
 
 impl Entrance {
@@ -71,14 +79,16 @@ impl Exec {
         };
         let entrance: Entrance = serde_json::from_slice(&written)?;
         let wanted = |name: &String| self.container.as_ref().is_none_or(|wanted| wanted == name);
-        let (_, root) =
-            entrance.roots.iter().find(|(name, _)| wanted(name)).context("the pod has no such container")?;
+        let mut containers = entrance.containers.iter();
+        let inner = containers.find(|inner| wanted(&inner.name)).context("the pod has no such container")?;
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={}", entrance.network.display()))
             .args(["--", "chroot"])
-            .arg(root)
-            .args(self.command);
+            .arg(&inner.root)
+            .args(self.command)
+            .env_clear()
+            .envs(&inner.environment);
         Ok(command)
     }
 }

@@ -10,7 +10,7 @@ use super::container::{Report, State};
 
 /// What has become of a pod as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+enum Phase {
     Pending,
     Running,
     Succeeded,
@@ -22,36 +22,40 @@ pub(super) struct Moment<'a> {
     pub(super) pod: &'a Pod,
     pub(super) place: &'a Place,
     pub(super) since: Timestamp,
-    /// Whether all init containers are through.
-    pub(super) is_initialized: bool,
-    /// The containers that are shown, with their reports.
-    pub(super) containers: Vec<(&'a Container, Report)>,
+    pub(super) init: Vec<(Container, Report)>,
+    pub(super) main: Vec<(Container, Report)>,
 }
 
 impl Moment<'_> {
     /// The phase that the containers add up to.
-    pub(super) fn phase(&self) -> Phase {
-        let mut ended = 0;
-        let mut failed = false;
-        let mut begun = false;
-        for (_, report) in &self.containers {
-            begun |= report.restarts > 0 || !matches!(report.state, State::Waiting { .. });
-            if let State::Ended { code, .. } = report.state {
-                ended += 1;
-                failed |= code != 0;
-            }
+    fn phase(&self) -> Phase {
+        let code = |report: &Report| match report.state {
+            State::Ended { code, .. } => Some(code),
+            _ => None,
+        };
+        let is_begun =
+            |report: &Report| report.restarts > 0 || !matches!(report.state, State::Waiting { .. });
+        let failed_init = self.init.iter().any(|(_, report)| code(report).is_some_and(|code| code != 0));
+        let codes: Vec<i32> = self.main.iter().filter_map(|(_, report)| code(report)).collect();
+        let all_ended = codes.len() == self.main.len();
+        if failed_init || (all_ended && codes.iter().any(|code| *code != 0)) {
+            Phase::Failed
+        } else if all_ended {
+            Phase::Succeeded
+        } else if self.main.iter().any(|(_, report)| is_begun(report)) {
+            Phase::Running
+        } else {
+            Phase::Pending
         }
-        match (ended == self.containers.len(), failed) {
-            _ if !self.is_initialized || !begun => Phase::Pending,
-            (true, true) => Phase::Failed,
-            (true, false) => Phase::Succeeded,
-            (false, _) => Phase::Running,
-        }
+    }
+
+    fn is_initialized(&self) -> bool {
+        self.init.iter().all(|(_, report)| matches!(report.state, State::Ended { code: 0, .. }))
     }
 
     /// A patch for the pod's status subresource.
     pub(super) fn patch(&self) -> Value {
-        let ready = self.is_initialized && self.containers.iter().all(|(_, report)| report.ready);
+        let ready = self.main.iter().all(|(_, report)| report.ready);
         let condition = |kind: &str, holds: bool| {
             let status = if holds { "True" } else { "False" };
             let at = self.transition(kind, status);
@@ -69,12 +73,12 @@ impl Moment<'_> {
                 "startTime": self.since,
                 "conditions": [
                     condition("PodReadyToStartContainers", true),
-                    condition("Initialized", self.is_initialized),
+                    condition("Initialized", self.is_initialized()),
                     condition("ContainersReady", ready),
                     condition("Ready", ready),
                 ],
-                "containerStatuses":
-                    self.containers.iter().map(|(spec, report)| container(spec, report)).collect::<Vec<_>>(),
+                "initContainerStatuses": statuses(&self.init),
+                "containerStatuses": statuses(&self.main),
             },
         })
     }
@@ -86,6 +90,10 @@ impl Moment<'_> {
         let at = same.and_then(|same| same.last_transition_time.as_ref()).map(|time| time.0);
         at.unwrap_or_else(Timestamp::now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
+}
+
+fn statuses(containers: &[(Container, Report)]) -> Vec<Value> {
+    containers.iter().map(|(spec, report)| container(spec, report)).collect()
 }
 
 fn container(spec: &Container, report: &Report) -> Value {

@@ -4,8 +4,9 @@
 //! container writes goes to the cluster's tmpfs.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -70,9 +71,49 @@ fn write(folder: &Path, files: &Files) -> anyhow::Result<()> {
 /// `path` below `folder`, refusing to leave it.
 fn inside(folder: &Path, path: &str) -> anyhow::Result<PathBuf> {
     let path = Path::new(path.trim_start_matches('/'));
-    let stays = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    let stays = path.components().all(|part| matches!(part, Component::Normal(_)));
     ensure!(stays, "{path:?} leaves its folder");
     Ok(folder.join(path))
+}
+
+/// How many symbolic links a path may go through, as the kernel has it.
+const MOST_LINKS: u32 = 40;
+
+/// `path` as a process whose root is `root` would find it: `/var/run` is a link to `/run` on many machines, and the
+/// kernel would follow it out of a root that nobody has entered yet.
+fn resolve(root: &Path, path: &str) -> anyhow::Result<PathBuf> {
+    let mut left: Vec<OsString> = parts(Path::new(path));
+    let mut found = PathBuf::new();
+    let mut links = 0;
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            found.pop();
+            continue;
+        }
+        let Ok(link) = fs::read_link(root.join(&found).join(&part)) else {
+            found.push(part);
+            continue;
+        };
+        links += 1;
+        ensure!(links <= MOST_LINKS, "{path:?} goes through too many links");
+        if link.is_absolute() {
+            found.clear();
+        }
+        left.extend(parts(&link));
+    }
+    Ok(root.join(found))
+}
+
+/// The parts of a path, last first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let named = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    });
+    let mut parts: Vec<OsString> = named.collect();
+    parts.reverse();
+    parts
 }
 
 fn pick(mut values: Files, items: Option<&[KeyToPath]>) -> anyhow::Result<Files> {
@@ -180,7 +221,7 @@ impl Root {
 
     /// Shows `source`, a file or folder, at `target` in the root.
     async fn bind(&self, source: &Path, target: &str) -> anyhow::Result<PathBuf> {
-        let place = in_root(&self.folder, target)?;
+        let place = resolve(&self.folder, target)?;
         if source.is_dir() {
             fs::create_dir_all(&place)?;
         } else {
@@ -213,43 +254,6 @@ pub(super) async fn unmount(root: &Path) {
     }
 }
 
-/// So many links on one path are a circle.
-const MOST_LINKS: usize = 40;
-
-/// Where `path` is as a process in `root` sees it. Links are followed there: `/var/run` leads to the root's own `/run`.
-fn in_root(root: &Path, path: &str) -> anyhow::Result<PathBuf> {
-    let mut left: Vec<PathBuf> = components(Path::new(path))?;
-    let (mut seen, mut links) = (PathBuf::new(), 0);
-    while let Some(next) = left.pop() {
-        let candidate = seen.join(next);
-        let Ok(link) = fs::read_link(root.join(&candidate)) else {
-            seen = candidate;
-            continue;
-        };
-        links += 1;
-        ensure!(links <= MOST_LINKS, "too many links in {path:?}");
-        if link.is_absolute() {
-            seen = PathBuf::new();
-        }
-        left.extend(components(&link)?);
-    }
-    Ok(root.join(seen))
-}
-
-/// The parts of a path without its root, the last one first.
-fn components(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut parts = Vec::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::Normal(name) => parts.push(PathBuf::from(name)),
-            std::path::Component::RootDir | std::path::Component::CurDir => {}
-            _ => bail!("{} goes up", path.display()),
-        }
-    }
-    parts.reverse();
-    Ok(parts)
-}
-
 async fn mount(what: &[&str], target: &Path) -> anyhow::Result<()> {
     let done = Command::new("mount").args(what).arg(target).output().await.context("cannot start mount")?;
     let said = String::from_utf8_lossy(&done.stderr);
@@ -264,16 +268,20 @@ mod tests {
     #[test]
     fn links_are_followed_inside_the_root() {
         let root = tempfile::tempdir().unwrap();
-        fs::create_dir_all(root.path().join("var")).unwrap();
-        std::os::unix::fs::symlink("/run", root.path().join("var/run")).unwrap();
-        std::os::unix::fs::symlink("run", root.path().join("var/lock")).unwrap();
-        std::os::unix::fs::symlink("turn", root.path().join("turn")).unwrap();
-        for (path, expected) in
-            [("/var/run/secrets/x", "run/secrets/x"), ("var/lock", "run"), ("/etc/./a", "etc/a"), ("/", "")]
+        let at = |path: &str| root.path().join(path);
+        fs::create_dir_all(at("var/lib")).unwrap();
+        for (target, link) in [("/run", "var/run"), ("../..", "var/up"), ("lib", "var/rel"), ("loop", "loop")]
         {
-            assert_eq!(in_root(root.path(), path).unwrap(), root.path().join(expected), "{path}");
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
         }
-        assert!(in_root(root.path(), "/turn/x").is_err());
-        assert!(in_root(root.path(), "/a/../../b").is_err());
+        for (path, expected) in [
+            ("/var/run/secrets/x", "run/secrets/x"),
+            ("/var/up/etc/passwd", "etc/passwd"),
+            ("/var/rel/new", "var/lib/new"),
+            ("/../../a/./b", "a/b"),
+        ] {
+            assert_eq!(resolve(root.path(), path).unwrap(), at(expected), "{path}");
+        }
+        assert!(resolve(root.path(), "/loop/x").is_err());
     }
 }
