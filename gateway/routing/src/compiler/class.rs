@@ -49,8 +49,20 @@ pub(super) struct ClassRules {
     /// The name of the IngressClassConfig; empty without one.
     pub(super) config: Arc<str>,
     allowed_namespaces: Option<BTreeSet<String>>,
-    /// The owned hosts and their namespaces.
-    owned: Vec<(HostName, Vec<Arc<str>>)>,
+    owned: Vec<Owned>,
+}
+
+/// An owned host and its namespaces.
+type Owned = (HostName, Vec<Arc<str>>);
+
+/// Why a class is not served, and what holds of its parameters all the same.
+#[derive(Clone, Debug, PartialEq)]
+struct Failure {
+    problem: Problem,
+    /// As in [`ClassRules`].
+    config: Arc<str>,
+    /// The entries that can be read. One that cannot must not give away the hosts of the others.
+    owned: Vec<Owned>,
 }
 
 /// What a class means for its Ingresses.
@@ -59,7 +71,7 @@ enum Standing {
     /// Another controller's.
     Foreign,
     /// Ours, but its parameters cannot be used.
-    Failed(Problem),
+    Failed(Box<Failure>),
     /// Ours.
     Served(Arc<ClassRules>),
 }
@@ -153,14 +165,15 @@ impl Classes {
         };
         Some(match rules {
             Ok(rules) => Standing::Served(Arc::new(rules)),
-            Err(problem) => Standing::Failed(*problem),
+            Err(failure) => Standing::Failed(failure),
         })
     }
 
-    fn rules(&self, class: &IngressClass, from: &ParametersRef) -> Result<ClassRules, Box<Problem>> {
+    fn rules(&self, class: &IngressClass, from: &ParametersRef) -> Result<ClassRules, Box<Failure>> {
         let failed = |reason, message| {
             let object = ObjectRef { kind: Kind::IngressClass, name: class.name.clone() };
-            Box::new(Problem { object, field: "spec.parameters".to_owned(), reason, message })
+            let problem = Problem { object, field: "spec.parameters".to_owned(), reason, message };
+            Box::new(Failure { problem, config: from.name.clone(), owned: Vec::new() })
         };
         if !names_our_kind(from) {
             let message = format!(
@@ -183,8 +196,14 @@ impl Classes {
             );
             return Err(failed(Reason::ParametersNotFound, message));
         };
-        ClassRules::read(config, &self.own_namespace)
-            .map_err(|message| failed(Reason::InvalidParameters, message))
+        let (rules, unreadable) = ClassRules::read(config, &self.own_namespace);
+        match unreadable {
+            None => Ok(rules),
+            Some(message) => {
+                let failure = failed(Reason::InvalidParameters, message);
+                Err(Box::new(Failure { owned: rules.owned, ..*failure }))
+            }
+        }
     }
 
     /// The Ingresses that name a class.
@@ -197,13 +216,17 @@ impl Classes {
         self.users.values().flatten().cloned()
     }
 
-    /// What all our classes together say about who owns which host.
+    /// What all our classes together say about who owns which host. Those that failed go on owning what they can.
     pub(super) fn ownership(&self) -> Ownership {
         let mut ownership = Ownership::default();
         for standing in self.standings.values() {
-            let Standing::Served(rules) = standing else { continue };
-            for (host, namespaces) in &rules.owned {
-                ownership.add(host, namespaces, &rules.config);
+            let (config, owned) = match standing {
+                Standing::Served(rules) => (&rules.config, &rules.owned),
+                Standing::Failed(failure) => (&failure.config, &failure.owned),
+                Standing::Foreign => continue,
+            };
+            for (host, namespaces) in owned {
+                ownership.add(host, namespaces, config);
             }
         }
         ownership
@@ -291,26 +314,35 @@ impl Classes {
 // ===== impl ClassRules =====
 
 impl ClassRules {
-    fn read(config: &IngressClassConfig, own_namespace: &str) -> Result<Self, String> {
+    /// Takes in what can be read, and says what cannot.
+    fn read(config: &IngressClassConfig, own_namespace: &str) -> (Self, Option<String>) {
         let spec = &config.spec;
         let secret = |from: &api::ClassSecret| {
             Arc::new(Name::new(from.namespace.as_deref().unwrap_or(own_namespace), &from.name))
         };
-        let mut owned = Vec::with_capacity(spec.host_ownership.len());
+        let (mut owned, mut unreadable) = (Vec::with_capacity(spec.host_ownership.len()), None);
         for (index, entry) in spec.host_ownership.iter().enumerate() {
-            let host = HostName::parse(&entry.host).map_err(|error| {
-                format!("IngressClassConfig {} spec.hostOwnership[{index}].host: {error}", config.name)
-            })?;
-            owned.push((host, entry.namespaces.iter().map(|name| name.as_str().into()).collect()));
+            match HostName::parse(&entry.host) {
+                Ok(host) => {
+                    owned.push((host, entry.namespaces.iter().map(|name| name.as_str().into()).collect()));
+                }
+                Err(error) => {
+                    unreadable.get_or_insert_with(|| {
+                        let config = &config.name;
+                        format!("IngressClassConfig {config} spec.hostOwnership[{index}].host: {error}")
+                    });
+                }
+            }
         }
-        Ok(Self {
+        let rules = Self {
             external_names: spec.external_names,
             default_backend: spec.default_backend.clone(),
             default_certificate: spec.default_certificate.as_ref().map(secret),
             config: config.name.name.clone(),
             allowed_namespaces: spec.allowed_namespaces.as_ref().map(|list| list.iter().cloned().collect()),
             owned,
-        })
+        };
+        (rules, unreadable)
     }
 
     fn takes(&self, namespace: &str) -> bool {
@@ -321,7 +353,7 @@ impl ClassRules {
 impl Standing {
     fn problem(&self) -> Option<&Problem> {
         match self {
-            Self::Failed(problem) => Some(problem),
+            Self::Failed(failure) => Some(&failure.problem),
             Self::Foreign | Self::Served(_) => None,
         }
     }

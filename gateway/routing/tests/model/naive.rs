@@ -35,20 +35,26 @@ const ANY: &str = "(any other host)";
 
 impl<'a> Model<'a> {
     pub(crate) fn new(config: &'a Config, objects: &'a [Object]) -> Self {
-        let classes = classes(config, objects);
+        let mut classes = classes(config, objects);
         let configs = classes.iter().filter_map(|(_, parameters)| *parameters);
         let entries = configs.flat_map(|parameters| &parameters.spec.host_ownership);
-        let owners = entries.map(|entry| {
-            let host = HostName::parse(&entry.host).map(|host| host.to_string());
-            (host.unwrap_or_default(), entry.namespaces.iter().map(String::as_str).collect())
+        let owners = entries.filter_map(|entry| {
+            let host = HostName::parse(&entry.host).ok()?;
+            Some((host.to_string(), entry.namespaces.iter().map(String::as_str).collect()))
         });
+        let owners = owners.collect();
+        // A class with an entry that cannot be read serves nothing, but the other entries hold.
+        let can_be_read = |parameters: &IngressClassConfig| {
+            parameters.spec.host_ownership.iter().all(|entry| HostName::parse(&entry.host).is_ok())
+        };
+        classes.retain(|(_, parameters)| parameters.is_none_or(can_be_read));
         let is_object = |name: &str| {
             objects
                 .iter()
                 .any(|object| matches!(object, Object::IngressClass(class) if *class.name.name == *name))
         };
         let nameless = config.classes.iter().map(String::as_str).filter(|name| !is_object(name)).collect();
-        let mut model = Self { served: Vec::new(), owners: owners.collect(), nameless, classes };
+        let mut model = Self { served: Vec::new(), owners, nameless, classes };
         let is_leaving = |namespace: &str| {
             objects.iter().any(|object| {
                 matches!(object, Object::Namespace(known) if known.terminating && *known.name.name == *namespace)
@@ -222,7 +228,7 @@ fn wildcard(name: &str) -> Option<String> {
     Some(format!("*.{parent}"))
 }
 
-/// The classes that are ours and whose parameters can be used.
+/// The classes that are ours and whose parameters there are.
 fn classes<'a>(
     config: &Config,
     objects: &'a [Object],
@@ -248,12 +254,7 @@ fn classes<'a>(
             classes.push((class, None));
             continue;
         }
-        let can_be_read = |config: &&IngressClassConfig| {
-            config.spec.host_ownership.iter().all(|entry| HostName::parse(&entry.host).is_ok())
-        };
-        if let Some(known) =
-            known.filter(|_| is_our_kind && parameters.namespace.is_none()).filter(can_be_read)
-        {
+        if let Some(known) = known.filter(|_| is_our_kind && parameters.namespace.is_none()) {
             classes.push((class, Some(known)));
         }
     }
