@@ -56,6 +56,7 @@ use lower::Lowering;
 use namespaces::Namespaces;
 use pending::IngressChange;
 use pending::Pending;
+use policy::Lack;
 use policy::Policies;
 use policy::Scope;
 use secret::Secrets;
@@ -206,15 +207,12 @@ impl Compiler {
             if is_same && !dirty.again.contains(&name) {
                 continue;
             }
-            let existed = known.is_some();
-            if existed {
+            if known.is_some() {
                 self.withdraw(&name, &mut dirty, &mut ledger);
             }
-            let exists = self.store(&name, change);
-            if existed != exists {
-                dirty.policies.extend(self.policies.about_ingress(&name).cloned());
-            }
-            if exists {
+            // It may have come or gone, or have become another controller's.
+            dirty.policies.extend(self.policies.about_ingress(&name).cloned());
+            if self.store(&name, change) {
                 admitted.push(name);
             }
         }
@@ -222,11 +220,14 @@ impl Compiler {
             self.admit(&name, &mut dirty, &mut ledger);
         }
         let (ingresses, classes) = (&self.ingresses, &self.classes);
-        let exists = |scope: &Scope| match scope {
-            Scope::Class(class) => classes.exists(class),
-            Scope::Ingress { name, .. } => ingresses.contains_key(name),
+        let lack = |scope: &Scope| match scope {
+            Scope::Class(class) => classes.lack(class),
+            Scope::Ingress { name, .. } => match ingresses.get(name) {
+                None => Some(Lack::Absent),
+                Some(entry) => classes.lack_of(&entry.ingress),
+            },
         };
-        self.policies.look_for_targets(dirty.policies, exists, &mut ledger);
+        self.policies.look_for_targets(dirty.policies, lack, &mut ledger);
         self.backends.sweep();
         self.secrets.sweep();
         let rebuilt = self.hosts.rebuild(dirty.hosts, &mut ledger);

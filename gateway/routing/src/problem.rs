@@ -78,6 +78,8 @@ pub enum Reason {
     ServiceNotFound,
     /// What a policy is about does not exist.
     TargetNotFound,
+    /// What a policy is about exists, but no class of ours makes it ours.
+    TargetNotServed,
     /// A field that the kind does not have.
     UnknownField,
     /// A file or document that cannot be read.

@@ -277,7 +277,8 @@ fn random_objects_run_into_everything() {
         "EndpointSlice, Ingress, IngressClass, IngressClassConfig, Namespace, RoutePolicy, Secret, Service, \
          ClassFailed, ClassNotFound, Conflict, HostNotOwned, InvalidBackend, InvalidHost, InvalidParameters, \
          InvalidPath, InvalidPathType, NamespaceNotAllowed, NoEndpoints, NotPermitted, ParametersNotFound, \
-         PortNotFound, SecretMalformed, SecretNotFound, ServiceNotFound, TargetNotFound, Unsupported",
+         PortNotFound, SecretMalformed, SecretNotFound, ServiceNotFound, TargetNotFound, TargetNotServed, \
+         Unsupported",
         "Exact Chosen, Exact NotNamed, Wildcard Chosen, Wildcard Hidden, Wildcard KeptOut, Wildcard NotNamed, \
          HostLess Chosen, HostLess Hidden, HostLess KeptOut, HostLess NotNamed",
         "Route Chosen, Route LostToExact, Route LostToLonger, Route NoMatch",

@@ -11,6 +11,7 @@ use api::ExternalNames;
 
 use super::Config;
 use super::ledger::Ledger;
+use super::policy::Lack;
 use super::seniority::Presence;
 use super::seniority::Seniority;
 use crate::host::HostName;
@@ -232,8 +233,22 @@ impl Classes {
         ownership
     }
 
-    pub(super) fn exists(&self, class: &str) -> bool {
-        self.known.contains_key(class) || self.taken.contains(class)
+    /// Why a policy about a class has no effect; nothing if the class is ours.
+    pub(super) fn lack(&self, class: &str) -> Option<Lack> {
+        match self.standings.get(class) {
+            None => Some(Lack::Absent),
+            Some(Standing::Foreign) => Some(Lack::Foreign(self.whose_class(class))),
+            Some(Standing::Failed(_) | Standing::Served(_)) => None,
+        }
+    }
+
+    /// Why a policy about an Ingress has no effect; nothing if the Ingress is ours, or has a Problem of its own that
+    /// says why it is not served.
+    pub(super) fn lack_of(&self, ingress: &Ingress) -> Option<Lack> {
+        match self.admission(ingress) {
+            Admission::NotOurs => Some(Lack::Foreign(self.whose(ingress))),
+            Admission::Ours(_) | Admission::Refused(_) => None,
+        }
     }
 
     /// What our classes say, oldest first.
@@ -268,7 +283,10 @@ impl Classes {
 
     /// Why an Ingress is somebody else's, for people.
     pub(super) fn whose(&self, ingress: &Ingress) -> String {
-        let Some(class) = class_of(ingress) else { return "it names no class".to_owned() };
+        class_of(ingress).map_or_else(|| "it names no class".to_owned(), |class| self.whose_class(class))
+    }
+
+    fn whose_class(&self, class: &str) -> String {
         match self.known.get(class) {
             Some(known) => {
                 format!("IngressClass {class} belongs to controller {}", known.controller.escape_debug())

@@ -47,8 +47,8 @@ pub(super) struct PolicyEntry {
     pub(super) seniority: Seniority,
     pub(super) targets: Vec<Target>,
     problems: Vec<Problem>,
-    /// The targets that do not exist.
-    missing: Vec<Problem>,
+    /// The targets that do not exist or are not ours.
+    lacking: Vec<Problem>,
 }
 
 /// One thing that a policy is about and may be about.
@@ -66,6 +66,15 @@ pub(super) enum Scope {
     Class(Arc<str>),
     /// One Ingress, or what it says about one host or path.
     Ingress { name: Name, host: Option<HostName>, path: Option<String> },
+}
+
+/// Why a policy has no effect on what it is about.
+#[derive(Debug)]
+pub(super) enum Lack {
+    /// There is no such object.
+    Absent,
+    /// It is another controller's, or nobody's; why, for people.
+    Foreign(String),
 }
 
 /// What changed policies are, or were, about.
@@ -102,7 +111,7 @@ impl Policies {
             }
             if let Some(old) = self.entries.remove(&name) {
                 ledger.remove(old.problems);
-                ledger.remove(old.missing);
+                ledger.remove(old.lacking);
                 for target in old.targets {
                     touched.take(&target.scope);
                     self.unlist(&name, &target.scope);
@@ -145,19 +154,20 @@ impl Policies {
         self.by_class.get(class).into_iter().flatten()
     }
 
-    /// Tells the given policies again which of their targets do not exist.
+    /// Tells the given policies again which of their targets do not exist or are not ours.
     pub(super) fn look_for_targets(
         &mut self,
         policies: BTreeSet<Name>,
-        exists: impl Fn(&Scope) -> bool,
+        lack: impl Fn(&Scope) -> Option<Lack>,
         ledger: &mut Ledger,
     ) {
         for name in policies {
             let Some(entry) = self.entries.get_mut(&name) else { continue };
-            let missing = entry.targets.iter().filter(|target| !exists(&target.scope));
-            let missing: Vec<Problem> = missing.map(|target| not_found(&name, target)).collect();
-            ledger.remove(std::mem::replace(&mut entry.missing, missing));
-            ledger.add(entry.missing.iter().cloned());
+            let lacking = entry.targets.iter().filter_map(|target| Some((target, lack(&target.scope)?)));
+            let lacking: Vec<Problem> =
+                lacking.map(|(target, lack)| without_effect(&name, target, lack)).collect();
+            ledger.remove(std::mem::replace(&mut entry.lacking, lacking));
+            ledger.add(entry.lacking.iter().cloned());
         }
     }
 
@@ -213,12 +223,21 @@ fn remove_from<K: Ord>(index: &mut BTreeMap<K, BTreeSet<Name>>, key: &K, policy:
     }
 }
 
-fn not_found(policy: &Name, target: &Target) -> Problem {
-    let message = match &target.scope {
-        Scope::Class(class) => format!("there is no IngressClass {}", class.escape_debug()),
-        Scope::Ingress { name, .. } => format!("there is no Ingress {}", name.to_string().escape_debug()),
+fn without_effect(policy: &Name, target: &Target, lack: Lack) -> Problem {
+    let (kind, name) = match &target.scope {
+        Scope::Class(class) => ("IngressClass", class.to_string()),
+        Scope::Ingress { name, .. } => ("Ingress", name.to_string()),
     };
-    problem(policy, target.field.clone(), Reason::TargetNotFound, message)
+    let name = name.escape_debug();
+    let (reason, message) = match lack {
+        Lack::Absent => (Reason::TargetNotFound, format!("there is no {kind} {name}")),
+        Lack::Foreign(why) => {
+            let message =
+                format!("{kind} {name} is not served by this gateway ({why}), so this has no effect");
+            (Reason::TargetNotServed, message)
+        }
+    };
+    problem(policy, target.field.clone(), reason, message)
 }
 
 pub(super) fn problem(policy: &Name, field: String, reason: Reason, message: String) -> Problem {
@@ -242,7 +261,7 @@ impl PolicyEntry {
     fn judge(policy: RoutePolicy, own_namespace: &str) -> Self {
         let seniority = Seniority::new(Presence::Live, policy.created, policy.name.clone());
         let mut entry =
-            Self { policy, seniority, targets: Vec::new(), problems: Vec::new(), missing: Vec::new() };
+            Self { policy, seniority, targets: Vec::new(), problems: Vec::new(), lacking: Vec::new() };
         for index in 0..entry.policy.spec.target_refs.len() {
             let Some(reference) = entry.policy.spec.target_refs.get(index) else { continue };
             let field = format!("spec.targetRefs[{index}]");
