@@ -502,11 +502,27 @@ spec: {hostOwnership: [{host: pay.example, namespaces: [bank]}]}
         "spec:\n",
         "spec:\n  defaultBackend: {service: {name: a, port: {number: 80}}}\n  ingressClassName: gateway\n",
     );
-    let folder = folder(&(catch_all + &service("a", &["127.0.0.1:9001".parse().unwrap()]) + owned));
-    let text = text(&["http://pay.example/", "--files", folder.path().to_str().unwrap()]);
+    let without = catch_all + &service("a", &["127.0.0.1:9001".parse().unwrap()]) + owned;
+    let own = ingress("own", "\"*.example\"", &[("/pay", "a")])
+        .replace("{name: own}", "{name: own, namespace: bank}")
+        .replace("spec:\n", "spec:\n  ingressClassName: gateway\n");
+    let with = without.clone() + &own;
+    let explained = |yaml: &str, url: &str| {
+        let folder = folder(yaml);
+        text(&[url, "--files", folder.path().to_str().unwrap()])
+    };
+    let text = explained(&with, "http://pay.example/pay");
+    for line in [
+        "host      *.example: chosen",
+        "  Prefix /pay of bank/own spec.rules[0].http.paths[0]: chosen",
+        "  Prefix / of default/all spec.rules[0].http.paths[0]: not asked: this host belongs to other namespaces",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let text = explained(&without, "http://pay.example/");
     for line in [
         "owner     pay.example: namespaces [bank], says IngressClassConfig owners",
-        "host      *.example: not asked: this host is owned, so that only rules that name it serve it",
+        "host      *.example: not asked: this host belongs to other namespaces than these rules",
         "default   default/all spec.defaultBackend (the oldest other Ingress): not asked: this host belongs to other namespaces",
         "404",
     ] {

@@ -230,8 +230,9 @@ impl Compiler {
         self.policies.look_for_targets(dirty.policies, lack, &mut ledger);
         self.backends.sweep();
         self.secrets.sweep();
-        let rebuilt = self.hosts.rebuild(dirty.hosts, &mut ledger);
-        self.table = self.table.with(rebuilt, self.defaults.build(&mut ledger), Arc::clone(&self.ownership));
+        let rebuilt = self.hosts.rebuild(dirty.hosts, &self.ownership, &mut ledger);
+        let defaults = self.defaults.build(&self.ownership, &mut ledger);
+        self.table = self.table.with(rebuilt, defaults, Arc::clone(&self.ownership));
         (self.table.clone(), ledger.close())
     }
 
@@ -258,6 +259,7 @@ impl Compiler {
         // What belongs to whom is for all classes, so that a change of it may be about any Ingress.
         if !changed.is_empty() && *self.ownership != self.classes.ownership() {
             self.ownership = Arc::new(self.classes.ownership());
+            self.defaults.forget();
             dirty.again.extend(self.classes.all_users());
         }
         let (services, slices) = (std::mem::take(&mut pending.services), std::mem::take(&mut pending.slices));

@@ -52,11 +52,14 @@ pub use view::EndpointState;
 pub use view::EndpointView;
 pub use view::HostView;
 pub use view::OwnerView;
+pub use view::OwnersDefaultsView;
 pub use view::PolicyView;
 pub use view::RouteView;
 pub use view::TableView;
 
 pub(crate) use self::host::HostParts;
+pub(crate) use ownership::ByOwners;
+pub(crate) use ownership::Owners;
 
 /// Hosts and their Routes. A clone shares everything. The one thing in it that changes is what the cells of its
 /// [`Backend`]s hold: an EndpointSlice's change becomes visible there, without a new table.
@@ -80,6 +83,17 @@ pub struct Defaults {
     pub class: Option<Arc<Route>>,
     /// The Secret for hosts without one, by the oldest of our classes whose parameters have one.
     pub certificate: Option<Name>,
+    /// In place of the first two, for owned hosts.
+    pub(crate) of_owners: ByOwners<OwnersDefaults>,
+}
+
+/// The default backends of the owners of a host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnersDefaults {
+    /// Of their oldest Ingress without rules.
+    pub(crate) without_rules: Option<Arc<Route>>,
+    /// Of their oldest Ingress with rules.
+    pub(crate) with_rules: Option<Arc<Route>>,
 }
 
 /// A Secret that may hold the certificate for a host, and why.
@@ -94,8 +108,8 @@ pub enum CertificateChoice<'a> {
 impl RoutingTable {
     /// Finds the Route of a request. The host is chosen first: the exact one, else the wildcard one label up, else
     /// the rules without a host. Inside it an Exact path goes first, then the longest Prefix by elements, then
-    /// the default backends. Of an owned host ([`Ownership`]) only what belongs to its owners is asked, and the
-    /// default backend of the class. Allocates nothing.
+    /// the default backends. An owned host ([`Ownership`]) is served as if only its owners had Ingresses. Allocates
+    /// nothing.
     ///
     /// `host` is what [`crate::host::normalise`] gave, or nothing if the request has no host; `path` is what
     /// [`crate::path::canonical`] gave. `None` means that nobody serves the request.
@@ -106,16 +120,13 @@ impl RoutingTable {
             .or_else(|| self.defaults.first(self.ownership.of(host)))
     }
 
-    /// The host whose rules serve a request: the exact one, the wildcard, or the rules without a host. A host with
-    /// an owner of its own counts as named, and what a wildcard owns is not for rules without a host.
+    /// The host whose rules serve a request: the exact one, the wildcard, or the rules without a host. Of the last two
+    /// an owned host gets what its owners say.
     pub fn serving_host(&self, host: &str) -> Option<&Arc<Host>> {
         let is_named = |found: &&Arc<Host>| found.standing() == Standing::Named;
-        let [exact, wildcard] = self.by_name(host);
-        exact.filter(is_named).or_else(|| match self.ownership.of(host).map(Owner::host) {
-            None => wildcard.filter(is_named).or(self.any.as_ref().filter(is_named)),
-            // Whoever may name the wildcard owns it: nothing between it and the host belongs to somebody else.
-            Some(HostName::Wildcard(_)) => wildcard.filter(is_named),
-            Some(_) => None,
+        self.exact.find(host).filter(is_named).or_else(|| {
+            let owner = self.ownership.of(host);
+            self.wildcard(host, owner).filter(is_named).or_else(|| self.any(owner).filter(is_named))
         })
     }
 
@@ -133,12 +144,13 @@ impl RoutingTable {
     /// any host if no rule names this one; for an owned host, only its owners'. Then the defaults of its class, and
     /// of the oldest class with one. Allocates nothing.
     pub fn certificates(&self, host: Option<&str>) -> impl Iterator<Item = CertificateChoice<'_>> {
-        let by_name = host.map(|host| self.by_name(host)).unwrap_or_default();
-        let is_named = by_name.iter().flatten().any(|found| found.standing() == Standing::Named);
-        let all = by_name.into_iter().chain([self.any.as_ref().filter(|_| !is_named)]).flatten();
         let owner = host.and_then(|host| self.ownership.of(host));
-        let may_serve = move |secret: &&Name| owner.is_none_or(|owner| owner.is(&secret.namespace));
-        let named = all.clone().filter_map(|found| found.tls()).filter(may_serve);
+        let exact = host.and_then(|host| self.exact.find(host));
+        let wildcard = host.and_then(|host| self.wildcard(host, owner));
+        let by_name = [exact, wildcard];
+        let is_named = by_name.iter().flatten().any(|found| found.standing() == Standing::Named);
+        let all = by_name.into_iter().chain([self.any(owner).filter(|_| !is_named)]).flatten();
+        let named = all.clone().filter_map(|found| found.tls());
         let of_class = all.into_iter().find_map(|found| found.class_certificate());
         let defaults = of_class.into_iter().chain(self.defaults.certificate.as_ref());
         named.map(CertificateChoice::Named).chain(defaults.map(CertificateChoice::Default))
@@ -169,9 +181,20 @@ impl RoutingTable {
         self.len() == 0
     }
 
-    fn by_name(&self, host: &str) -> [Option<&Arc<Host>>; 2] {
-        let wildcard = parent(host).and_then(|parent| self.wildcards.find(parent));
-        [self.exact.find(host), wildcard]
+    /// The wildcard one label above a host.
+    fn wildcard(&self, host: &str, owner: Option<&Owner>) -> Option<&Arc<Host>> {
+        let found = parent(host).and_then(|parent| self.wildcards.find(parent))?;
+        match owner {
+            // Whoever owns the host by a wildcard's entry owns this wildcard too, so nobody else speaks about it.
+            Some(owner) if matches!(owner.host(), HostName::Exact(_)) => found.of(owner),
+            Some(_) | None => Some(found),
+        }
+    }
+
+    /// The rules without a host.
+    fn any(&self, owner: Option<&Owner>) -> Option<&Arc<Host>> {
+        let found = self.any.as_ref()?;
+        owner.map_or(Some(found), |owner| found.of(owner))
     }
 
     /// A copy in which some hosts are other ones, or gone. Untouched hosts are shared.
@@ -198,13 +221,23 @@ impl RoutingTable {
 impl Defaults {
     /// The one that serves. On an owned host those of other namespaces are passed over, but not that of the class.
     pub fn first(&self, owner: Option<&Owner>) -> Option<&Arc<Route>> {
-        let may_serve = |route: &&Arc<Route>| serves_for(route, owner);
-        let by_ingress = self.without_rules.as_ref().filter(may_serve);
-        by_ingress.or(self.with_rules.as_ref().filter(may_serve)).or(self.class.as_ref())
+        let [without_rules, with_rules] = self.by_ingress(owner);
+        without_rules.or(with_rules).or(self.class.as_ref())
+    }
+
+    /// The default backends of the oldest Ingress without rules, and with rules, of those who may serve.
+    fn by_ingress(&self, owner: Option<&Owner>) -> [Option<&Arc<Route>>; 2] {
+        match owner {
+            None => [self.without_rules.as_ref(), self.with_rules.as_ref()],
+            Some(owner) => match self.of_owners.find(owner) {
+                None => [None, None],
+                Some(its) => [its.without_rules.as_ref(), its.with_rules.as_ref()],
+            },
+        }
     }
 }
 
-/// Whether the default backend of an Ingress may serve what belongs to this owner, if to anybody.
+/// Whether what an Ingress says may serve what belongs to this owner, if to anybody.
 fn serves_for(route: &Route, owner: Option<&Owner>) -> bool {
     owner.is_none_or(|owner| owner.is(&route.origin.ingress.name.namespace))
 }

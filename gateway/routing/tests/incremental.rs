@@ -227,6 +227,7 @@ fn the_view_serialises_for_the_admin() {
     let json = serde_json::to_value(table.view()).unwrap();
     let expected = serde_json::json!({ "hosts": [{
         "host": HOST,
+        "ofOwners": [],
         "tlsSecret": null,
         "classTlsSecret": null,
         "named": true,
@@ -247,7 +248,8 @@ fn the_view_serialises_for_the_admin() {
             }],
             "policy": [],
         }],
-    }], "defaults": { "withoutRules": null, "withRules": null, "class": null, "tlsSecret": null }, "owners": []});
+    }], "defaults": { "withoutRules": null, "withRules": null, "class": null, "tlsSecret": null },
+    "ownersDefaults": [], "owners": []});
     assert_eq!(json, expected);
 }
 

@@ -105,9 +105,7 @@ fn host_verdict(candidate: &HostCandidate) -> &'static str {
             "not asked: rules without a host never serve a host that is named"
         }
         (HostVerdict::Hidden, _) => "not asked: the chosen host answers for all of its paths",
-        (HostVerdict::KeptOut, _) => {
-            "not asked: this host is owned, so that only rules that name it serve it"
-        }
+        (HostVerdict::KeptOut, _) => "not asked: this host belongs to other namespaces than these rules",
         (HostVerdict::NotNamed, HostKind::HostLess) => "there is no rule without a host",
         (HostVerdict::NotNamed, _) => "no rule names it",
     }
@@ -127,6 +125,7 @@ fn write_routes(candidates: &[RouteCandidate], f: &mut Formatter<'_>) -> fmt::Re
                 format!("lost: {holder} has the same path and goes first")
             }
             (Verdict::LostToOlder, None) => "lost: another one has the same path and goes first".to_owned(),
+            (Verdict::KeptOut, _) => "not asked: this host belongs to other namespaces".to_owned(),
             (Verdict::NoMatch, _) => "does not match".to_owned(),
         };
         if candidate.verdict == Verdict::NoMatch {

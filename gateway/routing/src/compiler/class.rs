@@ -219,18 +219,15 @@ impl Classes {
 
     /// What all our classes together say about who owns which host. Those that failed go on owning what they can.
     pub(super) fn ownership(&self) -> Ownership {
-        let mut ownership = Ownership::default();
-        for standing in self.standings.values() {
+        let owned = self.standings.values().flat_map(|standing| {
             let (config, owned) = match standing {
-                Standing::Served(rules) => (&rules.config, &rules.owned),
-                Standing::Failed(failure) => (&failure.config, &failure.owned),
-                Standing::Foreign => continue,
+                Standing::Served(rules) => (&rules.config, &*rules.owned),
+                Standing::Failed(failure) => (&failure.config, &*failure.owned),
+                Standing::Foreign => return Vec::new(),
             };
-            for (host, namespaces) in owned {
-                ownership.add(host, namespaces, config);
-            }
-        }
-        ownership
+            owned.iter().map(|(host, namespaces)| (host, &**namespaces, config)).collect()
+        });
+        Ownership::new(owned)
     }
 
     /// Why a policy about a class has no effect; nothing if the class is ours.

@@ -3,6 +3,7 @@
 //! Not here: the default backend of a host, which comes from the Ingresses that name it (`hosts`).
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::backend::BackendUse;
@@ -23,10 +24,14 @@ use crate::object::Name;
 use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::ByOwners;
 use crate::table::Defaults;
 use crate::table::Field;
 use crate::table::IngressOrigin;
 use crate::table::Origin;
+use crate::table::Owners;
+use crate::table::OwnersDefaults;
+use crate::table::Ownership;
 use crate::table::PathMatch;
 use crate::table::Route;
 use crate::table::WeightedBackend;
@@ -34,12 +39,18 @@ use crate::table::WeightedBackend;
 /// All default backends, and what the table was told of them last.
 #[derive(Debug, Default)]
 pub(super) struct DefaultBackends {
-    without_rules: BTreeMap<Seniority, Arc<Route>>,
-    with_rules: BTreeMap<Seniority, Arc<Route>>,
+    without_rules: Queue,
+    with_rules: Queue,
     classes: Vec<ClassDefaults>,
     problems: Vec<Problem>,
     built: Arc<Defaults>,
     state: State,
+}
+
+/// The default backends of Ingresses by namespace, oldest first, since those of an owned host are of its owners.
+#[derive(Debug, Default)]
+struct Queue {
+    by_namespace: BTreeMap<Arc<str>, BTreeMap<Seniority, Arc<Route>>>,
 }
 
 /// Whether the table knows the latest.
@@ -59,14 +70,26 @@ struct ClassDefaults {
 
 impl DefaultBackends {
     pub(super) fn join(&mut self, ingress: &Ingress, seniority: &Seniority, route: &Arc<Route>) {
-        self.queue(ingress).insert(seniority.clone(), Arc::clone(route));
+        let namespace = Arc::clone(&seniority.name.namespace);
+        let queue = self.queue(ingress).by_namespace.entry(namespace).or_default();
+        queue.insert(seniority.clone(), Arc::clone(route));
     }
 
     pub(super) fn leave(&mut self, ingress: &Ingress, seniority: &Seniority) {
-        self.queue(ingress).remove(seniority);
+        let namespaces = &mut self.queue(ingress).by_namespace;
+        let Some(queue) = namespaces.get_mut(&seniority.name.namespace) else { return };
+        queue.remove(seniority);
+        if queue.is_empty() {
+            namespaces.remove(&seniority.name.namespace);
+        }
     }
 
-    fn queue(&mut self, ingress: &Ingress) -> &mut BTreeMap<Seniority, Arc<Route>> {
+    /// Who owns which host is another matter now.
+    pub(super) fn forget(&mut self) {
+        self.state = State::Dirty;
+    }
+
+    fn queue(&mut self, ingress: &Ingress) -> &mut Queue {
         self.state = State::Dirty;
         if ingress.rules.is_empty() { &mut self.without_rules } else { &mut self.with_rules }
     }
@@ -111,7 +134,7 @@ impl DefaultBackends {
     }
 
     /// What the table is to hold. Nothing is made anew if nothing changed.
-    pub(super) fn build(&mut self, ledger: &mut Ledger) -> Arc<Defaults> {
+    pub(super) fn build(&mut self, ownership: &Ownership, ledger: &mut Ledger) -> Arc<Defaults> {
         if self.state == State::Clean {
             return Arc::clone(&self.built);
         }
@@ -119,21 +142,34 @@ impl DefaultBackends {
         let class = self.classes.iter().find_map(|class| class.backend.as_ref());
         let certificate = self.classes.iter().find_map(|class| class.certificate.as_ref());
         self.built = Arc::new(Defaults {
-            without_rules: self.without_rules.values().next().cloned(),
-            with_rules: self.with_rules.values().next().cloned(),
+            without_rules: self.without_rules.oldest().map(|(_, route)| Arc::clone(route)),
+            with_rules: self.with_rules.oldest().map(|(_, route)| Arc::clone(route)),
             class: class.map(|(_, route)| Arc::clone(route)),
             certificate: certificate.map(|claim| claim.secret.clone()),
+            of_owners: self.of_owners(ownership),
         });
         ledger.remove(std::mem::take(&mut self.problems));
-        self.problems = self.conflicts();
+        self.problems = self.conflicts(ownership);
         ledger.add(self.problems.iter().cloned());
         Arc::clone(&self.built)
     }
 
-    /// An Ingress without rules that is not the first one does nothing at all. One with rules has its own hosts.
-    fn conflicts(&self) -> Vec<Problem> {
-        let mut queue = self.without_rules.keys();
-        let Some(winner) = queue.next() else { return Vec::new() };
+    fn of_owners(&self, ownership: &Ownership) -> ByOwners<OwnersDefaults> {
+        let route = |(_, route): (&Seniority, &Arc<Route>)| Arc::clone(route);
+        let of = |owners: &Owners| OwnersDefaults {
+            without_rules: self.without_rules.oldest_of(owners).map(route),
+            with_rules: self.with_rules.oldest_of(owners).map(route),
+        };
+        ByOwners::new(ownership.owners().map(|owners| (Arc::clone(owners), of(owners))).collect())
+    }
+
+    /// An Ingress without rules that is not the first one, nor the first one of a host's owners, does nothing at all.
+    /// One with rules has its own hosts.
+    fn conflicts(&self, ownership: &Ownership) -> Vec<Problem> {
+        let Some((winner, _)) = self.without_rules.oldest() else { return Vec::new() };
+        let oldest_of = |owners| self.without_rules.oldest_of(owners).map(|(oldest, _)| oldest);
+        let serving: BTreeSet<&Seniority> =
+            ownership.owners().filter_map(oldest_of).chain([winner]).collect();
         let lost = |loser: &Seniority| Problem {
             object: ObjectRef { kind: Kind::Ingress, name: loser.name.clone() },
             field: "spec.defaultBackend".to_owned(),
@@ -144,7 +180,19 @@ impl DefaultBackends {
                 loser.why_last()
             ),
         };
-        queue.map(lost).collect()
+        let all = self.without_rules.by_namespace.values().flat_map(BTreeMap::keys);
+        all.filter(|ingress| !serving.contains(ingress)).map(lost).collect()
+    }
+}
+
+impl Queue {
+    fn oldest(&self) -> Option<(&Seniority, &Arc<Route>)> {
+        self.by_namespace.values().filter_map(BTreeMap::first_key_value).min_by_key(|(age, _)| *age)
+    }
+
+    fn oldest_of(&self, owners: &Owners) -> Option<(&Seniority, &Arc<Route>)> {
+        let queues = owners.iter().filter_map(|namespace| self.by_namespace.get(namespace));
+        queues.filter_map(BTreeMap::first_key_value).min_by_key(|(age, _)| *age)
     }
 }
 

@@ -17,9 +17,12 @@ use crate::object::Name;
 use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::ByOwners;
 use crate::table::Field;
 use crate::table::Host;
 use crate::table::HostParts;
+use crate::table::Owners;
+use crate::table::Ownership;
 use crate::table::PathMatch;
 use crate::table::Route;
 use crate::table::Standing;
@@ -79,6 +82,32 @@ impl Claimants {
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
+
+    /// The host as each of these would have it, if there were no other Ingresses.
+    fn of_owners<'a>(
+        &self,
+        host: &HostName,
+        owners: impl Iterator<Item = &'a Owners>,
+    ) -> ByOwners<Arc<Host>> {
+        let mut by_namespace: BTreeMap<&str, Vec<(&Seniority, &HostClaims)>> = BTreeMap::new();
+        let mut built = BTreeMap::new();
+        for owners in owners {
+            // Most hosts have no owned ones below them and never come here.
+            if by_namespace.is_empty() {
+                for (claimant, claims) in self.iter() {
+                    by_namespace.entry(&claimant.name.namespace).or_default().push((claimant, claims));
+                }
+            }
+            let its = owners.iter().filter_map(|namespace| by_namespace.get(&**namespace)).flatten();
+            let its: BTreeMap<&Seniority, &HostClaims> = its.copied().collect();
+            if !its.is_empty() {
+                // Who lost to whom was told for the host as a whole.
+                let (parts, _) = Merge::of(host, its.into_iter());
+                built.insert(Arc::clone(owners), Arc::new(Host::new(parts)));
+            }
+        }
+        ByOwners::new(built)
+    }
 }
 
 impl Hosts {
@@ -103,6 +132,7 @@ impl Hosts {
     pub(super) fn rebuild(
         &mut self,
         dirty: BTreeSet<HostName>,
+        ownership: &Ownership,
         ledger: &mut Ledger,
     ) -> Vec<(HostName, Option<Arc<Host>>)> {
         let mut rebuilt = Vec::with_capacity(dirty.len());
@@ -114,21 +144,11 @@ impl Hosts {
                 rebuilt.push((host, None));
                 continue;
             }
-            let mut merge = Merge::default();
-            for (claimant, claims) in entry.claimants.iter() {
-                merge.take(claimant, claims);
-                merge.take_default(&host, claims);
-            }
-            ledger.add(merge.problems.iter().cloned());
-            entry.problems = merge.problems.into();
-            let built = Host::new(HostParts {
-                name: host.clone(),
-                standing: merge.standing,
-                routes: merge.routes.into_values().collect(),
-                default: merge.default,
-                tls: merge.tls.map(|(_, claim)| claim.secret),
-                class_certificate: merge.class_certificate,
-            });
+            let of_owners = entry.claimants.of_owners(&host, ownership.owners_within(&host));
+            let (parts, problems) = Merge::of(&host, entry.claimants.iter());
+            ledger.add(problems.iter().cloned());
+            entry.problems = problems.into();
+            let built = Host::new(HostParts { of_owners, ..parts });
             rebuilt.push((host, Some(Arc::new(built))));
         }
         rebuilt
@@ -148,6 +168,28 @@ struct Merge {
 }
 
 impl Merge {
+    /// What a host is built from, and the conflicts; claims come oldest first.
+    fn of<'a>(
+        host: &HostName,
+        claims: impl Iterator<Item = (&'a Seniority, &'a HostClaims)>,
+    ) -> (HostParts, Vec<Problem>) {
+        let mut merge = Self::default();
+        for (claimant, claims) in claims {
+            merge.take(claimant, claims);
+            merge.take_default(host, claims);
+        }
+        let parts = HostParts {
+            name: host.clone(),
+            standing: merge.standing,
+            routes: merge.routes.into_values().collect(),
+            default: merge.default,
+            tls: merge.tls.map(|(_, claim)| claim.secret),
+            class_certificate: merge.class_certificate,
+            of_owners: ByOwners::default(),
+        };
+        (parts, merge.problems)
+    }
+
     /// The default backend of whoever names the host counts for it. Rules without a host name none.
     fn take_default(&mut self, host: &HostName, claims: &HostClaims) {
         if claims.standing == Standing::Named && *host != HostName::Any && self.default.is_none() {

@@ -8,6 +8,7 @@ use super::view::DefaultsView;
 use super::view::EndpointState;
 use super::view::HostView;
 use super::view::OwnerView;
+use super::view::OwnersDefaultsView;
 use super::view::PolicyView;
 use super::view::RouteView;
 
@@ -21,12 +22,18 @@ impl fmt::Display for RoutingTable {
             write_host(f, host)?;
         }
         write_defaults(f, &view.defaults)?;
+        for defaults in &view.owners_defaults {
+            write_owners_defaults(f, defaults)?;
+        }
         write_owners(f, &view.owners)
     }
 }
 
 fn write_host(f: &mut fmt::Formatter<'_>, host: &HostView) -> fmt::Result {
     write!(f, "{}", host.host)?;
+    if !host.of_owners.is_empty() {
+        write!(f, "  (for hosts of {})", host.of_owners.join(", "))?;
+    }
     match (&host.tls_secret, &host.class_tls_secret) {
         (Some(secret), _) => write!(f, "  (TLS: Secret {secret})")?,
         (None, Some(secret)) => write!(f, "  (TLS: Secret {secret} of the class)")?,
@@ -62,6 +69,15 @@ fn write_defaults(f: &mut fmt::Formatter<'_>, defaults: &DefaultsView) -> fmt::R
     for (kind, route) in rows {
         let Some(route) = route else { continue };
         writeln!(f, "  Default  ({kind} {} {})", route.ingress, route.field)?;
+        write_route(f, route)?;
+    }
+    Ok(())
+}
+
+fn write_owners_defaults(f: &mut fmt::Formatter<'_>, defaults: &OwnersDefaultsView) -> fmt::Result {
+    writeln!(f, "(no rule matches)  (for hosts of {})", defaults.namespaces.join(", "))?;
+    for route in defaults.without_rules.iter().chain(&defaults.with_rules) {
+        writeln!(f, "  Default  (Ingress {} {})", route.ingress, route.field)?;
         write_route(f, route)?;
     }
     Ok(())

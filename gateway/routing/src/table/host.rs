@@ -7,6 +7,9 @@
 
 use std::sync::Arc;
 
+use super::ownership::ByOwners;
+use super::ownership::Owner;
+use super::ownership::Owners;
 use super::path_match::PathMatch;
 use super::route::Route;
 use crate::host::HostName;
@@ -27,6 +30,8 @@ pub struct Host {
     class_certificate: Option<Arc<Name>>,
     /// Of a host with many Routes.
     index: Option<Box<Index>>,
+    /// What serves the owned hosts among those that this one takes.
+    of_owners: Option<Box<ByOwners<Arc<Host>>>>,
 }
 
 /// Why a host is in the table. The order is that of strength.
@@ -49,14 +54,28 @@ pub(crate) struct HostParts {
     pub(crate) default: Option<Arc<Route>>,
     pub(crate) tls: Option<Name>,
     pub(crate) class_certificate: Option<Arc<Name>>,
+    /// The same host as if only these had Ingresses.
+    pub(crate) of_owners: ByOwners<Arc<Host>>,
 }
 
 impl Host {
     /// Builds the index if one is needed.
     pub(crate) fn new(parts: HostParts) -> Self {
-        let HostParts { name, standing, routes, default, tls, class_certificate } = parts;
+        let HostParts { name, standing, routes, default, tls, class_certificate, of_owners } = parts;
         let index = (routes.len() > MAX_SCANNED).then(|| Box::new(Index::new(&routes)));
-        Self { name, standing, default, routes: routes.into(), tls, class_certificate, index }
+        let of_owners = (!of_owners.is_empty()).then(|| Box::new(of_owners));
+        Self { name, standing, default, routes: routes.into(), tls, class_certificate, index, of_owners }
+    }
+
+    /// What serves a host that this one takes and that is somebody's: this host as if there were no Ingresses but
+    /// the owner's. Nothing: the owner's do not speak about it. Allocates nothing.
+    pub(super) fn of(&self, owner: &Owner) -> Option<&Arc<Self>> {
+        self.of_owners.as_ref()?.find(owner)
+    }
+
+    /// All that serve owned hosts, with whom these belong to.
+    pub(super) fn of_owners(&self) -> impl Iterator<Item = &(Owners, Arc<Self>)> {
+        self.of_owners.iter().flat_map(|of_owners| of_owners.iter())
     }
 
     /// The host's name.

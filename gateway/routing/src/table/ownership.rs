@@ -1,7 +1,7 @@
 //! Host ownership: the hosts that only some namespaces may serve, as the parameters of our classes say.
 //!
-//! An owned host is served by rules that name it and by nothing that takes any host: no wildcard and no host-less
-//! rule of somebody else gets it, even if nobody names it. Not here: reading the parameters (`compiler::class`).
+//! An owned host is served as if nobody but its owners had any Ingress: no wildcard, host-less rule or default backend
+//! of somebody else gets it, even if nobody names it. Not here: reading the parameters (`compiler::class`).
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -17,31 +17,105 @@ pub struct Ownership {
     exact: BTreeMap<Arc<str>, Owner>,
     /// By what follows the star.
     below: BTreeMap<Arc<str>, Owner>,
+    /// Those who own any host together, each such set once; no empty one.
+    all: BTreeSet<Owners>,
+    /// The same for the hosts with an entry of their own one label below a wildcard, by what follows its star.
+    of_children: BTreeMap<Arc<str>, BTreeSet<Owners>>,
+}
+
+/// The namespaces that own a host together.
+pub(crate) type Owners = Arc<BTreeSet<Arc<str>>>;
+
+/// Something for each of several sets of owners.
+#[derive(Clone, Debug)]
+pub(crate) struct ByOwners<T> {
+    /// Sorted.
+    entries: Box<[(Owners, T)]>,
 }
 
 /// One owned host, and to whom it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     host: HostName,
-    namespaces: BTreeSet<Arc<str>>,
+    namespaces: Owners,
     config: Arc<str>,
 }
 
+impl<T> Default for ByOwners<T> {
+    fn default() -> Self {
+        Self { entries: Box::default() }
+    }
+}
+
+impl<T> ByOwners<T> {
+    pub(crate) fn new(entries: BTreeMap<Owners, T>) -> Self {
+        Self { entries: entries.into_iter().collect() }
+    }
+
+    /// Allocates nothing.
+    pub(crate) fn find(&self, owner: &Owner) -> Option<&T> {
+        let at = self.entries.binary_search_by(|(owners, _)| owners.cmp(&owner.namespaces)).ok()?;
+        self.entries.get(at).map(|(_, found)| found)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Owners, T)> {
+        self.entries.iter()
+    }
+}
+
 impl Ownership {
-    /// Adds an entry of an IngressClassConfig; entries for one host add up.
-    pub(crate) fn add(&mut self, host: &HostName, namespaces: &[Arc<str>], config: &Arc<str>) {
+    /// Takes entries of IngressClassConfigs: the host, its namespaces, and the name of the config. Entries for one
+    /// host add up.
+    pub(crate) fn new<'a>(
+        entries: impl IntoIterator<Item = (&'a HostName, &'a [Arc<str>], &'a Arc<str>)>,
+    ) -> Self {
+        let mut ownership = Self::default();
+        for (host, namespaces, config) in entries {
+            ownership.add(host, namespaces, config);
+        }
+        let owners = ownership.iter().filter(|owner| !owner.namespaces.is_empty());
+        let (mut all, mut of_children) = (BTreeSet::new(), BTreeMap::<_, BTreeSet<_>>::new());
+        for owner in owners {
+            all.insert(Arc::clone(&owner.namespaces));
+            let HostName::Exact(name) = &owner.host else { continue };
+            let Some(parent) = parent(name) else { continue };
+            of_children.entry(parent.into()).or_default().insert(Arc::clone(&owner.namespaces));
+        }
+        Self { all, of_children, ..ownership }
+    }
+
+    fn add(&mut self, host: &HostName, namespaces: &[Arc<str>], config: &Arc<str>) {
         let entries = match host {
             HostName::Exact(_) => &mut self.exact,
             HostName::Wildcard(_) => &mut self.below,
             HostName::Any => return,
         };
-        let new = || Owner { host: host.clone(), namespaces: BTreeSet::new(), config: Arc::clone(config) };
+        let new = || Owner { host: host.clone(), namespaces: Owners::default(), config: Arc::clone(config) };
         let owner = entries.entry(host.key().into()).or_insert_with(new);
-        owner.namespaces.extend(namespaces.iter().cloned());
+        Arc::make_mut(&mut owner.namespaces).extend(namespaces.iter().cloned());
         // Of several, the first by name is told, whatever the order in which they come.
         if *config < owner.config {
             owner.config = Arc::clone(config);
         }
+    }
+
+    /// Those who own hosts that the rules of this one would serve, and who may not be all who may name this one.
+    pub(crate) fn owners_within(&self, host: &HostName) -> impl Iterator<Item = &Owners> {
+        let owners = match host {
+            HostName::Any => Some(&self.all),
+            HostName::Wildcard(parent) => self.of_children.get(parent),
+            HostName::Exact(_) => None,
+        };
+        owners.into_iter().flatten()
+    }
+
+    /// Those who own any host together, each such set once.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Owners> {
+        self.all.iter()
     }
 
     /// To whom the host of a request belongs: the most specific entry decides alone. Allocates nothing.

@@ -32,7 +32,8 @@ pub struct Trace {
     pub owner: Option<OwnerView>,
     /// The hosts that may serve, in the order in which they are asked.
     pub hosts: Vec<HostCandidate>,
-    /// The Routes of the chosen host, in match order; behind each those that lost its path to it.
+    /// The Routes of the chosen host, in match order; behind each those that lost its path to it. Of an owned host
+    /// those of its owners, and behind them those of others under the same host.
     pub routes: Vec<RouteCandidate>,
     /// The default backends, in the order in which they are asked. They count only if no Route is chosen.
     pub defaults: Vec<DefaultCandidate>,
@@ -72,7 +73,7 @@ pub enum HostVerdict {
     Chosen,
     /// Rules name it, but an earlier one was chosen. There is no falling through.
     Hidden,
-    /// Rules name it, but the request's host is owned, and only rules that name that serve it.
+    /// Rules name it, but the request's host is owned, and none of them is its owners'.
     KeptOut,
     /// No rule names it.
     NotNamed,
@@ -101,6 +102,8 @@ pub enum Verdict {
     /// It matches, but an older Ingress, or an earlier place in this one, has the same path. The table does not
     /// hold it.
     LostToOlder,
+    /// It matches, but the request's host belongs to other namespaces.
+    KeptOut,
     /// It does not match the path.
     NoMatch,
 }
@@ -150,7 +153,7 @@ impl RoutingTable {
             path: path.to_owned(),
             owner: self.ownership().of(host).map(view::owner_view),
             hosts: self.trace_hosts(host),
-            routes: serving.map(|host| trace_routes(host, path, claims)).unwrap_or_default(),
+            routes: serving.map(|serving| self.trace_routes(host, serving, path, claims)).unwrap_or_default(),
             defaults: self.trace_defaults(host, serving, by_rule),
             chosen: chosen.map(view),
         }
@@ -166,8 +169,8 @@ impl RoutingTable {
             let found = self.host(&name).filter(|found| found.standing() == Standing::Named);
             let verdict = match (found, serving) {
                 (None, _) => HostVerdict::NotNamed,
-                (Some(found), Some(serving)) if Arc::ptr_eq(found, serving) => HostVerdict::Chosen,
-                (Some(_), Some(named)) if *named.name() < name => HostVerdict::Hidden,
+                (Some(_), Some(serving)) if *serving.name() == name => HostVerdict::Chosen,
+                (Some(_), Some(serving)) if *serving.name() < name => HostVerdict::Hidden,
                 (Some(_), _) => HostVerdict::KeptOut,
             };
             HostCandidate { kind, host: name.to_string(), verdict }
@@ -181,35 +184,55 @@ impl RoutingTable {
         serving: Option<&Arc<Host>>,
         by_rule: Option<&Arc<Route>>,
     ) -> Vec<DefaultCandidate> {
-        let defaults = self.defaults();
         let owner = self.ownership().of(host);
-        let is_kept_out =
-            |route: &Option<Arc<Route>>| route.as_ref().is_some_and(|route| !super::serves_for(route, owner));
-        let Defaults { without_rules, with_rules, class, .. } = defaults;
+        let [without_rules, with_rules] = self.defaults().by_ingress(owner);
+        // What would serve if the host were nobody's is told too.
+        let foreign = |route: &Option<Arc<Route>>| {
+            let route = route.as_ref().filter(|route| !super::serves_for(route, owner))?;
+            Some(view::default_view(route))
+        };
+        let Defaults { without_rules: any_without, with_rules: any_with, class, .. } = self.defaults();
         let of_host = serving.and_then(|host| host.default_route());
         let rows = [
-            ("the oldest Ingress naming this host", of_host, false),
-            ("the oldest Ingress without rules", without_rules.as_ref(), is_kept_out(without_rules)),
-            ("the oldest other Ingress", with_rules.as_ref(), is_kept_out(with_rules)),
-            ("the class", class.as_ref(), false),
+            ("the oldest Ingress naming this host", None, of_host),
+            ("the oldest Ingress without rules", foreign(any_without), without_rules),
+            ("the oldest other Ingress", foreign(any_with), with_rules),
+            ("the class", None, class.as_ref()),
         ];
         let mut verdict = match by_rule {
             Some(_) => DefaultVerdict::NotNeeded,
             None => DefaultVerdict::Chosen,
         };
         let mut candidates = Vec::new();
-        for (because, route, is_kept_out) in rows {
+        for (because, foreign, route) in rows {
+            let kept_out = |route| DefaultCandidate { because, route, verdict: DefaultVerdict::KeptOut };
+            candidates.extend(foreign.map(kept_out));
             let Some(route) = route else { continue };
             let route = view::default_view(route);
-            if is_kept_out {
-                candidates.push(DefaultCandidate { because, route, verdict: DefaultVerdict::KeptOut });
-                continue;
-            }
             candidates.push(DefaultCandidate { because, route, verdict });
             if verdict == DefaultVerdict::Chosen {
                 verdict = DefaultVerdict::LostToEarlier;
             }
         }
+        candidates
+    }
+
+    fn trace_routes(
+        &self,
+        host: &str,
+        serving: &Host,
+        path: &str,
+        claims: &[&Arc<Route>],
+    ) -> Vec<RouteCandidate> {
+        let owner = self.ownership().of(host);
+        let is_foreign = |route: &&Arc<Route>| !super::serves_for(route, owner);
+        let claims: Vec<_> = claims.iter().copied().filter(|route| !is_foreign(route)).collect();
+        let mut candidates = trace_routes(serving, path, &claims);
+        let all = self.host(serving.name()).filter(|_| owner.is_some());
+        candidates.extend(all.into_iter().flat_map(|all| all.routes()).filter(is_foreign).map(|route| {
+            let verdict = if route.path.matches(path) { Verdict::KeptOut } else { Verdict::NoMatch };
+            RouteCandidate { route: view::route_view(route), verdict }
+        }));
         candidates
     }
 }

@@ -10,6 +10,7 @@ use super::RoutingTable;
 use super::host::Host;
 use super::host::Standing;
 use super::ownership::Owner;
+use super::ownership::Owners;
 use super::policy::Policy;
 use super::policy::PolicyOrigin;
 use super::route::Backend;
@@ -18,11 +19,15 @@ use super::route::Route;
 
 /// A whole table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TableView {
-    /// The hosts: exact ones by name, then wildcards by name, then the rules without a host.
+    /// The hosts: exact ones by name, then wildcards by name, then the rules without a host. Behind a wildcard, and
+    /// behind the rules without a host, what serves owned hosts in their place.
     pub hosts: Vec<HostView>,
     /// Who serves what no rule takes.
     pub defaults: DefaultsView,
+    /// Who does so in place of the first two for owned hosts.
+    pub owners_defaults: Vec<OwnersDefaultsView>,
     /// The owned hosts: exact ones by name, then wildcards by name.
     pub owners: Vec<OwnerView>,
 }
@@ -52,12 +57,26 @@ pub struct DefaultsView {
     pub tls_secret: Option<String>,
 }
 
+/// The default backends of those who own a host together, as plain values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnersDefaultsView {
+    /// To whom such hosts belong.
+    pub namespaces: Vec<String>,
+    /// By their oldest Ingress without rules.
+    pub without_rules: Option<RouteView>,
+    /// By their oldest Ingress with rules.
+    pub with_rules: Option<RouteView>,
+}
+
 /// One host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostView {
     /// The host's name.
     pub host: String,
+    /// For hosts of these namespaces only; empty: for all that is nobody's.
+    pub of_owners: Vec<String>,
     /// The Secret that an Ingress names for its certificate, as namespace/name.
     pub tls_secret: Option<String>,
     /// The Secret of its class's default certificate, as namespace/name.
@@ -153,8 +172,19 @@ impl RoutingTable {
     pub fn view(&self) -> TableView {
         let defaults = self.defaults();
         let view = |route: &Option<Arc<Route>>| route.as_deref().map(default_view);
+        let hosts = self.hosts().flat_map(|host| {
+            let of_owners = host.of_owners().map(|(owners, host)| host_view(host, texts(owners)));
+            std::iter::once(host_view(host, Vec::new())).chain(of_owners)
+        });
+        let owners_defaults = defaults.of_owners.iter().map(|(owners, its)| OwnersDefaultsView {
+            namespaces: texts(owners),
+            without_rules: view(&its.without_rules),
+            with_rules: view(&its.with_rules),
+        });
+        let has_any = |its: &OwnersDefaultsView| its.without_rules.is_some() || its.with_rules.is_some();
         TableView {
-            hosts: self.hosts().map(|host| host_view(host)).collect(),
+            hosts: hosts.collect(),
+            owners_defaults: owners_defaults.filter(has_any).collect(),
             defaults: DefaultsView {
                 without_rules: view(&defaults.without_rules),
                 with_rules: view(&defaults.with_rules),
@@ -174,9 +204,14 @@ pub(super) fn owner_view(owner: &Owner) -> OwnerView {
     }
 }
 
-fn host_view(host: &Host) -> HostView {
+fn texts(owners: &Owners) -> Vec<String> {
+    owners.iter().map(ToString::to_string).collect()
+}
+
+fn host_view(host: &Host, of_owners: Vec<String>) -> HostView {
     HostView {
         host: host.name().to_string(),
+        of_owners,
         tls_secret: host.tls().map(ToString::to_string),
         class_tls_secret: host.class_certificate().map(ToString::to_string),
         named: host.standing() == Standing::Named,

@@ -111,24 +111,22 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn is_named(&self, name: &str) -> bool {
-        self.served.iter().any(|(_, hosts)| hosts.iter().flatten().any(|host| host == name))
+    /// The Ingresses that count for a host: if it is owned, those of its owners.
+    fn served_on(&self, host: &str) -> Vec<&(&'a Ingress, Vec<Option<String>>)> {
+        let owners = self.owner_of(host);
+        let counts = |ingress: &Ingress| {
+            owners.as_ref().is_none_or(|(_, namespaces)| namespaces.contains(&*ingress.name.namespace))
+        };
+        self.served.iter().filter(|(ingress, _)| counts(ingress)).collect()
     }
 
-    /// Whose rules serve a host: its own, else those of the wildcard one label up, else those without a host. Only
-    /// its own serve one that is owned by name, and those without a host serve none that is owned.
+    /// Whose rules serve a host: its own, else those of the wildcard one label up, else those without a host.
     fn serving_host(&self, host: &str) -> Option<String> {
-        let owned_by = self.owner_of(host).map(|(entry, _)| entry);
-        if self.is_named(host) {
-            return Some(host.to_owned());
-        }
-        if owned_by.as_deref() == Some(host) {
-            return None;
-        }
-        if let Some(wildcard) = wildcard(host).filter(|wildcard| self.is_named(wildcard)) {
-            return Some(wildcard);
-        }
-        (owned_by.is_none() && self.is_named(ANY)).then(|| ANY.to_owned())
+        let served = self.served_on(host);
+        let is_named =
+            |name: &String| served.iter().any(|(_, hosts)| hosts.iter().flatten().any(|host| host == name));
+        let names = [Some(host.to_owned()), wildcard(host), Some(ANY.to_owned())];
+        names.into_iter().flatten().find(is_named)
     }
 
     /// Who serves a request: in the host that serves, the first rule that matches by precedence, age, name and
@@ -136,7 +134,7 @@ impl<'a> Model<'a> {
     pub(crate) fn answer(&self, host: &str, path: &str) -> Option<Answer> {
         let serving = self.serving_host(host);
         let mut matching = Vec::new();
-        for (age, (ingress, hosts)) in self.served.iter().enumerate() {
+        for (age, (ingress, hosts)) in self.served_on(host).into_iter().enumerate() {
             for (position, (rule, named)) in ingress.rules.iter().zip(hosts).enumerate() {
                 if serving.is_none() || *named != serving {
                     continue;
@@ -164,20 +162,17 @@ impl<'a> Model<'a> {
     }
 
     /// The oldest Ingress naming the host that serves, the oldest without rules, the oldest with rules, the oldest
-    /// class. An owned host passes over the Ingresses of other namespaces, without looking for the next oldest.
+    /// class.
     fn default_backend(&self, host: &str, serving: Option<&str>) -> Option<Answer> {
-        let having = || self.served.iter().filter(|(ingress, _)| ingress.default_backend.is_some());
+        let served = self.served_on(host);
+        let having = || served.iter().filter(|(ingress, _)| ingress.default_backend.is_some());
         let names_host = |hosts: &[Option<String>]| {
             serving
                 .is_some_and(|serving| serving != ANY && hosts.iter().flatten().any(|host| host == serving))
         };
         let of_host = having().find(|(_, hosts)| names_host(hosts));
         let of_all = |is_without_rules: bool| {
-            let oldest = having().find(|(ingress, _)| ingress.rules.is_empty() == is_without_rules);
-            oldest.filter(|(ingress, _)| {
-                let owner = self.owner_of(host);
-                owner.is_none_or(|(_, namespaces)| namespaces.contains(&*ingress.name.namespace))
-            })
+            having().find(|(ingress, _)| ingress.rules.is_empty() == is_without_rules)
         };
         if let Some((ingress, _)) = of_host.or_else(|| of_all(true)).or_else(|| of_all(false)) {
             return Some((PathMatch::prefix("/"), ingress.name.clone(), "spec.defaultBackend".to_owned()));
@@ -193,18 +188,10 @@ impl<'a> Model<'a> {
     /// The Secrets that Ingresses name for a host, best first: what the oldest one says about the host, about its
     /// wildcard, and about no host if neither is named by a rule. Of an owned host only those of its owners.
     pub(crate) fn certificates(&self, host: &str) -> Vec<Name> {
-        let of =
-            |name: &str| self.served.iter().find_map(|(ingress, hosts)| self.secret_of(ingress, hosts, name));
-        let wildcard = wildcard(host);
-        let is_named = self.is_named(host) || wildcard.as_ref().is_some_and(|name| self.is_named(name));
-        let any = (!is_named).then(|| of(ANY)).flatten();
-        let mut found: Vec<_> =
-            of(host).into_iter().chain(wildcard.and_then(|name| of(&name))).chain(any).collect();
-        found.retain(|secret| {
-            let owner = self.owner_of(host);
-            owner.is_none_or(|(_, namespaces)| namespaces.contains(&*secret.namespace))
-        });
-        found
+        let served = self.served_on(host);
+        let of = |name: &str| served.iter().find_map(|(ingress, hosts)| self.secret_of(ingress, hosts, name));
+        let any = self.serving_host(host).is_none_or(|serving| serving == ANY).then(|| of(ANY)).flatten();
+        of(host).into_iter().chain(wildcard(host).and_then(|name| of(&name))).chain(any).collect()
     }
 
     /// An entry without hosts is about those of the Ingress's own rules that no entry names.
