@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use std::io::{ErrorKind, Write};
@@ -11,6 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use gateway::settings::Settings;
+use program::Program;
 use support::{Call, Client, DEADLINE, Follows, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then};
 use support::{ingress, ok, one, push, service, tls, until};
 
@@ -369,13 +372,22 @@ fn a_tunnel_over_tls_ends_in_order() {
 
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
 /// Runs a test's async part, within the deadline.
 fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    run_in(&runtime(), test)
+}
+
+/// The same on a runtime that sockets belong to.
+fn run_in<T>(runtime: &Runtime, test: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.unwrap() })
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Starts a WebSocket server that sends back each message; its address.
@@ -384,7 +396,7 @@ fn websocket_echo() -> std::net::SocketAddr {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = runtime();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
@@ -402,8 +414,8 @@ fn websocket_echo() -> std::net::SocketAddr {
     address
 }
 
-async fn websocket(gateway: &TestGateway) -> WebSocketStream<TcpStream> {
-    let stream = TcpStream::connect(gateway.gateway.http).await.unwrap();
+async fn websocket(http: std::net::SocketAddr) -> WebSocketStream<TcpStream> {
+    let stream = TcpStream::connect(http).await.unwrap();
     client_async("ws://a.example/chat?room=1", stream).await.unwrap().0
 }
 
@@ -415,7 +427,7 @@ fn at(address: std::net::SocketAddr) -> String {
 fn a_websocket_library_talks_through_the_gateway_and_closes_in_order() {
     let gateway = TestGateway::start(&at(websocket_echo()));
     run(async {
-        let mut socket = websocket(&gateway).await;
+        let mut socket = websocket(gateway.gateway.http).await;
         for message in [Message::text("hello"), Message::binary(vec![7; 1 << 20]), Message::text("")] {
             socket.send(message.clone()).await.unwrap();
             assert!(socket.next().await.unwrap().unwrap() == message);
@@ -431,10 +443,10 @@ fn a_websocket_library_talks_through_the_gateway_and_closes_in_order() {
 #[test]
 fn reloads_leave_open_websockets_alone() {
     let gateway = TestGateway::start(&at(websocket_echo()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     let mut sockets = Vec::new();
     for _ in 0..100 {
-        sockets.push(runtime.block_on(websocket(&gateway)));
+        sockets.push(run_in(&runtime, websocket(gateway.gateway.http)));
     }
     // Others come and go, and in the end their own rule goes.
     for turn in 0..10 {
@@ -446,6 +458,66 @@ fn reloads_leave_open_websockets_alone() {
         runtime.block_on(async {
             socket.send(Message::text("still here")).await.unwrap();
             assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("still here"));
+        });
+    }
+}
+
+/// Waits for the table behind this one, on a connection to the admin pages that stays; its number.
+fn next_generation(admin: &mut Client, last: u64) -> u64 {
+    let mut now = last;
+    until("a change is served", || {
+        let ready = admin.get("admin", "/readyz");
+        now = ready.text().strip_prefix("ready: generation ").unwrap().trim().parse().unwrap();
+        now > last
+    });
+    now
+}
+
+#[test]
+fn a_thousand_reloads_with_a_thousand_websockets_keep_them_and_the_memory() {
+    const SOCKETS: usize = 1000;
+    const RELOADS: u64 = 1000;
+    /// Until buffers, arenas and tables have their size.
+    const WARM_UP: u64 = 100;
+    const MOST_GROWTH_KIB: u64 = 5 << 10;
+    /// A plain connection says something so often, to be within the time that it may be idle.
+    const ASKS_EVERY: u64 = 100;
+
+    let plain = Origin::named("plain");
+    let yaml = at(websocket_echo())
+        + &ingress("plain", "plain.example", &[("/", "plain")])
+        + &service("plain", &[plain.address]);
+    let program = Program::start(&yaml, &[]);
+    let runtime = runtime();
+    let mut sockets = Vec::with_capacity(SOCKETS);
+    for _ in 0..SOCKETS {
+        sockets.push(run_in(&runtime, websocket(program.http)));
+    }
+    let (mut untouched, mut admin) = (Client::connect(program.http), Client::connect(program.admin));
+
+    let mut generation = next_generation(&mut admin, 0);
+    let mut after_warm_up = 0;
+    for turn in 1..=WARM_UP + RELOADS {
+        program.rename("other.yaml", &ingress("other", &format!("h{turn}.example"), &[("/", "a")]));
+        let before = generation;
+        generation = next_generation(&mut admin, before);
+        assert_eq!(generation, before + 1, "each change is one table");
+        if turn % ASKS_EVERY == 0 {
+            assert_eq!(untouched.get("plain.example", "/").text(), "plain");
+        }
+        if turn == WARM_UP {
+            after_warm_up = program.rss_kib();
+        }
+    }
+    let growth = program.rss_kib().saturating_sub(after_warm_up);
+    assert!(growth < MOST_GROWTH_KIB, "{growth} KiB more than the {after_warm_up} KiB before");
+    assert_eq!(plain.connections(), 1, "nor is an idle connection to an endpoint closed");
+
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        run_in(&runtime, async {
+            let message = Message::text(format!("still here, {number}"));
+            socket.send(message.clone()).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), message);
         });
     }
 }

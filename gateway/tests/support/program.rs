@@ -21,7 +21,7 @@ pub(crate) struct Program {
     pub(crate) admin: SocketAddr,
     /// All that it logged.
     log: Arc<Mutex<String>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Program {
@@ -61,13 +61,27 @@ impl Program {
             value.unwrap().trim().parse().unwrap()
         };
         let (http, https, admin) = (address("http"), address("https"), address("admin"));
-        let started = Self { child, http, https, admin, log, _folder: folder };
+        let started = Self { child, http, https, admin, log, folder };
         crate::support::until("it is ready", || started.ready().status() == 200);
         started
     }
 
     pub(crate) fn ready(&self) -> Message {
         Wire::connect(self.admin).get("admin", "/readyz")
+    }
+
+    /// Renames new content into place. Nothing is waited for.
+    pub(crate) fn rename(&self, name: &str, yaml: &str) {
+        let new = self.folder.path().join(".new");
+        std::fs::write(&new, yaml).unwrap();
+        std::fs::rename(new, self.folder.path().join(name)).unwrap();
+    }
+
+    /// How much memory of it is in use, in KiB.
+    pub(crate) fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
