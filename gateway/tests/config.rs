@@ -33,11 +33,11 @@ fn the_effective_configuration_is_printed_with_units_and_origins_and_is_itself_a
     assert!(first.status.success(), "{}", text(&first.stderr));
     let printed = text(&first.stdout);
     for line in [
-        "  stall: 90s # gateway.yaml:2",
+        "  stall: 1m30s # gateway.yaml:2",
         "  header: 4s # GATEWAY_DEADLINES_HEADER",
         "  http: \"127.0.0.1:80\" # --http",
         "  delay: 0s # --set",
-        "  keepAlive: 75s # default",
+        "  keepAlive: 1m15s # default",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line}:\n{printed}");
     }

@@ -59,6 +59,13 @@ impl From<Duration> for std::time::Duration {
     }
 }
 
+impl From<std::time::Duration> for Duration {
+    /// Leaves out what is less than a millisecond.
+    fn from(span: std::time::Duration) -> Self {
+        Self::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 impl FromStr for Duration {
     type Err = DurationError;
 

@@ -20,10 +20,7 @@ pub(super) struct Form<T> {
     pub(super) write: fn(&T) -> String,
 }
 
-/// The units of durations, largest first, in milliseconds.
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-
-/// `800ms`, `10s`, `1h30m`: units from the largest to the smallest, each once (as GEP-2257 has it).
+/// `800ms`, `10s`, `1h30m`: as RoutePolicies have it.
 pub(super) const TIME: Form<Duration> = Form { read: read_time, write: write_time };
 
 /// `32Ki`, `32KiB`, `1048576`.
@@ -110,33 +107,12 @@ fn write_bytes(bytes: &usize) -> String {
 }
 
 fn read_time(text: &str) -> Result<Duration, String> {
-    parse_time(text)
-        .ok_or_else(|| format!("a duration such as 800ms, 10s or 1h30m is expected, not {text:?}"))
+    let time = text.parse::<api::Duration>().map(Duration::from);
+    time.map_err(|_| format!("a duration such as 800ms, 10s or 1h30m is expected, not {text:?}"))
 }
 
-fn parse_time(text: &str) -> Option<Duration> {
-    let (mut rest, mut total, mut largest) = (text, 0u64, u64::MAX);
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = rest.split_at(digits);
-        let letters = after.bytes().take_while(u8::is_ascii_lowercase).count();
-        let (name, after) = after.split_at(letters);
-        let (_, unit) = UNITS.into_iter().find(|(unit, _)| *unit == name)?;
-        if unit >= largest {
-            return None;
-        }
-        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(unit)?)?;
-        (rest, largest) = (after, unit);
-    }
-    (largest != u64::MAX).then_some(Duration::from_millis(total))
-}
-
-/// Writes a duration in the largest unit that divides it.
 fn write_time(time: &Duration) -> String {
-    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let whole = UNITS.into_iter().find(|(_, unit)| millis != 0 && millis.is_multiple_of(*unit));
-    let (name, unit) = whole.unwrap_or(("s", 1000));
-    format!("{}{name}", millis / unit)
+    api::Duration::from(*time).to_string()
 }
 
 #[cfg(test)]
@@ -148,10 +124,10 @@ mod tests {
         for (text, millis, written) in [
             ("800ms", 800, "800ms"),
             ("10s", 10_000, "10s"),
-            ("90s", 90_000, "90s"),
+            ("90s", 90_000, "1m30s"),
             ("60s", 60_000, "1m"),
-            ("1h30m", 5_400_000, "90m"),
-            ("1h0m1s1ms", 3_601_001, "3601001ms"),
+            ("1h30m", 5_400_000, "1h30m"),
+            ("1h0m1s1ms", 3_601_001, "1h1s1ms"),
             ("0s", 0, "0s"),
         ] {
             let read = read_time(text).unwrap();
@@ -159,9 +135,7 @@ mod tests {
             assert_eq!(write_time(&read), written, "{text}");
             assert_eq!(read_time(written), Ok(read), "{text}");
         }
-        for text in
-            ["", "10", "s", "1.5s", "-1s", "+1s", "1s1s", "1s1m", "1d", "1 s", "10S", "99999999999999999h"]
-        {
+        for text in ["", "10", "s", "1.5s", "-1s", "+1s", "1d", "1 s", "10S", "99999999999999999h"] {
             assert!(read_time(text).is_err(), "{text}");
         }
     }

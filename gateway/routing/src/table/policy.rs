@@ -111,10 +111,7 @@ impl Timeouts {
     fn list<'a>(&'a self, fields: &mut Vec<(String, &'a PolicyOrigin)>) {
         let Self { request, connect, connect_total, first_byte, stall, tunnel_idle } = self;
         for limit in [request, connect, connect_total, first_byte, stall, tunnel_idle] {
-            fields.extend(shown(limit, |limit| {
-                let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                api::Duration::from_millis(milliseconds).to_string()
-            }));
+            fields.extend(shown(limit, |limit| api::Duration::from(*limit).to_string()));
         }
     }
 }
