@@ -490,6 +490,8 @@ fn an_encoded_slash_is_400_only_where_decoding_would_choose_another_route() {
         + &ingress("p", "p.example", &[("/public", "a")])
         + &ingress("e", "e.example", &[("/files/a%2Fb", "a"), ("/files", "b")])
             .replacen("Prefix", "Exact", 1)
+        // A Problem: none of its other readings is its own.
+        + &ingress("f", "f.example", &[("/files/a%2Fb", "a"), ("/", "a")])
         + &service("a", &[a.address])
         + &service("b", &[b.address]);
     let gateway = TestGateway::start(&yaml);
@@ -517,6 +519,9 @@ fn an_encoded_slash_is_400_only_where_decoding_would_choose_another_route() {
         // The rule's author has named just this path.
         ("e.example", "/files/a%2fb", 200),
         ("e.example", "/files/a%2Fc", 200),
+        ("f.example", "/files/a%2Fb", 400),
+        ("f.example", "/files/a%2Fb/c", 400),
+        ("f.example", "/files/a%2Fc", 200),
     ] {
         let answer = client.get(host, target);
         assert_eq!(answer.status(), expected, "{host}{target}");

@@ -145,6 +145,15 @@ impl Translation {
     fn path(&mut self, field: Field, from: &IngressPath) -> Option<HttpRouteRule> {
         let kind = self.path_type(field, from)?;
         let value = self.path_value(field, from)?;
+        if kind == PathMatchType::PathPrefix && path::other_readings(&value).next().is_some() {
+            // The rule stays: its requests are refused, and no other rule gets them.
+            let message = format!(
+                "every request under \"{}\" is refused (400), because an endpoint may read %2F, %5C or a \
+                 backslash as a slash, and so serve another path; write the slash, or make it pathType: Exact",
+                value.escape_debug()
+            );
+            self.report(format!("{field}.path"), Reason::InvalidPath, message);
+        }
         let backend_refs =
             self.backend(&format_args!("{field}.backend"), &from.backend).into_iter().collect();
         Some(HttpRouteRule {
