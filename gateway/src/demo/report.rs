@@ -10,6 +10,7 @@ use routing::{host, path};
 
 use super::apps::Answer;
 use super::client::{Client, Request, Response};
+use crate::exchange;
 use crate::reload::ProblemView;
 
 /// One request as a line of the report.
@@ -69,7 +70,7 @@ impl Visit {
 fn route<'a>(table: &'a RoutingTable, request: &Request) -> Option<&'a Route> {
     let host = host::normalise(request.host.as_bytes())?;
     let path = path::canonical(request.path.as_bytes()).ok()?;
-    table.find(&host, &path).map(AsRef::as_ref)
+    exchange::route(table, &host, &path).ok().map(AsRef::as_ref)
 }
 
 fn up_to_service(route: &Route) -> String {
