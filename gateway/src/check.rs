@@ -70,7 +70,7 @@ impl Check {
     }
 
     fn check(&self) -> anyhow::Result<u8> {
-        let report = report(&self.folder, self.against.as_deref(), &self.identity.routing())?;
+        let report = report(&self.folder, self.against.as_deref(), &self.identity.routing()?)?;
         let text = match self.output {
             Output::Text => report.to_string(),
             Output::Json => serde_json::to_string_pretty(&report)? + "\n",

@@ -122,6 +122,12 @@ pub(crate) fn complain(command: &str, error: &anyhow::Error) {
     let _ = writeln!(std::io::stderr(), "gateway {command}: {error:#}");
 }
 
+/// The variables of the environment, those that are text.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// An address on this machine only.
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
@@ -191,22 +197,18 @@ fn print_crds() -> anyhow::Result<()> {
 
 impl Configured {
     fn load(&self, defaults: Settings) -> Result<Config, ConfigError> {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Config::load(defaults, self.config.as_deref(), environment, &self.flags())
+        Config::load(defaults, self.config.as_deref(), environment(), &self.flags())
     }
 
     /// What was given, each with its place in the configuration file.
     fn flags(&self) -> Vec<Flag> {
         let hidden = self.no_reason_header.then(|| "hidden".to_owned());
-        let classes = self.identity.names_classes().then(|| self.identity.classes().join(","));
         let named = [
             ("--http", "listeners.http", &self.http),
             ("--https", "listeners.https", &self.https),
             ("--admin", "listeners.admin", &self.admin),
             ("--probe", "listeners.probe", &self.probe),
             ("--workers", "workers", &self.workers),
-            ("--class", "classes", &classes),
             ("--no-reason-header", "answers.reasonHeader", &hidden),
             ("--status-service", "status.service", &self.status_service),
         ];
@@ -221,7 +223,7 @@ impl Configured {
             let (key, value) = text.split_once('=').unwrap_or((text, ""));
             flag("--set", key, value)
         });
-        given.chain(set).collect()
+        given.chain(self.identity.flag()).chain(set).collect()
     }
 }
 

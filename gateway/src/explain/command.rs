@@ -83,7 +83,7 @@ impl Explain {
     }
 
     fn ask_folder(&self, folder: &std::path::Path, asked: &Asked) -> anyhow::Result<String> {
-        let reload = process::read_once(folder, self.identity.routing())?;
+        let reload = process::read_once(folder, self.identity.routing()?)?;
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let facts = Facts {
             compiler: reload.compiler(),
