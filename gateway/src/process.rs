@@ -264,7 +264,7 @@ fn provider() -> anyhow::Result<Arc<CryptoProvider>> {
 /// The folder cannot be read.
 pub fn read_once(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
-    let watcher = files::watch(folder, sender)?;
+    let watcher = files::watch(folder, &routing.classes, sender)?;
     let update = updates.blocking_recv().context("the folder was not read")?;
     drop(watcher);
     let mut reload = Reload::new(provider()?, routing)?;
@@ -304,7 +304,9 @@ fn begin(
 ) -> anyhow::Result<Option<Watcher>> {
     let settings = &options.settings;
     let kubeconfig = match &options.source {
-        Source::Files(folder) => return Ok(Some(files::watch(folder, updates)?)),
+        Source::Files(folder) => {
+            return Ok(Some(files::watch(folder, &settings.routing.classes, updates)?));
+        }
         Source::Kubernetes(kubeconfig) => kubeconfig.as_deref(),
     };
     let client = control.block_on(kubernetes::client(kubeconfig))?;

@@ -7,7 +7,7 @@ mod support;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use support::{DEADLINE, Origin, TestGateway, ingress, service};
+use support::{DEADLINE, Origin, TestGateway, ingress, one, service};
 use tempfile::TempDir;
 
 /// An IngressClass that another controller owns, with parameters of that controller.
@@ -46,6 +46,16 @@ fn a_class_of_another_controller_is_served_if_it_is_taken_by_name() {
         assert_eq!(gateway.get(host, "/").text(), "a", "{host}");
     }
     assert_eq!(gateway.gateway.problems().all(), [], "another controller's parameters are no mistake");
+    let classless = TestGateway::changed(&(NGINX.to_owned() + &one(&origin)), |options| {
+        options.settings.routing.classes = vec!["nginx".to_owned()]
+    });
+    classless.gateway.wait(1, DEADLINE).unwrap();
+    let answer = classless.get("a.example", "/");
+    assert_eq!(
+        answer.field("gateway-reason"),
+        Some("no_rule"),
+        "there is a class of ours, which is not the default"
+    );
 }
 
 /// Service `a` with an endpoint for each of two zones.
@@ -92,26 +102,29 @@ fn folder(yaml: &str) -> TempDir {
     folder
 }
 
-fn explain(folder: &TempDir, url: &str, arguments: &[&str], zone: &str) -> String {
+fn explain(folder: &TempDir, url: &str, arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
     command.args(["explain", url, "--files"]).arg(folder.path()).args(arguments);
     // Where this gateway's own Pod runs is nothing to a folder.
-    command.env("GATEWAY_ZONE", zone).env("POD_NAMESPACE", "elsewhere");
+    command.envs(variables.iter().copied()).env("POD_NAMESPACE", "elsewhere");
     let output = command.output().unwrap();
     String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
 }
 
 #[test]
-fn the_flag_and_the_zone_of_the_environment_count_for_commands_too() {
+fn the_flag_and_the_variables_count_for_commands_too() {
     let origin = Origin::named("a");
     let others = folder(&others(&origin));
-    let served = explain(&others, "http://field.example/", &["--class", "nginx"], "");
+    let served =
+        explain(&others, "http://field.example/", &["--class", "nginx"], &[("GATEWAY_CLASSES", "ghost")]);
     assert!(served.contains("forwarded by Ingress default/field"), "{served}");
-    let refused = explain(&others, "http://field.example/", &["--class", "ghost"], "");
+    let refused = explain(&others, "http://field.example/", &["--class", "ghost"], &[]);
     assert!(refused.contains("no_rule"), "{refused}");
+    let by_variable = explain(&others, "http://field.example/", &[], &[("GATEWAY_CLASSES", "nginx")]);
+    assert!(by_variable.contains("forwarded by Ingress default/field"), "{by_variable}");
 
     let zoned = folder(&zoned("10.0.0.1:80".parse().unwrap(), "10.0.0.2:80".parse().unwrap()));
-    let west = explain(&zoned, "http://a.example/", &[], "west");
+    let west = explain(&zoned, "http://a.example/", &[], &[("GATEWAY_ZONE", "west")]);
     assert!(west.contains("dialled: 10.0.0.2:80") && !west.contains("dialled: 10.0.0.1:80"), "{west}");
 
     let check = Command::new(env!("CARGO_BIN_EXE_gateway"))

@@ -35,7 +35,7 @@ impl Watched {
 
     async fn over(folder: TempDir) -> (Self, Update) {
         let (sender, updates) = mpsc::channel(16);
-        let watcher = watch(folder.path(), sender).unwrap();
+        let watcher = watch(folder.path(), &[], sender).unwrap();
         let mut watched = Self { folder, updates, _watcher: watcher };
         let first = watched.next().await;
         (watched, first)
@@ -101,10 +101,10 @@ async fn the_first_update_holds_all_that_is_there() {
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_an_error_that_names_it() {
     let (sender, _updates) = mpsc::channel(1);
-    let error = watch(Path::new("/nowhere/to/be/found"), sender.clone()).unwrap_err();
+    let error = watch(Path::new("/nowhere/to/be/found"), &[], sender.clone()).unwrap_err();
     assert!(error.to_string().contains("/nowhere/to/be/found"), "{error}");
     let file = tempfile::NamedTempFile::new().unwrap();
-    assert!(matches!(watch(file.path(), sender), Err(FilesError::NotAFolder { .. })));
+    assert!(matches!(watch(file.path(), &[], sender), Err(FilesError::NotAFolder { .. })));
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn a_folder_that_is_moved_away_keeps_its_content_until_another_takes_its_p
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), ingress("a", "h1")).unwrap();
     let (sender, mut updates) = mpsc::channel(16);
-    let _watcher = watch(&root, sender).unwrap();
+    let _watcher = watch(&root, &[], sender).unwrap();
     let mut next = async || tokio::time::timeout(DEADLINE, updates.recv()).await.unwrap().unwrap();
     next().await;
     fs::rename(&root, outer.path().join("old")).unwrap();

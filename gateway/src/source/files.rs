@@ -81,14 +81,19 @@ impl Drop for Watcher {
     }
 }
 
-/// Watches a folder and everything below it; the first update holds all that is there.
+/// Watches a folder and everything below it; the first update holds all that is there. These classes are ours whatever
+/// their controller is.
 ///
 /// Returns as soon as the folder is known to be readable; reading goes on in a thread. A full channel makes
 /// that thread wait, and what happens meanwhile goes into one later update.
 ///
 /// # Errors
 /// The folder does not exist, cannot be read or is not a folder; or no thread could be started.
-pub fn watch(folder: &Path, updates: mpsc::Sender<Update>) -> Result<Watcher, FilesError> {
+pub fn watch(
+    folder: &Path,
+    classes: &[String],
+    updates: mpsc::Sender<Update>,
+) -> Result<Watcher, FilesError> {
     let unreadable = |source| FilesError::Unreadable { path: folder.to_owned(), source };
     // Events carry absolute paths, so the names that they are compared with have to be absolute too.
     let root = std::path::absolute(folder).map_err(unreadable)?;
@@ -104,7 +109,7 @@ pub fn watch(folder: &Path, updates: mpsc::Sender<Update>) -> Result<Watcher, Fi
         signals: Arc::clone(&signals),
         watching: None,
         files: BTreeMap::new(),
-        merge: Merge::default(),
+        merge: Merge::new(classes),
         started: false,
     };
     std::thread::Builder::new()

@@ -34,6 +34,8 @@ pub(super) struct Merge {
     before: BTreeMap<ObjectRef, Option<Sent>>,
     /// The classes at the last update.
     classes: Option<Classes>,
+    /// The classes that are ours whatever their controller is.
+    taken: BTreeSet<String>,
     problems: Found,
 }
 
@@ -72,6 +74,11 @@ struct Sent {
 }
 
 impl Merge {
+    /// Holds no file yet; these classes are ours whatever their controller is.
+    pub(super) fn new(taken: &[String]) -> Self {
+        Self { taken: taken.iter().cloned().collect(), ..Self::default() }
+    }
+
     /// Takes what a file holds now.
     pub(super) fn set(&mut self, path: &Path, content: Content) {
         self.replace(path, content);
@@ -237,7 +244,7 @@ impl Merge {
 
     /// Looks at the classes again, and takes note of all that means something else because of them.
     fn update_classes(&mut self) {
-        let classes = Classes::of(self.of_kind(Kind::IngressClass).map(|(_, entry)| entry));
+        let classes = Classes::of(self.of_kind(Kind::IngressClass).map(|(_, entry)| entry), &self.taken);
         if self.classes.as_ref() == Some(&classes) {
             return;
         }
@@ -329,16 +336,17 @@ struct Classes {
 }
 
 impl Classes {
-    fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
+    fn of<'a>(entries: impl Iterator<Item = &'a Entry>, taken: &BTreeSet<String>) -> Self {
         let classes = entries.filter_map(|entry| match &entry.object {
             Object::IngressClass(class) => Some((class, entry.created)),
             _ => None,
         });
         let classes: Vec<_> = classes.collect();
-        let ours = classes
-            .iter()
-            .any(|(class, _)| &*class.controller == OUR_CONTROLLER || &*class.name.name == OUR_CLASS);
-        if !ours {
+        let is_ours = |class: &IngressClass| {
+            let name = &*class.name.name;
+            &*class.controller == OUR_CONTROLLER || name == OUR_CLASS || taken.contains(name)
+        };
+        if !classes.iter().any(|(class, _)| is_ours(class)) {
             // Admission takes the youngest of several default classes, and ours is made just now.
             return Self { default: Some(OUR_CLASS.into()), synthesised: true };
         }

@@ -195,3 +195,15 @@ fn an_update_looks_at_the_names_of_changed_files_only() {
     assert_eq!(touched, ["Ingress default/more", "Ingress default/web7"]);
     check(&mut merge, &["+ default/more c gateway", "+ default/web7 b gateway"]);
 }
+
+#[test]
+fn a_class_that_is_taken_is_one_of_ours_and_no_other_is_made_up() {
+    let nginx = CLASS.replace("wasm-gateway.dev", "k8s.io").replace("spec", "metadata: {name: nginx}\nspec");
+    let mut merge = Merge::new(&["nginx".to_owned()]);
+    put(&mut merge, "a.yaml", &(ingress("web", "a") + &nginx));
+    check(&mut merge, &["+ default/web a none", "+ IngressClass nginx"]);
+    // What only Ingresses name is no class that a folder holds.
+    let mut merge = Merge::new(&["ghost".to_owned()]);
+    put(&mut merge, "a.yaml", &ingress("web", "a"));
+    check(&mut merge, &["+ default/web a gateway", "+ IngressClass gateway"]);
+}
