@@ -9,10 +9,39 @@ kubectl apply -f "$here/../../charts/gateway/crds" -f "$here/gateway.yaml" -f "$
 kubectl -n gateway-system rollout status deployment/gateway --timeout=120s
 kubectl rollout status deployment/blue deployment/green --timeout=120s
 
-# The address that a load balancer gave to the gateway's Service.
-address=$(kubectl -n gateway-system get service gateway -o jsonpath='{.status.loadBalancer.ingress[0].ip}')
-for host in blue.example.com green.example.com; do
-    echo "$host through http://$address:"
-    curl -sS --fail-with-body --max-time 10 -H "Host: $host" "http://$address/"
-    echo
+# Both Ingresses are live at each replica. The admin pages are for its own pod only; the test cluster has no kubelet to
+# exec through.
+in_pod() {
+    pod=$1; shift
+    if [ -n "${CLUSTER_LOGS:-}" ]; then
+        conformance cluster exec "gateway-system/$pod" -- gateway "$@"
+    else
+        kubectl -n gateway-system exec "$pod" -- gateway "$@"
+    fi
+}
+pods=$(kubectl -n gateway-system get pods -l app.kubernetes.io/name=gateway -o jsonpath='{.items[*].metadata.name}')
+for app in blue green; do
+    version=$(kubectl get ingress "$app" -o jsonpath='{.metadata.resourceVersion}')
+    for pod in $pods; do
+        in_pod "$pod" wait "ingress/default/$app" --resource-version "$version"
+    done
+done
+
+# From outside: the address that a load balancer gave to the gateway's Service. On the machine that is the test cluster,
+# its cluster IP and the port of each node are reached too.
+of_service() { kubectl -n gateway-system get service gateway -o jsonpath="$1"; }
+addresses=$(of_service '{.status.loadBalancer.ingress[0].ip}')
+if [ -n "${CLUSTER_LOGS:-}" ]; then
+    addresses="$addresses $(of_service '{.spec.clusterIP}')"
+    port=$(of_service '{.spec.ports[?(@.name=="http")].nodePort}')
+    for node in $(kubectl get nodes -o jsonpath='{.items[*].status.addresses[?(@.type=="InternalIP")].address}'); do
+        addresses="$addresses $node:$port"
+    done
+fi
+for address in $addresses; do
+    for host in blue.example.com green.example.com; do
+        echo "$host through http://$address:"
+        curl -sS --fail-with-body --max-time 10 -H "Host: $host" "http://$address/"
+        echo
+    done
 done

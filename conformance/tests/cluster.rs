@@ -20,12 +20,13 @@ fn the_plain_manifest_install_serves_both_hosts_from_outside() {
     }
     let gateway = Path::new(TOOL).with_file_name("gateway");
     assert!(gateway.is_file(), "build the gateway first: cargo build -p gateway");
-    let output = cluster(&["sh", "example/install.sh"]);
+    let output = cluster(&["sh", "tests/cluster/example.sh"]);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{output:?}");
+    assert!(output.status.success(), "{}", text(&output));
     for host in ["blue", "green"] {
         assert!(said.contains(&format!("\"host\":\"{host}.example.com\"")), "{said}");
-        assert!(said.contains(&format!("\"pod\":\"{host}-")), "{said}");
+        // The load balancer's address, the cluster IP, and a port of each of two nodes.
+        assert_eq!(said.matches(&format!("\"pod\":\"{host}-")).count(), 4, "{said}");
     }
 }
 

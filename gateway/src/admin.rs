@@ -12,7 +12,7 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use routing::object::Name;
+use routing::object::{Name, Version};
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -22,6 +22,7 @@ use crate::listener::worker::Handle;
 use crate::live::LiveCell;
 use crate::reload::{Problems, Questions};
 use crate::telemetry::metrics::{self, Scrape};
+use crate::wait::Standing;
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -53,6 +54,7 @@ impl Admin {
             .route("/routes", get(routes))
             .route("/problems", get(problems))
             .route("/explain", get(explained))
+            .route("/ingress", get(ingress))
             .with_state(self.clone());
         self.probes().merge(further)
     }
@@ -187,5 +189,31 @@ async fn explained(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, 
         (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "the source has ended\n").into_response(),
         (Some(explanation), Output::Text) => explanation.to_string().into_response(),
         (Some(explanation), Output::Json) => axum::Json(explanation).into_response(),
+    }
+}
+
+/// Which Ingress the page is asked about, and in which version at least.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct IngressForm {
+    namespace: String,
+    name: String,
+    resource_version: Option<String>,
+    #[serde(default)]
+    output: Output,
+}
+
+/// How an Ingress stands; `gateway wait` asks this until it is live.
+async fn ingress(State(admin): State<Admin>, Query(form): Query<IngressForm>) -> Response {
+    let version = match form.resource_version.as_deref().map(str::parse::<Version>).transpose() {
+        Ok(version) => version,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let name = Name::new(&form.namespace, &form.name);
+    let standing = admin.questions.ask(move |reload| Standing::of(&name, version, reload)).await;
+    match (standing, form.output) {
+        (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "the source has ended\n").into_response(),
+        (Some(standing), Output::Text) => standing.to_string().into_response(),
+        (Some(standing), Output::Json) => axum::Json(standing).into_response(),
     }
 }

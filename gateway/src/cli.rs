@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub mod identity;
+pub(crate) mod pages;
 
 use crate::config::{Config, ConfigError, Flag};
 use crate::process::{Gateway, Options, Source};
@@ -37,6 +38,8 @@ enum Command {
     Crds,
     /// Say why a request goes where it goes.
     Explain(crate::explain::command::Explain),
+    /// Wait until an Ingress is live, or refused.
+    Wait(crate::wait::command::Wait),
 }
 
 #[derive(Debug, Args)]
@@ -73,8 +76,7 @@ impl Door {
         if self.files.is_some() {
             return Settings::default();
         }
-        let namespace = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
-        Settings::in_cluster(&namespace.unwrap_or_else(|| routing::Config::default().namespace))
+        Settings::in_cluster(&own_namespace())
     }
 
     fn source(self) -> Source {
@@ -128,6 +130,12 @@ fn environment() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
+/// The gateway's own namespace in a cluster.
+pub(crate) fn own_namespace() -> String {
+    let namespace = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
+    namespace.unwrap_or_else(|| routing::Config::default().namespace)
+}
+
 /// An address on this machine only.
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
@@ -142,7 +150,8 @@ impl Cli {
             | Command::Crds
             | Command::Demo(_)
             | Command::Check(_)
-            | Command::Explain(_) => tracing::Level::ERROR,
+            | Command::Explain(_)
+            | Command::Wait(_) => tracing::Level::ERROR,
         }
     }
 
@@ -158,6 +167,7 @@ impl Cli {
             Command::Check(check) => return Ok(check.execute()),
             Command::Crds => print_crds()?,
             Command::Explain(explain) => return Ok(explain.execute()),
+            Command::Wait(wait) => return Ok(wait.execute()),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -15,6 +15,8 @@ use keys::Key;
 mod keys;
 mod value;
 
+pub(crate) use value::read_time;
+
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -26,6 +26,8 @@ pub mod listener;
 
 pub mod explain;
 
+pub mod wait;
+
 pub mod admin;
 
 pub mod config;

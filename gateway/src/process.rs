@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use axum::Router;
 use pingora::connectors::TransportConnector;
 use routing::Config;
@@ -41,6 +41,10 @@ const WAITING_UPDATES: usize = 1;
 
 /// Answers about names that may wait to be taken in.
 const WAITING_ANSWERS: usize = 16;
+
+/// How long reading a cluster once may take; its first Update waits 10 s of them for Secrets.
+const CLUSTER_LIMIT: Duration = Duration::from_secs(30);
+
 /// Where objects come from.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -283,6 +287,30 @@ fn resolve(
     answers
 }
 
+/// Reads a cluster's API once, as `gateway run` would at its start. The zone is the one that `routing` says.
+///
+/// # Errors
+/// The kubeconfig makes no sense, or the API server does not give all that is needed in time.
+pub fn read_cluster_once(kubeconfig: &Path, scope: Scope, routing: Config) -> anyhow::Result<Reload> {
+    let mut reload = Reload::new(provider()?, routing.clone())?;
+    let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
+    let (told, waiting) = watch::channel(None);
+    let wanted = kubernetes::Wanted { scope, own_namespace: routing.namespace, node: None };
+    let update = control_runtime()?.block_on(async {
+        let client = kubernetes::client(Some(kubeconfig)).await?;
+        tokio::select! {
+            update = updates.recv() => update.context("the cluster was not read"),
+            () = kubernetes::run(client, wanted, sender, told) => bail!("the cluster was not read"),
+            () = tokio::time::sleep(CLUSTER_LIMIT) => {
+                let missing = waiting.borrow().clone();
+                bail!("after {CLUSTER_LIMIT:?} {}", missing.as_deref().unwrap_or("nothing was read"))
+            }
+        }
+    })?;
+    reload.apply(update, SystemTime::now());
+    Ok(reload)
+}
+
 fn control_runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -311,10 +339,7 @@ fn begin(
     };
     let client = control.block_on(kubernetes::client(kubeconfig))?;
     let wanted = kubernetes::Wanted {
-        scope: match settings.namespaces.as_slice() {
-            [] => Scope::Cluster,
-            named => Scope::Namespaces(named.to_vec()),
-        },
+        scope: Scope::of(&settings.namespaces),
         own_namespace: settings.routing.namespace.clone(),
         // Who says the zone knows it better than a label.
         node: std::env::var(NODE_NAME).ok().filter(|_| settings.routing.zone.is_none()),

@@ -52,10 +52,12 @@ const MODULES: &[(&str, &[&str])] = &[
     ),
     ("explain", &["live", "reload", "upstream", "exchange"]),
     ("explain::command", &["*"]),
-    ("admin", &["live", "reload", "telemetry", "listener::worker", "explain"]),
+    ("wait", &["reload"]),
+    ("wait::command", &["*"]),
+    ("admin", &["live", "reload", "telemetry", "listener::worker", "explain", "wait"]),
     ("config", &["source::files", "names::dns", "telemetry::access_log", "settings", "explain::request"]),
-    ("crd", &[]),
     ("process", &["*"]),
+    ("crd", &[]),
     ("check", &["*"]),
     ("demo", &["*"]),
     ("cli", &["*"]),
@@ -175,6 +177,7 @@ fn fenced_crates_are_found_inside_modules() {
     assert_eq!(forbidden_modules("exchange", "use kube::Client;").len(), 1);
     assert_eq!(forbidden_modules("exchange", "let e: wasmtime::Engine;").len(), 1);
     assert_eq!(forbidden_modules("source::kube", "use kube::Client;").len(), 0);
+    assert_eq!(forbidden_modules("process", "use crate::source::kube;\nfn f() { kube::run() }").len(), 1);
     assert_eq!(forbidden_modules("process", "use crate::source::kube::watch;").len(), 0);
 }
 

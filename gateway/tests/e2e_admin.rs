@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
 use gateway::settings::Settings;
 use support::{Origin, Refusing, TestGateway, Then, ingress, service, until};
 
@@ -196,4 +199,112 @@ fn routes_and_problems_are_told_in_text_and_json_with_provenance() {
     started.replace("all.yaml", &mended);
     assert_eq!(started.admin("/problems"), (200, String::new()));
     assert_eq!(started.admin("/problems?output=xml").0, 400);
+}
+
+/// Runs `gateway wait` for an Ingress of namespace `default`: its code, and what it printed.
+fn wait(started: &TestGateway, name: &str, further: &[&str]) -> (i32, String) {
+    let (target, admin) = (format!("ingress/default/{name}"), started.gateway.admin.to_string());
+    let output = wait_with(&[&["--admin", &admin, &target], further].concat());
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+fn wait_with(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gateway")).arg("wait").args(arguments).output().unwrap()
+}
+
+/// An Ingress of host a.example in this version.
+fn versioned(version: &str) -> String {
+    let yaml = ingress("a", "a.example", &[("/", "a")]);
+    yaml.replace("{name: a}", &format!("{{name: a, resourceVersion: \"{version}\"}}"))
+}
+
+#[test]
+fn wait_ends_at_once_for_an_ingress_that_is_live() {
+    let origin = Origin::named("a");
+    let service = service("a", &[origin.address]);
+    let started = TestGateway::start(&(versioned("98") + &service));
+    let live = (0, "Ingress default/a is live\n".to_owned());
+    assert_eq!(wait(&started, "a", &[]), live);
+    for version in ["9", "98"] {
+        assert_eq!(wait(&started, "a", &["--resource-version", version]), live, "{version}");
+    }
+    let (code, text) = wait(&started, "a", &["--resource-version", "100", "--timeout", "0s"]);
+    assert_eq!((code, text.ends_with("the gateway still has version 98\n")), (2, true), "{text}");
+    started.replace("all.yaml", &(versioned("100") + &service));
+    assert_eq!(wait(&started, "a", &["--resource-version", "100"]), live, "only the version has changed");
+    let (status, text) = started.admin("/ingress?namespace=default&name=a&resourceVersion=99");
+    assert_eq!((status, text.as_str()), (200, "live  version 100, generation 2\n"));
+    assert_eq!(started.admin("/ingress?namespace=default&name=a&resourceVersion=a1").0, 400);
+    assert_eq!(started.admin("/ingress?namespace=default").0, 400);
+}
+
+#[test]
+fn wait_sees_an_ingress_that_comes_later() {
+    let origin = Origin::named("a");
+    let started = TestGateway::start(&service("a", &[origin.address]));
+    let admin = started.gateway.admin.to_string();
+    let waiting = std::thread::spawn(move || wait_with(&["ingress/default/a", "--admin", &admin]));
+    // Whether it has asked before does not matter: it ends with the table that holds the Ingress.
+    started.replace("new.yaml", &ingress("a", "a.example", &[("/", "a")]));
+    assert_eq!(waiting.join().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn wait_prints_the_problems_of_an_ingress_that_is_refused_once_they_have_settled() {
+    let origin = Origin::named("a");
+    let yaml = ingress("a", "a.example", &[("/", "a"), ("/lost", "missing")])
+        + &ingress("other", "b.example", &[("/", "missing")])
+        + &service("a", &[origin.address]);
+    let started = TestGateway::start(&yaml);
+    let began = Instant::now();
+    let (code, text) = wait(&started, "a", &[]);
+    assert_eq!((code, text.lines().count()), (1, 1), "its own Problems alone: {text}");
+    assert!(
+        text.contains("Ingress default/a spec.rules[0].http.paths[1]") && text.contains("missing"),
+        "{text}"
+    );
+    assert!(began.elapsed() >= Duration::from_secs(1), "what is missing may be on its way");
+    let (code, at_once) = wait(&started, "a", &["--timeout", "0s"]);
+    assert_eq!((code, at_once), (1, text), "what is refused when time is over is refused");
+}
+
+#[test]
+fn wait_does_not_wait_for_endpoints() {
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+    let started = TestGateway::start(&(ingress("a", "a.example", &[("/", "a")]) + service));
+    assert_eq!(wait(&started, "a", &[]).0, 0);
+    let page = started.admin("/ingress?namespace=default&name=a").1;
+    assert!(page.starts_with("live") && page.contains("NoEndpoints"), "{page}");
+}
+
+#[test]
+fn wait_says_whose_an_ingress_is_that_is_not_served_here() {
+    let class = "---\napiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: other}\nspec: {controller: example.com/other}\n";
+    let yaml =
+        ingress("a", "a.example", &[("/", "a")]).replace("spec:\n", "spec:\n  ingressClassName: other\n");
+    let started = TestGateway::start(&(class.to_owned() + &yaml));
+    let (code, text) = wait(&started, "a", &[]);
+    assert_eq!((code, text.lines().count()), (1, 1), "{text}");
+    assert!(text.contains("other"), "{text}");
+}
+
+#[test]
+fn wait_times_out_on_what_nobody_knows_and_when_nobody_answers() {
+    let started = TestGateway::start("");
+    let (code, text) = wait(&started, "a", &["--timeout", "200ms"]);
+    assert_eq!(
+        (code, text.as_str()),
+        (2, "gateway wait: not live after 200ms: the gateway knows no Ingress default/a\n")
+    );
+    let nobody = Refusing::new();
+    let output =
+        wait_with(&["ingress/default/a", "--timeout", "200ms", "--admin", &nobody.address.to_string()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no gateway answers at"));
+    for wrong in
+        [["service/default/a", "--timeout=1s"], ["ingress/a", "--timeout=1s"], ["ingress/a/b", "--timeout=1"]]
+    {
+        assert_eq!(wait_with(&wrong).status.code(), Some(2), "{wrong:?}");
+    }
 }

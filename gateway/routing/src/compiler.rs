@@ -202,12 +202,11 @@ impl Compiler {
         // end: an Ingress that keeps its Service keeps its cell.
         let mut admitted = Vec::new();
         for (name, change) in ingresses {
-            let known = self.ingresses.get(&name).map(|entry| &entry.ingress);
-            let is_same = matches!(&change, IngressChange::Apply(ingress) if known == Some(ingress));
-            if is_same && !dirty.again.contains(&name) {
+            let existed = self.ingresses.contains_key(&name);
+            if self.is_known(&name, &change) && !dirty.again.contains(&name) {
                 continue;
             }
-            if known.is_some() {
+            if existed {
                 self.withdraw(&name, &mut dirty, &mut ledger);
             }
             // It may have come or gone, or have become another controller's.
@@ -274,6 +273,18 @@ impl Compiler {
             );
         }
         dirty
+    }
+
+    /// Whether a change tells nothing that is compiled. Somebody else's status, or a label, still makes a new version.
+    fn is_known(&mut self, name: &Name, change: &IngressChange) -> bool {
+        let IngressChange::Apply(ingress) = change else { return false };
+        let Some(known) = self.ingresses.get_mut(name).map(|entry| &mut entry.ingress) else { return false };
+        let version = std::mem::replace(&mut known.version, ingress.version);
+        let is_known = known == ingress;
+        if !is_known {
+            known.version = version;
+        }
+        is_known
     }
 
     /// Takes out of all indexes what an Ingress brought in. It stays known.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 mod convert;
 mod secret;
 mod texts;
+mod version;
 
 pub use convert::ENDPOINTS_ANNOTATION;
 pub use convert::Unreadable;
@@ -20,6 +21,8 @@ pub use secret::Secret;
 pub use secret::SecretContent;
 pub use secret::Validity;
 pub use texts::Texts;
+pub use version::NoVersion;
+pub use version::Version;
 
 /// The kinds that a Snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +168,8 @@ pub type Delta = Vec<Change>;
 pub struct Ingress {
     /// Namespace and name.
     pub name: Name,
+    /// `metadata.resourceVersion`, if it can be compared. Nothing is compiled from it: it tells how new the rest is.
+    pub version: Option<Version>,
     /// Seconds since 1970 of `metadata.creationTimestamp`; absent ones count as younger than any present one.
     pub created: Option<i64>,
     /// Whether `metadata.deletionTimestamp` is set: it gives way to live ones.

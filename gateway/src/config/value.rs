@@ -106,7 +106,7 @@ fn write_bytes(bytes: &usize) -> String {
     ByteSize(*bytes as u64).to_string()
 }
 
-fn read_time(text: &str) -> Result<Duration, String> {
+pub(crate) fn read_time(text: &str) -> Result<Duration, String> {
     let time = text.parse::<api::Duration>().map(Duration::from);
     time.map_err(|_| format!("a duration such as 800ms, 10s or 1h30m is expected, not {text:?}"))
 }

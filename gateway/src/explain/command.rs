@@ -1,15 +1,16 @@
-//! `gateway explain URL`: asks a folder, or a running gateway by its admin pages.
+//! `gateway explain URL`: asks a folder, a cluster's API, or a running gateway by its admin pages.
 //!
 //! Not here: the answer.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
+use routing::Config;
 use routing::object::Name;
 
 use super::request::{self, Asked};
@@ -17,7 +18,10 @@ use super::{Facts, explain};
 use crate::cli;
 use crate::cli::identity::Identity;
 use crate::cli::loopback;
+use crate::cli::pages::{self, encode};
 use crate::process;
+use crate::reload::Reload;
+use crate::source::kube::Scope;
 
 /// How long the running gateway may take to be reached, and to say the next part of its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,8 +44,14 @@ pub struct Explain {
     #[arg(long = "header", value_name = "K: V")]
     headers: Vec<String>,
     /// Ask this folder of YAML, as if a gateway served it.
-    #[arg(long, value_name = "DIR", conflicts_with = "admin")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["admin", "kubeconfig"])]
     files: Option<PathBuf>,
+    /// Ask the cluster that this file names, as if a gateway served it; its API is read once, and none need run there.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    kubeconfig: Option<PathBuf>,
+    /// With --kubeconfig: read these namespaces only; may be given several times.
+    #[arg(long = "namespace", value_name = "NAMESPACE", requires = "kubeconfig")]
+    namespaces: Vec<String>,
     /// Ask the running gateway whose admin pages are here.
     #[arg(long, value_name = "ADDR", default_value_t = loopback(9080))]
     admin: SocketAddr,
@@ -75,15 +85,22 @@ impl Explain {
 
     fn ask(&self) -> anyhow::Result<()> {
         let asked = Asked::new(&self.method, &self.url, &self.headers)?;
-        let text = match &self.files {
-            Some(folder) => self.ask_folder(folder, &asked)?,
-            None => self.ask_gateway()?,
+        let text = match (&self.files, &self.kubeconfig) {
+            (Some(folder), _) => {
+                self.ask_objects(&process::read_once(folder, self.identity.routing()?)?, &asked)?
+            }
+            (None, Some(kubeconfig)) => self.ask_objects(&self.read_cluster(kubeconfig)?, &asked)?,
+            (None, None) => self.ask_gateway()?,
         };
         std::io::stdout().lock().write_all(text.as_bytes()).context("cannot print")
     }
 
-    fn ask_folder(&self, folder: &std::path::Path, asked: &Asked) -> anyhow::Result<String> {
-        let reload = process::read_once(folder, self.identity.routing()?)?;
+    fn read_cluster(&self, kubeconfig: &Path) -> anyhow::Result<Reload> {
+        let routing = Config { namespace: cli::own_namespace(), ..self.identity.routing()? };
+        process::read_cluster_once(kubeconfig, Scope::of(&self.namespaces), routing)
+    }
+
+    fn ask_objects(&self, reload: &Reload, asked: &Asked) -> anyhow::Result<String> {
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let facts = Facts {
             compiler: reload.compiler(),
@@ -100,7 +117,7 @@ impl Explain {
 
     fn ask_gateway(&self) -> anyhow::Result<String> {
         if self.identity.names_classes() {
-            bail!("--class is for --files: a running gateway has its own");
+            bail!("--class is for --files and --kubeconfig: a running gateway has its own");
         }
         let mut target = format!("/explain?url={}&method={}", encode(&self.url), encode(&self.method));
         for header in &self.headers {
@@ -114,9 +131,11 @@ impl Explain {
         }
         let unreached = || {
             let admin = self.admin;
-            format!("no gateway answers at {admin} (--admin ADDR asks elsewhere, --files DIR asks a folder)")
+            format!(
+                "no gateway answers at {admin} (--admin ADDR asks elsewhere, --files DIR asks a folder, --kubeconfig FILE a cluster)"
+            )
         };
-        let (status, text) = get(self.admin, &target).with_context(unreached)?;
+        let (status, text) = pages::get(self.admin, &target, PATIENCE).with_context(unreached)?;
         match (status, self.output) {
             (200, Output::Text) => Ok(text),
             (200, Output::Json) => {
@@ -126,26 +145,4 @@ impl Explain {
             _ => bail!("{} answers {status}: {}", self.admin, text.trim_end()),
         }
     }
-}
-
-/// Percent-encodes all but unreserved characters (RFC 3986 §2.3).
-fn encode(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
-}
-
-/// One request by HTTP/1.0, whose answer ends with the connection and is never chunked.
-fn get(address: SocketAddr, target: &str) -> anyhow::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {target} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.context("the answer is not HTTP")?, body.to_owned()))
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use routing::Problem;
 use routing::object::{Kind, ObjectRef};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::source::place::{Located, Location, Place};
 
@@ -123,7 +123,7 @@ impl Known {
 }
 
 /// A Problem as JSON shows it. Prints as one line for people, with its place first, as compilers do.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProblemView {
     /// The object's kind.
     pub kind: String,

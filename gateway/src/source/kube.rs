@@ -47,6 +47,16 @@ pub enum Scope {
     Namespaces(Vec<String>),
 }
 
+impl Scope {
+    /// The scope of the namespaces that a setting names; none named: all of them.
+    pub fn of(namespaces: &[String]) -> Self {
+        match namespaces {
+            [] => Self::Cluster,
+            named => Self::Namespaces(named.to_vec()),
+        }
+    }
+}
+
 /// What is to be read.
 #[derive(Clone, Debug)]
 pub struct Wanted {

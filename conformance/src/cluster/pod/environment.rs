@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 use kube::{Api, Client, ResourceExt as _};
 
 use super::Place;
+use super::volumes::PATH;
 use crate::cluster::layout::{API_PORT, HOST};
 
 /// What a container may know of its surroundings.
@@ -29,7 +30,7 @@ pub(super) async fn of(
 ) -> anyhow::Result<BTreeMap<String, String>> {
     let mut environment = BTreeMap::from(
         [
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("PATH", PATH.to_owned()),
             ("HOSTNAME", surroundings.pod.name_any()),
             ("KUBERNETES_SERVICE_HOST", HOST.to_string()),
             ("KUBERNETES_SERVICE_PORT", API_PORT.to_string()),

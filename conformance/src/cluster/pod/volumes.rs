@@ -23,6 +23,9 @@ use super::environment::Surroundings;
 /// Where a container's program is in its root.
 pub(super) const PROGRAM: &str = "/.image/program";
 
+/// Where commands are found in a container: its program by its own name, then this machine's.
+pub(super) const PATH: &str = "/.image:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// Makes the folder of a volume below `folder`.
@@ -200,7 +203,11 @@ impl Root {
             mount(&["--rbind", &format!("/{shared}")], &root.folder.join(shared)).await?;
         }
         mount(&["-t", "tmpfs", "-o", "mode=1777", "tmpfs"], &root.folder.join("tmp")).await?;
-        root.bind(program, PROGRAM).await?;
+        let place = root.bind(program, PROGRAM).await?;
+        let name = program.file_name().map(|name| place.with_file_name(name));
+        if let Some(name) = name.filter(|name| *name != place) {
+            std::os::unix::fs::symlink(PROGRAM, name)?;
+        }
         for wanted in container.volume_mounts.iter().flatten() {
             let mut source = volumes.join(&wanted.name);
             if let Some(part) = wanted.sub_path.as_deref().filter(|part| !part.is_empty()) {

@@ -19,6 +19,11 @@ impl Compiler {
         self.ingresses.values().map(|entry| &entry.ingress)
     }
 
+    /// An Ingress, also one of others.
+    pub fn ingress(&self, name: &Name) -> Option<&Ingress> {
+        self.ingresses.get(name).map(|entry| &entry.ingress)
+    }
+
     /// Why an Ingress is not served at all, for people; nothing if its class makes it ours.
     pub fn refusal(&self, ingress: &Ingress) -> Option<String> {
         match self.classes.admission(ingress) {

@@ -65,6 +65,7 @@ impl Ingress {
         let spec = from.spec.as_ref();
         let ingress = Self {
             name,
+            version: from.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()),
             created: created(&from.metadata),
             deleting: from.metadata.deletion_timestamp.is_some(),
             class_annotation: text(annotation(&from.metadata, CLASS_ANNOTATION)),

@@ -121,10 +121,11 @@ fn ingress() -> impl Strategy<Value = Ingress> {
         option::weighted(0.9, select(&["ours", "ours", "ours", "second", "maybe", "taken", "never"][..]));
     let annotation = option::weighted(0.3, select(&["ours", "maybe", "taken", "never"][..]));
     let default = option::weighted(0.4, backend());
-    let age = (created(), weighted(0.1));
+    let age = (created(), weighted(0.1), 1_u8..4);
     (name("ing"), age, (class, annotation), vec(rule(), 0..4), vec(tls(), 0..2), default).prop_map(
-        |(name, (created, deleting), (class, annotation), rules, tls, default_backend)| Ingress {
+        |(name, (created, deleting, version), (class, annotation), rules, tls, default_backend)| Ingress {
             name,
+            version: version.to_string().parse().ok(),
             created,
             deleting,
             class: class.map(Into::into),

@@ -1,0 +1,69 @@
+//! Which of two states of an object is the newer one.
+//!
+//! Not here: who asks (`gateway wait`), and versions that are only compared for equality (a source's own affair).
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+/// A `metadata.resourceVersion` that has an order.
+///
+/// Since Kubernetes 1.35 the API promises that versions of one kind are decimal numbers without leading zeros that
+/// grow with every write (KEP-5504). It leaves their length open; those of built-in kinds are etcd's revisions, which
+/// have 63 bits, so eight bytes hold what one Ingress among 100,000 needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(NonZeroU64);
+
+/// The text is no version with an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoVersion;
+
+impl fmt::Display for NoVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a resource version is a decimal number from 1 to 18446744073709551615, without leading zeros",
+        )
+    }
+}
+
+impl std::error::Error for NoVersion {}
+
+impl FromStr for Version {
+    type Err = NoVersion;
+
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        text.parse().ok().filter(|_| is_decimal).map(Self).ok_or(NoVersion)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_numbers() {
+        let read = |text: &str| text.parse::<Version>().ok();
+        assert!(read("9") < read("10"));
+        assert!(read("9").is_some() && read("99999") < read("18446744073709551615"));
+        assert_eq!(read("184").map(|version| version.to_string()).as_deref(), Some("184"));
+    }
+
+    #[test]
+    fn what_has_no_order_is_no_version() {
+        for text in ["", "0", "007", "+7", "-7", " 7", "7a", "18446744073709551616", "v1"] {
+            assert_eq!(text.parse::<Version>(), Err(NoVersion), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_small() {
+        assert_eq!(size_of::<Option<Version>>(), 8);
+    }
+}
