@@ -1,9 +1,9 @@
-//! `conformance bench`: CPU time per small request of each peer, in interleaved rounds of one run.
+//! `conformance bench`: what the gateway costs beside nginx and HAProxy, in interleaved rounds of one run.
 //!
 //! One peer at a time is loaded, on a core of its own; the load and the backend share the other core. A figure
 //! only means something if every answer came from the backend over reused connections, so that is checked in
 //! every leg, from the answers and from the backend's own counters, and a leg that fails it is void.
-//! `conformance bench routes` is what routes cost. Not here: latency, TLS. What a number should be is in DESIGN §8, not in this program.
+//! Not here: latency. What a number should be is in DESIGN §8.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -14,41 +14,43 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 mod backend;
+mod case;
+mod cpu;
+mod figure;
+mod fresh;
+mod h2load;
 mod http;
 mod leg;
 mod load;
+mod memory;
 mod peer;
 mod process;
 mod report;
+mod reuse;
 mod routes;
+mod tls;
 
 use backend::Backend;
-use leg::Leg;
-use peer::{Kind, Peer};
+use case::Case;
+use peer::Kind;
 use process::Cores;
 use report::Report;
+use tls::Certificate;
 
-/// The highest ratio to HAProxy that DESIGN §8 accepts for this load.
-const LIMIT: f64 = 0.85;
-/// Closer to [`LIMIT`] than this, seven rounds do not decide: single rounds of HAProxy against itself
-/// scatter from 0.83 to 1.07.
-const NEAR_LIMIT: f64 = 0.05;
-/// Rounds that make a verdict, and rounds for a close one.
+/// Rounds that make a verdict.
 const FULL_ROUNDS: u32 = 7;
-const CLOSE_ROUNDS: u32 = 15;
-/// Load before the first round, per peer, seconds: caches, pools and clock speed settle. Not counted.
-const WARM_UP: f64 = 0.5;
 
 /// What to measure and how long.
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    #[command(subcommand)]
-    what: Option<What>,
+    /// What is measured; several with commas.
+    #[arg(long = "case", value_enum, value_delimiter = ',', default_value = "small")]
+    cases: Vec<Case>,
     /// Rounds; every peer has one leg in each. From 7 on, a close call is extended to 15.
     #[arg(long, default_value_t = FULL_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Length of one leg in seconds, 0.1 to 60.
+    /// Length of one leg in seconds, 0.1 to 60. For `reuse` ten times as long; for `large` 60 bodies a second, however
+    /// long they take.
     #[arg(long, default_value = "3", value_parser = parse_seconds)]
     seconds: f64,
     /// Who is measured.
@@ -57,10 +59,13 @@ pub(crate) struct Args {
     /// The gateway's binary; by default `dist/gateway` in the target folder that this program is in.
     #[arg(long)]
     gateway: Option<PathBuf>,
-    /// Connections that the load keeps open.
+    /// Connections that the load keeps open, except over HTTP/2 (10) and for large bodies (4).
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
-    /// Also count system calls per request, with strace, in a leg of its own.
+    /// Connections that are open at once when memory is measured.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=7500))]
+    held: u32,
+    /// Also count system calls per small request, with strace, in a leg of its own.
     #[arg(long)]
     syscalls: bool,
     /// Sends this peer to a wrong backend: its legs have to come out void. For testing the checks.
@@ -71,29 +76,26 @@ pub(crate) struct Args {
     output: Output,
 }
 
-#[derive(clap::Subcommand)]
-enum What {
-    /// Memory of each route, and CPU time per request with 100,000 hosts beside one.
-    Routes(routes::Args),
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 enum Output {
-    /// A table.
+    /// Tables.
     Text,
-    /// Every leg and the medians.
+    /// Every leg, the medians and the targets.
     Json,
 }
 
 /// Runs the benchmark and prints its result. Fails the process if any leg was void.
 ///
 /// # Errors
-/// The backend, the load or a peer that is installed cannot be started, or dies.
+/// The backend, the load or a peer that is installed cannot be started, or dies; or nothing at all could be measured.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if let Some(What::Routes(args)) = &args.what {
-        return routes::run(args);
+    let cores = Cores::of_this_process()?;
+    if cores.proxy == cores.load {
+        tell("only one core: the proxy shares it with the load, so these figures are no evidence");
     }
-    let report = measure(args)?;
+    cores.leave_the_proxy_alone()?;
+    process::raise_open_files()?;
+    let report = measure(args, cores)?;
     let mut out = std::io::stdout().lock();
     match args.output {
         Output::Text => write!(out, "{}", report.text())?,
@@ -102,95 +104,118 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if report.is_void() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn measure(args: &Args) -> Result<Report> {
-    let wrk = process::find("wrk").context("wrk, which makes the load, is not installed")?;
+fn measure(args: &Args, cores: Cores) -> Result<Report> {
     let nginx = process::find("nginx").context("nginx, which is the backend, is not installed")?;
-    let cores = Cores::of_this_process()?;
-    if cores.proxy == cores.load {
-        tell("only one core: the proxy shares it with the load, so these figures are no evidence");
-    }
-    let dir = tempfile::tempdir()?;
-    let backend = Backend::start(&dir.path().join("backend"), &nginx, ("bench", cores.load))?;
-    let decoy = match args.misroute {
-        Some(_) => Some(Backend::start(&dir.path().join("decoy"), &nginx, ("decoy", cores.load))?),
-        None => None,
+    let mut report = Report {
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        seconds: args.seconds,
+        connections: args.connections,
+        cores,
+        versions: BTreeMap::new(),
+        skipped: Vec::new(),
+        series: Vec::new(),
+        figures: Vec::new(),
     };
-
-    let mut report = Report::new(args.seconds, args.connections, cores);
-    let mut peers = Vec::new();
-    for &kind in &args.peers {
-        let Some(program) = program_of(kind, args)? else {
-            tell(&format!("SKIPPED: bench peer {kind}: the program is not installed"));
-            report.missing.push(kind);
-            continue;
-        };
-        report.versions.insert(kind, peer::version(kind, &program));
-        let target = decoy.as_ref().filter(|_| args.misroute == Some(kind)).unwrap_or(&backend);
-        let folder = dir.path().join(kind.to_string());
-        peers.push(Peer::start(kind, &folder, (&program, cores.proxy), target.ports())?);
+    let peers = installed(args, &mut report)?;
+    let dir = tempfile::tempdir()?;
+    let run = Run {
+        args,
+        cores,
+        dir: dir.path(),
+        backend: &Backend::start(&dir.path().join("backend"), &nginx, ("bench", cores.load))?,
+        nginx: &nginx,
+        certificate: &Certificate::new()?,
+        peers: &peers,
+    };
+    let cases = Case::chosen(&args.cases);
+    cpu::measure(&run, &cases, &mut report)?;
+    for case in cases {
+        run.others(case, &mut report).with_context(|| format!("{case:?}"))?;
     }
-    ensure!(!peers.is_empty(), "none of the peers is installed");
-
-    let load = load::Load { wrk, core: cores.load, connections: args.connections };
-    rounds(args, &load, (&backend, &mut peers), &mut report)?;
-    if args.syscalls {
-        report.syscalls = syscalls(&load, &backend, &mut peers)?;
-    }
+    ensure!(!report.figures.is_empty(), "nothing was measured: {}", report.skipped.join("; "));
     Ok(report)
 }
 
-/// Fills the report with rounds, extending a close call.
-fn rounds(
-    args: &Args,
-    load: &load::Load,
-    (backend, peers): (&Backend, &mut [Peer]),
-    report: &mut Report,
-) -> Result<()> {
-    for peer in peers.iter_mut() {
-        load.run(peer.port(), WARM_UP)?;
-        peer.check_alive()?;
-    }
-    let mut round = 0;
-    while round < args.rounds || (round < CLOSE_ROUNDS && is_close(args, report)) {
-        for peer in peers.iter_mut() {
-            let leg = Leg::run(round + 1, peer, (load, args.seconds), backend)?;
-            tell(&leg.line());
-            report.legs.push(leg);
+/// What all cases of a run have in common.
+struct Run<'a> {
+    args: &'a Args,
+    cores: Cores,
+    /// For everybody's files.
+    dir: &'a Path,
+    backend: &'a Backend,
+    nginx: &'a Path,
+    certificate: &'a Certificate,
+    /// The programs that are measured.
+    peers: &'a BTreeMap<Kind, PathBuf>,
+}
+
+impl Run<'_> {
+    /// Measures a case that is not about CPU time beside peers.
+    fn others(&self, case: Case, report: &mut Report) -> Result<()> {
+        let Self { args, cores, dir, .. } = *self;
+        match case {
+            Case::Memory => {
+                let (peers, endpoints, certificate) = (self.peers, self.backend.ports(), self.certificate);
+                let memory = memory::Memory { peers, cores, dir, endpoints, certificate };
+                report.figures.extend(memory.measure(args.held, args.rounds)?);
+            }
+            Case::Reuse | Case::Routes => {
+                let Some(gateway) = self.peers.get(&Kind::Gateway) else {
+                    skip(
+                        report,
+                        format!("bench case {case:?}: it is about the gateway, which is not among the peers"),
+                    );
+                    return Ok(());
+                };
+                let program = (gateway.as_path(), cores.proxy);
+                if case == Case::Reuse {
+                    let load = (args.connections, args.seconds);
+                    report.figures.push(reuse::measure(&dir.join("reuse"), program, self.backend, load)?);
+                } else if let Some(wrk) = needed("wrk", case, report) {
+                    let load = load::Load { wrk, core: cores.load, connections: args.connections };
+                    let rounds = (args.rounds, args.seconds);
+                    report.figures.extend(routes::measure(rounds, &load, (program, self.backend), dir)?);
+                }
+            }
+            _ => {}
         }
-        // Whoever comes first in a round sees the machine after the longest pause: everyone takes that turn.
-        peers.rotate_left(1);
-        round += 1;
+        Ok(())
     }
-    Ok(())
 }
 
-fn is_close(args: &Args, report: &Report) -> bool {
-    args.rounds >= FULL_ROUNDS
-        && report.ratio(Kind::Gateway).is_some_and(|ratio| (ratio.median - LIMIT).abs() <= NEAR_LIMIT)
+/// The peers whose programs are installed, with those.
+fn installed(args: &Args, report: &mut Report) -> Result<BTreeMap<Kind, PathBuf>> {
+    let mut programs = BTreeMap::new();
+    for &kind in &args.peers {
+        let Some(program) = program_of(kind, args)? else {
+            skip(report, format!("bench peer {kind}: the program is not installed"));
+            continue;
+        };
+        report.versions.insert(kind, peer::version(kind, &program));
+        programs.insert(kind, program);
+    }
+    ensure!(!programs.is_empty(), "none of the peers is installed");
+    Ok(programs)
 }
 
-fn syscalls(
-    load: &load::Load,
-    backend: &Backend,
-    peers: &mut [Peer],
-) -> Result<BTreeMap<Kind, load::Syscalls>> {
-    let Some(strace) = process::find("strace") else {
-        tell("SKIPPED: system calls per request: strace is not installed");
-        return Ok(BTreeMap::new());
-    };
-    let mut counted = BTreeMap::new();
-    for peer in peers {
-        let calls = load.syscalls(&strace, peer.process(), (peer.port(), backend))?;
-        counted.insert(peer.kind(), calls);
-        peer.check_alive()?;
+/// A program that a case needs; it is told if there is none.
+fn needed(program: &str, case: Case, report: &mut Report) -> Option<PathBuf> {
+    let found = process::find(program);
+    if found.is_none() {
+        skip(report, format!("bench case {case:?}: {program} is not installed"));
     }
-    Ok(counted)
+    found
+}
+
+fn skip(report: &mut Report, what: String) {
+    tell(&format!("SKIPPED: {what}"));
+    report.skipped.push(what);
 }
 
 /// The program of a peer; none if a peer other than ours is not installed.
 fn program_of(kind: Kind, args: &Args) -> Result<Option<PathBuf>> {
     if kind != Kind::Gateway {
-        return Ok(process::find(&kind.to_string()));
+        return Ok(process::find(kind.program()));
     }
     gateway_program(args.gateway.as_deref()).map(Some)
 }

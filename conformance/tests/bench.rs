@@ -7,15 +7,25 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+
+/// Two runs at a time would be on the same two cores.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Rounds and seconds of runs.
+const ONCE: (&str, &str) = ("1", "0.3");
+const SHORT: (&str, &str) = ("2", "0.3");
+/// h2load counts the handshakes as part of its time.
+const LONGER: (&str, &str) = ("2", "1.5");
 
 #[test]
 fn a_wrong_backend_makes_the_leg_void() {
     if is_skipped("a_wrong_backend_makes_the_leg_void", &["nginx", "haproxy", "wrk"]) {
         return;
     }
-    let output = bench(&["--misroute", "haproxy"]);
+    let output = bench("nginx,haproxy", SHORT, &["--misroute", "haproxy"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let legs = report["legs"].as_array().unwrap();
+    let legs = report["series"][0]["legs"].as_array().unwrap();
     assert_eq!(legs.len(), 4, "{report:#}");
     for leg in legs {
         let void = leg["void"].as_array().unwrap();
@@ -32,34 +42,113 @@ fn a_wrong_backend_makes_the_leg_void() {
 }
 
 #[test]
-fn right_backends_make_a_result() {
-    if is_skipped("right_backends_make_a_result", &["nginx", "haproxy", "wrk"]) {
-        return;
+fn small_requests_have_a_result() {
+    cpu_case("small", SHORT, &["wrk"]);
+}
+
+#[test]
+fn small_requests_over_tls_have_a_result() {
+    cpu_case("tls-h1", SHORT, &["wrk"]);
+}
+
+#[test]
+fn http2_has_a_result() {
+    cpu_case("tls-h2", LONGER, &["h2load"]);
+}
+
+#[test]
+fn new_connections_have_a_result() {
+    cpu_case("connect", SHORT, &[]);
+}
+
+#[test]
+fn handshakes_have_a_result() {
+    let Some(report) = cpu_case("handshake", SHORT, &[]) else { return };
+    // No CPU of our time does a P-256 signature, two X25519 operations and all around them in 20 µs.
+    let cpu = report["series"][0]["cpu"]["haproxy"].as_f64().unwrap();
+    assert!(cpu > 20.0, "{report:#}");
+}
+
+#[test]
+fn large_bodies_have_a_result_with_and_without_splice() {
+    let Some(report) = cpu_case("large", SHORT, &["h2load"]) else { return };
+    let [plain, tls] = [0, 1].map(|series| &report["series"][series]["cpu"]);
+    assert!(plain["haproxy-splice"].as_f64().unwrap() > 0.0, "{report:#}");
+    assert!(tls["haproxy-splice"].is_null(), "{report:#}");
+    // A GB at 20 GB/s of one core would be 50 ms.
+    assert!(tls["haproxy"].as_f64().unwrap() > 50.0, "{report:#}");
+}
+
+/// A case of CPU time: no leg is void, and everybody's time is no nonsense. None if a program is missing.
+#[track_caller]
+fn cpu_case(case: &str, length: (&str, &str), programs: &[&str]) -> Option<serde_json::Value> {
+    let needed = [&["nginx", "haproxy"], programs].concat();
+    if is_skipped(&format!("bench case {case}"), &needed) {
+        return None;
     }
-    let output = bench(&[]);
+    let output = bench("nginx,haproxy", length, &["--case", case]);
     assert!(output.status.success(), "{output:?}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(report["ratios"]["nginx"]["median"].as_f64().unwrap() > 0.1, "{report:#}");
-    for leg in report["legs"].as_array().unwrap() {
-        assert!(leg["user"].as_f64().unwrap() + leg["system"].as_f64().unwrap() > 0.1, "{leg:#}");
+    for series in report["series"].as_array().unwrap() {
+        let ratio = series["ratios"]["nginx"]["median"].as_f64().unwrap();
+        assert!((0.05..20.0).contains(&ratio), "{report:#}");
+        for leg in series["legs"].as_array().unwrap() {
+            assert!(leg["user"].as_f64().unwrap() + leg["system"].as_f64().unwrap() > 0.1, "{leg:#}");
+        }
     }
+    Some(report)
+}
+
+#[test]
+fn memory_has_a_figure_for_each_state() {
+    if is_skipped("memory_has_a_figure_for_each_state", &["nginx", "haproxy"]) {
+        return;
+    }
+    let output = bench("nginx,haproxy", ONCE, &["--case", "memory", "--held", "300"]);
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = report["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), 3, "{report:#}");
+    let kib = |state: usize| figures[state]["values"]["haproxy"]["median"].as_f64().unwrap();
+    assert!((0.0..=30.0).contains(&kib(0)), "{report:#}");
+    assert!((4.0..=60.0).contains(&kib(1)), "a TLS connection has keys and buffers: {report:#}");
+}
+
+#[test]
+fn the_gateway_reuses_upstream_connections() {
+    // `cargo test --workspace` builds it for its own tests.
+    let gateway = Path::new(env!("CARGO_BIN_EXE_conformance")).with_file_name("gateway");
+    if !gateway.is_file() {
+        skipped("the_gateway_reuses_upstream_connections: the gateway is not built");
+        return;
+    }
+    if is_skipped("the_gateway_reuses_upstream_connections", &["nginx"]) {
+        return;
+    }
+    let output = bench("gateway", ONCE, &["--case", "reuse", "--gateway", gateway.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let share = report["figures"][0]["values"]["gateway"]["median"].as_f64().unwrap();
+    assert!((0.5..=1.0).contains(&share), "{report:#}");
+}
+
+#[test]
+fn a_case_about_the_gateway_alone_is_skipped_loudly_without_it() {
+    if is_skipped("a_case_about_the_gateway_alone_is_skipped_loudly_without_it", &["nginx", "haproxy"]) {
+        return;
+    }
+    let output = bench("nginx,haproxy", ONCE, &["--case", "reuse"]);
+    assert!(!output.status.success(), "nothing was measured");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("SKIPPED: bench case Reuse"), "{said}");
 }
 
 /// A short run. Few connections, so that opening them stays below 1 % of the requests on a busy machine.
-fn bench(args: &[&str]) -> Output {
+fn bench(peers: &str, (rounds, seconds): (&str, &str), args: &[&str]) -> Output {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     Command::new(env!("CARGO_BIN_EXE_conformance"))
-        .args([
-            "bench",
-            "--peers",
-            "nginx,haproxy",
-            "--rounds",
-            "2",
-            "--seconds",
-            "0.3",
-            "--connections",
-            "2",
-        ])
-        .args(["--output", "json"])
+        .args(["bench", "--peers", peers, "--rounds", rounds, "--seconds", seconds])
+        .args(["--connections", "2", "--output", "json"])
         .args(args)
         .output()
         .unwrap()
@@ -77,11 +166,16 @@ fn is_skipped(test: &str, programs: &[&str]) -> bool {
     if missing.is_empty() {
         return false;
     }
-    let line = format!("SKIPPED: {test}: not installed: {}\n", missing.join(", "));
+    skipped(&format!("{test}: not installed: {}", missing.join(", ")));
+    true
+}
+
+/// Says so past the capture, and to the list.
+fn skipped(what: &str) {
+    let line = format!("SKIPPED: {what}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
     if let Some(list) = std::env::var_os("GATEWAY_SKIPPED") {
         let mut list = std::fs::OpenOptions::new().create(true).append(true).open(Path::new(&list)).unwrap();
         list.write_all(line.as_bytes()).unwrap();
     }
-    true
 }

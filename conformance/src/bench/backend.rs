@@ -1,10 +1,12 @@
 //! The backend: one nginx process with two ports, which marks its answers and counts what reaches it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use super::case::LARGE;
 use super::http::{self, Answer};
 use super::process::{self, Process};
 
@@ -14,9 +16,15 @@ pub(crate) const MARK: &str = "X-Backend";
 pub(crate) const SEEN: &str = "X-Seen";
 /// The path whose answer has [`SEEN`]; everything else is the measured answer.
 pub(crate) const CHECK_PATH: &str = "/check";
+/// The path of a body of [`LARGE`] bytes.
+pub(crate) const LARGE_PATH: &str = "/large";
 /// The measured answer's body: 92 bytes, about what a small API call returns.
-const BODY: &str =
+pub(crate) const BODY: &str =
     r#"{"products":[{"id":1,"name":"anvil","stock":7},{"id":2,"name":"hammer","stock":12}],"p":"1"}"#;
+
+/// It also listens on so many more loopback addresses, from this last byte on.
+const SINGLES: u8 = 50;
+const FIRST_SINGLE: u8 = 2;
 
 /// A running backend.
 pub(crate) struct Backend {
@@ -49,13 +57,21 @@ impl Backend {
     /// Starts a backend with this mark on this core and waits until it answers.
     pub(crate) fn start(dir: &Path, nginx: &Path, (mark, core): (&str, usize)) -> Result<Self> {
         fs::create_dir_all(dir)?;
+        // Zeros without blocks on the disk: reading them costs the backend the least.
+        fs::File::create(dir.join(LARGE_PATH.trim_start_matches('/')))?.set_len(LARGE)?;
         process::with_free_ports(|[first, second, status_port]| {
-            let config = config(mark, [first, second], status_port);
+            let config = config((mark, dir), [first, second], status_port);
             let process = Process::spawn("backend", nginx_command(nginx, dir, core, &config)?, dir)?;
             let mut backend = Self { process, ports: [first, second], status_port, mark: mark.to_owned() };
             backend.process.wait_until(|| http::get(status_port, "/", "").is_ok())?;
             Ok(backend)
         })
+    }
+
+    /// Addresses of the same server for so many Services of one endpoint, each with an address of its own.
+    pub(crate) fn addresses(&self, count: u8) -> Vec<SocketAddr> {
+        let [port, _] = self.ports;
+        (0..count.min(SINGLES)).map(|index| ([127, 0, 0, FIRST_SINGLE + index], port).into()).collect()
     }
 
     /// The ports that it serves on.
@@ -99,15 +115,20 @@ pub(crate) fn nginx_command(
     Ok(command)
 }
 
-fn config(mark: &str, [first, second]: [u16; 2], status_port: u16) -> String {
+fn config((mark, dir): (&str, &Path), [first, second]: [u16; 2], status_port: u16) -> String {
+    let singles: String = (FIRST_SINGLE..FIRST_SINGLE + SINGLES)
+        .map(|last| format!("    listen 127.0.0.{last}:{first};\n"))
+        .collect();
     format!(
-        "  server {{\n    listen 127.0.0.1:{first};\n    listen 127.0.0.1:{second};\n    \
-         default_type application/json;\n    \
+        "  sendfile on;\n  server {{\n    listen 127.0.0.1:{first};\n    listen 127.0.0.1:{second};\n{singles}    \
+         default_type application/json;\n    root {dir};\n    \
+         location = {LARGE_PATH} {{ add_header {MARK} {mark}; }}\n    \
          location / {{ add_header {MARK} {mark}; return 200 '{BODY}'; }}\n    \
          location = {CHECK_PATH} {{\n      add_header {MARK} {mark};\n      add_header {SEEN} \
          \"$http_x_forwarded_for|$http_x_forwarded_proto|$http_x_forwarded_host|$http_x_forwarded_port|$http_x_real_ip\";\
          \n      return 200 'ok';\n    }}\n  }}\n  \
-         server {{ listen 127.0.0.1:{status_port}; location / {{ stub_status; }} }}\n"
+         server {{ listen 127.0.0.1:{status_port}; location / {{ stub_status; }} }}\n",
+        dir = dir.display()
     )
 }
 

@@ -1,26 +1,64 @@
 //! One leg: one peer under load for some seconds, with everything that decides whether its figure counts.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::backend::{self, Backend, Counts};
-use super::http;
-use super::load::Load;
+use super::case::Workload;
+use super::fresh::{self, Deed};
+use super::h2load::H2load;
+use super::http::{self, Answer, Scheme};
+use super::load::{Load, Summary};
 use super::peer::{Kind, Peer};
+use super::tls::Client;
 
 /// The share of requests that have to travel on a connection that was already open.
 const REUSE_LIMIT: f64 = 0.99;
 
-/// What one leg gave. Times are microseconds of CPU per request.
+/// Everything that makes load.
+pub(crate) struct Loads {
+    /// Small requests over HTTP/1.1.
+    pub(crate) wrk: Load,
+    /// The others that are a program's; none if it is not installed.
+    pub(crate) h2load: Option<H2load>,
+    /// New connections of TLS, and single answers to look at.
+    pub(crate) client: Client,
+}
+
+impl Loads {
+    /// Loads a peer for some seconds.
+    pub(crate) fn run(&self, workload: Workload, peer: &Peer, seconds: f64) -> Result<Summary> {
+        let (scheme, port) = (workload.scheme(), peer.port(workload.scheme()));
+        let h2load = || self.h2load.as_ref().context("h2load is not installed");
+        match workload {
+            Workload::Small | Workload::TlsH1 => self.wrk.run((scheme, port), seconds),
+            Workload::TlsH2 => h2load()?.h2(port, seconds),
+            Workload::Connect => Ok(fresh::run(Deed::Request, port, seconds, &self.client)),
+            Workload::Handshake => Ok(fresh::run(Deed::Handshake, port, seconds, &self.client)),
+            Workload::Large | Workload::LargeTls => h2load()?.large((scheme, port), seconds),
+        }
+    }
+
+    /// Requests under way at a time.
+    fn under_way(&self, workload: Workload) -> u16 {
+        match workload {
+            Workload::TlsH2 => H2load::UNDER_WAY,
+            Workload::Connect | Workload::Handshake => fresh::THREADS,
+            _ => self.wrk.connections,
+        }
+    }
+}
+
+/// What one leg gave. Times are in the workload's unit, such as microseconds of CPU per request.
 #[derive(Debug, Serialize)]
 pub(crate) struct Leg {
     /// Counted from 1.
     pub(crate) round: u32,
     /// Who was loaded.
     pub(crate) peer: Kind,
-    /// Requests that the load saw answered.
+    /// Requests that the load saw answered, or handshakes that it saw finished.
     pub(crate) requests: u64,
-    /// Requests per second of the leg's nominal length.
+    /// Of these, per second of the leg's nominal length.
     pub(crate) rate: f64,
     /// User time.
     pub(crate) user: f64,
@@ -38,29 +76,29 @@ impl Leg {
     /// # Errors
     /// The load or the backend's counters fail, or the peer died: there is no leg then, not even a void one.
     pub(crate) fn run(
-        round: u32,
+        (workload, round): (Workload, u32),
         peer: &mut Peer,
-        (load, seconds): (&Load, f64),
+        (loads, seconds): (&Loads, f64),
         backend: &Backend,
     ) -> Result<Self> {
-        let mut void = check_answer(peer.port(), backend.mark());
+        let (scheme, port) = (workload.scheme(), peer.port(workload.scheme()));
+        let answer = || check_answer((scheme, port), backend.mark(), &loads.client);
+        let mut void = answer();
         let (counts, cpu) = (backend.counts()?, peer.cpu()?);
-        let summary = load.run(peer.port(), seconds)?;
+        let summary = loads.run(workload, peer, seconds)?;
         let (used, seen) = (peer.cpu()?.since(cpu), backend.counts()?.since(counts));
         peer.check_alive()?;
-        void.extend(check_answer(peer.port(), backend.mark()));
+        void.extend(answer());
         void.extend(summary.complaints);
-
-        void.extend(check_counts(summary.requests, load.connections, seen));
+        void.extend(check(workload, (summary.requests, loads.under_way(workload)), seen));
         void.dedup();
-        let requests = summary.requests.max(1) as f64;
         Ok(Self {
             round,
             peer: peer.kind(),
             requests: summary.requests,
             rate: summary.requests as f64 / seconds,
-            user: used.user / requests,
-            system: used.system / requests,
+            user: workload.per_unit(used.user, summary.requests),
+            system: workload.per_unit(used.system, summary.requests),
             reuse: reuse(seen),
             void,
         })
@@ -72,27 +110,45 @@ impl Leg {
     }
 
     /// One line for whoever watches.
-    pub(crate) fn line(&self) -> String {
+    pub(crate) fn line(&self, workload: Workload) -> String {
         let Self { round, peer, requests, .. } = self;
-        let figures = format!("round {round:2} {peer:8} {:6.2} µs/request, {requests} requests", self.cpu());
+        let (title, unit) = (workload.title(), workload.unit());
+        let figures = format!("{title}: round {round:2} {peer:8} {:8.2} {unit}, {requests} done", self.cpu());
         if self.void.is_empty() { figures } else { format!("{figures}, VOID: {}", self.void.join("; ")) }
     }
 }
 
+/// What is wrong with the numbers of both sides, by what the workload promises.
+fn check(workload: Workload, (answers, under_way): (u64, u16), seen: Counts) -> Vec<String> {
+    match workload {
+        // The backend has nothing to do with these.
+        Workload::Handshake if answers > 0 => Vec::new(),
+        // So few that the first connections would count as new ones.
+        Workload::Large | Workload::LargeTls => check_requests(answers, under_way, seen),
+        _ => check_counts(answers, under_way, seen),
+    }
+}
+
 /// What is wrong with the numbers of both sides: every answer needs a request at the backend, which at the end
-/// may have seen one more on each connection, and those have to come on connections that were already open.
-pub(super) fn check_counts(answers: u64, connections: u16, seen: Counts) -> Vec<String> {
-    if answers == 0 {
-        return vec!["no request was answered".to_owned()];
-    }
-    let mut wrong = Vec::new();
-    if !(answers..=answers + u64::from(connections)).contains(&seen.requests) {
-        wrong.push(format!("{answers} answers, but the backend saw {} requests", seen.requests));
-    }
-    if reuse(seen) < REUSE_LIMIT {
+/// may have seen one more on each connection, and those have to come on connections that were already open. A peer may
+/// have to make up for each connection that the leg before left in the middle of an answer.
+pub(super) fn check_counts(answers: u64, under_way: u16, seen: Counts) -> Vec<String> {
+    let mut wrong = check_requests(answers, under_way, seen);
+    let accepts = seen.accepts.saturating_sub(under_way.into());
+    if answers > 0 && reuse(Counts { accepts, ..seen }) < REUSE_LIMIT {
         wrong.push(format!("{} new connections for {} requests at the backend", seen.accepts, seen.requests));
     }
     wrong
+}
+
+fn check_requests(answers: u64, under_way: u16, seen: Counts) -> Vec<String> {
+    if answers == 0 {
+        return vec!["nothing was answered".to_owned()];
+    }
+    if (answers..=answers + u64::from(under_way)).contains(&seen.requests) {
+        return Vec::new();
+    }
+    vec![format!("{answers} answers, but the backend saw {} requests", seen.requests)]
 }
 
 /// The share of requests that came on a connection which had carried one before.
@@ -102,10 +158,8 @@ fn reuse(seen: Counts) -> f64 {
 
 /// What is wrong with a single answer: it has to come from the right backend, and that must have seen the
 /// forwarding headers as the peer makes them, not as the client sent them.
-fn check_answer(port: u16, mark: &str) -> Vec<String> {
-    let forged = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Host: forged.example\r\n\
-                  X-Forwarded-Port: 1\r\nX-Real-IP: 192.0.2.1\r\n";
-    let answer = match http::get(port, backend::CHECK_PATH, forged) {
+fn check_answer((scheme, port): (Scheme, u16), mark: &str, client: &Client) -> Vec<String> {
+    let answer = match forged_request((scheme, port), client) {
         Ok(answer) => answer,
         Err(error) => return vec![format!("no answer to a single request: {error:#}")],
     };
@@ -118,10 +172,22 @@ fn check_answer(port: u16, mark: &str) -> Vec<String> {
         wrong.push(format!("the answer came from {from}, not from {mark}"));
     }
     let seen = answer.header(backend::SEEN).unwrap_or("nothing");
-    if seen != format!("127.0.0.1|http|{}|{port}|127.0.0.1", http::HOST) {
+    // Which port a client that names none came to is an opinion: that of the socket, or the scheme's.
+    let made = |port| format!("127.0.0.1|{scheme}|{}|{port}|127.0.0.1", http::HOST);
+    if ![port, scheme.port()].map(made).iter().any(|made| made == seen) {
         wrong.push(format!("the backend saw the forwarding headers {seen}"));
     }
     wrong
+}
+
+fn forged_request((scheme, port): (Scheme, u16), client: &Client) -> Result<Answer> {
+    let forged = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Host: forged.example\r\n\
+                  X-Forwarded-Port: 1\r\nX-Real-IP: 192.0.2.1\r\n";
+    let mut stream = http::connect(port)?;
+    match scheme {
+        Scheme::Http => http::get_over(&mut stream, backend::CHECK_PATH, forged),
+        Scheme::Https => http::get_over(&mut client.handshake(stream)?, backend::CHECK_PATH, forged),
+    }
 }
 
 #[cfg(test)]

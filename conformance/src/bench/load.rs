@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 
 use super::backend::Backend;
-use super::http::HOST;
+use super::http::{HOST, Scheme};
 use super::process::{self, Process};
 
 /// How long system calls are counted: under strace a proxy still serves some thousand requests in it.
@@ -51,13 +51,13 @@ pub(crate) struct Syscalls {
 
 impl Load {
     /// Loads a loopback port for some seconds.
-    pub(crate) fn run(&self, port: u16, seconds: f64) -> Result<Summary> {
-        Self::finish(self.command(port, seconds))
+    pub(crate) fn run(&self, target: (Scheme, u16), seconds: f64) -> Result<Summary> {
+        Self::finish(self.command(target, seconds))
     }
 
     /// The same with requests that a Lua script makes.
     pub(crate) fn run_script(&self, port: u16, seconds: f64, script: &Path) -> Result<Summary> {
-        let mut command = self.command(port, seconds);
+        let mut command = self.command((Scheme::Http, port), seconds);
         command.arg("-s").arg(script);
         Self::finish(command)
     }
@@ -81,7 +81,7 @@ impl Load {
         let counts = dir.path().join("counts");
         let before = backend.counts()?;
         let mut load = process::pinned(self.core, &self.wrk);
-        self.add_arguments(&mut load, (port, TRACED_LOAD));
+        self.add_arguments(&mut load, (Scheme::Http, port), TRACED_LOAD);
         let mut load = Process::spawn("wrk", load, dir.path())?;
         let enough = u64::from(self.connections) * SETTLED;
         load.wait_until(|| backend.counts().is_ok_and(|now| now.since(before).requests > enough))?;
@@ -111,18 +111,18 @@ impl Load {
 
     /// wrk takes whole seconds only, but stops and reports on SIGINT: `timeout` sends it after the time wanted,
     /// and SIGKILL if that does not help.
-    fn command(&self, port: u16, seconds: f64) -> Command {
+    fn command(&self, target: (Scheme, u16), seconds: f64) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "timeout", "--foreground", "--signal=INT", "--kill-after=5"]);
         command.arg(seconds.to_string());
         command.args(["setpriv", "--pdeathsig", "KILL", "taskset", "-c", &self.core.to_string()]);
         command.arg(&self.wrk);
-        self.add_arguments(&mut command, (port, ENDED_LOAD));
+        self.add_arguments(&mut command, target, ENDED_LOAD);
         command
     }
 
     /// Adds wrk's arguments, for at most this many seconds.
-    fn add_arguments(&self, wrk: &mut Command, (port, seconds): (u16, u32)) {
+    fn add_arguments(&self, wrk: &mut Command, (scheme, port): (Scheme, u16), seconds: u32) {
         wrk.args([
             "-t1",
             "--timeout",
@@ -132,7 +132,7 @@ impl Load {
             "-c",
             &self.connections.to_string(),
         ]);
-        wrk.args(["-H", &format!("Host: {HOST}")]).arg(format!("http://127.0.0.1:{port}/"));
+        wrk.args(["-H", &format!("Host: {HOST}")]).arg(format!("{scheme}://127.0.0.1:{port}/"));
     }
 }
 

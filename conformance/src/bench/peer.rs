@@ -1,11 +1,10 @@
-//! The proxies: configured for equal work, one worker each, and started.
+//! The proxies: one worker each, and started.
 //!
-//! Equal work: route by Host and path, keep-alive both ways, round robin over two endpoints, and set
-//! X-Forwarded-For, -Proto, -Host, -Port and X-Real-IP from scratch, whatever the client sent.
+//! Not here: what they are told to do (`peer::config`).
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -13,29 +12,73 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::backend;
-use super::http::{self, HOST};
+use super::http::{self, Scheme};
 use super::process::{self, CpuTime, Process};
+use super::tls::Certificate;
+
+mod config;
 
 /// Which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     /// nginx from Debian.
     Nginx,
     /// HAProxy from Debian: the one that ratios are against.
     Haproxy,
+    /// HAProxy with `option splice-response`: measured beside HAProxy with large plaintext bodies only.
+    #[value(skip)]
+    HaproxySplice,
     /// Ours.
     Gateway,
+}
+
+impl Kind {
+    /// The name of the program.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Haproxy | Self::HaproxySplice => "haproxy",
+            Self::Gateway => "gateway",
+        }
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Nginx => "nginx",
-            Self::Haproxy => "haproxy",
-            Self::Gateway => "gateway",
+            Self::HaproxySplice => "haproxy-splice",
+            other => other.program(),
         })
     }
+}
+
+/// How long a client may take over its next request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// As by default, or 10 s for a header and 75 s between requests where there is no default.
+    Usual,
+    /// Ten minutes, for connections that are opened to be looked at.
+    Long,
+}
+
+impl Patience {
+    fn seconds(self, usual: u32) -> u32 {
+        match self {
+            Self::Usual => usual,
+            Self::Long => 600,
+        }
+    }
+}
+
+/// What all peers of a run have in common.
+pub(crate) struct Setup<'a> {
+    /// Ports of the two endpoints.
+    pub(crate) endpoints: [u16; 2],
+    /// What is shown to TLS clients.
+    pub(crate) certificate: &'a Certificate,
+    /// With clients.
+    pub(crate) patience: Patience,
 }
 
 /// The first line that a program says about its version.
@@ -51,30 +94,44 @@ pub(crate) fn version(kind: Kind, program: &Path) -> String {
 pub(crate) struct Peer {
     kind: Kind,
     process: Process,
-    port: u16,
+    ports: [u16; 2],
 }
 
 impl Peer {
-    /// Starts a proxy on a core, in front of these ports, and waits for its first 200.
+    /// Starts a proxy on a core, in front of the endpoints, and waits for its first 200.
     pub(crate) fn start(
         kind: Kind,
         dir: &Path,
         (program, core): (&Path, usize),
-        endpoints: [u16; 2],
+        setup: &Setup<'_>,
     ) -> Result<Self> {
         fs::create_dir_all(dir)?;
+        let pem = setup.certificate.write(dir)?;
         process::with_free_ports(|[port, https, admin]| {
+            let (ports, endpoints, patience) = ([port, https], setup.endpoints, setup.patience);
             let command = match kind {
-                Kind::Nginx => backend::nginx_command(program, dir, core, &nginx_config(port, endpoints))?,
-                Kind::Haproxy => haproxy_command(program, dir, core, &haproxy_config(port, endpoints))?,
-                Kind::Gateway => gateway_command((program, core), dir, [port, https, admin], endpoints)?,
+                Kind::Nginx => {
+                    let config = config::nginx(ports, endpoints, &pem, patience);
+                    backend::nginx_command(program, dir, core, &config)?
+                }
+                Kind::Haproxy | Kind::HaproxySplice => {
+                    let config = config::haproxy(kind, ports, (endpoints, &pem), patience);
+                    haproxy_command(program, dir, core, &config)?
+                }
+                Kind::Gateway => gateway(program, core)
+                    .files(dir, &config::gateway(endpoints, setup.certificate))?
+                    .set(&[
+                        ("deadlines.header", format!("{}s", patience.seconds(10))),
+                        ("deadlines.keepAlive", format!("{}s", patience.seconds(75))),
+                    ])
+                    .listen([port, https, admin]),
             };
             let mut process = Process::spawn(&kind.to_string(), command, dir)?;
             if kind == Kind::Gateway {
                 process.wait_until(|| is_ok(admin, "/readyz"))?;
             }
             process.wait_until(|| is_ok(port, "/"))?;
-            Ok(Self { kind, process, port })
+            Ok(Self { kind, process, ports })
         })
     }
 
@@ -84,13 +141,17 @@ impl Peer {
     }
 
     /// The port that it serves on.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    pub(crate) fn port(&self, scheme: Scheme) -> u16 {
+        let [http, https] = self.ports;
+        match scheme {
+            Scheme::Http => http,
+            Scheme::Https => https,
+        }
     }
 
     /// The process that does the work.
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// CPU time used so far.
@@ -105,37 +166,9 @@ impl Peer {
     }
 }
 
-fn is_ok(port: u16, path: &str) -> bool {
+/// Whether a loopback port answers 200.
+pub(crate) fn is_ok(port: u16, path: &str) -> bool {
     http::get(port, path, "").is_ok_and(|answer| answer.status == 200)
-}
-
-fn nginx_config(port: u16, [first, second]: [u16; 2]) -> String {
-    format!(
-        "  upstream bench {{\n    server 127.0.0.1:{first};\n    server 127.0.0.1:{second};\n    keepalive 64;\n    \
-         keepalive_requests 1000000000;\n  }}\n  server {{ listen 127.0.0.1:{port} default_server; return 404; }}\n  \
-         server {{\n    listen 127.0.0.1:{port};\n    server_name {HOST};\n    location / {{\n      \
-         proxy_pass http://bench;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      \
-         proxy_set_header Host $http_host;\n      proxy_set_header X-Forwarded-For $remote_addr;\n      \
-         proxy_set_header X-Forwarded-Proto $scheme;\n      proxy_set_header X-Forwarded-Host $http_host;\n      \
-         proxy_set_header X-Forwarded-Port $server_port;\n      proxy_set_header X-Real-IP $remote_addr;\n      \
-         proxy_pass_header Server;\n    }}\n  }}\n"
-    )
-}
-
-fn haproxy_config(port: u16, [first, second]: [u16; 2]) -> String {
-    format!(
-        "global\n  nbthread 1\n  maxconn 8192\n\
-         defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  \
-         timeout http-request 10s\n  timeout http-keep-alive 75s\n\
-         frontend bench\n  bind 127.0.0.1:{port}\n  \
-         http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Forwarded-Proto http\n  \
-         http-request set-header X-Forwarded-Host %[req.hdr(host)]\n  \
-         http-request set-header X-Forwarded-Port %[dst_port]\n  http-request set-header X-Real-IP %[src]\n  \
-         http-request deny deny_status 404 unless {{ req.hdr(host) -i {HOST} }} {{ path_beg / }}\n  \
-         default_backend bench\n\
-         backend bench\n  balance roundrobin\n  http-reuse always\n  \
-         server first 127.0.0.1:{first}\n  server second 127.0.0.1:{second}\n"
-    )
 }
 
 fn haproxy_command(program: &Path, dir: &Path, core: usize, config: &str) -> Result<Command> {
@@ -147,54 +180,53 @@ fn haproxy_command(program: &Path, dir: &Path, core: usize, config: &str) -> Res
     Ok(command)
 }
 
-fn gateway_command(
-    (program, core): (&Path, usize),
-    dir: &Path,
-    [http, https, admin]: [u16; 3],
-    endpoints: [u16; 2],
-) -> Result<Command> {
-    let files = dir.join("files");
-    fs::create_dir_all(&files)?;
-    fs::write(files.join("bench.yaml"), ingress(endpoints))?;
+/// The beginning of a command that runs the gateway on a core, with one worker and no access log.
+pub(crate) fn gateway(program: &Path, core: usize) -> GatewayCommand {
     let mut command = process::pinned(core, program);
-    command.arg("run").arg("--files").arg(files).args(["--workers", "1", "--set", "accessLog.to=off"]);
-    for (flag, port) in [("--http", http), ("--https", https), ("--admin", admin)] {
-        command.arg(flag).arg(format!("127.0.0.1:{port}"));
-    }
-    Ok(command)
+    command.arg("run").args(["--set", "accessLog.to=off"]);
+    GatewayCommand { command, workers: 1 }
 }
 
-fn ingress([first, second]: [u16; 2]) -> String {
-    format!(
-        "apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata:
-  name: bench
-  namespace: default
-spec:
-  ingressClassName: gateway
-  rules:
-    - host: {HOST}
-      http:
-        paths:
-          - path: /
-            pathType: Prefix
-            backend:
-              service:
-                name: bench
-                port:
-                  number: 80
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: bench
-  namespace: default
-  annotations:
-    wasm-gateway.dev/endpoints: \"127.0.0.1:{first},127.0.0.1:{second}\"
-spec:
-  ports:
-    - port: 80
-"
-    )
+/// A command that runs the gateway, being made.
+pub(crate) struct GatewayCommand {
+    command: Command,
+    workers: u16,
+}
+
+impl GatewayCommand {
+    /// With these objects in a folder below `dir`.
+    pub(crate) fn files(self, dir: &Path, yaml: &str) -> Result<Self> {
+        let files: PathBuf = dir.join("files");
+        fs::create_dir_all(&files)?;
+        fs::write(files.join("bench.yaml"), yaml)?;
+        Ok(self.folder(&files))
+    }
+
+    /// With the objects in a folder.
+    pub(crate) fn folder(mut self, files: &Path) -> Self {
+        self.command.arg("--files").arg(files);
+        self
+    }
+
+    /// With so many workers.
+    pub(crate) fn workers(mut self, workers: u16) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    fn set(mut self, settings: &[(&str, String)]) -> Self {
+        for (key, value) in settings {
+            self.command.arg("--set").arg(format!("{key}={value}"));
+        }
+        self
+    }
+
+    /// The command, with the ports for plaintext, TLS and the admin pages.
+    pub(crate) fn listen(mut self, [http, https, admin]: [u16; 3]) -> Command {
+        self.command.arg("--workers").arg(self.workers.to_string());
+        for (flag, port) in [("--http", http), ("--https", https), ("--admin", admin)] {
+            self.command.arg(flag).arg(format!("127.0.0.1:{port}"));
+        }
+        self.command
+    }
 }

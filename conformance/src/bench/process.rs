@@ -10,12 +10,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 
 /// How long a child may take to start serving.
 const START_LIMIT: Duration = Duration::from_secs(15);
 /// Between two looks at something that is awaited.
 const POLL: Duration = Duration::from_millis(10);
+/// Memory counts when it has not changed for so long; who never rests is read at the limit.
+const SETTLED: Duration = Duration::from_secs(1);
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 /// How often a child is started anew: another process may take a port between our choice and its bind.
 const START_TRIES: u32 = 3;
 /// USER_HZ, the unit of `/proc/PID/stat`: 100 on every Linux that Debian ships.
@@ -39,6 +44,19 @@ impl Cores {
         let proxy = *cores.first().context("no core allowed")?;
         Ok(Self { proxy, load: cores.get(1).copied().unwrap_or(proxy) })
     }
+
+    /// Keeps this program, which makes some of the load itself, off the proxy's core.
+    pub(crate) fn leave_the_proxy_alone(self) -> Result<()> {
+        let mut cores = CpuSet::new();
+        cores.set(self.load);
+        Ok(sched_setaffinity(None, &cores)?)
+    }
+}
+
+/// Lets this process, and those that it starts, have as many files open as the system permits.
+pub(crate) fn raise_open_files() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
 /// Reads a core list such as `0-2,7`.
@@ -85,6 +103,11 @@ pub(crate) struct CpuUse {
 }
 
 impl CpuTime {
+    /// User and system time, in units of 10 ms.
+    fn ticks(self) -> u64 {
+        self.user + self.system
+    }
+
     /// What was used since `earlier`. The sum is the scheduler's (nanoseconds), the split is that of the ticks
     /// (10 ms). If threads ended in between, their time is in the ticks only, and then these are the sum.
     pub(crate) fn since(self, earlier: Self) -> CpuUse {
@@ -162,6 +185,21 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
         Ok(kib.trim().parse::<u64>()? * 1024)
+    }
+
+    /// Memory that is in RAM, in bytes, once it has not changed and the process has not worked for 1 s; or after 20 s.
+    pub(crate) fn settled_rss(&mut self) -> Result<u64> {
+        let (start, mut since) = (Instant::now(), Instant::now());
+        let mut last = (self.rss()?, self.cpu()?.ticks());
+        while since.elapsed() < SETTLED && start.elapsed() < SETTLE_LIMIT {
+            pause();
+            self.check_alive()?;
+            let now = (self.rss()?, self.cpu()?.ticks());
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        Ok(last.0)
     }
 
     /// CPU time used so far.

@@ -1,21 +1,21 @@
-//! `conformance bench routes`: what a route costs in memory, and what many hosts cost a request.
+//! `--case routes`: what a route costs in memory, and what many hosts cost a request.
 //!
 //! Memory is that of the whole process: objects as the source holds them, routing table, Problems. Not here: compile
 //! times and lookups alone (`cargo bench -p routing`).
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::backend::Backend;
+use super::figure::{Figure, Spread, Target};
 use super::load::Load;
-use super::process::{self, Cores, Process};
-use super::{gateway_program, http, leg, tell};
+use super::peer::{self, Kind};
+use super::process::{self, Process};
+use super::{leg, tell};
 
 /// DESIGN §8 has the memory of a route as the difference between these two numbers of routes.
 const FEW: usize = 1_000;
@@ -32,65 +32,52 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// request of a route (its counters) is no cost of later ones.
 const WARM_UP: f64 = 10.0;
 
-/// How long to measure.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Rounds of the load; each has one leg with one host and one with all.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// Length of one leg in seconds, 0.1 to 60.
-    #[arg(long, default_value = "2", value_parser = super::parse_seconds)]
-    seconds: f64,
-    /// The gateway's binary; by default `dist/gateway` in the target folder that this program is in.
-    #[arg(long)]
-    gateway: Option<PathBuf>,
-    /// Connections that the load keeps open.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    connections: u16,
-}
-
-/// Runs both measurements and prints them.
+/// Runs both measurements: so many rounds of the load, each with one leg with one host and one with all.
 ///
 /// # Errors
 /// Something cannot be started or dies, or an answer did not come from the backend.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let wrk = process::find("wrk").context("wrk, which makes the load, is not installed")?;
-    let nginx = process::find("nginx").context("nginx, which is the backend, is not installed")?;
-    let program = gateway_program(args.gateway.as_deref())?;
-    let cores = Cores::of_this_process()?;
-    let dir = tempfile::tempdir()?;
-    let backend = Backend::start(&dir.path().join("backend"), &nginx, ("bench", cores.load))?;
-    let start = |routes| {
-        Gateway::start(&dir.path().join(routes_name(routes)), (&program, cores.proxy), routes, &backend)
-    };
-
+pub(crate) fn measure(
+    rounds: (u32, f64),
+    load: &Load,
+    (program, backend): ((&Path, usize), &Backend),
+    dir: &Path,
+) -> Result<Vec<Figure>> {
+    let start = |routes| Gateway::start(&dir.join(routes_name(routes)), program, routes, backend);
     let few = start(FEW)?.memory()?;
     tell(&format!("{FEW} routes: {} KiB", few / 1024));
     let mut gateway = start(MANY)?;
     let many = gateway.memory()?;
     tell(&format!("{MANY} routes: {} KiB", many / 1024));
-    let load = Load { wrk, core: cores.load, connections: args.connections };
-    let (one, all) = cpu(args, &load, (&mut gateway, &backend), dir.path())?;
+    let (one, all) = cpu(rounds, load, (&mut gateway, backend), dir)?;
 
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "RSS: {} KiB with {FEW} routes, {} KiB with {MANY}", few / 1024, many / 1024)?;
-    writeln!(out, "RSS per route: {} bytes (target 2048)", many.saturating_sub(few) / (MANY - FEW) as u64)?;
-    writeln!(
-        out,
-        "CPU per request, medians of {} rounds: {one:.2} µs with one host of {MANY}, {all:.2} µs with all at random: {:.3} (target 1.05)",
-        args.rounds,
-        all / one
-    )?;
-    Ok(ExitCode::SUCCESS)
+    let own = |rounds: &[f64]| Spread::of(rounds).map(|spread| (Kind::Gateway, spread)).into_iter().collect();
+    let each = many.saturating_sub(few) as f64 / (MANY - FEW) as f64 / 1024.0;
+    let ratios: Vec<f64> = one.iter().zip(&all).map(|(one, all)| all / one).collect();
+    Ok(vec![
+        Figure {
+            what: format!("each route, {FEW} to {MANY}"),
+            unit: "KiB RSS",
+            values: own(&[each]),
+            ratio: None,
+            target: Target::AtMost(2.0),
+        },
+        Figure {
+            what: format!("small GET, {MANY} hosts at random; ratio to one of them"),
+            unit: "µs CPU/request",
+            values: own(&all),
+            ratio: Spread::of(&ratios),
+            target: Target::RatioAtMost(1.05),
+        },
+    ])
 }
 
-/// CPU time per request in µs, with one host and with all of them.
+/// CPU time per request in µs, of each round, with one host and with all of them.
 fn cpu(
-    args: &Args,
+    (rounds, seconds): (u32, f64),
     load: &Load,
     (gateway, backend): (&mut Gateway, &Backend),
     dir: &Path,
-) -> Result<(f64, f64)> {
+) -> Result<(Vec<f64>, Vec<f64>)> {
     let (one, all) = (dir.join("one.lua"), dir.join("all.lua"));
     let in_order = dir.join("in_order.lua");
     fs::write(&one, script((MANY / 2, 1), AT_RANDOM))?;
@@ -103,10 +90,10 @@ fn cpu(
         warmed.requests
     );
     let (mut with_one, mut with_all) = (Vec::new(), Vec::new());
-    for round in 1..=args.rounds {
+    for round in 1..=rounds {
         for (script, figures) in [(&one, &mut with_one), (&all, &mut with_all)] {
             let (counts, used) = (backend.counts()?, gateway.process.cpu()?);
-            let summary = load.run_script(gateway.http, args.seconds, script)?;
+            let summary = load.run_script(gateway.http, seconds, script)?;
             let used = gateway.process.cpu()?.since(used);
             let wrong =
                 leg::check_counts(summary.requests, load.connections, backend.counts()?.since(counts));
@@ -124,12 +111,7 @@ fn cpu(
         ));
     }
     gateway.process.check_alive()?;
-    Ok((median(with_one), median(with_all)))
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+    Ok((with_one, with_all))
 }
 
 /// A running gateway with so many routes.
@@ -148,19 +130,9 @@ impl Gateway {
             fs::write(files.join(format!("{first:06}.yaml")), ingresses)?;
         }
         process::with_free_ports(|[http, https, admin]| {
-            let mut command = process::pinned(core, program);
-            command.arg("run").arg("--files").arg(&files).args([
-                "--workers",
-                "1",
-                "--set",
-                "accessLog.to=off",
-            ]);
-            for (flag, port) in [("--http", http), ("--https", https), ("--admin", admin)] {
-                command.arg(flag).arg(format!("127.0.0.1:{port}"));
-            }
+            let command = peer::gateway(program, core).folder(&files).listen([http, https, admin]);
             let mut process = Process::spawn("gateway", command, dir)?;
-            let is_ready = || http::get(admin, "/readyz", "").is_ok_and(|answer| answer.status == 200);
-            process.wait_at_most(READY_LIMIT, is_ready)?;
+            process.wait_at_most(READY_LIMIT, || peer::is_ok(admin, "/readyz"))?;
             Ok(Self { process, http })
         })
     }
@@ -258,12 +230,6 @@ end
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert!(median(Vec::new()).is_nan());
-    }
 
     #[test]
     fn hosts_of_the_script_are_those_of_the_ingresses() {

@@ -4,7 +4,7 @@ use super::{Counts, check_counts};
 
 #[test]
 fn equal_numbers_over_reused_connections_are_fine() {
-    assert_eq!(check_counts(1000, 32, Counts { accepts: 10, requests: 1000 }), [""; 0]);
+    assert_eq!(check_counts(1000, 32, Counts { accepts: 42, requests: 1000 }), [""; 0]);
 }
 
 #[test]
@@ -24,10 +24,10 @@ fn requests_that_nobody_got_an_answer_to_are_wrong() {
 
 #[test]
 fn a_new_connection_for_more_than_one_request_in_a_hundred_is_wrong() {
-    assert_eq!(check_counts(1000, 32, Counts { accepts: 11, requests: 1000 }).len(), 1);
+    assert_eq!(check_counts(1000, 32, Counts { accepts: 43, requests: 1000 }).len(), 1);
 }
 
 #[test]
 fn silence_is_wrong() {
-    assert_eq!(check_counts(0, 32, Counts::default()), ["no request was answered"]);
+    assert_eq!(check_counts(0, 32, Counts::default()), ["nothing was answered"]);
 }

@@ -1,0 +1,149 @@
+//! What can be measured: the cases on the command line, and the loads that CPU time is taken under.
+//!
+//! Targets are those of DESIGN §8. Not here: how a load is made (`load`, `h2load`, `fresh`).
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::http::Scheme;
+
+/// What `--case` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Case {
+    /// Small GETs, plaintext, keep-alive on both sides.
+    Small,
+    /// Small GETs over TLS 1.3, HTTP/1.1, keep-alive on both sides.
+    TlsH1,
+    /// Small GETs, HTTP/2 over TLS 1.3 to HTTP/1.1 upstream.
+    TlsH2,
+    /// Small GETs, a new plaintext connection for each; keep-alive upstream.
+    Connect,
+    /// Full TLS 1.3 handshakes, and nothing else.
+    Handshake,
+    /// Bodies of 10 MiB from the backend, plaintext and TLS.
+    Large,
+    /// Memory of idle plaintext, idle TLS and slow-header connections.
+    Memory,
+    /// Reuse of upstream connections by 32 workers at 200 requests/s to 50 Services.
+    Reuse,
+    /// Memory of each route, and CPU time per request with 100,000 hosts beside one.
+    Routes,
+    /// All of them.
+    All,
+}
+
+impl Case {
+    /// The cases that were asked for, each once and in this program's order.
+    pub(crate) fn chosen(asked: &[Self]) -> Vec<Self> {
+        let all = Self::value_variants().iter().copied().filter(|case| *case != Self::All);
+        all.filter(|case| asked.contains(case) || asked.contains(&Self::All)).collect()
+    }
+
+    /// The loads of a case that is about CPU time beside peers.
+    pub(crate) fn workloads(self) -> &'static [Workload] {
+        match self {
+            Self::Small => &[Workload::Small],
+            Self::TlsH1 => &[Workload::TlsH1],
+            Self::TlsH2 => &[Workload::TlsH2],
+            Self::Connect => &[Workload::Connect],
+            Self::Handshake => &[Workload::Handshake],
+            Self::Large => &[Workload::Large, Workload::LargeTls],
+            Self::Memory | Self::Reuse | Self::Routes | Self::All => &[],
+        }
+    }
+}
+
+/// A load under which CPU time is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Workload {
+    /// See [`Case::Small`].
+    Small,
+    /// See [`Case::TlsH1`].
+    TlsH1,
+    /// See [`Case::TlsH2`].
+    TlsH2,
+    /// See [`Case::Connect`].
+    Connect,
+    /// See [`Case::Handshake`].
+    Handshake,
+    /// [`Case::Large`], plaintext.
+    Large,
+    /// [`Case::Large`], TLS.
+    LargeTls,
+}
+
+/// Bytes of a large body: 10 MiB.
+pub(crate) const LARGE: u64 = 10 * 1024 * 1024;
+
+impl Workload {
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Small => "small GET, HTTP/1.1",
+            Self::TlsH1 => "small GET, TLS 1.3, HTTP/1.1",
+            Self::TlsH2 => "small GET, TLS 1.3, HTTP/2",
+            Self::Connect => "small GET, new connection each",
+            Self::Handshake => "full TLS 1.3 handshake",
+            Self::Large => "10 MiB bodies, plaintext",
+            Self::LargeTls => "10 MiB bodies, TLS 1.3",
+        }
+    }
+
+    /// What CPU time is counted in.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Self::Small | Self::TlsH1 | Self::TlsH2 | Self::Connect => "µs CPU/request",
+            Self::Handshake => "µs CPU/handshake",
+            Self::Large | Self::LargeTls => "ms CPU/GB",
+        }
+    }
+
+    /// The highest ratio to HAProxy that is accepted.
+    pub(crate) fn limit(self) -> f64 {
+        match self {
+            Self::Small => 0.85,
+            Self::TlsH1 => 0.95,
+            Self::TlsH2 | Self::Connect => 1.0,
+            Self::Handshake => 0.75,
+            Self::Large => 0.7,
+            Self::LargeTls => 0.6,
+        }
+    }
+
+    /// Which of a peer's ports is loaded.
+    pub(crate) fn scheme(self) -> Scheme {
+        match self {
+            Self::Small | Self::Connect | Self::Large => Scheme::Http,
+            Self::TlsH1 | Self::TlsH2 | Self::Handshake | Self::LargeTls => Scheme::Https,
+        }
+    }
+
+    /// CPU time in [`Workload::unit`], from microseconds for so many answers or handshakes.
+    pub(crate) fn per_unit(self, micros: f64, count: u64) -> f64 {
+        let count = count.max(1) as f64;
+        match self {
+            Self::Large | Self::LargeTls => micros / 1e3 / (count * LARGE as f64 / 1e9),
+            _ => micros / count,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Case, Workload};
+
+    #[test]
+    fn all_is_every_case_once() {
+        assert_eq!(Case::chosen(&[Case::All, Case::Small]).len(), 9);
+        assert_eq!(Case::chosen(&[Case::Reuse, Case::Small, Case::Small]), [Case::Small, Case::Reuse]);
+    }
+
+    #[test]
+    fn large_bodies_are_counted_in_decimal_gigabytes() {
+        // 100 bodies are 1.048576 GB.
+        let figure = Workload::Large.per_unit(1_048_576.0, 100);
+        assert!((figure - 1000.0).abs() < 1e-6, "{figure}");
+        assert!((Workload::Small.per_unit(300.0, 100) - 3.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,146 @@
+//! CPU time of each peer under each workload, in interleaved rounds.
+//!
+//! All workloads of a run load the same processes, one workload after the other. Not here: what a leg is (`leg`).
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::backend::Backend;
+use super::case::{Case, Workload};
+use super::h2load::H2load;
+use super::http::Scheme;
+use super::leg::{Leg, Loads};
+use super::load::{Load, Syscalls};
+use super::peer::{Kind, Patience, Peer, Setup};
+use super::report::{Report, Series};
+use super::{FULL_ROUNDS, Run, needed, process, skip, tell};
+
+/// Closer to the target than this, seven rounds do not decide: single rounds of HAProxy against itself
+/// scatter from 0.83 to 1.07.
+const NEAR_LIMIT: f64 = 0.05;
+/// Rounds for a close call.
+const CLOSE_ROUNDS: u32 = 15;
+/// Load before the first round, per peer and workload, seconds: caches, pools and clock speed settle. Not counted.
+const WARM_UP: f64 = 0.5;
+/// How often at most, if connections to the backend were still being opened: on a busy machine the pools fill slowly.
+const WARM_UPS: u32 = 5;
+
+/// Adds the series of all cases that are about CPU time beside peers.
+///
+/// # Errors
+/// The backend, a load or a peer cannot be started, or dies.
+pub(super) fn measure(run: &Run<'_>, cases: &[Case], report: &mut Report) -> Result<()> {
+    let mut workloads = Vec::new();
+    for &case in cases {
+        if case.workloads().is_empty()
+            || programs(case).iter().any(|name| needed(name, case, report).is_none())
+        {
+            continue;
+        }
+        workloads.extend(case.workloads());
+    }
+    if workloads.is_empty() {
+        return Ok(());
+    }
+    let (core, connections) = (run.cores.load, run.args.connections);
+    let loads = Loads {
+        // A path that nobody runs if it is not installed: `programs` has looked.
+        wrk: Load { wrk: process::find("wrk").unwrap_or_default(), core, connections },
+        h2load: process::find("h2load").map(|program| H2load { program, core }),
+        client: run.certificate.client()?,
+    };
+    let decoy = match run.args.misroute {
+        Some(_) => Some(Backend::start(&run.dir.join("decoy"), run.nginx, ("decoy", core))?),
+        None => None,
+    };
+    let mut peers = start(run, decoy.as_ref(), &workloads)?;
+    for workload in workloads {
+        let mut series = Series::new(workload);
+        rounds(run, &loads, &mut peers, &mut series)?;
+        if run.args.syscalls && workload == Workload::Small {
+            series.syscalls = syscalls(&loads.wrk, run.backend, (&mut peers, report))?;
+        }
+        report.figures.push(series.figure());
+        report.series.push(series);
+    }
+    Ok(())
+}
+
+/// The programs that make a case's load.
+fn programs(case: Case) -> &'static [&'static str] {
+    match case {
+        Case::Small | Case::TlsH1 => &["wrk"],
+        Case::TlsH2 | Case::Large => &["h2load"],
+        _ => &[],
+    }
+}
+
+/// Starts everybody who takes part in any of the workloads.
+fn start(run: &Run<'_>, decoy: Option<&Backend>, workloads: &[Workload]) -> Result<Vec<Peer>> {
+    let mut kinds: Vec<_> = run.peers.keys().copied().collect();
+    if workloads.contains(&Workload::Large) && kinds.contains(&Kind::Haproxy) {
+        kinds.push(Kind::HaproxySplice);
+    }
+    let mut peers = Vec::new();
+    for kind in kinds {
+        let known = if kind == Kind::HaproxySplice { Kind::Haproxy } else { kind };
+        let Some(program) = run.peers.get(&known) else { continue };
+        let target = decoy.filter(|_| run.args.misroute == Some(kind)).unwrap_or(run.backend);
+        let setup =
+            Setup { endpoints: target.ports(), certificate: run.certificate, patience: Patience::Usual };
+        peers.push(Peer::start(kind, &run.dir.join(kind.to_string()), (program, run.cores.proxy), &setup)?);
+    }
+    Ok(peers)
+}
+
+/// Fills a series with rounds, extending a close call.
+fn rounds(run: &Run<'_>, loads: &Loads, peers: &mut [Peer], series: &mut Series) -> Result<()> {
+    let (args, workload) = (run.args, series.workload);
+    let takes_part = |peer: &Peer| peer.kind() != Kind::HaproxySplice || workload == Workload::Large;
+    for peer in peers.iter_mut().filter(|peer| takes_part(peer)) {
+        for _ in 0..WARM_UPS {
+            if Leg::run((workload, 0), peer, (loads, WARM_UP), run.backend)?.void.is_empty() {
+                break;
+            }
+        }
+    }
+    let mut round = 0;
+    while round < args.rounds
+        || (round < CLOSE_ROUNDS && args.rounds >= FULL_ROUNDS && is_close(workload, series))
+    {
+        for peer in peers.iter_mut().filter(|peer| takes_part(peer)) {
+            let leg = Leg::run((workload, round + 1), peer, (loads, args.seconds), run.backend)?;
+            tell(&leg.line(workload));
+            series.add(leg);
+        }
+        // Whoever comes first in a round sees the machine after the longest pause: everyone takes that turn.
+        peers.rotate_left(1);
+        round += 1;
+    }
+    Ok(())
+}
+
+fn is_close(workload: Workload, series: &Series) -> bool {
+    let ratio = series.ratio(Kind::Gateway);
+    ratio.is_some_and(|ratio| (ratio.median - workload.limit()).abs() <= NEAR_LIMIT)
+}
+
+fn syscalls(
+    load: &Load,
+    backend: &Backend,
+    (peers, report): (&mut [Peer], &mut Report),
+) -> Result<BTreeMap<Kind, Syscalls>> {
+    let mut counted = BTreeMap::new();
+    let Some(strace) = process::find("strace") else {
+        skip(report, "system calls per request: strace is not installed".to_owned());
+        return Ok(counted);
+    };
+    for peer in peers.iter_mut().filter(|peer| peer.kind() != Kind::HaproxySplice) {
+        let port = peer.port(Scheme::Http);
+        let calls = load.syscalls(&strace, peer.process(), (port, backend))?;
+        counted.insert(peer.kind(), calls);
+        peer.check_alive()?;
+    }
+    Ok(counted)
+}

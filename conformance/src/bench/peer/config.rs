@@ -1,0 +1,120 @@
+//! Configurations for equal work: what each proxy is told.
+//!
+//! Equal work: route by Host and path, keep-alive both ways, round robin over two endpoints, TLS 1.3 with the same
+//! certificate, and set X-Forwarded-For, -Proto, -Host, -Port and X-Real-IP from scratch, whatever the client sent.
+
+use std::path::Path;
+
+use super::{Kind, Patience};
+use crate::bench::http::{HOST, Scheme};
+use crate::bench::tls::Certificate;
+
+/// nginx's `http` section. Answers never wait in files: no other peer has a disk to put them. It keeps as many idle
+/// connections as can be in use at a time, as the others do.
+pub(super) fn nginx(
+    [http, https]: [u16; 2],
+    [first, second]: [u16; 2],
+    pem: &Path,
+    patience: Patience,
+) -> String {
+    let header = patience.seconds(60);
+    format!(
+        "  client_header_timeout {header}s;\n  proxy_max_temp_file_size 0;\n  ssl_protocols TLSv1.3;\n  \
+         ssl_certificate {pem};\n  ssl_certificate_key {pem};\n  \
+         upstream bench {{\n    server 127.0.0.1:{first};\n    server 127.0.0.1:{second};\n    keepalive 1024;\n    \
+         keepalive_requests 1000000000;\n  }}\n  \
+         server {{\n    listen 127.0.0.1:{http} default_server;\n    \
+         listen 127.0.0.1:{https} ssl http2 default_server;\n    return 404;\n  }}\n  \
+         server {{\n    listen 127.0.0.1:{http};\n    listen 127.0.0.1:{https} ssl http2;\n    \
+         server_name {HOST};\n    location / {{\n      \
+         proxy_pass http://bench;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      \
+         proxy_set_header Host $http_host;\n      proxy_set_header X-Forwarded-For $remote_addr;\n      \
+         proxy_set_header X-Forwarded-Proto $scheme;\n      proxy_set_header X-Forwarded-Host $http_host;\n      \
+         proxy_set_header X-Forwarded-Port $server_port;\n      proxy_set_header X-Real-IP $remote_addr;\n      \
+         proxy_pass_header Server;\n    }}\n  }}\n",
+        pem = pem.display()
+    )
+}
+
+/// HAProxy's file.
+pub(super) fn haproxy(
+    kind: Kind,
+    [http, https]: [u16; 2],
+    ([first, second], pem): ([u16; 2], &Path),
+    patience: Patience,
+) -> String {
+    let (header, idle) = (patience.seconds(10), patience.seconds(75));
+    let client = patience.seconds(60);
+    // By default it keeps file descriptors for a pipe of every fourth connection, more than a process may have here.
+    let (pipes, splice) = match kind {
+        Kind::HaproxySplice => ("  maxpipes 256\n", "  option splice-response\n"),
+        _ => ("", ""),
+    };
+    let plain = haproxy_frontend(Scheme::Http, &format!("127.0.0.1:{http}"));
+    let tls = format!("127.0.0.1:{https} ssl crt {} alpn h2,http/1.1 ssl-min-ver TLSv1.3", pem.display());
+    let tls = haproxy_frontend(Scheme::Https, &tls);
+    format!(
+        "global\n  nbthread 1\n  maxconn 8192\n{pipes}\
+         defaults\n  mode http\n  timeout connect 5s\n  timeout client {client}s\n  timeout server 60s\n  \
+         timeout http-request {header}s\n  timeout http-keep-alive {idle}s\n{splice}\
+         {plain}{tls}\
+         backend bench\n  balance roundrobin\n  http-reuse always\n  \
+         server first 127.0.0.1:{first}\n  server second 127.0.0.1:{second}\n"
+    )
+}
+
+fn haproxy_frontend(scheme: Scheme, bind: &str) -> String {
+    format!(
+        "frontend {scheme}\n  bind {bind}\n  \
+         http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Forwarded-Proto {scheme}\n  \
+         http-request set-header X-Forwarded-Host %[req.hdr(host)]\n  \
+         http-request set-header X-Forwarded-Port %[dst_port]\n  http-request set-header X-Real-IP %[src]\n  \
+         http-request deny deny_status 404 unless {{ req.hdr(host) -i {HOST} }} {{ path_beg / }}\n  \
+         default_backend bench\n"
+    )
+}
+
+/// The gateway's objects. The certificate is the default one: wrk's SNI is the address that it connects to.
+pub(super) fn gateway([first, second]: [u16; 2], certificate: &Certificate) -> String {
+    let secret = certificate.secret(("gateway-system", "default"));
+    format!(
+        "apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {{name: gateway}}
+spec:
+  controller: wasm-gateway.dev/ingress-controller
+  parameters: {{apiGroup: wasm-gateway.dev, kind: IngressClassConfig, name: gateway}}
+---
+apiVersion: wasm-gateway.dev/v1alpha1
+kind: IngressClassConfig
+metadata: {{name: gateway}}
+spec: {{defaultCertificate: {{name: default}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: bench, namespace: default}}
+spec:
+  ingressClassName: gateway
+  tls:
+    - hosts: [{HOST}]
+  rules:
+    - host: {HOST}
+      http:
+        paths:
+          - path: /
+            pathType: Prefix
+            backend: {{service: {{name: bench, port: {{number: 80}}}}}}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: bench
+  namespace: default
+  annotations:
+    wasm-gateway.dev/endpoints: \"127.0.0.1:{first},127.0.0.1:{second}\"
+spec:
+  ports:
+    - port: 80
+{secret}"
+    )
+}

@@ -1,0 +1,166 @@
+//! `--case reuse`: how many requests find an upstream connection that stands, with many workers and many Services.
+//!
+//! The gateway alone, by its own counters: 32 workers, 50 Services of one endpoint each, 200 requests/s on keep-alive
+//! connections, each asking all Services in turn. Before counting begins, every connection has asked every Service
+//! once: what is measured is steady load. Not here: CPU time.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::backend::Backend;
+use super::figure::{Figure, Spread, Target};
+use super::peer::{self, Kind};
+use super::process::{self, Process};
+use super::{http, tell};
+
+const WORKERS: u16 = 32;
+const SERVICES: u8 = 50;
+const PER_SECOND: u32 = 200;
+/// A leg is so many times as long as one of CPU time: 30 s by default.
+const LONGER: f64 = 10.0;
+/// A load so much slower than it should be is none of 200 requests/s.
+const LATE: f64 = 1.5;
+
+/// Measures once, with so many connections of clients.
+///
+/// # Errors
+/// The gateway cannot be started or dies, a request fails, or the load was too slow.
+pub(crate) fn measure(
+    dir: &Path,
+    (program, core): (&Path, usize),
+    backend: &Backend,
+    (connections, seconds): (u16, f64),
+) -> Result<Figure> {
+    let yaml: String = backend.addresses(SERVICES).into_iter().enumerate().map(objects).collect();
+    let (mut gateway, port, admin) = process::with_free_ports(|[http, https, admin]| {
+        let command =
+            peer::gateway(program, core).workers(WORKERS).files(dir, &yaml)?.listen([http, https, admin]);
+        let mut gateway = Process::spawn("gateway", command, dir)?;
+        gateway.wait_until(|| peer::is_ok(admin, "/readyz"))?;
+        Ok((gateway, http, admin))
+    })?;
+    let mut clients: Vec<_> = (0..connections).map(|_| http::connect(port)).collect::<Result<_>>()?;
+    for client in &mut clients {
+        for service in 0..SERVICES {
+            http::ask(client, &host(service.into()))?;
+        }
+    }
+    let before = counters(admin)?;
+    let requests = paced(&mut clients, seconds * LONGER)?;
+    let after = counters(admin)?;
+    gateway.check_alive()?;
+    let (reuses, dials) = (after.reuses - before.reuses, after.dials - before.dials);
+    ensure!(reuses + dials >= requests, "{requests} answers, but {reuses} reuses and {dials} dials");
+    tell(&format!("upstream reuse: {reuses} of {requests} requests, {dials} dials; {} before", before.dials));
+    let share = Spread::of(&[reuses as f64 / (reuses + dials) as f64]);
+    Ok(Figure {
+        what: format!("upstream reuse, {WORKERS} workers, {PER_SECOND} requests/s, {SERVICES} Services"),
+        unit: "share",
+        values: share.into_iter().map(|share| (Kind::Gateway, share)).collect::<BTreeMap<_, _>>(),
+        ratio: None,
+        target: Target::AtLeast(0.99),
+    })
+}
+
+/// Sends so many requests a second for so long, one after another: the next connection asks the next Service.
+fn paced(clients: &mut [TcpStream], seconds: f64) -> Result<u64> {
+    let requests = (seconds * f64::from(PER_SECOND)).round() as u64;
+    let start = Instant::now();
+    let mut due = start;
+    let mut turns = 0..requests;
+    'all: loop {
+        for client in &mut *clients {
+            let Some(turn) = turns.next() else { break 'all };
+            while let Some(early) =
+                due.checked_duration_since(Instant::now()).filter(|early| !early.is_zero())
+            {
+                std::thread::park_timeout(early);
+            }
+            due += Duration::from_secs(1) / PER_SECOND;
+            http::ask(client, &host(service_of(turn)))?;
+        }
+    }
+    let took = start.elapsed().as_secs_f64();
+    ensure!(took < seconds * LATE + 1.0, "{requests} requests took {took:.1} s: not {PER_SECOND} a second");
+    Ok(requests)
+}
+
+/// Which Service a turn asks. A plain remainder would tie each connection to a few Services if both numbers have a
+/// divisor in common, so each pass over all Services begins one further.
+fn service_of(turn: u64) -> u64 {
+    let services = u64::from(SERVICES);
+    (turn + turn / services) % services
+}
+
+fn host(service: u64) -> String {
+    format!("h{service}.example")
+}
+
+fn objects((index, address): (usize, SocketAddr)) -> String {
+    format!(
+        "---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: i{index}, namespace: bench}}
+spec:
+  ingressClassName: gateway
+  rules:
+    - host: {}
+      http:
+        paths:
+          - path: /
+            pathType: Prefix
+            backend: {{service: {{name: s{index}, port: {{number: 80}}}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: s{index}, namespace: bench, annotations: {{wasm-gateway.dev/endpoints: '{address}'}}}}
+spec: {{ports: [{{port: 80}}]}}
+",
+        host(index as u64)
+    )
+}
+
+/// The gateway's counters of upstream connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Counters {
+    reuses: u64,
+    dials: u64,
+}
+
+fn counters(admin: u16) -> Result<Counters> {
+    parse(&http::get(admin, "/metrics", "")?.body).context("no counters of upstream connections in /metrics")
+}
+
+fn parse(metrics: &str) -> Option<Counters> {
+    let value = |name: &str| {
+        let lines = metrics.lines().filter_map(|line| line.split_once(' '));
+        lines.filter(|(key, _)| *key == name).find_map(|(_, value)| value.trim().parse().ok())
+    };
+    Some(Counters { reuses: value("gateway_upstream_reuses_total")?, dials: value("gateway_dials_total")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Counters, SERVICES, parse, service_of};
+
+    #[test]
+    fn counters_are_found_among_the_others() {
+        let text = "# HELP gateway_dials Connections opened to endpoints.\n# TYPE gateway_dials counter\n\
+            gateway_dials_total 12\ngateway_dial_failures_total 3\ngateway_upstream_reuses_total 4711\n";
+        assert_eq!(parse(text), Some(Counters { reuses: 4711, dials: 12 }));
+        assert_eq!(parse("gateway_dials_total 12\n"), None);
+    }
+
+    #[test]
+    fn every_connection_comes_to_every_service() {
+        let asked: BTreeSet<_> = (0..100_000).step_by(10).map(service_of).collect();
+        assert_eq!(asked.len(), usize::from(SERVICES));
+    }
+}
