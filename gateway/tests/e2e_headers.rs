@@ -71,6 +71,30 @@ fn trusting() -> Settings {
 }
 
 #[test]
+fn an_endpoint_is_told_that_the_client_takes_trailers_and_of_te_nothing_else() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&one(&origin));
+    for (value, taken) in [
+        ("trailers", true),
+        ("gzip;q=0.5, Trailers", true),
+        ("gzip", false),
+        ("trailers;q=0.5", false),
+        ("xtrailers", false),
+    ] {
+        let asked = seen(&gateway, &origin, Over::Http1, &[("TE", value), ("Connection", "TE")]);
+        let expected = if taken { (Some("trailers"), Some("te")) } else { (None, None) };
+        assert_eq!((asked.field("te"), asked.field("connection")), expected, "{value}");
+    }
+    let asked = seen(&gateway, &origin, Over::Http2, &[("te", "trailers")]);
+    assert_eq!((asked.field("te"), asked.field("connection")), (Some("trailers"), Some("te")));
+    // HTTP/1.0 knows no trailers.
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.0\r\nHost: a.example\r\nTE: trailers\r\n\r\n");
+    assert_eq!(client.response().status(), 200);
+    assert_eq!((origin.last().field("te"), origin.last().field("connection")), (None, None));
+}
+
+#[test]
 fn what_a_peer_without_trust_says_of_hops_never_survives_in_any_spelling() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));

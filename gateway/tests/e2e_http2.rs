@@ -117,7 +117,7 @@ fn requests_become_http11_and_answers_come_back() {
         assert_eq!((got.status.as_u16(), &got.body[..]), (200, &b"hello world"[..]));
         let seen = origin.last();
         assert_eq!((seen.line.as_str(), seen.text()), ("POST / HTTP/1.1", "hello world"));
-        assert_eq!((seen.field("transfer-encoding"), seen.field("te")), (Some("chunked"), None));
+        assert_eq!((seen.field("transfer-encoding"), seen.field("te")), (Some("chunked"), Some("trailers")));
         assert_eq!(
             (seen.field("host"), seen.field("x-forwarded-host")),
             (Some("a.example"), Some("a.example"))

@@ -68,9 +68,19 @@ pub(super) fn write_request(
     caller.write(out, request);
     if upgrade::is_asked(request) {
         upgrade::write_question(out, request);
+    } else if wants_trailers(request) {
+        // RFC 9110 §10.1.4: who sends it names it in Connection, since it is for this connection only.
+        write::field(out, b"connection", b"te");
+        write::field(out, b"te", b"trailers");
     }
     write::framing(out, length);
     write::end(out);
+}
+
+/// Whether the client takes trailers, and says so: gRPC servers insist on being told. Of what else `TE` may list,
+/// nothing holds for the connection to the endpoint.
+fn wants_trailers(request: &Head) -> bool {
+    request.version() == Version::Http11 && request.lists(Known::Te, b"trailers")
 }
 
 /// Fields that only the gateway may write: it frames anew, answers `Expect` itself, and says where a request
