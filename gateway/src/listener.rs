@@ -46,7 +46,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol
         }
         Protocol::Tls(config) => {
             // The handshake's state is large and short-lived: it has no place in the idle connection.
-            let handshake = Box::pin(tls::accept(&worker, stream, config));
+            let handshake = Box::pin(tls::accept(&worker, (stream, peer), config));
             let Some((stream, is_h2)) = handshake.await else { return };
             let client = client(&worker, peer, stream.get_ref().1.protocol_version());
             let transport = Transport::Tls(stream);

@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::{PipeReader, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -192,6 +193,99 @@ fn http2_requests_are_logged_and_those_of_a_lost_connection_as_aborted() {
 }
 
 #[test]
+fn a_connection_that_ends_within_a_head_is_logged_and_one_that_says_nothing_is_not() {
+    let origin = Origin::named("a");
+    let log = Logged::start(&one(&origin));
+    // A health check of the port, the empty line that may stand before a request, and an orderly end after one.
+    for said in ["", "\r\n"] {
+        let mut client = log.started.client();
+        client.send(said);
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        client.rest();
+    }
+    let mut client = log.started.client();
+    client.get("a.example", "/");
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    client.rest();
+    check(&log.line(), &json(r#"{"status": 200, "abort": null}"#));
+
+    let whole = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    for (number, said) in
+        ["G", "PRI * HT", "GET / HTTP/1.1\r\nHost: a.ex", &(whole.to_owned() + "GET")].iter().enumerate()
+    {
+        let mut client = log.started.client();
+        client.send(said);
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        client.rest();
+        let last = log.lines(if number < 3 { number + 2 } else { 6 }).pop().unwrap();
+        check(
+            &last,
+            &json(
+                r#"{"client": "127.0.0.1", "scheme": "http", "status": null, "abort": "head_unfinished",
+                    "reason": null, "method": null, "protocol": null, "durationMs": null}"#,
+            ),
+        );
+    }
+    let metrics = log.started.admin("/metrics").1;
+    assert!(metrics.contains("gateway_aborts_total{reason=\"head_unfinished\"} 4"), "{metrics}");
+
+    // HTTP/2 that breaks the rules of connections: a frame of an unknown stream.
+    let mut client = log.started.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    client.send([0, 0, 1, 0, 0, 0, 0, 0, 7, b'x']);
+    let _ = client.stream.read_to_end(&mut Vec::new());
+    check(&log.lines(7)[6], &json(r#"{"abort": "client_malformed", "method": null, "status": null}"#));
+}
+
+#[test]
+fn a_handshake_that_fails_ends_or_takes_too_long_is_logged_and_a_silent_one_is_not() {
+    let (origin, certificate) = (Origin::named("a"), support::Certificate::new("a.example"));
+    let yaml = one(&origin) + &certificate.secret("cert");
+    let log = Logged::with(&yaml, |settings| settings.header = Duration::from_secs(1));
+    let connect = || std::net::TcpStream::connect(log.started.gateway.https).unwrap();
+    let end = |mut stream: std::net::TcpStream| {
+        stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    // One that only looks, and one that says nothing until its time is over.
+    let stream = connect();
+    stream.shutdown(Shutdown::Write).unwrap();
+    end(stream);
+    end(connect());
+    // The first bytes of a ClientHello.
+    let hello = [0x16, 3, 1, 0, 200, 1, 0];
+    let cases: [(&str, &[u8], bool); 3] = [
+        ("tls_failed", b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", false),
+        ("tls_unfinished", &hello, true),
+        ("tls_timeout", &hello, false),
+    ];
+    for (number, (abort, said, closes)) in cases.into_iter().enumerate() {
+        let mut stream = connect();
+        stream.write_all(said).unwrap();
+        if closes {
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+        end(stream);
+        let line = &log.lines(number + 1)[number];
+        check(
+            line,
+            &json(
+                r#"{"client": "127.0.0.1", "scheme": "https", "tls": null, "method": null, "status": null}"#,
+            ),
+        );
+        assert_eq!(line["abort"], abort);
+    }
+    // A client that does not know whom the certificate is by says so.
+    let other = support::Certificate::new("other.example");
+    let name = "a.example".try_into().unwrap();
+    let mut distrusting =
+        rustls::ClientConnection::new(support::tls_config(&[&other], "http/1.1"), name).unwrap();
+    distrusting.complete_io(&mut connect()).unwrap_err();
+    assert_eq!(log.lines(4)[3]["abort"], "tls_failed");
+}
+
+#[test]
 fn an_aborted_answer_has_its_status_its_bytes_and_whose_fault_it_was() {
     let cut = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
     let origin = Origin::start(move |call| call.answer(cut).map(|()| Then::Close));
@@ -281,6 +375,12 @@ fn a_sample_of_none_leaves_failures_and_aborts() {
         assert_eq!(client.get("a.example", target).status(), status);
     }
     assert_eq!(log.started.get("b.example", "/").status(), 404);
+    let mut knocking = log.started.client();
+    knocking.send("GET");
+    knocking.stream.shutdown(Shutdown::Write).unwrap();
+    knocking.rest();
+    let metrics = log.started.admin("/metrics").1;
+    assert!(metrics.contains("gateway_aborts_total{reason=\"head_unfinished\"} 1"), "{metrics}");
     client.send("GET /cut HTTP/1.1\r\nHost: a.example\r\n\r\n");
     let _ = client.stream.read_to_end(&mut Vec::new());
     let lines = log.lines(2);

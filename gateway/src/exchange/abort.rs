@@ -1,4 +1,4 @@
-//! Why exchanges end without a whole answer: every reason, in one place.
+//! Why exchanges end without a whole answer, or connections without a request: every reason, in one place.
 //!
 //! Not here: why the gateway answers itself (`refusal`). Nobody can be told of an abort by a status, so its reason
 //! stands in the access log and in a metric only.
@@ -33,6 +33,14 @@ pub enum Abort {
     GatewayStopped,
     /// A panic in the gateway, which costs one connection.
     Panic,
+    /// The client closed or reset its connection in the middle of a head.
+    HeadUnfinished,
+    /// The client's TLS handshake failed: it speaks no TLS, or none of ours, or does not want our certificate.
+    TlsFailed,
+    /// The client closed or reset its connection in the middle of its TLS handshake.
+    TlsUnfinished,
+    /// The client did not finish its TLS handshake in time.
+    TlsTimeout,
 }
 
 impl Abort {
@@ -50,6 +58,10 @@ impl Abort {
             Self::TunnelIdle => "tunnel_idle",
             Self::GatewayStopped => "gateway_stopped",
             Self::Panic => "panic",
+            Self::HeadUnfinished => "head_unfinished",
+            Self::TlsFailed => "tls_failed",
+            Self::TlsUnfinished => "tls_unfinished",
+            Self::TlsTimeout => "tls_timeout",
         }
     }
 

@@ -230,6 +230,20 @@ impl Worker {
         }
     }
 
+    /// Counts and logs that a client said something which came to no request.
+    pub fn tell_of_none(
+        &self,
+        (address, scheme, tls): (IpAddr, Scheme, Option<ProtocolVersion>),
+        abort: Abort,
+    ) {
+        self.counters.aborted(abort.reason());
+        if let Some(log) = &self.access_log {
+            // There is no time to tell: no request began.
+            let record = Record { ending: Ending::Aborted(abort), began: None, ..Record::begin(self) };
+            log.add(&entry((self.ids.make().as_bytes(), address, scheme, tls), &record));
+        }
+    }
+
     /// Counts and logs how a tunnel ended, whose request was counted when it began.
     pub(super) fn tell_tunnel(&self, ending: Ending, told: Option<(&Kept, Record)>) {
         if let Ending::Aborted(abort) = ending {

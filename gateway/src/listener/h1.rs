@@ -123,7 +123,12 @@ async fn serve_readable(
             Ok(Err(StreamError::Head(error))) => {
                 return refuse((worker, client), (connection, timer), Refusal::Head(error), None).await;
             }
-            Ok(Err(_lost)) => return Next::Close,
+            Ok(Err(_lost)) => {
+                if connection.has_input() {
+                    worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
+                }
+                return Next::Close;
+            }
             Err(_elapsed) => {
                 return refuse((worker, client), (connection, timer), Refusal::HeadTimeout, None).await;
             }

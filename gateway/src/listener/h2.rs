@@ -69,7 +69,11 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: T
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
     let handshake = builder(worker.settings.limits).handshake::<_, Bytes>(Rewound { read, transport });
-    let Ok(Ok(mut connection)) = timer.limit_by(Ending::IsHurried(LINGER), handshake).await else { return };
+    let mut connection = match timer.limit_by(Ending::IsHurried(LINGER), handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tell_if_malformed(worker, &client, &error),
+        Err(_) => return,
+    };
     let tally = Tally::default();
     let mut streams = FuturesUnordered::new();
     let mut is_ending = false;
@@ -103,13 +107,21 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: T
                 ends_with = Phase::Leaving;
                 streams.push(serve_stream(worker, (&client, &tally), request, respond));
             }
-            Ok(Some(None | Some(Err(_)))) => return,
+            Ok(Some(Some(Err(error)))) => return tell_if_malformed(worker, &client, &error),
+            Ok(Some(None)) => return,
             Err(_) if is_ending => return,
             Err(_) => {
                 is_ending = true;
                 connection.graceful_shutdown();
             }
         }
+    }
+}
+
+/// Tells of a connection that we end because the client breaks the protocol: what it wanted to ask never comes up.
+fn tell_if_malformed(worker: &Worker, client: &Client, error: &h2::Error) {
+    if error.is_library() {
+        worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::ClientMalformed);
     }
 }
 

@@ -1,5 +1,8 @@
 //! TLS towards clients: one policy, certificates by SNI.
 
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::exchange::Worker;
+use crate::exchange::abort::Abort;
+use crate::exchange::{Scheme, Worker};
 use crate::live::LiveCell;
 use crate::wire::clock::Ending;
 
@@ -51,29 +55,34 @@ pub fn server_config(live: LiveCell, provider: Arc<CryptoProvider>) -> Result<Se
 /// left to talk to.
 pub(super) async fn accept(
     worker: &Worker,
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     config: Arc<ServerConfig>,
 ) -> Option<(Box<TlsStream<TcpStream>>, bool)> {
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
+    // Who closes without a word looked whether the port is open, as health checks do: that is no failed handshake.
+    let has_spoken = Cell::new(false);
     let handshake = async {
+        has_spoken.set(stream.peek(&mut [0]).await? > 0);
         // The ClientHello is read before a configuration is chosen: hosts will have policies of their own.
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         start.into_stream(config).await
     };
-    match timer.limit_by(Ending::IsHurried(LINGER), handshake).await {
+    let abort = match timer.limit_by(Ending::IsHurried(LINGER), handshake).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             // On the heap before anybody borrows it: more than a kilobyte, which an idle connection would keep twice.
-            Some((Box::new(stream), is_h2))
+            return Some((Box::new(stream), is_h2));
         }
         Ok(Err(error)) => {
             tracing::debug!(error = %error, "TLS handshake failed");
-            None
+            // What TLS has to say against a client is invalid data; everything else is the network's.
+            if error.kind() == io::ErrorKind::InvalidData { Abort::TlsFailed } else { Abort::TlsUnfinished }
         }
-        Err(_elapsed) => {
-            tracing::debug!("TLS handshake took too long");
-            None
-        }
+        Err(_elapsed) => Abort::TlsTimeout,
+    };
+    if has_spoken.get() {
+        worker.tell_of_none((peer.ip().to_canonical(), Scheme::Https, None), abort);
     }
+    None
 }

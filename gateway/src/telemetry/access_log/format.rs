@@ -84,9 +84,10 @@ pub struct Taken<'a> {
 }
 
 impl Entry<'_> {
-    /// Whether it is logged whatever the sample: an answer from 500 on, or none that is whole.
+    /// Whether it is logged whatever the sample: an answer from 500 on, or none that is whole. Whoever knocks at the
+    /// port with something that is no request alarms nobody.
     pub fn is_alarming(&self) -> bool {
-        self.status >= 500 || self.abort.is_some() || self.is_unsent
+        self.status >= 500 || (self.abort.is_some() && self.asked.is_some()) || self.is_unsent
     }
 }
 

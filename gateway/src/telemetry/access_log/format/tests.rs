@@ -119,6 +119,8 @@ fn what_is_alarming_is_logged_whatever_the_sample() {
     let plain = malformed();
     assert!(!plain.is_alarming());
     assert!(Entry { status: 500, ..plain }.is_alarming());
-    assert!(Entry { abort: Some("client_closed"), ..plain }.is_alarming());
+    let aborted = Entry { abort: Some("client_closed"), ..plain };
+    assert!(Entry { asked: Some(asked()), ..aborted }.is_alarming());
+    assert!(!aborted.is_alarming(), "there was no request");
     assert!(Entry { is_unsent: true, ..plain }.is_alarming());
 }
