@@ -21,7 +21,8 @@ pub struct Update {
     pub secrets: Vec<SecretChange>,
     /// Where objects stand, of those for which that changed; nothing: the object is gone, or stands nowhere.
     pub places: Vec<(ObjectRef, Option<Place>)>,
-    /// The zone that the gateway runs in, if the source found it out; only in the first update.
+    /// The zone that the gateway runs in, when the source has found it out: in the first update, or in a later one if
+    /// it could not be read at first.
     pub zone: Option<String>,
     /// All Problems of the source itself (files that cannot be read) if they changed since the last update.
     pub problems: Option<Vec<Located>>,
@@ -30,7 +31,7 @@ pub struct Update {
 impl Update {
     /// Whether nothing changed but where things stand: a comment that was added above them.
     pub fn only_moves(&self) -> bool {
-        self.objects.is_empty() && self.secrets.is_empty() && self.problems.is_none()
+        self.objects.is_empty() && self.secrets.is_empty() && self.problems.is_none() && self.zone.is_none()
     }
 }
 

@@ -178,8 +178,8 @@ impl Compiler {
         }
     }
 
-    /// Says in which zone the gateway runs, where that is known only after its start. What is compiled already keeps to
-    /// what it was told.
+    /// Says in which zone the gateway runs, where that is known only after its start. The next [`Compiler::apply`]
+    /// brings all endpoints in step.
     pub fn set_zone(&mut self, zone: Option<String>) {
         self.backends.set_zone(zone);
     }

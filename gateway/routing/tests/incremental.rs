@@ -136,6 +136,22 @@ fn a_cell_that_would_hold_the_same_is_left_alone() {
 }
 
 #[test]
+fn a_zone_that_is_told_later_counts_for_all_endpoints() {
+    let (mut compiler, table) = compiler();
+    let Change::Apply(Object::EndpointSlice(mut slice)) = slice("web", &["10.0.0.1", "10.0.0.2"]) else {
+        unreachable!("it makes a slice");
+    };
+    for (endpoint, zone) in slice.endpoints.iter_mut().zip(["z1", "z2"]) {
+        endpoint.zones = vec![zone.into()];
+    }
+    compiler.apply(vec![Change::Apply(Object::EndpointSlice(slice))]);
+    assert_eq!(addresses(&backend(&table)).len(), 2, "without a zone hints say nothing");
+    compiler.set_zone(Some("z2".to_owned()));
+    compiler.apply(Vec::new());
+    assert_eq!(addresses(&backend(&table)), ["10.0.0.2:8080"]);
+}
+
+#[test]
 fn losing_all_endpoints_is_a_problem_until_one_is_back() {
     let (mut compiler, table) = compiler();
     let (_, lost) = compiler.apply(vec![slice("web", &[])]);

@@ -34,6 +34,9 @@ use window::Window;
 /// this is for lists on a connection that has died.
 const READ_LIMIT: Duration = Duration::from_secs(50);
 
+/// How often it is looked whether something has become old.
+const TICK: Duration = Duration::from_secs(5);
+
 /// So many events are taken in before anything else is looked at.
 const MOST_AT_ONCE: usize = 256;
 
@@ -98,16 +101,22 @@ pub async fn run(
     let (plans, streams) = feed::all(&client, &wanted.scope);
     let mut seen = streams.into_iter().collect::<SelectAll<_>>().ready_chunks(MOST_AT_ONCE);
     let mut gather = Gather::new(plans, wanted.own_namespace);
-    let mut zone = pin!(zone::of(client.clone(), wanted.node));
+    let mut zone = pin!(zone::of(client.clone(), wanted.node).fuse());
     let mut reads = Reads::new(client);
     let mut window = Window::default();
+    let mut ticks = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             Some(batch) = seen.next() => for (feed, seen) in batch {
-                gather.see(feed, seen);
-                window.note(Instant::now());
+                let now = Instant::now();
+                gather.see(feed, seen, now);
+                window.note(now);
             },
-            found = &mut zone, if !gather.knows_zone() => gather.set_zone(found),
+            now = ticks.tick() => gather.tick(now),
+            Some(found) = zone.next() => {
+                gather.set_zone(found);
+                window.note(Instant::now());
+            }
             Some(read) = reads.next() => {
                 gather.read(read);
                 window.note(Instant::now());
@@ -118,8 +127,8 @@ pub async fn run(
                 window.close();
             }
         }
-        for name in gather.secrets_to_read() {
-            reads.start(name);
+        for (name, when) in gather.secrets_to_read() {
+            reads.start(name, when);
         }
         let missing = gather.missing();
         waiting.send_if_modified(|known| {
@@ -138,3 +147,6 @@ async fn due(
     tokio::time::sleep_until(at).await;
     updates.reserve().await
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,6 +91,8 @@ impl User {
 pub(super) struct Backends {
     /// Where this gateway runs.
     zone: Option<String>,
+    /// Whether Services were resolved for another zone.
+    is_zone_new: bool,
     services: BTreeMap<Name, ServiceEntry>,
     /// The Service that each slice belongs to: a slice's label may change.
     slice_owners: BTreeMap<Name, Name>,
@@ -146,8 +148,9 @@ impl Backends {
         Self { zone, ..Self::default() }
     }
 
-    /// Counts for what is resolved from now on.
+    /// Counts from the next [`Backends::update`] on.
     pub(super) fn set_zone(&mut self, zone: Option<String>) {
+        self.is_zone_new |= self.zone != zone;
         self.zone = zone;
     }
 
@@ -158,6 +161,9 @@ impl Backends {
         ledger: &mut Ledger,
     ) {
         let mut dirty = BTreeSet::new();
+        if std::mem::take(&mut self.is_zone_new) {
+            dirty.extend(self.services.keys().cloned());
+        }
         for (name, service) in services {
             self.services.entry(name.clone()).or_default().known = service;
             dirty.insert(name);

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1 as networking;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::core::PartialObjectMeta;
+use kube::core::{PartialObjectMeta, Status};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
@@ -26,14 +26,17 @@ use super::Scope;
 /// noticed within 45 s.
 const WATCH_SECONDS: u32 = 40;
 
-/// Waits between tries: from half a second, doubling, to 20 s.
+/// Waits between tries: from half a second, doubling, to 10 s and at most a quarter more. An API server that starts
+/// anew also refuses everything for a moment, so two of the longest waits are to stay below 30 s.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What a feed is, and whether the gateway can do without it.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) kind: Kind,
+    /// Whose objects; empty: those of all namespaces, or of none.
+    pub(super) namespace: String,
     pub(super) need: Need,
 }
 
@@ -87,7 +90,7 @@ pub(super) type Stream = BoxStream<'static, (usize, Seen)>;
 
 /// All feeds of a scope.
 pub(super) fn all(client: &Client, scope: &Scope) -> (Vec<Plan>, Vec<Stream>) {
-    let mut feeds = Feeds { client, plans: Vec::new(), streams: Vec::new() };
+    let mut feeds = Feeds { client, namespace: String::new(), plans: Vec::new(), streams: Vec::new() };
     let in_cluster = match scope {
         Scope::Cluster => Need::Always,
         Scope::Namespaces(_) => Need::IfAllowed,
@@ -95,7 +98,12 @@ pub(super) fn all(client: &Client, scope: &Scope) -> (Vec<Plan>, Vec<Stream>) {
     feeds.whole(Kind::IngressClass, in_cluster, |class: networking::IngressClass| {
         Taken::converted(object::IngressClass::from_kubernetes(&class), Object::IngressClass)
     });
-    feeds.dynamic(Kind::IngressClassConfig, &Api::all_with(client.clone(), &resource("IngressClassConfig")));
+    let configs = Api::all_with(client.clone(), &resource("IngressClassConfig"));
+    let needed_configs = match scope {
+        Scope::Cluster => Need::IfInstalled,
+        Scope::Namespaces(_) => Need::IfAllowed,
+    };
+    feeds.dynamic(Kind::IngressClassConfig, (needed_configs, configs));
     feeds.metadata::<core::Namespace>(
         Kind::Namespace,
         (Need::IfAllowed, Api::all(client.clone())),
@@ -118,6 +126,8 @@ pub(super) fn all(client: &Client, scope: &Scope) -> (Vec<Plan>, Vec<Stream>) {
 
 struct Feeds<'a> {
     client: &'a Client,
+    /// The namespace of the feeds that are being made; empty: all, or none.
+    namespace: String,
     plans: Vec<Plan>,
     streams: Vec<Stream>,
 }
@@ -126,6 +136,7 @@ impl Feeds<'_> {
     /// The kinds that live in namespaces: of one namespace, or of all.
     fn namespaced(&mut self, namespace: Option<&str>) {
         let need = Need::Always;
+        self.namespace = namespace.unwrap_or_default().to_owned();
         self.some(namespace, Kind::Ingress, |ingress: networking::Ingress| {
             Taken::converted(object::Ingress::from_kubernetes(&ingress), Object::Ingress)
         });
@@ -143,7 +154,7 @@ impl Feeds<'_> {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &policies),
             None => Api::all_with(self.client.clone(), &policies),
         };
-        self.dynamic(Kind::RoutePolicy, &policies);
+        self.dynamic(Kind::RoutePolicy, (Need::IfInstalled, policies));
         let secrets = api::<PartialObjectMeta<core::Secret>>(self.client, namespace);
         self.metadata(Kind::Secret, (need, secrets), |secret| {
             let name = Name::new(&secret.namespace().unwrap_or_default(), &secret.name_any());
@@ -157,7 +168,7 @@ impl Feeds<'_> {
         K: Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let watched = watcher::watcher(api::<K>(self.client, namespace), config());
-        self.push(Plan { kind, need: Need::Always }, watched, take);
+        self.push((kind, Need::Always), watched, take);
     }
 
     fn whole<K>(&mut self, kind: Kind, need: Need, take: fn(K) -> Taken)
@@ -165,7 +176,7 @@ impl Feeds<'_> {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let watched = watcher::watcher(Api::<K>::all(self.client.clone()), config());
-        self.push(Plan { kind, need }, watched, take);
+        self.push((kind, need), watched, take);
     }
 
     fn metadata<K>(
@@ -176,24 +187,24 @@ impl Feeds<'_> {
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        self.push(Plan { kind, need }, watcher::watcher(api, config()), take);
+        self.push((kind, need), watcher::watcher(api, config()), take);
     }
 
-    fn dynamic(&mut self, kind: Kind, api: &Api<DynamicObject>) {
+    fn dynamic(&mut self, kind: Kind, (need, api): (Need, Api<DynamicObject>)) {
         let take = match kind {
             Kind::RoutePolicy => policy,
             _ => class_config,
         };
-        self.push(Plan { kind, need: Need::IfInstalled }, watcher::watcher(api.clone(), config()), take);
+        self.push((kind, need), watcher::watcher(api, config()), take);
     }
 
-    fn push<K, S>(&mut self, plan: Plan, watched: S, take: fn(K) -> Taken)
+    fn push<K, S>(&mut self, (kind, need): (Kind, Need), watched: S, take: fn(K) -> Taken)
     where
         K: kube::ResourceExt + Send + 'static,
         S: futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     {
         let place = self.plans.len();
-        self.plans.push(plan);
+        self.plans.push(Plan { kind, namespace: self.namespace.clone(), need });
         let seen = watched.backoff(Retry::default()).map(move |event| (place, seen(event, take)));
         self.streams.push(seen.boxed());
     }
@@ -208,29 +219,31 @@ fn seen<K: kube::ResourceExt>(event: watcher::Result<Event<K>>, take: fn(K) -> T
         Ok(Event::Delete(found)) => {
             Seen::Deleted(Name::new(&found.namespace().unwrap_or_default(), &found.name_any()))
         }
-        Err(error) => Seen::Failed { code: code(&error), message: chain(&error) },
+        Err(error) => {
+            let status = status(&error);
+            let message = status.map_or_else(|| chain(&error), |status| status.message.clone());
+            Seen::Failed { code: status.map(|status| status.code), message }
+        }
     }
 }
 
-/// The status with which the API server refused, if it did.
-fn code(error: &watcher::Error) -> Option<u16> {
+/// What the API server refused with, if it did.
+fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
-        watcher::Error::WatchError(status) => Some(status.code),
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
         _ => None,
     }
 }
 
-/// An error with its causes: the outermost one alone says little.
+/// An error with its causes, of which the outermost one alone says little, and some repeat those that follow.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>

@@ -11,14 +11,23 @@ use routing::problem::{Problem, Reason};
 use tokio::time::Instant;
 
 use super::feed::{Need, Plan, Seen, Taken};
-use super::secrets::{Outcome, Read};
+use super::secrets::{Outcome, Read, When};
 use super::window::Window;
+use super::zone;
 use crate::source::place::Located;
 use crate::source::{SecretChange, Update};
 
 /// How long the first Update waits for the Secrets that objects name, once all else is known: a gateway that is
 /// ready has its certificates, but one Secret that cannot be read must not keep it from serving.
 const SECRETS_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long what could be read may be refused before that is a Problem: an API server that starts anew refuses what
+/// is allowed until it knows its rules, which took it up to 3 s here.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// What was not refused for so long may be read again: tries are at most 13 s apart (`feed::LONGEST_WAIT`), and a
+/// watch on which nothing happens does not say that it works.
+const REFUSAL_FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// The account of the source.
 pub(super) struct Gather {
@@ -32,17 +41,30 @@ pub(super) struct Gather {
     /// When all feeds were complete for the first time.
     complete: Option<Instant>,
     is_first: bool,
+    /// Whether the zone is known, or why it is not.
     knows_zone: bool,
+    /// The node whose zone may not be read.
+    zone_problem: Option<ObjectRef>,
 }
 
 struct Feed {
     plan: Plan,
     known: BTreeSet<Name>,
+    /// Whether the API server ever gave a list.
+    was_listed: bool,
+    refused: Option<Refused>,
     /// The names of a list that is not complete yet.
     listing: Option<BTreeSet<Name>>,
     is_complete: bool,
     /// Why it does not work at the moment.
     failure: Option<String>,
+}
+
+/// When a feed was refused for the first time since it last worked, and when for the last time.
+#[derive(Clone, Copy)]
+struct Refused {
+    first: Instant,
+    last: Instant,
 }
 
 impl Gather {
@@ -51,6 +73,8 @@ impl Gather {
         let feeds = plans.into_iter().map(|plan| Feed {
             plan,
             known: BTreeSet::new(),
+            was_listed: false,
+            refused: None,
             listing: None,
             is_complete: false,
             failure: None,
@@ -64,25 +88,32 @@ impl Gather {
             complete: None,
             is_first: true,
             knows_zone: false,
+            zone_problem: None,
         }
     }
 
-    /// Takes in where the gateway runs, if that can be told.
-    pub(super) fn set_zone(&mut self, found: Result<Option<String>, Problem>) {
+    /// Takes in where the gateway runs, or why that cannot be told yet.
+    pub(super) fn set_zone(&mut self, found: zone::Found) {
         self.knows_zone = true;
         match found {
-            Ok(zone) => self.next.zone = zone,
-            Err(problem) => self.set_problems(problem.object.clone(), vec![problem]),
+            Ok(zone) => {
+                self.next.zone = zone;
+                if let Some(problem) = self.zone_problem.take() {
+                    self.set_problems(problem, Vec::new());
+                }
+            }
+            Err(problem) => {
+                self.zone_problem = Some(problem.object.clone());
+                self.set_problems(problem.object.clone(), vec![problem]);
+            }
         }
-    }
-
-    /// Whether it was told.
-    pub(super) fn knows_zone(&self) -> bool {
-        self.knows_zone
     }
 
     /// Takes in what happened on the feed at `place`.
-    pub(super) fn see(&mut self, place: usize, seen: Seen) {
+    pub(super) fn see(&mut self, place: usize, seen: Seen, now: Instant) {
+        if matches!(seen, Seen::Complete | Seen::Applied(_) | Seen::Deleted(_)) {
+            self.allow(place);
+        }
         let Some(feed) = self.feeds.get_mut(place) else { return };
         match seen {
             Seen::Begin => feed.listing = Some(BTreeSet::new()),
@@ -96,7 +127,8 @@ impl Gather {
             }
             Seen::Complete => {
                 let listing = feed.listing.take().unwrap_or_default();
-                self.complete(place, listing);
+                feed.was_listed = true;
+                self.complete(place, listing, now);
             }
             Seen::Applied(taken) => {
                 feed.known.insert(taken.name());
@@ -107,12 +139,12 @@ impl Gather {
                 let kind = feed.plan.kind;
                 self.delete(kind, name);
             }
-            Seen::Failed { code, message } => self.fail(place, code, message),
+            Seen::Failed { code, message } => self.fail(place, (code, message), now),
         }
     }
 
     /// What the list lacks is gone.
-    fn complete(&mut self, place: usize, listed: BTreeSet<Name>) {
+    fn complete(&mut self, place: usize, listed: BTreeSet<Name>, now: Instant) {
         let Some(feed) = self.feeds.get_mut(place) else { return };
         let gone: Vec<Name> = feed.known.difference(&listed).cloned().collect();
         feed.known = listed;
@@ -122,34 +154,65 @@ impl Gather {
         for name in gone {
             self.delete(kind, name);
         }
-        self.set_problems(all_of(kind), Vec::new());
         if self.complete.is_none() && self.feeds.iter().all(|feed| feed.is_complete) {
-            self.complete = Some(Instant::now());
+            self.complete = Some(now);
         }
     }
 
-    fn fail(&mut self, place: usize, code: Option<u16>, message: String) {
+    fn fail(&mut self, place: usize, (code, message): (Option<u16>, String), now: Instant) {
         let Some(feed) = self.feeds.get_mut(place) else { return };
         tracing::debug!(kind = %feed.plan.kind, message, "watch failed");
         feed.listing = None;
         feed.failure = Some(message.clone());
-        let (kind, need) = (feed.plan.kind, feed.plan.need);
-        match (code, need) {
+        match (code, feed.plan.need) {
             // Until an API server knows its CRDs it answers 503, so 404 means that there is none.
-            (Some(404), Need::IfInstalled | Need::IfAllowed) => self.complete(place, BTreeSet::new()),
-            (Some(403), _) => {
-                if need == Need::IfAllowed {
-                    self.complete(place, BTreeSet::new());
-                }
-                let problem = Problem {
-                    object: all_of(kind),
-                    field: String::new(),
-                    reason: Reason::NotPermitted,
-                    message: format!("the gateway may not read these objects, and does without: {message}"),
-                };
-                self.set_problems(all_of(kind), vec![problem]);
+            (Some(404), Need::IfInstalled | Need::IfAllowed) => {
+                self.allow(place);
+                self.complete(place, BTreeSet::new(), now);
             }
+            (Some(403), _) => self.refuse(place, message, now),
             _ => {}
+        }
+    }
+
+    /// The API server forbids it. What was read once stays: it may be forbidden only because an API server starts
+    /// anew, and routes never disappear for that.
+    fn refuse(&mut self, place: usize, message: String, now: Instant) {
+        let Some(feed) = self.feeds.get_mut(place) else { return };
+        let refused = feed.refused.get_or_insert(Refused { first: now, last: now });
+        refused.last = now;
+        if feed.was_listed && now - refused.first < REFUSAL_LIMIT {
+            return;
+        }
+        let (all, may_be_absent) = (feed.plan.all(), feed.plan.need == Need::IfAllowed && !feed.was_listed);
+        if may_be_absent {
+            self.complete(place, BTreeSet::new(), now);
+        }
+        let problem = Problem {
+            object: all.clone(),
+            field: String::new(),
+            reason: Reason::NotPermitted,
+            message: format!("the gateway may not read these objects: {message}"),
+        };
+        self.set_problems(all, vec![problem]);
+    }
+
+    /// The API server does not forbid it any more.
+    fn allow(&mut self, place: usize) {
+        let Some(feed) = self.feeds.get_mut(place) else { return };
+        if feed.refused.take().is_some() {
+            let all = feed.plan.all();
+            self.set_problems(all, Vec::new());
+        }
+    }
+
+    /// Takes in that time has passed.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for place in 0..self.feeds.len() {
+            let refused = self.feeds.get(place).and_then(|feed| feed.refused);
+            if refused.is_some_and(|refused| now - refused.last > REFUSAL_FORGOTTEN) {
+                self.allow(place);
+            }
         }
     }
 
@@ -175,9 +238,11 @@ impl Gather {
 
     fn delete(&mut self, kind: Kind, name: Name) {
         let reference = ObjectRef { kind, name };
+        if kind == Kind::Secret && !self.secrets.lose(&reference.name) {
+            return; // Nobody names it: nothing was ever said of it.
+        }
         self.set_problems(reference.clone(), Vec::new());
         if kind == Kind::Secret {
-            self.secrets.lose(&reference.name);
             return self.set_secret(reference.name, None);
         }
         let orphans = self.secrets.unname(&reference);
@@ -189,12 +254,13 @@ impl Gather {
     pub(super) fn read(&mut self, read: Read) {
         let Read { name, outcome } = read;
         let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
-        let version = match &outcome {
-            Outcome::Found { version, .. } => Some(version.clone()),
-            Outcome::Missing | Outcome::Forbidden(_) => None,
+        let is_wanted = match &outcome {
+            Outcome::Found { version, .. } => self.secrets.was_read(&name, Some(version.clone())),
+            Outcome::Missing => self.secrets.was_read(&name, None),
+            Outcome::Forbidden(_) => self.secrets.was_refused(&name),
         };
-        if !self.secrets.was_read(&name, version) {
-            return; // Nobody names it any more.
+        if !is_wanted {
+            return;
         }
         let mut problems = Vec::new();
         match outcome {
@@ -234,15 +300,17 @@ impl Gather {
         }
     }
 
-    /// The Secrets that are to be read now; each is handed out once per version.
-    pub(super) fn secrets_to_read(&mut self) -> Vec<Name> {
+    /// The Secrets that are to be read, and when: each is handed out once per version, and again after it was refused.
+    pub(super) fn secrets_to_read(&mut self) -> Vec<(Name, When)> {
         self.secrets.start_reading()
     }
 
     /// Whether there is something to say, and all was heard that has to be heard first.
     pub(super) fn has_news(&self) -> bool {
-        let has_changes =
-            !self.next.objects.is_empty() || !self.next.secrets.is_empty() || self.problems_changed;
+        let has_changes = !self.next.objects.is_empty()
+            || !self.next.secrets.is_empty()
+            || self.next.zone.is_some()
+            || self.problems_changed;
         self.complete.is_some() && self.knows_zone && (self.is_first || has_changes)
     }
 
@@ -296,9 +364,11 @@ fn problem(object: &ObjectRef, found: Unreadable) -> Problem {
     Problem { object: object.clone(), field, reason: Reason::InvalidValue, message }
 }
 
-/// Stands for all objects of a kind.
-fn all_of(kind: Kind) -> ObjectRef {
-    ObjectRef { kind, name: Name::new("", "*") }
+impl Plan {
+    /// Stands for all objects of the feed.
+    fn all(&self) -> ObjectRef {
+        ObjectRef { kind: self.kind, name: Name::new(&self.namespace, "*") }
+    }
 }
 
 // ===== Secrets =====
@@ -320,6 +390,8 @@ struct Wanted {
     /// The version that was read last.
     read: Option<String>,
     reading: Reading,
+    /// Whether the API server forbade the last read.
+    was_refused: bool,
     /// Whether the watch told of a version while it was being read.
     was_overtaken: bool,
 }
@@ -392,31 +464,49 @@ impl Secrets {
         wanted.seen = Some(version);
     }
 
-    /// The watch tells that it is gone.
-    fn lose(&mut self, name: &Name) {
-        if let Some(wanted) = self.wanted.get_mut(name) {
-            (wanted.seen, wanted.read) = (None, None);
-            if wanted.reading == Reading::Due {
-                wanted.reading = Reading::Done;
-            }
+    /// The watch tells that it is gone. Says whether anybody names it.
+    fn lose(&mut self, name: &Name) -> bool {
+        let Some(wanted) = self.wanted.get_mut(name) else { return false };
+        (wanted.seen, wanted.read) = (None, None);
+        if wanted.reading == Reading::Due {
+            wanted.reading = Reading::Done;
         }
+        // What is being read may be what it was before.
+        wanted.was_overtaken |= wanted.reading == Reading::Now;
+        true
     }
 
-    fn start_reading(&mut self) -> Vec<Name> {
+    fn start_reading(&mut self) -> Vec<(Name, When)> {
         let due = self.wanted.iter_mut().filter(|(_, wanted)| wanted.reading == Reading::Due);
         due.map(|(name, wanted)| {
             wanted.reading = Reading::Now;
-            name.clone()
+            (name.clone(), if wanted.was_refused { When::Later } else { When::Now })
         })
         .collect()
     }
 
-    /// It was read in this version, or is not there. Says whether anybody still names it.
+    /// It may not be read, and will be tried again. Says whether anybody still names it.
+    fn was_refused(&mut self, name: &Name) -> bool {
+        let Some(wanted) = self.wanted.get_mut(name) else { return false };
+        (wanted.reading, wanted.was_refused, wanted.was_overtaken) = (Reading::Due, true, false);
+        true
+    }
+
+    /// It was read in this version, or is not there. Says whether that counts: somebody still names it, and it is the
+    /// read that was asked for last.
     ///
     /// Versions have no order that may be relied on: what the watch told of meanwhile may be older or newer than
     /// what was read, so it is read once more.
     fn was_read(&mut self, name: &Name, version: Option<String>) -> bool {
         let Some(wanted) = self.wanted.get_mut(name) else { return false };
+        if wanted.reading != Reading::Now {
+            // It was named, forgotten and named again, so that two reads ran. Which is newer cannot be told.
+            if wanted.read != version {
+                wanted.reading = Reading::Due;
+            }
+            return false;
+        }
+        wanted.was_refused = false;
         let is_newest = !std::mem::take(&mut wanted.was_overtaken) || wanted.seen == version;
         wanted.reading = if is_newest { Reading::Done } else { Reading::Due };
         wanted.read = version;
@@ -424,7 +514,8 @@ impl Secrets {
     }
 
     fn is_reading(&self) -> bool {
-        self.wanted.values().any(|wanted| wanted.reading != Reading::Done)
+        // One that is refused keeps nobody waiting.
+        self.wanted.values().any(|wanted| wanted.reading != Reading::Done && !wanted.was_refused)
     }
 }
 

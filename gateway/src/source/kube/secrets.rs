@@ -16,9 +16,9 @@ use crate::source::PemPair;
 /// So many are read at a time.
 const MOST_AT_ONCE: usize = 16;
 
-/// Waits between tries: from half a second, doubling, to 20 s.
+/// Waits between tries: from half a second, doubling, to 10 s.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 static SLOTS: Semaphore = Semaphore::const_new(MOST_AT_ONCE);
 
@@ -31,6 +31,15 @@ pub(super) enum Outcome {
     Missing,
     /// It may not be read.
     Forbidden(String),
+}
+
+/// When to read a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// At once.
+    Now,
+    /// After the longest wait: the API server forbade it a moment ago.
+    Later,
 }
 
 /// A Secret that was read.
@@ -53,9 +62,15 @@ impl Reads {
     }
 
     /// Starts to read a Secret.
-    pub(super) fn start(&self, name: Name) {
+    pub(super) fn start(&self, name: Name, when: When) {
         let api = Api::<core::Secret>::namespaced(self.client.clone(), &name.namespace);
-        self.running.push(read(api, name).boxed());
+        let read = async move {
+            if when == When::Later {
+                tokio::time::sleep(LONGEST_WAIT).await;
+            }
+            read(api, name).await
+        };
+        self.running.push(read.boxed());
     }
 
     /// The next one that is done; nothing if none is under way.

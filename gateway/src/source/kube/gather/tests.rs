@@ -1,182 +1,535 @@
-//! What events of feeds add up to, without an API server.
+//! What Gather makes of the events of feeds, without an API server.
 
-use std::sync::Arc;
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-use routing::object::{Ingress, IngressTls, Namespace, Secret};
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+use routing::object::{Ingress, IngressTls, Secret, Service};
 
 use super::*;
 use crate::source::PemPair;
 
-const INGRESSES: usize = 0;
-const NAMESPACES: usize = 1;
+fn plan(kind: Kind, need: Need) -> Plan {
+    Plan { kind, namespace: String::new(), need }
+}
+
+/// Services at place 0, Secrets at 1, policies (whose CRD may be missing) at 2, Namespaces (which may be forbidden)
+/// at 3, Ingresses at 4.
+fn plans() -> Vec<Plan> {
+    vec![
+        plan(Kind::Service, Need::Always),
+        plan(Kind::Secret, Need::Always),
+        plan(Kind::RoutePolicy, Need::IfInstalled),
+        plan(Kind::Namespace, Need::IfAllowed),
+        plan(Kind::Ingress, Need::Always),
+    ]
+}
+
+const SERVICES: usize = 0;
+const SECRETS: usize = 1;
 const POLICIES: usize = 2;
-const SECRETS: usize = 3;
+const NAMESPACES: usize = 3;
+const INGRESSES: usize = 4;
 
-fn gather() -> Gather {
-    let plan = |kind, need| Plan { kind, need };
-    let mut gather = Gather::new(
-        vec![
-            plan(Kind::Ingress, Need::Always),
-            plan(Kind::Namespace, Need::IfAllowed),
-            plan(Kind::RoutePolicy, Need::IfInstalled),
-            plan(Kind::Secret, Need::Always),
-        ],
-        "gateway-system".to_owned(),
-    );
-    gather.set_zone(Ok(None));
-    gather
+fn name(text: &str) -> Name {
+    Name::new("shop", text)
 }
 
-fn ingress(name: &str, secret: Option<&str>) -> Taken {
-    let tls = IngressTls { hosts: Vec::new(), secret: secret.map(Arc::from) };
-    let ingress = Ingress { name: Name::new("shop", name), tls: [tls].into(), ..Ingress::default() };
-    Taken::Object(Object::Ingress(ingress), Vec::new())
+fn reference(kind: Kind, text: &str) -> ObjectRef {
+    ObjectRef { kind, name: name(text) }
 }
 
-fn namespace(name: &str) -> Taken {
-    let namespace = Namespace { name: Name::new("", name), terminating: false };
-    Taken::Object(Object::Namespace(namespace), Vec::new())
+/// A Service of which two states can be told apart.
+fn service(text: &str, state: u16) -> Object {
+    Object::Service(Service {
+        name: name(text),
+        service_type: state.to_string().into(),
+        ..Service::default()
+    })
 }
 
-fn list(gather: &mut Gather, feed: usize, objects: Vec<Taken>) {
-    gather.see(feed, Seen::Begin);
-    for object in objects {
-        gather.see(feed, Seen::Listed(object));
+fn taken(object: Object) -> Taken {
+    Taken::Object(object, Vec::new())
+}
+
+fn ingress(text: &str, secrets: &[&str]) -> Taken {
+    let tls = secrets.iter().map(|secret| IngressTls { hosts: Vec::new(), secret: Some((*secret).into()) });
+    taken(Object::Ingress(Ingress { name: name(text), tls: tls.collect(), ..Ingress::default() }))
+}
+
+fn secret(text: &str, version: &str) -> Taken {
+    Taken::Secret(name(text), version.to_owned())
+}
+
+fn found(text: &str, version: &str) -> Read {
+    let pair = Some(PemPair { chain: version.into(), key: Vec::new() });
+    let secret = Secret { name: name(text), ..Secret::default() };
+    Read { name: name(text), outcome: Outcome::Found { secret, version: version.to_owned(), pair } }
+}
+
+fn failed(code: u16) -> Seen {
+    Seen::Failed { code: Some(code), message: format!("status {code}") }
+}
+
+fn see(gather: &mut Gather, place: usize, seen: Seen) {
+    gather.see(place, seen, Instant::now());
+}
+
+fn list(gather: &mut Gather, place: usize, all: Vec<Taken>) {
+    see(gather, place, Seen::Begin);
+    for taken in all {
+        see(gather, place, Seen::Listed(taken));
     }
-    gather.see(feed, Seen::Complete);
+    see(gather, place, Seen::Complete);
 }
 
-/// A gather whose first update was taken; Ingress `a` names Secret `cert`.
-fn ready() -> Gather {
-    let mut gather = gather();
-    list(&mut gather, INGRESSES, vec![ingress("a", Some("cert")), ingress("b", None)]);
-    list(&mut gather, NAMESPACES, vec![namespace("shop")]);
-    list(&mut gather, POLICIES, Vec::new());
-    list(&mut gather, SECRETS, vec![seen("cert", "1"), seen("other", "1")]);
-    assert_eq!(gather.secrets_to_read(), [Name::new("shop", "cert")]);
-    gather.read(found("cert", "1"));
+/// All feeds are complete and empty, and the first Update was taken.
+fn begun() -> Gather {
+    let mut gather = Gather::new(plans(), "gateway-system".to_owned());
+    gather.set_zone(Ok(None));
+    for place in 0..plans().len() {
+        list(&mut gather, place, Vec::new());
+    }
+    assert!(gather.has_news(), "the first Update is due even if there is nothing");
     gather.take();
     gather
 }
 
-fn seen(name: &str, version: &str) -> Taken {
-    Taken::Secret(Name::new("shop", name), version.to_owned())
-}
-
-fn found(name: &str, version: &str) -> Read {
-    let name = Name::new("shop", name);
-    let secret = Secret { name: name.clone(), ..Secret::default() };
-    let pair = Some(PemPair { chain: Vec::new(), key: Vec::new() });
-    Read { name, outcome: Outcome::Found { secret, version: version.to_owned(), pair } }
-}
-
-/// The objects of an update, `+` for those that are there.
-fn told(update: &Update) -> Vec<String> {
-    let tell = |change: &Change| match change {
-        Change::Apply(object) => format!("+{}", object.reference()),
-        Change::Delete(reference) => format!("-{reference}"),
+/// What an Update says of objects: what exists now and what does not.
+fn changes(update: &Update) -> Vec<(bool, String)> {
+    let told = |change: &Change| match change {
+        Change::Apply(object) => (true, object.reference().to_string()),
+        Change::Delete(reference) => (false, reference.to_string()),
     };
-    update.objects.iter().map(tell).collect()
+    update.objects.iter().map(told).collect()
 }
 
-fn problems(update: &Update) -> Vec<String> {
-    update.problems.iter().flatten().map(|found| found.problem.to_string()).collect()
+/// What an Update says of Secrets' bytes.
+fn bytes(update: &Update) -> Vec<(String, Option<String>)> {
+    let told = |change: &SecretChange| {
+        let chain = change.pair.as_ref().map(|pair| String::from_utf8(pair.chain.clone()).unwrap());
+        (change.name.to_string(), chain)
+    };
+    update.secrets.iter().map(told).collect()
+}
+
+fn problems(update: Update) -> Vec<String> {
+    let located = update.problems.unwrap();
+    located.into_iter().map(|located| located.problem.object.to_string()).collect()
+}
+
+fn is_there(text: &str) -> (bool, String) {
+    (true, text.to_owned())
+}
+
+fn is_gone(text: &str) -> (bool, String) {
+    (false, text.to_owned())
 }
 
 #[test]
-fn nothing_is_told_before_every_feed_was_listed() {
-    let mut gather = gather();
-    list(&mut gather, INGRESSES, vec![ingress("a", None)]);
-    list(&mut gather, NAMESPACES, Vec::new());
-    list(&mut gather, POLICIES, Vec::new());
+fn there_is_no_update_before_everything_was_heard() {
+    let mut gather = Gather::new(plans(), "gateway-system".to_owned());
+    gather.set_zone(Ok(Some("a".to_owned())));
+    for place in [SECRETS, POLICIES, NAMESPACES, INGRESSES] {
+        list(&mut gather, place, Vec::new());
+    }
+    see(&mut gather, SERVICES, Seen::Begin);
+    see(&mut gather, SERVICES, Seen::Listed(taken(service("a", 1))));
+    see(&mut gather, SERVICES, Seen::Applied(taken(service("b", 1))));
     assert!(!gather.has_news());
-    gather.see(SECRETS, Seen::Failed { code: None, message: "connection refused".to_owned() });
-    let missing = gather.missing().unwrap();
-    assert!(missing.contains("Secret") && missing.contains("connection refused"), "{missing}");
-    list(&mut gather, SECRETS, Vec::new());
+    assert!(gather.missing().unwrap().contains("kind Service"), "{:?}", gather.missing());
+    see(&mut gather, SERVICES, Seen::Failed { code: Some(503), message: "starting".to_owned() });
+    assert!(gather.missing().unwrap().ends_with("starting"), "{:?}", gather.missing());
+    list(&mut gather, SERVICES, vec![taken(service("a", 2)), taken(service("b", 1))]);
     assert!(gather.has_news());
-    assert_eq!(told(&gather.take()), ["+Ingress shop/a"]);
-    assert_eq!((gather.has_news(), gather.missing()), (false, None));
-}
-
-#[test]
-fn a_new_list_removes_what_it_lacks_and_a_broken_one_removes_nothing() {
-    let mut gather = ready();
-    gather.see(INGRESSES, Seen::Begin);
-    gather.see(INGRESSES, Seen::Listed(ingress("b", None)));
-    gather.see(INGRESSES, Seen::Failed { code: Some(500), message: "broken".to_owned() });
-    assert_eq!(told(&gather.take()), ["+Ingress shop/b"]);
-    list(&mut gather, INGRESSES, vec![ingress("b", None)]);
     let update = gather.take();
-    // Its Secret goes with it: nobody else names that.
-    assert_eq!(told(&update), ["+Ingress shop/b", "-Secret shop/cert", "-Ingress shop/a"]);
-    assert!(update.secrets.iter().all(|change| change.pair.is_none()));
+    assert_eq!(update.zone.as_deref(), Some("a"));
+    assert!(update.problems.is_some_and(|problems| problems.is_empty()));
+    assert_eq!(update.objects.last(), Some(&Change::Apply(service("b", 1))));
+    assert!(!gather.has_news());
+    assert_eq!(gather.missing(), None);
 }
 
 #[test]
-fn what_may_not_be_read_is_done_without_if_it_can_be_and_told() {
-    let mut gather = gather();
-    let forbidden = || Seen::Failed { code: Some(403), message: "forbidden".to_owned() };
-    list(&mut gather, INGRESSES, Vec::new());
-    list(&mut gather, SECRETS, Vec::new());
-    gather.see(NAMESPACES, forbidden());
-    gather.see(POLICIES, forbidden());
-    assert!(!gather.has_news(), "a kind that is installed has to be read");
-    gather.see(POLICIES, Seen::Failed { code: Some(404), message: "no such kind".to_owned() });
+fn there_is_no_update_before_the_zone_is_known() {
+    let mut gather = Gather::new(vec![plan(Kind::Service, Need::Always)], String::new());
+    list(&mut gather, 0, Vec::new());
+    assert!(!gather.has_news());
+    assert!(gather.missing().unwrap().contains("zone"));
+    gather.set_zone(Ok(None));
+    assert!(gather.has_news());
+}
+
+#[test]
+fn a_zone_that_may_not_be_read_is_a_problem_until_it_is() {
+    let mut gather = Gather::new(vec![plan(Kind::Service, Need::Always)], String::new());
+    list(&mut gather, 0, Vec::new());
+    gather.set_zone(Err(Problem {
+        object: reference(Kind::Node, "n"),
+        field: String::new(),
+        reason: Reason::NotPermitted,
+        message: String::new(),
+    }));
     let update = gather.take();
-    assert!(problems(&update)[0].starts_with("Namespace *: NotPermitted:"), "{:?}", problems(&update));
-    list(&mut gather, NAMESPACES, vec![namespace("shop")]);
+    assert_eq!((update.zone.clone(), problems(update).len()), (None, 1));
+    gather.set_zone(Ok(Some("a".to_owned())));
+    assert!(gather.has_news());
     let update = gather.take();
-    assert_eq!(told(&update), ["+Namespace shop"]);
-    assert_eq!(update.problems.map(|problems| problems.len()), Some(0));
+    assert_eq!((update.zone.clone(), problems(update).len()), (Some("a".to_owned()), 0));
 }
 
 #[test]
-fn secrets_are_read_when_they_change_and_never_twice_in_one_version() {
-    let mut gather = ready();
-    gather.see(SECRETS, Seen::Applied(seen("cert", "1")));
-    gather.see(SECRETS, Seen::Applied(seen("other", "2")));
-    assert!(gather.secrets_to_read().is_empty());
-    gather.see(SECRETS, Seen::Applied(seen("cert", "2")));
-    assert_eq!(gather.secrets_to_read().len(), 1);
-    assert!(gather.secrets_to_read().is_empty(), "it is being read");
-    // It changes again meanwhile: what was read may be the old one.
-    gather.see(SECRETS, Seen::Applied(seen("cert", "3")));
-    gather.read(found("cert", "2"));
-    assert_eq!(gather.secrets_to_read().len(), 1);
-    gather.read(found("cert", "3"));
-    assert!(gather.secrets_to_read().is_empty());
-    assert_eq!(told(&gather.take()), ["+Secret shop/cert", "+Secret shop/cert"]);
-}
-
-#[test]
-fn a_secret_goes_and_comes_back() {
-    let mut gather = ready();
-    gather.see(SECRETS, Seen::Deleted(Name::new("shop", "cert")));
-    assert_eq!(told(&gather.take()), ["-Secret shop/cert"]);
-    gather.see(SECRETS, Seen::Applied(seen("cert", "9")));
-    assert_eq!(gather.secrets_to_read().len(), 1);
-    gather.read(found("cert", "9"));
-    assert_eq!(told(&gather.take()), ["+Secret shop/cert"]);
-    // What arrives when nobody names it any more is dropped.
-    gather.see(SECRETS, Seen::Applied(seen("cert", "10")));
-    assert_eq!(gather.secrets_to_read().len(), 1);
-    gather.see(INGRESSES, Seen::Deleted(Name::new("shop", "a")));
+fn a_new_list_removes_what_it_lacks_and_nothing_else() {
+    let mut gather = begun();
+    list(&mut gather, SERVICES, ["a", "b", "c"].map(|name| taken(service(name, 1))).into());
+    list(&mut gather, INGRESSES, vec![ingress("a", &[])]);
     gather.take();
-    gather.read(found("cert", "10"));
+    see(&mut gather, SERVICES, Seen::Begin);
+    see(&mut gather, SERVICES, Seen::Listed(taken(service("a", 1))));
+    assert_eq!(changes(&gather.take()), [is_there("Service shop/a")], "half a list removes nothing");
+    see(&mut gather, SERVICES, failed(500));
+    assert!(!gather.has_news(), "nor does one that fails");
+    list(&mut gather, SERVICES, vec![taken(service("c", 1))]);
+    let expected = [is_there("Service shop/c"), is_gone("Service shop/a"), is_gone("Service shop/b")];
+    assert_eq!(changes(&gather.take()), expected);
+}
+
+#[test]
+fn a_kind_that_is_not_installed_counts_as_none_and_may_come_later() {
+    let mut gather = Gather::new(plans(), String::new());
+    gather.set_zone(Ok(None));
+    for place in [SERVICES, SECRETS, NAMESPACES, INGRESSES] {
+        list(&mut gather, place, Vec::new());
+    }
+    see(&mut gather, POLICIES, failed(503));
+    assert!(!gather.has_news(), "an API server that is starting does not know its kinds");
+    see(&mut gather, POLICIES, failed(404));
+    assert!(gather.has_news());
+    assert!(problems(gather.take()).is_empty());
+    let bad = Taken::Bad(reference(Kind::RoutePolicy, "p"), "no such field".to_owned());
+    list(&mut gather, POLICIES, vec![bad]);
+    assert_eq!(problems(gather.take()), ["RoutePolicy shop/p"]);
+    see(&mut gather, POLICIES, failed(404));
+    let update = gather.take();
+    assert_eq!(
+        changes(&update),
+        [is_gone("RoutePolicy shop/p")],
+        "the CRD was removed, and all policies with it"
+    );
+    assert!(problems(update).is_empty());
+}
+
+#[test]
+fn an_unreadable_policy_removes_nothing() {
+    let mut gather = begun();
+    let bad = Taken::Bad(reference(Kind::RoutePolicy, "p"), "no such field".to_owned());
+    see(&mut gather, POLICIES, Seen::Applied(bad));
+    let update = gather.take();
+    assert_eq!(changes(&update), []);
+    assert_eq!(problems(update), ["RoutePolicy shop/p"]);
+    see(&mut gather, POLICIES, Seen::Deleted(name("p")));
+    assert_eq!(changes(&gather.take()), [is_gone("RoutePolicy shop/p")]);
+}
+
+#[test]
+fn what_may_not_be_read_is_done_without_if_it_can_be() {
+    let mut gather = Gather::new(plans(), String::new());
+    gather.set_zone(Ok(None));
+    for place in [SECRETS, POLICIES, INGRESSES] {
+        list(&mut gather, place, Vec::new());
+    }
+    see(&mut gather, NAMESPACES, failed(403));
+    see(&mut gather, SERVICES, failed(404));
+    see(&mut gather, SERVICES, failed(403));
+    assert!(!gather.has_news(), "Services are needed");
+    assert!(gather.missing().unwrap().ends_with("Service: status 403"), "{:?}", gather.missing());
+    list(&mut gather, SERVICES, Vec::new());
+    assert_eq!(problems(gather.take()), ["Namespace *"], "what is read again is no Problem any more");
+    list(&mut gather, NAMESPACES, Vec::new());
+    assert!(problems(gather.take()).is_empty());
+}
+
+#[test]
+fn what_may_not_be_read_any_more_stays_as_it_was() {
+    for place in [SERVICES, NAMESPACES] {
+        let mut gather = begun();
+        list(&mut gather, place, vec![taken(service("a", 1))]);
+        gather.take();
+        let mut now = Instant::now();
+        gather.see(place, failed(403), now);
+        assert!(!gather.has_news(), "an API server that starts anew is no Problem");
+        for _ in 0..4 {
+            now += Duration::from_secs(10);
+            gather.tick(now);
+            gather.see(place, failed(403), now);
+        }
+        let update = gather.take();
+        assert_eq!(changes(&update), [], "routes never disappear because of the API server");
+        assert_eq!(problems(update).len(), 1, "it lasts");
+        gather.tick(now + Duration::from_secs(31));
+        assert!(problems(gather.take()).is_empty(), "no try was refused since");
+    }
+}
+
+#[test]
+fn each_namespace_has_its_own_problem() {
+    let of = |namespace: &str| Plan {
+        kind: Kind::Service,
+        namespace: namespace.to_owned(),
+        need: Need::IfAllowed,
+    };
+    let mut gather = Gather::new(vec![of("one"), of("two")], String::new());
+    gather.set_zone(Ok(None));
+    see(&mut gather, 0, failed(403));
+    list(&mut gather, 1, Vec::new());
+    assert_eq!(problems(gather.take()), ["Service one/*"]);
+}
+
+#[test]
+fn problems_of_an_object_go_with_it() {
+    let mut gather = begun();
+    let unreadable = Unreadable { field: "spec.ports[0]".to_owned(), message: "no number".to_owned() };
+    see(&mut gather, SERVICES, Seen::Applied(Taken::Object(service("a", 1), vec![unreadable])));
+    assert_eq!(problems(gather.take()), ["Service shop/a"]);
+    see(&mut gather, SERVICES, Seen::Applied(taken(service("a", 2))));
+    assert!(problems(gather.take()).is_empty());
+    see(&mut gather, SERVICES, Seen::Deleted(name("a")));
+    assert!(gather.take().problems.is_none(), "they are told only if they changed");
+}
+
+// ===== Secrets =====
+
+#[test]
+fn secrets_that_nobody_names_are_neither_read_nor_told_of() {
+    let mut gather = begun();
+    list(&mut gather, SECRETS, vec![secret("s", "1")]);
+    see(&mut gather, SECRETS, Seen::Applied(secret("t", "2")));
+    assert!(gather.secrets_to_read().is_empty());
+    see(&mut gather, SECRETS, Seen::Deleted(name("s")));
+    list(&mut gather, SECRETS, Vec::new());
     assert!(!gather.has_news());
 }
 
 #[test]
-fn an_object_that_cannot_be_read_keeps_its_last_good_version() {
-    let mut gather = ready();
-    let reference = ObjectRef { kind: Kind::RoutePolicy, name: Name::new("shop", "p") };
-    gather.see(POLICIES, Seen::Applied(Taken::Bad(reference.clone(), "bodySize is no size".to_owned())));
+fn a_named_secret_is_read_once_per_version() {
+    let mut gather = begun();
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("j", &["s"])));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
+    assert!(gather.secrets_to_read().is_empty());
+    gather.read(found("s", "1"));
+    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), Some("1".to_owned()))]);
+    see(&mut gather, SECRETS, Seen::Applied(secret("s", "1")));
+    assert!(gather.secrets_to_read().is_empty(), "the watch tells of what was read already");
+    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)], "it is rotated");
+    gather.read(found("s", "2"));
+    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), Some("2".to_owned()))]);
+}
+
+#[test]
+fn a_secret_goes_with_the_last_who_names_it() {
+    let mut gather = begun();
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("j", &["s"])));
+    gather.secrets_to_read();
+    gather.read(found("s", "1"));
+    gather.take();
+    see(&mut gather, INGRESSES, Seen::Deleted(name("i")));
+    assert_eq!(bytes(&gather.take()), []);
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("j", &[])));
+    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), None)]);
+    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
+    assert!(gather.secrets_to_read().is_empty());
+    gather.read(found("s", "2"));
+    assert!(!gather.has_news(), "what was being read counts for nothing then");
+}
+
+#[test]
+fn a_secret_may_be_missing_and_come_late() {
+    let mut gather = begun();
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
+    gather.read(Read { name: name("s"), outcome: Outcome::Missing });
     let update = gather.take();
-    assert!(update.objects.is_empty());
-    assert_eq!(problems(&update), ["RoutePolicy shop/p spec: InvalidValue: bodySize is no size"]);
-    gather.see(POLICIES, Seen::Deleted(reference.name));
+    assert_eq!(changes(&update), [is_there("Ingress shop/i"), is_gone("Secret shop/s")]);
+    see(&mut gather, SECRETS, Seen::Applied(secret("s", "1")));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
+    gather.read(found("s", "1"));
+    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), Some("1".to_owned()))]);
+    see(&mut gather, SECRETS, Seen::Deleted(name("s")));
+    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), None)]);
+    assert!(gather.secrets_to_read().is_empty(), "what is gone is not read");
+    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
+}
+
+#[test]
+fn a_secret_that_changes_while_it_is_read_is_read_again() {
+    let mut gather = begun();
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
+    gather.secrets_to_read();
+    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
+    assert!(gather.secrets_to_read().is_empty(), "one at a time");
+    gather.read(found("s", "1"));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
+    see(&mut gather, SECRETS, Seen::Applied(secret("s", "3")));
+    gather.read(found("s", "3"));
+    assert!(gather.secrets_to_read().is_empty(), "it was read in the version that the watch told of");
+}
+
+#[test]
+fn a_secret_that_goes_while_it_is_read_is_read_again() {
+    let mut gather = begun();
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
+    gather.secrets_to_read();
+    see(&mut gather, SECRETS, Seen::Deleted(name("s")));
+    gather.read(found("s", "1"));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)], "what was read may be older than its end");
+    gather.read(Read { name: name("s"), outcome: Outcome::Missing });
+    assert_eq!(bytes(&gather.take()).last(), Some(&("shop/s".to_owned(), None)));
+    assert!(gather.secrets_to_read().is_empty());
+}
+
+#[test]
+fn of_two_reads_at_a_time_neither_is_taken_for_the_newer_one() {
+    let mut gather = begun();
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
+    gather.secrets_to_read();
+    see(&mut gather, INGRESSES, Seen::Deleted(name("i")));
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
+    gather.read(found("s", "2"));
+    gather.read(found("s", "1"));
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
+    gather.read(found("s", "2"));
     let update = gather.take();
-    assert_eq!(told(&update), ["-RoutePolicy shop/p"]);
-    assert!(problems(&update).is_empty());
+    let last = ("shop/s".to_owned(), Some("2".to_owned()));
+    assert_eq!(bytes(&update).last(), Some(&last));
+    assert!(gather.secrets_to_read().is_empty());
+}
+
+#[test]
+fn a_secret_that_may_not_be_read_keeps_its_last_bytes_and_is_tried_again() {
+    let mut gather = begun();
+    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
+    gather.secrets_to_read();
+    gather.read(found("s", "1"));
+    gather.take();
+    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
+    gather.secrets_to_read();
+    gather.read(Read { name: name("s"), outcome: Outcome::Forbidden("no".to_owned()) });
+    let update = gather.take();
+    assert_eq!(bytes(&update), []);
+    assert_eq!(problems(update), ["Secret shop/s"]);
+    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Later)]);
+    assert!(gather.secrets_to_read().is_empty(), "one at a time");
+    assert!(!gather.secrets.is_reading(), "the first Update does not wait for it");
+    gather.read(found("s", "2"));
+    let update = gather.take();
+    assert_eq!(bytes(&update), [("shop/s".to_owned(), Some("2".to_owned()))]);
+    assert!(problems(update).is_empty());
+    assert!(gather.secrets_to_read().is_empty());
+}
+
+#[test]
+fn the_first_update_waits_for_secrets_but_not_for_ever() {
+    let mut gather = Gather::new(vec![plan(Kind::Ingress, Need::Always)], String::new());
+    gather.set_zone(Ok(None));
+    let window = Window::default();
+    let before = Instant::now();
+    list(&mut gather, 0, vec![ingress("i", &["s"])]);
+    gather.secrets_to_read();
+    assert!(gather.due(&window) >= before + SECRETS_LIMIT);
+    assert!(gather.due(&window) <= Instant::now() + SECRETS_LIMIT);
+    gather.read(found("s", "1"));
+    assert!(gather.due(&window) <= Instant::now());
+}
+
+// ===== against a model =====
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// What the API server does to Services, as a watch tells it.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A list of these; it breaks off before the one at the index, if there is one.
+    List(Vec<&'static str>, u16, Option<Index>),
+    Apply(&'static str, u16),
+    Delete(&'static str),
+    Fail(Option<u16>),
+    /// Somebody takes an Update, if one is due.
+    Take,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let names = subsequence(NAMES.to_vec(), 0..=NAMES.len());
+    let cut = proptest::option::of(any::<Index>());
+    prop_oneof![
+        2 => (names, any::<u16>(), cut).prop_map(|(names, state, cut)| Step::List(names, state, cut)),
+        4 => (select(&NAMES[..]), any::<u16>()).prop_map(|(name, state)| Step::Apply(name, state)),
+        2 => select(&NAMES[..]).prop_map(Step::Delete),
+        1 => select(vec![None, Some(403), Some(404), Some(410), Some(500)]).prop_map(Step::Fail),
+        2 => Just(Step::Take),
+    ]
+}
+
+/// What stands at the receiver of Updates.
+fn receive(gather: &mut Gather, received: &mut BTreeMap<ObjectRef, Object>) {
+    if !gather.has_news() {
+        return;
+    }
+    for change in gather.take().objects {
+        match change {
+            Change::Apply(object) => received.insert(object.reference(), object),
+            Change::Delete(reference) => received.remove(&reference),
+        };
+    }
+}
+
+proptest! {
+    /// Whatever happens, who takes all Updates knows what the watch told of, and nothing that it took back.
+    #[test]
+    fn updates_tell_what_the_watch_told(steps in proptest::collection::vec(step(), 0..60)) {
+        let mut gather = Gather::new(vec![plan(Kind::Service, Need::Always)], String::new());
+        gather.set_zone(Ok(None));
+        let (mut model, mut received) = (BTreeMap::new(), BTreeMap::new());
+        let tell = |model: &mut BTreeMap<ObjectRef, Object>, name, state| {
+            model.insert(reference(Kind::Service, name), service(name, state));
+            taken(service(name, state))
+        };
+        for step in steps {
+            match step {
+                Step::List(names, state, cut) => {
+                    see(&mut gather, 0, Seen::Begin);
+                    let end = cut.map_or(names.len(), |cut| cut.index(names.len() + 1));
+                    for name in names.iter().take(end) {
+                        see(&mut gather, 0, Seen::Listed(tell(&mut model, name, state)));
+                    }
+                    if cut.is_some() {
+                        see(&mut gather, 0, failed(500));
+                    } else {
+                        see(&mut gather, 0, Seen::Complete);
+                        model.retain(|reference, _| names.contains(&&*reference.name.name));
+                    }
+                }
+                Step::Apply(name, state) => see(&mut gather, 0, Seen::Applied(tell(&mut model, name, state))),
+                Step::Delete(text) => {
+                    model.remove(&reference(Kind::Service, text));
+                    see(&mut gather, 0, Seen::Deleted(name(text)));
+                }
+                Step::Fail(code) => see(&mut gather, 0, Seen::Failed { code, message: String::new() }),
+                Step::Take => {
+                    receive(&mut gather, &mut received);
+                    prop_assert!(gather.missing().is_some() || received == model);
+                }
+            }
+        }
+        if gather.missing().is_some() {
+            prop_assert!(received.is_empty());
+            list(&mut gather, 0, model.values().cloned().map(taken).collect());
+        }
+        receive(&mut gather, &mut received);
+        prop_assert_eq!(received, model);
+    }
 }

@@ -1,0 +1,172 @@
+//! The gateway against a real API server: what is applied is served, and nothing that happens to the API server, to
+//! its watches or to a node takes a route away.
+//!
+//! The program starts itself again inside `conformance cluster run`, so that one cluster serves all tests. Those
+//! that leave the API server alone run side by side, the others after them, one by one. Every gateway runs with the
+//! rights that conformance/example/gateway.yaml documents and fails its test if a call was forbidden.
+//! Not here: what objects mean (`gateway/routing`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "programs outside are asked again and again; sleeping is only a pace"
+)]
+
+#[path = "kube/between.rs"]
+mod between;
+#[path = "kube/certificates.rs"]
+mod certificates;
+#[path = "kube/classes.rs"]
+mod classes;
+#[path = "kube/nodes.rs"]
+mod nodes;
+#[path = "kube/objects.rs"]
+mod objects;
+#[path = "kube/origin.rs"]
+mod origin;
+#[path = "kube/outage.rs"]
+mod outage;
+#[path = "kube/program.rs"]
+mod program;
+#[path = "kube/rights.rs"]
+mod rights;
+#[path = "kube/serving.rs"]
+mod serving;
+#[path = "kube/speed.rs"]
+mod speed;
+#[path = "kube/wire.rs"]
+mod wire;
+#[path = "kube/world.rs"]
+mod world;
+
+use std::io::Write as _;
+use std::process::{Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Set in the cluster.
+const INSIDE: &str = "KUBE_TESTS_INSIDE";
+
+/// So many tests at a time: they mostly wait.
+const SIDE_BY_SIDE: usize = 6;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list || std::env::var_os(INSIDE).is_some() {
+        return run(&arguments);
+    }
+    if let Some(why) = reason_to_skip() {
+        skip(&why);
+        return ExitCode::SUCCESS;
+    }
+    let code = Command::new(env!("CARGO_BIN_EXE_conformance"))
+        .args(["cluster", "run", "--nodes", "2", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    code.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn run(arguments: &Arguments) -> ExitCode {
+    let (mut together, mut alone) = (arguments.clone(), arguments.clone());
+    together.test_threads = Some(arguments.test_threads.unwrap_or(SIDE_BY_SIDE));
+    alone.test_threads = Some(1);
+    let failed = libtest_mimic::run(&together, side_by_side()).has_failed();
+    if libtest_mimic::run(&alone, one_by_one()).has_failed() || failed {
+        return ExitCode::from(101);
+    }
+    ExitCode::SUCCESS
+}
+
+/// The longest first.
+fn side_by_side() -> Vec<Trial> {
+    vec![
+        trial("a_stalled_watch_is_noticed_within_a_minute", outage::stalled),
+        trial("a_node_dies_under_load", nodes::install_and_lose_one),
+        trial("a_namespace_that_goes_leaves_its_host_to_another", serving::namespace_deleted),
+        trial("an_ingress_is_served_changed_and_deleted", serving::life_of_an_ingress),
+        trial("endpoints_come_and_go_a_hundred_times_a_second", serving::endpoint_churn),
+        trial("two_gateways_serve_two_classes", serving::two_gateways),
+        trial("secrets_come_late_and_are_rotated", certificates::late_and_rotated),
+        trial("the_certificate_of_a_class_is_read", certificates::of_a_class),
+        trial("classes_are_added_changed_and_removed", classes::added_changed_removed),
+        trial("the_gateway_uses_exactly_the_rights_that_are_documented", rights::documented),
+        trial("a_right_that_is_missing_is_a_problem", rights::missing),
+        trial("rights_in_one_namespace_are_enough", rights::of_one_namespace),
+        trial("what_was_applied_is_served_soon", speed::applied_to_served),
+    ]
+}
+
+fn one_by_one() -> Vec<Trial> {
+    vec![
+        trial("definitions_are_installed_late", classes::definitions_later),
+        trial("watches_are_lost_and_410_makes_them_list_again_under_load", outage::compacted),
+        trial("the_api_server_is_killed_and_restarted_under_load", outage::killed),
+        trial("the_api_server_is_gone_for_a_while_and_no_request_fails", outage::gone),
+    ]
+}
+
+fn trial(name: &str, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok::<(), Failed>(())
+    })
+}
+
+/// Why there can be no cluster here.
+fn reason_to_skip() -> Option<String> {
+    let said = |mut command: Command| {
+        let done = command.stdin(Stdio::null()).output();
+        match done {
+            Ok(done) if done.status.success() => None,
+            Ok(done) => Some(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+            Err(error) => Some(error.to_string()),
+        }
+    };
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    if !rustix::process::geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(["ip", "link", "set", "lo", "up"]);
+    if let Some(why) = said(unshare) {
+        return Some(format!("no namespaces here: {why}"));
+    }
+    let mut parts = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    parts.args(["cluster", "parts"]);
+    if let Some(why) = said(parts) {
+        return Some(format!("no control plane here: {why}"));
+    }
+    if !program::path().is_file() {
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.current_dir(world::tree()).args(["build", "-p", "gateway", "--bin", "gateway"]);
+        if let Some(why) = said(build) {
+            return Some(format!("the gateway cannot be built: {why}"));
+        }
+    }
+    (!program::path().is_file()).then(|| "there is no gateway program beside conformance".to_owned())
+}
+
+/// Says so past the capture, and to the list that `conformance/test` prints.
+fn skip(why: &str) {
+    let line = format!("SKIPPED: the tests with a real API server: {}\n", why.replace('\n', "; "));
+    tell(&line);
+    if let Some(list) = std::env::var_os("GATEWAY_SKIPPED") {
+        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+        list.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+/// Writes past the capture.
+fn tell(text: &str) {
+    // Nobody is left to tell if standard error is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,158 @@
+//! What the gateway may do: exactly what is documented, less than that, and one namespace only.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::certificates::{certificate, is_trusted};
+use crate::objects::{Space, class_with, with_tls};
+use crate::origin;
+use crate::program::Gateway;
+use crate::world::{SYSTEM, until, world};
+
+/// Everything that makes the gateway read something is there; nothing is forbidden, and nothing is allowed that it
+/// does not use.
+pub(crate) fn documented() {
+    let space = Space::without_class("rights");
+    // Of another controller: the default backend of a class of ours would answer in all other tests too.
+    let mut class = class_with("rights", "rights");
+    class["spec"]["controller"] = "example.com/somebody".into();
+    world().apply(&class);
+    world().apply(&json!({
+        "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",
+        "metadata": { "name": "rights" },
+        "spec": {
+            "defaultBackend": { "namespace": "rights", "service": "rest", "port": 80 },
+            "defaultCertificate": { "namespace": "rights", "name": "pair" },
+        },
+    }));
+    let certificate = certificate("rights.example");
+    world().apply(&space.secret("pair", &certificate));
+    space.app("rest", origin::start("rest"));
+    space.serve("app", "rights.example");
+    world().apply(&with_tls(space.ingress("app", "rights.example"), "rights.example", "pair"));
+    grant_in_cluster("exact", world().rules());
+    let gateway = Gateway::start(&world().kubeconfig("exact", None), &["--class", "rights"]);
+    gateway.until_served_by("rights.example", "app");
+    gateway.until_served_by("unknown.rights.example", "rest");
+    until("it has its certificate", || is_trusted(gateway.https, "rights.example", &certificate));
+    gateway.end();
+    assert_eq!(calls_of("exact"), calls_allowed_by(world().rules()));
+}
+
+/// API group, resource and verb.
+type Call = [String; 3];
+
+/// What the API server's audit log says of an account.
+fn calls_of(account: &str) -> BTreeSet<Call> {
+    let log = PathBuf::from(std::env::var_os("CLUSTER_LOGS").unwrap()).join("audit.log");
+    let log = std::fs::read_to_string(log).unwrap();
+    let user = format!("system:serviceaccount:{SYSTEM}:{account}");
+    let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let calls = events.filter(|event| event["user"]["username"] == user.as_str()).map(|event| {
+        assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "allow", "{event:#}");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let object = &event["objectRef"];
+        [text(&object["apiGroup"]), text(&object["resource"]), text(&event["verb"])]
+    });
+    calls.collect()
+}
+
+fn calls_allowed_by(rules: &Value) -> BTreeSet<Call> {
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let mut calls = BTreeSet::new();
+    for rule in rules.as_array().unwrap() {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                let call = |verb| [group.clone(), resource.clone(), verb];
+                calls.extend(texts(&rule["verbs"]).into_iter().map(call));
+            }
+        }
+    }
+    calls
+}
+
+/// Without a rule its objects are a Problem: this is what every other test looks for in vain.
+pub(crate) fn missing() {
+    let space = Space::new("less");
+    let rules = without(world().rules(), "namespaces");
+    grant_in_cluster("less", &rules);
+    let gateway = Gateway::start(&world().kubeconfig("less", None), &[]);
+    space.serve("app", "less.example");
+    gateway.until_served_by("less.example", "app");
+    until("it is a Problem", || {
+        let problems = gateway.page("/problems").body;
+        problems.contains("NotPermitted") && problems.contains("Namespace")
+    });
+    assert!(gateway.log().contains("forbidden"), "this is what a forbidden call looks like");
+
+    // The right is given while it runs.
+    grant_in_cluster("less", world().rules());
+    until("the Problem is gone", || !gateway.page("/problems").body.contains("NotPermitted"));
+}
+
+/// A Role instead of a ClusterRole: that namespace is served, and what needs more says that it is off.
+pub(crate) fn of_one_namespace() {
+    let (inside, outside) = (Space::without_class("inside"), Space::without_class("outside"));
+    account("narrow");
+    world().apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": { "name": "narrow", "namespace": "inside" }, "rules": world().rules(),
+    }));
+    world().apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": { "name": "narrow", "namespace": "inside" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "narrow" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "narrow", "namespace": SYSTEM }],
+    }));
+    let flags = ["--set", "namespaces=inside", "--class", "narrow"];
+    let gateway = Gateway::start(&world().kubeconfig("narrow", None), &flags);
+    for (space, name) in [(&inside, "in"), (&outside, "out")] {
+        space.app(name, origin::start(name));
+        world().apply(&space.ingress_of("narrow", name, &format!("{name}.narrow.example")));
+    }
+    let pair = certificate("in.narrow.example");
+    world().apply(&inside.secret("pair", &pair));
+    let ingress = inside.ingress_of("narrow", "in", "in.narrow.example");
+    world().apply(&with_tls(ingress, "in.narrow.example", "pair"));
+    gateway.until_served_by("in.narrow.example", "in");
+    until("it has its certificate", || is_trusted(gateway.https, "in.narrow.example", &pair));
+    assert_eq!(gateway.get("out.narrow.example").status, 404);
+    for kind in ["Namespace ", "Node ", "IngressClass ", "IngressClassConfig "] {
+        until(&format!("{kind} is said to be off"), || {
+            let problems = gateway.page("/problems").body;
+            problems.lines().any(|line| line.contains("NotPermitted") && line.contains(kind))
+        });
+    }
+}
+
+fn account(name: &str) {
+    world().apply(&json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": SYSTEM },
+    }));
+}
+
+/// An account of this name with these rules.
+fn grant_in_cluster(name: &str, rules: &Value) {
+    account(name);
+    world().apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": { "name": name }, "rules": rules,
+    }));
+    world().apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": { "name": name },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+        "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": SYSTEM }],
+    }));
+}
+
+/// The rules less those for one resource.
+fn without(rules: &Value, resource: &str) -> Value {
+    let rules = rules.as_array().unwrap().iter();
+    let kept: Vec<_> = rules.filter(|rule| rule["resources"][0] != resource).cloned().collect();
+    kept.into()
+}

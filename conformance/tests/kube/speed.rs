@@ -1,0 +1,78 @@
+//! From the API server's answer to `apply` to the first 200, under churn.
+//!
+//! Printed rather than held to a figure: the machine is shared, and so is this process. `KUBE_INGRESSES=3000
+//! cargo test -p conformance --test kube -- what_was_applied` measures more than the few of a test run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::objects::Space;
+use crate::origin;
+use crate::program::Gateway;
+use crate::wire::{Load, Wire};
+use crate::world::world;
+
+/// What is asserted: far from the aim of 30 ms, but a poll or a lost event would be seen.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// One by one, polled each ms on a warm connection, beside 100 EndpointSlice writes and one edited Ingress a second.
+pub(crate) fn applied_to_served() {
+    let count = std::env::var("KUBE_INGRESSES").map_or(100, |count| count.parse().unwrap());
+    let space = Space::new("speed");
+    let gateway = Gateway::start(&world().documented(), &[]);
+    space.serve("app", "live.speed.example");
+    gateway.until_served_by("live.speed.example", "app");
+    let load = Load::start(gateway.http, "live.speed.example");
+    let stop = Arc::new(AtomicBool::new(false));
+    let churn = churn(&stop);
+
+    let mut wire = Wire::connect(gateway.http).unwrap();
+    let mut times = Vec::new();
+    for number in 0..count {
+        let host = format!("n{number}.speed.example");
+        let mut ingress = space.ingress("app", &host);
+        ingress["metadata"]["name"] = format!("n{number}").into();
+        world().apply(&ingress);
+        let answered = Instant::now();
+        while wire.get(&host, "/").unwrap().status != 200 {
+            assert!(answered.elapsed() < LIMIT, "{host} is not served");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        times.push(answered.elapsed());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let rate = churn.join().unwrap();
+    let report = load.end_without_failure();
+    times.sort();
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    crate::tell(&format!(
+        "    applied → served: {count} Ingresses, p50 {:?} p99 {:?} max {:?}; {rate:.0} slice writes/s; {} requests to a live route, {} failed; RSS {} KiB\n",
+        at(50),
+        at(99),
+        at(100),
+        report.good,
+        report.bad,
+        gateway.resident()
+    ));
+    gateway.end();
+}
+
+/// 100 slice writes a second to Services that nobody calls, and one edited Ingress; gives the writes per second.
+fn churn(stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<f64> {
+    let stop = Arc::clone(stop);
+    let space = Space::without_class("noise");
+    let endpoints = [(origin::HERE, 9).into(), (std::net::IpAddr::from([10, 50, 0, 2]), 9).into()];
+    for service in (0..10).map(|number| format!("s{number}")) {
+        space.app(&service, endpoints[0]);
+    }
+    world().apply(&space.ingress_of("speed", "s0", "edit.speed.example"));
+    std::thread::spawn(move || {
+        let writes =
+            (0..).take_while(|_| !stop.load(Ordering::Relaxed)).map(|turn: usize| match turn % 100 {
+                0 => space.ingress_of("speed", "s0", &format!("edit{turn}.speed.example")),
+                _ => space.slice(&format!("s{}", turn % 10), 1, &endpoints[..1 + turn / 10 % 2]),
+            });
+        world().write_steadily(100, writes)
+    })
+}

@@ -1,0 +1,237 @@
+//! What all tests share: the API server that KUBECONFIG names, and the accounts that gateways run with.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+/// How long anything may take that happens within moments on an idle machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
+
+/// So many writes are under way at a time.
+const WRITES_AT_ONCE: usize = 16;
+
+/// Where gateways live, by conformance/example/gateway.yaml.
+pub(crate) const SYSTEM: &str = "gateway-system";
+
+/// The cluster, and a folder for files.
+pub(crate) struct World {
+    runtime: Runtime,
+    client: Client,
+    folder: TempDir,
+    files: AtomicU32,
+    rules: Value,
+}
+
+/// The one cluster; the first caller installs the definitions and the documented rights.
+pub(crate) fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(World::new)
+}
+
+/// The top of the source tree.
+pub(crate) fn tree() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// A program of the cluster's PATH; its output.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
+    let done = Command::new(program).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program} {arguments:?}: {said}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// Asks again every few milliseconds until the answer is yes.
+pub(crate) fn until(what: &str, asked: impl FnMut() -> bool) -> Duration {
+    until_within(DEADLINE, what, asked)
+}
+
+/// The same with another limit.
+pub(crate) fn until_within(limit: Duration, what: &str, mut asked: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !asked() {
+        assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    began.elapsed()
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let config = Kubeconfig::read_from(admin_file()).unwrap();
+            let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
+            Client::try_from(config.unwrap()).unwrap()
+        });
+        let mut world = Self {
+            runtime,
+            client,
+            // In the cluster's own tmpfs: nothing is left behind.
+            folder: tempfile::tempdir_in("/run").unwrap(),
+            files: AtomicU32::new(0),
+            rules: Value::Null,
+        };
+        world.install_definitions();
+        let example = tree().join("conformance/example/gateway.yaml");
+        for object in documents(&example) {
+            let kind = object["kind"].as_str().unwrap();
+            if kind == "ClusterRole" {
+                world.rules = object["rules"].clone();
+            }
+            if ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"].contains(&kind) {
+                world.apply(&object);
+            }
+        }
+        assert!(world.rules.is_array(), "the example has no ClusterRole");
+        world
+    }
+
+    /// The rules that conformance/example/gateway.yaml documents.
+    pub(crate) fn rules(&self) -> &Value {
+        &self.rules
+    }
+
+    /// Installs our definitions, and waits until the API server serves them.
+    pub(crate) fn install_definitions(&self) {
+        let folder = tree().join("charts/gateway/crds");
+        run("kubectl", &["apply", "-f", folder.to_str().unwrap()]);
+        let wait = ["wait", "--for=condition=Established", "--timeout=30s", "-f", folder.to_str().unwrap()];
+        run("kubectl", &wait);
+    }
+
+    /// Removes them, with all objects of our kinds.
+    pub(crate) fn remove_definitions(&self) {
+        let folder = tree().join("charts/gateway/crds");
+        run("kubectl", &["delete", "--wait", "-f", folder.to_str().unwrap()]);
+    }
+
+    /// Runs something to its end on the shared runtime.
+    pub(crate) fn block<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Creates an object or makes it what is said.
+    pub(crate) fn apply(&self, object: &Value) {
+        self.try_apply(object).unwrap_or_else(|error| panic!("{error}: {object:#}"));
+    }
+
+    /// The same, for an API server that may be away.
+    pub(crate) fn try_apply(&self, object: &Value) -> kube::Result<DynamicObject> {
+        let (api, name) = self.place(object);
+        let params = PatchParams::apply("kube-tests").force();
+        self.block(api.patch(&name, &params, &Patch::Apply(object)))
+    }
+
+    /// Changes objects that are there, `rate` a second and some at a time, since the API server needs longer than
+    /// that for one. Gives the rate that was reached.
+    pub(crate) fn write_steadily(&self, rate: u32, objects: impl Iterator<Item = Value>) -> f64 {
+        let began = Instant::now();
+        let written = self.block(async {
+            let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
+            let mut writes = JoinSet::new();
+            let mut written = 0_u32;
+            for object in objects {
+                pace.tick().await;
+                if writes.len() == WRITES_AT_ONCE {
+                    writes.join_next().await.unwrap().unwrap();
+                }
+                let (api, name) = self.place(&object);
+                let patch =
+                    async move { api.patch(&name, &PatchParams::default(), &Patch::Merge(&object)).await };
+                writes.spawn(async { drop(patch.await.unwrap()) });
+                written += 1;
+            }
+            writes.join_all().await;
+            written
+        });
+        f64::from(written) / began.elapsed().as_secs_f64()
+    }
+
+    /// Removes an object that is there.
+    pub(crate) fn delete(&self, object: &Value) {
+        let (api, name) = self.place(object);
+        self.block(api.delete(&name, &DeleteParams::default())).unwrap();
+    }
+
+    /// Where an object is written, and its name.
+    fn place(&self, object: &Value) -> (Api<DynamicObject>, String) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let kind = kind_of(&text(&object["apiVersion"]), &text(&object["kind"]));
+        let api = match object["metadata"]["namespace"].as_str() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind),
+            None => Api::all_with(self.client.clone(), &kind),
+        };
+        (api, text(&object["metadata"]["name"]))
+    }
+
+    /// A kubeconfig with the documented rights: what every gateway runs with unless its test is about others.
+    pub(crate) fn documented(&self) -> PathBuf {
+        self.kubeconfig("gateway", None)
+    }
+
+    /// A kubeconfig for an account of [`SYSTEM`], with the API server where it is or at another address.
+    pub(crate) fn kubeconfig(&self, account: &str, server: Option<std::net::SocketAddr>) -> PathBuf {
+        let token = run("kubectl", &["-n", SYSTEM, "create", "token", account, "--duration=1h"]);
+        let admin = Kubeconfig::read_from(admin_file()).unwrap();
+        let cluster = admin.clusters[0].cluster.as_ref().unwrap();
+        let server = server.map_or_else(|| cluster.server.clone().unwrap(), |at| format!("https://{at}"));
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": "c", "cluster": {
+                "server": server, "certificate-authority": cluster.certificate_authority,
+            } }],
+            "users": [{ "name": "u", "user": { "token": token.trim() } }],
+            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
+            "current-context": "c",
+        });
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let file = self.folder.path().join(format!("{number}.json"));
+        std::fs::write(&file, config.to_string()).unwrap();
+        file
+    }
+
+    /// Where the API server listens.
+    pub(crate) fn api_server(&self) -> std::net::SocketAddr {
+        let admin = Kubeconfig::read_from(admin_file()).unwrap();
+        let server = admin.clusters[0].cluster.as_ref().unwrap().server.clone().unwrap();
+        server.trim_start_matches("https://").parse().unwrap()
+    }
+}
+
+fn admin_file() -> PathBuf {
+    std::env::var_os("KUBECONFIG").unwrap().into()
+}
+
+fn kind_of(api_version: &str, kind: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+/// The objects of a manifest.
+fn documents(file: &Path) -> Vec<Value> {
+    let flags = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f"];
+    let text = run("kubectl", &[&flags[..], &[file.to_str().unwrap()]].concat());
+    serde_json::Deserializer::from_str(&text)
+        .into_iter::<Value>()
+        .flat_map(|object| {
+            let object = object.unwrap();
+            match object["items"].as_array() {
+                Some(items) => items.clone(),
+                None => vec![object],
+            }
+        })
+        .collect()
+}

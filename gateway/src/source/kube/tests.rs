@@ -1,0 +1,200 @@
+//! The whole source against an API server made of a router, under a clock that jumps.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::IntoResponse as _;
+use routing::object::{Change, Kind};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::*;
+
+/// Tries are at most so far apart.
+const MOST_APART: Duration = Duration::from_secs(30);
+
+/// Answers lists with the Ingresses of these names and with nothing of other kinds. Watches say nothing, unless they
+/// ask for what happened before the last return.
+#[derive(Clone, Default)]
+struct ApiServer(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    is_away: AtomicBool,
+    ingresses: Mutex<Vec<&'static str>>,
+    /// How often it came back: what was before is forgotten.
+    version: AtomicUsize,
+    /// What may not be read.
+    forbidden: Mutex<Vec<&'static str>>,
+    /// Ends all watches.
+    end: Notify,
+    /// When each path was asked.
+    asked: Mutex<BTreeMap<String, Vec<Instant>>>,
+}
+
+impl ApiServer {
+    fn client(&self) -> Client {
+        Client::new(Router::new().fallback(answer).with_state(self.clone()), "default")
+    }
+
+    fn set_ingresses(&self, names: &[&'static str]) {
+        *self.0.ingresses.lock().unwrap() = names.to_vec();
+    }
+
+    fn leave(&self) {
+        self.0.is_away.store(true, Ordering::SeqCst);
+        self.0.asked.lock().unwrap().values_mut().for_each(Vec::clear);
+        self.0.end.notify_waiters();
+    }
+
+    fn come_back(&self) {
+        self.0.version.fetch_add(1, Ordering::SeqCst);
+        self.0.is_away.store(false, Ordering::SeqCst);
+    }
+
+    fn version(&self) -> String {
+        format!("{}", self.0.version.load(Ordering::SeqCst) + 1)
+    }
+
+    fn list(&self, path: &str) -> Value {
+        let items: Vec<Value> = match path {
+            "/apis/networking.k8s.io/v1/ingresses" => {
+                let names = self.0.ingresses.lock().unwrap();
+                names
+                    .iter()
+                    .map(|name| json!({ "metadata": { "namespace": "shop", "name": name } }))
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        json!({ "metadata": { "resourceVersion": self.version() }, "items": items })
+    }
+}
+
+async fn answer(State(server): State<ApiServer>, uri: Uri) -> axum::response::Response {
+    let shared = Arc::clone(&server.0);
+    shared.asked.lock().unwrap().entry(uri.path().to_owned()).or_default().push(Instant::now());
+    if shared.is_away.load(Ordering::SeqCst) {
+        return Body::from_stream(futures::stream::once(async { lost() })).into_response();
+    }
+    if shared.forbidden.lock().unwrap().iter().any(|path| *path == uri.path()) {
+        let status = json!({ "kind": "Status", "status": "Failure", "code": 403, "message": "no", "reason": "Forbidden" });
+        return (StatusCode::FORBIDDEN, axum::Json(status)).into_response();
+    }
+    let query = uri.query().unwrap_or_default();
+    if query.contains("watch=true") && !query.contains(&format!("resourceVersion={}", server.version())) {
+        let gone = json!({ "kind": "Status", "status": "Failure", "code": 410, "message": "gone", "reason": "Expired" });
+        return axum::Json(json!({ "type": "ERROR", "object": gone })).into_response();
+    }
+    if query.contains("watch=true") {
+        let ended = async move {
+            shared.end.notified().await;
+            lost()
+        };
+        return Body::from_stream(futures::stream::once(ended)).into_response();
+    }
+    axum::Json(server.list(uri.path())).into_response()
+}
+
+/// The end of a connection to a machine that is gone.
+fn lost() -> std::io::Result<&'static str> {
+    Err(std::io::ErrorKind::ConnectionReset.into())
+}
+
+/// The Ingresses that an Update tells of: `+` for those that are there.
+fn ingresses(update: &Update) -> Vec<String> {
+    let told = update.objects.iter().filter_map(|change| match change {
+        Change::Apply(object) if object.reference().kind == Kind::Ingress => {
+            Some(format!("+{}", object.reference().name))
+        }
+        Change::Delete(reference) if reference.kind == Kind::Ingress => Some(format!("-{}", reference.name)),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_gone_for_ten_minutes_changes_nothing_and_is_asked_every_half_minute() {
+    let server = ApiServer::default();
+    server.set_ingresses(&["stays", "goes"]);
+    let (sender, mut updates) = mpsc::channel(1);
+    let (told, waiting) = watch::channel(None);
+    let wanted = Wanted { scope: Scope::Cluster, own_namespace: "gateway-system".to_owned(), node: None };
+    tokio::spawn(run(server.client(), wanted, sender, told));
+    let first = updates.recv().await.unwrap();
+    assert_eq!(ingresses(&first), ["+shop/stays", "+shop/goes"]);
+
+    server.leave();
+    let left = Instant::now();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(updates.try_recv().is_err(), "nothing was told");
+    assert_eq!(*waiting.borrow(), None, "it goes on serving");
+    let back = Instant::now();
+    let asked = std::mem::take(&mut *server.0.asked.lock().unwrap());
+    assert_eq!(asked.len(), 8, "{:?}", asked.keys());
+    for (path, times) in asked {
+        assert!((20..100).contains(&times.len()), "{path} was asked {} times", times.len());
+        let times = std::iter::once(left).chain(times).chain([back]).collect::<Vec<_>>();
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(longest <= Some(MOST_APART), "{path}: {longest:?}");
+    }
+
+    server.set_ingresses(&["stays", "comes"]);
+    server.come_back();
+    let news = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
+    assert_eq!(ingresses(&news), ["+shop/stays", "+shop/comes", "-shop/goes"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_starts_without_an_api_server_says_what_it_waits_for() {
+    let server = ApiServer::default();
+    server.leave();
+    let (sender, mut updates) = mpsc::channel(1);
+    let (told, mut waiting) = watch::channel(None);
+    let wanted = Wanted { scope: Scope::Cluster, own_namespace: "gateway-system".to_owned(), node: None };
+    tokio::spawn(run(server.client(), wanted, sender, told));
+    let says_why = |why: &Option<String>| why.as_ref().is_some_and(|why| why.contains("connection reset"));
+    waiting.wait_for(says_why).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(updates.try_recv().is_err());
+    server.come_back();
+    tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
+    waiting.wait_for(Option::is_none).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn rights_in_one_namespace_are_enough_and_what_needs_more_says_that_it_is_off() {
+    let server = ApiServer::default();
+    *server.0.forbidden.lock().unwrap() = vec![
+        "/api/v1/namespaces",
+        "/api/v1/nodes/here",
+        "/apis/networking.k8s.io/v1/ingressclasses",
+        "/apis/wasm-gateway.dev/v1alpha1/ingressclassconfigs",
+    ];
+    let (sender, mut updates) = mpsc::channel(1);
+    let (told, _waiting) = watch::channel(None);
+    let wanted = Wanted {
+        scope: Scope::Namespaces(vec!["shop".to_owned()]),
+        own_namespace: "gateway-system".to_owned(),
+        node: Some("here".to_owned()),
+    };
+    tokio::spawn(run(server.client(), wanted, sender, told));
+    let first = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
+    let problems = first.problems.unwrap_or_default().into_iter().map(|located| located.problem);
+    let told: Vec<String> =
+        problems.map(|problem| format!("{} {}", problem.object, problem.reason)).collect();
+    assert_eq!(
+        told,
+        [
+            "IngressClass * NotPermitted",
+            "IngressClassConfig * NotPermitted",
+            "Namespace * NotPermitted",
+            "Node here NotPermitted"
+        ]
+    );
+}
