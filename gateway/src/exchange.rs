@@ -30,6 +30,7 @@ mod date;
 mod forward;
 pub mod headers;
 mod held;
+mod lookout;
 mod metered;
 pub mod record;
 pub mod refusal;

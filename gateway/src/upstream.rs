@@ -33,6 +33,7 @@ mod view;
 
 use balance::pick;
 use dial::Dialler;
+pub use dial::has_vanished;
 use endpoint::Endpoint;
 use health::Fault;
 use line::Permit;
@@ -260,6 +261,11 @@ impl Upstreams {
     /// The endpoint gave no answer, or none that can be used.
     pub fn failed(&self, opened: &Opened) {
         opened.request.0.health.failed(Fault::Failing, self.time());
+    }
+
+    /// Its machine acknowledges nothing any more: no request goes there until it takes connections again.
+    pub fn vanished(&self, opened: &Opened) {
+        opened.request.0.health.failed(Fault::Unreachable, self.time());
     }
 
     /// Keeps a connection for the next request. Its last exchange is complete in both directions. `said` is how

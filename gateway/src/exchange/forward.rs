@@ -12,6 +12,7 @@ use routing::table::Backend;
 
 use super::abort::Abort;
 use super::headers::{self, Response};
+use super::lookout::Lookout;
 use super::metered::Metered;
 use super::refusal::Refusal;
 use super::sending::Sending;
@@ -32,6 +33,8 @@ enum Unanswered {
     GivenUp(Abort),
     /// The endpoint's side failed.
     Upstream(StreamError),
+    /// The endpoint's machine acknowledges nothing any more.
+    Vanished,
     /// The client's body stood still for too long.
     BodyTimeout,
     /// The endpoint did not answer in time.
@@ -69,7 +72,7 @@ impl<D: Downstream> Exchange<'_, D> {
             headers::write_request(up.output(), (self.request.head, path), &self.caller, self.request.length);
             up.send_body(self.request.length);
             sending.rewind();
-            let failure = match self.await_answer(up, &mut sending).await {
+            let failure = match self.await_answer(&mut opened, (&mut sending, &tries)).await {
                 Ok((head, length)) => {
                     self.worker.upstreams.answered(&opened);
                     if head.status() == 101 {
@@ -108,9 +111,10 @@ impl<D: Downstream> Exchange<'_, D> {
         opened: &Opened,
         (tries, sending): (&mut Tries, &Sending),
     ) -> bool {
-        let is_lost = matches!(failure, Unanswered::Upstream(StreamError::Lost(_)))
+        let is_lost = matches!(failure, Unanswered::Upstream(StreamError::Lost(_)) | Unanswered::Vanished)
             && !opened.connection.has_received();
         match failure {
+            Unanswered::Vanished => self.worker.upstreams.vanished(opened),
             // Most likely it closed the connection while that was idle, as it may.
             Unanswered::Upstream(_) if is_lost && opened.is_reused => {}
             Unanswered::Upstream(_) | Unanswered::FirstByteTimeout => self.worker.upstreams.failed(opened),
@@ -129,6 +133,7 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Unanswered::FirstByteTimeout => Refusal::FirstByteTimeout.into(),
             Unanswered::RequestTimeout => Refusal::RequestTimeout.into(),
+            Unanswered::Vanished => Refusal::UpstreamClosed.into(),
             Unanswered::Downstream(StreamError::Body(_)) => Refusal::Body.into(),
             Unanswered::Downstream(StreamError::TooLarge) => Refusal::BodyTooLarge.into(),
             Unanswered::Downstream(error) => Failure::Aborted(Abort::of_downstream(&error)),
@@ -147,10 +152,12 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Sends the request and waits for the head of the answer, which may come before all is sent.
     async fn await_answer(
         &mut self,
-        up: &mut Connection,
-        sending: &mut Sending,
+        opened: &mut Opened,
+        (sending, tries): (&mut Sending, &Tries),
     ) -> Result<(Head, BodyLength), Unanswered> {
         let Waits { stall, first_byte, .. } = self.waits;
+        let mut lookout = Lookout::new(first_byte, tries, opened);
+        let up = &mut opened.connection;
         self.timer.set(stall);
         let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
         let request = self.request.head;
@@ -162,7 +169,7 @@ impl<D: Downstream> Exchange<'_, D> {
                     Poll::Ready(Err(PumpError::Read(error))) => {
                         return Poll::Ready(Err(Unanswered::Downstream(error)));
                     }
-                    Poll::Ready(Ok(())) => timer.set(first_byte),
+                    Poll::Ready(Ok(())) => lookout.begin(timer),
                     // An endpoint that stops reading may have answered already: its answer decides.
                     Poll::Ready(Err(PumpError::Write(_))) | Poll::Pending => {}
                 }
@@ -188,6 +195,9 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             if interim > 0 {
                 let _ = down.poll_flush(cx).map_err(Unanswered::Downstream)?;
+            }
+            if is_sent && lookout.has_vanished(timer, up, sending.resend()) {
+                return Poll::Ready(Err(Unanswered::Vanished));
             }
             down.poll_given_up(cx).map(|abort| Err(Unanswered::GivenUp(abort)))
         }));

@@ -10,6 +10,8 @@ use std::time::Duration;
 use http1::Limits;
 use pingora::ErrorType;
 use pingora::connectors::TransportConnector;
+use pingora::protocols::Stream;
+use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 
 use super::endpoint::Endpoint;
@@ -17,6 +19,16 @@ use super::health::Fault;
 use super::{Connection, OpenError};
 use crate::telemetry::counters::{Counters, bump};
 use crate::wire::h1;
+
+/// So many retransmissions in a row that nobody acknowledges are no loss by chance.
+const MOST_UNACKNOWLEDGED: u8 = 3;
+
+/// Whether the machine at the other end acknowledges nothing of what it was sent: its node has lost its power or its
+/// network. An endpoint that only takes its time still has a kernel that acknowledges.
+pub fn has_vanished(stream: &Stream) -> bool {
+    let info = get_tcp_info(stream.id());
+    info.is_ok_and(|info| info.tcpi_unacked > 0 && info.tcpi_retransmits >= MOST_UNACKNOWLEDGED)
+}
 
 /// What connects.
 #[derive(Clone)]

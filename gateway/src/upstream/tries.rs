@@ -81,15 +81,21 @@ impl Tries {
         Ok(())
     }
 
+    /// Whether losing this connection before a byte of the answer would bring a further try, if the request can be
+    /// sent again.
+    pub fn bears_loss(&self, opened: &Opened) -> bool {
+        let is_retried = self.terms.retries_on(RetryOn::Reset)
+            || (opened.is_reused && self.terms.retries_on(RetryOn::StaleConnection));
+        is_retried && self.left > 0
+    }
+
     /// A connection was lost before a byte of the answer: whether the request is to be sent again. It goes over a
     /// new connection then, and elsewhere if it can.
     pub fn lost(&mut self, opened: &Opened, resend: Resend) -> bool {
-        let is_retried = self.terms.retries_on(RetryOn::Reset)
-            || (opened.is_reused && self.terms.retries_on(RetryOn::StaleConnection));
-        let Some(left) = self.left.checked_sub(1).filter(|_| is_retried && resend == Resend::Possible) else {
+        if !self.bears_loss(opened) || resend == Resend::Forbidden {
             return false;
-        };
-        self.left = left;
+        }
+        self.left = self.left.saturating_sub(1);
         self.reuse = Reuse::Never;
         self.met.push(Met::Lost(opened.address()));
         true
