@@ -43,7 +43,7 @@ impl ControlPlane {
         write_keys(&folder)?;
         let start = |name: &str, flags: Vec<String>| start(&parts, &logs, (name, flags));
         let etcd = start("etcd", etcd_flags(&folder))?;
-        let mut api_server = start("kube-apiserver", api_server_flags(&folder))?;
+        let mut api_server = start("kube-apiserver", api_server_flags(&folder, &logs))?;
         wait_until_ready(&mut api_server, &logs).await?;
         let others = start_others(&parts, &logs, &folder)?;
         Ok(Self { folder, parts, logs, etcd, api_server, others })
@@ -63,7 +63,8 @@ impl ControlPlane {
     /// As [`ControlPlane::start`].
     pub(super) async fn start_api_server(&mut self) -> anyhow::Result<()> {
         self.api_server.kill().await?;
-        self.api_server = start(&self.parts, &self.logs, ("kube-apiserver", api_server_flags(&self.folder)))?;
+        self.api_server =
+            start(&self.parts, &self.logs, ("kube-apiserver", api_server_flags(&self.folder, &self.logs)))?;
         wait_until_ready(&mut self.api_server, &self.logs).await?;
         // Those of a real cluster lose their lease without an API server, end, and are started again. Ours would
         // look for it every half minute only.
@@ -118,7 +119,7 @@ fn etcd_flags(folder: &Path) -> Vec<String> {
     ]
 }
 
-fn api_server_flags(folder: &Path) -> Vec<String> {
+fn api_server_flags(folder: &Path, logs: &Path) -> Vec<String> {
     let file = |name: &str| folder.join(name).display().to_string();
     vec![
         "--etcd-servers=http://127.0.0.1:2379".to_owned(),
@@ -133,6 +134,8 @@ fn api_server_flags(folder: &Path) -> Vec<String> {
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-key-file={}", file("accounts.pub")),
         format!("--service-account-signing-key-file={}", file("accounts.key")),
+        format!("--audit-policy-file={}", file("audit.json")),
+        format!("--audit-log-path={}", logs.join("audit.log").display()),
         // The Service `kubernetes` is served by our own kube-proxy.
         "--endpoint-reconciler-type=none".to_owned(),
         "--allow-privileged=true".to_owned(),
@@ -188,6 +191,7 @@ fn write_keys(folder: &Path) -> anyhow::Result<()> {
     fs::write(folder.join("server.key"), server_key.serialize_pem())?;
     fs::write(folder.join("accounts.key"), accounts.serialize_pem())?;
     fs::write(folder.join("accounts.pub"), accounts.public_key_pem())?;
+    fs::write(folder.join("audit.json"), audit_policy().to_string())?;
     fs::write(folder.join("tokens.csv"), format!("{TOKEN},admin,admin,system:masters\n"))?;
     let config = serde_json::json!({
         "apiVersion": "v1",
@@ -205,6 +209,19 @@ fn write_keys(folder: &Path) -> anyhow::Result<()> {
     });
     fs::write(ControlPlane::kubeconfig(), format!("{config:#}"))?;
     Ok(())
+}
+
+/// What goes to `audit.log`: each answer to a service account that is not the control plane's own.
+fn audit_policy() -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            { "level": "None", "userGroups": ["system:serviceaccounts:kube-system"] },
+            { "level": "Metadata", "userGroups": ["system:serviceaccounts"] },
+        ],
+    })
 }
 
 /// Asks `/readyz` until it says yes, the API server ends, or the time is over.

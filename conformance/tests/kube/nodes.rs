@@ -17,6 +17,10 @@ pub(crate) fn install_and_lose_one() {
     let pods = run("kubectl", &["-n", SYSTEM, "get", "pods", "-o", fields]);
     let gateway: SocketAddr = format!("{}:8080", pods.lines().next().unwrap()).parse().unwrap();
     let load: Vec<_> = (0..2).map(|_| Load::start(gateway, "blue.example.com")).collect();
+    // Then each worker has kept a connection to each app, as it has under any load that lasts.
+    for load in &load {
+        until("the load has begun", || load.good() > 100);
+    }
     run("conformance", &["cluster", "stop", "node-2"]);
     until("the lost pods are replaced", || {
         let fields = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
@@ -24,9 +28,8 @@ pub(crate) fn install_and_lose_one() {
     });
     run("kubectl", &["rollout", "status", "deployment/blue", "--timeout=60s"]);
     for load in load {
-        let report = load.end();
-        crate::tell(&format!("    node lost: {report:?}\n"));
-        assert_eq!(report.bad, 0, "{report:?}");
+        let report = load.end_without_failure();
+        crate::tell(&format!("    node lost: {} requests, slowest {:?}\n", report.good, report.slowest));
     }
     run("conformance", &["cluster", "start", "node-2"]);
     run("kubectl", &["-n", SYSTEM, "rollout", "status", "deployment/gateway", "--timeout=60s"]);

@@ -69,7 +69,8 @@ pub(crate) fn endpoint_churn() {
     for load in load {
         load.end_without_failure();
     }
-    assert!(rate > 70.0, "{rate:.0} changes a second are no churn");
+    crate::tell(&format!("    churn: {rate:.0} changes a second\n"));
+    assert!(rate > 25.0, "{rate:.0} changes a second are no churn, even on a machine that is busy");
     for number in 0..all.len() {
         world().apply(&space.slice("app", number, &[dead]));
     }

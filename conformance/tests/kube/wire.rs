@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,7 @@ impl<S: Read + Write> Wire<S> {
 /// Requests without a break until it is ended: on one kept connection, opened anew after a failure.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
+    good: Arc<AtomicU64>,
     thread: Option<JoinHandle<Report>>,
 }
 
@@ -112,6 +113,8 @@ impl Load {
     pub(crate) fn start(address: SocketAddr, host: &str) -> Self {
         let (stop, host) = (Arc::new(AtomicBool::new(false)), host.to_owned());
         let stopped = Arc::clone(&stop);
+        let good = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&good);
         let thread = std::thread::spawn(move || {
             let (began, mut report, mut wire) = (Instant::now(), Report::default(), None);
             while !stopped.load(Ordering::Relaxed) {
@@ -119,7 +122,10 @@ impl Load {
                 let answer = once(&mut wire, address, &host);
                 report.slowest = report.slowest.max(asked.elapsed());
                 match answer {
-                    Ok(answer) if answer.status == 200 => report.good += 1,
+                    Ok(answer) if answer.status == 200 => {
+                        report.good += 1;
+                        counted.store(report.good, Ordering::Relaxed);
+                    }
                     failed => {
                         wire = None;
                         report.bad += 1;
@@ -132,7 +138,12 @@ impl Load {
             }
             report
         });
-        Self { stop, thread: Some(thread) }
+        Self { stop, good, thread: Some(thread) }
+    }
+
+    /// How many requests were answered so far.
+    pub(crate) fn good(&self) -> u64 {
+        self.good.load(Ordering::Relaxed)
     }
 
     /// Ends it.
