@@ -60,12 +60,12 @@ pub struct Retries {
 }
 
 /// A number of further attempts, 10 at most.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Attempts(u8);
 
 /// A failure after which a request may be tried again.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum RetryOn {
     /// No connection was had: nothing was sent, so the method does not matter.
     ConnectFailure,
@@ -77,7 +77,7 @@ pub enum RetryOn {
 }
 
 /// A request method.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "the names say it all (RFC 9110 §9.3, RFC 5789)")]
 pub enum Method {
@@ -101,7 +101,7 @@ pub struct LoadBalancing {
 }
 
 /// A rule for choosing an endpoint.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum LoadBalancingType {
     /// One after the other.
     #[default]

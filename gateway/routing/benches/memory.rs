@@ -10,11 +10,13 @@ use std::io::Write as _;
 use routing::Compiler;
 use routing::Config;
 use routing::object::Change;
+use routing::object::Object;
 use stats_alloc::INSTRUMENTED_SYSTEM;
 use stats_alloc::Region;
 use stats_alloc::StatsAlloc;
 
 use set::ROUTES;
+use set::class_policy;
 use set::ingresses;
 
 mod set;
@@ -26,12 +28,18 @@ static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const COUNT: usize = 10_000;
 
 fn main() {
+    measure("", || ingresses(COUNT));
+    let with_policy = || [class_policy()].into_iter().chain(ingresses(COUNT)).collect();
+    measure(" under a policy of their class", with_policy);
+}
+
+fn measure(what: &str, objects: impl FnOnce() -> Vec<Object>) {
     let region = Region::new(COUNTING);
     let live = || {
         let counted = region.change();
         counted.bytes_allocated - counted.bytes_deallocated
     };
-    let objects = ingresses(COUNT);
+    let objects = objects();
     let of_objects = live();
     let mut compiler = Compiler::new(Config::default());
     let compiled = compiler.apply(objects.into_iter().map(Change::Apply).collect());
@@ -41,7 +49,7 @@ fn main() {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{routes} Routes of {COUNT} Ingresses: {} bytes of objects per Route, {} with Compiler and table",
+        "{routes} Routes of {COUNT} Ingresses{what}: {} bytes of objects per Route, {} with Compiler and table",
         of_objects / routes,
         of_all / routes
     )

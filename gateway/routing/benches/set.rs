@@ -11,6 +11,7 @@ use routing::object::IngressRule;
 use routing::object::Name;
 use routing::object::Object;
 use routing::object::PortRef;
+use routing::object::RoutePolicy;
 use routing::object::Service;
 use routing::object::ServicePort;
 use routing::object::Texts;
@@ -82,6 +83,25 @@ pub(crate) fn ingresses(count: usize) -> Vec<Object> {
         object
     });
     [Object::IngressClass(class)].into_iter().chain(services).chain(ingresses).collect()
+}
+
+/// A policy for all Ingresses of the class.
+#[allow(dead_code, reason = "not every bench has use for it")]
+pub(crate) fn class_policy() -> Object {
+    let target = api::TargetRef {
+        group: "networking.k8s.io".to_owned(),
+        kind: api::TargetKind::IngressClass,
+        name: "gateway".to_owned(),
+        host: None,
+        path: None,
+    };
+    let spec = api::RoutePolicySpec {
+        target_refs: vec![target],
+        body_size: Some(api::ByteSize(1 << 20)),
+        ..api::RoutePolicySpec::default()
+    };
+    let name = Name::new(&Config::default().namespace, "all");
+    Object::RoutePolicy(RoutePolicy { name, created: None, spec: Box::new(spec) })
 }
 
 /// One Ingress with one host of so many paths, and its class.

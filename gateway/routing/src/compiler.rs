@@ -13,6 +13,7 @@ mod defaults;
 mod endpoints;
 mod hosts;
 mod inspect;
+mod interned;
 mod ledger;
 mod lower;
 mod namespaces;
@@ -266,7 +267,7 @@ impl Compiler {
         self.secrets.update(std::mem::take(&mut pending.secrets), ledger);
         if !(changed.is_empty() && touched.classes.is_empty()) {
             self.defaults.set_classes(
-                (&self.classes, &self.policies),
+                (&self.classes, &mut self.policies),
                 &self.own_namespace,
                 (&mut self.backends, &mut self.secrets),
                 (&mut self.next_origin, ledger),

@@ -417,6 +417,25 @@ fn a_policy_comes_changes_and_goes_with_its_ingress_only() {
 }
 
 #[test]
+fn what_a_policy_of_a_class_says_is_held_once_for_all_its_ingresses() {
+    let (mut compiler, _) = compiler();
+    let Change::Apply(Object::RoutePolicy(mut of_class)) = policy("class", 7) else { panic!("not a policy") };
+    of_class.name = Name::new(&Config::default().namespace, "class");
+    of_class.spec.target_refs[0].kind = api::TargetKind::IngressClass;
+    of_class.spec.target_refs[0].name = "gateway".to_owned();
+    let of = |table: &RoutingTable, host: &str| Arc::clone(&table.find(host, "/").unwrap().policy);
+    compiler.apply(vec![Change::Apply(Object::RoutePolicy(of_class)), ingress("b", "b.example", "/")]);
+    let (table, _) = compiler.apply(vec![ingress("c", "c.example", "/")]);
+    assert_eq!(body_size(&table), Some(7));
+    for host in ["b.example", "c.example"] {
+        assert!(Arc::ptr_eq(&of(&table, HOST), &of(&table, host)), "{host}");
+    }
+    let (own, _) = compiler.apply(vec![policy("a", 8)]);
+    assert_eq!(body_size(&own), Some(8));
+    assert!(Arc::ptr_eq(&of(&own, "b.example"), &of(&table, HOST)), "others keep theirs");
+}
+
+#[test]
 fn a_class_falls_and_rises_with_its_parameters() {
     let (mut compiler, _) = compiler();
     let with_parameters = Change::Apply(Object::IngressClass(IngressClass {

@@ -97,7 +97,7 @@ impl DefaultBackends {
     /// Takes the parameters of all our classes anew. Backends that stay in use keep their cells.
     pub(super) fn set_classes(
         &mut self,
-        (classes, policies): (&Classes, &Policies),
+        (classes, policies): (&Classes, &mut Policies),
         own_namespace: &str,
         (backends, secrets): (&mut Backends, &mut Secrets),
         (next_origin, ledger): (&mut u64, &mut Ledger),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use api::PolicyBackend;
 use api::RoutePolicySpec;
 
+use super::interned::Interned;
 use super::policy;
 use super::policy::PolicyEntry;
 use super::policy::Scope;
@@ -38,8 +39,7 @@ enum Rank {
 /// All that policies say about one Ingress.
 #[derive(Debug)]
 pub(super) struct Overlay<'a> {
-    /// Every Policy that came up so far, so that Routes share equal ones; the first one says nothing.
-    made: Vec<Arc<Policy>>,
+    interned: &'a mut Interned,
     /// Most specific first, then by seniority.
     layers: Vec<Layer<'a>>,
     problems: BTreeSet<Problem>,
@@ -67,8 +67,8 @@ pub(super) struct Split<'a> {
 }
 
 impl<'a> Overlay<'a> {
-    pub(super) fn new(none: Arc<Policy>) -> Self {
-        Self { made: vec![none], layers: Vec::new(), problems: BTreeSet::new() }
+    pub(super) fn new(interned: &'a mut Interned) -> Self {
+        Self { interned, layers: Vec::new(), problems: BTreeSet::new() }
     }
 
     pub(super) fn add(&mut self, entry: &'a PolicyEntry, target: &'a Target) {
@@ -93,7 +93,7 @@ impl<'a> Overlay<'a> {
         at: Option<(&HostName, &PathMatch)>,
     ) -> (Arc<Policy>, Option<Split<'a>>) {
         if self.layers.is_empty() {
-            return (self.share(Policy::default()), None);
+            return (self.interned.none(), None);
         }
         let mut covering = Vec::new();
         for (index, layer) in self.layers.iter_mut().enumerate() {
@@ -119,16 +119,7 @@ impl<'a> Overlay<'a> {
                 pending: self.field(&covering, "spec.limits.pending", |spec| spec.limits?.pending),
             },
         };
-        (self.share(policy), split.map(|(backends, origin)| Split { backends, origin }))
-    }
-
-    fn share(&mut self, policy: Policy) -> Arc<Policy> {
-        if let Some(known) = self.made.iter().find(|known| ***known == policy) {
-            return Arc::clone(known);
-        }
-        let policy = Arc::new(policy);
-        self.made.push(Arc::clone(&policy));
-        policy
+        (self.interned.share(policy), split.map(|(backends, origin)| Split { backends, origin }))
     }
 
     fn timeouts(&mut self, covering: &[usize]) -> Timeouts {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use api::TargetKind;
 use api::TargetRef;
 
+use super::interned::Interned;
 use super::ledger::Ledger;
 use super::overlay::Overlay;
 use super::seniority::Presence;
@@ -21,7 +22,6 @@ use crate::object::RoutePolicy;
 use crate::path;
 use crate::problem::Problem;
 use crate::problem::Reason;
-use crate::table::Policy;
 
 /// The group of the kinds that a policy can be about.
 const TARGET_GROUP: &str = "networking.k8s.io";
@@ -36,8 +36,7 @@ pub(super) struct Policies {
     by_class: BTreeMap<Arc<str>, BTreeSet<Name>>,
     /// Problems that several Ingresses may have with one policy, and how many do.
     shared: BTreeMap<Problem, usize>,
-    /// What holds where no policy says anything.
-    none: Arc<Policy>,
+    interned: Interned,
 }
 
 /// A policy as far as it can be judged alone.
@@ -95,7 +94,7 @@ impl Policies {
             by_ingress: BTreeMap::new(),
             by_class: BTreeMap::new(),
             shared: BTreeMap::new(),
-            none: Arc::default(),
+            interned: Interned::default(),
         }
     }
 
@@ -172,11 +171,11 @@ impl Policies {
     }
 
     /// What policies say about an Ingress of a class, or about the class alone.
-    pub(super) fn overlay(&self, ingress: Option<&Name>, class: Option<&Arc<str>>) -> Overlay<'_> {
-        let mut overlay = Overlay::new(Arc::clone(&self.none));
-        let by_class = class.into_iter().flat_map(|class| self.about_class(class));
-        let by_ingress = ingress.into_iter().flat_map(|ingress| self.about_ingress(ingress));
-        let names: BTreeSet<&Name> = by_class.chain(by_ingress).collect();
+    pub(super) fn overlay(&mut self, ingress: Option<&Name>, class: Option<&Arc<str>>) -> Overlay<'_> {
+        let by_class = class.and_then(|class| self.by_class.get(class));
+        let by_ingress = ingress.and_then(|ingress| self.by_ingress.get(ingress));
+        let names: BTreeSet<&Name> = by_class.into_iter().chain(by_ingress).flatten().collect();
+        let mut overlay = Overlay::new(&mut self.interned);
         for entry in names.into_iter().filter_map(|name| self.entries.get(name)) {
             for target in &entry.targets {
                 let is_meant = match &target.scope {

@@ -14,7 +14,7 @@ use api::RetryOn;
 use crate::object::Name;
 
 /// What RoutePolicies say about a Route: for each field the value that won, and where it comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Who set the Route's Backends in place of the rule's own one.
     pub backends: Option<PolicyOrigin>,
@@ -31,7 +31,7 @@ pub struct Policy {
 }
 
 /// Time limits; what each means stands with [`api::Timeouts`]. Zero: there is no limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// The whole request.
     pub request: Option<Sourced<Duration>>,
@@ -48,7 +48,7 @@ pub struct Timeouts {
 }
 
 /// When a request is sent again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Retries {
     /// How many times at most.
     pub attempts: Option<Sourced<Attempts>>,
@@ -59,7 +59,7 @@ pub struct Retries {
 }
 
 /// How much of a Service may be taken up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Connections that may be open.
     pub connections: Option<Sourced<NonZeroU32>>,
@@ -68,7 +68,7 @@ pub struct Limits {
 }
 
 /// A value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sourced<T> {
     /// The value.
     pub value: T,
@@ -77,7 +77,7 @@ pub struct Sourced<T> {
 }
 
 /// A field of a RoutePolicy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyOrigin {
     /// The RoutePolicy.
     pub policy: Name,
