@@ -87,6 +87,9 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
         }
     };
     config.read_timeout = Some(READ_LIMIT);
+    // Watches and reads try again themselves, and tell meanwhile what is wrong. The library's own tries (of 429, 503 and
+    // 504) would come to wait for minutes between two of them, in silence.
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }
 

@@ -10,9 +10,17 @@ use super::Ingress;
 use super::IngressBackend;
 use super::PortRef;
 
-/// Texts seen so far. It holds each of them for as long as it lives: one per file that is read, not one for ever.
+/// Texts seen so far. Those that nobody else holds are dropped when there are twice as many as were in use the last
+/// time, so it may live as long as a source does.
 #[derive(Debug, Default)]
-pub struct Texts(HashSet<Arc<str>>);
+pub struct Texts {
+    known: HashSet<Arc<str>>,
+    /// So many are kept before it is looked who is in use.
+    limit: usize,
+}
+
+/// Fewer texts than this are not worth a look.
+const LEAST_LIMIT: usize = 1024;
 
 impl Texts {
     /// Makes an Ingress use the texts of those before it. Names and hosts are left alone: they are its own. So is
@@ -39,11 +47,37 @@ impl Texts {
     }
 
     fn one(&mut self, text: &mut Arc<str>) {
-        match self.0.get(&**text) {
-            Some(known) => *text = Arc::clone(known),
-            None => {
-                self.0.insert(Arc::clone(text));
-            }
+        if let Some(known) = self.known.get(&**text) {
+            *text = Arc::clone(known);
+            return;
         }
+        if self.known.len() >= self.limit {
+            self.known.retain(|text| Arc::strong_count(text) > 1);
+            self.limit = LEAST_LIMIT.max(self.known.len() * 2);
+        }
+        self.known.insert(Arc::clone(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_nobody_holds_any_more_are_dropped() {
+        let mut texts = Texts::default();
+        let mut kept: Arc<str> = "kept".into();
+        texts.one(&mut kept);
+        for number in 0..10 * LEAST_LIMIT {
+            texts.one(&mut number.to_string().into());
+            assert!(texts.known.len() <= LEAST_LIMIT);
+        }
+        let mut again: Arc<str> = "kept".into();
+        texts.one(&mut again);
+        assert!(Arc::ptr_eq(&kept, &again));
+        let mut held: Vec<Arc<str>> = (0..4 * LEAST_LIMIT).map(|number| number.to_string().into()).collect();
+        held.iter_mut().for_each(|text| texts.one(text));
+        let all_known = held.iter().all(|text| texts.known.contains(text));
+        assert!(all_known, "what is in use stays, however much it is");
     }
 }

@@ -19,6 +19,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use routing::object::{self, Kind, Name, Object, ObjectRef, Unreadable};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::Scope;
 
@@ -30,6 +31,9 @@ const WATCH_SECONDS: u32 = 40;
 /// anew also refuses everything for a moment, so two of the longest waits are to stay below 30 s.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// A try after so long without a failure is a first one. Longer than a wait and a list that is given up.
+const PEACE: Duration = Duration::from_secs(90);
 
 /// What a feed is, and whether the gateway can do without it.
 #[derive(Clone, Debug)]
@@ -291,15 +295,18 @@ fn spec<T: DeserializeOwned>(found: &DynamicObject) -> Result<T, String> {
     T::deserialize(spec).map_err(|error| error.to_string())
 }
 
-/// The waits between tries; begun anew by every success.
+/// The waits between tries; they begin anew when nothing has failed for [`PEACE`].
+///
+/// Not by every success: the library counts the beginning of a list as one, before it has asked for anything.
 #[derive(Debug)]
 struct Retry {
     next: Duration,
+    failed: Option<Instant>,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { next: FIRST_WAIT }
+        Self { next: FIRST_WAIT, failed: None }
     }
 }
 
@@ -307,6 +314,11 @@ impl Iterator for Retry {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let before = self.failed.replace(now);
+        if before.is_none_or(|before| now.duration_since(before) > PEACE) {
+            self.next = FIRST_WAIT;
+        }
         let wait = self.next;
         self.next = (wait * 2).min(LONGEST_WAIT);
         // Many gateways lose their API server at the same moment: a quarter of chance spreads them.
@@ -316,7 +328,28 @@ impl Iterator for Retry {
 }
 
 impl Backoff for Retry {
-    fn reset(&mut self) {
-        *self = Self::default();
+    fn reset(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_double_to_ten_seconds_and_begin_anew_after_a_time_of_peace() {
+        let mut retry = Retry::default();
+        let mut fail = async |expected: u64, pause: Duration| {
+            // A list begins.
+            retry.reset();
+            let (wait, expected) = (retry.next().unwrap(), Duration::from_millis(expected));
+            assert!(wait >= expected && wait <= expected * 5 / 4, "{wait:?} instead of {expected:?}");
+            tokio::time::advance(wait + pause).await;
+        };
+        for expected in [500, 1000, 2000, 4000, 8000, 10_000, 10_000] {
+            fail(expected, Duration::ZERO).await;
+        }
+        fail(10_000, PEACE).await;
+        fail(500, Duration::ZERO).await;
+        fail(1000, Duration::ZERO).await;
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use routing::object::{Change, Kind, Name, Object, ObjectRef, Unreadable};
+use routing::object::{Change, Kind, Name, Object, ObjectRef, Texts, Unreadable};
 use routing::problem::{Problem, Reason};
 use tokio::time::Instant;
 
@@ -45,6 +45,8 @@ pub(super) struct Gather {
     knows_zone: bool,
     /// The node whose zone may not be read.
     zone_problem: Option<ObjectRef>,
+    /// What Ingresses have in common: they come one by one.
+    texts: Texts,
 }
 
 struct Feed {
@@ -89,6 +91,7 @@ impl Gather {
             is_first: true,
             knows_zone: false,
             zone_problem: None,
+            texts: Texts::default(),
         }
     }
 
@@ -117,7 +120,8 @@ impl Gather {
         let Some(feed) = self.feeds.get_mut(place) else { return };
         match seen {
             Seen::Begin => feed.listing = Some(BTreeSet::new()),
-            Seen::Listed(taken) => {
+            Seen::Listed(mut taken) => {
+                taken.share(&mut self.texts);
                 let name = taken.name();
                 feed.known.insert(name.clone());
                 if let Some(listing) = &mut feed.listing {
@@ -130,7 +134,8 @@ impl Gather {
                 feed.was_listed = true;
                 self.complete(place, listing, now);
             }
-            Seen::Applied(taken) => {
+            Seen::Applied(mut taken) => {
+                taken.share(&mut self.texts);
                 feed.known.insert(taken.name());
                 self.apply(taken);
             }
@@ -147,7 +152,8 @@ impl Gather {
     fn complete(&mut self, place: usize, listed: BTreeSet<Name>, now: Instant) {
         let Some(feed) = self.feeds.get_mut(place) else { return };
         let gone: Vec<Name> = feed.known.difference(&listed).cloned().collect();
-        feed.known = listed;
+        // What stays keeps the text of its name that it shares with the object that was told of first.
+        feed.known.retain(|name| listed.contains(name));
         feed.is_complete = true;
         feed.failure = None;
         let kind = feed.plan.kind;
@@ -192,7 +198,7 @@ impl Gather {
             object: all.clone(),
             field: String::new(),
             reason: Reason::NotPermitted,
-            message: format!("the gateway may not read these objects: {message}"),
+            message: format!("{}: the gateway may not read these objects: {message}", without(all.kind)),
         };
         self.set_problems(all, vec![problem]);
     }
@@ -356,6 +362,22 @@ impl Taken {
             Self::Bad(reference, _) => reference.name.clone(),
             Self::Secret(name, _) => name.clone(),
         }
+    }
+
+    fn share(&mut self, texts: &mut Texts) {
+        if let Self::Object(Object::Ingress(ingress), _) = self {
+            texts.share(ingress);
+        }
+    }
+}
+
+/// What is off while a kind may not be read.
+fn without(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Namespace => "Ingresses of namespaces that are going away count like any other",
+        Kind::IngressClass => "classes are only known by --class",
+        Kind::IngressClassConfig => "what parameters of classes say is not known",
+        _ => "changes are not seen",
     }
 }
 

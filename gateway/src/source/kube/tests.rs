@@ -1,13 +1,14 @@
 //! The whole source against an API server made of a router, under a clock that jumps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse as _;
 use routing::object::{Change, Kind};
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ struct Shared {
     end: Notify,
     /// When each path was asked.
     asked: Mutex<BTreeMap<String, Vec<Instant>>>,
+    /// Path, query and `Accept` of each request.
+    requests: Mutex<Vec<[String; 3]>>,
 }
 
 impl ApiServer {
@@ -76,8 +79,11 @@ impl ApiServer {
     }
 }
 
-async fn answer(State(server): State<ApiServer>, uri: Uri) -> axum::response::Response {
+async fn answer(State(server): State<ApiServer>, uri: Uri, headers: HeaderMap) -> axum::response::Response {
     let shared = Arc::clone(&server.0);
+    let accept = headers.get(ACCEPT).map_or("", |value| value.to_str().unwrap());
+    let request = [uri.path(), uri.query().unwrap_or_default(), accept].map(str::to_owned);
+    shared.requests.lock().unwrap().push(request);
     shared.asked.lock().unwrap().entry(uri.path().to_owned()).or_default().push(Instant::now());
     if shared.is_away.load(Ordering::SeqCst) {
         return Body::from_stream(futures::stream::once(async { lost() })).into_response();
@@ -197,4 +203,63 @@ async fn rights_in_one_namespace_are_enough_and_what_needs_more_says_that_it_is_
             "Node here NotPermitted"
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_namespaces_nodes_and_secrets_the_metadata_alone_is_asked_for_and_watches_have_an_end() {
+    let server = ApiServer::default();
+    server.set_ingresses(&["a"]);
+    let (sender, mut updates) = mpsc::channel(1);
+    let (told, _waiting) = watch::channel(None);
+    let (scope, own_namespace) = (Scope::Cluster, "gateway-system".to_owned());
+    let wanted = Wanted { scope, own_namespace, node: Some("here".to_owned()) };
+    tokio::spawn(run(server.client(), wanted, sender, told));
+    updates.recv().await.unwrap();
+    let is_watch = |query: &str| query.contains("watch=true");
+    let watched = || {
+        let requests = server.0.requests.lock().unwrap();
+        requests.iter().filter(|[_, query, _]| is_watch(query)).map(|[path, ..]| path.clone()).collect()
+    };
+    // Watches follow the lists.
+    while BTreeSet::from_iter::<Vec<String>>(watched()).len() < 8 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let requests = server.0.requests.lock().unwrap().clone();
+    for path in ["/api/v1/namespaces", "/api/v1/nodes/here", "/api/v1/secrets"] {
+        let mut of_path = requests.iter().filter(|[asked, ..]| asked == path).peekable();
+        assert!(of_path.peek().is_some(), "{requests:?}");
+        assert!(of_path.all(|[.., accept]| accept.contains("as=PartialObjectMetadata")), "{requests:?}");
+    }
+    assert!(!requests.iter().any(|[path, ..]| path.contains("/secrets/")), "nobody names one");
+    for [path, query, _] in requests.iter().filter(|[_, query, _]| is_watch(query)) {
+        assert!(
+            query.contains("timeoutSeconds=40") && query.contains("allowWatchBookmarks=true"),
+            "{path}?{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_client_hands_refusals_on_and_does_not_try_again_by_itself() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let refuse = move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { StatusCode::SERVICE_UNAVAILABLE }
+    };
+    let config = json!({
+        "clusters": [{ "name": "c", "cluster": { "server": format!("http://{}", listener.local_addr().unwrap()) } }],
+        "users": [{ "name": "u", "user": {} }],
+        "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
+        "current-context": "x",
+    });
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(refuse)).await });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kubeconfig");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = client(Some(&file)).await.unwrap();
+    client.apiserver_version().await.unwrap_err();
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "the library would wait for minutes between its tries");
 }

@@ -433,6 +433,31 @@ fn a_secret_that_may_not_be_read_keeps_its_last_bytes_and_is_tried_again() {
 }
 
 #[test]
+fn ingresses_share_their_texts_and_a_new_list_holds_no_name_twice() {
+    let with_class = |text: &str| {
+        let class = Some("gateway".to_owned().into());
+        taken(Object::Ingress(Ingress { name: name(text), class, ..Ingress::default() }))
+    };
+    let mut gather = begun();
+    list(&mut gather, INGRESSES, vec![with_class("a"), with_class("b")]);
+    let ingresses = |update: Update| {
+        let ingress = |change| match change {
+            Change::Apply(Object::Ingress(ingress)) => Some(ingress),
+            _ => None,
+        };
+        update.objects.into_iter().filter_map(ingress).collect::<Vec<_>>()
+    };
+    let told = ingresses(gather.take());
+    let [a, b] = told.as_slice() else { panic!("{told:?}") };
+    let is_one = |one: &std::sync::Arc<str>, other| std::sync::Arc::ptr_eq(one, other);
+    assert!(is_one(a.class.as_ref().unwrap(), b.class.as_ref().unwrap()));
+    assert!(is_one(&a.name.namespace, &b.name.namespace));
+    list(&mut gather, INGRESSES, vec![with_class("a"), with_class("b")]);
+    let known = gather.feeds[INGRESSES].known.first().unwrap();
+    assert!(is_one(&known.name, &a.name.name), "the name that the compiler has already");
+}
+
+#[test]
 fn the_first_update_waits_for_secrets_but_not_for_ever() {
     let mut gather = Gather::new(vec![plan(Kind::Ingress, Need::Always)], String::new());
     gather.set_zone(Ok(None));
