@@ -20,6 +20,7 @@ mod figure;
 mod fresh;
 mod h2load;
 mod http;
+mod kube;
 mod leg;
 mod load;
 mod memory;
@@ -65,6 +66,9 @@ pub(crate) struct Args {
     /// Connections that are open at once when memory is measured.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=7500))]
     held: u32,
+    /// Ingresses of the case `kube`; memory is read with 10/3 of them too.
+    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(3..=30_000))]
+    ingresses: u32,
     /// Also count system calls per small request, with strace, in a leg of its own.
     #[arg(long)]
     syscalls: bool,
@@ -159,7 +163,10 @@ impl Run<'_> {
                 let memory = memory::Memory { peers, cores, dir, endpoints, certificate };
                 report.figures.extend(memory.measure(args.held, args.rounds)?);
             }
-            Case::Reuse | Case::Routes => {
+            Case::Kube if !kube::is_inside() => {
+                skip(report, "bench case Kube: it runs in `conformance cluster run -- …` only".to_owned());
+            }
+            Case::Kube | Case::Reuse | Case::Routes => {
                 let Some(gateway) = self.peers.get(&Kind::Gateway) else {
                     skip(
                         report,
@@ -168,7 +175,9 @@ impl Run<'_> {
                     return Ok(());
                 };
                 let program = (gateway.as_path(), cores.proxy);
-                if case == Case::Reuse {
+                if case == Case::Kube {
+                    report.figures.extend(kube::measure(dir, program, usize::try_from(args.ingresses)?)?);
+                } else if case == Case::Reuse {
                     let load = (args.connections, args.seconds);
                     report.figures.push(reuse::measure(&dir.join("reuse"), program, self.backend, load)?);
                 } else if let Some(wrk) = needed("wrk", case, report) {

@@ -133,6 +133,43 @@ fn the_gateway_reuses_upstream_connections() {
 }
 
 #[test]
+fn ingresses_of_a_real_api_server_are_served_and_timed() {
+    const TEST: &str = "ingresses_of_a_real_api_server_are_served_and_timed";
+    let tool = env!("CARGO_BIN_EXE_conformance");
+    let gateway = Path::new(tool).with_file_name("gateway");
+    let parts = Command::new(tool).args(["cluster", "parts"]).output().unwrap();
+    if !gateway.is_file() || !parts.status.success() {
+        return skipped(&format!("{TEST}: no gateway, or {}", String::from_utf8_lossy(&parts.stderr).trim()));
+    }
+    if is_skipped(TEST, &["nginx"]) {
+        return;
+    }
+    let args = ["--case", "kube", "--ingresses", "30", "--gateway", gateway.to_str().unwrap()];
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = Command::new(tool)
+        .args([
+            "cluster", "run", "--nodes", "1", "--", tool, "bench", "--peers", "gateway", "--output", "json",
+        ])
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = report["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), 10, "{report:#}");
+    for figure in figures {
+        let value = figure["values"]["gateway"]["median"].as_f64().unwrap();
+        let what = figure["what"].as_str().unwrap();
+        match figure["unit"].as_str().unwrap() {
+            // Nothing can be served a microsecond after it was accepted.
+            "ms" => assert!((0.001..20_000.0).contains(&value), "{what}: {value}"),
+            "requests" => assert!(value.abs() < 0.5, "{what}: {value}"),
+            _ => assert!((5.0..500.0).contains(&value), "{what}: {value}"),
+        }
+    }
+}
+
+#[test]
 fn a_case_about_the_gateway_alone_is_skipped_loudly_without_it() {
     if is_skipped("a_case_about_the_gateway_alone_is_skipped_loudly_without_it", &["nginx", "haproxy"]) {
         return;

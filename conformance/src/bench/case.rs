@@ -28,6 +28,8 @@ pub(crate) enum Case {
     Reuse,
     /// Memory of each route, and CPU time per request with 100,000 hosts beside one.
     Routes,
+    /// Inside `conformance cluster run -- …`: the time from an Ingress's acceptance by the API server to its first 200.
+    Kube,
     /// All of them.
     All,
 }
@@ -48,7 +50,7 @@ impl Case {
             Self::Connect => &[Workload::Connect],
             Self::Handshake => &[Workload::Handshake],
             Self::Large => &[Workload::Large, Workload::LargeTls],
-            Self::Memory | Self::Reuse | Self::Routes | Self::All => &[],
+            Self::Memory | Self::Reuse | Self::Routes | Self::Kube | Self::All => &[],
         }
     }
 }
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn all_is_every_case_once() {
-        assert_eq!(Case::chosen(&[Case::All, Case::Small]).len(), 9);
+        assert_eq!(Case::chosen(&[Case::All, Case::Small]).len(), 10);
         assert_eq!(Case::chosen(&[Case::Reuse, Case::Small, Case::Small]), [Case::Small, Case::Reuse]);
     }
 

@@ -50,6 +50,8 @@ pub(crate) enum Target {
     AtMost(f64),
     /// The gateway's own figure is at least this.
     AtLeast(f64),
+    /// There is none: the figure says how others come about.
+    None,
 }
 
 impl fmt::Display for Target {
@@ -58,6 +60,7 @@ impl fmt::Display for Target {
             Self::RatioAtMost(limit) => write!(f, "≤ {limit} ×"),
             Self::AtMost(limit) => write!(f, "≤ {limit}"),
             Self::AtLeast(limit) => write!(f, "≥ {limit}"),
+            Self::None => f.write_str("–"),
         }
     }
 }
@@ -85,6 +88,7 @@ impl Figure {
             Target::RatioAtMost(limit) => self.ratio.map(|ratio| ratio.median <= limit),
             Target::AtMost(limit) => own.map(|own| own <= limit),
             Target::AtLeast(limit) => own.map(|own| own >= limit),
+            Target::None => None,
         }
     }
 }

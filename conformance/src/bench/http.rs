@@ -100,6 +100,16 @@ pub(crate) fn get_over(stream: &mut (impl Read + Write), path: &str, headers: &s
 /// # Errors
 /// No whole answer within 5 s a read, or another status than 200.
 pub(crate) fn ask(stream: &mut (impl Read + Write), host: &str) -> Result<()> {
+    let status = status(stream, host)?;
+    ensure!(status == 200, "status {status}");
+    Ok(())
+}
+
+/// The same, for any status.
+///
+/// # Errors
+/// No whole answer within 5 s a read.
+pub(crate) fn status(stream: &mut (impl Read + Write), host: &str) -> Result<u16> {
     stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
     let (mut text, mut piece) = (String::new(), [0; 4096]);
     loop {
@@ -107,10 +117,9 @@ pub(crate) fn ask(stream: &mut (impl Read + Write), host: &str) -> Result<()> {
         ensure!(length > 0, "closed within an answer: {text}");
         text += &String::from_utf8_lossy(piece.get(..length).unwrap_or_default());
         let Some(answer) = parse(&text) else { continue };
-        ensure!(answer.status == 200, "status {}", answer.status);
         let length = answer.header("content-length").context("no Content-Length")?.parse::<usize>()?;
         if answer.body.len() >= length {
-            return Ok(());
+            return Ok(answer.status);
         }
     }
 }

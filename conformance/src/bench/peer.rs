@@ -208,6 +208,12 @@ impl GatewayCommand {
         self
     }
 
+    /// With the objects of a cluster.
+    pub(crate) fn cluster(mut self, kubeconfig: &Path) -> Self {
+        self.command.arg("--kubeconfig").arg(kubeconfig);
+        self
+    }
+
     /// With so many workers.
     pub(crate) fn workers(mut self, workers: u16) -> Self {
         self.workers = workers;

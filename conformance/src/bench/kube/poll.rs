@@ -1,0 +1,109 @@
+//! Asking the gateway on connections that stand: for the first 200 of a host, and for a route that is live all along.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+
+use super::writes::LIVE;
+use crate::bench::http;
+
+/// Between two questions for a host that is not served yet.
+const POLL: Duration = Duration::from_millis(1);
+
+/// Between two questions for the live route: 200 a second.
+const PACE: Duration = Duration::from_millis(5);
+
+/// A connection that stands.
+pub(super) struct Warm(TcpStream);
+
+impl Warm {
+    pub(super) fn connect(port: u16) -> Result<Self> {
+        Ok(Self(http::connect(port)?))
+    }
+
+    /// Asks each millisecond until a host has this status.
+    pub(super) fn wait_for(&mut self, host: &str, status: u16, limit: Instant) -> Result<()> {
+        while http::status(&mut self.0, host)? != status {
+            ensure!(Instant::now() < limit, "{host} does not answer {status}");
+            std::thread::park_timeout(POLL);
+        }
+        Ok(())
+    }
+}
+
+/// What the live route answered.
+pub(super) struct Seen {
+    pub(super) good: u64,
+    pub(super) bad: u64,
+    pub(super) slowest: Duration,
+}
+
+/// Asks for the live route until it is ended, on one connection.
+pub(super) struct Live {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Seen>>,
+}
+
+impl Live {
+    pub(super) fn start(port: u16) -> Result<Self> {
+        let mut stream = http::connect(port)?;
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut seen = Seen { good: 0, bad: 0, slowest: Duration::ZERO };
+            while !stopped.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                match http::status(&mut stream, LIVE) {
+                    Ok(200) => seen.good += 1,
+                    Ok(_) => seen.bad += 1,
+                    Err(_) => {
+                        seen.bad += 1;
+                        stream = http::connect(port)?;
+                    }
+                }
+                seen.slowest = seen.slowest.max(asked.elapsed());
+                std::thread::park_timeout(PACE);
+            }
+            Ok(seen)
+        });
+        Ok(Self { stop, thread })
+    }
+
+    pub(super) fn end(self) -> Result<Seen> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow!("the load on the live route panicked"))?
+    }
+}
+
+/// An endpoint that answers every request with 200, until the process ends.
+pub(super) fn endpoint(address: SocketAddr) -> Result<SocketAddr> {
+    let listener = TcpListener::bind(address)?;
+    let bound = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    Ok(bound)
+}
+
+fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut read, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut piece)?;
+        if count == 0 {
+            return Ok(());
+        }
+        read.extend_from_slice(piece.get(..count).unwrap_or_default());
+        while let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+            read.drain(..end + 4);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+        }
+    }
+}
