@@ -9,22 +9,10 @@ kubectl apply -f "$here/../../charts/gateway/crds" -f "$here/gateway.yaml" -f "$
 kubectl -n gateway-system rollout status deployment/gateway --timeout=120s
 kubectl rollout status deployment/blue deployment/green --timeout=120s
 
-# Both Ingresses are live at each replica. The admin pages are for its own pod only; the test cluster has no kubelet to
-# exec through.
-in_pod() {
-    pod=$1; shift
-    if [ -n "${CLUSTER_LOGS:-}" ]; then
-        conformance cluster exec "gateway-system/$pod" -- gateway "$@"
-    else
-        kubectl -n gateway-system exec "$pod" -- gateway "$@"
-    fi
-}
-pods=$(kubectl -n gateway-system get pods -l app.kubernetes.io/name=gateway -o jsonpath='{.items[*].metadata.name}')
+# Both Ingresses are live at each replica, in the version that was written.
 for app in blue green; do
     version=$(kubectl get ingress "$app" -o jsonpath='{.metadata.resourceVersion}')
-    for pod in $pods; do
-        in_pod "$pod" wait "ingress/default/$app" --resource-version "$version"
-    done
+    gateway wait "ingress/default/$app" --resource-version "$version" --kubeconfig "${KUBECONFIG:-$HOME/.kube/config}"
 done
 
 # From outside: the address that a load balancer gave to the gateway's Service. On the machine that is the test cluster,

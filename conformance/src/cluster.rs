@@ -2,13 +2,14 @@
 //!
 //! `run` gets the control plane's programs (`parts`), enters namespaces of its own (`sandbox`) and starts itself
 //! again in them; there it lays out a network, starts etcd, API server, controller manager and scheduler
-//! (`control_plane`), plays kubelet (`node`, `pod`) and kube-proxy (`proxy`), and runs the command.
+//! (`control_plane`), plays kubelet (`node`, `pod`, `kubelet`) and kube-proxy (`proxy`), and runs the command.
 //! Everything lives in those namespaces and in a tmpfs, so one SIGKILL ends all of it and nothing is left behind.
 //! Not here: what is proven with it.
 
 mod control;
 mod control_plane;
 mod image;
+mod kubelet;
 mod layout;
 mod network;
 mod node;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub mod identity;
 pub(crate) mod pages;
+pub(crate) mod pods;
 
 use crate::config::{Config, ConfigError, Flag};
 use crate::process::{Gateway, Options, Source};

@@ -256,7 +256,10 @@ fn start_log(
 
 /// Makes aws-lc-rs the provider of the whole process (measured faster than ring for RSA and X25519), before
 /// anything else asks for one.
-fn provider() -> anyhow::Result<Arc<CryptoProvider>> {
+///
+/// # Errors
+/// Nobody has installed one.
+pub(crate) fn provider() -> anyhow::Result<Arc<CryptoProvider>> {
     // In tests several gateways share a process: the first one installs.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     CryptoProvider::get_default().map(Arc::clone).context("no TLS provider")

@@ -136,6 +136,8 @@ fn api_server_flags(folder: &Path, logs: &Path) -> Vec<String> {
         format!("--service-account-signing-key-file={}", file("accounts.key")),
         format!("--audit-policy-file={}", file("audit.json")),
         format!("--audit-log-path={}", logs.join("audit.log").display()),
+        // The nodes' names are no names of DNS.
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
         // The Service `kubernetes` is served by our own kube-proxy.
         "--endpoint-reconciler-type=none".to_owned(),
         "--allow-privileged=true".to_owned(),

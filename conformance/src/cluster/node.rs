@@ -3,6 +3,7 @@
 //! Not here: what becomes of one pod (`pod`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::kubelet;
 use super::layout;
 use super::network;
 use super::parts::KUBERNETES;
@@ -221,7 +223,15 @@ impl Agent {
         tokio::select! {
             () = beats => {}
             () = self.watch() => {}
+            never = self.forward_ports() => match never {},
         }
+    }
+
+    /// A node whose address is taken does without.
+    async fn forward_ports(&self) -> Infallible {
+        let Err(error) = kubelet::serve(self.node).await;
+        tracing::error!(%error, node = layout::node_name(self.node), "ports of pods cannot be forwarded");
+        std::future::pending().await
     }
 
     /// Follows the pods that the scheduler gives to this node.

@@ -21,16 +21,24 @@ says 'no_rule'
 ends_with 1 gateway explain http://green.example.com/ --kubeconfig /missing
 says '/missing'
 
-pod=$(kubectl -n gateway-system get pods -l app.kubernetes.io/name=gateway -o jsonpath='{.items[0].metadata.name}')
-gateway_wait() { conformance cluster exec "gateway-system/$pod" -- gateway wait "$@"; }
+gateway_wait() { gateway wait --kubeconfig "$KUBECONFIG" "$@"; }
 
 # An edit is live in its own version, a broken one is refused, what nobody wrote never comes.
 kubectl annotate ingress blue example.com/note=1
 version=$(kubectl get ingress blue -o jsonpath='{.metadata.resourceVersion}')
 ends_with 0 gateway_wait ingress/default/blue --resource-version "$version"
-ends_with 2 gateway_wait ingress/default/blue --resource-version "${version}0" --timeout 200ms
+ends_with 2 gateway_wait ingress/default/blue --resource-version "${version}0" --timeout 3s
 says "the gateway still has version $version"
 kubectl create ingress broken --class=gateway --rule='broken.example.com/*=missing:80'
 ends_with 1 gateway_wait ingress/default/broken
 says 'Ingress default/broken spec.rules\[0\].http.paths\[0\].*missing'
-ends_with 2 gateway_wait ingress/default/nobody --timeout 200ms
+ends_with 2 gateway_wait ingress/default/nobody --timeout 3s
+ends_with 2 gateway_wait ingress/default/blue --gateway-namespace default --timeout 3s
+says 'no pod with label app.kubernetes.io/name=gateway is ready in namespace default'
+ends_with 2 gateway wait ingress/default/blue --kubeconfig /missing
+says 'cannot read /missing'
+
+# In a pod it asks that gateway alone.
+pod=$(kubectl -n gateway-system get pods -l app.kubernetes.io/name=gateway -o jsonpath='{.items[0].metadata.name}')
+ends_with 0 conformance cluster exec "gateway-system/$pod" -- gateway wait ingress/default/blue
+says 'Ingress default/blue is live'

@@ -1,9 +1,10 @@
-//! `gateway wait ingress/NAMESPACE/NAME`: asks a running gateway until the Ingress is live or refused.
+//! `gateway wait ingress/NAMESPACE/NAME`: asks running gateways until the Ingress is live or refused.
 //!
 //! Not here: how an Ingress stands, and when that is certain.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use routing::object::{Name, Version};
 
 use super::Standing;
 use super::verdict::{Looks, Verdict};
+use crate::cli::pods::Pods;
 use crate::cli::{self, loopback, pages};
 use crate::config::read_time;
 use crate::explain::request;
@@ -29,6 +31,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same where each look is a list of pods and a connection to each.
+const PAUSE_IN_CLUSTER: Duration = Duration::from_millis(250);
 
 /// What `--help` says of how it ends.
 const EXIT_CODES: &str = "\
@@ -51,6 +56,13 @@ pub struct Wait {
     /// Ask the running gateway whose admin pages are here.
     #[arg(long, value_name = "ADDR", default_value_t = loopback(9080))]
     admin: SocketAddr,
+    /// Ask all gateways that are ready in the cluster that this file names; needs rights to list their pods and to
+    /// forward ports to them.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    kubeconfig: Option<PathBuf>,
+    /// With --kubeconfig: where the gateways are, if not in namespace gateway-system.
+    #[arg(long, value_name = "NAMESPACE", requires = "kubeconfig")]
+    gateway_namespace: Option<String>,
     /// How long to wait, with a unit.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_time)]
     timeout: Duration,
@@ -76,12 +88,13 @@ impl Wait {
     /// Looks until it is certain.
     fn wait(&self) -> anyhow::Result<Verdict> {
         let end = Instant::now() + self.timeout;
+        let door = self.door()?;
         let mut looks = Looks::default();
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            // A timeout of zero still looks once.
-            let patience = left.clamp(PAUSE, PATIENCE);
-            let now = self.look(patience);
+            // A timeout of zero still looks once, and the last look is one too.
+            let patience = left.clamp(door.least_patience(), PATIENCE);
+            let now = self.look(&door, patience);
             let standings = now.as_deref().unwrap_or_default();
             if let Some(verdict) = looks.take(Instant::now(), standings) {
                 return Ok(verdict);
@@ -92,12 +105,18 @@ impl Wait {
                 let waited = || anyhow!("not live after {:?}: {}", self.timeout, why());
                 return looks.close().ok_or_else(waited);
             }
-            pause(PAUSE.min(left));
+            pause(door.pause().min(left));
         }
     }
 
+    fn door(&self) -> anyhow::Result<Door> {
+        let Some(kubeconfig) = &self.kubeconfig else { return Ok(Door::Admin(self.admin)) };
+        let namespace = self.gateway_namespace.clone().unwrap_or_else(cli::own_namespace);
+        Ok(Door::Cluster(Box::new(Pods::new(kubeconfig, namespace)?)))
+    }
+
     /// Asks how it stands, at each gateway there is.
-    fn look(&self, patience: Duration) -> anyhow::Result<Vec<Standing>> {
+    fn look(&self, door: &Door, patience: Duration) -> anyhow::Result<Vec<Standing>> {
         let Name { namespace, name } = &self.target;
         let mut target = format!(
             "/ingress?output=json&namespace={}&name={}",
@@ -107,12 +126,11 @@ impl Wait {
         if let Some(version) = self.resource_version {
             target += &format!("&resourceVersion={version}");
         }
-        let unreached = || format!("no gateway answers at {} (--admin ADDR asks elsewhere)", self.admin);
-        let (status, text) = pages::get(self.admin, &target, patience).with_context(unreached)?;
-        if status != 200 {
-            bail!("{} answers {status}: {}", self.admin, text.trim_end());
-        }
-        Ok(vec![serde_json::from_str(&text)?])
+        let read = |(status, text): (u16, String)| match status {
+            200 => Ok(serde_json::from_str(&text)?),
+            _ => bail!("the gateway answers {status}: {}", text.trim_end()),
+        };
+        door.get(&target, patience)?.into_iter().map(read).collect()
     }
 
     /// Prints what came of it, and gives the code for it.
@@ -126,6 +144,42 @@ impl Wait {
         };
         std::io::stdout().lock().write_all(text.as_bytes()).context("cannot print")?;
         Ok(code)
+    }
+}
+
+/// How gateways are asked.
+enum Door {
+    /// The one whose admin pages are here.
+    Admin(SocketAddr),
+    /// All of a cluster.
+    Cluster(Box<Pods>),
+}
+
+impl Door {
+    /// Status and body of a page, from each gateway.
+    fn get(&self, target: &str, patience: Duration) -> anyhow::Result<Vec<(u16, String)>> {
+        match self {
+            Self::Admin(admin) => {
+                let unreached = || format!("no gateway answers at {admin} (--admin ADDR asks elsewhere)");
+                Ok(vec![pages::get(*admin, target, patience).with_context(unreached)?])
+            }
+            Self::Cluster(pods) => pods.get(target, patience),
+        }
+    }
+
+    /// So long a look may take at the end: one at a cluster is some requests, and a tenth of a second.
+    fn least_patience(&self) -> Duration {
+        match self {
+            Self::Admin(_) => PAUSE,
+            Self::Cluster(_) => Duration::from_secs(2),
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Admin(_) => PAUSE,
+            Self::Cluster(_) => PAUSE_IN_CLUSTER,
+        }
     }
 }
 

@@ -27,9 +27,9 @@ pub(crate) struct Exec {
 
 /// What a node writes down of a running pod so that others find their way in.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Entrance {
+pub(in crate::cluster) struct Entrance {
     /// The file of the network namespace.
-    pub(super) network: PathBuf,
+    pub(in crate::cluster) network: PathBuf,
     pub(super) containers: Vec<Inner>,
 }
 
@@ -56,6 +56,17 @@ impl Entrance {
         Ok(fs::write(file, serde_json::to_vec(self)?)?)
     }
 
+    /// Finds a pod's.
+    ///
+    /// # Errors
+    /// No such pod runs here.
+    pub(in crate::cluster) fn read(namespace: &str, pod: &str) -> anyhow::Result<Self> {
+        let Ok(written) = fs::read(Self::file(namespace, pod)) else {
+            bail!("no pod {namespace}/{pod} runs here; this works inside `conformance cluster run` only");
+        };
+        Ok(serde_json::from_slice(&written)?)
+    }
+
     /// Forgets it.
     pub(super) fn remove(namespace: &str, pod: &str) {
         // It may never have been written.
@@ -74,10 +85,7 @@ impl Exec {
 
     fn enter(self) -> anyhow::Result<Command> {
         let (namespace, pod) = self.pod.split_once('/').context("the pod is given as NAMESPACE/NAME")?;
-        let Ok(written) = fs::read(Entrance::file(namespace, pod)) else {
-            bail!("no pod {} runs here; this command works inside `conformance cluster run` only", self.pod);
-        };
-        let entrance: Entrance = serde_json::from_slice(&written)?;
+        let entrance = Entrance::read(namespace, pod)?;
         let wanted = |name: &String| self.container.as_ref().is_none_or(|wanted| wanted == name);
         let mut containers = entrance.containers.iter();
         let inner = containers.find(|inner| wanted(&inner.name)).context("the pod has no such container")?;

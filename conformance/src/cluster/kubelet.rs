@@ -1,0 +1,167 @@
+//! What a kubelet's own server does for `pods/portforward`: a connection into a pod, over a WebSocket.
+//!
+//! The API server asks for it at the node's address. Known is the protocol `v4.channel.k8s.io`, which kube speaks, with
+//! one port a connection; kubectl's is another one (SPDY). Not here: logs and exec, which have files and
+//! `cluster exec`.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, TcpStream as BlockingStream};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use axum::http::{HeaderValue, StatusCode};
+use futures::{SinkExt as _, StreamExt as _};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
+
+use super::layout;
+use super::pod::exec::Entrance;
+
+/// Where the API server looks for a kubelet that does not say its port.
+const PORT: u16 = 10250;
+
+const PROTOCOL: &str = "v4.channel.k8s.io";
+const PROTOCOL_FIELD: &str = "sec-websocket-protocol";
+
+/// The first byte of each message: the bytes of the connection, or why there is none.
+const DATA: u8 = 0;
+const FAILURE: u8 = 1;
+
+/// Serves a node's address until it is dropped, with all connections.
+///
+/// # Errors
+/// The address cannot be used.
+pub(super) async fn serve(node: u8) -> anyhow::Result<Infallible> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls()?));
+    let listener = TcpListener::bind((layout::node_address(node), PORT)).await?;
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted?;
+                connections.spawn(forward(acceptor.clone(), stream));
+            }
+            Some(ended) = connections.join_next() => if let Ok(Err(error)) = ended {
+                tracing::debug!(%error, "port forwarding");
+            }
+        }
+    }
+}
+
+/// A certificate that nobody checks: the API server knows no CA of kubelets here.
+fn tls() -> anyhow::Result<rustls::ServerConfig> {
+    let made = rcgen::generate_simple_self_signed(["kubelet".to_owned()])?;
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    Ok(config.with_single_cert(vec![made.cert.der().clone()], key.into())?)
+}
+
+/// Which port of which pod, from `/portForward/NAMESPACE/POD?port=PORT`.
+struct Target {
+    network: PathBuf,
+    port: u16,
+}
+
+impl Target {
+    fn of(request: &Request) -> anyhow::Result<Self> {
+        let uri = request.uri();
+        let wanted = uri.path().strip_prefix("/portForward/").and_then(|wanted| wanted.split_once('/'));
+        let (namespace, pod) = wanted.context("only /portForward/NAMESPACE/POD is known")?;
+        let offered = request.headers().get_all(PROTOCOL_FIELD).iter();
+        let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        ensure!(offered.any(|protocol| protocol.trim() == PROTOCOL), "only {PROTOCOL} is known");
+        let mut query = uri.query().unwrap_or_default().split('&');
+        let port = query.find_map(|pair| pair.strip_prefix("port=")).context("no port")?;
+        let port = port.parse().with_context(|| format!("one port is forwarded, not {port:?}"))?;
+        Ok(Self { network: Entrance::read(namespace, pod)?.network, port })
+    }
+
+    /// Connects to the pod's loopback, for a thread of its own: its network namespace ends with it, and the socket stays
+    /// where it was made.
+    fn connect(self) -> io::Result<BlockingStream> {
+        let network = File::open(&self.network)?;
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+        BlockingStream::connect((Ipv4Addr::LOCALHOST, self.port))
+    }
+}
+
+async fn forward(acceptor: TlsAcceptor, stream: TcpStream) -> anyhow::Result<()> {
+    let stream = acceptor.accept(stream).await?;
+    let mut target = None;
+    #[expect(clippy::result_large_err, reason = "tungstenite wants a whole response")]
+    let answer = |request: &Request, mut response: Response| {
+        target = Some(Target::of(request).map_err(|error| refusal(&error))?);
+        response.headers_mut().insert(PROTOCOL_FIELD, HeaderValue::from_static(PROTOCOL));
+        Ok(response)
+    };
+    let mut socket = accept_hdr_async(stream, answer).await?;
+    let target = target.context("no request")?;
+    let [low, high] = target.port.to_le_bytes();
+    for channel in [DATA, FAILURE] {
+        socket.send(Message::binary(vec![channel, low, high])).await?;
+    }
+    let (sender, connected) = tokio::sync::oneshot::channel();
+    // Nobody may be there any more to take it.
+    std::thread::Builder::new().name("forward".to_owned()).spawn(|| drop(sender.send(target.connect())))?;
+    match connected.await? {
+        Ok(pod) => {
+            pod.set_nonblocking(true)?;
+            join(socket, TcpStream::from_std(pod)?).await
+        }
+        Err(error) => {
+            let text = format!("nobody listens in the pod: {error}");
+            socket.send(Message::binary([&[FAILURE], text.as_bytes()].concat())).await?;
+            Ok(socket.close(None).await?)
+        }
+    }
+}
+
+fn refusal(error: &anyhow::Error) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some(format!("{error:#}")));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
+/// Moves bytes both ways until both sides have ended.
+async fn join<S>(socket: WebSocketStream<S>, pod: TcpStream) -> anyhow::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut to_client, mut from_client) = socket.split();
+    let (mut from_pod, mut to_pod) = pod.into_split();
+    let outwards = async {
+        loop {
+            let mut piece = Vec::with_capacity(16 * 1024);
+            piece.push(DATA);
+            if from_pod.read_buf(&mut piece).await? == 0 {
+                return anyhow::Ok(to_client.send(Message::Close(None)).await?);
+            }
+            to_client.send(Message::binary(piece)).await?;
+        }
+    };
+    let inwards = async {
+        while let Some(message) = from_client.next().await {
+            match message? {
+                Message::Binary(piece) => {
+                    if let Some((&DATA, bytes)) = piece.split_first() {
+                        to_pod.write_all(bytes).await?;
+                    }
+                }
+                Message::Close(_) => break,
+                _ => {}
+            }
+        }
+        anyhow::Ok(to_pod.shutdown().await?)
+    };
+    tokio::try_join!(outwards, inwards).map(|_| ())
+}
