@@ -38,30 +38,27 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol
     bump(&worker.counters.accepted);
     // Without it the last segment of an answer waits for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let limits = worker.settings.limits;
-    match protocol {
-        Protocol::Plain => {
-            let client = client(&worker, peer, None);
-            h1::serve(&worker, client, Connection::new(Transport::Plain(stream), limits)).await;
-        }
+    let (transport, tls, is_h2) = match protocol {
+        Protocol::Plain => (Transport::Plain(stream), None, false),
         Protocol::Tls(config) => {
             // The handshake's state is large and short-lived: it has no place in the idle connection.
             let handshake = Box::pin(tls::accept(&worker, (stream, peer), config));
             let Some((stream, is_h2)) = handshake.await else { return };
-            let client = client(&worker, peer, stream.get_ref().1.protocol_version());
-            let transport = Transport::Tls(stream);
-            if is_h2 {
-                Box::pin(h2::serve(&worker, client, transport, bytes::Bytes::new())).await;
-            } else {
-                h1::serve(&worker, client, Connection::new(transport, limits)).await;
-            }
+            let version = stream.get_ref().1.protocol_version();
+            (Transport::Tls(stream), version, is_h2)
         }
+    };
+    // On the heap, since it moves from future to future.
+    let client = Box::new(Client::new(peer.ip(), tls, &worker.settings.trusted));
+    if is_h2 {
+        return Box::pin(h2::serve(&worker, client, transport, bytes::Bytes::new())).await;
     }
-}
-
-/// Describes the client; on the heap, since it moves from future to future.
-fn client(worker: &Worker, peer: SocketAddr, tls: Option<rustls::ProtocolVersion>) -> Box<Client> {
-    Box::new(Client::new(peer.ip(), tls, &worker.settings.trusted))
+    // Lent, since what a future is given it keeps twice.
+    let mut connection = Connection::new(transport, worker.settings.limits);
+    if let Some(client) = h1::serve(&worker, client, &mut connection).await {
+        let (transport, read) = connection.into_parts();
+        Box::pin(h2::serve(&worker, client, transport, read)).await;
+    }
 }
 
 /// Counts a connection that ends by a panic: it costs that connection alone.

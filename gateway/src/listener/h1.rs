@@ -1,6 +1,7 @@
 //! HTTP/1.1 clients: requests one after the other over one connection.
 //!
-//! Between requests a connection is [`serve`]'s future and nothing else: no buffer, no exchange.
+//! Between requests a connection is [`serve`]'s future and nothing else: no buffer, no exchange. While a head has not
+//! come to its end, it is that and what has come.
 
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -8,7 +9,6 @@ use std::time::Duration;
 use http1::{BodyLength, Head, Known, Version, write};
 
 use self::pace::Pace;
-use super::h2;
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
 use crate::exchange::headers::{self, Response, keeps_alive};
@@ -35,8 +35,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What becomes of a connection after what was readable has been served.
 enum Next {
     Idle,
-    /// There was nothing to read after all.
-    Silent,
+    /// There was nothing to read after all, or part of a head.
+    NotYet,
     Close,
     /// Close so that the client cannot take it for an orderly end.
     Forsake,
@@ -51,98 +51,112 @@ enum Age {
     Used,
 }
 
-/// Serves a client until one side has enough.
-pub(super) async fn serve(worker: &Worker, client: Box<Client>, mut connection: Connection<Transport>) {
+/// What a client has said.
+struct Said {
+    age: Age,
+    /// Part of a head, whose deadline runs.
+    part: bool,
+}
+
+/// Serves a client until one side has enough. Gives the client back if it begins with HTTP/2's preface, which is then
+/// still to be read.
+pub(super) async fn serve(
+    worker: &Worker,
+    client: Box<Client>,
+    connection: &mut Connection<Transport>,
+) -> Option<Box<Client>> {
     let timer = worker.clock.timer();
-    let mut age = Age::New;
+    let mut said = Said { age: Age::New, part: false };
     timer.set(worker.settings.header);
     loop {
         let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
-        let ending = match age {
+        let ending = match said.age {
+            _ if said.part => Ending::IsPatient,
             Age::New => Ending::IsHurried(LINGER),
             Age::Used => Ending::With(Phase::Closing),
         };
-        if !matches!(timer.limit_by(ending, readable).await, Ok(Ok(()))) {
-            break;
-        }
-        // On the heap for as long as it runs, so that idle connections stay small.
-        match Box::pin(serve_readable(worker, &client, (&mut connection, &timer), age)).await {
-            Next::Idle => {
-                age = Age::Used;
-                timer.set(worker.settings.keep_alive);
-            }
+        let woken = match timer.limit_by(ending, readable).await {
+            Ok(Ok(())) => Ok(()),
+            Err(late) if said.part => Err(late),
+            _ => break,
+        };
+        // On the heap for as long as it runs, so that waiting connections stay small.
+        match Box::pin(go_on(worker, &client, (connection, &timer), &mut said, woken)).await {
+            Next::Idle => timer.set(worker.settings.keep_alive),
             // The deadline stays: bytes that make no request win no time.
-            Next::Silent => {}
+            Next::NotYet => {}
             Next::Close => break,
-            Next::Forsake => return connection.io().forsake(),
-            Next::Http2 => {
-                drop(timer);
-                let (transport, read) = connection.into_parts();
-                Box::pin(h2::serve(worker, client, transport, read)).await;
-                return;
+            Next::Forsake => {
+                connection.io().forsake();
+                return None;
             }
+            Next::Http2 => return Some(client),
             Next::Tunnel(tunnel) => {
                 // What only requests need is not to be kept for hours.
                 drop(client);
-                return match Box::pin(tunnel.run(worker, &mut connection, &timer)).await {
-                    End::Whole => {}
-                    End::Broken(_) => connection.io().forsake(),
-                };
+                if let End::Broken(_) = Box::pin(tunnel.run(worker, connection, &timer)).await {
+                    connection.io().forsake();
+                }
+                return None;
             }
         }
     }
     // An orderly end for TLS; for TCP the same as dropping.
     timer.set(LINGER);
     let _ = timer.limit(std::future::poll_fn(|cx| connection.poll_shutdown(cx))).await;
+    None
 }
 
-/// Serves requests until nothing more is readable.
-async fn serve_readable(
+/// Serves requests until nothing more is readable, or answers that a head came too late.
+async fn go_on(
     worker: &Worker,
     client: &Client,
     (connection, timer): (&mut Connection<Transport>, &Timer),
-    mut age: Age,
+    said: &mut Said,
+    woken: Result<(), Interrupted>,
 ) -> Next {
+    if woken.is_err() {
+        return refuse((worker, client), (connection, timer), Refusal::HeadTimeout, None).await;
+    }
     connection.lend(&worker.buffers);
+    // Nobody is woken: what is not there yet is waited for without buffers.
+    let mut cx = Context::from_waker(Waker::noop());
     // Tokio takes an accepted socket for readable without asking: the client may have said nothing yet.
-    match connection.poll_fill(&mut Context::from_waker(Waker::noop())) {
+    match connection.poll_fill(&mut cx) {
         Poll::Ready(Ok(1..)) => {}
-        Poll::Ready(_) => return Next::Close,
+        Poll::Ready(_) => return left((worker, client), connection),
         Poll::Pending => {
             connection.reclaim(&worker.buffers);
-            return Next::Silent;
+            return Next::NotYet;
         }
     }
     loop {
-        timer.set(worker.settings.header);
-        let next = timer.limit(std::future::poll_fn(|cx| poll_request(connection, age, cx))).await;
-        let head = match next {
-            Ok(Ok(Incoming::Request(head))) => head,
-            Ok(Ok(Incoming::Http2)) => return Next::Http2,
-            Ok(Ok(Incoming::Closed)) => return Next::Close,
-            Ok(Err(StreamError::Head(error))) => {
+        // Once for each head, however many pieces it comes in.
+        if !std::mem::replace(&mut said.part, true) {
+            timer.set(worker.settings.header);
+        }
+        let head = match poll_request(connection, said.age, &mut cx) {
+            Poll::Ready(Ok(Incoming::Request(head))) => head,
+            Poll::Ready(Ok(Incoming::Http2)) => return Next::Http2,
+            Poll::Ready(Ok(Incoming::Closed)) => return Next::Close,
+            Poll::Ready(Err(StreamError::Head(error))) => {
                 return refuse((worker, client), (connection, timer), Refusal::Head(error), None).await;
             }
-            Ok(Err(_lost)) => {
-                if connection.has_input() {
-                    worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
-                }
-                return Next::Close;
-            }
-            Err(_elapsed) => {
-                return refuse((worker, client), (connection, timer), Refusal::HeadTimeout, None).await;
+            Poll::Ready(Err(_lost)) => return left((worker, client), connection),
+            Poll::Pending => {
+                connection.reclaim(&worker.buffers);
+                return Next::NotYet;
             }
         };
+        *said = Said { age: Age::Used, part: false };
         let next = serve_request(worker, client, (connection, timer), head).await;
         if !matches!(next, Next::Idle) {
             return next;
         }
-        age = Age::Used;
         if connection.has_input() {
             continue;
         }
         if connection.io().may_hold_input() {
-            let mut cx = Context::from_waker(Waker::noop());
             match connection.poll_fill(&mut cx) {
                 Poll::Ready(Ok(1..)) => continue,
                 Poll::Ready(_) => return Next::Close,
@@ -152,6 +166,14 @@ async fn serve_readable(
         connection.reclaim(&worker.buffers);
         return Next::Idle;
     }
+}
+
+/// Closes after a client that has left, and tells of the head that it began.
+fn left((worker, client): (&Worker, &Client), connection: &Connection<Transport>) -> Next {
+    if connection.has_input() {
+        worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
+    }
+    Next::Close
 }
 
 /// What a client begins with.

@@ -14,6 +14,10 @@ use super::buffers::{BUFFER_SIZE, Buffers};
 use super::output::Output;
 use super::{Piece, Reader, StreamError, Writer};
 
+/// So many bytes of a head that is not whole are moved when the buffers are given back; whoever sends more before it
+/// pauses keeps them. Moved often, more of them would cost more than they hold.
+const MOST_MOVED: usize = 1 << 10;
+
 /// Takes a head off the front of a buffer: [`http1::parse::request`] or [`http1::parse::response`].
 pub type ParseHead = fn(&mut BytesMut, &mut HeadScanner, &Limits) -> Result<Option<Head>, HeadError>;
 
@@ -59,18 +63,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Takes the buffers that an exchange needs from the worker.
     pub fn lend(&mut self, buffers: &Buffers) {
         self.has_received = false;
-        if self.input.capacity() == 0 {
-            self.input = buffers.take();
+        if self.input.capacity() <= MOST_MOVED {
+            let mut buffer = buffers.take();
+            buffer.extend_from_slice(&self.input);
+            self.input = buffer;
         }
         if self.output.tail.capacity() == 0 {
             self.output.tail = buffers.take();
         }
     }
 
-    /// Gives the buffers back, unless they hold bytes that are still to be used.
+    /// Gives the buffers back, unless they hold bytes that are still to be sent or many that are still to be used; a few
+    /// of those move.
     pub fn reclaim(&mut self, buffers: &Buffers) {
-        if self.input.is_empty() {
-            buffers.give(std::mem::take(&mut self.input));
+        if self.input.len() <= MOST_MOVED {
+            let left = BytesMut::from(&self.input[..]);
+            buffers.give(std::mem::replace(&mut self.input, left));
         }
         if self.output.is_empty() {
             buffers.give(std::mem::take(&mut self.output.tail));

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pingora::connectors::TransportConnector;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::exchange::request_id::RequestIds;
@@ -47,6 +48,11 @@ async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
     let (stream, peer) = listener.accept().await.unwrap();
     let future = crate::listener::serve(Rc::clone(&worker), stream, peer, crate::listener::Protocol::Plain);
     let size = std::mem::size_of_val(&future);
+    eprintln!(
+        "SIZE {size} next {} conn {}",
+        std::mem::size_of::<Next>(),
+        std::mem::size_of::<Connection<Transport>>()
+    );
     assert!(size < 1024, "{size} bytes");
 
     let (stream, _) = {
@@ -59,4 +65,30 @@ async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
     assert_ne!(connection.output().capacity(), 0);
     connection.reclaim(&worker.buffers);
     assert_eq!(connection.output().capacity(), 0);
+}
+
+#[tokio::test]
+async fn a_client_in_the_middle_of_its_head_holds_no_buffer() {
+    let worker = Rc::new(worker());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let serving = crate::listener::serve(Rc::clone(&worker), stream, peer, crate::listener::Protocol::Plain);
+    let asking = async {
+        for part in ["GET / HT", "TP/1.1\r\nHost: a.exa", "mple\r\nConnection: cl"] {
+            client.write_all(part.as_bytes()).await.unwrap();
+            // Both were lent when the bytes came; never again if they were not given back.
+            while worker.buffers.kept() != 2 {
+                tokio::task::yield_now().await;
+            }
+        }
+        client.write_all(b"ose\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        client.shutdown().await.unwrap();
+        answer
+    };
+    let both = async { tokio::join!(serving, asking) };
+    let ((), answer) = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("connection: close"), "{answer}");
 }
