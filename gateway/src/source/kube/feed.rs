@@ -209,7 +209,11 @@ impl Feeds<'_> {
     {
         let place = self.plans.len();
         self.plans.push(Plan { kind, namespace: self.namespace.clone(), need });
-        let seen = watched.backoff(Retry::default()).map(move |event| (place, seen(event, take)));
+        let mut expired = Expired::default();
+        let seen = watched
+            .filter(move |event| std::future::ready(!expired.is_excused(event)))
+            .backoff(Retry::default())
+            .map(move |event| (place, seen(event, take)));
         self.streams.push(seen.boxed());
     }
 }
@@ -295,6 +299,27 @@ fn spec<T: DeserializeOwned>(found: &DynamicObject) -> Result<T, String> {
     T::deserialize(spec).map_err(|error| error.to_string())
 }
 
+/// Watches that asked for what the API server has forgotten: 410 Gone. The list that follows is no further try, so that
+/// after an outage nobody waits twice; but only once in a while, should a server answer nothing else.
+#[derive(Debug, Default)]
+struct Expired {
+    last: Option<Instant>,
+}
+
+impl Expired {
+    /// Whether an event is such an answer, and is to be passed over.
+    fn is_excused<T>(&mut self, event: &watcher::Result<T>) -> bool {
+        let Err(watcher::Error::WatchError(status)) = event else { return false };
+        if status.code != 410 {
+            return false;
+        }
+        tracing::debug!(message = status.message, "watch expired");
+        let now = Instant::now();
+        let before = self.last.replace(now);
+        before.is_none_or(|before| now.duration_since(before) > PEACE)
+    }
+}
+
 /// The waits between tries; they begin anew when nothing has failed for [`PEACE`].
 ///
 /// Not by every success: the library counts the beginning of a list as one, before it has asked for anything.
@@ -334,6 +359,21 @@ impl Backoff for Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_watch_is_no_failure_unless_it_happens_again_and_again() {
+        let gone = |code| {
+            let status = Status { code, ..Status::default() };
+            watcher::Result::<()>::Err(watcher::Error::WatchError(Box::new(status)))
+        };
+        let mut expired = Expired::default();
+        assert!(!expired.is_excused(&gone(500)));
+        assert!(expired.is_excused(&gone(410)));
+        assert!(!expired.is_excused(&gone(410)));
+        tokio::time::advance(PEACE * 2).await;
+        assert!(expired.is_excused(&gone(410)));
+        assert!(!expired.is_excused(&watcher::Result::Ok(())));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn waits_double_to_ten_seconds_and_begin_anew_after_a_time_of_peace() {
