@@ -38,6 +38,8 @@ enum Next {
     /// There was nothing to read after all, or part of a head.
     NotYet,
     Close,
+    /// The client has been told the end.
+    Closed,
     /// Close so that the client cannot take it for an orderly end.
     Forsake,
     Http2,
@@ -86,6 +88,7 @@ pub(super) async fn serve(
             // The deadline stays: bytes that make no request win no time.
             Next::NotYet => {}
             Next::Close => break,
+            Next::Closed => return None,
             Next::Forsake => {
                 connection.io().forsake();
                 return None;
@@ -249,6 +252,7 @@ async fn serve_request(
         Served::Aborted if closing == Closing::EndsBody => Next::Forsake,
         Served::Aborted => Next::Close,
         Served::AnsweredLast => linger((connection, timer)).await,
+        Served::Answered if is_last(&head, length) && !connection.io().may_hold_input() => Next::Close,
         Served::Answered if closing != Closing::No => linger((connection, timer)).await,
         Served::Answered if connection.is_read() => Next::Idle,
         Served::Answered => drain((connection, timer)).await,
@@ -275,13 +279,21 @@ async fn drain((connection, timer): (&mut Connection<Transport>, &Timer)) -> Nex
     }
 }
 
+/// Whether a client has promised that nothing follows its request (RFC 9112 §9.6): then no byte can be unread when the
+/// connection is closed. Where there is a body, some old clients send a line end more than they say.
+fn is_last(head: &Head, length: BodyLength) -> bool {
+    length == BodyLength::Empty && !keeps_alive(head)
+}
+
 /// Closes so that the client reads the answer: closing with unread input makes the kernel send a reset, which
 /// may overtake it.
 async fn linger((connection, timer): (&mut Connection<Transport>, &Timer)) -> Next {
     timer.set(LINGER);
+    if timer.limit(std::future::poll_fn(|cx| connection.poll_shutdown(cx))).await.is_err() {
+        return Next::Closed;
+    }
     let mut left = MOST_DRAINED;
     let lingered = timer.limit(std::future::poll_fn(|cx| {
-        let _ = ready!(connection.poll_shutdown(cx));
         loop {
             connection.discard_input();
             match ready!(connection.poll_fill(cx)) {
@@ -291,7 +303,7 @@ async fn linger((connection, timer): (&mut Connection<Transport>, &Timer)) -> Ne
         }
     }));
     let _: Result<(), Interrupted> = lingered.await;
-    Next::Close
+    Next::Closed
 }
 
 /// Answers where there is no request to serve, and closes.

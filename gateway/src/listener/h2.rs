@@ -105,7 +105,8 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: T
                     continue;
                 }
                 ends_with = Phase::Leaving;
-                streams.push(serve_stream(worker, (&client, &tally), request, respond));
+                // Boxed: it is some kilobytes, which the set would move twice more.
+                streams.push(Box::pin(serve_stream(worker, (&client, &tally), request, respond)));
             }
             Ok(Some(Some(Err(error)))) => return tell_if_malformed(worker, &client, &error),
             Ok(Some(None)) => return,
@@ -305,14 +306,21 @@ impl Reader for Side {
 impl Writer for Side {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
-        let held = self.held.as_ref().map_or(0, Bytes::len);
-        while send.capacity() <= held {
+        loop {
+            let (room, held) = (send.capacity(), self.held.as_ref().map_or(0, Bytes::len));
+            if room > held {
+                return Poll::Ready(Ok(()));
+            }
+            // The client's window may be smaller than a piece, and never have room for more than that.
+            if let Some(piece) = self.held.as_mut().filter(|_| room > 0 && held > 1) {
+                send.send_data(piece.split_to(room.min(held - 1)), false)?;
+                continue;
+            }
             send.reserve_capacity(held + BUFFER_SIZE);
             if ready!(send.poll_capacity(cx)).transpose()?.is_none() {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe).into()));
             }
         }
-        Poll::Ready(Ok(()))
     }
 
     fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
