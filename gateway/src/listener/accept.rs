@@ -106,10 +106,7 @@ impl Hall {
         let arrival = Arrival { stream, peer, protocol, place };
         match self.crowd.hand_over(arrival, better) {
             Ok(()) => bump(&self.worker.counters.handed_over),
-            Err(mut arrival) => {
-                arrival.place.move_to(self.number);
-                self.welcome(arrival);
-            }
+            Err(arrival) => self.welcome(arrival),
         }
     }
 

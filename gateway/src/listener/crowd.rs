@@ -92,17 +92,21 @@ impl Crowd {
         (fewest + 1 < own).then_some(worker)
     }
 
-    /// Hands a connection to a worker. It comes back if that worker accepts nothing more.
+    /// Hands a connection to a worker. It comes back with its place if that worker accepts nothing more.
     pub(super) fn hand_over(&self, mut arrival: Arrival, worker: usize) -> Result<(), Arrival> {
         let Some(seat) = self.seats.get(worker) else { return Err(arrival) };
+        let own = arrival.place.worker;
         arrival.place.move_to(worker);
-        seat.door.send(arrival).map_err(|refused| refused.0)
+        seat.door.send(arrival).map_err(|mut refused| {
+            refused.0.place.move_to(own);
+            refused.0
+        })
     }
 }
 
 impl Place {
     /// Counts the connection at another worker.
-    pub(super) fn move_to(&mut self, worker: usize) {
+    fn move_to(&mut self, worker: usize) {
         self.change(|connected| connected.fetch_sub(1, Ordering::Relaxed));
         self.worker = worker;
         self.change(|connected| connected.fetch_add(1, Ordering::Relaxed));

@@ -48,11 +48,6 @@ async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
     let (stream, peer) = listener.accept().await.unwrap();
     let future = crate::listener::serve(Rc::clone(&worker), stream, peer, crate::listener::Protocol::Plain);
     let size = std::mem::size_of_val(&future);
-    eprintln!(
-        "SIZE {size} next {} conn {}",
-        std::mem::size_of::<Next>(),
-        std::mem::size_of::<Connection<Transport>>()
-    );
     assert!(size < 1024, "{size} bytes");
 
     let (stream, _) = {
