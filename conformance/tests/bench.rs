@@ -4,7 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::io::Write as _;
+#[path = "../../gateway/tests/support/missing.rs"]
+mod missing;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
@@ -119,7 +121,7 @@ fn the_gateway_reuses_upstream_connections() {
     // `cargo test --workspace` builds it for its own tests.
     let gateway = Path::new(env!("CARGO_BIN_EXE_conformance")).with_file_name("gateway");
     if !gateway.is_file() {
-        skipped("the_gateway_reuses_upstream_connections: the gateway is not built");
+        missing::skipped("the_gateway_reuses_upstream_connections: the gateway is not built");
         return;
     }
     if is_skipped("the_gateway_reuses_upstream_connections", &["nginx"]) {
@@ -139,7 +141,10 @@ fn ingresses_of_a_real_api_server_are_served_and_timed() {
     let gateway = Path::new(tool).with_file_name("gateway");
     let parts = Command::new(tool).args(["cluster", "parts"]).output().unwrap();
     if !gateway.is_file() || !parts.status.success() {
-        return skipped(&format!("{TEST}: no gateway, or {}", String::from_utf8_lossy(&parts.stderr).trim()));
+        return missing::skipped(&format!(
+            "{TEST}: no gateway, or {}",
+            String::from_utf8_lossy(&parts.stderr).trim()
+        ));
     }
     if is_skipped(TEST, &["nginx"]) {
         return;
@@ -203,16 +208,6 @@ fn is_skipped(test: &str, programs: &[&str]) -> bool {
     if missing.is_empty() {
         return false;
     }
-    skipped(&format!("{test}: not installed: {}", missing.join(", ")));
+    missing::skipped(&format!("{test}: not installed: {}", missing.join(", ")));
     true
-}
-
-/// Says so past the capture, and to the list.
-fn skipped(what: &str) {
-    let line = format!("SKIPPED: {what}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    if let Some(list) = std::env::var_os("GATEWAY_SKIPPED") {
-        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(Path::new(&list)).unwrap();
-        list.write_all(line.as_bytes()).unwrap();
-    }
 }

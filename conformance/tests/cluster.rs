@@ -5,9 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "../../gateway/tests/support/missing.rs"]
+mod missing;
+#[path = "support/parts.rs"]
+mod parts;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -150,20 +154,8 @@ fn is_skipped(test: &str) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
     };
-    let mut why = (!found("curl")).then(|| "curl is missing".to_owned());
-    if why.is_none() {
-        let parts = Command::new(TOOL).args(["cluster", "parts"]).output().unwrap();
-        assert_ne!(parts.status.code(), Some(101), "it panicked: {}", text(&parts));
-        let said = String::from_utf8_lossy(&parts.stderr).trim().replace('\n', "; ");
-        why = (!parts.status.success()).then_some(said);
-    }
-    let Some(why) = why else { return false };
-    let line = format!("SKIPPED: conformance::cluster {test}: {why}\n");
-    // Past the capture, so that it is seen.
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(list) = std::env::var_os("GATEWAY_SKIPPED") {
-        let mut list = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        list.write_all(line.as_bytes()).unwrap();
-    }
+    let no_curl = (!found("curl")).then(|| "curl is missing".to_owned());
+    let Some(why) = no_curl.or_else(parts::missing) else { return false };
+    missing::skipped(&format!("conformance::cluster {test}: {why}"));
     true
 }

@@ -24,6 +24,8 @@ mod between;
 mod certificates;
 #[path = "kube/classes.rs"]
 mod classes;
+#[path = "../../gateway/tests/support/missing.rs"]
+mod missing;
 #[path = "kube/nodes.rs"]
 mod nodes;
 #[path = "kube/objects.rs"]
@@ -32,6 +34,8 @@ mod objects;
 mod origin;
 #[path = "kube/outage.rs"]
 mod outage;
+#[path = "support/parts.rs"]
+mod parts;
 #[path = "kube/program.rs"]
 mod program;
 #[path = "kube/rights.rs"]
@@ -46,7 +50,7 @@ mod wire;
 mod world;
 
 use std::io::Write as _;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
         return run(&arguments);
     }
     if let Some(why) = reason_to_skip() {
-        skip(&why);
+        missing::skipped(&format!("the tests with a real API server: {why}"));
         return ExitCode::SUCCESS;
     }
     let code = Command::new(env!("CARGO_BIN_EXE_conformance"))
@@ -122,27 +126,10 @@ fn trial(name: &str, test: fn()) -> Trial {
     })
 }
 
-/// Why there can be no cluster here.
+/// Why these tests cannot run here.
 fn reason_to_skip() -> Option<String> {
-    let mut parts = Command::new(env!("CARGO_BIN_EXE_conformance"));
-    let parts = parts.args(["cluster", "parts"]).stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&parts.stderr).trim().to_owned();
-    assert_ne!(parts.status.code(), Some(101), "it panicked: {said}");
-    if !parts.status.success() {
-        return Some(said);
-    }
-    let is_built = program::path().is_file();
-    (!is_built).then(|| "the gateway is not built (`cargo test --workspace` does it)".to_owned())
-}
-
-/// Says so past the capture, and to the list that `conformance/test` prints.
-fn skip(why: &str) {
-    let line = format!("SKIPPED: the tests with a real API server: {}\n", why.replace('\n', "; "));
-    tell(&line);
-    if let Some(list) = std::env::var_os("GATEWAY_SKIPPED") {
-        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-        list.write_all(line.as_bytes()).unwrap();
-    }
+    let not_built = || "the gateway is not built (`cargo test --workspace` does it)".to_owned();
+    parts::missing().or_else(|| (!program::path().is_file()).then(not_built))
 }
 
 /// Writes past the capture.

@@ -71,11 +71,11 @@ pub(crate) fn gone() {
 
     stop_api_server();
     let began = Instant::now();
-    let before = gateway.resident();
+    let before = gateway.rss_kib();
     until_within(AWAY * 2, "it was away for long enough", || began.elapsed() > AWAY);
     assert_eq!(gateway.page("/readyz").status, 200, "it serves, so it is ready");
     assert!(is_trusted(gateway.https, "away.example", &first));
-    let during = gateway.resident();
+    let during = gateway.rss_kib();
     let report = load.end_without_failure();
     start_api_server();
 

@@ -1,24 +1,28 @@
 //! From the API server's answer to `apply` to the first 200, under churn.
 //!
-//! Printed rather than held to a figure: the machine is shared, and so is this process. `KUBE_INGRESSES=3000
-//! cargo test -p conformance --test kube -- what_was_applied` measures more than the few of a test run.
+//! Printed rather than held to a figure: the machine is shared, and so is this process. `conformance bench --case kube`
+//! measures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::objects::Space;
 use crate::origin;
 use crate::program::Gateway;
 use crate::wire::{Load, Wire};
-use crate::world::world;
+use crate::world::{until_paced, world};
 
 /// What is asserted: far from the aim of 30 ms, but a poll or a lost event would be seen.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// Between two polls.
+const PACE: Duration = Duration::from_millis(1);
+
+const INGRESSES: usize = 100;
+
 /// One by one, polled each ms on a warm connection, beside 100 EndpointSlice writes and one edited Ingress a second.
 pub(crate) fn applied_to_served() {
-    let count = std::env::var("KUBE_INGRESSES").map_or(100, |count| count.parse().unwrap());
     let space = Space::new("speed");
     let gateway = Gateway::start(&world().documented(), &[]);
     space.serve("app", "live.speed.example");
@@ -29,17 +33,13 @@ pub(crate) fn applied_to_served() {
 
     let mut wire = Wire::connect(gateway.http).unwrap();
     let mut times = Vec::new();
-    for number in 0..count {
+    for number in 0..INGRESSES {
         let host = format!("n{number}.speed.example");
         let mut ingress = space.ingress("app", &host);
         ingress["metadata"]["name"] = format!("n{number}").into();
         world().apply(&ingress);
-        let answered = Instant::now();
-        while wire.get(&host, "/").unwrap().status != 200 {
-            assert!(answered.elapsed() < LIMIT, "{host} is not served");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        times.push(answered.elapsed());
+        let is_served = || wire.get(&host, "/").unwrap().status == 200;
+        times.push(until_paced((LIMIT, PACE), &format!("{host} is served"), is_served));
     }
     stop.store(true, Ordering::Relaxed);
     let rate = churn.join().unwrap();
@@ -47,13 +47,13 @@ pub(crate) fn applied_to_served() {
     times.sort();
     let at = |share: usize| times[(times.len() - 1) * share / 100];
     crate::tell(&format!(
-        "    applied → served: {count} Ingresses, p50 {:?} p99 {:?} max {:?}; {rate:.0} slice writes/s; {} requests to a live route, {} failed; RSS {} KiB\n",
+        "    applied → served: {INGRESSES} Ingresses, p50 {:?} p99 {:?} max {:?}; {rate:.0} slice writes/s; {} requests to a live route, {} failed; RSS {} KiB\n",
         at(50),
         at(99),
         at(100),
         report.good,
         report.bad,
-        gateway.resident()
+        gateway.rss_kib()
     ));
     gateway.end();
 }

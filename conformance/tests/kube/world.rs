@@ -57,11 +57,20 @@ pub(crate) fn until(what: &str, asked: impl FnMut() -> bool) -> Duration {
 }
 
 /// The same with another limit.
-pub(crate) fn until_within(limit: Duration, what: &str, mut asked: impl FnMut() -> bool) -> Duration {
+pub(crate) fn until_within(limit: Duration, what: &str, asked: impl FnMut() -> bool) -> Duration {
+    until_paced((limit, Duration::from_millis(5)), what, asked)
+}
+
+/// The same with a pause of its own between two questions. How long it took.
+pub(crate) fn until_paced(
+    (limit, pause): (Duration, Duration),
+    what: &str,
+    mut asked: impl FnMut() -> bool,
+) -> Duration {
     let began = Instant::now();
     while !asked() {
         assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(pause);
     }
     began.elapsed()
 }

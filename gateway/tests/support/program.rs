@@ -2,26 +2,30 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+mod started;
+
+use std::ops::Deref;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use self::started::Started;
 use crate::support::{DEADLINE, Message, Wire};
 
 /// `gateway run` over a folder of its own; killed when the test is over, however it ends.
 pub(crate) struct Program {
-    child: Child,
-    pub(crate) http: SocketAddr,
-    pub(crate) https: SocketAddr,
-    pub(crate) admin: SocketAddr,
-    /// All that it logged.
-    log: Arc<Mutex<String>>,
+    started: Started,
     folder: TempDir,
+}
+
+impl Deref for Program {
+    type Target = Started;
+
+    fn deref(&self) -> &Started {
+        &self.started
+    }
 }
 
 impl Program {
@@ -52,16 +56,7 @@ impl Program {
         for setting in settings {
             command.args(["--set", setting]);
         }
-        let mut child = command.env_remove("GATEWAY_LOG").stderr(Stdio::piped()).spawn().unwrap();
-        let (log, listening) = follow(BufReader::new(child.stderr.take().unwrap()));
-        let line = listening.recv_timeout(DEADLINE);
-        let line = line.unwrap_or_else(|_| panic!("it does not listen: {}", log.lock().unwrap()));
-        let address = |name: &str| {
-            let value = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-            value.unwrap().trim().parse().unwrap()
-        };
-        let (http, https, admin) = (address("http"), address("https"), address("admin"));
-        let started = Self { child, http, https, admin, log, folder };
+        let started = Self { started: Started::new(command.env_remove("GATEWAY_LOG"), DEADLINE), folder };
         crate::support::until("it is ready", || started.ready().status() == 200);
         started
     }
@@ -75,17 +70,6 @@ impl Program {
         let new = self.folder.path().join(".new");
         std::fs::write(&new, yaml).unwrap();
         std::fs::rename(new, self.folder.path().join(name)).unwrap();
-    }
-
-    /// How much memory of it is in use, in KiB.
-    pub(crate) fn rss_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
-    }
-
-    pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -104,34 +88,11 @@ impl Program {
     pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.started.child.try_wait().unwrap() {
                 return (status, began.elapsed());
             }
             assert!(began.elapsed() < DEADLINE, "it does not end: {}", self.log());
             std::thread::yield_now();
         }
     }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Gathers what is logged, and gives the line that says where it listens.
-fn follow(stderr: impl BufRead + Send + 'static) -> (Arc<Mutex<String>>, mpsc::Receiver<String>) {
-    let log = Arc::new(Mutex::new(String::new()));
-    let (sender, listening) = mpsc::channel();
-    let gathered = Arc::clone(&log);
-    std::thread::spawn(move || {
-        for line in stderr.lines().map_while(Result::ok) {
-            *gathered.lock().unwrap() += &format!("{line}\n");
-            if line.contains(" listening ") {
-                let _ = sender.send(line);
-            }
-        }
-    });
-    (log, listening)
 }
