@@ -29,8 +29,8 @@ const WATCH_SECONDS: u32 = 40;
 
 /// Waits between tries: from half a second, doubling, to 10 s and at most a quarter more. An API server that starts
 /// anew also refuses everything for a moment, so two of the longest waits are to stay below 30 s.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// A try after so long without a failure is a first one. Longer than a wait and a list that is given up.
 const PEACE: Duration = Duration::from_secs(90);

@@ -1,7 +1,5 @@
 //! Reading the Secrets that objects name: a GET each, some at a time, again until it works.
 
-use std::time::Duration;
-
 use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -11,14 +9,11 @@ use kube::{Api, Client};
 use routing::object::{Name, Secret};
 use tokio::sync::Semaphore;
 
+use super::feed::{FIRST_WAIT, LONGEST_WAIT};
 use crate::source::PemPair;
 
 /// So many are read at a time.
 const MOST_AT_ONCE: usize = 16;
-
-/// Waits between tries: from half a second, doubling, to 10 s.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 static SLOTS: Semaphore = Semaphore::const_new(MOST_AT_ONCE);
 
