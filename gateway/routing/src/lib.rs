@@ -13,6 +13,8 @@ pub mod table;
 
 pub mod compiler;
 
+mod pool;
+
 pub use compiler::Compiler;
 pub use compiler::Config;
 pub use compiler::ProblemDelta;

@@ -2,28 +2,20 @@
 //!
 //! Not here: what holds for a Route (`overlay`).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::pool::Pool;
 use crate::table::Policy;
 
 /// So many are never looked through.
 const FEW: usize = 64;
 
 /// The merged policies that Routes hold. Beside them there are as many at most that nobody holds any more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Interned {
     /// What holds where no policy says anything.
     none: Arc<Policy>,
-    known: HashSet<Arc<Policy>>,
-    /// With so many, those that nobody holds any more are forgotten.
-    full: usize,
-}
-
-impl Default for Interned {
-    fn default() -> Self {
-        Self { none: Arc::default(), known: HashSet::new(), full: FEW }
-    }
+    known: Pool<Policy, FEW>,
 }
 
 impl Interned {
@@ -35,11 +27,6 @@ impl Interned {
     pub(super) fn share(&mut self, policy: Policy) -> Arc<Policy> {
         if let Some(known) = self.known.get(&policy) {
             return Arc::clone(known);
-        }
-        if self.known.len() >= self.full {
-            self.known.retain(|known| Arc::strong_count(known) > 1);
-            // Each one that comes pays for looking at two.
-            self.full = FEW.max(2 * self.known.len());
         }
         let policy = Arc::new(policy);
         self.known.insert(Arc::clone(&policy));

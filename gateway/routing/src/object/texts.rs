@@ -3,24 +3,22 @@
 //! Of 100,000 Ingresses most have the same class, path types, paths and Services. Purpose: a source shares them before
 //! it hands objects on, and whatever is compiled from them goes on sharing. Not here: what the texts mean.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Ingress;
 use super::IngressBackend;
 use super::PortRef;
+use crate::pool::Pool;
+
+/// Fewer texts than this are not worth a look.
+const LEAST_LIMIT: usize = 1024;
 
 /// Texts seen so far. Those that nobody else holds are dropped when there are twice as many as were in use the last
 /// time, so it may live as long as a source does.
 #[derive(Debug, Default)]
 pub struct Texts {
-    known: HashSet<Arc<str>>,
-    /// So many are kept before it is looked who is in use.
-    limit: usize,
+    known: Pool<str, LEAST_LIMIT>,
 }
-
-/// Fewer texts than this are not worth a look.
-const LEAST_LIMIT: usize = 1024;
 
 impl Texts {
     /// Makes an Ingress use the texts of those before it. Names and hosts are left alone: they are its own. So is
@@ -51,10 +49,6 @@ impl Texts {
             *text = Arc::clone(known);
             return;
         }
-        if self.known.len() >= self.limit {
-            self.known.retain(|text| Arc::strong_count(text) > 1);
-            self.limit = LEAST_LIMIT.max(self.known.len() * 2);
-        }
         self.known.insert(Arc::clone(text));
     }
 }
@@ -77,7 +71,7 @@ mod tests {
         assert!(Arc::ptr_eq(&kept, &again));
         let mut held: Vec<Arc<str>> = (0..4 * LEAST_LIMIT).map(|number| number.to_string().into()).collect();
         held.iter_mut().for_each(|text| texts.one(text));
-        let all_known = held.iter().all(|text| texts.known.contains(text));
+        let all_known = held.iter().all(|text| texts.known.get(text).is_some());
         assert!(all_known, "what is in use stays, however much it is");
     }
 }
