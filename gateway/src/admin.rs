@@ -41,6 +41,8 @@ pub struct Admin {
     pub waiting: watch::Receiver<Option<String>>,
     /// The way to the objects.
     pub questions: Questions,
+    /// Times that everything was read anew after a panic.
+    pub restarts: Arc<AtomicU64>,
     /// Lines of the access log that were dropped.
     pub log_dropped: Arc<AtomicU64>,
     /// The Service by which the outside reaches the gateway.
@@ -106,6 +108,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         workers: Vec::new(),
         problems: admin.problems.count(),
         generation: *admin.generation.borrow(),
+        restarts: admin.restarts.load(Ordering::Relaxed),
         log_dropped: admin.log_dropped.load(Ordering::Relaxed),
     };
     for worker in admin.workers.iter() {

@@ -22,25 +22,24 @@ use crate::listener::crowd::{Crowd, Member};
 use crate::listener::worker::{Handle, Parts};
 use crate::listener::{Protocol, sockets, tls};
 use crate::live::LiveCell;
-use crate::names;
 use crate::reload::{Problems, Reload};
 use crate::settings::{Drain, Settings};
-use crate::source::Update;
-use crate::source::files::{self, Watcher};
+use crate::source::files;
 use crate::source::kube::{self as kubernetes, Scope};
 use crate::telemetry::access_log;
 use crate::wire::clock::Phase;
 
 mod descriptors;
+mod feeding;
+mod supervise;
+
+use feeding::Feeder;
 
 /// How much less of the processor control work gets than requests, as `nice` counts.
 const CONTROL_NICENESS: i32 = 5;
 
 /// Updates that may wait to be applied; the source gathers further changes into one.
 const WAITING_UPDATES: usize = 1;
-
-/// Answers about names that may wait to be taken in.
-const WAITING_ANSWERS: usize = 16;
 
 /// How long reading a cluster once may take; its first Update waits 10 s of them for Secrets.
 const CLUSTER_LIMIT: Duration = Duration::from_secs(30);
@@ -53,9 +52,6 @@ pub enum Source {
     /// The API that a kubeconfig file names, or that of the cluster whose pod this is.
     Kubernetes(Option<PathBuf>),
 }
-
-/// The environment variable that names the node of this pod, by the downward API.
-const NODE_NAME: &str = "NODE_NAME";
 
 /// What to serve, and how.
 #[derive(Clone, Debug)]
@@ -82,8 +78,6 @@ pub struct Gateway {
     generation: watch::Receiver<u64>,
     draining: Arc<AtomicBool>,
     drain: Drain,
-    // Dropped in this order: no more updates, then the runtime that applies them.
-    _watcher: Option<Watcher>,
     control: Runtime,
     // Last: it waits a moment for what the workers had to say.
     _access_log: Option<access_log::Running>,
@@ -126,6 +120,7 @@ impl Gateway {
         let control = control_runtime()?;
         let draining = Arc::new(AtomicBool::new(false));
         let (told, waiting) = watch::channel(None);
+        let restarts = Arc::default();
         let pages = Admin {
             live: Arc::clone(&live),
             problems: Arc::clone(&problems),
@@ -134,15 +129,15 @@ impl Gateway {
             draining: Arc::clone(&draining),
             waiting,
             questions: reload.questions(),
+            restarts: Arc::clone(&restarts),
             log_dropped: access_log.as_ref().map(access_log::Running::dropped).unwrap_or_default(),
             status_service: options.settings.status_service.clone(),
         };
         serve_pages(&control, pages.clone().probes(), probe_socket.unwrap_or_default())?;
         serve_pages(&control, pages.router(), admin_socket)?;
-        let (sender, updates) = mpsc::channel(WAITING_UPDATES);
-        let watcher = begin(&control, options, sender, told)?;
-        let answers = resolve(&control, options.settings.names.clone(), reload.names());
-        control.spawn(reload.run(updates, answers));
+        let feeder = Feeder::new(control.handle(), options, told)?;
+        let feeding = feeder.begin(&reload)?;
+        control.spawn(supervise::run(reload, feeding, move |reload| feeder.begin(reload), restarts));
         Ok(Self {
             http,
             https,
@@ -154,7 +149,6 @@ impl Gateway {
             generation,
             draining,
             drain: options.settings.drain,
-            _watcher: watcher,
             control,
             _access_log: access_log,
         })
@@ -279,17 +273,6 @@ pub fn read_once(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     Ok(reload)
 }
 
-/// Asks for names while the gateway runs.
-fn resolve(
-    control: &Runtime,
-    settings: names::dns::Settings,
-    wanted: watch::Receiver<names::Wanted>,
-) -> mpsc::Receiver<names::Answer> {
-    let (sender, answers) = mpsc::channel(WAITING_ANSWERS);
-    control.spawn(names::run(Box::new(names::dns::Dns::new(settings)), wanted, sender));
-    answers
-}
-
 /// Reads a cluster's API once, as `gateway run` would at its start. The zone is the one that `routing` says.
 ///
 /// # Errors
@@ -324,31 +307,6 @@ fn control_runtime() -> io::Result<Runtime> {
         })
         .enable_all()
         .build()
-}
-
-/// Begins to read objects. A folder's watcher ends with the value that is handed back.
-fn begin(
-    control: &Runtime,
-    options: &Options,
-    updates: mpsc::Sender<Update>,
-    waiting: watch::Sender<Option<String>>,
-) -> anyhow::Result<Option<Watcher>> {
-    let settings = &options.settings;
-    let kubeconfig = match &options.source {
-        Source::Files(folder) => {
-            return Ok(Some(files::watch(folder, &settings.routing.classes, updates)?));
-        }
-        Source::Kubernetes(kubeconfig) => kubeconfig.as_deref(),
-    };
-    let client = control.block_on(kubernetes::client(kubeconfig))?;
-    let wanted = kubernetes::Wanted {
-        scope: Scope::of(&settings.namespaces),
-        own_namespace: settings.routing.namespace.clone(),
-        // Who says the zone knows it better than a label.
-        node: std::env::var(NODE_NAME).ok().filter(|_| settings.routing.zone.is_none()),
-    };
-    control.spawn(kubernetes::run(client, wanted, updates, waiting));
-    Ok(None)
 }
 
 fn serve_pages(control: &Runtime, pages: Router, sockets: Vec<TcpListener>) -> io::Result<()> {

@@ -58,6 +58,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Turns updates into what is live.
 pub struct Reload {
     questions: (mpsc::Sender<Question>, mpsc::Receiver<Question>),
+    routing: Config,
     compiler: Compiler,
     secrets: Secrets,
     live: LiveCell,
@@ -82,7 +83,8 @@ impl Reload {
         let live = Live { table: RoutingTable::default(), certificates, generation: 0 };
         Ok(Self {
             questions: mpsc::channel(WAITING_QUESTIONS),
-            compiler: Compiler::new(routing),
+            compiler: Compiler::new(routing.clone()),
+            routing,
             secrets,
             live: Arc::new(ArcSwap::from_pointee(live)),
             problems: Arc::default(),
@@ -123,19 +125,32 @@ impl Reload {
         &self.compiler
     }
 
-    /// Applies updates, and answers questions between them, until the source ends.
-    pub async fn run(mut self, mut updates: mpsc::Receiver<Update>, mut answers: mpsc::Receiver<Answer>) {
+    /// Applies updates, and answers questions between them, until the source or who resolves names ends.
+    pub async fn run(&mut self, updates: &mut mpsc::Receiver<Update>, answers: &mut mpsc::Receiver<Answer>) {
         loop {
             tokio::select! {
                 update = updates.recv() => match update {
                     Some(update) => self.apply(update, SystemTime::now()),
                     None => return,
                 },
-                Some(answer) = answers.recv() => self.resolve(answer),
+                answer = answers.recv() => match answer {
+                    Some(answer) => self.resolve(answer),
+                    None => return,
+                },
                 () = until(self.secrets.due()) => self.pass(SystemTime::now()),
-                Some(question) = self.questions.1.recv() => question(&self),
+                Some(question) = self.questions.1.recv() => question(self),
             }
         }
+    }
+
+    /// Forgets everything that was read, and its Problems, as if nothing ever was. What is live stays until the next
+    /// update, which has to hold all that is there, as the first one of a source does.
+    pub fn forget(&mut self) {
+        self.compiler = Compiler::new(self.routing.clone());
+        self.secrets.forget();
+        self.problems.forget();
+        self.resolved.clear();
+        self.names.send_replace(Wanted::default());
     }
 
     /// Applies one update at a moment: when it returns, requests see it.

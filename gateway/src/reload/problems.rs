@@ -90,6 +90,16 @@ impl Problems {
         }
     }
 
+    /// Removes all of them, and where things stand.
+    pub(super) fn forget(&self) {
+        let mut known = self.lock();
+        for old in known.all.clone() {
+            known.remove(&old);
+        }
+        known.of_source.clear();
+        known.places.clear();
+    }
+
     /// What came, with where it stands, and what went since this was asked last. Costs what changed.
     pub(super) fn take_changes(&self) -> (Vec<ProblemView>, BTreeSet<Problem>) {
         let mut known = self.lock();

@@ -28,6 +28,13 @@ impl Secrets {
         Ok(Self { provider, certificates, contents: BTreeMap::new(), dates: BTreeSet::new() })
     }
 
+    /// Forgets all Secrets; the default certificate stays the same.
+    pub(super) fn forget(&mut self) {
+        let gone = std::mem::take(&mut self.contents).into_keys().map(|name| (name, None)).collect();
+        self.certificates = self.certificates.with(gone);
+        self.dates.clear();
+    }
+
     /// What can be served.
     pub(super) fn certificates(&self) -> &Certificates {
         &self.certificates

@@ -29,6 +29,8 @@ pub struct Scrape {
     pub problems: usize,
     /// The number of the live table.
     pub generation: u64,
+    /// Times that everything was read anew after a panic.
+    pub restarts: u64,
     /// Lines of the access log that were dropped.
     pub log_dropped: u64,
 }
@@ -74,6 +76,23 @@ impl Scrape {
         }
         sums
     }
+
+    fn encode_requests(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        kind: MetricType,
+    ) -> Result<(), fmt::Error> {
+        let mut family = encoder.encode_descriptor("requests", "Answers by Ingress and class", None, kind)?;
+        for (ingress, counts) in self.requests() {
+            let (namespace, name) =
+                ingress.map_or(("", ""), |ingress| (&ingress.namespace[..], &ingress.name[..]));
+            for (class, count) in CLASS_NAMES.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                let labels = [("namespace", namespace), ("ingress", name), ("class", *class)];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Collector for Scrape {
@@ -96,10 +115,18 @@ impl Collector for Scrape {
             let value = ConstCounter::new(self.sum(field));
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
         }
-        let dropped = ConstCounter::new(self.log_dropped);
-        let help = "Lines of the access log that could not be written in time";
-        let described = encoder.encode_descriptor("access_log_dropped", help, None, dropped.metric_type())?;
-        dropped.encode(described)?;
+        let others = [
+            (
+                "access_log_dropped",
+                "Lines of the access log that could not be written in time",
+                self.log_dropped,
+            ),
+            ("restarts", "Times that all objects were read anew after a panic", self.restarts),
+        ];
+        for (name, help, count) in others {
+            let value = ConstCounter::new(count);
+            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
+        }
         let gauges = [
             ("connections_open", "Connections of clients", self.gauge(|counts| counts.open)),
             ("requests_in_flight", "Requests not answered yet", self.gauge(|counts| counts.in_flight)),
@@ -127,17 +154,7 @@ impl Collector for Scrape {
                 ConstCounter::new(count).encode(family.encode_family(&[("reason", reason)])?)?;
             }
         }
-        let mut family =
-            encoder.encode_descriptor("requests", "Answers by Ingress and class", None, type_of_counter)?;
-        for (ingress, counts) in self.requests() {
-            let (namespace, name) =
-                ingress.map_or(("", ""), |ingress| (&ingress.namespace[..], &ingress.name[..]));
-            for (class, count) in CLASS_NAMES.iter().zip(counts).filter(|(_, count)| *count > 0) {
-                let labels = [("namespace", namespace), ("ingress", name), ("class", *class)];
-                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
+        self.encode_requests(&mut encoder, type_of_counter)
     }
 }
 
