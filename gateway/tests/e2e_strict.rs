@@ -6,6 +6,7 @@
 mod support;
 
 use std::io::Write;
+use std::sync::{Mutex, mpsc};
 
 use gateway::settings::{ConnectLimits, ReasonHeader, Settings, UnderscoreNames};
 use support::{Client, DEADLINE, Follows, Origin, TestGateway, Then, ingress, one, service};
@@ -417,6 +418,34 @@ fn any_leniency_of_trailers_is_400() {
     let trailers = ["T", "T : u", " T: u", "T: u\r\n v", "T: u\n", "T: u\rv", ": u", "T(: u"];
     check(trailers.map(|trailer| bad_chunks(&format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"))));
     check([bad_chunks("5\r\nhello\r\n0\n\n"), bad_chunks("5\r\nhello\r\n0\r\n\n")]);
+}
+
+/// The answer is on its way when the trailers come, so it is no 400: but what stands behind them is no request either.
+#[test]
+fn nothing_is_served_behind_trailers_that_were_malformed_after_an_early_answer() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let origin = Origin::start(move |call| {
+        call.wire.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n1")?;
+        let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
+        call.wire.stream.write_all(b"2").map(|()| Then::Keep)
+    });
+    let gateway = TestGateway::start(&one(&origin));
+    let mut witness = gateway.client();
+    for trailers in ["T : u\r\n\r\n\r\n", "T: u\n\r\n\r\n", "T: u\0\r\n\r\n\r\n"] {
+        let before = origin.heads();
+        let mut client = gateway.client();
+        client.send(CHUNKED);
+        let mut answer = client.head().unwrap().unwrap();
+        assert_eq!(client.take(1).unwrap(), b"1");
+        client.send(format!("0\r\n{trailers}GET /next HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        assert_eq!(witness.get("nobody.example", "/").status(), 404);
+        release.send(()).unwrap();
+        answer.body = client.take(1).unwrap();
+        assert_eq!((answer.status(), answer.text()), (200, "2"));
+        assert_eq!(client.rest(), b"", "{trailers:?}");
+        assert_eq!(origin.heads() - before, 1, "{trailers:?}");
+    }
 }
 
 // ===== what is not passed on =====

@@ -54,6 +54,9 @@ enum State {
     Trailers(HeadScanner),
     UntilClose,
     End,
+    /// It was refused. What of the refused bytes was taken already is not known any more, so nothing behind them can
+    /// be read as if they had been fine.
+    Failed(BodyError),
 }
 
 /// Takes a body out of a buffer, piece by piece.
@@ -82,10 +85,16 @@ impl BodyDecoder {
     /// Takes the next piece off the front of `input`.
     ///
     /// # Errors
-    /// Framing that is not exactly as RFC 9112 §7.1 writes it. Nothing behind it can be trusted then.
+    /// Framing that is not exactly as RFC 9112 §7.1 writes it. Nothing behind it can be trusted then: the same error
+    /// is said again on every further call, and no input taken.
     pub fn decode(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Decoded, BodyError> {
+        self.next(input, limits).inspect_err(|error| self.state = State::Failed(*error))
+    }
+
+    fn next(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Decoded, BodyError> {
         loop {
             match self.state {
+                State::Failed(error) => return Err(error),
                 State::End => return Ok(Decoded::End),
                 State::UntilClose if input.is_empty() => return Ok(Decoded::More),
                 State::UntilClose => return Ok(Decoded::Data(input.split().freeze())),
@@ -146,14 +155,16 @@ impl BodyDecoder {
     /// Says that the connection delivers no more bytes; all that came before has been decoded.
     ///
     /// # Errors
-    /// [`BodyError::Truncated`] unless the body had ended, or ends with the connection.
+    /// [`BodyError::Truncated`] unless the body had ended, or ends with the connection; what was wrong with it before.
     pub fn close(&mut self) -> Result<(), BodyError> {
+        self.state = match self.state {
+            State::End | State::UntilClose => State::End,
+            State::Failed(error) => State::Failed(error),
+            _ => State::Failed(BodyError::Truncated),
+        };
         match self.state {
-            State::End | State::UntilClose => {
-                self.state = State::End;
-                Ok(())
-            }
-            _ => Err(BodyError::Truncated),
+            State::Failed(error) => Err(error),
+            _ => Ok(()),
         }
     }
 }

@@ -43,6 +43,7 @@ fn decode(length: BodyLength, pieces: &[&[u8]], limits: &Limits) -> Body {
                 Ok(Decoded::More | Decoded::End) => break,
                 Err(error) => {
                     body.end = Err(error);
+                    assert_sticks(decoder, buffer, error);
                     return body;
                 }
             }
@@ -51,7 +52,23 @@ fn decode(length: BodyLength, pieces: &[&[u8]], limits: &Limits) -> Body {
     let is_ended = decoder.is_ended();
     body.end = decoder.close().map(|()| buffer.to_vec());
     assert_eq!(is_ended, body.end.is_ok() && length != BodyLength::UntilClose);
+    if let Err(error) = body.end {
+        assert_sticks(decoder, buffer, error);
+    }
     body
+}
+
+/// What was refused stays refused, however well it goes on, and nothing is taken any more.
+fn assert_sticks(mut decoder: BodyDecoder, mut buffer: BytesMut, error: BodyError) {
+    for more in [&b""[..], b"\r\n", b"0\r\n\r\n", REST] {
+        buffer.extend_from_slice(more);
+        let before = buffer.clone();
+        let again = decoder.decode(&mut buffer, &Limits::default());
+        assert_eq!(again.err(), Some(error), "said again before {more:?}");
+        assert_eq!(buffer, before);
+        assert!(!decoder.is_ended());
+        assert_eq!(decoder.close(), Err(error), "the end makes it no better");
+    }
 }
 
 /// Decodes a chunked body in every way of delivery, all of which must agree.

@@ -75,7 +75,13 @@ fn decode(length: BodyLength, pieces: &[&[u8]]) -> (Vec<u8>, String, Result<Opti
                 Ok(Decoded::Data(piece)) => data.extend_from_slice(&piece),
                 Ok(Decoded::Trailers(head)) => trailers = format!("{:?}", head.fields().collect::<Vec<_>>()),
                 Ok(Decoded::More | Decoded::End) => break,
-                Err(error) => return (data, trailers, Err(error)),
+                Err(error) => {
+                    // Whatever follows: it is said again.
+                    buffer.extend_from_slice(b"\r\n0\r\n\r\n");
+                    let again = decoder.decode(&mut buffer, &Limits::default());
+                    assert_eq!((again.err(), decoder.is_ended()), (Some(error), false));
+                    return (data, trailers, Err(error));
+                }
             }
         }
     }
