@@ -6,6 +6,7 @@ mod accept;
 pub mod crowd;
 mod h1;
 mod h2;
+mod linger;
 pub mod sockets;
 pub mod tls;
 mod transport;

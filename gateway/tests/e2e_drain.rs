@@ -202,6 +202,55 @@ fn http2_clients_get_goaway_and_their_streams_end() {
     assert!(status.success() && took < Duration::from_secs(1) + AT_ONCE, "{status} after {took:?}");
 }
 
+/// The gateway is done with a stream when the kernel has its last bytes, which may be long before the client reads them.
+/// If the connection is closed by then, what the client says while it reads is answered by a reset.
+#[test]
+fn a_slow_http2_reader_gets_all_of_its_answer() {
+    const LENGTH: usize = 600_000;
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let origin = Origin::start(move |call| {
+        call.read_body()?;
+        let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
+        call.wire.stream.write_all(ok(&"x".repeat(LENGTH)).as_bytes()).map(|()| Then::Keep)
+    });
+    let mut program = Program::start(&one(&origin), &["drain.delay=0s"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        // Most of the answer has to wait on the gateway's side.
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        let stream = socket.connect(program.http).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 20);
+        let (mut send, mut connection) = builder.handshake::<_, &[u8]>(stream).await.unwrap();
+        let request = http::Request::get("http://a.example/").body(()).unwrap();
+        let (answer, _) = send.send_request(request, true).unwrap();
+        while origin.heads() < 1 {
+            assert!(futures::poll!(&mut connection).is_pending());
+            tokio::task::yield_now().await;
+        }
+        program.signal(Signal::TERM);
+        until("it does not listen any more", || TcpStream::connect(program.http).is_err());
+        release.send(()).unwrap();
+        // It does not look at its socket, for longer than anybody has who is owed nothing.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let end = tokio::spawn(connection);
+        let mut body = answer.await.unwrap().into_body();
+        let mut length = 0;
+        while let Some(data) = body.data().await {
+            let data = data.unwrap();
+            body.flow_control().release_capacity(data.len()).unwrap();
+            length += data.len();
+        }
+        assert_eq!(length, LENGTH);
+        drop((send, body));
+        end.await.unwrap().unwrap();
+    });
+    let (status, took) = program.wait();
+    assert!(status.success() && took < AT_ONCE, "{status} after {took:?}: {}", program.log());
+}
+
 /// Clients of each kind that ask until the gateway has been unready for a while, as behind a load balancer.
 struct Load {
     has_left: AtomicBool,

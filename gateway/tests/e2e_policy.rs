@@ -63,6 +63,24 @@ fn a_body_beyond_the_routes_limit_is_413_whether_its_length_is_said_or_not() {
 }
 
 #[test]
+fn a_client_that_sends_ten_megabytes_before_it_looks_reads_the_whole_refusal() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&(one(&origin) + &policy("  bodySize: 1Ki\n")));
+    for (host, status) in [("a.example", 413), ("nobody.example", 404)] {
+        for (framing, first) in
+            [("Content-Length: 10485760", ""), ("Transfer-Encoding: chunked", "a00000\r\n")]
+        {
+            let mut client = gateway.client();
+            client.send(format!("POST / HTTP/1.1\r\nHost: {host}\r\n{framing}\r\n\r\n{first}"));
+            client.send(vec![b'x'; 10 << 20]);
+            let answer = client.response();
+            assert_eq!(answer.status(), status, "{host}, {framing}");
+            assert_eq!(client.rest(), b"", "closed in order: {host}, {framing}");
+        }
+    }
+}
+
+#[test]
 fn a_request_without_host_gets_what_host_less_rules_say() {
     let (named, any) = (Origin::named("named"), Origin::named("any"));
     let host_less = ingress("b", "b.example", &[("/", "b")]).replace("host: b.example\n    http", "http");

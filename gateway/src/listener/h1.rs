@@ -4,11 +4,11 @@
 //! come to its end, it is that and what has come.
 
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use http1::{BodyLength, Head, Known, Version, write};
 
 use self::pace::Pace;
+use super::linger::{LINGER, linger};
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
 use crate::exchange::headers::{self, Response, keeps_alive};
@@ -29,17 +29,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// So much of a body that nobody wants is read to keep the connection; beyond it, closing is cheaper.
 const MOST_DRAINED: usize = 64 << 10;
 
-/// How long a client may take to see that we closed.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// What becomes of a connection after what was readable has been served.
 enum Next {
     Idle,
     /// There was nothing to read after all, or part of a head.
     NotYet,
     Close,
-    /// The client has been told the end.
-    Closed,
+    /// Close so that the client can read its answer first.
+    Linger,
     /// Close so that the client cannot take it for an orderly end.
     Forsake,
     Http2,
@@ -88,7 +85,12 @@ pub(super) async fn serve(
             // The deadline stays: bytes that make no request win no time.
             Next::NotYet => {}
             Next::Close => break,
-            Next::Closed => return None,
+            Next::Linger => {
+                connection.discard_input();
+                connection.reclaim(&worker.buffers);
+                Box::pin(linger(connection.io(), &timer)).await;
+                return None;
+            }
             Next::Forsake => {
                 connection.io().forsake();
                 return None;
@@ -251,9 +253,9 @@ async fn serve_request(
         // The close would end a body that is not whole.
         Served::Aborted if closing == Closing::EndsBody => Next::Forsake,
         Served::Aborted => Next::Close,
-        Served::AnsweredLast => linger((connection, timer)).await,
+        Served::AnsweredLast => Next::Linger,
         Served::Answered if is_last(&head, length) && !connection.io().may_hold_input() => Next::Close,
-        Served::Answered if closing != Closing::No => linger((connection, timer)).await,
+        Served::Answered if closing != Closing::No => Next::Linger,
         Served::Answered if connection.is_read() => Next::Idle,
         Served::Answered => drain((connection, timer)).await,
         Served::Switched(tunnel) => Next::Tunnel(tunnel),
@@ -275,7 +277,7 @@ async fn drain((connection, timer): (&mut Connection<Transport>, &Timer)) -> Nex
     }));
     match drained.await {
         Ok(Next::Idle) => Next::Idle,
-        _ => linger((connection, timer)).await,
+        _ => Next::Linger,
     }
 }
 
@@ -283,27 +285,6 @@ async fn drain((connection, timer): (&mut Connection<Transport>, &Timer)) -> Nex
 /// connection is closed. Where there is a body, some old clients send a line end more than they say.
 fn is_last(head: &Head, length: BodyLength) -> bool {
     length == BodyLength::Empty && !keeps_alive(head)
-}
-
-/// Closes so that the client reads the answer: closing with unread input makes the kernel send a reset, which
-/// may overtake it.
-async fn linger((connection, timer): (&mut Connection<Transport>, &Timer)) -> Next {
-    timer.set(LINGER);
-    if timer.limit(std::future::poll_fn(|cx| connection.poll_shutdown(cx))).await.is_err() {
-        return Next::Closed;
-    }
-    let mut left = MOST_DRAINED;
-    let lingered = timer.limit(std::future::poll_fn(|cx| {
-        loop {
-            connection.discard_input();
-            match ready!(connection.poll_fill(cx)) {
-                Ok(read @ 1..) if read <= left => left -= read,
-                _ => return Poll::Ready(()),
-            }
-        }
-    }));
-    let _: Result<(), Interrupted> = lingered.await;
-    Next::Closed
 }
 
 /// Answers where there is no request to serve, and closes.
@@ -325,7 +306,7 @@ async fn refuse(
         pace: None,
     };
     match exchange::refuse(worker, (&mut side, timer), refusal, (client, asked)).await {
-        Ok(()) => linger((connection, timer)).await,
+        Ok(()) => Next::Linger,
         Err(_) => Next::Close,
     }
 }

@@ -18,6 +18,7 @@ use http1::parse::is_host;
 use http1::{BodyLength, Head, HeadBuilder, HeadError, Limits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::linger::{LINGER, linger};
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
 use crate::exchange::client::Codec;
@@ -28,11 +29,8 @@ use crate::settings::UnderscoreNames;
 use crate::telemetry::access_log::Asked;
 use crate::telemetry::counters::bump;
 use crate::wire::buffers::BUFFER_SIZE;
-use crate::wire::clock::{Ending, Phase};
+use crate::wire::clock::{Ending, Phase, Timer};
 use crate::wire::{Piece, Reader, StreamError, Writer};
-
-/// How long a client may take to see that we closed.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Streams that may be open at once.
 const MOST_STREAMS: u32 = 100;
@@ -65,21 +63,46 @@ impl Tally {
 }
 
 /// Serves a client until one side has enough. `read` is what was already read from `transport`.
-///
-/// Streams are futures of this one task: no task is spawned for a request, and none outlives its connection.
-pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: Transport, read: Bytes) {
+pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, mut transport: Transport, read: Bytes) {
     client.codec = Codec::Http2;
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
-    let handshake = builder(worker.settings.limits).handshake::<_, Bytes>(Rewound { read, transport });
+    let outgoing = Outgoing::default();
+    let rewound = Rewound { read, transport: &mut transport, outgoing: &outgoing };
+    let handshake = builder(worker.settings.limits).handshake::<_, Bytes>(rewound);
     let mut connection = match timer.limit_by(Ending::IsHurried(LINGER), handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tell_if_malformed(worker, &client, &error),
         Err(_) => return,
     };
+    let parting = serve_streams(worker, (&client, &timer), &mut connection, &outgoing).await;
+    drop(connection);
+    match parting {
+        // Whoever still reads says so by frames, which a closed socket would answer by a reset.
+        Parting::InOrder => linger(&mut transport, &timer).await,
+        Parting::Cut => {}
+    }
+}
+
+/// How a connection ended.
+enum Parting {
+    /// All that was to be sent has gone to the kernel.
+    InOrder,
+    Cut,
+}
+
+/// Streams are futures of this one task: no task is spawned for a request, and none outlives its connection.
+async fn serve_streams(
+    worker: &Worker,
+    (client, timer): (&Client, &Timer),
+    connection: &mut h2::server::Connection<Rewound<'_>, Bytes>,
+    outgoing: &Outgoing,
+) -> Parting {
     let tally = Tally::default();
     let mut streams = FuturesUnordered::new();
     let mut is_ending = false;
+    // Whether it was in use when it was to end: then the client may still have to read, whatever we have got rid of.
+    let mut is_awaited = false;
     // A client that comes while the gateway is leaving is served once before it is sent away: it may know no other.
     let mut ends_with = Phase::Closing;
     loop {
@@ -89,11 +112,17 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: T
             // Each stream has deadlines of its own.
             (false, _) => timer.clear(),
         }
+        let mut rest = Rest::Sent;
         let next = std::future::poll_fn(|cx| {
             if let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
                 return Poll::Ready(None);
             }
-            connection.poll_accept(cx).map(Some)
+            let next = connection.poll_accept(cx).map(Some);
+            if is_ending && streams.is_empty() {
+                let is_owed = is_awaited || connection.has_streams() || outgoing.is_full.get();
+                rest = rest.bounded(is_owed, outgoing, (timer, worker.settings.stall));
+            }
+            next
         });
         let ending = if is_ending { Ending::IsPatient } else { Ending::With(ends_with) };
         let next = timer.limit_by(ending, next).await;
@@ -109,16 +138,63 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, transport: T
                 }
                 ends_with = Phase::Leaving;
                 // Boxed: it is some kilobytes, which the set would move twice more.
-                streams.push(Box::pin(serve_stream(worker, (&client, &tally), request, respond)));
+                streams.push(Box::pin(serve_stream(worker, (client, &tally), request, respond)));
             }
-            Ok(Some(Some(Err(error)))) => return tell_if_malformed(worker, &client, &error),
-            Ok(Some(None)) => return,
-            Err(_) if is_ending => return,
+            Ok(Some(Some(Err(error)))) => {
+                tell_if_malformed(worker, client, &error);
+                return Parting::Cut;
+            }
+            Ok(Some(None)) => return Parting::InOrder,
+            Err(_) if is_ending => return Parting::Cut,
             Err(_) => {
                 is_ending = true;
+                is_awaited = !streams.is_empty();
                 connection.graceful_shutdown();
             }
         }
+    }
+}
+
+/// Whether a connection that ends still has something for its client, when all streams' futures have ended: theirs end
+/// when `h2` has taken what they had to say, which the client may read much later.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// The client has but to see the end.
+    Sent,
+    /// Bytes wait for the client's window, or for room in the socket; or the client has not yet said that it has read
+    /// what came before our GOAWAY, as it does by answering the PING that goes with it.
+    Owed,
+}
+
+impl Rest {
+    /// Sets the deadline when there is reason to: a client that takes what it is owed has the time between two steps
+    /// that any reader has.
+    fn bounded(self, is_owed: bool, outgoing: &Outgoing, (timer, stall): (&Timer, Duration)) -> Self {
+        let has_moved = outgoing.has_moved.take();
+        match (self, is_owed) {
+            (Self::Owed, true) if !has_moved => {}
+            (_, true) => timer.set(stall),
+            (Self::Owed, false) => timer.set(LINGER),
+            (Self::Sent, false) => {}
+        }
+        if is_owed { Self::Owed } else { Self::Sent }
+    }
+}
+
+/// What becomes of the bytes for a client.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// Whether the socket took any since this was last asked.
+    has_moved: Cell<bool>,
+    /// Whether bytes wait for room in the socket.
+    is_full: Cell<bool>,
+}
+
+impl Outgoing {
+    fn writes(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.is_full.set(written.is_pending());
+        self.has_moved.set(self.has_moved.get() || written.is_ready());
+        written
     }
 }
 
@@ -406,19 +482,20 @@ fn fields(each: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]))) -> http::HeaderMap {
 }
 
 /// A stream whose first bytes were read already.
-struct Rewound {
+struct Rewound<'a> {
     read: Bytes,
-    transport: Transport,
+    transport: &'a mut Transport,
+    outgoing: &'a Outgoing,
 }
 
-impl AsyncRead for Rewound {
+impl AsyncRead for Rewound<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
-            return Pin::new(&mut self.transport).poll_read(cx, buffer);
+            return Pin::new(&mut *self.transport).poll_read(cx, buffer);
         }
         let length = self.read.len().min(buffer.remaining());
         buffer.put_slice(&self.read.split_to(length));
@@ -426,9 +503,10 @@ impl AsyncRead for Rewound {
     }
 }
 
-impl AsyncWrite for Rewound {
+impl AsyncWrite for Rewound<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write(cx, data)
+        let written = Pin::new(&mut *self.transport).poll_write(cx, data);
+        self.outgoing.writes(written)
     }
 
     fn poll_write_vectored(
@@ -436,7 +514,8 @@ impl AsyncWrite for Rewound {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut *self.transport).poll_write_vectored(cx, slices);
+        self.outgoing.writes(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -444,10 +523,12 @@ impl AsyncWrite for Rewound {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_flush(cx)
+        let flushed = Pin::new(&mut *self.transport).poll_flush(cx);
+        self.outgoing.is_full.set(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
+        Pin::new(&mut *self.transport).poll_shutdown(cx)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::connectors::TransportConnector;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
