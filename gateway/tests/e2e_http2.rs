@@ -166,6 +166,7 @@ fn what_is_doubtful_or_too_large_is_refused_and_costs_its_stream_only() {
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
         let get = || Request::get("http://a.example/");
+        let asterisk = |method: &str| Request::builder().method(method).uri("*").header("host", "a.example");
         let crumbs = |count| (0..count).fold(get(), |get, _| get.header("cookie", "a=1"));
         let fields = |count| (0..count).fold(get(), |get, n| get.header(format!("x-{n}"), "1"));
         for (request, expected) in [
@@ -173,6 +174,11 @@ fn what_is_doubtful_or_too_large_is_refused_and_costs_its_stream_only() {
             (get().header("host", "a.example").header("host", "a.example"), (400, "several_hosts")),
             (Request::get("http://user@a.example/"), (400, "malformed_host")),
             (Request::builder().method("CONNECT").uri("a.example:80"), (405, "connect_not_supported")),
+            (asterisk("GET"), (400, "malformed_head")),
+            (asterisk("options"), (400, "malformed_head")),
+            (Request::get("http://a.example/?\u{e4}"), (400, "malformed_head")),
+            (Request::get("http://a.example/\u{e4}?a"), (400, "malformed_head")),
+            (Request::get("http://a.example/a?\u{e4}#b"), (400, "malformed_head")),
             (crumbs(101), (431, "too_many_fields")),
             (fields(101), (431, "too_many_fields")),
             (get().header("x-long", "x".repeat(33 << 10)), (431, "")),

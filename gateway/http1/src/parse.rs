@@ -310,11 +310,11 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a [u8]>, 
         return Err(HeadError::Connect);
     }
     let bytes = target.as_bytes();
-    if bytes.iter().any(|byte| !matches!(byte, 0x21..=0x7e) || *byte == b'#') {
-        return Err(HeadError::Malformed("request target"));
-    }
-    if bytes.first() == Some(&b'/') || (bytes == b"*" && method == "OPTIONS") {
+    if is_target(method.as_bytes(), bytes) {
         return Ok((None, bytes));
+    }
+    if !is_plain(bytes) {
+        return Err(HeadError::Malformed("request target"));
     }
     let rest = ["http://", "https://"]
         .iter()
@@ -330,6 +330,18 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a [u8]>, 
         None | Some(b'/') => Ok((Some(authority), path)),
         Some(_) => Err(HeadError::Malformed("request target")),
     }
+}
+
+/// Whether a request with `method` may have this target: a path, perhaps with a query, or for OPTIONS `*` (RFC 9112
+/// §3.2, RFC 9113 §8.3.1), of visible ASCII characters and without a fragment. The same for HTTP/2's `:path`, since the
+/// endpoint gets either in a request line.
+pub fn is_target(method: &[u8], target: &[u8]) -> bool {
+    let has_form = target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS");
+    has_form && is_plain(target)
+}
+
+fn is_plain(target: &[u8]) -> bool {
+    target.iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#')
 }
 
 /// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1, and no disagreement with an absolute-form target.

@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http1::body::may_trail;
-use http1::parse::is_host;
+use http1::parse::{is_host, is_target};
 use http1::{BodyLength, Head, HeadBuilder, HeadError, Limits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -289,12 +289,15 @@ fn head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Refusal> {
     if parts.method == http::Method::CONNECT {
         return Err(Refusal::Head(HeadError::Connect));
     }
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    // Of a fragment nothing has remained: the `http` crate cuts it off.
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
     if target.len() > limits.target {
         return Err(Refusal::Head(HeadError::TargetTooLong));
     }
-    let mut builder =
-        HeadBuilder::request(parts.method.as_str().as_bytes(), target.as_bytes(), parts.headers.len() + 1);
+    if !is_target(parts.method.as_str().as_bytes(), target) {
+        return Err(Refusal::Head(HeadError::Malformed("request target")));
+    }
+    let mut builder = HeadBuilder::request(parts.method.as_str().as_bytes(), target, parts.headers.len() + 1);
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();
     let host = hosts.next().map(|host| host.as_bytes());
     if hosts.next().is_some() {
