@@ -47,27 +47,38 @@ impl Hall {
                         self.seat(stream, peer, (protocol.clone(), place));
                     }
                 }
-                Ok(Err(error)) if is_the_clients(&error) => {}
-                Ok(Err(error)) => {
-                    // Out of file descriptors or memory, most likely: they come back when connections end. The
-                    // socket stays ready, so without a pause this would be a busy loop.
-                    complaint.make(&self.worker, &format!("accepting failed: {error}"));
-                    tokio::time::sleep(TICK).await;
-                }
+                Ok(Err(error)) => self.bear(&error, &mut complaint).await,
                 Err(_closing) => break,
             }
         }
         // The runtime may not yet have heard of the last ones, so the kernel is asked itself. They stay here, since the
         // other workers may have gone.
         let Ok(listener) = listener.into_std() else { return };
-        while let Ok((stream, peer)) = listener.accept() {
-            if stream.set_nonblocking(true).is_ok()
-                && let Ok(stream) = TcpStream::from_std(stream)
-                && let Some(place) = self.admit(&stream, &mut complaint)
-            {
-                self.serve(stream, peer, (protocol.clone(), place));
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    if stream.set_nonblocking(true).is_ok()
+                        && let Ok(stream) = TcpStream::from_std(stream)
+                        && let Some(place) = self.admit(&stream, &mut complaint)
+                    {
+                        self.serve(stream, peer, (protocol.clone(), place));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => self.bear(&error, &mut complaint).await,
             }
         }
+    }
+
+    /// Waits for as long as accepting makes no sense after this error.
+    async fn bear(&self, error: &io::Error, complaint: &mut Complaint) {
+        if is_the_clients(error) {
+            return;
+        }
+        // Out of file descriptors or memory, most likely: they come back when connections end. The socket stays ready,
+        // so without a pause this would be a busy loop.
+        complaint.make(&self.worker, &format!("accepting failed: {error}"));
+        tokio::time::sleep(TICK).await;
     }
 
     /// Serves what other workers accepted for this one, until it is closing.
