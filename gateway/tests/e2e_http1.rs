@@ -95,7 +95,7 @@ fn bodies_are_framed_anew_and_trailers_travel_both_ways() {
 fn answers_without_a_body_and_bodies_that_end_with_the_connection() {
     let origin = Origin::start(|call| match call.request.target() {
         "/close" => call.answer("HTTP/1.1 200 OK\r\n\r\nuntil the end").map(|()| Then::Close),
-        "/204" => call.answer("HTTP/1.1 204 No Content\r\n\r\n").map(|()| Then::Keep),
+        "/204" => call.answer("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n").map(|()| Then::Keep),
         "/304" => call.answer("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Keep),
         "/early" => call.answer("HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &ok("x")).map(|()| Then::Keep),
         _ => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Keep),
@@ -108,10 +108,15 @@ fn answers_without_a_body_and_bodies_that_end_with_the_connection() {
     assert_eq!((answer.status(), answer.field("content-length")), (304, Some("9")));
     let answer = client.get("a.example", "/early");
     assert_eq!((answer.status(), answer.field("link"), answer.text()), (200, None, "x"));
-    for (host, status, length) in [("a.example", 200, "9"), ("b.example", 404, "12")] {
-        client.send(format!("HEAD / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    for (host, target, status, length) in [
+        ("a.example", "/", 200, Some("9")),
+        ("a.example", "/204", 204, None),
+        ("a.example", "/304", 304, Some("9")),
+        ("b.example", "/", 404, Some("12")),
+    ] {
+        client.send(format!("HEAD {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         let answer = client.message(Follows::Nothing).unwrap().unwrap();
-        assert_eq!((answer.status(), answer.field("content-length")), (status, Some(length)));
+        assert_eq!((answer.status(), answer.field("content-length")), (status, length), "{target}");
     }
     assert_eq!(client.get("a.example", "/early").text(), "x", "and the connection is in step");
 }

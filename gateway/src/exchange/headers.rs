@@ -173,8 +173,14 @@ impl<'a> Response<'a> {
             for (known, name, value) in head.fields() {
                 let travels = match known {
                     // The length of a body that is not sent (HEAD, 304) is worth telling; otherwise the codec frames.
+                    // A 204 has none to tell of, whatever was asked (RFC 9110 §8.6).
                     Some(Known::ContentLength) => {
-                        self.length == BodyLength::Empty && (self.answers_head || self.status == 304)
+                        self.length == BodyLength::Empty
+                            && match self.status {
+                                304 => true,
+                                204 => false,
+                                _ => self.answers_head,
+                            }
                     }
                     // The one protocol field that a client has to see: which protocol it is to be.
                     Some(Known::Upgrade) => self.status == 101,
