@@ -91,6 +91,9 @@ fn a_request_without_host_gets_what_host_less_rules_say() {
     let mut client = gateway.client();
     client.send("GET / HTTP/1.0\r\n\r\n");
     assert_eq!(client.response().text(), "any");
+    let (seen, address) = (any.last(), any.address.to_string());
+    assert_eq!((seen.line.as_str(), seen.field("host")), ("GET / HTTP/1.1", Some(&*address)));
+    assert_eq!(seen.field("x-forwarded-host"), None, "the client has named none");
 }
 
 /// The status and reason of one GET.

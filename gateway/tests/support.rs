@@ -471,6 +471,8 @@ fn serve(
     let mut wire = Wire::bounded(stream);
     for turn in 1.. {
         let Some(request) = wire.head()? else { break };
+        // RFC 9112 §3.2. Whatever a gateway makes of its clients, it is a client itself.
+        request.field("host").ok_or_else(|| malformed("no Host"))?;
         seen.change(|log| log.heads.push(request.clone()));
         match script(&mut Call { request, wire: &mut wire, connection, turn, seen })? {
             Then::Keep => {}

@@ -67,10 +67,11 @@ impl<D: Downstream> Exchange<'_, D> {
             let opened = self.open(&backend, &mut tries).await;
             self.record.tried(&tries, opened.as_ref().ok());
             let mut opened = opened?;
+            let (endpoint, length) = (opened.address(), self.request.length);
             let up = &mut opened.connection;
             up.lend(&self.worker.buffers);
-            headers::write_request(up.output(), (self.request.head, path), &self.caller, self.request.length);
-            up.send_body(self.request.length);
+            headers::write_request(up.output(), endpoint, (self.request.head, path), &self.caller, length);
+            up.send_body(length);
             sending.rewind();
             let failure = match self.await_answer(&mut opened, (&mut sending, &tries)).await {
                 Ok((head, length)) => {

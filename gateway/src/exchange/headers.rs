@@ -2,6 +2,8 @@
 //!
 //! Filtering happens while a head is written, so that nothing is copied for it.
 
+use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -37,9 +39,10 @@ fn has_dot_segment(path: &[u8]) -> bool {
         || path.windows(4).any(|four| four.eq_ignore_ascii_case(b"/%2e"))
 }
 
-/// Writes the request head that goes to the endpoint, its empty line included.
+/// Writes the request head that goes to the endpoint at this address, its empty line included.
 pub(super) fn write_request(
     out: &mut BytesMut,
+    endpoint: SocketAddr,
     (request, path): (&Head, &str),
     caller: &Caller<'_>,
     length: BodyLength,
@@ -50,6 +53,12 @@ pub(super) fn write_request(
     } else {
         let whole = [target, query].concat();
         write::request_line(out, request.method(), &whole);
+    }
+    if request.get(Known::Host).is_none() {
+        // An HTTP/1.0 client may leave it out, and we as an HTTP/1.1 client may not (RFC 9112 §3.2). Empty, as for a URI
+        // without authority, is refused by nginx among others; the endpoint's own address is what nobody can mistake
+        // for a name.
+        let _ = write!(out, "host: {endpoint}\r\n");
     }
     let nominated = Nominated::by(request);
     // What we do not write ourselves, such as `X-Forwarded-Prefix`, only a trusted proxy may say.
