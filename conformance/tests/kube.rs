@@ -99,11 +99,13 @@ fn side_by_side() -> Vec<Trial> {
         trial("an_ingress_is_served_changed_and_deleted", serving::life_of_an_ingress),
         trial("two_gateways_serve_two_classes", serving::two_gateways),
         trial("secrets_come_late_and_are_rotated", certificates::late_and_rotated),
+        trial("a_host_that_changes_its_secret_shows_no_other_certificate", certificates::other_secret),
         trial("the_certificate_of_a_class_is_read", certificates::of_a_class),
         trial("classes_are_added_changed_and_removed", classes::added_changed_removed),
         trial("the_gateway_uses_exactly_the_rights_that_are_documented", rights::documented),
         trial("a_right_that_is_missing_is_a_problem", rights::missing),
         trial("rights_in_one_namespace_are_enough", rights::of_one_namespace),
+        trial("rights_to_look_are_enough_to_explain", rights::to_look),
         trial("what_was_applied_is_served_soon", speed::applied_to_served),
     ]
 }

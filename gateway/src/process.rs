@@ -281,7 +281,8 @@ pub fn read_cluster_once(kubeconfig: &Path, scope: Scope, routing: Config) -> an
     let mut reload = Reload::new(provider()?, routing.clone())?;
     let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
     let (told, waiting) = watch::channel(None);
-    let wanted = kubernetes::Wanted { scope, own_namespace: routing.namespace, node: None };
+    let purpose = kubernetes::Purpose::Explain;
+    let wanted = kubernetes::Wanted { scope, routing, node: None, purpose };
     let update = control_runtime()?.block_on(async {
         let client = kubernetes::client(Some(kubeconfig)).await?;
         tokio::select! {

@@ -48,7 +48,6 @@ use crate::table::RoutingTable;
 use backend::Backends;
 use class::Admission;
 use class::Classes;
-use class::class_of;
 use defaults::DefaultBackends;
 use hosts::Hosts;
 use ledger::Ledger;
@@ -76,6 +75,13 @@ pub struct Config {
     pub namespace: String,
     /// The zone that this gateway runs in: endpoints with hints for it are preferred.
     pub zone: Option<String>,
+}
+
+impl Config {
+    /// Whether a class is ours. `controller` is that of the IngressClass, if there is one.
+    pub fn serves(&self, class: &str, controller: Option<&str>) -> bool {
+        controller == Some(&self.controller) || self.classes.iter().any(|name| name == class)
+    }
 }
 
 impl Default for Config {
@@ -351,7 +357,7 @@ impl Compiler {
                     external_names: rules.external_names,
                     class_certificate: rules.default_certificate.clone(),
                     backends: &mut self.backends,
-                    overlay: self.policies.overlay(Some(name), class_of(&entry.ingress)),
+                    overlay: self.policies.overlay(Some(name), entry.ingress.class_name()),
                 };
                 lower::lower(translation, context)
             }

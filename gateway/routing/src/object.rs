@@ -186,6 +186,13 @@ pub struct Ingress {
     pub default_backend: Option<IngressBackend>,
 }
 
+impl Ingress {
+    /// The class that it names: by the field, or else by the annotation.
+    pub fn class_name(&self) -> Option<&Arc<str>> {
+        self.class.as_ref().or(self.class_annotation.as_ref())
+    }
+}
+
 /// One entry of `spec.rules`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct IngressRule {

@@ -76,6 +76,8 @@ pub enum Reason {
     SecretNotFound,
     /// The Service does not exist.
     ServiceNotFound,
+    /// Changes have not been heard of for a while; what was read last goes on.
+    Stale,
     /// What a policy is about does not exist.
     TargetNotFound,
     /// What a policy is about exists, but no class of ours makes it ours.
@@ -98,10 +100,11 @@ pub enum Severity {
 }
 
 impl Reason {
-    /// What a repository cannot mend is a note: endpoints are made by controllers, and names are kept by DNS.
+    /// What a repository cannot mend is a note: endpoints are made by controllers, names are kept by DNS, and the API
+    /// server is somebody's.
     pub fn severity(self) -> Severity {
         match self {
-            Self::NoEndpoints | Self::NameNotResolved => Severity::Note,
+            Self::NoEndpoints | Self::NameNotResolved | Self::Stale => Severity::Note,
             _ => Severity::Error,
         }
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use routing::Config;
 use routing::object::Name;
+use routing::{Config, Reason};
 
 use super::request::{self, Asked};
 use super::{Facts, explain};
@@ -97,7 +97,12 @@ impl Explain {
 
     fn read_cluster(&self, kubeconfig: &Path) -> anyhow::Result<Reload> {
         let routing = Config { namespace: cli::own_namespace(), ..self.identity.routing()? };
-        process::read_cluster_once(kubeconfig, Scope::of(&self.namespaces), routing)
+        let reload = process::read_cluster_once(kubeconfig, Scope::of(&self.namespaces), routing)?;
+        let mut told = std::io::stderr().lock();
+        for unseen in reload.problems().views_of(|problem| problem.reason == Reason::NotPermitted) {
+            writeln!(told, "{unseen}").context("cannot print")?;
+        }
+        Ok(reload)
     }
 
     fn ask_objects(&self, reload: &Reload, asked: &Asked) -> anyhow::Result<String> {

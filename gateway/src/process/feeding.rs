@@ -64,9 +64,10 @@ impl Feeder {
                 client: control.block_on(kubernetes::client(kubeconfig.as_deref()))?,
                 wanted: kubernetes::Wanted {
                     scope: Scope::of(&settings.namespaces),
-                    own_namespace: settings.routing.namespace.clone(),
+                    routing: settings.routing.clone(),
                     // Who says the zone knows it better than a label.
                     node: std::env::var(NODE_NAME).ok().filter(|_| settings.routing.zone.is_none()),
+                    purpose: kubernetes::Purpose::Serve,
                 },
                 told,
             },

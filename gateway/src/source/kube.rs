@@ -11,10 +11,8 @@ mod feed;
 mod gather;
 mod secrets;
 mod window;
-mod zone;
 
 use std::path::Path;
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -61,15 +59,26 @@ impl Scope {
     }
 }
 
+/// What it is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve: without rights to Secrets there is no TLS, so it does not begin.
+    Serve,
+    /// To explain: whoever asks may not be allowed all that a gateway is, and is told what is missing.
+    Explain,
+}
+
 /// What is to be read.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Which namespaces are watched.
     pub scope: Scope,
-    /// The gateway's own namespace: where the certificates of classes are unless they say otherwise.
-    pub own_namespace: String,
+    /// Which classes are ours, and where their certificates are unless they say otherwise.
+    pub routing: routing::Config,
     /// The node whose zone is the gateway's.
     pub node: Option<String>,
+    /// What it is read for.
+    pub purpose: Purpose,
 }
 
 /// The client for a kubeconfig file, or for the pod's own service account.
@@ -102,10 +111,9 @@ pub async fn run(
     updates: mpsc::Sender<Update>,
     waiting: watch::Sender<Option<String>>,
 ) {
-    let (plans, streams) = feed::all(&client, &wanted.scope);
+    let (plans, streams) = feed::all(&client, &wanted);
     let mut seen = streams.into_iter().collect::<SelectAll<_>>().ready_chunks(MOST_AT_ONCE);
-    let mut gather = Gather::new(plans, wanted.own_namespace);
-    let mut zone = pin!(zone::of(client.clone(), wanted.node).fuse());
+    let mut gather = Gather::new(plans, wanted.routing);
     let mut reads = Reads::new(client);
     let mut window = Window::default();
     let mut ticks = tokio::time::interval(TICK);
@@ -117,13 +125,14 @@ pub async fn run(
                 window.note(now);
             },
             now = ticks.tick() => gather.tick(now),
-            Some(found) = zone.next() => {
-                gather.set_zone(found);
-                window.note(Instant::now());
-            }
             Some(read) = reads.next() => {
-                gather.read(read);
-                window.note(Instant::now());
+                let now = Instant::now();
+                gather.read(read, now);
+                window.note(now);
+            }
+            now = until(gather.release_at()) => {
+                gather.release(now);
+                window.note(now);
             }
             permit = due(&updates, gather.due(&window)), if gather.has_news() => {
                 let Ok(permit) = permit else { return };
@@ -141,6 +150,13 @@ pub async fn run(
             is_news
         });
     }
+}
+
+/// Waits for a moment and gives what it has become; for ever if there is none.
+async fn until(at: Option<Instant>) -> Instant {
+    let Some(at) = at else { return std::future::pending().await };
+    tokio::time::sleep_until(at).await;
+    Instant::now()
 }
 
 /// Waits until an Update is due and the last one was taken; in the meantime changes gather.

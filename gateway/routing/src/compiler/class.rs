@@ -80,32 +80,21 @@ enum Standing {
 /// The known classes, and who names them.
 #[derive(Debug)]
 pub(super) struct Classes {
-    controller: String,
-    own_namespace: String,
-    /// Served whatever their controller is, or even if they do not exist.
-    taken: BTreeSet<Arc<str>>,
+    config: Config,
     known: BTreeMap<Arc<str>, IngressClass>,
     configs: BTreeMap<Arc<str>, IngressClassConfig>,
     standings: BTreeMap<Arc<str>, Standing>,
     users: BTreeMap<Arc<str>, BTreeSet<Name>>,
 }
 
-/// The class that an Ingress names: by the field, or else by the annotation.
-pub(super) fn class_of(ingress: &Ingress) -> Option<&Arc<str>> {
-    ingress.class.as_ref().or(ingress.class_annotation.as_ref())
-}
-
 // ===== impl Classes =====
 
 impl Classes {
     pub(super) fn new(config: &Config) -> Self {
-        let taken: BTreeSet<Arc<str>> = config.classes.iter().map(|name| name.as_str().into()).collect();
-        let rules = || Standing::Served(Arc::default());
+        let served = |name: &String| (name.as_str().into(), Standing::Served(Arc::default()));
         Self {
-            controller: config.controller.clone(),
-            own_namespace: config.namespace.clone(),
-            standings: taken.iter().map(|name| (name.clone(), rules())).collect(),
-            taken,
+            standings: config.classes.iter().map(served).collect(),
+            config: config.clone(),
             known: BTreeMap::new(),
             configs: BTreeMap::new(),
             users: BTreeMap::new(),
@@ -149,14 +138,12 @@ impl Classes {
     }
 
     fn judge(&self, name: &Arc<str>) -> Option<Standing> {
-        let is_taken = self.taken.contains(name);
-        let Some(class) = self.known.get(name) else {
-            return is_taken.then(|| Standing::Served(Arc::default()));
-        };
-        let is_ours = *class.controller == *self.controller;
-        if !is_taken && !is_ours {
-            return Some(Standing::Foreign);
+        let class = self.known.get(name);
+        if !self.config.serves(name, class.map(|class| &*class.controller)) {
+            return class.map(|_| Standing::Foreign);
         }
+        let Some(class) = class else { return Some(Standing::Served(Arc::default())) };
+        let is_ours = *class.controller == *self.config.controller;
         let rules = match &class.parameters {
             None => Ok(ClassRules::default()),
             // A class that is served only because it was asked for keeps the parameters of the controller it was
@@ -197,7 +184,7 @@ impl Classes {
             );
             return Err(failed(Reason::ParametersNotFound, message));
         };
-        let (rules, unreadable) = ClassRules::read(config, &self.own_namespace);
+        let (rules, unreadable) = ClassRules::read(config, &self.config.namespace);
         match unreadable {
             None => Ok(rules),
             Some(message) => {
@@ -264,13 +251,13 @@ impl Classes {
     }
 
     pub(super) fn join(&mut self, ingress: &Ingress) {
-        if let Some(class) = class_of(ingress) {
+        if let Some(class) = ingress.class_name() {
             self.users.entry(class.clone()).or_default().insert(ingress.name.clone());
         }
     }
 
     pub(super) fn leave(&mut self, ingress: &Ingress) {
-        let Some(class) = class_of(ingress) else { return };
+        let Some(class) = ingress.class_name() else { return };
         let Some(users) = self.users.get_mut(class) else { return };
         users.remove(&ingress.name);
         if users.is_empty() {
@@ -280,7 +267,7 @@ impl Classes {
 
     /// Why an Ingress is somebody else's, for people.
     pub(super) fn whose(&self, ingress: &Ingress) -> String {
-        class_of(ingress).map_or_else(|| "it names no class".to_owned(), |class| self.whose_class(class))
+        ingress.class_name().map_or_else(|| "it names no class".to_owned(), |class| self.whose_class(class))
     }
 
     fn whose_class(&self, class: &str) -> String {
@@ -293,7 +280,7 @@ impl Classes {
     }
 
     pub(super) fn admission(&self, ingress: &Ingress) -> Admission {
-        let Some(class) = class_of(ingress) else { return Admission::NotOurs };
+        let Some(class) = ingress.class_name() else { return Admission::NotOurs };
         let by_field = ingress.class.is_some();
         let refused = |reason, message| {
             Admission::Refused(Box::new(Problem {

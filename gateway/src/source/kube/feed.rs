@@ -21,11 +21,14 @@ use routing::object::{self, Kind, Name, Object, ObjectRef, Unreadable};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::Scope;
+use super::{Purpose, Scope, Wanted};
 
 /// After so many seconds a watch is begun anew where it was. With the 5 s that the library adds, a stalled one is
 /// noticed within 45 s.
 const WATCH_SECONDS: u32 = 40;
+
+/// Where a node says in which zone it is.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Waits between tries: from half a second, doubling, to 10 s and at most a quarter more. An API server that starts
 /// anew also refuses everything for a moment, so two of the longest waits are to stay below 30 s.
@@ -81,6 +84,8 @@ pub(super) enum Taken {
     Bad(ObjectRef, String),
     /// A Secret exists in this version; its bytes are read only if somebody names it.
     Secret(Name, String),
+    /// A node is in this zone, if it says so.
+    Node(Name, Option<String>),
 }
 
 impl Taken {
@@ -92,22 +97,50 @@ impl Taken {
 /// A feed by its place among the plans, and what happened on it.
 pub(super) type Stream = BoxStream<'static, (usize, Seen)>;
 
-/// All feeds of a scope.
-pub(super) fn all(client: &Client, scope: &Scope) -> (Vec<Plan>, Vec<Stream>) {
-    let mut feeds = Feeds { client, namespace: String::new(), plans: Vec::new(), streams: Vec::new() };
-    let in_cluster = match scope {
-        Scope::Cluster => Need::Always,
-        Scope::Namespaces(_) => Need::IfAllowed,
-    };
-    feeds.whole(Kind::IngressClass, in_cluster, |class: networking::IngressClass| {
+/// What is needed of the kinds that not everybody may read.
+#[derive(Clone, Copy)]
+struct Needs {
+    secrets: Need,
+    classes: Need,
+    configs: Need,
+    policies: Need,
+}
+
+impl Needs {
+    fn of(wanted: &Wanted) -> Self {
+        match (wanted.purpose, &wanted.scope) {
+            (Purpose::Explain, _) => Self {
+                secrets: Need::IfAllowed,
+                classes: Need::IfAllowed,
+                configs: Need::IfAllowed,
+                policies: Need::IfAllowed,
+            },
+            (Purpose::Serve, Scope::Cluster) => Self {
+                secrets: Need::Always,
+                classes: Need::Always,
+                configs: Need::IfInstalled,
+                policies: Need::IfInstalled,
+            },
+            // What has no namespace needs rights in the cluster.
+            (Purpose::Serve, Scope::Namespaces(_)) => Self {
+                secrets: Need::Always,
+                classes: Need::IfAllowed,
+                configs: Need::IfAllowed,
+                policies: Need::IfInstalled,
+            },
+        }
+    }
+}
+
+/// All feeds that are wanted.
+pub(super) fn all(client: &Client, wanted: &Wanted) -> (Vec<Plan>, Vec<Stream>) {
+    let needs = Needs::of(wanted);
+    let mut feeds = Feeds { client, namespace: String::new(), needs, plans: Vec::new(), streams: Vec::new() };
+    feeds.whole(Kind::IngressClass, needs.classes, |class: networking::IngressClass| {
         Taken::converted(object::IngressClass::from_kubernetes(&class), Object::IngressClass)
     });
     let configs = Api::all_with(client.clone(), &resource("IngressClassConfig"));
-    let needed_configs = match scope {
-        Scope::Cluster => Need::IfInstalled,
-        Scope::Namespaces(_) => Need::IfAllowed,
-    };
-    feeds.dynamic(Kind::IngressClassConfig, (needed_configs, configs));
+    feeds.dynamic(Kind::IngressClassConfig, (needs.configs, configs));
     feeds.metadata::<core::Namespace>(
         Kind::Namespace,
         (Need::IfAllowed, Api::all(client.clone())),
@@ -117,7 +150,10 @@ pub(super) fn all(client: &Client, scope: &Scope) -> (Vec<Plan>, Vec<Stream>) {
             Taken::Object(Object::Namespace(object::Namespace { name, terminating }), Vec::new())
         },
     );
-    match scope {
+    if let Some(node) = &wanted.node {
+        feeds.node(node);
+    }
+    match &wanted.scope {
         Scope::Cluster => feeds.namespaced(None),
         Scope::Namespaces(namespaces) => {
             for namespace in namespaces {
@@ -130,6 +166,7 @@ pub(super) fn all(client: &Client, scope: &Scope) -> (Vec<Plan>, Vec<Stream>) {
 
 struct Feeds<'a> {
     client: &'a Client,
+    needs: Needs,
     /// The namespace of the feeds that are being made; empty: all, or none.
     namespace: String,
     plans: Vec<Plan>,
@@ -139,7 +176,6 @@ struct Feeds<'a> {
 impl Feeds<'_> {
     /// The kinds that live in namespaces: of one namespace, or of all.
     fn namespaced(&mut self, namespace: Option<&str>) {
-        let need = Need::Always;
         self.namespace = namespace.unwrap_or_default().to_owned();
         self.some(namespace, Kind::Ingress, |ingress: networking::Ingress| {
             Taken::converted(object::Ingress::from_kubernetes(&ingress), Object::Ingress)
@@ -158,11 +194,21 @@ impl Feeds<'_> {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &policies),
             None => Api::all_with(self.client.clone(), &policies),
         };
-        self.dynamic(Kind::RoutePolicy, (Need::IfInstalled, policies));
+        self.dynamic(Kind::RoutePolicy, (self.needs.policies, policies));
         let secrets = api::<PartialObjectMeta<core::Secret>>(self.client, namespace);
-        self.metadata(Kind::Secret, (need, secrets), |secret| {
+        self.metadata(Kind::Secret, (self.needs.secrets, secrets), |secret| {
             let name = Name::new(&secret.namespace().unwrap_or_default(), &secret.name_any());
             Taken::Secret(name, secret.resource_version().unwrap_or_default())
+        });
+    }
+
+    /// One node's metadata.
+    fn node(&mut self, name: &str) {
+        let api = Api::<PartialObjectMeta<core::Node>>::all(self.client.clone());
+        let watched = watch(api, config().fields(&format!("metadata.name={name}")));
+        self.push((Kind::Node, Need::IfAllowed), watched, |node| {
+            let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE_LABEL));
+            Taken::Node(Name::new("", &node.name_any()), zone.cloned())
         });
     }
 
@@ -171,7 +217,7 @@ impl Feeds<'_> {
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let watched = watcher::watcher(api::<K>(self.client, namespace), config());
+        let watched = watch(api::<K>(self.client, namespace), config());
         self.push((kind, Need::Always), watched, take);
     }
 
@@ -179,7 +225,7 @@ impl Feeds<'_> {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let watched = watcher::watcher(Api::<K>::all(self.client.clone()), config());
+        let watched = watch(Api::<K>::all(self.client.clone()), config());
         self.push((kind, need), watched, take);
     }
 
@@ -191,7 +237,7 @@ impl Feeds<'_> {
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        self.push((kind, need), watcher::watcher(api, config()), take);
+        self.push((kind, need), watch(api, config()), take);
     }
 
     fn dynamic(&mut self, kind: Kind, (need, api): (Need, Api<DynamicObject>)) {
@@ -199,7 +245,7 @@ impl Feeds<'_> {
             Kind::RoutePolicy => policy,
             _ => class_config,
         };
-        self.push((kind, need), watcher::watcher(api, config()), take);
+        self.push((kind, need), watch(api, config()), take);
     }
 
     fn push<K, S>(&mut self, (kind, need): (Kind, Need), watched: S, take: fn(K) -> Taken)
@@ -262,6 +308,25 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// Watches a kind for ever. Where the API server says that there is none it is listed anew: the library would go on
+/// where it was, and if that was said in error nobody would tell again of what is there.
+fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let begin = move || watcher::watcher(api.clone(), config.clone()).boxed();
+    futures::stream::unfold((begin(), begin), |(mut watch, begin)| async move {
+        let event = watch.next().await?;
+        if event.as_ref().err().and_then(status).is_some_and(|status| status.code == 404) {
+            watch = begin();
+        }
+        Some((event, (watch, begin)))
+    })
 }
 
 fn config() -> watcher::Config {

@@ -1,213 +1,165 @@
 //! What is known of the cluster by name, and what has changed since the last Update. Pure.
 //!
 //! Objects themselves are not kept: the compiler has them. Kept are names (to tell what a new list lacks), the
-//! Secrets that objects name, and Problems of the source.
+//! Secrets that objects name, and Problems of the source. `standing` judges whether a feed works, `naming` which
+//! Secrets count, `wanted` which of those are to be read.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod naming;
+mod standing;
+mod wanted;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use routing::Config;
 use routing::object::{Change, Kind, Name, Object, ObjectRef, Texts, Unreadable};
 use routing::problem::{Problem, Reason};
 use tokio::time::Instant;
 
-use super::feed::{Need, Plan, Seen, Taken};
+use super::feed::{Plan, Seen, Taken};
 use super::secrets::{Outcome, Read, When};
 use super::window::Window;
-use super::zone;
 use crate::source::place::Located;
-use crate::source::{SecretChange, Update};
+use crate::source::{PemPair, SecretChange, Update};
+
+use naming::Naming;
+use standing::{Standing, Verdict};
+use wanted::Secrets;
 
 /// How long the first Update waits for the Secrets that objects name, once all else is known: a gateway that is
 /// ready has its certificates, but one Secret that cannot be read must not keep it from serving.
 const SECRETS_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long what could be read may be refused before that is a Problem: an API server that starts anew refuses what
-/// is allowed until it knows its rules, which took it up to 3 s here.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(30);
-
-/// What was not refused for so long may be read again: tries are at most 13 s apart (`feed::LONGEST_WAIT`), and a
-/// watch on which nothing happens does not say that it works.
-const REFUSAL_FORGOTTEN: Duration = Duration::from_secs(30);
+/// How long an Ingress waits for the Secrets that it names and that were never heard of: a read takes milliseconds,
+/// and without it a host that changes its Secret would have the default certificate for so long.
+const HOLD_LIMIT: Duration = Duration::from_secs(1);
 
 /// The account of the source.
 pub(super) struct Gather {
-    feeds: Vec<Feed>,
+    feeds: Vec<Standing>,
+    naming: Naming,
     secrets: Secrets,
     /// What the next Update will say.
-    next: Update,
+    next: Next,
+    /// Ingresses that wait for their Secrets. What was known of them before goes on.
+    held: BTreeMap<ObjectRef, Held>,
     /// Problems of objects, and of what may not be read.
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     problems_changed: bool,
     /// When all feeds were complete for the first time.
     complete: Option<Instant>,
     is_first: bool,
-    /// Whether the zone is known, or why it is not.
-    knows_zone: bool,
-    /// The node whose zone may not be read.
-    zone_problem: Option<ObjectRef>,
+    /// The zone that was told last.
+    zone: Option<String>,
     /// What Ingresses have in common: they come one by one.
     texts: Texts,
 }
 
-struct Feed {
-    plan: Plan,
-    known: BTreeSet<Name>,
-    /// Whether the API server ever gave a list.
-    was_listed: bool,
-    refused: Option<Refused>,
-    /// The names of a list that is not complete yet.
-    listing: Option<BTreeSet<Name>>,
-    is_complete: bool,
-    /// Why it does not work at the moment.
-    failure: Option<String>,
+/// An Update as it grows: of each object the last change counts, so that it does not grow beyond what there is while
+/// it has to wait.
+#[derive(Default)]
+struct Next {
+    objects: BTreeMap<ObjectRef, Change>,
+    secrets: BTreeMap<Name, Option<PemPair>>,
+    zone: Option<String>,
 }
 
-/// When a feed was refused for the first time since it last worked, and when for the last time.
-#[derive(Clone, Copy)]
-struct Refused {
-    first: Instant,
-    last: Instant,
+struct Held {
+    object: Object,
+    /// Secrets that only its version before named.
+    orphans: Vec<Name>,
+    until: Instant,
 }
 
 impl Gather {
-    /// Knows nothing yet. `own_namespace` is where class certificates are unless they say otherwise.
-    pub(super) fn new(plans: Vec<Plan>, own_namespace: String) -> Self {
-        let feeds = plans.into_iter().map(|plan| Feed {
-            plan,
-            known: BTreeSet::new(),
-            was_listed: false,
-            refused: None,
-            listing: None,
-            is_complete: false,
-            failure: None,
-        });
+    /// Knows nothing yet. `routing` tells which classes are ours, and where their certificates are unless they say
+    /// otherwise.
+    pub(super) fn new(plans: Vec<Plan>, routing: Config) -> Self {
+        let of_secrets = plans.iter().filter(|plan| plan.kind == Kind::Secret);
+        let namespaces: Vec<&str> = of_secrets.map(|plan| &*plan.namespace).collect();
+        let watched = (!namespaces.contains(&"")).then(|| namespaces.into_iter().map(Into::into).collect());
         Self {
-            feeds: feeds.collect(),
-            secrets: Secrets { own_namespace, ..Secrets::default() },
-            next: Update::default(),
+            feeds: plans.into_iter().map(Standing::new).collect(),
+            naming: Naming::new(routing),
+            secrets: Secrets::new(watched),
+            next: Next::default(),
+            held: BTreeMap::new(),
             problems: BTreeMap::new(),
             problems_changed: false,
             complete: None,
             is_first: true,
-            knows_zone: false,
-            zone_problem: None,
+            zone: None,
             texts: Texts::default(),
-        }
-    }
-
-    /// Takes in where the gateway runs, or why that cannot be told yet.
-    pub(super) fn set_zone(&mut self, found: zone::Found) {
-        self.knows_zone = true;
-        match found {
-            Ok(zone) => {
-                self.next.zone = zone;
-                if let Some(problem) = self.zone_problem.take() {
-                    self.set_problems(problem, Vec::new());
-                }
-            }
-            Err(problem) => {
-                self.zone_problem = Some(problem.object.clone());
-                self.set_problems(problem.object.clone(), vec![problem]);
-            }
         }
     }
 
     /// Takes in what happened on the feed at `place`.
     pub(super) fn see(&mut self, place: usize, seen: Seen, now: Instant) {
         if matches!(seen, Seen::Complete | Seen::Applied(_) | Seen::Deleted(_)) {
-            self.allow(place);
+            self.settle(place);
         }
         let Some(feed) = self.feeds.get_mut(place) else { return };
         match seen {
-            Seen::Begin => feed.listing = Some(BTreeSet::new()),
+            Seen::Begin => feed.begin(),
             Seen::Listed(mut taken) => {
                 taken.share(&mut self.texts);
-                let name = taken.name();
-                feed.known.insert(name.clone());
-                if let Some(listing) = &mut feed.listing {
-                    listing.insert(name);
-                }
-                self.apply(taken);
+                feed.list(taken.name());
+                self.apply(taken, now);
             }
             Seen::Complete => {
-                let listing = feed.listing.take().unwrap_or_default();
-                feed.was_listed = true;
-                self.complete(place, listing, now);
+                let gone = feed.complete();
+                self.lose(place, gone, now);
             }
             Seen::Applied(mut taken) => {
                 taken.share(&mut self.texts);
                 feed.known.insert(taken.name());
-                self.apply(taken);
+                self.apply(taken, now);
             }
             Seen::Deleted(name) => {
                 feed.known.remove(&name);
                 let kind = feed.plan.kind;
-                self.delete(kind, name);
+                self.delete(ObjectRef { kind, name });
             }
             Seen::Failed { code, message } => self.fail(place, (code, message), now),
         }
     }
 
-    /// What the list lacks is gone.
-    fn complete(&mut self, place: usize, listed: BTreeSet<Name>, now: Instant) {
-        let Some(feed) = self.feeds.get_mut(place) else { return };
-        let gone: Vec<Name> = feed.known.difference(&listed).cloned().collect();
-        // What stays keeps the text of its name that it shares with the object that was told of first.
-        feed.known.retain(|name| listed.contains(name));
-        feed.is_complete = true;
-        feed.failure = None;
-        let kind = feed.plan.kind;
+    /// All of a feed was heard, and these are gone.
+    fn lose(&mut self, place: usize, gone: Vec<Name>, now: Instant) {
+        let Some(kind) = self.feeds.get(place).map(|feed| feed.plan.kind) else { return };
         for name in gone {
-            self.delete(kind, name);
+            self.delete(ObjectRef { kind, name });
         }
         if self.complete.is_none() && self.feeds.iter().all(|feed| feed.is_complete) {
             self.complete = Some(now);
         }
     }
 
-    fn fail(&mut self, place: usize, (code, message): (Option<u16>, String), now: Instant) {
+    fn fail(&mut self, place: usize, failure: (Option<u16>, String), now: Instant) {
         let Some(feed) = self.feeds.get_mut(place) else { return };
-        tracing::debug!(kind = %feed.plan.kind, message, "watch failed");
-        feed.listing = None;
-        feed.failure = Some(message.clone());
-        match (code, feed.plan.need) {
-            // Until an API server knows its CRDs it answers 503, so 404 means that there is none.
-            (Some(404), Need::IfInstalled | Need::IfAllowed) => {
-                self.allow(place);
-                self.complete(place, BTreeSet::new(), now);
+        tracing::debug!(kind = %feed.plan.kind, code = failure.0, message = failure.1, "watch failed");
+        match feed.fail(failure, now) {
+            Verdict::Wait => {}
+            Verdict::Absent => {
+                let gone = feed.empty();
+                self.settle(place);
+                self.lose(place, gone, now);
             }
-            (Some(403), _) => self.refuse(place, message, now),
-            _ => {}
+            Verdict::Problem { problem, is_done_without } => {
+                if is_done_without {
+                    let gone = feed.empty();
+                    self.lose(place, gone, now);
+                }
+                self.set_problems(problem.object.clone(), vec![*problem]);
+            }
         }
     }
 
-    /// The API server forbids it. What was read once stays: it may be forbidden only because an API server starts
-    /// anew, and routes never disappear for that.
-    fn refuse(&mut self, place: usize, message: String, now: Instant) {
+    /// A feed works again.
+    fn settle(&mut self, place: usize) {
         let Some(feed) = self.feeds.get_mut(place) else { return };
-        let refused = feed.refused.get_or_insert(Refused { first: now, last: now });
-        refused.last = now;
-        if feed.was_listed && now - refused.first < REFUSAL_LIMIT {
-            return;
-        }
-        let (all, may_be_absent) = (feed.plan.all(), feed.plan.need == Need::IfAllowed && !feed.was_listed);
-        if may_be_absent {
-            self.complete(place, BTreeSet::new(), now);
-        }
-        let problem = Problem {
-            object: all.clone(),
-            field: String::new(),
-            reason: Reason::NotPermitted,
-            message: format!("{}: the gateway may not read these objects: {message}", without(all.kind)),
-        };
-        self.set_problems(all, vec![problem]);
-    }
-
-    /// The API server does not forbid it any more.
-    fn allow(&mut self, place: usize) {
-        let Some(feed) = self.feeds.get_mut(place) else { return };
-        if feed.refused.take().is_some() {
-            let all = feed.plan.all();
+        if feed.settle() {
+            let all = feed.all();
             self.set_problems(all, Vec::new());
         }
     }
@@ -215,22 +167,19 @@ impl Gather {
     /// Takes in that time has passed.
     pub(super) fn tick(&mut self, now: Instant) {
         for place in 0..self.feeds.len() {
-            let refused = self.feeds.get(place).and_then(|feed| feed.refused);
-            if refused.is_some_and(|refused| now - refused.last > REFUSAL_FORGOTTEN) {
-                self.allow(place);
+            if self.feeds.get(place).is_some_and(|feed| feed.is_over(now)) {
+                self.settle(place);
             }
         }
     }
 
-    fn apply(&mut self, taken: Taken) {
+    fn apply(&mut self, taken: Taken, now: Instant) {
         match taken {
             Taken::Object(object, unreadable) => {
                 let reference = object.reference();
                 let problems = unreadable.into_iter().map(|found| problem(&reference, found)).collect();
                 self.set_problems(reference, problems);
-                let orphans = self.secrets.name(&object);
-                self.forget_secrets(orphans);
-                self.next.objects.push(Change::Apply(object));
+                self.take_in(object, now);
             }
             // Its last good version goes on: a policy that turns unreadable must not open what it closed.
             Taken::Bad(reference, message) => {
@@ -239,40 +188,95 @@ impl Gather {
                 self.set_problems(reference, vec![problem]);
             }
             Taken::Secret(name, version) => self.secrets.see(&name, version),
+            // A node changes all the time, and one that lost its label is where it was.
+            Taken::Node(_, zone) => {
+                if zone.is_some() && self.zone != zone {
+                    self.zone.clone_from(&zone);
+                    self.next.zone = zone;
+                }
+            }
         }
     }
 
-    fn delete(&mut self, kind: Kind, name: Name) {
-        let reference = ObjectRef { kind, name };
-        if kind == Kind::Secret && !self.secrets.lose(&reference.name) {
-            return; // Nobody names it: nothing was ever said of it.
+    fn take_in(&mut self, object: Object, now: Instant) {
+        let reference = object.reference();
+        let mut orphans = self.secrets.turn(self.naming.apply(&object));
+        let before = self.held.remove(&reference);
+        let until = before.as_ref().map_or(now + HOLD_LIMIT, |held| held.until);
+        orphans.extend(before.into_iter().flat_map(|held| held.orphans));
+        let held = Held { object, orphans, until };
+        // The first Update waits for all Secrets together.
+        if !self.is_first && self.is_waiting(&reference, &held, now) {
+            self.held.insert(reference, held);
+        } else {
+            self.let_go(held);
+        }
+    }
+
+    fn is_waiting(&self, reference: &ObjectRef, held: &Held, now: Instant) -> bool {
+        held.until > now && self.naming.names_of(reference).any(|name| self.secrets.is_awaited(name))
+    }
+
+    fn let_go(&mut self, held: Held) {
+        let Held { object, orphans, .. } = held;
+        self.forget_secrets(orphans);
+        self.next.objects.insert(object.reference(), Change::Apply(object));
+    }
+
+    /// When the next Ingress that waits has waited long enough; nothing: none waits.
+    pub(super) fn release_at(&self) -> Option<Instant> {
+        self.held.values().map(|held| held.until).min()
+    }
+
+    /// Lets go what need not wait any more.
+    pub(super) fn release(&mut self, now: Instant) {
+        for (reference, held) in std::mem::take(&mut self.held) {
+            if self.is_waiting(&reference, &held, now) {
+                self.held.insert(reference, held);
+            } else {
+                self.let_go(held);
+            }
+        }
+    }
+
+    fn delete(&mut self, reference: ObjectRef) {
+        match reference.kind {
+            // A node that is gone takes this gateway with it.
+            Kind::Node => return,
+            Kind::Secret => {
+                // Of one that nobody names nothing was ever said.
+                if self.secrets.lose(&reference.name) {
+                    self.set_problems(reference.clone(), Vec::new());
+                    self.set_secret(reference.name, None);
+                }
+                return;
+            }
+            _ => {}
         }
         self.set_problems(reference.clone(), Vec::new());
-        if kind == Kind::Secret {
-            return self.set_secret(reference.name, None);
-        }
-        let orphans = self.secrets.unname(&reference);
+        let mut orphans = self.secrets.turn(self.naming.delete(&reference));
+        orphans.extend(self.held.remove(&reference).into_iter().flat_map(|held| held.orphans));
         self.forget_secrets(orphans);
-        self.next.objects.push(Change::Delete(reference));
+        self.next.objects.insert(reference.clone(), Change::Delete(reference));
     }
 
     /// Takes in a Secret that was read.
-    pub(super) fn read(&mut self, read: Read) {
+    pub(super) fn read(&mut self, read: Read, now: Instant) {
         let Read { name, outcome } = read;
         let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
-        let is_wanted = match &outcome {
+        let is_news = match &outcome {
             Outcome::Found { version, .. } => self.secrets.was_read(&name, Some(version.clone())),
             Outcome::Missing => self.secrets.was_read(&name, None),
             Outcome::Forbidden(_) => self.secrets.was_refused(&name),
         };
-        if !is_wanted {
+        if !is_news {
             return;
         }
         let mut problems = Vec::new();
         match outcome {
             Outcome::Found { secret, pair, .. } => {
-                self.next.objects.push(Change::Apply(Object::Secret(secret)));
-                self.next.secrets.push(SecretChange { name, pair });
+                self.next.objects.insert(reference.clone(), Change::Apply(Object::Secret(secret)));
+                self.next.secrets.insert(name, pair);
             }
             Outcome::Missing => self.set_secret(name, None),
             Outcome::Forbidden(message) => problems.push(Problem {
@@ -283,18 +287,23 @@ impl Gather {
             }),
         }
         self.set_problems(reference, problems);
+        self.release(now);
     }
 
     fn forget_secrets(&mut self, orphans: Vec<Name>) {
         for name in orphans {
-            self.set_problems(ObjectRef { kind: Kind::Secret, name: name.clone() }, Vec::new());
-            self.set_secret(name, None);
+            // One that was held back may be named again meanwhile.
+            if !self.secrets.is_wanted(&name) {
+                self.set_problems(ObjectRef { kind: Kind::Secret, name: name.clone() }, Vec::new());
+                self.set_secret(name, None);
+            }
         }
     }
 
-    fn set_secret(&mut self, name: Name, pair: Option<crate::source::PemPair>) {
-        self.next.objects.push(Change::Delete(ObjectRef { kind: Kind::Secret, name: name.clone() }));
-        self.next.secrets.push(SecretChange { name, pair });
+    fn set_secret(&mut self, name: Name, pair: Option<PemPair>) {
+        let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
+        self.next.objects.insert(reference.clone(), Change::Delete(reference));
+        self.next.secrets.insert(name, pair);
     }
 
     fn set_problems(&mut self, of: ObjectRef, problems: Vec<Problem>) {
@@ -313,11 +322,10 @@ impl Gather {
 
     /// Whether there is something to say, and all was heard that has to be heard first.
     pub(super) fn has_news(&self) -> bool {
-        let has_changes = !self.next.objects.is_empty()
-            || !self.next.secrets.is_empty()
-            || self.next.zone.is_some()
-            || self.problems_changed;
-        self.complete.is_some() && self.knows_zone && (self.is_first || has_changes)
+        let Next { objects, secrets, zone } = &self.next;
+        let has_changes =
+            !objects.is_empty() || !secrets.is_empty() || zone.is_some() || self.problems_changed;
+        self.complete.is_some() && (self.is_first || has_changes)
     }
 
     /// When the next Update is due, if there is one.
@@ -330,12 +338,20 @@ impl Gather {
 
     /// All that changed since the last Update.
     pub(super) fn take(&mut self) -> Update {
-        if std::mem::take(&mut self.problems_changed) || self.is_first {
+        let has_problems = std::mem::take(&mut self.problems_changed) || self.is_first;
+        let problems = has_problems.then(|| {
             let problems = self.problems.values().flatten().cloned();
-            self.next.problems = Some(problems.map(|problem| Located { problem, location: None }).collect());
-        }
+            problems.map(|problem| Located { problem, location: None }).collect()
+        });
         self.is_first = false;
-        std::mem::take(&mut self.next)
+        let Next { objects, secrets, zone } = std::mem::take(&mut self.next);
+        Update {
+            objects: objects.into_values().collect(),
+            secrets: secrets.into_iter().map(|(name, pair)| SecretChange { name, pair }).collect(),
+            places: Vec::new(),
+            zone,
+            problems,
+        }
     }
 
     /// What stands between the source and its first Update, for people.
@@ -346,10 +362,9 @@ impl Gather {
         let missing = self.feeds.iter().find(|feed| !feed.is_complete);
         Some(match missing {
             Some(feed) => {
-                let why = feed.failure.as_deref().unwrap_or("not listed yet");
+                let why = feed.failure().unwrap_or("not listed yet");
                 format!("the API server has not given all objects of kind {}: {why}", feed.plan.kind)
             }
-            None if !self.knows_zone => "the API server has not told the zone of this node".to_owned(),
             None => "the Secrets that objects name are being read".to_owned(),
         })
     }
@@ -360,7 +375,7 @@ impl Taken {
         match self {
             Self::Object(object, _) => object.reference().name,
             Self::Bad(reference, _) => reference.name.clone(),
-            Self::Secret(name, _) => name.clone(),
+            Self::Secret(name, _) | Self::Node(name, _) => name.clone(),
         }
     }
 
@@ -371,174 +386,9 @@ impl Taken {
     }
 }
 
-/// What is off while a kind may not be read.
-fn without(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Namespace => "Ingresses of namespaces that are going away count like any other",
-        Kind::IngressClass => "classes are only known by --class",
-        Kind::IngressClassConfig => "what parameters of classes say is not known",
-        _ => "changes are not seen",
-    }
-}
-
 fn problem(object: &ObjectRef, found: Unreadable) -> Problem {
     let Unreadable { field, message } = found;
     Problem { object: object.clone(), field, reason: Reason::InvalidValue, message }
-}
-
-impl Plan {
-    /// Stands for all objects of the feed.
-    fn all(&self) -> ObjectRef {
-        ObjectRef { kind: self.kind, name: Name::new(&self.namespace, "*") }
-    }
-}
-
-// ===== Secrets =====
-
-/// Who names which Secrets, and what is known of those.
-#[derive(Default)]
-struct Secrets {
-    own_namespace: String,
-    named_by: BTreeMap<ObjectRef, BTreeSet<Name>>,
-    wanted: BTreeMap<Name, Wanted>,
-}
-
-/// A Secret that somebody names.
-#[derive(Default)]
-struct Wanted {
-    users: usize,
-    /// The version that the watch told of last.
-    seen: Option<String>,
-    /// The version that was read last.
-    read: Option<String>,
-    reading: Reading,
-    /// Whether the API server forbade the last read.
-    was_refused: bool,
-    /// Whether the watch told of a version while it was being read.
-    was_overtaken: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Reading {
-    /// It is to be read.
-    #[default]
-    Due,
-    /// It is being read.
-    Now,
-    /// It was read in the version that was seen.
-    Done,
-}
-
-impl Secrets {
-    /// Takes in which Secrets an object names now. Gives those that nobody names any more.
-    fn name(&mut self, object: &Object) -> Vec<Name> {
-        let names = match object {
-            Object::Ingress(ingress) => {
-                let secrets = ingress.tls.iter().filter_map(|tls| tls.secret.as_ref());
-                let in_namespace = |secret: &std::sync::Arc<str>| Name {
-                    namespace: ingress.name.namespace.clone(),
-                    name: secret.clone(),
-                };
-                secrets.map(in_namespace).collect()
-            }
-            Object::IngressClassConfig(config) => {
-                let certificate = config.spec.default_certificate.iter();
-                let name = |secret: &api::ClassSecret| {
-                    Name::new(secret.namespace.as_deref().unwrap_or(&self.own_namespace), &secret.name)
-                };
-                certificate.map(name).collect()
-            }
-            _ => return Vec::new(),
-        };
-        self.set(object.reference(), names)
-    }
-
-    /// An object is gone. Gives the Secrets that nobody names any more.
-    fn unname(&mut self, of: &ObjectRef) -> Vec<Name> {
-        self.set(of.clone(), BTreeSet::new())
-    }
-
-    fn set(&mut self, of: ObjectRef, names: BTreeSet<Name>) -> Vec<Name> {
-        for name in &names {
-            self.wanted.entry(name.clone()).or_default().users += 1;
-        }
-        let before =
-            if names.is_empty() { self.named_by.remove(&of) } else { self.named_by.insert(of, names) };
-        let mut orphans = Vec::new();
-        for name in before.into_iter().flatten() {
-            let Some(wanted) = self.wanted.get_mut(&name) else { continue };
-            wanted.users -= 1;
-            if wanted.users == 0 {
-                self.wanted.remove(&name);
-                orphans.push(name);
-            }
-        }
-        orphans
-    }
-
-    /// The watch tells of a version.
-    fn see(&mut self, name: &Name, version: String) {
-        let Some(wanted) = self.wanted.get_mut(name) else { return };
-        if wanted.reading == Reading::Done && wanted.read.as_ref() != Some(&version) {
-            wanted.reading = Reading::Due;
-        }
-        wanted.was_overtaken |= wanted.reading == Reading::Now;
-        wanted.seen = Some(version);
-    }
-
-    /// The watch tells that it is gone. Says whether anybody names it.
-    fn lose(&mut self, name: &Name) -> bool {
-        let Some(wanted) = self.wanted.get_mut(name) else { return false };
-        (wanted.seen, wanted.read) = (None, None);
-        if wanted.reading == Reading::Due {
-            wanted.reading = Reading::Done;
-        }
-        // What is being read may be what it was before.
-        wanted.was_overtaken |= wanted.reading == Reading::Now;
-        true
-    }
-
-    fn start_reading(&mut self) -> Vec<(Name, When)> {
-        let due = self.wanted.iter_mut().filter(|(_, wanted)| wanted.reading == Reading::Due);
-        due.map(|(name, wanted)| {
-            wanted.reading = Reading::Now;
-            (name.clone(), if wanted.was_refused { When::Later } else { When::Now })
-        })
-        .collect()
-    }
-
-    /// It may not be read, and will be tried again. Says whether anybody still names it.
-    fn was_refused(&mut self, name: &Name) -> bool {
-        let Some(wanted) = self.wanted.get_mut(name) else { return false };
-        (wanted.reading, wanted.was_refused, wanted.was_overtaken) = (Reading::Due, true, false);
-        true
-    }
-
-    /// It was read in this version, or is not there. Says whether that counts: somebody still names it, and it is the
-    /// read that was asked for last.
-    ///
-    /// Versions have no order that may be relied on: what the watch told of meanwhile may be older or newer than
-    /// what was read, so it is read once more.
-    fn was_read(&mut self, name: &Name, version: Option<String>) -> bool {
-        let Some(wanted) = self.wanted.get_mut(name) else { return false };
-        if wanted.reading != Reading::Now {
-            // It was named, forgotten and named again, so that two reads ran. Which is newer cannot be told.
-            if wanted.read != version {
-                wanted.reading = Reading::Due;
-            }
-            return false;
-        }
-        wanted.was_refused = false;
-        let is_newest = !std::mem::take(&mut wanted.was_overtaken) || wanted.seen == version;
-        wanted.reading = if is_newest { Reading::Done } else { Reading::Due };
-        wanted.read = version;
-        true
-    }
-
-    fn is_reading(&self) -> bool {
-        // One that is refused keeps nobody waiting.
-        self.wanted.values().any(|wanted| wanted.reading != Reading::Done && !wanted.was_refused)
-    }
 }
 
 #[cfg(test)]

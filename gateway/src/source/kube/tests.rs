@@ -19,7 +19,9 @@ use super::*;
 /// Tries are at most so far apart.
 const MOST_APART: Duration = Duration::from_secs(30);
 
-/// Answers lists with the Ingresses of these names and with nothing of other kinds. Watches say nothing, unless they
+const POLICIES: &str = "/apis/wasm-gateway.dev/v1alpha1/routepolicies";
+
+/// Answers lists with the Ingresses of these names, one policy, and with nothing of other kinds. Watches say nothing, unless they
 /// ask for what happened before the last return.
 #[derive(Clone, Default)]
 struct ApiServer(Arc<Shared>);
@@ -32,6 +34,8 @@ struct Shared {
     version: AtomicUsize,
     /// What may not be read.
     forbidden: Mutex<Vec<&'static str>>,
+    /// Of which it is said at the next watch that there is no such kind.
+    denied: Mutex<Vec<&'static str>>,
     /// Ends all watches.
     end: Notify,
     /// When each path was asked.
@@ -73,6 +77,9 @@ impl ApiServer {
                     .map(|name| json!({ "metadata": { "namespace": "shop", "name": name } }))
                     .collect()
             }
+            POLICIES => vec![
+                json!({ "metadata": { "namespace": "shop", "name": "policy" }, "spec": { "targetRefs": [] } }),
+            ],
             _ => Vec::new(),
         };
         json!({ "metadata": { "resourceVersion": self.version() }, "items": items })
@@ -93,6 +100,16 @@ async fn answer(State(server): State<ApiServer>, uri: Uri, headers: HeaderMap) -
         return (StatusCode::FORBIDDEN, axum::Json(status)).into_response();
     }
     let query = uri.query().unwrap_or_default();
+    let denied = shared
+        .denied
+        .lock()
+        .unwrap()
+        .extract_if(.., |path| *path == uri.path() && query.contains("watch=true"))
+        .count();
+    if denied > 0 {
+        let status = json!({ "kind": "Status", "status": "Failure", "code": 404, "message": "no", "reason": "NotFound" });
+        return (StatusCode::NOT_FOUND, axum::Json(status)).into_response();
+    }
     if query.contains("watch=true") && !query.contains(&format!("resourceVersion={}", server.version())) {
         let gone = json!({ "kind": "Status", "status": "Failure", "code": 410, "message": "gone", "reason": "Expired" });
         return axum::Json(json!({ "type": "ERROR", "object": gone })).into_response();
@@ -112,6 +129,12 @@ fn lost() -> std::io::Result<&'static str> {
     Err(std::io::ErrorKind::ConnectionReset.into())
 }
 
+/// All namespaces, to serve, on an unknown node.
+fn everything() -> Wanted {
+    let (scope, routing) = (Scope::Cluster, routing::Config::default());
+    Wanted { scope, routing, node: None, purpose: Purpose::Serve }
+}
+
 /// The Ingresses that an Update tells of: `+` for those that are there.
 fn ingresses(update: &Update) -> Vec<String> {
     let told = update.objects.iter().filter_map(|change| match change {
@@ -124,21 +147,56 @@ fn ingresses(update: &Update) -> Vec<String> {
     told.collect()
 }
 
+/// How many kinds an Update says are stale.
+fn stale(update: Update) -> usize {
+    let problems = update.problems.into_iter().flatten();
+    problems.filter(|located| located.problem.reason == routing::Reason::Stale).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_denied_by_mistake_is_listed_anew_and_loses_nothing() {
+    let server = ApiServer::default();
+    let (sender, mut updates) = mpsc::channel(1);
+    let (told, _waiting) = watch::channel(None);
+    tokio::spawn(run(server.client(), everything(), sender, told));
+    let policies = |update: &Update| {
+        let objects = update.objects.iter().map(|change| match change {
+            Change::Apply(object) => (true, object.reference()),
+            Change::Delete(reference) => (false, reference.clone()),
+        });
+        objects
+            .filter(|(_, of)| of.kind == Kind::RoutePolicy)
+            .map(|(is_there, _)| is_there)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(policies(&updates.recv().await.unwrap()), [true]);
+    server.0.denied.lock().unwrap().push(POLICIES);
+    server.0.end.notify_waiters();
+    let again = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
+    assert_eq!(policies(&again), [true], "they were listed anew, and told of again");
+    assert!(server.0.denied.lock().unwrap().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_gone_for_ten_minutes_changes_nothing_and_is_asked_every_half_minute() {
     let server = ApiServer::default();
     server.set_ingresses(&["stays", "goes"]);
     let (sender, mut updates) = mpsc::channel(1);
     let (told, waiting) = watch::channel(None);
-    let wanted = Wanted { scope: Scope::Cluster, own_namespace: "gateway-system".to_owned(), node: None };
+    let wanted = everything();
     tokio::spawn(run(server.client(), wanted, sender, told));
     let first = updates.recv().await.unwrap();
-    assert_eq!(ingresses(&first), ["+shop/stays", "+shop/goes"]);
+    assert_eq!(ingresses(&first), ["+shop/goes", "+shop/stays"]);
 
     server.leave();
     let left = Instant::now();
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    assert!(updates.try_recv().is_err(), "nothing was told");
+    let mut kinds = 0;
+    while let Ok(update) = tokio::time::timeout_at(left + Duration::from_secs(600), updates.recv()).await {
+        let update = update.unwrap();
+        assert!(update.objects.is_empty(), "nothing is told but what is wrong");
+        kinds = stale(update);
+    }
+    assert_eq!(kinds, 8, "all of them");
     assert_eq!(*waiting.borrow(), None, "it goes on serving");
     let back = Instant::now();
     let asked = std::mem::take(&mut *server.0.asked.lock().unwrap());
@@ -152,8 +210,15 @@ async fn an_api_server_that_is_gone_for_ten_minutes_changes_nothing_and_is_asked
 
     server.set_ingresses(&["stays", "comes"]);
     server.come_back();
-    let news = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
-    assert_eq!(ingresses(&news), ["+shop/stays", "+shop/comes", "-shop/goes"]);
+    let mut news = BTreeSet::new();
+    loop {
+        let update = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
+        news.extend(ingresses(&update));
+        if update.problems.is_some() && stale(update) == 0 {
+            break;
+        }
+    }
+    assert_eq!(Vec::from_iter(news), ["+shop/comes", "+shop/stays", "-shop/goes"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +227,7 @@ async fn a_gateway_that_starts_without_an_api_server_says_what_it_waits_for() {
     server.leave();
     let (sender, mut updates) = mpsc::channel(1);
     let (told, mut waiting) = watch::channel(None);
-    let wanted = Wanted { scope: Scope::Cluster, own_namespace: "gateway-system".to_owned(), node: None };
+    let wanted = everything();
     tokio::spawn(run(server.client(), wanted, sender, told));
     let says_why = |why: &Option<String>| why.as_ref().is_some_and(|why| why.contains("connection reset"));
     waiting.wait_for(says_why).await.unwrap();
@@ -178,17 +243,14 @@ async fn rights_in_one_namespace_are_enough_and_what_needs_more_says_that_it_is_
     let server = ApiServer::default();
     *server.0.forbidden.lock().unwrap() = vec![
         "/api/v1/namespaces",
-        "/api/v1/nodes/here",
+        "/api/v1/nodes",
         "/apis/networking.k8s.io/v1/ingressclasses",
         "/apis/wasm-gateway.dev/v1alpha1/ingressclassconfigs",
     ];
     let (sender, mut updates) = mpsc::channel(1);
     let (told, _waiting) = watch::channel(None);
-    let wanted = Wanted {
-        scope: Scope::Namespaces(vec!["shop".to_owned()]),
-        own_namespace: "gateway-system".to_owned(),
-        node: Some("here".to_owned()),
-    };
+    let scope = Scope::Namespaces(vec!["shop".to_owned()]);
+    let wanted = Wanted { scope, node: Some("here".to_owned()), ..everything() };
     tokio::spawn(run(server.client(), wanted, sender, told));
     let first = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
     let problems = first.problems.unwrap_or_default().into_iter().map(|located| located.problem);
@@ -200,7 +262,7 @@ async fn rights_in_one_namespace_are_enough_and_what_needs_more_says_that_it_is_
             "IngressClass * NotPermitted",
             "IngressClassConfig * NotPermitted",
             "Namespace * NotPermitted",
-            "Node here NotPermitted"
+            "Node * NotPermitted"
         ]
     );
 }
@@ -211,8 +273,7 @@ async fn of_namespaces_nodes_and_secrets_the_metadata_alone_is_asked_for_and_wat
     server.set_ingresses(&["a"]);
     let (sender, mut updates) = mpsc::channel(1);
     let (told, _waiting) = watch::channel(None);
-    let (scope, own_namespace) = (Scope::Cluster, "gateway-system".to_owned());
-    let wanted = Wanted { scope, own_namespace, node: Some("here".to_owned()) };
+    let wanted = Wanted { node: Some("here".to_owned()), ..everything() };
     tokio::spawn(run(server.client(), wanted, sender, told));
     updates.recv().await.unwrap();
     let is_watch = |query: &str| query.contains("watch=true");
@@ -221,11 +282,11 @@ async fn of_namespaces_nodes_and_secrets_the_metadata_alone_is_asked_for_and_wat
         requests.iter().filter(|[_, query, _]| is_watch(query)).map(|[path, ..]| path.clone()).collect()
     };
     // Watches follow the lists.
-    while BTreeSet::from_iter::<Vec<String>>(watched()).len() < 8 {
+    while BTreeSet::from_iter::<Vec<String>>(watched()).len() < 9 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let requests = server.0.requests.lock().unwrap().clone();
-    for path in ["/api/v1/namespaces", "/api/v1/nodes/here", "/api/v1/secrets"] {
+    for path in ["/api/v1/namespaces", "/api/v1/nodes", "/api/v1/secrets"] {
         let mut of_path = requests.iter().filter(|[asked, ..]| asked == path).peekable();
         assert!(of_path.peek().is_some(), "{requests:?}");
         assert!(of_path.all(|[.., accept]| accept.contains("as=PartialObjectMetadata")), "{requests:?}");

@@ -8,6 +8,9 @@ use routing::object::{Ingress, IngressTls, Secret, Service};
 
 use super::*;
 use crate::source::PemPair;
+use crate::source::kube::feed::Need;
+
+mod secrets;
 
 fn plan(kind: Kind, need: Need) -> Plan {
     Plan { kind, namespace: String::new(), need }
@@ -52,9 +55,19 @@ fn taken(object: Object) -> Taken {
     Taken::Object(object, Vec::new())
 }
 
+/// Class `gateway` is ours, even without an IngressClass.
+fn ours() -> Config {
+    Config { classes: vec!["gateway".to_owned()], ..Config::default() }
+}
+
 fn ingress(text: &str, secrets: &[&str]) -> Taken {
+    ingress_of("gateway", text, secrets)
+}
+
+fn ingress_of(class: &str, text: &str, secrets: &[&str]) -> Taken {
     let tls = secrets.iter().map(|secret| IngressTls { hosts: Vec::new(), secret: Some((*secret).into()) });
-    taken(Object::Ingress(Ingress { name: name(text), tls: tls.collect(), ..Ingress::default() }))
+    let (name, class) = (name(text), Some(class.into()));
+    taken(Object::Ingress(Ingress { name, class, tls: tls.collect(), ..Ingress::default() }))
 }
 
 fn secret(text: &str, version: &str) -> Taken {
@@ -75,6 +88,10 @@ fn see(gather: &mut Gather, place: usize, seen: Seen) {
     gather.see(place, seen, Instant::now());
 }
 
+fn read(gather: &mut Gather, read: Read) {
+    gather.read(read, Instant::now());
+}
+
 fn list(gather: &mut Gather, place: usize, all: Vec<Taken>) {
     see(gather, place, Seen::Begin);
     for taken in all {
@@ -85,8 +102,7 @@ fn list(gather: &mut Gather, place: usize, all: Vec<Taken>) {
 
 /// All feeds are complete and empty, and the first Update was taken.
 fn begun() -> Gather {
-    let mut gather = Gather::new(plans(), "gateway-system".to_owned());
-    gather.set_zone(Ok(None));
+    let mut gather = Gather::new(plans(), ours());
     for place in 0..plans().len() {
         list(&mut gather, place, Vec::new());
     }
@@ -128,8 +144,7 @@ fn is_gone(text: &str) -> (bool, String) {
 
 #[test]
 fn there_is_no_update_before_everything_was_heard() {
-    let mut gather = Gather::new(plans(), "gateway-system".to_owned());
-    gather.set_zone(Ok(Some("a".to_owned())));
+    let mut gather = Gather::new(plans(), ours());
     for place in [SECRETS, POLICIES, NAMESPACES, INGRESSES] {
         list(&mut gather, place, Vec::new());
     }
@@ -143,7 +158,6 @@ fn there_is_no_update_before_everything_was_heard() {
     list(&mut gather, SERVICES, vec![taken(service("a", 2)), taken(service("b", 1))]);
     assert!(gather.has_news());
     let update = gather.take();
-    assert_eq!(update.zone.as_deref(), Some("a"));
     assert!(update.problems.is_some_and(|problems| problems.is_empty()));
     assert_eq!(update.objects.last(), Some(&Change::Apply(service("b", 1))));
     assert!(!gather.has_news());
@@ -151,29 +165,28 @@ fn there_is_no_update_before_everything_was_heard() {
 }
 
 #[test]
-fn there_is_no_update_before_the_zone_is_known() {
-    let mut gather = Gather::new(vec![plan(Kind::Service, Need::Always)], String::new());
-    list(&mut gather, 0, Vec::new());
-    assert!(!gather.has_news());
-    assert!(gather.missing().unwrap().contains("zone"));
-    gather.set_zone(Ok(None));
-    assert!(gather.has_news());
+fn the_zone_is_told_when_it_is_known_and_when_it_changes() {
+    let mut gather = Gather::new(vec![plan(Kind::Node, Need::IfAllowed)], ours());
+    assert!(gather.missing().unwrap().contains("kind Node"), "{:?}", gather.missing());
+    let node = |zone: Option<&str>| Taken::Node(Name::new("", "n"), zone.map(str::to_owned));
+    let zone = |gather: &mut Gather, zone| {
+        see(gather, 0, Seen::Applied(node(zone)));
+        gather.has_news().then(|| gather.take().zone)
+    };
+    list(&mut gather, 0, vec![node(None)]);
+    assert_eq!(gather.take().zone, None);
+    assert_eq!(zone(&mut gather, Some("a")), Some(Some("a".to_owned())), "the label came late");
+    assert_eq!(zone(&mut gather, Some("a")), None, "a heartbeat");
+    assert_eq!(zone(&mut gather, None), None);
+    assert_eq!(zone(&mut gather, Some("b")), Some(Some("b".to_owned())));
 }
 
 #[test]
-fn a_zone_that_may_not_be_read_is_a_problem_until_it_is() {
-    let mut gather = Gather::new(vec![plan(Kind::Service, Need::Always)], String::new());
-    list(&mut gather, 0, Vec::new());
-    gather.set_zone(Err(Problem {
-        object: reference(Kind::Node, "n"),
-        field: String::new(),
-        reason: Reason::NotPermitted,
-        message: String::new(),
-    }));
-    let update = gather.take();
-    assert_eq!((update.zone.clone(), problems(update).len()), (None, 1));
-    gather.set_zone(Ok(Some("a".to_owned())));
-    assert!(gather.has_news());
+fn a_node_that_may_not_be_read_is_a_problem_until_it_may() {
+    let mut gather = Gather::new(vec![plan(Kind::Node, Need::IfAllowed)], ours());
+    see(&mut gather, 0, failed(403));
+    assert_eq!(problems(gather.take()), ["Node *"]);
+    list(&mut gather, 0, vec![Taken::Node(Name::new("", "n"), Some("a".to_owned()))]);
     let update = gather.take();
     assert_eq!((update.zone.clone(), problems(update).len()), (Some("a".to_owned()), 0));
 }
@@ -190,14 +203,13 @@ fn a_new_list_removes_what_it_lacks_and_nothing_else() {
     see(&mut gather, SERVICES, failed(500));
     assert!(!gather.has_news(), "nor does one that fails");
     list(&mut gather, SERVICES, vec![taken(service("c", 1))]);
-    let expected = [is_there("Service shop/c"), is_gone("Service shop/a"), is_gone("Service shop/b")];
+    let expected = [is_gone("Service shop/a"), is_gone("Service shop/b"), is_there("Service shop/c")];
     assert_eq!(changes(&gather.take()), expected);
 }
 
 #[test]
 fn a_kind_that_is_not_installed_counts_as_none_and_may_come_later() {
-    let mut gather = Gather::new(plans(), String::new());
-    gather.set_zone(Ok(None));
+    let mut gather = Gather::new(plans(), ours());
     for place in [SERVICES, SECRETS, NAMESPACES, INGRESSES] {
         list(&mut gather, place, Vec::new());
     }
@@ -209,7 +221,17 @@ fn a_kind_that_is_not_installed_counts_as_none_and_may_come_later() {
     let bad = Taken::Bad(reference(Kind::RoutePolicy, "p"), "no such field".to_owned());
     list(&mut gather, POLICIES, vec![bad]);
     assert_eq!(problems(gather.take()), ["RoutePolicy shop/p"]);
-    see(&mut gather, POLICIES, failed(404));
+    let mut now = Instant::now();
+    gather.see(POLICIES, failed(404), now);
+    assert!(
+        !gather.has_news(),
+        "one answer may be an error: of a proxy, or of a server that does not know it yet"
+    );
+    for _ in 0..3 {
+        now += Duration::from_secs(10);
+        gather.tick(now);
+        gather.see(POLICIES, failed(404), now);
+    }
     let update = gather.take();
     assert_eq!(
         changes(&update),
@@ -217,6 +239,55 @@ fn a_kind_that_is_not_installed_counts_as_none_and_may_come_later() {
         "the CRD was removed, and all policies with it"
     );
     assert!(problems(update).is_empty());
+    list(&mut gather, POLICIES, Vec::new());
+    assert!(!gather.has_news());
+}
+
+#[test]
+fn a_watch_that_fails_for_long_is_a_problem_until_it_is_heard_of() {
+    for heard in [None, Some(Seen::Applied(taken(service("b", 1))))] {
+        let mut gather = begun();
+        let mut now = Instant::now();
+        let fail = |gather: &mut Gather, now| {
+            let message = format!("no answer at {now:?}");
+            gather.see(SERVICES, Seen::Failed { code: None, message }, now);
+        };
+        fail(&mut gather, now);
+        // A list is given up after 50 s.
+        for _ in 0..4 {
+            now += Duration::from_secs(60);
+            gather.tick(now);
+            fail(&mut gather, now);
+        }
+        let update = gather.take();
+        assert_eq!(changes(&update), []);
+        let problems_of =
+            |update: Update| update.problems.unwrap().into_iter().map(|located| located.problem);
+        let told: Vec<_> =
+            problems_of(update).map(|problem| (problem.object.to_string(), problem.reason)).collect();
+        assert_eq!(told, [("Service *".to_owned(), Reason::Stale)]);
+        fail(&mut gather, now);
+        assert!(!gather.has_news(), "it is told once, whatever each failure says");
+        match heard {
+            Some(seen) => gather.see(SERVICES, seen, now),
+            None => gather.tick(now + Duration::from_secs(71)),
+        }
+        assert_eq!(problems_of(gather.take()).count(), 0);
+    }
+}
+
+#[test]
+fn of_what_changes_before_the_first_update_the_last_state_alone_is_kept() {
+    let mut gather = Gather::new(plans(), ours());
+    list(&mut gather, SERVICES, Vec::new());
+    for state in 0..1000 {
+        see(&mut gather, SERVICES, Seen::Applied(taken(service("a", state))));
+    }
+    assert_eq!(gather.next.objects.len(), 1);
+    for place in [SECRETS, POLICIES, NAMESPACES, INGRESSES] {
+        list(&mut gather, place, Vec::new());
+    }
+    assert_eq!(gather.take().objects, [Change::Apply(service("a", 999))]);
 }
 
 #[test]
@@ -233,8 +304,7 @@ fn an_unreadable_policy_removes_nothing() {
 
 #[test]
 fn what_may_not_be_read_is_done_without_if_it_can_be() {
-    let mut gather = Gather::new(plans(), String::new());
-    gather.set_zone(Ok(None));
+    let mut gather = Gather::new(plans(), ours());
     for place in [SECRETS, POLICIES, INGRESSES] {
         list(&mut gather, place, Vec::new());
     }
@@ -278,8 +348,7 @@ fn each_namespace_has_its_own_problem() {
         namespace: namespace.to_owned(),
         need: Need::IfAllowed,
     };
-    let mut gather = Gather::new(vec![of("one"), of("two")], String::new());
-    gather.set_zone(Ok(None));
+    let mut gather = Gather::new(vec![of("one"), of("two")], ours());
     see(&mut gather, 0, failed(403));
     list(&mut gather, 1, Vec::new());
     assert_eq!(problems(gather.take()), ["Service one/*"]);
@@ -295,141 +364,6 @@ fn problems_of_an_object_go_with_it() {
     assert!(problems(gather.take()).is_empty());
     see(&mut gather, SERVICES, Seen::Deleted(name("a")));
     assert!(gather.take().problems.is_none(), "they are told only if they changed");
-}
-
-// ===== Secrets =====
-
-#[test]
-fn secrets_that_nobody_names_are_neither_read_nor_told_of() {
-    let mut gather = begun();
-    list(&mut gather, SECRETS, vec![secret("s", "1")]);
-    see(&mut gather, SECRETS, Seen::Applied(secret("t", "2")));
-    assert!(gather.secrets_to_read().is_empty());
-    see(&mut gather, SECRETS, Seen::Deleted(name("s")));
-    list(&mut gather, SECRETS, Vec::new());
-    assert!(!gather.has_news());
-}
-
-#[test]
-fn a_named_secret_is_read_once_per_version() {
-    let mut gather = begun();
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("j", &["s"])));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
-    assert!(gather.secrets_to_read().is_empty());
-    gather.read(found("s", "1"));
-    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), Some("1".to_owned()))]);
-    see(&mut gather, SECRETS, Seen::Applied(secret("s", "1")));
-    assert!(gather.secrets_to_read().is_empty(), "the watch tells of what was read already");
-    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)], "it is rotated");
-    gather.read(found("s", "2"));
-    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), Some("2".to_owned()))]);
-}
-
-#[test]
-fn a_secret_goes_with_the_last_who_names_it() {
-    let mut gather = begun();
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("j", &["s"])));
-    gather.secrets_to_read();
-    gather.read(found("s", "1"));
-    gather.take();
-    see(&mut gather, INGRESSES, Seen::Deleted(name("i")));
-    assert_eq!(bytes(&gather.take()), []);
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("j", &[])));
-    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), None)]);
-    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
-    assert!(gather.secrets_to_read().is_empty());
-    gather.read(found("s", "2"));
-    assert!(!gather.has_news(), "what was being read counts for nothing then");
-}
-
-#[test]
-fn a_secret_may_be_missing_and_come_late() {
-    let mut gather = begun();
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
-    gather.read(Read { name: name("s"), outcome: Outcome::Missing });
-    let update = gather.take();
-    assert_eq!(changes(&update), [is_there("Ingress shop/i"), is_gone("Secret shop/s")]);
-    see(&mut gather, SECRETS, Seen::Applied(secret("s", "1")));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
-    gather.read(found("s", "1"));
-    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), Some("1".to_owned()))]);
-    see(&mut gather, SECRETS, Seen::Deleted(name("s")));
-    assert_eq!(bytes(&gather.take()), [("shop/s".to_owned(), None)]);
-    assert!(gather.secrets_to_read().is_empty(), "what is gone is not read");
-    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
-}
-
-#[test]
-fn a_secret_that_changes_while_it_is_read_is_read_again() {
-    let mut gather = begun();
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
-    gather.secrets_to_read();
-    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
-    assert!(gather.secrets_to_read().is_empty(), "one at a time");
-    gather.read(found("s", "1"));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
-    see(&mut gather, SECRETS, Seen::Applied(secret("s", "3")));
-    gather.read(found("s", "3"));
-    assert!(gather.secrets_to_read().is_empty(), "it was read in the version that the watch told of");
-}
-
-#[test]
-fn a_secret_that_goes_while_it_is_read_is_read_again() {
-    let mut gather = begun();
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
-    gather.secrets_to_read();
-    see(&mut gather, SECRETS, Seen::Deleted(name("s")));
-    gather.read(found("s", "1"));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)], "what was read may be older than its end");
-    gather.read(Read { name: name("s"), outcome: Outcome::Missing });
-    assert_eq!(bytes(&gather.take()).last(), Some(&("shop/s".to_owned(), None)));
-    assert!(gather.secrets_to_read().is_empty());
-}
-
-#[test]
-fn of_two_reads_at_a_time_neither_is_taken_for_the_newer_one() {
-    let mut gather = begun();
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
-    gather.secrets_to_read();
-    see(&mut gather, INGRESSES, Seen::Deleted(name("i")));
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
-    gather.read(found("s", "2"));
-    gather.read(found("s", "1"));
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Now)]);
-    gather.read(found("s", "2"));
-    let update = gather.take();
-    let last = ("shop/s".to_owned(), Some("2".to_owned()));
-    assert_eq!(bytes(&update).last(), Some(&last));
-    assert!(gather.secrets_to_read().is_empty());
-}
-
-#[test]
-fn a_secret_that_may_not_be_read_keeps_its_last_bytes_and_is_tried_again() {
-    let mut gather = begun();
-    see(&mut gather, INGRESSES, Seen::Applied(ingress("i", &["s"])));
-    gather.secrets_to_read();
-    gather.read(found("s", "1"));
-    gather.take();
-    see(&mut gather, SECRETS, Seen::Applied(secret("s", "2")));
-    gather.secrets_to_read();
-    gather.read(Read { name: name("s"), outcome: Outcome::Forbidden("no".to_owned()) });
-    let update = gather.take();
-    assert_eq!(bytes(&update), []);
-    assert_eq!(problems(update), ["Secret shop/s"]);
-    assert_eq!(gather.secrets_to_read(), [(name("s"), When::Later)]);
-    assert!(gather.secrets_to_read().is_empty(), "one at a time");
-    assert!(!gather.secrets.is_reading(), "the first Update does not wait for it");
-    gather.read(found("s", "2"));
-    let update = gather.take();
-    assert_eq!(bytes(&update), [("shop/s".to_owned(), Some("2".to_owned()))]);
-    assert!(problems(update).is_empty());
-    assert!(gather.secrets_to_read().is_empty());
 }
 
 #[test]
@@ -455,20 +389,6 @@ fn ingresses_share_their_texts_and_a_new_list_holds_no_name_twice() {
     list(&mut gather, INGRESSES, vec![with_class("a"), with_class("b")]);
     let known = gather.feeds[INGRESSES].known.first().unwrap();
     assert!(is_one(&known.name, &a.name.name), "the name that the compiler has already");
-}
-
-#[test]
-fn the_first_update_waits_for_secrets_but_not_for_ever() {
-    let mut gather = Gather::new(vec![plan(Kind::Ingress, Need::Always)], String::new());
-    gather.set_zone(Ok(None));
-    let window = Window::default();
-    let before = Instant::now();
-    list(&mut gather, 0, vec![ingress("i", &["s"])]);
-    gather.secrets_to_read();
-    assert!(gather.due(&window) >= before + SECRETS_LIMIT);
-    assert!(gather.due(&window) <= Instant::now() + SECRETS_LIMIT);
-    gather.read(found("s", "1"));
-    assert!(gather.due(&window) <= Instant::now());
 }
 
 // ===== against a model =====
@@ -515,10 +435,13 @@ fn receive(gather: &mut Gather, received: &mut BTreeMap<ObjectRef, Object>) {
 proptest! {
     /// Whatever happens, who takes all Updates knows what the watch told of, and nothing that it took back.
     #[test]
-    fn updates_tell_what_the_watch_told(steps in proptest::collection::vec(step(), 0..60)) {
-        let mut gather = Gather::new(vec![plan(Kind::Service, Need::Always)], String::new());
-        gather.set_zone(Ok(None));
+    fn updates_tell_what_the_watch_told(
+        steps in proptest::collection::vec(step(), 0..60),
+        need in select(vec![Need::Always, Need::IfInstalled]),
+    ) {
+        let mut gather = Gather::new(vec![plan(Kind::Service, need)], ours());
         let (mut model, mut received) = (BTreeMap::new(), BTreeMap::new());
+        let mut was_listed = false;
         let tell = |model: &mut BTreeMap<ObjectRef, Object>, name, state| {
             model.insert(reference(Kind::Service, name), service(name, state));
             taken(service(name, state))
@@ -534,6 +457,7 @@ proptest! {
                     if cut.is_some() {
                         see(&mut gather, 0, failed(500));
                     } else {
+                        was_listed = true;
                         see(&mut gather, 0, Seen::Complete);
                         model.retain(|reference, _| names.contains(&&*reference.name.name));
                     }
@@ -543,7 +467,12 @@ proptest! {
                     model.remove(&reference(Kind::Service, text));
                     see(&mut gather, 0, Seen::Deleted(name(text)));
                 }
-                Step::Fail(code) => see(&mut gather, 0, Seen::Failed { code, message: String::new() }),
+                Step::Fail(code) => {
+                    if code == Some(404) && need == Need::IfInstalled && !was_listed {
+                        model.clear();
+                    }
+                    see(&mut gather, 0, Seen::Failed { code, message: String::new() });
+                }
                 Step::Take => {
                     receive(&mut gather, &mut received);
                     prop_assert!(gather.missing().is_some() || received == model);
