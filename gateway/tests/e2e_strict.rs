@@ -51,7 +51,8 @@ fn bad_chunks(body: &str) -> Case {
     refused(format!("POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n{body}"), &[400])
 }
 
-/// Where a case is cut in two: everywhere, or around the line ends if it is long.
+/// Where a case is cut in two: everywhere, or around the line ends if it is long. Only what tests a limit is, and one byte
+/// of its filling is like the next: each cut costs milliseconds, those of 100 fields alone 10 s.
 fn cuts(raw: &[u8]) -> Vec<usize> {
     if raw.len() <= 256 {
         return (1..raw.len()).collect();
