@@ -77,6 +77,9 @@ pub enum OpenError {
     /// The endpoints tried did not answer in time.
     #[error("connecting took too long")]
     TimedOut,
+    /// The gateway could not open a socket: it is out of descriptors, ports or memory.
+    #[error("no socket to connect with")]
+    NoSocket,
     /// All connections that the Service may have are busy, and so is the queue, or the wait took too long.
     #[error("the Service is overloaded")]
     Overloaded,
@@ -242,12 +245,18 @@ impl Upstreams {
     }
 
     async fn connect(&self, endpoint: &Endpoint, tries: &mut Tries) -> Result<Connection, OpenError> {
-        let once = limit(tries.terms.connect.once).min(tries.connect_left);
+        let connect = tries.terms.connect;
+        let whole = limit(connect.once).min(limit(connect.total));
+        let given = whole.min(tries.connect_left);
         let began = Instant::now();
-        let connected = self.dialler.connect(endpoint.address, once).await;
+        let connected = self.dialler.connect(endpoint.address, given).await;
         tries.connect_left = tries.connect_left.saturating_sub(began.elapsed());
         match connected {
             Ok(_) => endpoint.health.connected(),
+            // It had only what waiting or other tries had left: a healthy one may need more. Otherwise overload, when
+            // requests come late to their connections, would take endpoints away.
+            Err(OpenError::TimedOut) if given < whole => {}
+            Err(OpenError::NoSocket) => {}
             Err(_) => endpoint.health.failed(Fault::Unreachable, self.time()),
         }
         connected
@@ -328,3 +337,6 @@ impl Drop for InFlight {
         self.0.health.end();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,7 @@ impl Refusal {
                 OpenError::ServiceMissing
                 | OpenError::PortMissing
                 | OpenError::NoneReady
+                | OpenError::NoSocket
                 | OpenError::Overloaded,
             ) => 503,
             Self::Open(OpenError::Refused) | Self::UpstreamClosed => 502,
@@ -104,6 +105,7 @@ impl Refusal {
             Self::Open(OpenError::NoneReady) => "no_ready_endpoint",
             Self::Open(OpenError::Refused) => "upstream_refused",
             Self::Open(OpenError::TimedOut) => "connect_timeout",
+            Self::Open(OpenError::NoSocket) => "no_socket",
             Self::Open(OpenError::Overloaded) => "upstream_overloaded",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",

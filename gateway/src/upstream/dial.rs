@@ -2,6 +2,8 @@
 //!
 //! Not here: whom to connect to, and whether there may be one more connection (`upstream`).
 
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +49,7 @@ impl Dialler {
     /// Opens a connection.
     ///
     /// # Errors
-    /// [`OpenError::TimedOut`] or [`OpenError::Refused`].
+    /// [`OpenError::TimedOut`], [`OpenError::Refused`], or [`OpenError::NoSocket`].
     pub(super) async fn connect(
         &self,
         address: SocketAddr,
@@ -63,10 +65,7 @@ impl Dialler {
             }
             Err(error) => {
                 bump(&self.counters.dial_failures);
-                Err(match error.etype() {
-                    ErrorType::ConnectTimedout => OpenError::TimedOut,
-                    _ => OpenError::Refused,
-                })
+                Err(meaning(&error))
             }
         }
     }
@@ -85,8 +84,62 @@ impl Dialler {
         tokio::task::spawn_local(async move {
             match dialler.connect(endpoint.address, limit).await {
                 Ok(_) => endpoint.health.connected(),
+                // Nothing was found out; somebody else tries when this attempt counts as forgotten.
+                Err(OpenError::NoSocket) => {}
                 Err(_) => endpoint.health.failed(Fault::Unreachable, time()),
             }
         });
+    }
+}
+
+/// Whose fault it is that there is no connection. Only what the other machine or the way to it said counts against an
+/// endpoint: out of descriptors, ports or memory the gateway would take all of them for dead.
+fn meaning(error: &pingora::Error) -> OpenError {
+    match error.etype() {
+        ErrorType::ConnectTimedout => OpenError::TimedOut,
+        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => OpenError::Refused,
+        // Pingora's word for whatever else `connect` failed with.
+        ErrorType::ConnectError if is_reset(error) => OpenError::Refused,
+        _ => {
+            tracing::debug!(error = %error, "no socket to connect with");
+            OpenError::NoSocket
+        }
+    }
+}
+
+fn is_reset(error: &pingora::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error.root_cause());
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted);
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora::OrErr;
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_other_machine_or_the_way_to_it_says_is_its_fault() {
+        let error = |kind, errno| {
+            let failed = Err::<(), _>(io::Error::from(errno));
+            let failed =
+                failed.or_err(kind, "connecting").map_err(|error| error.more_context("for a request"));
+            meaning(&failed.unwrap_err())
+        };
+        let (refused, none) = (OpenError::Refused, OpenError::NoSocket);
+        assert_eq!(error(ErrorType::ConnectRefused, Errno::CONNREFUSED), refused);
+        assert_eq!(error(ErrorType::ConnectNoRoute, Errno::HOSTUNREACH), refused);
+        assert_eq!(error(ErrorType::ConnectError, Errno::CONNRESET), refused);
+        assert_eq!(error(ErrorType::ConnectTimedout, Errno::TIMEDOUT), OpenError::TimedOut);
+        assert_eq!(error(ErrorType::ConnectError, Errno::NOBUFS), none);
+        assert_eq!(error(ErrorType::InternalError, Errno::ADDRNOTAVAIL), none);
+        assert_eq!(error(ErrorType::InternalError, Errno::MFILE), none);
     }
 }

@@ -1,0 +1,130 @@
+//! Connections to real sockets of this machine, at instants that the tests give.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use routing::object::{Name, PortRef};
+use routing::table::{Endpoints, Policy};
+
+use super::health::Standing;
+use super::line::Line;
+use super::*;
+use crate::settings::{ConnectLimits, Settings};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+const SHORT: Duration = Duration::from_millis(50);
+
+fn upstreams() -> Upstreams {
+    let connector = Arc::new(TransportConnector::new(None));
+    Upstreams::new(connector, Clock::default(), Rc::default(), Arc::default(), Limits::default())
+}
+
+/// A request that may take `once` for one connect and `total` for all of them.
+fn tries(once: Duration, total: Duration) -> Tries {
+    let settings = Settings { connect: ConnectLimits { once, total }, ..Settings::default() };
+    Tries::begin(Terms::of(&Policy::default(), &settings), Resend::Forbidden)
+}
+
+/// An address that swallows attempts to connect, for as long as the rest lives: one connection fills a queue of length
+/// 0, and the kernel then ignores further ones.
+fn blackhole() -> (SocketAddr, impl Sized) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&ANY_PORT.into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let filling = [(); 3].map(|()| TcpStream::connect_timeout(&address, Duration::from_millis(100)));
+    assert!(filling.iter().any(Result::is_err), "the queue is full");
+    (address, (socket, filling))
+}
+
+#[tokio::test]
+async fn a_connect_that_had_but_the_rest_of_the_time_ejects_nobody_and_one_that_had_all_of_it_does() {
+    let (address, _filling) = blackhole();
+    let (upstreams, endpoint) = (upstreams(), Endpoint::new(address, Arc::default()));
+    let mut late = tries(20 * SHORT, 60 * SHORT);
+    // It has waited for the right to connect.
+    late.connect_left = SHORT;
+    assert_eq!(upstreams.connect(&endpoint, &mut late).await.unwrap_err(), OpenError::TimedOut);
+    assert_eq!(late.connect_left, Duration::ZERO);
+    assert_eq!(endpoint.health.standing(0), Standing::In);
+    // All of it is what one connect may take, or all may take together.
+    for (once, total) in [(SHORT, 60 * SHORT), (60 * SHORT, SHORT), (Duration::ZERO, SHORT)] {
+        let endpoint = Endpoint::new(address, Arc::default());
+        let error = upstreams.connect(&endpoint, &mut tries(once, total)).await.unwrap_err();
+        assert_eq!(error, OpenError::TimedOut);
+        assert_eq!(endpoint.health.standing(0), Standing::Out(Fault::Unreachable), "{once:?} of {total:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connect_ejects_however_little_time_it_had() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (upstreams, endpoint) = (upstreams(), Endpoint::new(address, Arc::default()));
+    let mut late = tries(60 * SHORT, 60 * SHORT);
+    late.connect_left = 20 * SHORT;
+    assert_eq!(upstreams.connect(&endpoint, &mut late).await.unwrap_err(), OpenError::Refused);
+    assert_eq!(endpoint.health.standing(0), Standing::Out(Fault::Unreachable));
+}
+
+#[tokio::test]
+async fn an_idle_connection_carries_any_request_for_4_s_and_then_only_what_can_be_sent_again() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let (upstreams, line) = (upstreams(), Line::new(Arc::default()));
+    let endpoint = Endpoint::new(listener.local_addr().unwrap(), Arc::default());
+    let second = |seconds| Some(Duration::from_secs(seconds));
+    // What the endpoint says of itself; milliseconds for which it is surely open, and for which it may be.
+    for (said, surely, perhaps) in [
+        (None, 4_000, 60_000),
+        (second(5), 4_000, 5_000),
+        (second(2), 1_000, 2_000),
+        (second(120), 4_000, 120_000),
+    ] {
+        for (reuse, age, is_given) in [
+            (Reuse::Recent, surely, true),
+            (Reuse::Recent, surely + 1, false),
+            (Reuse::Any, surely + 1, true),
+            (Reuse::Any, perhaps, true),
+            (Reuse::Any, perhaps + 1, false),
+            (Reuse::Never, 0, false),
+        ] {
+            let connection = upstreams.connect(&endpoint, &mut tries(60 * SHORT, 60 * SHORT)).await.unwrap();
+            endpoint.put(connection, line.permit(1).unwrap(), said, 7_000);
+            let taken = endpoint.take(reuse, 7_000 + age);
+            assert_eq!(taken.is_some(), is_given, "{reuse:?} after {age} ms of {said:?}");
+            endpoint.close_idle();
+        }
+        let connection = upstreams.connect(&endpoint, &mut tries(60 * SHORT, 60 * SHORT)).await.unwrap();
+        endpoint.put(connection, line.permit(1).unwrap(), said, 7_000);
+        endpoint.sweep(7_000 + perhaps);
+        assert!(line.permit(1).is_none(), "it is kept, and counts");
+        endpoint.sweep(7_000 + perhaps + 1);
+        assert!(line.permit(1).is_some(), "it is closed");
+    }
+}
+
+#[test]
+fn a_request_takes_an_old_connection_only_if_it_is_sure_to_bear_being_sent_again() {
+    let reuse = |resend| Tries::begin(tries(SHORT, SHORT).terms, resend).reuse;
+    assert_eq!((reuse(Resend::Possible), reuse(Resend::Forbidden)), (Reuse::Any, Reuse::Recent));
+}
+
+#[test]
+fn each_workers_turns_and_shares_begin_at_a_place_of_their_own() {
+    let backend = Arc::new(Backend {
+        id: 1,
+        service: Name::new("default", "a"),
+        port: PortRef::Name("http".into()),
+        endpoints: arc_swap::ArcSwap::from_pointee(Endpoints::NoneReady),
+        app_protocol: Default::default(),
+        external_name: Default::default(),
+    });
+    let shared = Shared::default();
+    let views: Vec<_> = (0..16).map(|_| View::new(&backend, &shared)).collect();
+    // Of three endpoints 16 workers have the same one first with the chance 3^-15, one in 14 million.
+    for begins in [View::turn, View::share] {
+        let first: Vec<_> = views.iter().map(|view| begins(view) % 3).collect();
+        assert!(first.iter().any(|place| Some(place) != first.first()), "{first:?}");
+    }
+}
