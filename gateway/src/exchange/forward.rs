@@ -188,7 +188,7 @@ impl<D: Downstream> Exchange<'_, D> {
                         HeadError::Malformed("interim response").into(),
                     )));
                 }
-                timer.set(first_byte);
+                lookout.interim(timer);
                 // The 100 answers an expectation, which was ours alone.
                 if head.status() != 100 {
                     down.inform(&Response::of(&head, BodyLength::Empty)).map_err(Unanswered::Downstream)?;
