@@ -62,7 +62,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let backend = chosen.ok_or(Refusal::Open(OpenError::ServiceMissing))?;
         self.record.backend = Some(backend.id);
         let mut sending = Sending::begin(terms.may_resend(self.request.head.method()));
-        let mut tries = Tries::begin(terms, sending.resend());
+        let mut tries = Tries::begin(terms, sending.prospect(self.request.length));
         loop {
             let opened = self.open(&backend, &mut tries).await;
             self.record.tried(&tries, opened.as_ref().ok());

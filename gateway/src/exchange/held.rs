@@ -6,6 +6,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http1::BodyLength;
 
 use crate::wire::{Piece, Reader, StreamError};
 
@@ -34,6 +35,17 @@ impl Held {
     /// Whether all that was read is held, so that the body can be sent again.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
+    }
+
+    /// Whether all of a body of this length will be held. Of a chunked one nothing is known: it may be too long, or
+    /// end with trailers.
+    pub(super) fn will_be_whole(&self, length: BodyLength) -> bool {
+        let fits = match length {
+            BodyLength::Empty => true,
+            BodyLength::Exact(length) => length <= MOST_HELD as u64,
+            BodyLength::Chunked | BodyLength::UntilClose => false,
+        };
+        self.is_whole && fits
     }
 
     /// Sends from the first piece again.

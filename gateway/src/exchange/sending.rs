@@ -4,6 +4,8 @@
 
 use std::task::{Context, Poll};
 
+use http1::BodyLength;
+
 use super::held::{Held, Replayed};
 use crate::upstream::{Connection, Resend};
 use crate::wire::{Pump, PumpError, Reader};
@@ -24,6 +26,11 @@ impl Sending {
     /// Whether it can begin anew.
     pub(super) fn resend(&self) -> Resend {
         if self.held.is_whole() { Resend::Possible } else { Resend::Forbidden }
+    }
+
+    /// Whether it will be able to begin anew until an answer comes, whatever its body turns out to be.
+    pub(super) fn prospect(&self, length: BodyLength) -> Resend {
+        if self.held.will_be_whole(length) { Resend::Possible } else { Resend::Forbidden }
     }
 
     /// Begins anew, to another connection.
@@ -55,5 +62,29 @@ impl Sending {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PumpError>> {
         self.pump.poll((&mut Replayed { side: from, held: &mut self.held }, to), moved, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_body_that_is_known_to_be_small_will_surely_bear_being_sent_again() {
+        for (length, prospect) in [
+            (BodyLength::Empty, Resend::Possible),
+            (BodyLength::Exact(64 << 10), Resend::Possible),
+            (BodyLength::Exact((64 << 10) + 1), Resend::Forbidden),
+            (BodyLength::Exact(u64::MAX), Resend::Forbidden),
+            (BodyLength::Chunked, Resend::Forbidden),
+        ] {
+            let sending = Sending::begin(true);
+            assert_eq!(
+                (sending.prospect(length), sending.resend()),
+                (prospect, Resend::Possible),
+                "{length:?}"
+            );
+            assert_eq!(Sending::begin(false).prospect(length), Resend::Forbidden);
+        }
     }
 }

@@ -37,10 +37,10 @@ pub struct Tries {
 }
 
 impl Tries {
-    /// Begins with the first try.
-    pub fn begin(terms: Terms, resend: Resend) -> Self {
+    /// Begins with the first try. `prospect` is what is sure before anything of the request is sent.
+    pub fn begin(terms: Terms, prospect: Resend) -> Self {
         let survives = terms.retries_on(RetryOn::StaleConnection) || terms.retries_on(RetryOn::Reset);
-        let reuse = if resend == Resend::Possible && survives { Reuse::Any } else { Reuse::Recent };
+        let reuse = if prospect == Resend::Possible && survives { Reuse::Any } else { Reuse::Recent };
         let connect_left = limit(terms.connect.total);
         Self { terms, reuse, met: Vec::new(), connect_left, turn: None, left: terms.attempts }
     }
