@@ -90,6 +90,10 @@ pub trait Downstream: Reader + Writer {
     /// The client is gone.
     fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
 
+    /// Whatever is still to come of the request's body is not read any more: it cannot be trusted, or nobody wants it.
+    /// Called at most once, after [`Downstream::respond`].
+    fn ignore_body(&mut self);
+
     /// Becomes ready when the client has given up this request: the endpoint need not go on with it either.
     fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort>;
 }

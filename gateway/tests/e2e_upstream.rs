@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway::settings::{ConnectLimits, Settings};
+use gateway::wire::clock::TICK;
 
 use support::{
     ANY_PORT, Client, DEADLINE, Follows, Message, Origin, Refusing, TestGateway, Then, ingress, ok, one,
-    service,
+    service, until,
 };
 
 /// Host `a.example` at these endpoints.
@@ -316,6 +317,110 @@ fn an_endpoint_that_takes_too_long_is_a_504_and_a_stalled_body_is_cut_off() {
     // Its bytes would be read for as long as the gateway lingers.
     client.stream.shutdown(std::net::Shutdown::Both).unwrap();
     pushing.join().unwrap();
+}
+
+#[test]
+fn an_endpoint_that_hangs_within_a_head_after_an_interim_answer_or_before_the_last_chunk_is_given_up() {
+    let origin = Origin::start(|call| {
+        match call.request.target() {
+            "/head" => call.answer("HTTP/1.1 200 OK\r\nContent-Le")?,
+            "/interim" => call.answer("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")?,
+            "/interim/head" => call.answer("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 2")?,
+            "/size" => call.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n5")?,
+            "/last" => call.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n")?,
+            "/trailers" => {
+                call.answer(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n0\r\nA: b\r\n",
+                )?;
+            }
+            _ => {
+                call.answer(ok("well"))?;
+                return Ok(Then::Keep);
+            }
+        }
+        Ok(Then::Hang)
+    });
+    let short = Duration::from_millis(200);
+    let settings = Settings { first_byte: short, stall: short, ..Settings::default() };
+    let gateway = TestGateway::with(&one(&origin), settings);
+    for (target, interim) in [("/head", 0), ("/interim", 1), ("/interim/head", 1)] {
+        let mut client = gateway.client();
+        // On a connection that was used before: the wait for its first byte has a look at the machine in it.
+        assert_eq!(client.get("a.example", "/").text(), "well");
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        for _ in 0..interim {
+            assert_eq!(client.response().status(), 103, "{target}");
+        }
+        let answer = client.response();
+        let expected = (504, Some("first_byte_timeout"));
+        assert_eq!((answer.status(), answer.field("gateway-reason")), expected, "{target}");
+        assert_eq!(client.get("a.example", "/").text(), "well", "the client's connection lives on");
+    }
+    for target in ["/size", "/last", "/trailers"] {
+        let mut client = gateway.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        assert_eq!(client.head().unwrap().unwrap().status(), 200, "{target}");
+        assert_eq!(client.rest(), b"3\r\nhel\r\n", "{target}: it does not look whole");
+    }
+    until("none of those connections is kept", || origin.open() <= 1);
+}
+
+#[test]
+fn a_connection_that_may_be_about_to_close_carries_only_what_can_be_sent_again() {
+    // It says that it keeps connections for a second: from the beginning it may be about to close them.
+    let answer = "HTTP/1.1 200 OK\r\nKeep-Alive: max=100, Timeout=1\r\nContent-Length: 1\r\n\r\na";
+    let origin = Origin::start(move |call| call.answer(answer).map(|()| Then::Keep));
+    let gateway = TestGateway::start(&one(&origin));
+    let mut client = gateway.client();
+    let large = 64 * 1024 + 1;
+    let body = "x".repeat(large);
+    for request in [
+        "POST /once HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        format!("PUT /large HTTP/1.1\r\nHost: a.example\r\nContent-Length: {large}\r\n\r\n{body}"),
+        "PUT /chunked HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+            .to_owned(),
+    ] {
+        assert_eq!(client.get("a.example", "/").status(), 200);
+        let (idle, before) = (Instant::now(), origin.connections());
+        until("two ticks of the worker's clock have passed", || idle.elapsed() > 2 * TICK);
+        client.send(&request);
+        assert_eq!(client.response().status(), 200);
+        assert_eq!(origin.connections(), before + 1, "{:?}", request.lines().next());
+    }
+    // Unless the machine is so busy that the second passes.
+    until("a small PUT takes a kept one", || {
+        assert_eq!(client.get("a.example", "/").status(), 200);
+        let (idle, before) = (Instant::now(), origin.connections());
+        until("two ticks of the worker's clock have passed", || idle.elapsed() > 2 * TICK);
+        client.send("PUT /small HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\n\r\nx");
+        assert_eq!(client.response().status(), 200);
+        origin.connections() == before
+    });
+}
+
+#[test]
+fn a_client_that_leaves_within_its_body_is_noticed_after_the_answer_has_begun() {
+    for (framing, sent, later) in [
+        ("Content-Length: 10", "hello", ""),
+        ("Transfer-Encoding: chunked", "5\r\nhello\r\n", ""),
+        // From here on it is not read as a body any more.
+        ("Transfer-Encoding: chunked", "5\r\nhello\r\n", "no chunk\r\n"),
+    ] {
+        let origin = Origin::start(|call| {
+            call.wire.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?;
+            Ok(Then::Hang)
+        });
+        let settings = Settings { stall: Duration::ZERO, ..Settings::default() };
+        let gateway = TestGateway::with(&one(&origin), settings);
+        let mut client = gateway.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a.example\r\n{framing}\r\n\r\n{sent}"));
+        assert_eq!(client.head().unwrap().unwrap().status(), 200);
+        assert_eq!(client.take(3).unwrap(), b"hel");
+        client.send(later);
+        assert_eq!(origin.open(), 1, "nothing is given up while the client waits");
+        drop(client);
+        until("the endpoint is let go", || origin.open() == 0);
+    }
 }
 
 #[test]

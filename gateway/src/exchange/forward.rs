@@ -250,7 +250,11 @@ impl<D: Downstream> Exchange<'_, D> {
                 let mut body = Metered { side: &mut *down, meter: &mut *received };
                 // Whatever becomes of the request's rest: the answer is on its way and decides. But a side that
                 // failed is not asked again: nothing behind a malformed chunk can be trusted.
-                is_sending = sending.poll((&mut body, up), || timer.set(limit), cx).is_pending();
+                let moved = sending.poll((&mut body, up), || timer.set(limit), cx);
+                is_sending = moved.is_pending();
+                if matches!(moved, Poll::Ready(Err(_))) {
+                    down.ignore_body();
+                }
             }
             // An answer that is at hand is sent even if the client has closed its direction.
             let mut body = Metered { side: &mut *up, meter: &mut *sent };

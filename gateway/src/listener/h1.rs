@@ -242,6 +242,7 @@ async fn serve_request(
         expects: head.version() == Version::Http11
             && head.lists(Known::Expect, b"100-continue")
             && length != BodyLength::Empty,
+        ignores_body: false,
         may_switch: head.get(Known::Upgrade).is_some(),
         answers_head: head.method() == b"HEAD",
         pace: Pace::of(length, worker.settings.body_rate),
@@ -301,6 +302,7 @@ async fn refuse(
         version: Version::Http11,
         closing: Closing::Yes,
         expects: false,
+        ignores_body: false,
         may_switch: false,
         answers_head: asked.is_some_and(|asked| asked.method == b"HEAD"),
         pace: None,
@@ -327,6 +329,8 @@ struct Side<'a> {
     closing: Closing,
     /// Whether the client waits for a 100 before it sends the body.
     expects: bool,
+    /// Whether nobody reads the rest of the body, and its bytes are dropped as they come.
+    ignores_body: bool,
     /// Whether the client may already speak another protocol behind the request.
     may_switch: bool,
     answers_head: bool,
@@ -426,7 +430,22 @@ impl Downstream for Side<'_> {
         Ok(())
     }
 
+    fn ignore_body(&mut self) {
+        self.ignores_body = true;
+        // What follows cannot be told from the rest of the body.
+        if self.closing == Closing::No {
+            self.closing = Closing::Yes;
+        }
+    }
+
     fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
+        while self.ignores_body {
+            // Unread, its bytes would hide the client's end.
+            self.connection.discard_input();
+            if !matches!(ready!(self.connection.poll_fill(cx)), Ok(1..)) {
+                return Poll::Ready(Abort::ClientClosed);
+            }
+        }
         // Whoever reads the body learns of its end. And a client that has sent more already is asked when that is
         // read: until then it need not be looked at.
         if !self.connection.is_read() || self.connection.has_input() {

@@ -461,6 +461,9 @@ impl Downstream for Side {
         Ok(self.respond.send_informational(head)?)
     }
 
+    /// A client that gives up says so beside its body.
+    fn ignore_body(&mut self) {}
+
     fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
         let state = match &mut self.send {
             Some(send) => send.poll_reset(cx),
