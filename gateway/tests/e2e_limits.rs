@@ -306,7 +306,10 @@ fn out_of_file_descriptors_the_gateway_neither_spins_nor_stays_so() {
     let complaints = || program.log().matches("accepting failed").count() as u64;
     let mut clients = Vec::new();
     until("there are no more", || {
-        clients.extend(hold(program.http));
+        // More than enough; were they as many as the kernel queues (4096), the next one would wait for its place.
+        if clients.len() < 200 {
+            clients.extend(hold(program.http));
+        }
         complaints() > 0
     });
     let (began, ticks, made) = (Instant::now(), program.processor_ticks(), complaints());
