@@ -19,8 +19,8 @@ use support::{Client, DEADLINE, Origin, Then, ok, one, until};
 /// An exit may take a second once nobody is connected, and here another one because the machine may be busy.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// An origin that answers `/slow` only when it is released.
-fn gated() -> (Origin, mpsc::Sender<()>) {
+/// An origin that answers `/slow` only when it is released, each time with so many bytes.
+fn gated(length: usize) -> (Origin, mpsc::Sender<()>) {
     let (release, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let origin = Origin::start(move |call| {
@@ -28,7 +28,7 @@ fn gated() -> (Origin, mpsc::Sender<()>) {
         if call.request.target() == "/slow" {
             let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
         }
-        call.wire.stream.write_all(ok("a").as_bytes()).map(|()| Then::Keep)
+        call.wire.stream.write_all(ok(&"a".repeat(length)).as_bytes()).map(|()| Then::Keep)
     });
     (origin, release)
 }
@@ -67,7 +67,7 @@ fn readiness_fails_first_and_clients_are_served_during_the_delay() {
 
 #[test]
 fn a_request_in_flight_ends_and_then_the_program_at_once() {
-    let (origin, release) = gated();
+    let (origin, release) = gated(1);
     let mut program = Program::start(&one(&origin), &["drain.delay=0s"]);
     let mut busy = begin_slow(program.http, &origin);
     program.signal(Signal::TERM);
@@ -87,7 +87,7 @@ fn a_request_in_flight_ends_and_then_the_program_at_once() {
 
 #[test]
 fn at_the_limit_whoever_is_connected_is_cut_off() {
-    let (origin, _release) = gated();
+    let (origin, _release) = gated(1);
     let mut program = Program::start(&one(&origin), &["drain.delay=100ms", "drain.limit=1s"]);
     let mut busy = begin_slow(program.http, &origin);
     let told = Instant::now();
@@ -104,7 +104,7 @@ fn at_the_limit_whoever_is_connected_is_cut_off() {
 #[test]
 fn sigint_ends_everything_at_once_also_while_draining() {
     for signals in [&[Signal::INT][..], &[Signal::TERM, Signal::INT]] {
-        let (origin, _release) = gated();
+        let (origin, _release) = gated(1);
         let mut program = Program::start(&one(&origin), &[]);
         let _busy = begin_slow(program.http, &origin);
         let (last, first) = signals.split_last().unwrap();
@@ -162,7 +162,7 @@ fn a_client_that_connects_and_says_nothing_delays_the_end_by_a_second_at_most() 
 
 #[test]
 fn http2_clients_get_goaway_and_their_streams_end() {
-    let (origin, release) = gated();
+    let (origin, release) = gated(1);
     let mut program = Program::start(&one(&origin), &["drain.delay=1s"]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -202,29 +202,26 @@ fn http2_clients_get_goaway_and_their_streams_end() {
     assert!(status.success() && took < Duration::from_secs(1) + AT_ONCE, "{status} after {took:?}");
 }
 
-/// The gateway is done with a stream when the kernel has its last bytes, which may be long before the client reads them.
-/// If the connection is closed by then, what the client says while it reads is answered by a reset.
-#[test]
-fn a_slow_http2_reader_gets_all_of_its_answer() {
-    const LENGTH: usize = 600_000;
-    let (release, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
-    let origin = Origin::start(move |call| {
-        call.read_body()?;
-        let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
-        call.wire.stream.write_all(ok(&"x".repeat(LENGTH)).as_bytes()).map(|()| Then::Keep)
-    });
-    let mut program = Program::start(&one(&origin), &["drain.delay=0s"]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+/// What `Deaf` gets.
+const LENGTH: usize = 600_000;
+
+/// An HTTP/2 client that has asked for much, and looks at its socket no more; the gateway drains.
+struct Deaf {
+    send: h2::client::SendRequest<&'static [u8]>,
+    connection: h2::client::Connection<tokio::net::TcpStream, &'static [u8]>,
+    answer: h2::client::ResponseFuture,
+}
+
+impl Deaf {
+    async fn begin(program: &Program, origin: &Origin, release: mpsc::Sender<()>) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         // Most of the answer has to wait on the gateway's side.
         socket.set_recv_buffer_size(64 << 10).unwrap();
         let stream = socket.connect(program.http).await.unwrap();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 20);
-        let (mut send, mut connection) = builder.handshake::<_, &[u8]>(stream).await.unwrap();
-        let request = http::Request::get("http://a.example/").body(()).unwrap();
+        let (mut send, mut connection) = builder.handshake(stream).await.unwrap();
+        let request = http::Request::get("http://a.example/slow").body(()).unwrap();
         let (answer, _) = send.send_request(request, true).unwrap();
         while origin.heads() < 1 {
             assert!(futures::poll!(&mut connection).is_pending());
@@ -233,22 +230,45 @@ fn a_slow_http2_reader_gets_all_of_its_answer() {
         program.signal(Signal::TERM);
         until("it does not listen any more", || TcpStream::connect(program.http).is_err());
         release.send(()).unwrap();
-        // It does not look at its socket, for longer than anybody has who is owed nothing.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        let end = tokio::spawn(connection);
-        let mut body = answer.await.unwrap().into_body();
-        let mut length = 0;
-        while let Some(data) = body.data().await {
-            let data = data.unwrap();
-            body.flow_control().release_capacity(data.len()).unwrap();
-            length += data.len();
-        }
-        assert_eq!(length, LENGTH);
-        drop((send, body));
-        end.await.unwrap().unwrap();
-    });
+        Self { send, connection, answer }
+    }
+}
+
+/// The gateway is done with a stream when the kernel has its last bytes, which may be long before the client reads them.
+/// If the connection is closed by then, what the client says while it reads is answered by a reset.
+#[tokio::test]
+async fn a_slow_http2_reader_gets_all_of_its_answer() {
+    let (origin, release) = gated(LENGTH);
+    let mut program = Program::start(&one(&origin), &["drain.delay=0s"]);
+    let deaf = Deaf::begin(&program, &origin, release).await;
+    // Longer than anybody has who is owed nothing.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let end = tokio::spawn(deaf.connection);
+    let mut body = deaf.answer.await.unwrap().into_body();
+    let mut length = 0;
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+        length += data.len();
+    }
+    assert_eq!(length, LENGTH);
+    drop((deaf.send, body));
+    end.await.unwrap().unwrap();
     let (status, took) = program.wait();
     assert!(status.success() && took < AT_ONCE, "{status} after {took:?}: {}", program.log());
+}
+
+#[tokio::test]
+async fn an_http2_reader_that_stands_still_is_cut_off_at_the_stall_deadline() {
+    let (origin, release) = gated(LENGTH);
+    let mut program = Program::start(&one(&origin), &["drain.delay=0s", "deadlines.stall=2s"]);
+    let deaf = Deaf::begin(&program, &origin, release).await;
+    let began = Instant::now();
+    let (status, _) = program.wait();
+    assert!(status.success() && program.log().contains("drained"), "{}", program.log());
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(1800) && took < Duration::from_secs(2) + AT_ONCE, "{took:?}");
+    drop(deaf);
 }
 
 /// Clients of each kind that ask until the gateway has been unready for a while, as behind a load balancer.

@@ -144,6 +144,8 @@ async fn serve_streams(
                 tell_if_malformed(worker, client, &error);
                 return Parting::Cut;
             }
+            // Nobody waits for who floods us.
+            Ok(Some(None)) if tally.is_abused() => return Parting::Cut,
             Ok(Some(None)) => return Parting::InOrder,
             Err(_) if is_ending => return Parting::Cut,
             Err(_) => {
