@@ -192,6 +192,60 @@ fn http2_requests_are_logged_and_those_of_a_lost_connection_as_aborted() {
     assert!(metrics.contains("gateway_aborts_total{reason=\"client_closed\"} 1"), "{metrics}");
 }
 
+/// The beginning of an HTTP/2 connection, and requests with these header blocks.
+fn http2_requests(blocks: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for (place, block) in blocks.iter().enumerate() {
+        let stream = u8::try_from(2 * place + 1).unwrap();
+        // HEADERS with END_STREAM and END_HEADERS.
+        bytes.extend([0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, stream]);
+        bytes.extend_from_slice(block);
+    }
+    bytes
+}
+
+#[test]
+fn http2_requests_that_the_codec_refuses_by_itself_are_logged_and_counted() {
+    let origin = Origin::start(|_| Ok(Then::Hang));
+    let log = Logged::start(&one(&origin));
+    // GET http://a.example/ by HPACK, then :status, and a field of HTTP/1.1.
+    let get = b"\x82\x86\x84\x01\x09a.example";
+    let status = [&get[..], b"\x88"].concat();
+    let connection = [&get[..], b"\0\x0aconnection\x05close"].concat();
+    let mut malformed = log.started.client();
+    malformed.send(http2_requests(&[&status, &connection]));
+    let lines = log.lines(2);
+    for line in &lines {
+        check(
+            line,
+            &json(r#"{"abort": "client_malformed", "status": null, "method": null, "scheme": "http"}"#),
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(log.started.gateway.http).await.unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("http://a.example/").header("x-long", "x".repeat(33 << 10));
+        let (response, _) =
+            send.ready().await.unwrap().send_request(request.body(()).unwrap(), true).unwrap();
+        assert_eq!(response.await.unwrap().status(), 431);
+    });
+    check(&log.lines(3)[2], &json(r#"{"status": 431, "reason": "head_too_long", "abort": null}"#));
+    // 100 may be open at once.
+    let mut many = log.started.client();
+    many.send(http2_requests(&[&get[..]; 101]));
+    check(&log.lines(4)[3], &json(r#"{"abort": "stream_refused", "status": null, "method": null}"#));
+    let metrics = log.started.admin("/metrics").1;
+    for sample in [
+        "gateway_aborts_total{reason=\"client_malformed\"} 2",
+        "gateway_aborts_total{reason=\"stream_refused\"} 1",
+        "gateway_refusals_total{reason=\"head_too_long\"} 1",
+    ] {
+        assert!(metrics.contains(sample), "no {sample}: {metrics}");
+    }
+}
+
 #[test]
 fn a_connection_that_ends_within_a_head_is_logged_and_one_that_says_nothing_is_not() {
     let origin = Origin::named("a");

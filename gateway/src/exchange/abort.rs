@@ -35,6 +35,8 @@ pub enum Abort {
     Panic,
     /// The client closed or reset its connection in the middle of a head.
     HeadUnfinished,
+    /// The client opened more HTTP/2 streams at once than it may, or gave up too many.
+    StreamRefused,
     /// The client's TLS handshake failed: it speaks no TLS, or none of ours, or does not want our certificate.
     TlsFailed,
     /// The client closed or reset its connection in the middle of its TLS handshake.
@@ -59,6 +61,7 @@ impl Abort {
             Self::GatewayStopped => "gateway_stopped",
             Self::Panic => "panic",
             Self::HeadUnfinished => "head_unfinished",
+            Self::StreamRefused => "stream_refused",
             Self::TlsFailed => "tls_failed",
             Self::TlsUnfinished => "tls_unfinished",
             Self::TlsTimeout => "tls_timeout",

@@ -244,6 +244,14 @@ impl Worker {
         }
     }
 
+    /// Counts and logs a request of which nothing is known but that it got this answer, without a body.
+    pub fn tell_refused(&self, client: &Client, refusal: Refusal) {
+        let caller = Caller { client, address: client.peer, id: self.ids.make() };
+        let mut record = Record { status: refusal.status(), began: None, ..Record::begin(self) };
+        record.refused(refusal, 0);
+        self.tell(&Subject { caller, asked: None, route: None }, &record);
+    }
+
     /// Counts and logs how a tunnel ended, whose request was counted when it began.
     pub(super) fn tell_tunnel(&self, ending: Ending, told: Option<(&Kept, Record)>) {
         if let Ending::Aborted(abort) = ending {

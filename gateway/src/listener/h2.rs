@@ -2,7 +2,7 @@
 //!
 //! Bounded from the first day: streams, header list, fields, resets, idle and stalled connections.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -18,6 +18,8 @@ use http1::parse::{is_host, is_target};
 use http1::{BodyLength, Head, HeadBuilder, HeadError, Limits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use frames::{Frames, Verdict};
+
 use super::linger::{LINGER, linger};
 use super::transport::Transport;
 use crate::exchange::abort::Abort;
@@ -31,6 +33,8 @@ use crate::telemetry::counters::bump;
 use crate::wire::buffers::BUFFER_SIZE;
 use crate::wire::clock::{Ending, Phase, Timer};
 use crate::wire::{Piece, Reader, StreamError, Writer};
+
+mod frames;
 
 /// Streams that may be open at once.
 const MOST_STREAMS: u32 = 100;
@@ -118,6 +122,10 @@ async fn serve_streams(
                 return Poll::Ready(None);
             }
             let next = connection.poll_accept(cx).map(Some);
+            match &next {
+                Poll::Ready(Some(Some(Ok((_, respond))))) => outgoing.accepted(respond.stream_id()),
+                _ => outgoing.tell_refused(worker, client),
+            }
             if is_ending && streams.is_empty() {
                 let is_owed = is_awaited || connection.has_streams() || outgoing.is_full.get();
                 rest = rest.bounded(is_owed, outgoing, (timer, worker.settings.stall));
@@ -132,6 +140,7 @@ async fn serve_streams(
             Ok(Some(Some(Ok((request, respond))))) => {
                 if tally.is_abused() {
                     tracing::debug!("client resets too many streams");
+                    worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::StreamRefused);
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     is_ending = true;
                     continue;
@@ -190,13 +199,43 @@ struct Outgoing {
     has_moved: Cell<bool>,
     /// Whether bytes wait for room in the socket.
     is_full: Cell<bool>,
+    frames: RefCell<Frames>,
 }
 
 impl Outgoing {
-    fn writes(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn writes(
+        &self,
+        written: Poll<io::Result<usize>>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.is_full.set(written.is_pending());
         self.has_moved.set(self.has_moved.get() || written.is_ready());
+        if let Poll::Ready(Ok(mut left)) = written {
+            for slice in slices {
+                let (taken, _) = slice.split_at_checked(left).unwrap_or((slice, &[]));
+                self.frames.borrow_mut().written(taken);
+                left -= taken.len();
+            }
+        }
         written
+    }
+
+    fn accepted(&self, stream: h2::StreamId) {
+        self.frames.borrow_mut().accepted(stream.as_u32());
+    }
+
+    /// Tells of requests that `h2` has refused, when it has handed over all others.
+    fn tell_refused(&self, worker: &Worker, client: &Client) {
+        self.frames.borrow_mut().settle(|verdict| match verdict {
+            Verdict::Answered => worker.tell_refused(client, Refusal::Head(HeadError::TooLong)),
+            Verdict::Reset(reason) => {
+                let abort = match reason {
+                    Reason::REFUSED_STREAM | Reason::ENHANCE_YOUR_CALM => Abort::StreamRefused,
+                    _ => Abort::ClientMalformed,
+                };
+                worker.tell_of_none((client.peer, client.scheme, client.tls), abort);
+            }
+        });
     }
 }
 
@@ -514,7 +553,7 @@ impl AsyncRead for Rewound<'_> {
 impl AsyncWrite for Rewound<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.transport).poll_write(cx, data);
-        self.outgoing.writes(written)
+        self.outgoing.writes(written, &[io::IoSlice::new(data)])
     }
 
     fn poll_write_vectored(
@@ -523,7 +562,7 @@ impl AsyncWrite for Rewound<'_> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.transport).poll_write_vectored(cx, slices);
-        self.outgoing.writes(written)
+        self.outgoing.writes(written, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
