@@ -242,3 +242,33 @@ pub(crate) fn keep_alive_timeout(head: &Head) -> Option<Duration> {
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
+
+#[cfg(test)]
+mod tests {
+    use http1::HeadBuilder;
+
+    use super::*;
+
+    #[test]
+    fn keep_alive_says_how_long_in_seconds_and_what_cannot_be_read_says_nothing() {
+        for (value, seconds) in [
+            ("timeout=5", Some(5)),
+            ("timeout=5, max=100", Some(5)),
+            ("max=100,  TimeOut = 7 ", Some(7)),
+            ("timeout=0", Some(0)),
+            ("max=100", None),
+            ("timeout", None),
+            ("timeout=", None),
+            ("timeout=-1", None),
+            ("timeout=1.5", None),
+            ("timeout=99999999999999999999", None),
+            ("xtimeout=5", None),
+            ("", None),
+        ] {
+            let mut head = HeadBuilder::response(200, 1);
+            head.field(b"keep-alive", value.as_bytes());
+            assert_eq!(keep_alive_timeout(&head.build()), seconds.map(Duration::from_secs), "{value:?}");
+        }
+        assert_eq!(keep_alive_timeout(&HeadBuilder::response(200, 0).build()), None);
+    }
+}
