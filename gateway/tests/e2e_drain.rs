@@ -267,7 +267,8 @@ async fn an_http2_reader_that_stands_still_is_cut_off_at_the_stall_deadline() {
     let (status, _) = program.wait();
     assert!(status.success() && program.log().contains("drained"), "{}", program.log());
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(1800) && took < Duration::from_secs(2) + AT_ONCE, "{took:?}");
+    // The deadline begins anew with each byte that the kernel takes. Nothing else ends it before the limit of 25 s.
+    assert!(took >= Duration::from_millis(1800) && took < Duration::from_secs(10), "{took:?}");
     drop(deaf);
 }
 
@@ -321,15 +322,24 @@ impl Load {
                     let (second, _) = ready.send_request(request(), true).ok()?;
                     Some(second)
                 });
-                assert_eq!(first.await.unwrap().status(), 200);
-                if let Some(second) = second {
-                    assert_eq!(second.await.unwrap().status(), 200);
+                for answer in [Some(first), second].into_iter().flatten() {
+                    match answer.await {
+                        Ok(answer) => assert_eq!(answer.status(), 200),
+                        Err(error) => assert!(is_unprocessed(&error), "{error}"),
+                    }
                 }
             }
             drop(send);
             end.await.unwrap().unwrap();
         }
     }
+}
+
+/// Whether a request came after the last one that a GOAWAY promises to answer: it is sure not to have been processed, and
+/// clients ask again (RFC 9113 §6.8). The client's `h2` lets it happen where the machine is busy: it answers the PING
+/// that comes with the first GOAWAY before it sends a request that was begun earlier.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
 }
 
 #[test]

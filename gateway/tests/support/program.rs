@@ -84,12 +84,14 @@ impl Program {
         fields.map(|field| field.parse::<u64>().unwrap()).sum()
     }
 
-    /// Waits for the end, and says how it ended and how long that took.
+    /// Waits for the end and for all of the log, and says how it ended and how long that took.
     pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
         loop {
             if let Some(status) = self.started.child.try_wait().unwrap() {
-                return (status, began.elapsed());
+                let took = began.elapsed();
+                crate::support::until("its log has ended", || self.has_logged_all());
+                return (status, took);
             }
             assert!(began.elapsed() < DEADLINE, "it does not end: {}", self.log());
             std::thread::yield_now();

@@ -34,6 +34,13 @@ impl Started {
         self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
+    /// Whether all that it logged has been gathered, which may be a moment after its end.
+    #[allow(dead_code, reason = "only some of those who start it wait for its end")]
+    pub(crate) fn has_logged_all(&self) -> bool {
+        // The thread that gathers ends with the log.
+        Arc::strong_count(&self.log) == 1
+    }
+
     /// How much memory of it is in use, in KiB.
     pub(crate) fn rss_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
