@@ -3,7 +3,7 @@
 //! Whatever a client says ends up between two quotes and on one line: control bytes, quotes, backslashes and what is no
 //! UTF-8 are never written as they are. Not here: what is known of a request (`exchange::record`).
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -110,6 +110,20 @@ macro_rules! fields {
                     $(Self::$variant => $name),+
                 }
             }
+
+            /// Does something with each, in order. A loop over [`Self::ALL`] would look at each value's kind anew.
+            #[inline(always)]
+            fn for_each(mut act: impl FnMut(Self)) {
+                $(act(Self::$variant));+
+            }
+
+            /// The name as a key of JSON.
+            #[inline(always)]
+            fn key(self) -> &'static [u8] {
+                match self {
+                    $(Self::$variant => concat!("\"", $name, "\":").as_bytes()),+
+                }
+            }
         }
     };
 }
@@ -183,6 +197,7 @@ enum Value<'a> {
 
 impl Field {
     /// The value in an entry that is written at a time, if it is known.
+    #[inline(always)]
     fn value<'a>(self, entry: &Entry<'a>, time: &'a str) -> Option<Value<'a>> {
         let word = |word: &'static str| Value::Text(word.as_bytes());
         let of_asked = |value: fn(&Asked<'a>) -> Value<'a>| entry.asked.as_ref().map(value);
@@ -334,49 +349,93 @@ impl Format {
 
 fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, time: &str) {
     let mut before = b'{';
-    for field in Field::ALL {
-        let Some(value) = field.value(entry, time) else { continue };
-        out.extend_from_slice(&[before, b'"']);
-        out.extend_from_slice(field.name().as_bytes());
-        out.extend_from_slice(b"\":");
-        let quote: &[u8] = if value.is_bare() { b"" } else { b"\"" };
-        out.extend_from_slice(quote);
-        value.write(out, Escape::Json);
-        out.extend_from_slice(quote);
+    Field::for_each(|field| {
+        let Some(value) = field.value(entry, time) else { return };
+        out.push(before);
+        out.extend_from_slice(field.key());
+        if value.is_bare() {
+            value.write(out, Escape::Json);
+        } else {
+            out.push(b'"');
+            value.write(out, Escape::Json);
+            out.push(b'"');
+        }
         before = b',';
-    }
+    });
     out.push(b'}');
 }
 
 impl Value<'_> {
     /// Whether JSON has it without quotes.
+    #[inline(always)]
     fn is_bare(&self) -> bool {
         matches!(self, Self::Flag(_) | Self::Number(_) | Self::Millis(_))
     }
 
+    /// Without `fmt` where every line has the value.
+    #[inline(always)]
     fn write(&self, out: &mut Vec<u8>, escape: Escape) {
-        // Writing to memory cannot fail.
-        let _ = match self {
-            Self::Flag(flag) => write!(out, "{flag}"),
-            Self::Number(number) => write!(out, "{number}"),
-            Self::Millis(time) => write!(out, "{}.{:03}", time.as_millis(), time.subsec_micros() % 1000),
-            Self::Address(address) => write!(out, "{address}"),
-            Self::Endpoint(address) => write!(out, "{address}"),
-            Self::Rule(field) => write!(out, "{field}"),
-            Self::Text(text) => {
-                escape.write(out, text);
-                Ok(())
+        match self {
+            Self::Flag(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            Self::Number(number) => self::number(out, *number),
+            Self::Millis(time) => {
+                number(out, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                out.push(b'.');
+                millionths(out, time.subsec_micros());
             }
-            Self::Name(name) => {
-                let _ = write!(escape.writer(out), "{name}");
-                Ok(())
+            Self::Address(address) => self::address(out, *address),
+            Self::Endpoint(SocketAddr::V4(endpoint)) => {
+                address(out, (*endpoint.ip()).into());
+                out.push(b':');
+                number(out, endpoint.port().into());
             }
-            Self::Service(name, port) => {
-                let _ = write!(escape.writer(out), "{name}:{port}");
-                Ok(())
+            // Writing to memory cannot fail.
+            Self::Endpoint(endpoint) => drop(write!(out, "{endpoint}")),
+            Self::Rule(field) => drop(write!(out, "{field}")),
+            Self::Text(text) => escape.write(out, text),
+            Self::Name(name) => self::name(out, escape, name),
+            Self::Service(service, port) => {
+                name(out, escape, service);
+                out.push(b':');
+                match port {
+                    PortRef::Name(name) => escape.write(out, name.as_bytes()),
+                    PortRef::Number(port) => number(out, port.get().into()),
+                }
             }
-        };
+        }
     }
+}
+
+fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// The last three of six digits: microseconds behind milliseconds.
+fn millionths(out: &mut Vec<u8>, micros: u32) {
+    let digit = |place: u32| b'0' + u8::try_from(micros / place % 10).unwrap_or(0);
+    out.extend_from_slice(&[digit(100), digit(10), digit(1)]);
+}
+
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else {
+        // Writing to memory cannot fail.
+        return drop(write!(out, "{address}"));
+    };
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        number(out, octet.into());
+    }
+}
+
+/// As it prints itself.
+fn name(out: &mut Vec<u8>, escape: Escape, name: &Name) {
+    if !name.namespace.is_empty() {
+        escape.write(out, name.namespace.as_bytes());
+        out.push(b'/');
+    }
+    escape.write(out, name.name.as_bytes());
 }
 
 #[cfg(test)]

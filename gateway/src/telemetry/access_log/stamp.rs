@@ -32,9 +32,9 @@ impl Stamp {
             // The form has a fixed length, so it fits.
             let _ = write!(self.text.as_mut_slice(), "{:.3}", shown.unwrap_or_default());
         }
-        if let Some(millis) = self.text.get_mut(20..23) {
-            let mut millis = millis;
-            let _ = write!(millis, "{:03}", since.subsec_millis());
+        let millis = since.subsec_millis();
+        for (digit, place) in self.text.iter_mut().skip(20).zip([100, 10, 1]) {
+            *digit = b'0' + u8::try_from(millis / place % 10).unwrap_or(0);
         }
         str::from_utf8(&self.text).unwrap_or_default()
     }
