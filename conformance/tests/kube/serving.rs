@@ -9,6 +9,9 @@ use crate::world::{until, world};
 /// EndpointSlice writes a second.
 const CHURN: u32 = 100;
 
+/// So many a second have to be reached: the API server shares its cores with all others, and takes what they leave.
+const LEAST_CHURN: f64 = 50.0;
+
 /// Created, given another backend, another host, and deleted.
 pub(crate) fn life_of_an_ingress() {
     let space = Space::new("life");
@@ -70,7 +73,7 @@ pub(crate) fn endpoint_churn() {
         load.end_without_failure();
     }
     crate::tell(&format!("    churn: {rate:.0} changes a second\n"));
-    assert!(rate > 10.0, "{rate:.0} changes a second are no churn, even on a machine that is busy");
+    assert!(rate > LEAST_CHURN, "{rate:.0} changes a second are no churn, even on a machine that is busy");
     for number in 0..all.len() {
         world().apply(&space.slice("app", number, &[dead]));
     }

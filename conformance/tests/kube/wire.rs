@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// How long an answer may take that has nothing to wait for: milliseconds on an idle machine, with a margin for one
+/// whose cores are shared with an API server that starts. It is less than any deadline of the gateway's for an endpoint
+/// that does not answer, so nobody waits for one of those unnoticed.
+pub(crate) const PROMPT: Duration = Duration::from_secs(2);
+
 /// Between two requests of one load thread: 200 a second leave two cores to all others.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -152,10 +157,16 @@ impl Load {
         self.thread.take().unwrap().join().unwrap()
     }
 
-    /// Ends it; not one request may have failed.
+    /// Ends it; not one request may have failed, or have hung.
     pub(crate) fn end_without_failure(self) -> Report {
+        self.end_without_failure_within(PROMPT)
+    }
+
+    /// The same with another limit for the slowest answer.
+    pub(crate) fn end_without_failure_within(self, limit: Duration) -> Report {
         let report = self.end();
         assert_eq!(report.bad, 0, "{report:?}");
+        assert!(report.slowest < limit, "a request hung: {report:?}");
         assert!(report.good > 0, "{report:?}");
         report
     }
