@@ -20,6 +20,7 @@ spec:
         - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
         - {name: FROM_SECRET, valueFrom: {secretKeyRef: {name: secret, key: key}}}
         - {name: BOTH, value: "$(POD_NAME)-$(FROM_SECRET)"}
+        - {name: FROM_CONFIG, valueFrom: {configMapKeyRef: {name: config, key: key}}}
       envFrom: [{configMapRef: {name: config}, prefix: C_}]
       ports: [{name: http, containerPort: 3000}]
       startupProbe: {tcpSocket: {port: http}, periodSeconds: 1}
@@ -29,9 +30,11 @@ spec:
       volumeMounts:
         - {name: shared, mountPath: /shared}
         - {name: secret, mountPath: /var/run/ours, readOnly: true}
+        - {name: config, mountPath: /config}
   volumes:
     - {name: shared, emptyDir: {}}
     - {name: secret, secret: {secretName: secret}}
+    - {name: config, configMap: {name: config}}
 ---
 apiVersion: v1
 kind: Service
@@ -49,6 +52,14 @@ kubectl wait --for=condition=Complete job/job --timeout=60s
 inside() { conformance cluster exec default/one -- sh -c "$1"; }
 [ "$(inside 'cat /var/run/ours/key')" = hidden ] || fail 'a Secret is not mounted'
 [ "$(inside 'cat /shared/first')" = done ] || fail 'the init container did not run'
+[ "$(inside 'cat /config/key')" = plain ] || fail 'a ConfigMap is not mounted'
+said=$(inside 'echo "$POD_NAME $FROM_SECRET $FROM_CONFIG $BOTH $C_key"')
+[ "$said" = 'one hidden plain one-hidden plain' ] || fail "the environment is: $said"
+# What the process itself runs as; its number is of the PID namespace that all of the cluster shares.
+pid=$(grep -lzx 'ech[o]' /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3) || true
+[ -n "$pid" ] || fail 'no process of this container is seen'
+ids=$(sed -n 's/^\([UG]id\):\t\([0-9]*\)\t.*/\1 \2/p' "/proc/$pid/status" | tr '\n' ' ')
+[ "$ids" = 'Uid 1234 Gid 1234 ' ] || fail "the container runs as $ids"
 inside 'test -s /var/run/secrets/kubernetes.io/serviceaccount/token' || fail 'no token'
 ! inside 'touch /etc/x' 2>/dev/null || fail 'the root can be written'
 
@@ -62,6 +73,57 @@ kubectl wait --for=jsonpath='{.status.containerStatuses[0].restartCount}'=1 pod/
 
 kubectl delete pod one --wait=true --timeout=30s
 kubectl get pod one 2>/dev/null && fail 'the pod is still there'
+
+# How containers end: one that heeds SIGTERM says so, after its preStop hook; one that does not gets its whole grace
+# period, and no more.
+kubectl apply -f - <<'YAML'
+apiVersion: v1
+kind: Pod
+metadata: {name: gentle}
+spec:
+  terminationGracePeriodSeconds: 60
+  containers:
+    - name: main
+      image: echo
+      command: [sh, -c, "trap 'echo asked; exit 0' TERM; echo started; while :; do sleep 0.1; done"]
+      lifecycle: {preStop: {exec: {command: [sh, -c, "echo first > /shared/prestop"]}}}
+      volumeMounts: [{name: shared, mountPath: /shared}]
+    - name: witness
+      image: echo
+      command: [sh, -c, "trap 'cat /shared/prestop; exit 0' TERM; echo started; while :; do sleep 0.1; done"]
+      lifecycle: {preStop: {exec: {command: [sh, -c, "until [ -e /shared/prestop ]; do sleep 0.1; done"]}}}
+      volumeMounts: [{name: shared, mountPath: /shared}]
+  volumes: [{name: shared, emptyDir: {}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: stubborn}
+spec:
+  terminationGracePeriodSeconds: 5
+  containers:
+    - {name: main, image: echo, command: [sh, -c, "trap 'echo ignored' TERM; echo started; while :; do sleep 0.1; done"]}
+YAML
+kubectl wait --for=condition=Ready pod/gentle pod/stubborn --timeout=30s
+# The traps are set once they say that they are.
+log() { cat "$CLUSTER_LOGS/default/$1.log"; }
+tries=0
+until [ "$(log gentle/main)$(log gentle/witness)$(log stubborn/main)" = startedstartedstarted ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ] || fail 'a container does not start'
+    sleep 0.1
+done
+ends_after() {
+    began=$(date +%s%N)
+    kubectl delete pod "$1" --wait=true --timeout=50s
+    took=$((($(date +%s%N) - began) / 1000000))
+}
+ends_after gentle
+[ "$(log gentle/main | tail -n 1)" = asked ] || fail "no SIGTERM: $(log gentle/main)"
+[ "$(log gentle/witness | tail -n 1)" = first ] || fail "no preStop before SIGTERM: $(log gentle/witness)"
+ends_after stubborn
+[ "$(log stubborn/main | tail -n 1)" = ignored ] || fail "no SIGTERM: $(log stubborn/main)"
+[ "$took" -ge 5000 ] || fail "killed after $took ms, before its grace period was over"
+[ "$took" -lt 20000 ] || fail "killed after $took ms, long after its grace period"
 
 kubectl create deployment many --image=echo --replicas=3
 kubectl rollout status deployment/many --timeout=60s
