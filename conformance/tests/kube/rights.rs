@@ -10,7 +10,7 @@ use crate::certificates::{certificate, is_trusted};
 use crate::objects::{Space, class_with, with_tls};
 use crate::origin;
 use crate::program::Gateway;
-use crate::world::{SYSTEM, until, world};
+use crate::world::{SYSTEM, documents, tree, until, world};
 
 /// Everything that makes the gateway read something is there; nothing is forbidden, and nothing is allowed that it
 /// does not use.
@@ -48,21 +48,36 @@ pub(crate) fn documented() {
 /// API group, resource and verb.
 type Call = [String; 3];
 
-/// What the API server's audit log says of an account.
+/// What the API server's audit log says of an account that may do all that it does.
 fn calls_of(account: &str) -> BTreeSet<Call> {
+    let calls = events_of(account).into_iter().map(|event| {
+        assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "allow", "{event:#}");
+        call_of(&event)
+    });
+    calls.collect()
+}
+
+/// What it says of an account that was refused something, without that.
+fn let_through(account: &str) -> BTreeSet<Call> {
+    let events = events_of(account).into_iter();
+    let allowed = events.filter(|event| event["annotations"]["authorization.k8s.io/decision"] == "allow");
+    allowed.map(|event| call_of(&event)).collect()
+}
+
+fn call_of(event: &Value) -> Call {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let object = &event["objectRef"];
+    [text(&object["apiGroup"]), text(&object["resource"]), text(&event["verb"])]
+}
+
+fn events_of(account: &str) -> Vec<Value> {
     let log = PathBuf::from(std::env::var_os("CLUSTER_LOGS").unwrap()).join("audit.log");
     let log = std::fs::read_to_string(log).unwrap();
     // The last line may be half written.
     let (log, _) = log.rsplit_once('\n').unwrap_or_default();
     let user = format!("system:serviceaccount:{SYSTEM}:{account}");
     let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let calls = events.filter(|event| event["user"]["username"] == user.as_str()).map(|event| {
-        assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "allow", "{event:#}");
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let object = &event["objectRef"];
-        [text(&object["apiGroup"]), text(&object["resource"]), text(&event["verb"])]
-    });
-    calls.collect()
+    events.filter(|event| event["user"]["username"] == user.as_str()).collect()
 }
 
 fn calls_allowed_by(rules: &Value) -> BTreeSet<Call> {
@@ -104,16 +119,18 @@ pub(crate) fn missing() {
 pub(crate) fn of_one_namespace() {
     let (inside, outside) = (Space::without_class("inside"), Space::without_class("outside"));
     account("narrow");
-    world().apply(&json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-        "metadata": { "name": "narrow", "namespace": "inside" }, "rules": world().rules(),
-    }));
-    world().apply(&json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-        "metadata": { "name": "narrow", "namespace": "inside" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "narrow" },
-        "subjects": [{ "kind": "ServiceAccount", "name": "narrow", "namespace": SYSTEM }],
-    }));
+    let mut allowed = BTreeSet::new();
+    // As conformance/example/namespace.yaml documents it, but for an account that may do nothing else.
+    for mut object in documents(&tree().join("conformance/example/namespace.yaml")) {
+        object["metadata"] = json!({ "name": "narrow", "namespace": "inside" });
+        if object["kind"] == "RoleBinding" {
+            object["roleRef"]["name"] = "narrow".into();
+            object["subjects"][0]["name"] = "narrow".into();
+        } else {
+            allowed = calls_allowed_by(&object["rules"]);
+        }
+        world().apply(&object);
+    }
     let flags = ["--set", "namespaces=inside", "--class", "narrow"];
     let gateway = Gateway::start(&world().kubeconfig("narrow", None), &flags);
     for (space, name) in [(&inside, "in"), (&outside, "out")] {
@@ -127,6 +144,8 @@ pub(crate) fn of_one_namespace() {
     gateway.until_served_by("in.narrow.example", "in");
     until("it has its certificate", || is_trusted(gateway.https, "in.narrow.example", &pair));
     assert_eq!(gateway.get("out.narrow.example").status, 404);
+    // All of them are needed.
+    until("all that is allowed was used", || allowed.is_subset(&let_through("narrow")));
     for kind in ["Namespace ", "Node ", "IngressClass ", "IngressClassConfig "] {
         until(&format!("{kind} is said to be off"), || {
             let problems = gateway.page("/problems").body;

@@ -230,7 +230,7 @@ fn kind_of(api_version: &str, kind: &str) -> ApiResource {
 }
 
 /// The objects of a manifest.
-fn documents(file: &Path) -> Vec<Value> {
+pub(crate) fn documents(file: &Path) -> Vec<Value> {
     let flags = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f"];
     let text = run("kubectl", &[&flags[..], &[file.to_str().unwrap()]].concat());
     serde_json::Deserializer::from_str(&text)
