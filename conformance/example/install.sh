@@ -1,7 +1,8 @@
 #!/bin/sh
 # The plain-manifest install, from nothing to a request from outside:
 #     conformance cluster run -- sh conformance/example/install.sh
-# It works the same against any cluster that KUBECONFIG names and that has the two images.
+# It works the same against any cluster that KUBECONFIG names, if it gives out load balancers and its nodes can get the
+# two images, which nobody publishes yet.
 set -eu
 here=$(dirname "$0")
 
@@ -18,7 +19,18 @@ done
 # From outside: the address that a load balancer gave to the gateway's Service. On the machine that is the test cluster,
 # its cluster IP and the port of each node are reached too.
 of_service() { kubectl -n gateway-system get service gateway -o jsonpath="$1"; }
-addresses=$(of_service '{.status.loadBalancer.ingress[0].ip}')
+addresses=
+tries=60
+while [ -z "$addresses" ] && [ $tries -gt 0 ]; do
+    [ $tries = 60 ] || sleep 1
+    addresses=$(of_service '{.status.loadBalancer.ingress[0].ip}')
+    [ -n "$addresses" ] || addresses=$(of_service '{.status.loadBalancer.ingress[0].hostname}')
+    tries=$((tries - 1))
+done
+if [ -z "$addresses" ]; then
+    echo 'nothing was asked: the load balancer gave the Service gateway-system/gateway no address within a minute' >&2
+    exit 1
+fi
 if [ -n "${CLUSTER_LOGS:-}" ]; then
     addresses="$addresses $(of_service '{.spec.clusterIP}')"
     port=$(of_service '{.spec.ports[?(@.name=="http")].nodePort}')

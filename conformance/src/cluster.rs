@@ -86,6 +86,8 @@ pub(crate) struct Inside {
 pub(crate) fn execute(cluster: Cluster) -> anyhow::Result<ExitCode> {
     match cluster {
         Cluster::Run(run) => {
+            // Before minutes are spent on a build.
+            sandbox::check()?;
             let parts = parts::get(parts::Missing::Build)?;
             sandbox::enter(&parts, &run)
         }

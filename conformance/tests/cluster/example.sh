@@ -11,6 +11,14 @@ says() { printf '%s\n' "$said" | grep -q -- "$1" || fail "no \"$1\" in: $said"; 
 
 sh example/install.sh
 
+# A Service of each type is a backend, and the load balancer's address answers without the gateway.
+inside=$(kubectl -n gateway-system get service gateway -o jsonpath='{.spec.clusterIP}')
+ends_with 0 curl -sS --fail --max-time 5 -H 'Host: green.example.com' "http://$inside/outside"
+says '"pod":"green-'
+outside=$(kubectl get service green-outside -o jsonpath='{.status.loadBalancer.ingress[0].ip}')
+ends_with 0 curl -sS --fail --max-time 5 "http://$outside/"
+says '"pod":"green-'
+
 # The same table, read from the API.
 ends_with 0 gateway explain http://green.example.com/any --kubeconfig "$KUBECONFIG"
 says 'forwarded by Ingress default/green spec.rules\[0\].http.paths\[0\]'
