@@ -92,6 +92,26 @@ fn the_exit_code_is_the_commands_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn a_program_that_ends_by_itself_ends_the_cluster_with_its_name() {
+    if is_skipped("a_program_that_ends_by_itself_ends_the_cluster_with_its_name") {
+        return;
+    }
+    // One that was stopped on purpose does not: nodes.sh goes on after that.
+    for program in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+        // Only processes of this cluster are seen in its PID namespace; the program itself is the link's target.
+        let script = format!(
+            "for exe in /proc/[0-9]*/exe; do
+                case $(readlink $exe) in */{program}) exe=${{exe%/exe}}; kill -9 ${{exe##*/}};; esac
+            done
+            exec sleep 60"
+        );
+        let output = cluster(&["sh", "-c", &script]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains(&format!("{program} ended")), "{}", text(&output));
+    }
+}
+
+#[test]
 fn commands_that_need_a_cluster_say_so_outside() {
     for arguments in [&["stop", "node-1"][..], &["exec", "default/a", "--", "true"]] {
         let output = Command::new(TOOL).arg("cluster").args(arguments).output().unwrap();

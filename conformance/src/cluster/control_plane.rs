@@ -28,7 +28,8 @@ pub(super) struct ControlPlane {
     parts: PathBuf,
     logs: PathBuf,
     etcd: Child,
-    api_server: Child,
+    /// Nothing while it was stopped on purpose.
+    api_server: Option<Child>,
     others: [Child; 2],
 }
 
@@ -46,7 +47,7 @@ impl ControlPlane {
         let mut api_server = start("kube-apiserver", api_server_flags(&folder, &logs))?;
         wait_until_ready(&mut api_server, &logs).await?;
         let others = start_others(&parts, &logs, &folder)?;
-        Ok(Self { folder, parts, logs, etcd, api_server, others })
+        Ok(Self { folder, parts, logs, etcd, api_server: Some(api_server), others })
     }
 
     /// Ends the API server at once, as a crash would, or does nothing if it is down.
@@ -54,7 +55,10 @@ impl ControlPlane {
     /// # Errors
     /// The system would not end it.
     pub(super) async fn stop_api_server(&mut self) -> anyhow::Result<()> {
-        Ok(self.api_server.kill().await?)
+        match self.api_server.take() {
+            Some(mut api_server) => Ok(api_server.kill().await?),
+            None => Ok(()),
+        }
     }
 
     /// Starts the API server again, and waits until it is ready.
@@ -62,10 +66,11 @@ impl ControlPlane {
     /// # Errors
     /// As [`ControlPlane::start`].
     pub(super) async fn start_api_server(&mut self) -> anyhow::Result<()> {
-        self.api_server.kill().await?;
-        self.api_server =
-            start(&self.parts, &self.logs, ("kube-apiserver", api_server_flags(&self.folder, &self.logs)))?;
-        wait_until_ready(&mut self.api_server, &self.logs).await?;
+        self.stop_api_server().await?;
+        let flags = api_server_flags(&self.folder, &self.logs);
+        let mut api_server = start(&self.parts, &self.logs, ("kube-apiserver", flags))?;
+        wait_until_ready(&mut api_server, &self.logs).await?;
+        self.api_server = Some(api_server);
         // Those of a real cluster lose their lease without an API server, end, and are started again. Ours would
         // look for it every half minute only.
         for other in &mut self.others {
@@ -75,10 +80,23 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Waits until etcd ends, which it should not.
+    /// Waits until one of the programs ends by itself, which none should. While the API server is stopped on purpose
+    /// the others may end too: they lose what they work on, and start again with it.
     pub(super) async fn failed(&mut self) -> String {
-        let ended = self.etcd.wait().await;
-        format!("etcd ended: {ended:?}; {}", last_words(&self.logs, "etcd"))
+        let [controller_manager, scheduler] = &mut self.others;
+        let with_api_server = async {
+            let Some(api_server) = &mut self.api_server else { return std::future::pending().await };
+            tokio::select! {
+                ended = api_server.wait() => ("kube-apiserver", ended),
+                ended = controller_manager.wait() => ("kube-controller-manager", ended),
+                ended = scheduler.wait() => ("kube-scheduler", ended),
+            }
+        };
+        let (name, ended) = tokio::select! {
+            ended = self.etcd.wait() => ("etcd", ended),
+            ended = with_api_server => ended,
+        };
+        format!("{name} ended: {ended:?}; {}", last_words(&self.logs, name))
     }
 
     /// The file for KUBECONFIG.
