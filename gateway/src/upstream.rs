@@ -200,7 +200,8 @@ impl Upstreams {
                 }
                 if let Some(permit) = view.line.permit(tries.terms.connections) {
                     drop(place.take());
-                    match self.connect(endpoint, tries).await {
+                    // Boxed: dialling takes 9 KiB, which each request would hold, and HTTP/2 move, though few dial.
+                    match Box::pin(self.connect(endpoint, tries)).await {
                         Ok(connection) => {
                             let (request, view) = (InFlight::begin(endpoint), Rc::clone(&view));
                             return Ok(Opened { connection, is_reused: false, permit, request, view });

@@ -74,7 +74,9 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, mut transpor
     let outgoing = Outgoing::default();
     let rewound = Rewound { read, transport: &mut transport, outgoing: &outgoing };
     let handshake = builder(worker.settings.limits).handshake::<_, Bytes>(rewound);
-    let mut connection = match timer.limit_by(Ending::IsHurried(LINGER), handshake).await {
+    // Boxed: it would be more than half of what an idle connection holds.
+    let handshake = Box::pin(timer.limit_by(Ending::IsHurried(LINGER), handshake));
+    let mut connection = match handshake.await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tell_if_malformed(worker, &client, &error),
         Err(_) => return,

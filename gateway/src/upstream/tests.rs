@@ -37,6 +37,19 @@ fn blackhole() -> (SocketAddr, impl Sized) {
     (address, (socket, filling))
 }
 
+/// How much memory a request holds while it is opening a connection. The closure is never called.
+fn size_of_opening<'a, F: Future>(
+    _: impl FnOnce(&'a Upstreams, &'a Arc<Backend>, &'a mut Tries) -> F,
+) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn a_request_that_opens_a_connection_holds_less_than_a_kilobyte_for_it() {
+    let size = size_of_opening(|upstreams, backend, tries| upstreams.open(backend, tries));
+    assert!(size < 1024, "{size} bytes: dialling is to be boxed");
+}
+
 #[tokio::test]
 async fn a_connect_that_had_but_the_rest_of_the_time_ejects_nobody_and_one_that_had_all_of_it_does() {
     let (address, _filling) = blackhole();
