@@ -300,6 +300,7 @@ impl Worker {
             spec_of.as_ref().map(|probe| Probe::new(probe, spec, network.address)).transpose()
         };
         Ok(Container {
+            grace: grace(self.spec()?, spec),
             command: container::command_line(spec, first, &environment),
             environment,
             user: user(self.spec()?, spec),
@@ -356,6 +357,13 @@ impl<'a> Reports<'a> {
 
 fn shown(reports: &[(&Container, watch::Sender<Report>)]) -> Vec<(Spec, Report)> {
     reports.iter().map(|(one, report)| (one.spec.clone(), report.borrow().clone())).collect()
+}
+
+/// Seconds that a container gets whose liveness probe failed: the probe's own number, else the pod's.
+fn grace(pod: &PodSpec, container: &Spec) -> u64 {
+    let own = container.liveness_probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
+    let seconds = own.or(pod.termination_grace_period_seconds);
+    seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30)
 }
 
 /// `runAsUser` and `runAsGroup` of the container, else of the pod, else root.

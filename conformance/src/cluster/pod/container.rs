@@ -73,6 +73,8 @@ pub(super) struct Container {
     pub(super) log: PathBuf,
     pub(super) probes: Probes,
     pub(super) restart: Restart,
+    /// How long it gets that its own liveness probe ends, seconds.
+    pub(super) grace: u64,
 }
 
 /// A container's probes; those not wanted are absent.
@@ -158,8 +160,8 @@ impl Container {
         let mut readiness = std::pin::pin!(self.keep_ready(network, reports));
         let grace = tokio::select! {
             ended = child.child.wait() => return Ok(ended?),
-            () = self.fail_liveness(network, reports) => self.spec_grace(),
-            _ = &mut readiness => self.spec_grace(),
+            () = self.fail_liveness(network, reports) => self.grace,
+            _ = &mut readiness => self.grace,
             grace = orders.wait_for(Option::is_some) => grace.map_or(0, |grace| grace.unwrap_or(0)),
         };
         // Readiness is probed until the end, as a kubelet does: an endpoint may serve while it terminates.
@@ -167,16 +169,6 @@ impl Container {
             ended = self.end(network, &mut child, grace) => ended,
             never = readiness => match never {},
         }
-    }
-
-    /// How long a container gets that its own liveness probe ends.
-    fn spec_grace(&self) -> u64 {
-        self.spec
-            .liveness_probe
-            .as_ref()
-            .and_then(|probe| probe.termination_grace_period_seconds)
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .unwrap_or(30)
     }
 
     fn start(&self, network: &PodNetwork) -> anyhow::Result<Process> {
