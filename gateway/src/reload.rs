@@ -172,8 +172,9 @@ impl Reload {
         self.follow_names();
         let generation = self.generation.borrow().wrapping_add(1);
         self.publish(Live { table, certificates: self.secrets.certificates().clone(), generation });
-        self.report(generation);
+        // At once: who sees the table may ask whether the gateway is ready.
         self.generation.send_replace(generation);
+        self.report(generation);
     }
 
     /// Judges the dates of certificates anew. Nothing becomes live if none has passed since it was judged last.

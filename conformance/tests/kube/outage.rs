@@ -48,8 +48,8 @@ pub(crate) fn killed() {
         });
     }
     let served = back.elapsed();
-    // Ready means ready for everything that was there.
-    assert_eq!(early.page("/readyz").status, 200);
+    // Ready means ready for everything that was there. It is said a moment after the table is live.
+    until("it is ready", || early.page("/readyz").status == 200);
     assert!(early.get("killed.example").is(200, "app"));
     let report = load.end_without_failure();
     crate::tell(&format!(
