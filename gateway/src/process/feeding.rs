@@ -2,8 +2,9 @@
 //!
 //! Not here: reading (`source`, `names`), and what happens when one of them ends (`supervise`).
 
+use std::path::PathBuf;
+
 use kubernetes::Scope;
-use routing::Config;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -41,8 +42,15 @@ pub(super) struct Feeder {
 }
 
 enum Origin {
-    Files { folder: std::path::PathBuf, routing: Config },
-    Kubernetes { client: kubernetes::Client, wanted: kubernetes::Wanted, told: watch::Sender<Option<String>> },
+    Files {
+        folder: PathBuf,
+        classes: Vec<String>,
+    },
+    Kubernetes {
+        client: kubernetes::Client,
+        wanted: Box<kubernetes::Wanted>,
+        told: watch::Sender<Option<String>>,
+    },
 }
 
 impl Feeder {
@@ -58,17 +66,17 @@ impl Feeder {
         let settings = &options.settings;
         let origin = match &options.source {
             Source::Files(folder) => {
-                Origin::Files { folder: folder.clone(), routing: settings.routing.clone() }
+                Origin::Files { folder: folder.clone(), classes: settings.routing.classes.clone() }
             }
             Source::Kubernetes(kubeconfig) => Origin::Kubernetes {
                 client: control.block_on(kubernetes::client(kubeconfig.as_deref()))?,
-                wanted: kubernetes::Wanted {
+                wanted: Box::new(kubernetes::Wanted {
                     scope: Scope::of(&settings.namespaces),
                     routing: settings.routing.clone(),
                     // Who says the zone knows it better than a label.
                     node: std::env::var(NODE_NAME).ok().filter(|_| settings.routing.zone.is_none()),
                     purpose: kubernetes::Purpose::Serve,
-                },
+                }),
                 told,
             },
         };
@@ -84,9 +92,9 @@ impl Feeder {
         let (resolver, answers) = mpsc::channel(WAITING_ANSWERS);
         let mut tasks = JoinSet::new();
         let watcher = match &self.origin {
-            Origin::Files { folder, routing } => Some(files::watch(folder, &routing.classes, sender)?),
+            Origin::Files { folder, classes } => Some(files::watch(folder, classes, sender)?),
             Origin::Kubernetes { client, wanted, told } => {
-                let reading = kubernetes::run(client.clone(), wanted.clone(), sender, told.clone());
+                let reading = kubernetes::run(client.clone(), (**wanted).clone(), sender, told.clone());
                 tasks.spawn_on(reading, &self.control);
                 None
             }

@@ -14,6 +14,7 @@ use routing::table;
 
 mod escape;
 
+use super::stamp::thousandths;
 use escape::Escape;
 
 /// What one line tells. What is not known is left out in JSON, and is `-` in text.
@@ -381,7 +382,7 @@ impl Value<'_> {
             Self::Millis(time) => {
                 number(out, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
                 out.push(b'.');
-                millionths(out, time.subsec_micros());
+                out.extend_from_slice(&thousandths(time.subsec_micros()));
             }
             Self::Address(address) => self::address(out, *address),
             Self::Endpoint(SocketAddr::V4(endpoint)) => {
@@ -408,12 +409,6 @@ impl Value<'_> {
 
 fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// The last three of six digits: microseconds behind milliseconds.
-fn millionths(out: &mut Vec<u8>, micros: u32) {
-    let digit = |place: u32| b'0' + u8::try_from(micros / place % 10).unwrap_or(0);
-    out.extend_from_slice(&[digit(100), digit(10), digit(1)]);
 }
 
 fn address(out: &mut Vec<u8>, address: IpAddr) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use routing::Config;
-use routing::object::{IngressClass, Name, Object, ObjectRef};
+use routing::object::{IngressClass, Kind, Name, Object, ObjectRef};
 
 /// All that is known of it.
 pub(super) struct Naming {
@@ -86,7 +86,7 @@ impl Naming {
 
     /// An object is gone.
     pub(super) fn delete(&mut self, of: &ObjectRef) -> Turnover {
-        if of.kind == routing::object::Kind::IngressClass {
+        if of.kind == Kind::IngressClass {
             return self.set_class(of.name.name.clone(), None);
         }
         self.remove(of)

@@ -4,6 +4,25 @@ use routing::object::{IngressClass, IngressClassConfig, ParametersRef};
 
 use super::*;
 
+/// A class with parameters.
+fn class(name: &str, controller: &str, config: &str) -> Taken {
+    let parameters = ParametersRef {
+        group: api::GROUP.into(),
+        kind: "IngressClassConfig".into(),
+        name: config.into(),
+        namespace: None,
+    };
+    let (name, controller, parameters) = (Name::new("", name), controller.into(), Some(parameters));
+    taken(Object::IngressClass(IngressClass { name, controller, parameters, ..IngressClass::default() }))
+}
+
+/// Parameters that name a certificate in the gateway's own namespace.
+fn config(name: &str, secret: &str) -> Taken {
+    let certificate = api::ClassSecret { name: secret.to_owned(), namespace: None };
+    let spec = api::IngressClassConfigSpec { default_certificate: Some(certificate), ..Default::default() };
+    taken(Object::IngressClassConfig(IngressClassConfig { name: Name::new("", name), spec }))
+}
+
 #[test]
 fn secrets_that_nobody_names_are_neither_read_nor_told_of() {
     let mut gather = begun();
@@ -36,33 +55,16 @@ fn a_named_secret_is_read_once_per_version() {
 fn secrets_of_other_controllers_are_not_read() {
     let plans = [Kind::Ingress, Kind::IngressClass, Kind::IngressClassConfig, Kind::Secret];
     let mut gather = Gather::new(plans.map(|kind| plan(kind, Need::Always)).into(), Config::default());
-    let class = |name: &str, controller: &str| {
-        let parameters = ParametersRef {
-            group: api::GROUP.into(),
-            kind: "IngressClassConfig".into(),
-            name: name.into(),
-            namespace: None,
-        };
-        let (name, controller) = (Name::new("", name), controller.into());
-        let parameters = Some(parameters);
-        taken(Object::IngressClass(IngressClass { name, controller, parameters, ..IngressClass::default() }))
-    };
-    let config = |name: &str| {
-        let certificate = api::ClassSecret { name: format!("of-{name}"), namespace: None };
-        let spec =
-            api::IngressClassConfigSpec { default_certificate: Some(certificate), ..Default::default() };
-        taken(Object::IngressClassConfig(IngressClassConfig { name: Name::new("", name), spec }))
-    };
     let ours = Config::default().controller;
     list(&mut gather, 0, vec![ingress_of("a", "i", &["s"]), ingress_of("b", "j", &["t"])]);
-    list(&mut gather, 1, vec![class("a", &ours), class("b", "k8s.io/ingress-nginx")]);
-    list(&mut gather, 2, vec![config("a"), config("b")]);
+    list(&mut gather, 1, vec![class("a", &ours, "a"), class("b", "k8s.io/ingress-nginx", "b")]);
+    list(&mut gather, 2, vec![config("a", "of-a"), config("b", "of-b")]);
     list(&mut gather, 3, Vec::new());
     let names = |found: &[(Name, When)]| found.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(&gather.secrets_to_read()), ["gateway-system/of-a", "shop/s"]);
     gather.take();
 
-    see(&mut gather, 1, Seen::Applied(class("b", &ours)));
+    see(&mut gather, 1, Seen::Applied(class("b", &ours, "b")));
     assert_eq!(names(&gather.secrets_to_read()), ["gateway-system/of-b", "shop/t"], "it became ours");
     gather.take();
     see(&mut gather, 1, Seen::Deleted(Name::new("", "a")));
@@ -136,17 +138,8 @@ fn secrets_that_no_watch_tells_of_are_asked_for_again_and_again() {
     for place in 0..plans.len() {
         list(&mut gather, place, Vec::new());
     }
-    let parameters = ParametersRef { name: "c".into(), ..ParametersRef::default() };
-    let class = IngressClass {
-        name: Name::new("", "gateway"),
-        parameters: Some(parameters),
-        ..IngressClass::default()
-    };
-    let certificate = api::ClassSecret { name: "s".to_owned(), namespace: None };
-    let spec = api::IngressClassConfigSpec { default_certificate: Some(certificate), ..Default::default() };
-    let config = IngressClassConfig { name: Name::new("", "c"), spec };
-    see(&mut gather, 5, Seen::Applied(taken(Object::IngressClass(class))));
-    see(&mut gather, 6, Seen::Applied(taken(Object::IngressClassConfig(config))));
+    see(&mut gather, 5, Seen::Applied(class("gateway", "", "c")));
+    see(&mut gather, 6, Seen::Applied(config("c", "s")));
     gather.take();
     let secret = Name::new("gateway-system", "s");
     assert_eq!(gather.secrets_to_read(), [(secret.clone(), When::Now)]);
