@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use gateway::telemetry::access_log::{Asked, Entry, Format, Lines, Settings, Taken, To, start};
+use gateway::observe::access_log::{Asked, Entry, Format, Lines, Settings, Taken, To, start};
 use routing::object::{Name, PortRef};
 use routing::table::Field;
 

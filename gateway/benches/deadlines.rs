@@ -5,7 +5,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use gateway::wire::clock::Clock;
+use gateway::data::wire::clock::Clock;
 use tokio::runtime::{Builder, Runtime};
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -8,12 +8,19 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+pub mod check;
+pub mod config;
+pub mod crds;
+pub mod demo;
+pub mod explain;
 pub mod identity;
 pub(crate) mod pages;
 pub(crate) mod pods;
+pub mod process;
+pub mod wait;
 
-use crate::config::{Config, ConfigError, Flag};
-use crate::process::{Gateway, Options, Source};
+use crate::cli::config::{Config, ConfigError, Flag};
+use crate::cli::process::{Gateway, Options, Source};
 use crate::settings::Settings;
 use identity::Identity;
 
@@ -32,15 +39,15 @@ enum Command {
     /// Print the effective configuration, and where each value of it comes from.
     Config(ShowConfig),
     /// Show the gateway at work: sample apps behind real Ingress YAML, without a cluster.
-    Demo(crate::demo::Demo),
+    Demo(crate::cli::demo::Demo),
     /// Say what is wrong with a folder of YAML, and which requests it answers otherwise than another one.
-    Check(crate::check::Check),
+    Check(crate::cli::check::Check),
     /// Print the CustomResourceDefinitions of our kinds, for `kubectl apply`.
     Crds,
     /// Say why a request goes where it goes.
-    Explain(crate::explain::command::Explain),
+    Explain(crate::cli::explain::command::Explain),
     /// Wait until an Ingress is live, or refused.
-    Wait(crate::wait::command::Wait),
+    Wait(crate::cli::wait::command::Wait),
 }
 
 #[derive(Debug, Args)]
@@ -200,7 +207,7 @@ impl ShowConfig {
 
 fn print_crds() -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    for definition in crate::crd::all() {
+    for definition in crate::cli::crds::all() {
         write!(out, "---\n{}", definition.to_yaml()?)?;
     }
     Ok(())

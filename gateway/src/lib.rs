@@ -1,41 +1,16 @@
-//! The gateway as a library: `main.rs` only reads the command line.
+//! The gateway as a library. `main.rs` only parses the command line.
 //!
-//! The modules stand in the order of the flow: objects come in, become a table, the table becomes live, and
-//! requests find their way by it. A module knows only what stands before it; the worker's context
-//! (`exchange::Worker`) is what ties a request's way together. ARCHITECTURE.md has the picture.
-
-pub mod source;
-
-pub mod names;
-
-pub mod certificates;
-pub mod live;
-pub mod reload;
-
-pub mod telemetry;
+//! Objects enter through [`control`], become one [`live::Live`] value, and [`data`] serves requests from it.
+//! [`observe`] counts and logs, [`cli`] holds the commands and connects the parts. `ARCHITECTURE.md` has the picture.
 
 pub mod settings;
 
-pub mod wire;
+pub mod live;
 
-pub mod upstream;
+pub mod observe;
 
-pub mod exchange;
+pub mod control;
 
-pub mod listener;
-
-pub mod explain;
-
-pub mod wait;
-
-pub mod admin;
-
-pub mod config;
-
-pub mod process;
-
-pub mod check;
+pub mod data;
 
 pub mod cli;
-pub mod crd;
-pub mod demo;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use routing::RoutingTable;
 
-use crate::certificates::Certificates;
+use crate::control::certificates::Certificates;
 
 /// All that a request's way depends on. Endpoints alone change inside it, in cells of their own.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use http1::Limits;
 use ipnet::IpNet;
 use routing::object::Name;
 
-use crate::names::dns;
-use crate::telemetry::access_log;
+use crate::control::dns::resolver;
+use crate::observe::access_log;
 
 /// Settings of the process and its data plane.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Settings {
     /// Where to listen.
     pub listen: Listen,
     /// Where the names of ExternalName Services are asked for.
-    pub names: dns::Settings,
+    pub names: resolver::Settings,
     /// Which classes are served, and where this gateway runs.
     pub routing: routing::Config,
     /// The namespaces that are watched in a cluster; none named: all of them.
@@ -184,7 +184,7 @@ impl Default for Settings {
                 admin: loopback(9080),
                 probe: None,
             },
-            names: dns::Settings::default(),
+            names: resolver::Settings::default(),
             routing: routing::Config::default(),
             namespaces: Vec::new(),
             workers: None,

@@ -11,9 +11,9 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use gateway::cli::loopback;
-use gateway::process::{Gateway, Options, Source};
+use gateway::cli::process::{Gateway, Options, Source};
+use gateway::observe::access_log::To;
 use gateway::settings::{Listen, Settings};
-use gateway::telemetry::access_log::To;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -1,6 +1,6 @@
 //! `gateway config` as a stranger runs it: the built program with a file, an environment and flags.
 //!
-//! Not here: every rule about values (`gateway/src/config/tests.rs`).
+//! Not here: every rule about values (`gateway/src/cli/config/tests.rs`).
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

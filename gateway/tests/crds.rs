@@ -13,7 +13,7 @@ fn the_charts_definitions_are_what_the_types_make() {
         .collect();
     files.sort();
     let mut expected = Vec::new();
-    for definition in gateway::crd::all() {
+    for definition in gateway::cli::crds::all() {
         let name = format!("{}.yaml", definition.plural);
         let text = format!(
             "# Printed by `gateway crds`; UPDATE_EXPECT=1 cargo test -p gateway --test crds\n{}",

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gateway::observe::access_log::To;
 use gateway::settings::Settings;
-use gateway::telemetry::access_log::To;
 use serde_json::Value;
 use support::{Origin, Refusing, TestGateway, Then, ingress, ok, one, service, tls, until};
 use tempfile::TempDir;

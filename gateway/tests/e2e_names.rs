@@ -9,8 +9,8 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gateway::names::dns::{self, Dns, Loopback};
-use gateway::names::{Addresses, Failure, Found, Lookup as _};
+use gateway::control::dns::resolver::{self, Dns, Loopback};
+use gateway::control::dns::{Addresses, Failure, Found, Lookup as _};
 use gateway::settings::Settings;
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
@@ -79,8 +79,8 @@ impl NameServer {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
     }
 
-    fn names(&self, loopback: Loopback) -> dns::Settings {
-        dns::Settings { servers: vec![self.address], loopback }
+    fn names(&self, loopback: Loopback) -> resolver::Settings {
+        resolver::Settings { servers: vec![self.address], loopback }
     }
 
     fn settings(&self, loopback: Loopback) -> Settings {

@@ -1,6 +1,6 @@
 //! TLS towards clients: which certificate, which version, resumption, ALPN; by a rustls client and by `openssl s_client`.
 //!
-//! Not here: what makes a Secret's certificate usable (`e2e_reload`, `gateway/src/certificates.rs`).
+//! Not here: what makes a Secret's certificate usable (`e2e_reload`, `gateway/src/control/certificates.rs`).
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -10,8 +10,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use gateway::data::wire::clock::TICK;
 use gateway::settings::{ConnectLimits, Settings};
-use gateway::wire::clock::TICK;
 
 use support::{
     ANY_PORT, Client, DEADLINE, Follows, Message, Origin, Refusing, TestGateway, Then, ingress, ok, one,

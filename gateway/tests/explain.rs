@@ -7,11 +7,11 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use gateway::certificates::Certificates;
-use gateway::explain::request::Asked;
-use gateway::explain::{Facts, explain};
+use gateway::cli::explain::request::Asked;
+use gateway::cli::explain::{Facts, explain};
+use gateway::control::certificates::Certificates;
+use gateway::control::reload::Problems;
 use gateway::live::Live;
-use gateway::reload::Problems;
 use routing::object::{
     Ingress, IngressBackend, IngressClass, IngressPath, IngressRule, Name, Object, PortRef,
 };

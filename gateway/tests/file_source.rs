@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gateway::source::Update;
-use gateway::source::files::{FilesError, Watcher, watch};
+use gateway::control::source::Update;
+use gateway::control::source::files::{FilesError, Watcher, watch};
 use routing::object::{Change, Object};
 use tempfile::TempDir;
 use tokio::sync::mpsc;

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use gateway::process::{Gateway, Options, Source};
+use gateway::cli::process::{Gateway, Options, Source};
+use gateway::observe::access_log::To;
 use gateway::settings::{Listen, Settings};
-use gateway::telemetry::access_log::To;
 use tempfile::TempDir;
 
 mod certificates;

@@ -44,7 +44,7 @@ impl Gateway {
             command.args([flag, "127.0.0.1:0"]);
         }
         command.args(flags);
-        command.env("GATEWAY_LOG", "info,gateway::source=debug").env("NODE_NAME", "node-1");
+        command.env("GATEWAY_LOG", "info,gateway::control::source=debug").env("NODE_NAME", "node-1");
         Self(Started::new(&mut command, DEADLINE))
     }
 

@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 
 use super::pages;
-use crate::process;
-use crate::source::kube as cluster;
+use crate::cli::process;
+use crate::control::source::kube as cluster;
 
 /// What a gateway's pods are labelled with.
 const LABEL: &str = "app.kubernetes.io/name=gateway";

@@ -1,0 +1,160 @@
+//! A small HTTP/1.1 client over real sockets: one request per connection, plain or over TLS.
+//!
+//! Not here: anything that a client for others would need, such as proxies, redirects or connection reuse.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::{Bytes, BytesMut};
+use http1::{BodyDecoder, BodyLength, Decoded, HeadScanner, Limits};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::data::exchange::Scheme;
+
+/// How long a request may take, from connecting to the last byte.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Bodies beyond this are not read: those of the demo's backends are far smaller.
+const MOST_BODY: usize = 64 * 1024;
+
+/// Sends requests to one gateway, and trusts one authority.
+pub(super) struct Client {
+    /// Where plaintext goes.
+    pub(super) http: SocketAddr,
+    /// Where TLS goes.
+    pub(super) https: SocketAddr,
+    tls: TlsConnector,
+}
+
+/// What to ask for.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// Over what.
+    pub(super) scheme: Scheme,
+    /// The host without a port.
+    pub(super) host: String,
+    /// The path with a slash in front.
+    pub(super) path: &'static str,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub(super) struct Response {
+    /// The status.
+    pub(super) status: u16,
+    /// Why the gateway itself answered, if it did.
+    pub(super) gateway_reason: Option<String>,
+    /// The body.
+    pub(super) body: Bytes,
+}
+
+impl Client {
+    /// Makes a client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// The authority's certificate cannot be used.
+    pub(super) fn new(
+        http: SocketAddr,
+        https: SocketAddr,
+        root: CertificateDer<'static>,
+    ) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(root)?;
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Ok(Self { http: reachable(http), https: reachable(https), tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// The URL of a request, as a browser would show it.
+    pub(super) fn url(&self, request: &Request) -> String {
+        let Request { scheme, host, path } = request;
+        format!("{}://{host}:{}{path}", scheme.as_str(), self.address(*scheme).port())
+    }
+
+    /// Sends a request and reads the response.
+    ///
+    /// # Errors
+    /// The connection is refused or lost, the certificate is not the host's, the response is malformed or takes
+    /// too long.
+    pub(super) async fn send(&self, request: &Request) -> anyhow::Result<Response> {
+        let sent = async {
+            let stream = TcpStream::connect(self.address(request.scheme)).await?;
+            match request.scheme {
+                Scheme::Http => self.exchange(stream, request).await,
+                Scheme::Https => {
+                    let name = ServerName::try_from(request.host.clone())?;
+                    self.exchange(self.tls.connect(name, stream).await?, request).await
+                }
+            }
+        };
+        let within = tokio::time::timeout(LIMIT, sent);
+        within.await.context("no answer in time").flatten().with_context(|| self.url(request))
+    }
+
+    async fn exchange(
+        &self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        request: &Request,
+    ) -> anyhow::Result<Response> {
+        let (Request { host, path, .. }, port) = (request, self.address(request.scheme).port());
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        stream.flush().await?;
+
+        let (limits, mut scanner, mut input) = (Limits::default(), HeadScanner::default(), BytesMut::new());
+        let head = loop {
+            if let Some(head) = http1::parse::response(&mut input, &mut scanner, &limits)? {
+                break head;
+            }
+            anyhow::ensure!(stream.read_buf(&mut input).await? > 0, "closed without an answer");
+        };
+        let reason = head.fields().find(|(_, name, _)| name.eq_ignore_ascii_case(b"gateway-reason"));
+        Ok(Response {
+            status: head.status(),
+            gateway_reason: reason.map(|(_, _, value)| String::from_utf8_lossy(value).into_owned()),
+            body: read_body(&mut stream, input, BodyLength::of_response(&head, b"GET")?).await?,
+        })
+    }
+
+    fn address(&self, scheme: Scheme) -> SocketAddr {
+        match scheme {
+            Scheme::Http => self.http,
+            Scheme::Https => self.https,
+        }
+    }
+}
+
+async fn read_body(
+    stream: &mut (impl AsyncRead + Unpin),
+    mut input: BytesMut,
+    length: BodyLength,
+) -> anyhow::Result<Bytes> {
+    let (limits, mut decoder, mut body) = (Limits::default(), BodyDecoder::new(length), BytesMut::new());
+    loop {
+        match decoder.decode(&mut input, &limits)? {
+            Decoded::Data(data) => body.extend_from_slice(&data),
+            Decoded::Trailers(_) | Decoded::End => return Ok(body.freeze()),
+            Decoded::More if stream.read_buf(&mut input).await? == 0 => {
+                decoder.close()?;
+                return Ok(body.freeze());
+            }
+            Decoded::More => {}
+        }
+        anyhow::ensure!(body.len() <= MOST_BODY, "the body is longer than {MOST_BODY} bytes");
+    }
+}
+
+/// Where to connect to reach a listener: all addresses include loopback.
+pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    match listener {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    }
+}

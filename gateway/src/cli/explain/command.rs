@@ -1,0 +1,153 @@
+//! `gateway explain URL`: asks a folder, a cluster's API, or a running gateway by its admin pages.
+//!
+//! Not here: the answer.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use routing::object::Name;
+use routing::{Config, Reason};
+
+use super::request::{self, Asked};
+use super::{Facts, explain};
+use crate::cli;
+use crate::cli::identity::Identity;
+use crate::cli::loopback;
+use crate::cli::pages::{self, encode};
+use crate::cli::process;
+use crate::control::reload::Reload;
+use crate::control::source::kube::Scope;
+
+/// How long the running gateway may take to be reached, and to say the next part of its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What `--help` says of how it ends.
+const EXIT_CODES: &str = "\
+It ends with 0 if there is an answer, whatever its status is; 1 if the URL or a header cannot be asked about, or \
+nobody answers; 2 if the command line is wrong.";
+
+/// `gateway explain`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct Explain {
+    /// The URL of the request.
+    url: String,
+    /// The request's method.
+    #[arg(long, value_name = "M", default_value = "GET")]
+    method: String,
+    /// A header of the request; may be given several times.
+    #[arg(long = "header", value_name = "K: V")]
+    headers: Vec<String>,
+    /// Ask this folder of YAML, as if a gateway served it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["admin", "kubeconfig"])]
+    files: Option<PathBuf>,
+    /// Ask the cluster that this file names, as if a gateway served it; its API is read once, and none need run there.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    kubeconfig: Option<PathBuf>,
+    /// With --kubeconfig: read these namespaces only; may be given several times.
+    #[arg(long = "namespace", value_name = "NAMESPACE", requires = "kubeconfig")]
+    namespaces: Vec<String>,
+    /// Ask the running gateway whose admin pages are here.
+    #[arg(long, value_name = "ADDR", default_value_t = loopback(9080))]
+    admin: SocketAddr,
+    /// The Service by which the outside reaches the gateway; it is only told of.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = request::service_name)]
+    status_service: Option<Name>,
+    /// For people or for tools.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    #[command(flatten)]
+    identity: Identity,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+impl Explain {
+    /// Asks and prints, and says with which code the process ends.
+    pub fn execute(self) -> ExitCode {
+        match self.ask() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                cli::complain("explain", &error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn ask(&self) -> anyhow::Result<()> {
+        let asked = Asked::new(&self.method, &self.url, &self.headers)?;
+        let text = match (&self.files, &self.kubeconfig) {
+            (Some(folder), _) => {
+                self.ask_objects(&process::read_once(folder, self.identity.routing()?)?, &asked)?
+            }
+            (None, Some(kubeconfig)) => self.ask_objects(&self.read_cluster(kubeconfig)?, &asked)?,
+            (None, None) => self.ask_gateway()?,
+        };
+        std::io::stdout().lock().write_all(text.as_bytes()).context("cannot print")
+    }
+
+    fn read_cluster(&self, kubeconfig: &Path) -> anyhow::Result<Reload> {
+        let routing = Config { namespace: cli::own_namespace(), ..self.identity.routing()? };
+        let reload = process::read_cluster_once(kubeconfig, Scope::of(&self.namespaces), routing)?;
+        let mut told = std::io::stderr().lock();
+        for unseen in reload.problems().views_of(|problem| problem.reason == Reason::NotPermitted) {
+            writeln!(told, "{unseen}").context("cannot print")?;
+        }
+        Ok(reload)
+    }
+
+    fn ask_objects(&self, reload: &Reload, asked: &Asked) -> anyhow::Result<String> {
+        let (live, problems) = (reload.live().load_full(), reload.problems());
+        let facts = Facts {
+            compiler: reload.compiler(),
+            live: &live,
+            problems: &problems,
+            status_service: self.status_service.as_ref(),
+        };
+        let explanation = explain(asked, facts);
+        Ok(match self.output {
+            Output::Text => explanation.to_string(),
+            Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
+        })
+    }
+
+    fn ask_gateway(&self) -> anyhow::Result<String> {
+        if self.identity.names_classes() {
+            bail!("--class is for --files and --kubeconfig: a running gateway has its own");
+        }
+        let mut target = format!("/explain?url={}&method={}", encode(&self.url), encode(&self.method));
+        for header in &self.headers {
+            target += &format!("&header={}", encode(header));
+        }
+        if let Some(service) = &self.status_service {
+            target += &format!("&service={}", encode(&service.to_string()));
+        }
+        if self.output == Output::Json {
+            target += "&output=json";
+        }
+        let unreached = || {
+            let admin = self.admin;
+            format!(
+                "no gateway answers at {admin} (--admin ADDR asks elsewhere, --files DIR asks a folder, --kubeconfig FILE a cluster)"
+            )
+        };
+        let (status, text) = pages::get(self.admin, &target, PATIENCE).with_context(unreached)?;
+        match (status, self.output) {
+            (200, Output::Text) => Ok(text),
+            (200, Output::Json) => {
+                let value: serde_json::Value = serde_json::from_str(&text)?;
+                Ok(serde_json::to_string_pretty(&value)? + "\n")
+            }
+            _ => bail!("{} answers {status}: {}", self.admin, text.trim_end()),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What a client gets: a Service's answer, or the gateway's own.
+//!
+//! Both `explain` and `check --against` tell it by this. Not here: what happens on the way to an endpoint.
+
+use std::fmt;
+
+use http1::BodyLength;
+use routing::table::{Backend, Endpoints, Route, RoutingTable};
+use serde::Serialize;
+
+use crate::data::exchange;
+use crate::data::exchange::refusal::Refusal;
+use crate::data::upstream::OpenError;
+
+/// The field of a RoutePolicy that [`Outcome::backends`] tells of already.
+const BACKENDS: &str = "spec.backends";
+
+/// What a client gets. Prints as one line for people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The status of the gateway's own answer; nothing if a Service answers.
+    pub status: Option<u16>,
+    /// Why the gateway answers itself, in the words of the header `gateway-reason`.
+    pub reason: Option<&'static str>,
+    /// The object whose rule or default backend takes the request: `Ingress shop/web`.
+    pub object: Option<String>,
+    /// Where in that object.
+    pub field: Option<String>,
+    /// Who serves, by weight.
+    pub backends: Vec<Share>,
+    /// The most bytes that the request's body may have, if a policy says so.
+    pub body_size: Option<u64>,
+    /// What RoutePolicies say about these requests, beside who serves them.
+    pub policy: Vec<Setting>,
+}
+
+/// A field of a RoutePolicy and its value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Setting {
+    /// Where it stands: `spec.bodySize`.
+    pub field: &'static str,
+    /// The value as text.
+    pub value: String,
+}
+
+/// A Service port and its share of the requests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    /// As namespace/name:port.
+    pub service: String,
+    /// Relative to the sum over the Route.
+    pub weight: u32,
+    /// Why it cannot answer, in the words of the header `gateway-reason`.
+    pub reason: Option<&'static str>,
+}
+
+impl Outcome {
+    /// The gateway's own answer, before any rule.
+    pub fn refused(refusal: Refusal) -> Self {
+        Self {
+            status: Some(refusal.status()),
+            reason: Some(refusal.reason()),
+            object: None,
+            field: None,
+            backends: Vec::new(),
+            body_size: None,
+            policy: Vec::new(),
+        }
+    }
+
+    /// What the table gives for a host and a canonical path, with the endpoints of this moment.
+    pub fn at(table: &RoutingTable, host: &str, path: &str) -> Self {
+        exchange::route(table, host, path).map_or_else(Self::refused, |route| Self::of(Some(route)))
+    }
+
+    /// What the Route that the table found gives, with the endpoints of this moment.
+    pub fn of(route: Option<&Route>) -> Self {
+        let Some(route) = route else { return Self::refused(Refusal::NoRule) };
+        let backends = route.backends.iter().map(|weighted| Share {
+            service: format!("{}:{}", weighted.backend.service, weighted.backend.port),
+            weight: weighted.weight,
+            reason: fault(&weighted.backend).map(|error| Refusal::Open(error).reason()),
+        });
+        let origin = &route.origin;
+        let fields = route.policy.fields().into_iter().filter(|(_, origin)| origin.field != BACKENDS);
+        let policy = fields.map(|(value, origin)| Setting { field: origin.field, value }).collect();
+        Self {
+            object: Some(format!("{} {}", origin.ingress.kind, origin.ingress.name)),
+            field: Some(origin.field.to_string()),
+            backends: backends.collect(),
+            body_size: route.policy.body_size.as_ref().map(|limit| limit.value),
+            policy,
+            ..own_answer(route).map_or_else(Self::forwarded, Self::refused)
+        }
+    }
+
+    /// The same for a request with such a body: a policy may allow less.
+    #[must_use]
+    pub(super) fn for_body(self, length: BodyLength) -> Self {
+        match (length, self.body_size) {
+            (BodyLength::Exact(length), Some(limit)) if length > limit => {
+                let refusal = Refusal::BodyTooLarge;
+                Self { status: Some(refusal.status()), reason: Some(refusal.reason()), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    fn forwarded() -> Self {
+        Self { status: None, reason: None, ..Self::refused(Refusal::NoRule) }
+    }
+
+    /// What of it a client can notice. Which object says so is nothing to a client.
+    pub fn noticed(&self) -> impl PartialEq + '_ {
+        (self.status, self.reason, self.parts(), &self.policy)
+    }
+
+    /// Who takes which part of the requests: 1 to 1 is the same as 50 to 50 in another order, and a share of
+    /// nothing is none.
+    fn parts(&self) -> Vec<(&str, u32, Option<&str>)> {
+        let taking = || self.backends.iter().filter(|share| share.weight > 0);
+        let divisor = taking().map(|share| share.weight).fold(0, common_divisor);
+        let part = |share: &'_ Share| share.weight.checked_div(divisor).unwrap_or(share.weight);
+        let mut parts: Vec<_> =
+            taking().map(|share| (share.service.as_str(), part(share), share.reason)).collect();
+        parts.sort_unstable();
+        parts
+    }
+}
+
+/// The gateway's own answer to all requests of a Route, as `upstream` would have it: nobody takes a share, or
+/// none of those who do can be dialled.
+fn own_answer(route: &Route) -> Option<Refusal> {
+    let mut faults =
+        route.backends.iter().filter(|share| share.weight > 0).map(|share| fault(&share.backend));
+    let Some(first) = faults.next() else { return Some(Refusal::Open(OpenError::ServiceMissing)) };
+    first.filter(|_| faults.all(|fault| fault.is_some())).map(Refusal::Open)
+}
+
+/// The greatest number that divides both, by Euclid.
+fn common_divisor(one: u32, other: u32) -> u32 {
+    match one.checked_rem(other) {
+        Some(rest) => common_divisor(other, rest),
+        None => one,
+    }
+}
+
+fn fault(backend: &Backend) -> Option<OpenError> {
+    match &**backend.endpoints.load() {
+        Endpoints::Ready(_) => None,
+        Endpoints::NoneReady => Some(OpenError::NoneReady),
+        Endpoints::PortMissing => Some(OpenError::PortMissing),
+        Endpoints::ServiceMissing => Some(OpenError::ServiceMissing),
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.status, self.reason) {
+            (Some(status), Some(reason)) => write!(f, "{status} {reason}")?,
+            _ => f.write_str("forwarded")?,
+        }
+        if let (Some(object), Some(field)) = (&self.object, &self.field) {
+            write!(f, " by {object} {field}")?;
+        }
+        for (number, share) in self.backends.iter().enumerate() {
+            f.write_str(if number == 0 { " → " } else { ", " })?;
+            write!(f, "Service {}", share.service)?;
+            if self.backends.len() > 1 {
+                write!(f, " (weight {})", share.weight)?;
+            }
+            if let Some(reason) = share.reason.filter(|_| self.status.is_none()) {
+                write!(f, " ({reason})")?;
+            }
+        }
+        for Setting { field, value } in &self.policy {
+            write!(f, ", {} {value}", field.strip_prefix("spec.").unwrap_or(field))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! Control plane: reads objects, compiles them, and publishes the result. Runs on its own runtime; it may allocate
+//! and wait.
+
+pub mod source;
+
+pub mod dns;
+
+pub mod certificates;
+
+pub mod reload;

@@ -1,0 +1,414 @@
+//! One YAML document as a tree whose nodes know their lines, and how Kubernetes types are read from it.
+//!
+//! Purpose: to say file, line and field of what is wrong. serde's own errors name neither for a type that was
+//! not derived with it in mind, and Kubernetes types pass over unknown fields in silence; reading them through
+//! this tree finds out both. Not here: parsing (`yaml`), and which type a document has (`document`).
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_saphyr::Spanned;
+
+use crate::control::source::place::{Lines, PathHash};
+
+/// A value and the line that it starts in, from 1.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) line: u64,
+    pub(crate) value: Value,
+}
+
+/// A YAML value. Scalars have the types that `kubectl` gives them: an unquoted `true` is no text.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Float(f64),
+    Text(Box<str>),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One entry of a map.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: Box<str>,
+    /// The line of the key, from 1.
+    pub(crate) line: u64,
+    pub(crate) value: Node,
+}
+
+/// Why a document cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// From 1, where it is known.
+    pub(crate) line: Option<u64>,
+    /// The field path; empty for the whole document.
+    pub(super) field: String,
+    pub(super) message: String,
+}
+
+impl Fault {
+    /// Makes a fault of no particular field.
+    pub(super) fn new(line: Option<u64>, message: String) -> Self {
+        Self { line, field: String::new(), message }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(None, message.to_string())
+    }
+}
+
+/// A field that the type does not have.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unknown {
+    pub(super) field: String,
+    pub(super) line: u64,
+}
+
+// ===== impl Node =====
+
+impl Node {
+    /// Reads a type from the tree, and says which fields it does not have.
+    ///
+    /// # Errors
+    /// The first value of the wrong type, with its field and line.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<(T, Vec<Unknown>), Fault> {
+        let unknown = RefCell::default();
+        let reader = Reader { node: self, line: self.line, path: Path::Root, unknown: &unknown };
+        let read = T::deserialize(reader)?;
+        Ok((read, unknown.into_inner()))
+    }
+
+    /// Gives the value of a key, if this is a map that has it.
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| &*entry.key == key),
+            _ => None,
+        }
+    }
+
+    /// Gives the text of a key, if this is a map that has it.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match &self.get(key)?.value.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Finds the line of a field path such as `spec.rules[0].host`, or of the deepest part of it that is there.
+    pub(super) fn line_of(&self, path: &str) -> u64 {
+        self.lines().of(path).map_or(self.line, u64::from)
+    }
+
+    /// The lines of everything in it.
+    pub(super) fn lines(&self) -> Lines {
+        let mut lines = Vec::new();
+        self.note_lines(self.line, PathHash::ROOT, &mut lines);
+        Lines::new(lines)
+    }
+
+    /// Notes the lines of what is in it, at a path whose own line is known.
+    fn note_lines(&self, above: u64, path: PathHash, lines: &mut Vec<(PathHash, u32)>) {
+        let mut note = |line: u64, path: PathHash, below: &Self| {
+            if line != above {
+                lines.push((path, u32::try_from(line).unwrap_or(u32::MAX)));
+            }
+            below.note_lines(line, path, lines);
+        };
+        match &self.value {
+            Value::List(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(index, item)| note(item.line, path.step(&index.to_string()), item));
+            }
+            Value::Map(entries) => {
+                entries.iter().for_each(|entry| note(entry.line, path.step(&entry.key), &entry.value));
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts the bytes of all keys and texts.
+    pub(super) fn text_bytes(&self) -> usize {
+        match &self.value {
+            Value::Text(text) => text.len(),
+            Value::List(items) => items.iter().map(Self::text_bytes).sum(),
+            Value::Map(entries) => {
+                entries.iter().map(|entry| entry.key.len() + entry.value.text_bytes()).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl<'de> de::Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self { line: spanned.referenced.line(), value: spanned.value })
+    }
+}
+
+impl<'de> de::Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Signed(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Unsigned(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.into()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::Text(value.into()))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = access.next_key::<Spanned<Box<str>>>()? {
+            let line = key.referenced.line();
+            entries.push(Entry { key: key.value, line, value: access.next_value()? });
+        }
+        Ok(Value::Map(entries))
+    }
+}
+
+// ===== reading types =====
+
+/// Where a reader stands, as a chain up to the root, so that nothing is built before something is wrong.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, key) => f.write_str(key),
+            Self::Key(above, key) if key.contains(['.', '/']) => write!(f, "{above}[{key}]"),
+            Self::Key(above, key) => write!(f, "{above}.{key}"),
+            Self::Index(above, index) => write!(f, "{above}[{index}]"),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    node: &'a Node,
+    /// The line to name: that of the key, where there is one.
+    line: u64,
+    path: Path<'a>,
+    unknown: &'a RefCell<Vec<Unknown>>,
+}
+
+impl Reader<'_> {
+    /// Gives a fault the innermost place at which it was seen.
+    fn place(self, mut fault: Fault) -> Fault {
+        if fault.line.is_none() {
+            fault.line = Some(self.line);
+            fault.field = self.path.to_string();
+        }
+        fault
+    }
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let result = match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Signed(value) => visitor.visit_i64(*value),
+            Value::Unsigned(value) => visitor.visit_u64(*value),
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::Text(value) => visitor.visit_str(value),
+            Value::List(items) => visitor.visit_seq(Items { reader: self, items: items.iter().enumerate() }),
+            Value::Map(entries) => {
+                visitor.visit_map(Entries { reader: self, entries: entries.iter(), entry: None })
+            }
+        };
+        result.map_err(|fault| self.place(fault))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if matches!(self.node.value, Value::Null) {
+            return visitor.visit_none();
+        }
+        visitor.visit_some(self).map_err(|fault| self.place(fault))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self).map_err(|fault| self.place(fault))
+    }
+
+    /// Enums are words here; none of ours holds anything.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let Value::Text(word) = &self.node.value else { return self.deserialize_any(visitor) };
+        let word: de::value::StrDeserializer<'_, Fault> = de::value::StrDeserializer::new(word);
+        visitor.visit_enum(word).map_err(|fault| self.place(fault))
+    }
+
+    /// Kubernetes types ask for this where they do not know a key, and nowhere else.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.unknown.borrow_mut().push(Unknown { field: self.path.to_string(), line: self.line });
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        unit unit_struct seq tuple tuple_struct map struct identifier
+    }
+}
+
+struct Items<'a> {
+    reader: Reader<'a>,
+    items: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
+}
+
+impl<'de> de::SeqAccess<'de> for Items<'_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        let Some((index, node)) = self.items.next() else { return Ok(None) };
+        let path = Path::Index(&self.reader.path, index);
+        seed.deserialize(Reader { node, line: node.line, path, ..self.reader }).map(Some)
+    }
+}
+
+struct Entries<'a> {
+    reader: Reader<'a>,
+    entries: std::slice::Iter<'a, Entry>,
+    /// The entry whose key was read and whose value was not.
+    entry: Option<&'a Entry>,
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        self.entry = self.entries.next();
+        let Some(entry) = self.entry else { return Ok(None) };
+        // Types that refuse unknown keys do so here.
+        let path = Path::Key(&self.reader.path, &entry.key);
+        let reader = Reader { node: &entry.value, line: entry.line, path, ..self.reader };
+        seed.deserialize(de::value::StrDeserializer::new(&entry.key))
+            .map(Some)
+            .map_err(|fault| reader.place(fault))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        let Some(entry) = self.entry.take() else {
+            return Err(de::Error::custom("a value was asked for before its key"));
+        };
+        let path = Path::Key(&self.reader.path, &entry.key);
+        seed.deserialize(Reader { node: &entry.value, line: entry.line, path, ..self.reader })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::networking::v1::Ingress;
+
+    use super::*;
+
+    fn parse(text: &str) -> Node {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn unknown_fields_are_named_with_field_and_line_of_the_key() {
+        let text = "kind: Ingress\nspec:\n  rules:\n  - host: a\n    http:\n      path:\n        x: 1\n      paths: []\nextra: 1\n";
+        let (_, unknown) = parse(text).read::<Ingress>().unwrap();
+        let expected = [("spec.rules[0].http.path", 6), ("extra", 9)];
+        assert_eq!(unknown, expected.map(|(field, line)| Unknown { field: field.to_owned(), line }));
+    }
+
+    #[test]
+    fn wrong_types_are_named_with_field_and_line() {
+        let fault = parse("kind: Ingress\nspec:\n  rules:\n  - host: 5\n").read::<Ingress>().unwrap_err();
+        assert_eq!((fault.line, fault.field.as_str()), (Some(4), "spec.rules[0].host"));
+        assert_eq!(fault.message, "invalid type: integer `5`, expected a string");
+        let fault =
+            parse("metadata:\n  annotations:\n    example.com/a: true\n").read::<Ingress>().unwrap_err();
+        assert_eq!((fault.line, fault.field.as_str()), (Some(3), "metadata.annotations[example.com/a]"));
+    }
+
+    #[test]
+    fn lines_are_found_by_field_path() {
+        let node = parse("metadata:\n  annotations:\n    b.c/d: x\nspec:\n  ports:\n  - a: 1\n  - a: 2\n");
+        assert_eq!(node.line_of("metadata.annotations[b.c/d]"), 3);
+        assert_eq!(node.line_of("spec.ports[1].a"), 7);
+        assert_eq!(node.line_of("spec.ports[9].a"), 5);
+        assert_eq!(node.line_of(""), 1);
+    }
+
+    #[test]
+    fn nulls_are_absent_values() {
+        let (ingress, unknown) =
+            parse("metadata:\n  creationTimestamp: null\nspec: ~\n").read::<Ingress>().unwrap();
+        assert!(ingress.spec.is_none() && unknown.is_empty());
+    }
+}

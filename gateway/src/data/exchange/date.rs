@@ -1,0 +1,69 @@
+//! The `Date` field, written once a second and copied into each answer that lacks one.
+//!
+//! Not here: when it is added (`headers`).
+
+use std::cell::Cell;
+use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use httpdate::HttpDate;
+
+use crate::data::wire::clock::Clock;
+
+/// The date in the form of RFC 9110 §5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) type Text = [u8; 29];
+
+/// One worker's date.
+#[derive(Debug)]
+pub struct Date {
+    /// The worker clock's time when the wall clock was last looked at.
+    tick: Cell<u64>,
+    /// The second that `text` shows, since 1970.
+    second: Cell<u64>,
+    text: Cell<Text>,
+}
+
+impl Default for Date {
+    fn default() -> Self {
+        Self { tick: Cell::new(u64::MAX), second: Cell::new(u64::MAX), text: Cell::new([b' '; 29]) }
+    }
+}
+
+impl Date {
+    /// The date, up to one tick of `clock` late: the wall clock is looked at once a tick.
+    pub fn now(&self, clock: &Clock) -> Text {
+        let tick = clock.now();
+        if self.tick.replace(tick) != tick {
+            self.look(SystemTime::now());
+        }
+        self.text.get()
+    }
+
+    fn look(&self, now: SystemTime) {
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.second.replace(second) == second {
+            return;
+        }
+        let mut text = self.text.get();
+        // The form has a fixed length for the years up to 9999, so it fits.
+        let _ = write!(text.as_mut_slice(), "{}", HttpDate::from(now));
+        self.text.set(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_text_is_an_imf_fixdate_and_follows_the_clock() {
+        let date = Date::default();
+        date.look(UNIX_EPOCH + Duration::from_millis(784_111_777_999));
+        assert_eq!(&date.text.get(), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        date.look(UNIX_EPOCH + Duration::from_secs(784_111_778));
+        assert_eq!(&date.text.get(), b"Sun, 06 Nov 1994 08:49:38 GMT");
+        assert!(date.now(&Clock::default()).ends_with(b" GMT"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The gateway's own answers: every reason why a request gets no answer from an endpoint, in one place.
+
+use http1::HeadError;
+
+use crate::data::upstream::OpenError;
+
+/// Why the gateway answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request head is malformed, doubtful or too large.
+    Head(HeadError),
+    /// The framing fields are malformed or doubtful.
+    Framing,
+    /// The request body is malformed.
+    Body,
+    /// The body is larger than the route allows.
+    BodyTooLarge,
+    /// Host is no host.
+    Host,
+    /// The path cannot be made canonical.
+    Path,
+    /// Decoding `%2F` or `%5C` in the path would choose another route, or none.
+    EncodedSlash,
+    /// `Connection` names more fields than anybody needs.
+    Nominations,
+    /// An HTTP/2 request with more fields than allowed.
+    TooManyFields,
+    /// `OPTIONS *` asks about the server as a whole, and there is little to say.
+    ServerOptions,
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// No rule matches host and path.
+    NoRule,
+    /// There is a rule, but no connection.
+    Open(OpenError),
+    /// The endpoint closed or reset the connection before it answered.
+    UpstreamClosed,
+    /// The endpoint's answer is malformed.
+    UpstreamMalformed,
+    /// The endpoint switched to a protocol that the client had not asked for.
+    UpstreamSwitched,
+    /// The endpoint took too long to begin its answer.
+    FirstByteTimeout,
+    /// The time that the route gives a whole request is over.
+    RequestTimeout,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Head(error) => error.status(),
+            Self::Framing | Self::Body | Self::Host | Self::Path | Self::EncodedSlash | Self::Nominations => {
+                400
+            }
+            Self::BodyTooLarge => 413,
+            Self::TooManyFields => 431,
+            Self::HeadTimeout | Self::BodyTimeout => 408,
+            Self::NoRule => 404,
+            Self::ServerOptions => 204,
+            Self::Open(
+                OpenError::ServiceMissing
+                | OpenError::PortMissing
+                | OpenError::NoneReady
+                | OpenError::NoSocket
+                | OpenError::Overloaded,
+            ) => 503,
+            Self::Open(OpenError::Refused) | Self::UpstreamClosed => 502,
+            Self::UpstreamMalformed | Self::UpstreamSwitched => 502,
+            Self::Open(OpenError::TimedOut) | Self::FirstByteTimeout | Self::RequestTimeout => 504,
+        }
+    }
+
+    /// The reason as a word for machines: what the header `gateway-reason` and the body say.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Head(error) => match error {
+                HeadError::BareLf => "bare_lf",
+                HeadError::Malformed(_) => "malformed_head",
+                HeadError::TooLong => "head_too_long",
+                HeadError::TooManyFields => "too_many_fields",
+                HeadError::TargetTooLong => "target_too_long",
+                HeadError::Version => "unknown_version",
+                HeadError::NoHost => "no_host",
+                HeadError::SeveralHosts => "several_hosts",
+                HeadError::HostMismatch => "host_mismatch",
+                HeadError::Connect => "connect_not_supported",
+            },
+            Self::Framing => "malformed_framing",
+            Self::Body => "malformed_body",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Host => "malformed_host",
+            Self::Path => "malformed_path",
+            Self::EncodedSlash => "encoded_slash",
+            Self::Nominations => "too_many_nominations",
+            Self::TooManyFields => "too_many_fields",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::NoRule => "no_rule",
+            Self::ServerOptions => "server_options",
+            Self::Open(OpenError::ServiceMissing) => "service_missing",
+            Self::Open(OpenError::PortMissing) => "port_missing",
+            Self::Open(OpenError::NoneReady) => "no_ready_endpoint",
+            Self::Open(OpenError::Refused) => "upstream_refused",
+            Self::Open(OpenError::TimedOut) => "connect_timeout",
+            Self::Open(OpenError::NoSocket) => "no_socket",
+            Self::Open(OpenError::Overloaded) => "upstream_overloaded",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::UpstreamMalformed => "upstream_malformed",
+            Self::UpstreamSwitched => "upstream_unasked_upgrade",
+            Self::FirstByteTimeout => "first_byte_timeout",
+            Self::RequestTimeout => "request_timeout",
+        }
+    }
+
+    /// When the client had better ask again, in seconds, if it is known that this helps.
+    pub fn retry_after(self) -> Option<&'static str> {
+        matches!(self, Self::Open(OpenError::Overloaded)).then_some("1")
+    }
+
+    /// Whether nothing more can be understood on an HTTP/1.1 connection after this.
+    pub fn ends_connection(self) -> bool {
+        matches!(
+            self,
+            Self::Head(_)
+                | Self::Framing
+                | Self::Body
+                | Self::BodyTooLarge
+                | Self::HeadTimeout
+                | Self::BodyTimeout
+        )
+    }
+}
+
+/// The reason phrase that goes with a status in HTTP/1.1.
+pub fn phrase(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
+}

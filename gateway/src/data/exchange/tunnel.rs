@@ -1,0 +1,212 @@
+//! What becomes of a connection after 101: bytes in both directions until both have ended.
+//!
+//! Nothing of the request is kept, and no buffer while nothing moves: an idle tunnel costs two sockets.
+//! Not here: whether there is a switch at all (`upgrade`).
+
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http1::BodyLength;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Worker;
+use super::abort::Abort;
+use super::metered::{Meter, Metered};
+use super::record::{Ending, Kept, Record};
+use crate::data::upstream::Opened;
+use crate::data::wire::buffers::Buffers;
+use crate::data::wire::clock::Timer;
+use crate::data::wire::h1::Connection;
+use crate::data::wire::{Pump, PumpError};
+use crate::observe::counters::Gauge;
+
+/// The endpoint's side of a tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// On the heap: whoever passes it on is smaller for it.
+    opened: Box<Opened>,
+    /// How long it may be silent in both directions.
+    idle: Duration,
+    /// What there is to tell at its end: on the heap, and only if it is told.
+    told: Option<Box<(Record, Kept)>>,
+}
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides have ended their direction, and each knows it of the other.
+    Whole,
+    /// One side was lost, or nothing moved for too long.
+    Broken(Abort),
+}
+
+impl Tunnel {
+    /// Takes over a connection on which the endpoint has switched protocols; `idle` bounds the time between pieces.
+    pub(super) fn new(opened: Opened, idle: Duration, (record, kept): (Record, Option<Kept>)) -> Self {
+        let told = kept.map(|kept| Box::new((record, kept)));
+        Self { opened: Box::new(opened), idle, told }
+    }
+
+    /// Moves bytes until both directions have ended; what either side sent ahead goes first.
+    ///
+    /// A side that ends its direction ends that direction only. A slow reader holds back the other side: at most
+    /// 64 KiB and a buffer wait in each direction. The deadline is between two pieces, whichever way they go.
+    pub async fn run<T>(mut self, worker: &Worker, down: &mut Connection<T>, timer: &Timer) -> End
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let _open = Gauge::raise(&worker.counters, |counters| &counters.tunnels);
+        let mut passing = Passing { worker, told: self.told.take(), end: None, meters: Meters::default() };
+        let sides = (down, &mut self.opened.connection);
+        let end = join(sides, (&worker.buffers, &mut passing.meters), (timer, self.idle)).await;
+        passing.end = Some(end);
+        end
+    }
+}
+
+/// What passes through a tunnel, there and back.
+#[derive(Debug, Default)]
+struct Meters {
+    there: Meter,
+    back: Meter,
+}
+
+/// A tunnel in use. It is told of when this is dropped: its connection may be dropped as a whole.
+struct Passing<'a> {
+    worker: &'a Worker,
+    told: Option<Box<(Record, Kept)>>,
+    end: Option<End>,
+    meters: Meters,
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        let ending = match self.end {
+            Some(End::Whole) => Ending::Forwarded,
+            Some(End::Broken(abort)) => Ending::Aborted(abort),
+            None => Ending::Aborted(Abort::of_drop(self.worker.clock.phase())),
+        };
+        let (received, sent) = (self.meters.there.passed, self.meters.back.passed);
+        let end = |record: Record| Record { ending, received, sent, ..record };
+        self.worker.tell_tunnel(ending, self.told.as_deref().map(|(record, kept)| (kept, end(*record))));
+    }
+}
+
+async fn join<D, U>(
+    (down, up): (&mut Connection<D>, &mut Connection<U>),
+    (buffers, meters): (&Buffers, &mut Meters),
+    (timer, idle): (&Timer, Duration),
+) -> End
+where
+    D: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    down.receive_body(BodyLength::UntilClose);
+    down.send_body(BodyLength::UntilClose);
+    up.receive_body(BodyLength::UntilClose);
+    up.send_body(BodyLength::UntilClose);
+    timer.set(idle);
+    let (mut there, mut back) = (Direction::default(), Direction::default());
+    let ended = timer.limit(std::future::poll_fn(|cx| {
+        down.lend(buffers);
+        up.lend(buffers);
+        let moved = || timer.set(idle);
+        let first = there.poll((&mut *down, &mut *up), (&mut meters.there, moved), cx);
+        let first = first.map_err(|error| match error {
+            PumpError::Read(error) => Abort::of_downstream(&error),
+            PumpError::Write(error) => Abort::of_upstream(&error),
+        })?;
+        let second = back.poll((&mut *up, &mut *down), (&mut meters.back, moved), cx);
+        let second = second.map_err(|error| match error {
+            PumpError::Read(error) => Abort::of_upstream(&error),
+            PumpError::Write(error) => Abort::of_downstream(&error),
+        })?;
+        down.reclaim(buffers);
+        up.reclaim(buffers);
+        if first.is_ready() && second.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }));
+    match ended.await {
+        Ok(Ok(())) => End::Whole,
+        Ok(Err(abort)) => End::Broken(abort),
+        Err(_elapsed) => End::Broken(Abort::TunnelIdle),
+    }
+}
+
+/// How far one direction has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Open(Pump),
+    /// All is sent, and the end is still to be told.
+    Ending,
+    Ended,
+}
+
+impl Default for Direction {
+    fn default() -> Self {
+        Self::Open(Pump::default())
+    }
+}
+
+impl Direction {
+    fn poll<R, W>(
+        &mut self,
+        (from, to): (&mut Connection<R>, &mut Connection<W>),
+        (meter, moved): (&mut Meter, impl Fn()),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PumpError>>
+    where
+        R: AsyncRead + AsyncWrite + Unpin,
+        W: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Self::Open(pump) = self {
+            ready!(pump.poll((&mut Metered { side: from, meter }, to), moved, cx))?;
+            *self = Self::Ending;
+        }
+        if *self == Self::Ending {
+            ready!(to.poll_shutdown(cx)).map_err(|error| PumpError::Write(error.into()))?;
+            *self = Self::Ended;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http1::Limits;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::data::wire::clock::Clock;
+
+    #[tokio::test]
+    async fn an_idle_tunnel_is_a_future_below_1_kib_and_owns_no_buffer() {
+        let ((mut client, down), (mut endpoint, up)) =
+            (tokio::io::duplex(1 << 10), tokio::io::duplex(1 << 10));
+        let (mut down, mut up) =
+            (Connection::new(down, Limits::default()), Connection::new(up, Limits::default()));
+        let (buffers, timer) = (Buffers::default(), Clock::default().timer());
+        let mut meters = Meters::default();
+        let idle = Duration::from_secs(60);
+        let mut tunnel = Box::pin(join((&mut down, &mut up), (&buffers, &mut meters), (&timer, idle)));
+        let size = std::mem::size_of_val(&*tunnel);
+        assert!(size < 512, "{size} bytes");
+        let mut buffer = [0; 5];
+        let exchange = async {
+            client.write_all(b"hello").await.unwrap();
+            endpoint.read_exact(&mut buffer).await.unwrap();
+            endpoint.write_all(b"hello").await.unwrap();
+            client.read_exact(&mut buffer).await.unwrap();
+        };
+        tokio::select! {
+            end = &mut tunnel => panic!("{end:?}"),
+            () = exchange => {}
+        }
+        assert!(futures::poll!(&mut tunnel).is_pending());
+        assert_eq!(buffers.kept(), 4, "each side has given back both");
+        // And nothing is left behind at the end.
+        drop((client, endpoint));
+        assert_eq!(tunnel.await, End::Whole);
+        assert_eq!(buffers.kept(), 4);
+        assert_eq!((meters.there.passed, meters.back.passed), (5, 5));
+    }
+}

@@ -1,0 +1,47 @@
+//! How long the steps of one exchange may take: its route's policy, and the settings where that is silent.
+//!
+//! Not here: connecting (`upstream`), and the client's side between requests (`listener`).
+
+use std::time::Duration;
+
+use routing::table::{Policy, Sourced};
+
+use crate::data::upstream::limit;
+use crate::settings::Settings;
+
+/// Time limits of one exchange.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// From the request's last byte having been sent to the head of the answer.
+    pub(super) first_byte: Duration,
+    /// A body that stands still, in either direction.
+    pub(super) stall: Duration,
+    /// A tunnel that is silent in both directions.
+    pub(super) tunnel_idle: Duration,
+    /// All of it; nothing: no limit.
+    pub(super) request: Option<Duration>,
+}
+
+impl Waits {
+    /// What holds before a route is found.
+    pub(super) fn without_route(settings: &Settings) -> Self {
+        Self {
+            first_byte: settings.first_byte,
+            stall: settings.stall,
+            tunnel_idle: settings.tunnel_idle,
+            request: None,
+        }
+    }
+
+    /// What holds on a route.
+    pub(super) fn of(policy: &Policy, settings: &Settings) -> Self {
+        let timeouts = &policy.timeouts;
+        let request = timeouts.request.as_ref().map_or(settings.request, |field| Some(field.value));
+        Self {
+            first_byte: limit(Sourced::or(&timeouts.first_byte, settings.first_byte)),
+            stall: limit(Sourced::or(&timeouts.stall, settings.stall)),
+            tunnel_idle: limit(Sourced::or(&timeouts.tunnel_idle, settings.tunnel_idle)),
+            request: request.filter(|span| !span.is_zero()),
+        }
+    }
+}

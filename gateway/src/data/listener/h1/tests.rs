@@ -1,0 +1,100 @@
+//! How much memory an idle client costs.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::connectors::TransportConnector;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+use crate::control::reload::Reload;
+use crate::data::exchange::request_id::RequestIds;
+use crate::data::upstream::Upstreams;
+use crate::data::wire::buffers::Buffers;
+use crate::data::wire::clock::Clock;
+use crate::observe::counters::Counters;
+use crate::settings::Settings;
+
+fn worker() -> Worker {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let settings = Arc::new(Settings::default());
+    let clock = Clock::default();
+    let counters = Rc::new(Counters::default());
+    let connector = Arc::new(TransportConnector::new(None));
+    Worker {
+        live: Reload::new(provider, routing::Config::default()).unwrap().live(),
+        upstreams: Upstreams::new(
+            connector,
+            clock.clone(),
+            Rc::clone(&counters),
+            Arc::default(),
+            settings.limits,
+        ),
+        settings,
+        clock,
+        buffers: Buffers::default(),
+        date: crate::data::exchange::Date::default(),
+        counters,
+        ids: RequestIds::default(),
+        access_log: None,
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
+    let worker = Rc::new(worker());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let future = crate::data::listener::serve(
+        Rc::clone(&worker),
+        stream,
+        peer,
+        crate::data::listener::Protocol::Plain,
+    );
+    let size = std::mem::size_of_val(&future);
+    assert!(size < 1024, "{size} bytes");
+
+    let (stream, _) = {
+        let _second = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        listener.accept().await.unwrap()
+    };
+    let mut connection = Connection::new(Transport::Plain(stream), worker.settings.limits);
+    assert_eq!(connection.input().len() + connection.output().capacity(), 0);
+    connection.lend(&worker.buffers);
+    assert_ne!(connection.output().capacity(), 0);
+    connection.reclaim(&worker.buffers);
+    assert_eq!(connection.output().capacity(), 0);
+}
+
+#[tokio::test]
+async fn a_client_in_the_middle_of_its_head_holds_no_buffer() {
+    let worker = Rc::new(worker());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let serving = crate::data::listener::serve(
+        Rc::clone(&worker),
+        stream,
+        peer,
+        crate::data::listener::Protocol::Plain,
+    );
+    let asking = async {
+        for part in ["GET / HT", "TP/1.1\r\nHost: a.exa", "mple\r\nConnection: cl"] {
+            client.write_all(part.as_bytes()).await.unwrap();
+            // Both were lent when the bytes came; never again if they were not given back.
+            while worker.buffers.kept() != 2 {
+                tokio::task::yield_now().await;
+            }
+        }
+        client.write_all(b"ose\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        client.shutdown().await.unwrap();
+        answer
+    };
+    let both = async { tokio::join!(serving, asking) };
+    let ((), answer) = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("connection: close"), "{answer}");
+}

@@ -1,0 +1,583 @@
+//! HTTP/2 clients: the second filling of [`Downstream`], over the `h2` crate.
+//!
+//! Bounded from the first day: streams, header list, fields, resets, idle and stalled connections.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http1::body::may_trail;
+use http1::parse::{is_host, is_target};
+use http1::{BodyLength, Head, HeadBuilder, HeadError, Limits};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use frames::{Frames, Verdict};
+
+use super::linger::{LINGER, linger};
+use super::transport::Transport;
+use crate::data::exchange::abort::Abort;
+use crate::data::exchange::client::Codec;
+use crate::data::exchange::headers::{self, Response};
+use crate::data::exchange::refusal::Refusal;
+use crate::data::exchange::{self, Client, Downstream, Request, Served, Worker};
+use crate::data::wire::buffers::BUFFER_SIZE;
+use crate::data::wire::clock::{Ending, Phase, Timer};
+use crate::data::wire::{Piece, Reader, StreamError, Writer};
+use crate::observe::access_log::Asked;
+use crate::observe::counters::bump;
+use crate::settings::UnderscoreNames;
+
+mod frames;
+
+/// Streams that may be open at once.
+const MOST_STREAMS: u32 = 100;
+
+/// Bytes that a client may send ahead, per stream and per connection.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes that may wait for a slow client, per stream.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Streams that a client may reset before they are answered, beyond one in two: more is an attack
+/// (CVE-2023-44487), since each costs us a request to an endpoint and the client nothing.
+const RESET_BUDGET: u64 = 100;
+
+/// Fields that most answers do not exceed: beyond the room for them all are moved and hashed again.
+const USUAL_FIELDS: usize = 12;
+
+/// Streams of one connection that went each way.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: Cell<u64>,
+    aborted: Cell<u64>,
+}
+
+impl Tally {
+    fn is_abused(&self) -> bool {
+        self.aborted.get() > RESET_BUDGET + self.answered.get() / 2
+    }
+}
+
+/// Serves a client until one side has enough. `read` is what was already read from `transport`.
+pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, mut transport: Transport, read: Bytes) {
+    client.codec = Codec::Http2;
+    let timer = worker.clock.timer();
+    timer.set(worker.settings.header);
+    let outgoing = Outgoing::default();
+    let rewound = Rewound { read, transport: &mut transport, outgoing: &outgoing };
+    let handshake = builder(worker.settings.limits).handshake::<_, Bytes>(rewound);
+    // Boxed: it would be more than half of what an idle connection holds.
+    let handshake = Box::pin(timer.limit_by(Ending::IsHurried(LINGER), handshake));
+    let mut connection = match handshake.await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tell_if_malformed(worker, &client, &error),
+        Err(_) => return,
+    };
+    let parting = serve_streams(worker, (&client, &timer), &mut connection, &outgoing).await;
+    drop(connection);
+    match parting {
+        // Whoever still reads says so by frames, which a closed socket would answer by a reset.
+        Parting::InOrder => linger(&mut transport, &timer).await,
+        Parting::Cut => {}
+    }
+}
+
+/// How a connection ended.
+enum Parting {
+    /// All that was to be sent has gone to the kernel.
+    InOrder,
+    Cut,
+}
+
+/// Streams are futures of this one task: no task is spawned for a request, and none outlives its connection.
+async fn serve_streams(
+    worker: &Worker,
+    (client, timer): (&Client, &Timer),
+    connection: &mut h2::server::Connection<Rewound<'_>, Bytes>,
+    outgoing: &Outgoing,
+) -> Parting {
+    let tally = Tally::default();
+    let mut streams = FuturesUnordered::new();
+    let mut is_ending = false;
+    // Whether it was in use when it was to end: then the client may still have to read, whatever we have got rid of.
+    let mut is_awaited = false;
+    // A client that comes while the gateway is leaving is served once before it is sent away: it may know no other.
+    let mut ends_with = Phase::Closing;
+    loop {
+        match (streams.is_empty(), is_ending) {
+            (true, false) => timer.set(worker.settings.keep_alive),
+            (true, true) => timer.set(LINGER),
+            // Each stream has deadlines of its own.
+            (false, _) => timer.clear(),
+        }
+        let mut rest = Rest::Sent;
+        let next = std::future::poll_fn(|cx| {
+            if let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
+                return Poll::Ready(None);
+            }
+            let next = connection.poll_accept(cx).map(Some);
+            match &next {
+                Poll::Ready(Some(Some(Ok((_, respond))))) => outgoing.accepted(respond.stream_id()),
+                _ => outgoing.tell_refused(worker, client),
+            }
+            if is_ending && streams.is_empty() {
+                let is_owed = is_awaited || connection.has_streams() || outgoing.is_full.get();
+                rest = rest.bounded(is_owed, outgoing, (timer, worker.settings.stall));
+            }
+            next
+        });
+        let ending = if is_ending { Ending::IsPatient } else { Ending::With(ends_with) };
+        let next = timer.limit_by(ending, next).await;
+        match next {
+            // A stream ended: another deadline may apply.
+            Ok(None) => {}
+            Ok(Some(Some(Ok((request, respond))))) => {
+                if tally.is_abused() {
+                    tracing::debug!("client resets too many streams");
+                    worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::StreamRefused);
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    is_ending = true;
+                    continue;
+                }
+                ends_with = Phase::Leaving;
+                // Boxed: it is some kilobytes, which the set would move twice more.
+                streams.push(Box::pin(serve_stream(worker, (client, &tally), request, respond)));
+            }
+            Ok(Some(Some(Err(error)))) => {
+                tell_if_malformed(worker, client, &error);
+                return Parting::Cut;
+            }
+            // Nobody waits for who floods us.
+            Ok(Some(None)) if tally.is_abused() => return Parting::Cut,
+            Ok(Some(None)) => return Parting::InOrder,
+            Err(_) if is_ending => return Parting::Cut,
+            Err(_) => {
+                is_ending = true;
+                is_awaited = !streams.is_empty();
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Whether a connection that ends still has something for its client, when all streams' futures have ended: theirs end
+/// when `h2` has taken what they had to say, which the client may read much later.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// The client has but to see the end.
+    Sent,
+    /// Bytes wait for the client's window, or for room in the socket; or the client has not yet said that it has read
+    /// what came before our GOAWAY, as it does by answering the PING that goes with it.
+    Owed,
+}
+
+impl Rest {
+    /// Sets the deadline when there is reason to: a client that takes what it is owed has the time between two steps
+    /// that any reader has.
+    fn bounded(self, is_owed: bool, outgoing: &Outgoing, (timer, stall): (&Timer, Duration)) -> Self {
+        let has_moved = outgoing.has_moved.take();
+        match (self, is_owed) {
+            (Self::Owed, true) if !has_moved => {}
+            (_, true) => timer.set(stall),
+            (Self::Owed, false) => timer.set(LINGER),
+            (Self::Sent, false) => {}
+        }
+        if is_owed { Self::Owed } else { Self::Sent }
+    }
+}
+
+/// What becomes of the bytes for a client.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// Whether the socket took any since this was last asked.
+    has_moved: Cell<bool>,
+    /// Whether bytes wait for room in the socket.
+    is_full: Cell<bool>,
+    frames: RefCell<Frames>,
+}
+
+impl Outgoing {
+    fn writes(
+        &self,
+        written: Poll<io::Result<usize>>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.is_full.set(written.is_pending());
+        self.has_moved.set(self.has_moved.get() || written.is_ready());
+        if let Poll::Ready(Ok(mut left)) = written {
+            for slice in slices {
+                let (taken, _) = slice.split_at_checked(left).unwrap_or((slice, &[]));
+                self.frames.borrow_mut().written(taken);
+                left -= taken.len();
+            }
+        }
+        written
+    }
+
+    fn accepted(&self, stream: h2::StreamId) {
+        self.frames.borrow_mut().accepted(stream.as_u32());
+    }
+
+    /// Tells of requests that `h2` has refused, when it has handed over all others.
+    fn tell_refused(&self, worker: &Worker, client: &Client) {
+        self.frames.borrow_mut().settle(|verdict| match verdict {
+            Verdict::Answered => worker.tell_refused(client, Refusal::Head(HeadError::TooLong)),
+            Verdict::Reset(reason) => {
+                let abort = match reason {
+                    Reason::REFUSED_STREAM | Reason::ENHANCE_YOUR_CALM => Abort::StreamRefused,
+                    _ => Abort::ClientMalformed,
+                };
+                worker.tell_of_none((client.peer, client.scheme, client.tls), abort);
+            }
+        });
+    }
+}
+
+/// Tells of a connection that we end because the client breaks the protocol: what it wanted to ask never comes up.
+fn tell_if_malformed(worker: &Worker, client: &Client, error: &h2::Error) {
+    if error.is_library() {
+        worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::ClientMalformed);
+    }
+}
+
+/// The largest header list is the largest head, each field counting for 32 bytes more (RFC 9113 §6.5.2).
+fn builder(limits: Limits) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(10)
+        .max_pending_accept_reset_streams(20);
+    builder
+}
+
+async fn serve_stream(
+    worker: &Worker,
+    (client, tally): (&Client, &Tally),
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let timer = worker.clock.timer();
+    let (parts, body) = request.into_parts();
+    let length = body_length(&parts, &body);
+    let expects = parts.headers.get(http::header::EXPECT);
+    let expects = expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let underscore_names = worker.settings.underscore_names;
+    let mut side = Side { body, respond, send: None, held: None, expects, underscore_names };
+    let served = match head(&parts, worker.settings.limits) {
+        Ok(mut head) => {
+            headers::screen(&mut head, underscore_names);
+            let request = Request { head: &head, length, client };
+            exchange::serve(worker, request, &mut side, &timer).await
+        }
+        Err(refusal) => {
+            let asked = asked(&parts);
+            match exchange::refuse(worker, (&mut side, &timer), refusal, (client, Some(asked))).await {
+                Ok(()) => Served::Answered,
+                Err(_) => Served::Aborted,
+            }
+        }
+    };
+    if side.is_reset() {
+        bump(&tally.aborted);
+    } else {
+        bump(&tally.answered);
+    }
+    if !matches!(served, Served::Answered | Served::AnsweredLast) {
+        side.reset();
+    }
+}
+
+/// How the body is framed, seen from HTTP/1.1. The `h2` crate has checked that Content-Length tells the truth.
+fn body_length(parts: &http::request::Parts, body: &RecvStream) -> BodyLength {
+    let declared = parts.headers.get(http::header::CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
+    match declared {
+        Some(length) => BodyLength::Exact(length),
+        None if body.is_end_stream() => BodyLength::Empty,
+        None => BodyLength::Chunked,
+    }
+}
+
+/// What can be told of a header block that is no head.
+fn asked(parts: &http::request::Parts) -> Asked<'_> {
+    let host = || Some(parts.headers.get(http::header::HOST)?.as_bytes());
+    let user_agent = parts.headers.get(http::header::USER_AGENT);
+    Asked {
+        protocol: "HTTP/2",
+        method: parts.method.as_str().as_bytes(),
+        host: parts.uri.authority().map(|host| host.as_str().as_bytes()).or_else(host).unwrap_or_default(),
+        path: parts.uri.path().as_bytes(),
+        has_query: parts.uri.query().is_some(),
+        user_agent: user_agent.map(|value| value.as_bytes()),
+    }
+}
+
+/// Turns a header block into the one form of a head.
+fn head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Refusal> {
+    if parts.headers.len() > limits.fields {
+        return Err(Refusal::TooManyFields);
+    }
+    if parts.method == http::Method::CONNECT {
+        return Err(Refusal::Head(HeadError::Connect));
+    }
+    // Of a fragment nothing has remained: the `http` crate cuts it off.
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
+    if target.len() > limits.target {
+        return Err(Refusal::Head(HeadError::TargetTooLong));
+    }
+    if !is_target(parts.method.as_str().as_bytes(), target) {
+        return Err(Refusal::Head(HeadError::Malformed("request target")));
+    }
+    let mut builder = HeadBuilder::request(parts.method.as_str().as_bytes(), target, parts.headers.len() + 1);
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(|host| host.as_bytes());
+    if hosts.next().is_some() {
+        return Err(Refusal::Head(HeadError::SeveralHosts));
+    }
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (authority, host) {
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            return Err(Refusal::Head(HeadError::HostMismatch));
+        }
+        (Some(host), _) | (None, Some(host)) if !is_host(host) => return Err(Refusal::Host),
+        (Some(host), _) | (None, Some(host)) => builder.field(b"host", host),
+        (None, None) => return Err(Refusal::Head(HeadError::NoHost)),
+    }
+    // RFC 9113 §8.2.3: a cookie may come in crumbs, which HTTP/1.1 does not know.
+    let crumbs: Vec<_> =
+        parts.headers.get_all(http::header::COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
+    if !crumbs.is_empty() {
+        builder.field(b"cookie", &crumbs.join(&b"; "[..]));
+    }
+    for (name, value) in &parts.headers {
+        if *name != http::header::HOST && *name != http::header::COOKIE {
+            builder.field(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    Ok(builder.build())
+}
+
+/// One stream.
+struct Side {
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+    /// There once the response head is sent with more to come.
+    send: Option<SendStream<Bytes>>,
+    /// The last data taken: sent when it is known whether it is the last at all, which saves a frame.
+    held: Option<Bytes>,
+    /// Whether the client waits for a 100 before it sends the body.
+    expects: bool,
+    underscore_names: UnderscoreNames,
+}
+
+impl Side {
+    /// Whether the client gave the stream up.
+    fn is_reset(&mut self) -> bool {
+        self.poll_given_up(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn reset(&mut self) {
+        match &mut self.send {
+            Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+impl Reader for Side {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        loop {
+            if self.body.is_end_stream() {
+                return Poll::Ready(Ok(Piece::End));
+            }
+            let data = self.body.poll_data(cx);
+            if data.is_pending() && std::mem::take(&mut self.expects) {
+                let mut head = http::Response::new(());
+                *head.status_mut() = http::StatusCode::CONTINUE;
+                // Refused if the answer is out already: then nobody waits for it.
+                let _ = self.respond.send_informational(head);
+            }
+            let Some(data) = ready!(data).transpose()? else { break };
+            self.body.flow_control().release_capacity(data.len())?;
+            if !data.is_empty() {
+                return Poll::Ready(Ok(Piece::Data(data)));
+            }
+        }
+        let trailers = ready!(self.body.poll_trailers(cx))?;
+        Poll::Ready(Ok(trailers.map_or(Piece::End, |trailers| {
+            let mut builder = HeadBuilder::response(0, trailers.len());
+            for (name, value) in &trailers {
+                builder.field(name.as_str().as_bytes(), value.as_bytes());
+            }
+            let mut trailers = builder.build();
+            headers::screen(&mut trailers, self.underscore_names);
+            Piece::Trailers(trailers)
+        })))
+    }
+}
+
+impl Writer for Side {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
+        loop {
+            let (room, held) = (send.capacity(), self.held.as_ref().map_or(0, Bytes::len));
+            if room > held {
+                return Poll::Ready(Ok(()));
+            }
+            // The client's window may be smaller than a piece, and never have room for more than that.
+            if let Some(piece) = self.held.as_mut().filter(|_| room > 0 && held > 1) {
+                send.send_data(piece.split_to(room.min(held - 1)), false)?;
+                continue;
+            }
+            send.reserve_capacity(held + BUFFER_SIZE);
+            if ready!(send.poll_capacity(cx)).transpose()?.is_none() {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe).into()));
+            }
+        }
+    }
+
+    fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
+        let Some(send) = &mut self.send else { return Ok(()) };
+        match piece {
+            Piece::Data(data) => {
+                if let Some(held) = self.held.replace(data) {
+                    send.send_data(held, false)?;
+                }
+            }
+            Piece::End => send.send_data(self.held.take().unwrap_or_default(), true)?,
+            Piece::Trailers(trailers) => {
+                if let Some(held) = self.held.take() {
+                    send.send_data(held, false)?;
+                }
+                send.send_trailers(fields(|field| {
+                    for (known, name, value) in trailers.fields() {
+                        if may_trail(known, name) {
+                            field(name, value);
+                        }
+                    }
+                }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        // The connection's own future sends what was handed over.
+        if let (Some(send), Some(held)) = (&mut self.send, self.held.take()) {
+            send.send_data(held, false)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Downstream for Side {
+    fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+        let mut head = http::Response::new(());
+        *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
+        *head.headers_mut() = fields(|field| response.each(field));
+        if let BodyLength::Exact(length) = response.length {
+            head.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+        }
+        let is_empty = matches!(response.length, BodyLength::Empty | BodyLength::Exact(0));
+        let ends = is_empty || response.answers_head;
+        let send = self.respond.send_response(head, ends)?;
+        self.send = (!ends).then_some(send);
+        Ok(())
+    }
+
+    fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+        let mut head = http::Response::new(());
+        *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
+        *head.headers_mut() = fields(|field| response.each(field));
+        Ok(self.respond.send_informational(head)?)
+    }
+
+    /// A client that gives up says so beside its body.
+    fn ignore_body(&mut self) {}
+
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
+        let state = match &mut self.send {
+            Some(send) => send.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        // An error says that the answer has been sent, or that the connection ends and all its streams with it.
+        if matches!(state, Poll::Ready(Ok(_))) { Poll::Ready(Abort::ClientReset) } else { Poll::Pending }
+    }
+}
+
+/// Collects fields. Names and values that HTTP/2 cannot carry were refused when they were parsed.
+fn fields(each: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]))) -> http::HeaderMap {
+    let mut map = http::HeaderMap::with_capacity(USUAL_FIELDS);
+    each(&mut |name, value| {
+        let name = http::HeaderName::from_bytes(name);
+        let value = http::HeaderValue::from_bytes(value);
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
+        }
+    });
+    map
+}
+
+/// A stream whose first bytes were read already.
+struct Rewound<'a> {
+    read: Bytes,
+    transport: &'a mut Transport,
+    outgoing: &'a Outgoing,
+}
+
+impl AsyncRead for Rewound<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut *self.transport).poll_read(cx, buffer);
+        }
+        let length = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.transport).poll_write(cx, data);
+        self.outgoing.writes(written, &[io::IoSlice::new(data)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.transport).poll_write_vectored(cx, slices);
+        self.outgoing.writes(written, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut *self.transport).poll_flush(cx);
+        self.outgoing.is_full.set(flushed.is_pending());
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.transport).poll_shutdown(cx)
+    }
+}

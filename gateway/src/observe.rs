@@ -1,0 +1,6 @@
+//! Counters, metrics and the access log. Each worker writes to memory of its own; the metrics page and the thread of
+//! the access log collect from there.
+
+pub mod access_log;
+pub mod counters;
+pub mod metrics;
