@@ -1,20 +1,22 @@
-//! What is being served: one immutable value behind one atomic pointer.
+//! The published state: one immutable value behind one atomic pointer.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use routing::RoutingTable;
 
-use crate::control::certificates::Certificates;
+pub mod certificates;
 
-/// All that a request's way depends on. Endpoints alone change inside it, in cells of their own.
+use certificates::Certificates;
+
+/// Everything that serving a request depends on. Only endpoints change inside it, in their own cells.
 #[derive(Debug)]
 pub struct Live {
-    /// Host and path to route.
+    /// Maps host and path to a route.
     pub table: RoutingTable,
-    /// Host to certificate.
+    /// Maps Secrets to certificates.
     pub certificates: Certificates,
-    /// Counts up with each published table; 0: nothing has been read yet.
+    /// Number of the published table, counting up. 0 means that no object has been read yet.
     pub generation: u64,
 }
 

@@ -11,7 +11,6 @@ use http1::Limits;
 use ipnet::IpNet;
 use routing::object::Name;
 
-use crate::control::dns::resolver;
 use crate::observe::access_log;
 
 /// Settings of the process and its data plane.
@@ -20,7 +19,7 @@ pub struct Settings {
     /// Where to listen.
     pub listen: Listen,
     /// Where the names of ExternalName Services are asked for.
-    pub names: resolver::Settings,
+    pub dns: Dns,
     /// Which classes are served, and where this gateway runs.
     pub routing: routing::Config,
     /// The namespaces that are watched in a cluster; none named: all of them.
@@ -122,6 +121,25 @@ pub struct Retries {
     pub methods: Vec<Method>,
 }
 
+/// How external host names are resolved.
+#[derive(Clone, Debug, Default)]
+pub struct Dns {
+    /// Name servers to query. Empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// Whether host names may resolve to loopback addresses.
+    pub loopback: Loopback,
+}
+
+/// Whether host names may resolve to loopback addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loopback {
+    /// They may not. Otherwise a tenant could reach services that listen on loopback in order to be unreachable.
+    #[default]
+    Refused,
+    /// They may.
+    Allowed,
+}
+
 /// How much of one Service port may be taken up, where a route's policy does not say it.
 #[derive(Clone, Copy, Debug)]
 pub struct PerService {
@@ -184,7 +202,7 @@ impl Default for Settings {
                 admin: loopback(9080),
                 probe: None,
             },
-            names: resolver::Settings::default(),
+            dns: Dns::default(),
             routing: routing::Config::default(),
             namespaces: Vec::new(),
             workers: None,

@@ -37,11 +37,11 @@ const FENCED: &[(&str, &[&str])] = &[
 /// A top-level module that is missing here fails. `["*"]`: it puts the others together.
 const MODULES: &[(&str, &[&str])] = &[
     ("observe", &[]),
-    ("settings", &["observe::access_log", "control::dns::resolver"]),
-    ("live", &["control::certificates"]),
+    ("settings", &["observe::access_log"]),
+    ("live", &[]),
     ("control::source", &[]),
-    ("control::dns", &[]),
-    ("control::certificates", &["control::source"]),
+    ("control::dns", &["settings"]),
+    ("control::certificates", &["live", "control::source"]),
     ("control::reload", &["live", "control::source", "control::dns", "control::certificates"]),
     ("data::wire", &[]),
     ("data::upstream", &["settings", "observe::counters", "data::wire"]),

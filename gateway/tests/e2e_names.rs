@@ -9,9 +9,10 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gateway::control::dns::resolver::{self, Dns, Loopback};
+use gateway::control::dns::resolver::Resolver;
 use gateway::control::dns::{Addresses, Failure, Found, Lookup as _};
 use gateway::settings::Settings;
+use gateway::settings::{Dns, Loopback};
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -79,12 +80,12 @@ impl NameServer {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
     }
 
-    fn names(&self, loopback: Loopback) -> resolver::Settings {
-        resolver::Settings { servers: vec![self.address], loopback }
+    fn dns(&self, loopback: Loopback) -> Dns {
+        Dns { servers: vec![self.address], loopback }
     }
 
     fn settings(&self, loopback: Loopback) -> Settings {
-        Settings { names: self.names(loopback), ..Settings::default() }
+        Settings { dns: self.dns(loopback), ..Settings::default() }
     }
 }
 
@@ -101,7 +102,7 @@ fn answer(question: &Message, says: Says) -> Message {
 /// What one question to this name server comes to.
 async fn look_up(says: Says) -> Found {
     let server = NameServer::start(says);
-    Dns::new(server.names(Loopback::Allowed)).lookup("db.example".into()).await
+    Resolver::new(server.dns(Loopback::Allowed)).lookup("db.example".into()).await
 }
 
 fn localhost(seconds: u64) -> Result<Addresses, Failure> {

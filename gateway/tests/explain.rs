@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use gateway::cli::explain::request::Asked;
 use gateway::cli::explain::{Facts, explain};
-use gateway::control::certificates::Certificates;
+use gateway::control::certificates;
 use gateway::control::reload::Problems;
 use gateway::live::Live;
 use routing::object::{
@@ -439,7 +439,7 @@ fn some_ingress(name: usize, state: &mut u64) -> Object {
 fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
     let mut state = 0x9e37_79b9_7f4a_7c15;
     let (mut served, mut refused) = (0, 0);
-    let certificates = Certificates::generate(&rustls::crypto::aws_lc_rs::default_provider()).unwrap();
+    let certificates = certificates::generate(&rustls::crypto::aws_lc_rs::default_provider()).unwrap();
     for _ in 0..300 {
         let class = IngressClass {
             name: Name::new("", "ours"),

@@ -12,8 +12,7 @@ use api::LoadBalancingType;
 
 use super::value::{BYTES, COUNT, Form, LOG_FORMAT, NAMES, NETWORKS, TIME, list, plain};
 use crate::cli::explain::request::service_name;
-use crate::control::dns::resolver::Loopback;
-use crate::settings::{ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
+use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
 /// No deadline is shorter: the clock that they hang on ticks every 50 ms.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -266,13 +265,13 @@ fn names() -> Vec<Key> {
         key(
             "names.servers",
             "The name servers that ExternalName Services are asked of; empty: those of the system.",
-            |all| &mut all.names.servers,
+            |all| &mut all.dns.servers,
             list::<SocketAddr>(),
         ),
         choice(
             "names.loopback",
             "Whether names may lead to this machine itself: refuse or allow.",
-            |all| &mut all.names.loopback,
+            |all| &mut all.dns.loopback,
             [("refuse", Loopback::Refused), ("allow", Loopback::Allowed)],
         ),
     ]

@@ -15,6 +15,7 @@ use crate::control::reload::Reload;
 use crate::control::source::Update;
 use crate::control::source::files::{self, Watcher};
 use crate::control::source::kube as kubernetes;
+use crate::settings;
 
 /// Answers about names that may wait to be taken in.
 const WAITING_ANSWERS: usize = 16;
@@ -37,7 +38,7 @@ pub(super) struct Feeding {
 /// Starts it, as often as need be.
 pub(super) struct Feeder {
     origin: Origin,
-    names: dns::resolver::Settings,
+    dns: settings::Dns,
     control: Handle,
 }
 
@@ -80,7 +81,7 @@ impl Feeder {
                 told,
             },
         };
-        Ok(Self { origin, names: settings.names.clone(), control: control.clone() })
+        Ok(Self { origin, dns: settings.dns.clone(), control: control.clone() })
     }
 
     /// Begins to read objects, all of them at first, and to resolve the names that this Reload asks for.
@@ -99,7 +100,7 @@ impl Feeder {
                 None
             }
         };
-        let lookup = Box::new(dns::resolver::Dns::new(self.names.clone()));
+        let lookup = Box::new(dns::resolver::Resolver::new(self.dns.clone()));
         tasks.spawn_on(dns::run(lookup, reload.names(), resolver), &self.control);
         Ok(Feeding { updates, answers, _watcher: watcher, _tasks: tasks })
     }

@@ -12,35 +12,17 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RecordType};
 
 use super::{Addresses, Failure, Found, Lookup};
-
-/// Whether names may lead to this machine itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Loopback {
-    /// They may not: whoever may write a name could reach what listens on loopback because nobody else can.
-    #[default]
-    Refused,
-    /// They may.
-    Allowed,
-}
-
-/// Where names are asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Name servers; none: those of the system.
-    pub servers: Vec<SocketAddr>,
-    /// Whether names may lead to this machine itself.
-    pub loopback: Loopback,
-}
+use crate::settings::{self, Loopback};
 
 /// Asks name servers.
-pub struct Dns {
-    settings: Settings,
+pub struct Resolver {
+    settings: settings::Dns,
     resolver: OnceLock<TokioResolver>,
 }
 
-impl Dns {
+impl Resolver {
     /// Prepares to ask.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: settings::Dns) -> Self {
         Self { settings, resolver: OnceLock::new() }
     }
 
@@ -77,7 +59,7 @@ fn server_at(server: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(server.ip(), true, connections)
 }
 
-impl Lookup for Dns {
+impl Lookup for Resolver {
     fn lookup(&self, name: Arc<str>) -> BoxFuture<'static, Found> {
         let both = |failure: Failure| [Err(failure.clone()), Err(failure)];
         let Some(name) = whole(&name) else {
@@ -221,7 +203,7 @@ mod tests {
     /// The start of a gateway must not hang on what only names need.
     #[tokio::test]
     async fn an_address_is_refused_without_asking_anybody() {
-        let dns = Dns::new(Settings::default());
+        let dns = Resolver::new(settings::Dns::default());
         let found = dns.lookup("10.0.0.1".into()).await;
         assert_eq!(found, [Err(Failure::NotAName), Err(Failure::NotAName)]);
         assert!(dns.resolver.get().is_none());

@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use routing::object::{Change, Delta, Instead, Name, Object, Secret, SecretContent, Validity};
 use rustls::crypto::CryptoProvider;
 
-use crate::control::certificates::{self, Certificate, Certificates};
+use crate::control::certificates;
 use crate::control::source::SecretChange;
+use crate::live::certificates::{Certificate, Certificates};
 
 /// All Secrets with both files of a certificate.
 pub(super) struct Secrets {
@@ -24,7 +25,7 @@ pub(super) struct Secrets {
 
 impl Secrets {
     pub(super) fn new(provider: Arc<CryptoProvider>) -> anyhow::Result<Self> {
-        let certificates = Certificates::generate(&provider)?;
+        let certificates = certificates::generate(&provider)?;
         Ok(Self { provider, certificates, contents: BTreeMap::new(), dates: BTreeSet::new() })
     }
 
@@ -60,7 +61,7 @@ impl Secrets {
                     content
                 }
                 Err(error) => {
-                    let instead = match self.certificates.of(&name) {
+                    let instead = match self.certificates.get(&name) {
                         Some(_) => Instead::LastGood,
                         None => Instead::Default,
                     };
@@ -95,7 +96,7 @@ impl Secrets {
             if !matches!(self.contents.get(&name), Some(SecretContent::Certificate { .. })) {
                 continue;
             }
-            let Some(certificate) = self.certificates.of(&name).cloned() else { continue };
+            let Some(certificate) = self.certificates.get(&name).cloned() else { continue };
             let content = self.judge(&name, &certificate, now);
             self.contents.insert(name.clone(), content);
             delta.extend(self.object(name));
@@ -112,7 +113,7 @@ impl Secrets {
 
     /// What a certificate is at a moment; notes when that changes.
     fn judge(&mut self, name: &Name, certificate: &Certificate, now: i64) -> SecretContent {
-        let (first, last) = (certificate.first, certificate.last);
+        let (first, last) = (certificate.not_before, certificate.not_after);
         // The last second is part of the validity period (RFC 5280 §4.1.2.5).
         let (validity, changes) = match now {
             _ if now > last => (Validity::Expired { at: last }, None),
@@ -124,8 +125,10 @@ impl Secrets {
     }
 
     fn forget_date(&mut self, name: &Name) {
-        if let Some(certificate) = self.certificates.of(name) {
-            for date in [Some(certificate.first), certificate.last.checked_add(1)].into_iter().flatten() {
+        if let Some(certificate) = self.certificates.get(name) {
+            for date in
+                [Some(certificate.not_before), certificate.not_after.checked_add(1)].into_iter().flatten()
+            {
                 self.dates.remove(&(date, name.clone()));
             }
         }

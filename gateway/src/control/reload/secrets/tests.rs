@@ -86,7 +86,7 @@ fn a_renewed_certificate_has_its_own_dates_only() {
     secrets.take(change(pair("a.example", 1000, 3000)), &mut objects, at(1500));
     assert_eq!((validity(&objects), secrets.due()), (Validity::Valid, Some(at(3001))));
     secrets.take(vec![SecretChange { name: name(), pair: None }], &mut Delta::default(), at(1500));
-    assert_eq!((secrets.due(), secrets.certificates().of(&name()).is_none()), (None, true));
+    assert_eq!((secrets.due(), secrets.certificates().get(&name()).is_none()), (None, true));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_malformed_secret_keeps_its_last_good_certificate_and_a_deleted_one_does_not
     assert_eq!(instead(&mut secrets), Instead::Default);
     secrets.take(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
     assert_eq!(instead(&mut secrets), Instead::LastGood);
-    assert!(secrets.certificates().of(&name()).is_some());
+    assert!(secrets.certificates().get(&name()).is_some());
     assert_eq!(secrets.pass(at(9999)), [], "it is told to be malformed, and not to be expired beside that");
     secrets.take(vec![SecretChange { name: name(), pair: None }], &mut Delta::default(), at(1500));
     assert_eq!(instead(&mut secrets), Instead::Default);
