@@ -225,7 +225,9 @@ fn a_policy_sets_the_time_to_connect() {
 #[test]
 fn limits_of_a_policy_hold_for_its_route() {
     let origin = Origin::start(|_| Ok(Then::Hang));
-    let gateway = TestGateway::start(&(one(&origin) + &policy("  limits: {connections: 1, pending: 0}\n")));
+    let gateway = TestGateway::start(
+        &(one(&origin) + &policy("  limits: {upstreamConnections: 1, pendingRequests: 0}\n")),
+    );
     let mut busy = gateway.client();
     busy.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     origin.wait_heads(1);

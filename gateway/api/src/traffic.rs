@@ -110,17 +110,18 @@ pub enum LoadBalancingType {
     LeastRequest,
 }
 
-/// How much of a Service its routes may take up. Counted per Service port over the whole gateway process; each
-/// route obeys its own numbers.
+/// Limits on the use of one Service port. The counts cover the whole gateway process; each route applies its own
+/// limits to them.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    /// No further connection is opened while the Service has so many, idle ones included. Requests wait then.
+    /// Maximum number of open connections to the Service, idle ones included. At the limit, requests wait for a free
+    /// connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connections: Option<NonZeroU32>,
-    /// No further request waits while so many do: it is answered 503.
+    pub upstream_connections: Option<NonZeroU32>,
+    /// Maximum number of requests that wait for a connection. Further requests get a 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<u32>,
+    pub pending_requests: Option<u32>,
 }
 
 // ===== impl Attempts =====

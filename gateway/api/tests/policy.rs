@@ -23,7 +23,7 @@ fn what_is_read_is_written_again() {
         },
         "retries": { "attempts": 2, "on": ["ConnectFailure", "StaleConnection", "Reset"], "methods": ["GET", "POST"] },
         "loadBalancing": { "type": "LeastRequest" },
-        "limits": { "connections": 100, "pending": 0 },
+        "limits": { "upstreamConnections": 100, "pendingRequests": 0 },
     });
     let read: RoutePolicySpec = serde_json::from_value(policy.clone()).unwrap();
     assert_eq!(read.body_size, Some(ByteSize(10 * 1024 * 1024)));
@@ -60,8 +60,8 @@ fn unknown_fields_and_kinds_are_refused() {
         ("retries", json!({ "on": ["Anything"] })),
         ("retries", json!({ "methods": ["get"] })),
         ("loadBalancing", json!("LeastRequest")),
-        ("limits", json!({ "connections": 0 })),
-        ("limits", json!({ "pending": -1 })),
+        ("limits", json!({ "upstreamConnections": 0 })),
+        ("limits", json!({ "pendingRequests": -1 })),
     ] {
         let mut policy = json!({ "targetRefs": [target] });
         policy.as_object_mut().unwrap().insert(field.to_owned(), value);

@@ -114,9 +114,11 @@ impl<'a> Overlay<'a> {
             load_balancing: self
                 .field(&covering, "spec.loadBalancing.type", |spec| Some(spec.load_balancing?.kind)),
             limits: Limits {
-                connections: self
-                    .field(&covering, "spec.limits.connections", |spec| spec.limits?.connections),
-                pending: self.field(&covering, "spec.limits.pending", |spec| spec.limits?.pending),
+                upstream_connections: self.field(&covering, "spec.limits.upstreamConnections", |spec| {
+                    spec.limits?.upstream_connections
+                }),
+                pending_requests: self
+                    .field(&covering, "spec.limits.pendingRequests", |spec| spec.limits?.pending_requests),
             },
         };
         (self.interned.share(policy), split.map(|(backends, origin)| Split { backends, origin }))

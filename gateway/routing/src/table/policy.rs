@@ -61,10 +61,10 @@ pub struct Retries {
 /// How much of a Service may be taken up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Connections that may be open.
-    pub connections: Option<Sourced<NonZeroU32>>,
-    /// Requests that may wait for one.
-    pub pending: Option<Sourced<u32>>,
+    /// Maximum number of open connections.
+    pub upstream_connections: Option<Sourced<NonZeroU32>>,
+    /// Maximum number of requests that wait for a connection.
+    pub pending_requests: Option<Sourced<u32>>,
 }
 
 /// A value and where it comes from.
@@ -101,8 +101,8 @@ impl Policy {
         fields.extend(shown(&retries.on, |failures| join(failures.iter().map(ToString::to_string))));
         fields.extend(shown(&retries.methods, |methods| join(methods.iter().map(ToString::to_string))));
         fields.extend(shown(load_balancing, |kind| format!("{kind:?}")));
-        fields.extend(shown(&limits.connections, ToString::to_string));
-        fields.extend(shown(&limits.pending, ToString::to_string));
+        fields.extend(shown(&limits.upstream_connections, ToString::to_string));
+        fields.extend(shown(&limits.pending_requests, ToString::to_string));
         fields
     }
 }
