@@ -205,7 +205,7 @@ impl Gateway {
         let Drain { delay, limit } = self.drain;
         self.draining.store(true, Ordering::Relaxed);
         let enter = |phase| self.workers.iter().for_each(|worker| worker.enter(phase));
-        enter(Phase::Leaving);
+        enter(Phase::Draining);
         let orderly = async {
             tokio::time::sleep(delay).await;
             enter(Phase::Closing);

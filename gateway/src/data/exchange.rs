@@ -15,9 +15,9 @@ use routing::path;
 use routing::table::{PathMatch, Route, RoutingTable};
 
 use crate::data::upstream::Upstreams;
-use crate::data::wire::buffers::Buffers;
+use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::{Clock, Timer};
-use crate::data::wire::{Reader, StreamError, Writer};
+use crate::data::wire::{BodyReader, BodyWriter, StreamError};
 use crate::live::LiveCell;
 use crate::observe::access_log::Lines;
 use crate::observe::counters::{Counters, Gauge};
@@ -62,7 +62,7 @@ pub struct Worker {
     /// The time, for deadlines.
     pub clock: Clock,
     /// Buffers to lend.
-    pub buffers: Buffers,
+    pub buffers: BufferPool,
     /// The `Date` of answers that have none.
     pub date: Date,
     /// What is counted.
@@ -76,14 +76,14 @@ pub struct Worker {
 }
 
 /// The client's side of one exchange.
-pub trait Downstream: Reader + Writer {
-    /// Takes the response head; it is sent with the body's first piece, or by [`Writer::poll_flush`].
+pub trait Downstream: BodyReader + BodyWriter {
+    /// Takes the response head; it is sent with the body's first piece, or by [`BodyWriter::poll_flush`].
     ///
     /// # Errors
     /// The client is gone.
     fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
 
-    /// Takes an interim response (1xx but 101); [`Writer::poll_flush`] sends it. Not called after
+    /// Takes an interim response (1xx but 101); [`BodyWriter::poll_flush`] sends it. Not called after
     /// [`Downstream::respond`].
     ///
     /// # Errors

@@ -118,7 +118,7 @@ impl Upstreams {
         shared: Arc<Shared>,
         limits: Limits,
     ) -> Self {
-        let offset = clock.start().saturating_duration_since(shared.start).as_millis();
+        let offset = clock.started_at().saturating_duration_since(shared.start).as_millis();
         Self {
             views: RefCell::default(),
             dialler: Dialler::new(connector, Rc::clone(&counters), limits),
@@ -168,14 +168,14 @@ impl Upstreams {
             if endpoint.health.claim(now) {
                 let (clock, offset) = (self.clock.clone(), self.offset);
                 self.dialler
-                    .find_out(endpoint, limit(tries.terms.connect.once), move || clock.now() + offset);
+                    .find_out(endpoint, limit(tries.terms.connect.once), move || clock.now_ms() + offset);
             }
         };
         pick(members, (tries.terms.balancing, turn), &tries.met, now, due)
     }
 
     fn reuse(&self, view: &Rc<View>, endpoint: &Rc<Endpoint>, tries: &Tries) -> Option<Opened> {
-        let (connection, permit) = endpoint.take(tries.reuse, self.clock.now())?;
+        let (connection, permit) = endpoint.take(tries.reuse, self.clock.now_ms())?;
         bump(&self.counters.reuses);
         let request = InFlight::begin(endpoint);
         Some(Opened { connection, is_reused: true, permit, request, view: Rc::clone(view) })
@@ -285,13 +285,13 @@ impl Upstreams {
         if view.line.is_wanted_elsewhere(terms.connections) {
             return;
         }
-        request.0.put(connection, permit, said, self.clock.now());
+        request.0.put(connection, permit, said, self.clock.now_ms());
         view.line.wake();
     }
 
     /// Forgets what has been idle too long; called about once a second.
     pub fn sweep(&self) {
-        let now = self.clock.now();
+        let now = self.clock.now_ms();
         self.views.borrow_mut().retain(|_, view| view.sweep(&self.shared, now));
         if self.swept.replace(now / 60_000) != now / 60_000 {
             self.shared.sweep();
@@ -305,7 +305,7 @@ impl Upstreams {
 
     /// Milliseconds since the shared start, as all workers count them.
     fn time(&self) -> u64 {
-        self.clock.now() + self.offset
+        self.clock.now_ms() + self.offset
     }
 }
 

@@ -31,7 +31,7 @@ pub enum Piece {
 pub enum StreamError {
     /// The peer closed or reset its side, or the network did.
     #[error("connection lost: {0}")]
-    Lost(#[from] std::io::Error),
+    Disconnected(#[from] std::io::Error),
     /// The peer sent a body that cannot be trusted.
     #[error("malformed body: {0}")]
     Body(#[from] http1::BodyError),
@@ -49,17 +49,17 @@ pub enum StreamError {
     Framing(#[from] http1::FramingError),
     /// More or fewer bytes were written than the head promised.
     #[error("body length differs from the head's promise")]
-    Length,
+    LengthMismatch,
     /// An HTTP/2 stream or connection error.
     #[error("HTTP/2: {0}")]
     H2(#[from] h2::Error),
     /// The upstream answered 101 though nobody asked for that protocol, or before it had the whole request.
     #[error("unasked 101 response")]
-    UnaskedUpgrade,
+    UnsolicitedUpgrade,
 }
 
 /// A side that a body is read from.
-pub trait Reader {
+pub trait BodyReader {
     /// Gives the next piece. After [`Piece::End`] or [`Piece::Trailers`] it is not called again.
     ///
     /// # Errors
@@ -67,18 +67,18 @@ pub trait Reader {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>>;
 }
 
-/// A side that a body is written to. Nothing is promised to be sent before [`Writer::poll_flush`] says so.
-pub trait Writer {
+/// A side that a body is written to. Nothing is promised to be sent before [`BodyWriter::poll_flush`] says so.
+pub trait BodyWriter {
     /// Waits until there is room for a piece: this is where a slow reader holds back the other side.
     ///
     /// # Errors
     /// The side is of no more use.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
 
-    /// Takes a piece; only called after [`Writer::poll_ready`].
+    /// Takes a piece; only called after [`BodyWriter::poll_ready`].
     ///
     /// # Errors
-    /// [`StreamError::Length`] if the head promised something else.
+    /// [`StreamError::LengthMismatch`] if the head promised something else.
     fn write(&mut self, piece: Piece) -> Result<(), StreamError>;
 
     /// Sends what was taken.
@@ -90,7 +90,7 @@ pub trait Writer {
 
 /// Which side of a pump failed.
 #[derive(Debug)]
-pub enum PumpError {
+pub enum CopyError {
     /// The side that was read from.
     Read(StreamError),
     /// The side that was written to.
@@ -99,55 +99,55 @@ pub enum PumpError {
 
 /// How far a body has come from one side to the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pump {
-    /// Pieces are being moved.
+pub enum BodyCopy {
+    /// Pieces are being copied.
     #[default]
-    Moving,
+    Copying,
     /// The last piece was taken; what is left is to send it.
     Flushing,
     /// All is sent.
     Done,
 }
 
-impl Pump {
-    /// Moves pieces until one side has to wait or all is sent. `moved` is called for each piece.
+impl BodyCopy {
+    /// Moves pieces until one side has to wait or all is sent. `on_piece` is called for each piece.
     ///
     /// What was taken is sent as soon as the reader has nothing more at hand, so nothing is ever held back
     /// for the sake of larger writes.
     ///
     /// # Errors
     /// Says which side failed; what happens then is the caller's to decide.
-    pub fn poll<R: Reader, W: Writer>(
+    pub fn poll<R: BodyReader, W: BodyWriter>(
         &mut self,
         (from, to): (&mut R, &mut W),
-        moved: impl Fn(),
+        on_piece: impl Fn(),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), PumpError>> {
-        while *self == Self::Moving {
-            if to.poll_ready(cx).map_err(PumpError::Write)?.is_pending() {
+    ) -> Poll<Result<(), CopyError>> {
+        while *self == Self::Copying {
+            if to.poll_ready(cx).map_err(CopyError::Write)?.is_pending() {
                 return Poll::Pending;
             }
             match from.poll_piece(cx) {
                 Poll::Ready(Err(error)) => {
                     // What came before the failure is not lost, as far as the other side takes it at once.
                     let _ = to.poll_flush(cx);
-                    return Poll::Ready(Err(PumpError::Read(error)));
+                    return Poll::Ready(Err(CopyError::Read(error)));
                 }
                 Poll::Pending => {
-                    let _ = to.poll_flush(cx).map_err(PumpError::Write)?;
+                    let _ = to.poll_flush(cx).map_err(CopyError::Write)?;
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(piece)) => {
-                    moved();
+                    on_piece();
                     if !matches!(piece, Piece::Data(_)) {
                         *self = Self::Flushing;
                     }
-                    to.write(piece).map_err(PumpError::Write)?;
+                    to.write(piece).map_err(CopyError::Write)?;
                 }
             }
         }
         if *self == Self::Flushing {
-            if to.poll_flush(cx).map_err(PumpError::Write)?.is_pending() {
+            if to.poll_flush(cx).map_err(CopyError::Write)?.is_pending() {
                 return Poll::Pending;
             }
             *self = Self::Done;

@@ -72,20 +72,20 @@ impl Abort {
     pub(super) fn of_drop(phase: Phase) -> Self {
         match phase {
             _ if std::thread::panicking() => Self::Panic,
-            Phase::Ended => Self::GatewayStopped,
-            Phase::Serving | Phase::Leaving | Phase::Closing => Self::ClientClosed,
+            Phase::Stopped => Self::GatewayStopped,
+            Phase::Serving | Phase::Draining | Phase::Closing => Self::ClientClosed,
         }
     }
 
     /// What a failure of the client's side means.
     pub(super) fn of_downstream(error: &StreamError) -> Self {
         match error {
-            StreamError::Lost(_) | StreamError::Body(BodyError::Truncated) => Self::ClientClosed,
+            StreamError::Disconnected(_) | StreamError::Body(BodyError::Truncated) => Self::ClientClosed,
             StreamError::H2(error) if error.is_reset() => Self::ClientReset,
             StreamError::H2(_) => Self::ClientClosed,
             StreamError::TooSlow => Self::ClientStalled,
             // The client's side was told how long the answer is by the endpoint's head.
-            StreamError::Length => Self::UpstreamMalformed,
+            StreamError::LengthMismatch => Self::UpstreamMalformed,
             _ => Self::ClientMalformed,
         }
     }
@@ -93,7 +93,7 @@ impl Abort {
     /// What a failure of the endpoint's side means.
     pub(super) fn of_upstream(error: &StreamError) -> Self {
         match error {
-            StreamError::Lost(_) | StreamError::H2(_) | StreamError::Body(BodyError::Truncated) => {
+            StreamError::Disconnected(_) | StreamError::H2(_) | StreamError::Body(BodyError::Truncated) => {
                 Self::UpstreamCut
             }
             _ => Self::UpstreamMalformed,

@@ -32,7 +32,7 @@ impl Default for Date {
 impl Date {
     /// The date, up to one tick of `clock` late: the wall clock is looked at once a tick.
     pub fn now(&self, clock: &Clock) -> Text {
-        let tick = clock.now();
+        let tick = clock.now_ms();
         if self.tick.replace(tick) != tick {
             self.look(SystemTime::now());
         }

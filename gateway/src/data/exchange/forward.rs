@@ -19,7 +19,7 @@ use super::sending::Sending;
 use super::waits::Waits;
 use super::{Downstream, Exchange, Failure, Served, Tunnel, route, upgrade};
 use crate::data::upstream::{Connection, OpenError, Opened, Terms, Tries, limit};
-use crate::data::wire::{Pump, PumpError, StreamError};
+use crate::data::wire::{BodyCopy, CopyError, StreamError};
 use crate::settings::RequestIdEcho;
 
 /// So many interim responses may come before the answer; each gives the endpoint its time anew.
@@ -56,7 +56,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let terms = Terms::of(&route.policy, &self.worker.settings);
         self.waits = Waits::of(&route.policy, &self.worker.settings);
         if let Some(span) = self.waits.request {
-            self.timer.end(span);
+            self.timer.set_total_deadline(span);
         }
         let chosen = self.worker.upstreams.choose(&route.backends).map(Arc::clone);
         let backend = chosen.ok_or(Refusal::Open(OpenError::ServiceMissing))?;
@@ -69,9 +69,9 @@ impl<D: Downstream> Exchange<'_, D> {
             let mut opened = opened?;
             let (endpoint, length) = (opened.address(), self.request.length);
             let up = &mut opened.connection;
-            up.lend(&self.worker.buffers);
+            up.acquire_buffers(&self.worker.buffers);
             headers::write_request(up.output(), endpoint, (self.request.head, path), &self.caller, length);
-            up.send_body(length);
+            up.start_sending_body(length);
             sending.rewind();
             let failure = match self.await_answer(&mut opened, (&mut sending, &tries)).await {
                 Ok((head, length)) => {
@@ -112,8 +112,9 @@ impl<D: Downstream> Exchange<'_, D> {
         opened: &Opened,
         (tries, sending): (&mut Tries, &Sending),
     ) -> bool {
-        let is_lost = matches!(failure, Unanswered::Upstream(StreamError::Lost(_)) | Unanswered::Vanished)
-            && !opened.connection.has_received();
+        let is_lost =
+            matches!(failure, Unanswered::Upstream(StreamError::Disconnected(_)) | Unanswered::Vanished)
+                && !opened.connection.has_received();
         match failure {
             Unanswered::Vanished => self.worker.upstreams.vanished(opened),
             // Most likely it closed the connection while that was idle, as it may.
@@ -124,7 +125,7 @@ impl<D: Downstream> Exchange<'_, D> {
             | Unanswered::BodyTimeout
             | Unanswered::RequestTimeout => {}
         }
-        is_lost && !self.timer.is_ended() && tries.lost(opened, sending.resend())
+        is_lost && !self.timer.is_total_elapsed() && tries.lost(opened, sending.resend())
     }
 
     fn unanswered(&self, failure: Unanswered) -> Failure {
@@ -142,8 +143,8 @@ impl<D: Downstream> Exchange<'_, D> {
             Unanswered::Upstream(error) => {
                 tracing::debug!(error = %error, "endpoint failed before it answered");
                 match error {
-                    StreamError::Lost(_) => Refusal::UpstreamClosed.into(),
-                    StreamError::UnaskedUpgrade => Refusal::UpstreamSwitched.into(),
+                    StreamError::Disconnected(_) => Refusal::UpstreamClosed.into(),
+                    StreamError::UnsolicitedUpgrade => Refusal::UpstreamSwitched.into(),
                     _ => Refusal::UpstreamMalformed.into(),
                 }
             }
@@ -167,12 +168,12 @@ impl<D: Downstream> Exchange<'_, D> {
             if !sending.is_done() {
                 let mut body = Metered { side: &mut *down, meter: &mut *received };
                 match sending.poll((&mut body, &mut *up), || timer.set(stall), cx) {
-                    Poll::Ready(Err(PumpError::Read(error))) => {
+                    Poll::Ready(Err(CopyError::Read(error))) => {
                         return Poll::Ready(Err(Unanswered::Downstream(error)));
                     }
                     Poll::Ready(Ok(())) => lookout.begin(timer),
                     // An endpoint that stops reading may have answered already: its answer decides.
-                    Poll::Ready(Err(PumpError::Write(_))) | Poll::Pending => {}
+                    Poll::Ready(Err(CopyError::Write(_))) | Poll::Pending => {}
                 }
             }
             let is_sent = sending.is_done();
@@ -204,9 +205,9 @@ impl<D: Downstream> Exchange<'_, D> {
         }));
         let head = match answer.await {
             Ok(head) => head?,
-            Err(_elapsed) if timer.is_ended() => return Err(Unanswered::RequestTimeout),
+            Err(_elapsed) if timer.is_total_elapsed() => return Err(Unanswered::RequestTimeout),
             // With bytes still waiting to be sent it is the endpoint that stands still, not the client.
-            Err(_elapsed) if sending.is_moving() && up.is_sent() => return Err(Unanswered::BodyTimeout),
+            Err(_elapsed) if sending.is_moving() && up.is_flushed() => return Err(Unanswered::BodyTimeout),
             Err(_elapsed) => return Err(Unanswered::FirstByteTimeout),
         };
         let length = BodyLength::of_response(&head, self.request.head.method())
@@ -225,7 +226,7 @@ impl<D: Downstream> Exchange<'_, D> {
         (head, length): (Head, BodyLength),
     ) -> Result<Served, Failure> {
         let up = &mut opened.connection;
-        up.receive_body(length);
+        up.start_receiving_body(length);
         self.record.answered(head.status());
         let echoed = [("x-request-id", self.caller.id.as_bytes())];
         let response = Response {
@@ -243,7 +244,7 @@ impl<D: Downstream> Exchange<'_, D> {
         sending.release();
         let (down, timer) = (&mut *self.down, self.timer);
         let (received, sent) = (&mut self.received, &mut self.sent);
-        let mut receiving = Pump::default();
+        let mut receiving = BodyCopy::default();
         let mut is_sending = !sending.is_done();
         let relayed = timer.limit(std::future::poll_fn(|cx| {
             if is_sending {
@@ -261,8 +262,8 @@ impl<D: Downstream> Exchange<'_, D> {
             let moved = receiving.poll((&mut body, &mut *down), || timer.set(limit), cx);
             if let Poll::Ready(moved) = moved {
                 return Poll::Ready(moved.map_err(|error| match error {
-                    PumpError::Read(error) => Abort::of_upstream(&error),
-                    PumpError::Write(error) => Abort::of_downstream(&error),
+                    CopyError::Read(error) => Abort::of_upstream(&error),
+                    CopyError::Write(error) => Abort::of_downstream(&error),
                 }));
             }
             down.poll_given_up(cx).map(Err)
@@ -270,9 +271,9 @@ impl<D: Downstream> Exchange<'_, D> {
         match relayed.await {
             Ok(Ok(())) => {}
             Ok(Err(abort)) => return Err(Failure::Aborted(abort)),
-            Err(_elapsed) if timer.is_ended() => return Err(Failure::Aborted(Abort::RequestTimeout)),
+            Err(_elapsed) if timer.is_total_elapsed() => return Err(Failure::Aborted(Abort::RequestTimeout)),
             // Either nothing more came, or what came could not be handed on.
-            Err(_elapsed) if receiving == Pump::Flushing || !is_ready(self.down) => {
+            Err(_elapsed) if receiving == BodyCopy::Flushing || !is_ready(self.down) => {
                 return Err(Failure::Aborted(Abort::ClientStalled));
             }
             Err(_elapsed) => return Err(Failure::Aborted(Abort::UpstreamStalled)),
@@ -283,7 +284,7 @@ impl<D: Downstream> Exchange<'_, D> {
         // The head shares the input buffer, which is to go back whole.
         drop(head);
         if is_complete && stays_open && !opened.connection.has_input() {
-            opened.connection.reclaim(&self.worker.buffers);
+            opened.connection.release_buffers(&self.worker.buffers);
             self.worker.upstreams.keep(opened, said, &terms);
         }
         Ok(Served::Answered)
@@ -334,7 +335,7 @@ fn poll_head(
     };
     Poll::Ready(match head.status() {
         100..=199 if declares_body(&head) => Err(HeadError::Malformed("interim response").into()),
-        101 if !is_sent || !upgrade::is_answer(&head, request) => Err(StreamError::UnaskedUpgrade),
+        101 if !is_sent || !upgrade::is_answer(&head, request) => Err(StreamError::UnsolicitedUpgrade),
         _ => Ok(head),
     })
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http1::BodyLength;
 
-use crate::data::wire::{Piece, Reader, StreamError};
+use crate::data::wire::{BodyReader, Piece, StreamError};
 
 /// So many bytes are held at most; a request with more was sent for good.
 const MOST_HELD: usize = 64 << 10;
@@ -83,7 +83,7 @@ pub(super) struct Replayed<'a, R> {
     pub(super) held: &'a mut Held,
 }
 
-impl<R: Reader> Reader for Replayed<'_, R> {
+impl<R: BodyReader> BodyReader for Replayed<'_, R> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         if let Some(piece) = self.held.pieces.get(self.held.next) {
             self.held.next += 1;
@@ -109,7 +109,7 @@ mod tests {
     /// Gives these bytes piece by piece, and its end once.
     struct Source(Vec<&'static [u8]>);
 
-    impl Reader for Source {
+    impl BodyReader for Source {
         fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
             assert_ne!(self.0, [b"over"], "not asked again after the end");
             Poll::Ready(Ok(match self.0.remove(0) {

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use crate::data::wire::{Piece, Reader, StreamError};
+use crate::data::wire::{BodyReader, Piece, StreamError};
 
 /// What has passed of a body.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Metered<'a, R> {
     pub(super) meter: &'a mut Meter,
 }
 
-impl<R: Reader> Reader for Metered<'_, R> {
+impl<R: BodyReader> BodyReader for Metered<'_, R> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         let piece = ready!(self.side.poll_piece(cx))?;
         if let Piece::Data(data) = &piece {

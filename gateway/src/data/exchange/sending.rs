@@ -8,19 +8,19 @@ use http1::BodyLength;
 
 use super::held::{Held, Replayed};
 use crate::data::upstream::{Connection, Resend};
-use crate::data::wire::{Pump, PumpError, Reader};
+use crate::data::wire::{BodyCopy, BodyReader, CopyError};
 
 /// How far the request's body has come.
 #[derive(Debug)]
 pub(super) struct Sending {
-    pump: Pump,
+    pump: BodyCopy,
     held: Held,
 }
 
 impl Sending {
     /// Begins before the first piece. What is sent is held if the request's method bears being sent twice.
     pub(super) fn begin(is_held: bool) -> Self {
-        Self { pump: Pump::default(), held: Held::begin(is_held) }
+        Self { pump: BodyCopy::default(), held: Held::begin(is_held) }
     }
 
     /// Whether it can begin anew.
@@ -35,7 +35,7 @@ impl Sending {
 
     /// Begins anew, to another connection.
     pub(super) fn rewind(&mut self) {
-        self.pump = Pump::default();
+        self.pump = BodyCopy::default();
         self.held.rewind();
     }
 
@@ -46,21 +46,21 @@ impl Sending {
 
     /// Whether all is sent.
     pub(super) fn is_done(&self) -> bool {
-        self.pump == Pump::Done
+        self.pump == BodyCopy::Done
     }
 
     /// Whether pieces are still to come from the client.
     pub(super) fn is_moving(&self) -> bool {
-        self.pump == Pump::Moving
+        self.pump == BodyCopy::Copying
     }
 
-    /// Moves pieces as [`Pump::poll`] does.
-    pub(super) fn poll<R: Reader>(
+    /// Moves pieces as [`BodyCopy::poll`] does.
+    pub(super) fn poll<R: BodyReader>(
         &mut self,
         (from, to): (&mut R, &mut Connection),
         moved: impl Fn(),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), PumpError>> {
+    ) -> Poll<Result<(), CopyError>> {
         self.pump.poll((&mut Replayed { side: from, held: &mut self.held }, to), moved, cx)
     }
 }

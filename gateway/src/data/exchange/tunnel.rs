@@ -14,10 +14,10 @@ use super::abort::Abort;
 use super::metered::{Meter, Metered};
 use super::record::{Ending, Kept, Record};
 use crate::data::upstream::Opened;
-use crate::data::wire::buffers::Buffers;
+use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Timer;
 use crate::data::wire::h1::Connection;
-use crate::data::wire::{Pump, PumpError};
+use crate::data::wire::{BodyCopy, CopyError};
 use crate::observe::counters::Gauge;
 
 /// The endpoint's side of a tunnel.
@@ -94,35 +94,35 @@ impl Drop for Passing<'_> {
 
 async fn join<D, U>(
     (down, up): (&mut Connection<D>, &mut Connection<U>),
-    (buffers, meters): (&Buffers, &mut Meters),
+    (buffers, meters): (&BufferPool, &mut Meters),
     (timer, idle): (&Timer, Duration),
 ) -> End
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    down.receive_body(BodyLength::UntilClose);
-    down.send_body(BodyLength::UntilClose);
-    up.receive_body(BodyLength::UntilClose);
-    up.send_body(BodyLength::UntilClose);
+    down.start_receiving_body(BodyLength::UntilClose);
+    down.start_sending_body(BodyLength::UntilClose);
+    up.start_receiving_body(BodyLength::UntilClose);
+    up.start_sending_body(BodyLength::UntilClose);
     timer.set(idle);
     let (mut there, mut back) = (Direction::default(), Direction::default());
     let ended = timer.limit(std::future::poll_fn(|cx| {
-        down.lend(buffers);
-        up.lend(buffers);
+        down.acquire_buffers(buffers);
+        up.acquire_buffers(buffers);
         let moved = || timer.set(idle);
         let first = there.poll((&mut *down, &mut *up), (&mut meters.there, moved), cx);
         let first = first.map_err(|error| match error {
-            PumpError::Read(error) => Abort::of_downstream(&error),
-            PumpError::Write(error) => Abort::of_upstream(&error),
+            CopyError::Read(error) => Abort::of_downstream(&error),
+            CopyError::Write(error) => Abort::of_upstream(&error),
         })?;
         let second = back.poll((&mut *up, &mut *down), (&mut meters.back, moved), cx);
         let second = second.map_err(|error| match error {
-            PumpError::Read(error) => Abort::of_upstream(&error),
-            PumpError::Write(error) => Abort::of_downstream(&error),
+            CopyError::Read(error) => Abort::of_upstream(&error),
+            CopyError::Write(error) => Abort::of_downstream(&error),
         })?;
-        down.reclaim(buffers);
-        up.reclaim(buffers);
+        down.release_buffers(buffers);
+        up.release_buffers(buffers);
         if first.is_ready() && second.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }));
     match ended.await {
@@ -135,7 +135,7 @@ where
 /// How far one direction has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    Open(Pump),
+    Open(BodyCopy),
     /// All is sent, and the end is still to be told.
     Ending,
     Ended,
@@ -143,7 +143,7 @@ enum Direction {
 
 impl Default for Direction {
     fn default() -> Self {
-        Self::Open(Pump::default())
+        Self::Open(BodyCopy::default())
     }
 }
 
@@ -153,7 +153,7 @@ impl Direction {
         (from, to): (&mut Connection<R>, &mut Connection<W>),
         (meter, moved): (&mut Meter, impl Fn()),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), PumpError>>
+    ) -> Poll<Result<(), CopyError>>
     where
         R: AsyncRead + AsyncWrite + Unpin,
         W: AsyncRead + AsyncWrite + Unpin,
@@ -163,7 +163,7 @@ impl Direction {
             *self = Self::Ending;
         }
         if *self == Self::Ending {
-            ready!(to.poll_shutdown(cx)).map_err(|error| PumpError::Write(error.into()))?;
+            ready!(to.poll_shutdown(cx)).map_err(|error| CopyError::Write(error.into()))?;
             *self = Self::Ended;
         }
         Poll::Ready(Ok(()))
@@ -184,7 +184,7 @@ mod tests {
             (tokio::io::duplex(1 << 10), tokio::io::duplex(1 << 10));
         let (mut down, mut up) =
             (Connection::new(down, Limits::default()), Connection::new(up, Limits::default()));
-        let (buffers, timer) = (Buffers::default(), Clock::default().timer());
+        let (buffers, timer) = (BufferPool::default(), Clock::default().timer());
         let mut meters = Meters::default();
         let idle = Duration::from_secs(60);
         let mut tunnel = Box::pin(join((&mut down, &mut up), (&buffers, &mut meters), (&timer, idle)));
@@ -202,11 +202,11 @@ mod tests {
             () = exchange => {}
         }
         assert!(futures::poll!(&mut tunnel).is_pending());
-        assert_eq!(buffers.kept(), 4, "each side has given back both");
+        assert_eq!(buffers.free_count(), 4, "each side has given back both");
         // And nothing is left behind at the end.
         drop((client, endpoint));
         assert_eq!(tunnel.await, End::Whole);
-        assert_eq!(buffers.kept(), 4);
+        assert_eq!(buffers.free_count(), 4);
         assert_eq!((meters.there.passed, meters.back.passed), (5, 5));
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Protocol;
 use super::crowd::{Arrival, Crowd, Place};
 use crate::data::exchange::Worker;
-use crate::data::wire::clock::{Ending, Phase, TICK};
+use crate::data::wire::clock::{OnDrain, Phase, TICK};
 use crate::observe::counters::bump;
 
 /// How often the log says that clients are turned away.
@@ -41,7 +41,7 @@ impl Hall {
         let timer = self.worker.clock.timer();
         let mut complaint = Complaint::default();
         loop {
-            match timer.limit_by(Ending::With(Phase::Closing), listener.accept()).await {
+            match timer.limit_on_drain(OnDrain::StopAt(Phase::Closing), listener.accept()).await {
                 Ok(Ok((stream, peer))) => {
                     if let Some(place) = self.admit(&stream, &mut complaint) {
                         self.seat(stream, peer, (protocol.clone(), place));
@@ -84,7 +84,9 @@ impl Hall {
     /// Serves what other workers accepted for this one, until it is closing.
     pub(super) async fn receive(self: Rc<Self>, mut arrivals: mpsc::UnboundedReceiver<Arrival>) {
         let timer = self.worker.clock.timer();
-        while let Ok(Some(arrival)) = timer.limit_by(Ending::With(Phase::Closing), arrivals.recv()).await {
+        while let Ok(Some(arrival)) =
+            timer.limit_on_drain(OnDrain::StopAt(Phase::Closing), arrivals.recv()).await
+        {
             self.welcome(arrival);
         }
         // From here on the others keep what they have; what is on its way is served.
@@ -152,7 +154,7 @@ struct Complaint {
 
 impl Complaint {
     fn make(&mut self, worker: &Worker, text: &str) {
-        let now = worker.clock.now();
+        let now = worker.clock.now_ms();
         if now >= self.next {
             self.next = now + COMPLAINT.as_millis() as u64;
             tracing::warn!("{text}");

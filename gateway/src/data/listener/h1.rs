@@ -15,9 +15,9 @@ use crate::data::exchange::headers::{self, Response, keeps_alive};
 use crate::data::exchange::record;
 use crate::data::exchange::refusal::Refusal;
 use crate::data::exchange::{self, Client, Downstream, End, Request, Served, Tunnel, Worker};
-use crate::data::wire::clock::{Ending, Interrupted, Phase, Timer};
+use crate::data::wire::clock::{OnDrain, Phase, Timer, WaitError};
 use crate::data::wire::h1::Connection;
-use crate::data::wire::{Piece, Reader, StreamError, Writer};
+use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
 use crate::observe::access_log::Asked;
 use crate::observe::counters::Gauge;
 
@@ -70,11 +70,11 @@ pub(super) async fn serve(
     loop {
         let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
         let ending = match said.age {
-            _ if said.part => Ending::IsPatient,
-            Age::New => Ending::IsHurried(LINGER),
-            Age::Used => Ending::With(Phase::Closing),
+            _ if said.part => OnDrain::Ignore,
+            Age::New => OnDrain::Grace(LINGER),
+            Age::Used => OnDrain::StopAt(Phase::Closing),
         };
-        let woken = match timer.limit_by(ending, readable).await {
+        let woken = match timer.limit_on_drain(ending, readable).await {
             Ok(Ok(())) => Ok(()),
             Err(late) if said.part => Err(late),
             _ => break,
@@ -87,7 +87,7 @@ pub(super) async fn serve(
             Next::Close => break,
             Next::Linger => {
                 connection.discard_input();
-                connection.reclaim(&worker.buffers);
+                connection.release_buffers(&worker.buffers);
                 Box::pin(linger(connection.io(), &timer)).await;
                 return None;
             }
@@ -118,12 +118,12 @@ async fn go_on(
     client: &Client,
     (connection, timer): (&mut Connection<Transport>, &Timer),
     said: &mut Said,
-    woken: Result<(), Interrupted>,
+    woken: Result<(), WaitError>,
 ) -> Next {
     if woken.is_err() {
         return refuse((worker, client), (connection, timer), Refusal::HeadTimeout, None).await;
     }
-    connection.lend(&worker.buffers);
+    connection.acquire_buffers(&worker.buffers);
     // Nobody is woken: what is not there yet is waited for without buffers.
     let mut cx = Context::from_waker(Waker::noop());
     // Tokio takes an accepted socket for readable without asking: the client may have said nothing yet.
@@ -131,7 +131,7 @@ async fn go_on(
         Poll::Ready(Ok(1..)) => {}
         Poll::Ready(_) => return left((worker, client), connection),
         Poll::Pending => {
-            connection.reclaim(&worker.buffers);
+            connection.release_buffers(&worker.buffers);
             return Next::NotYet;
         }
     }
@@ -149,7 +149,7 @@ async fn go_on(
             }
             Poll::Ready(Err(_lost)) => return left((worker, client), connection),
             Poll::Pending => {
-                connection.reclaim(&worker.buffers);
+                connection.release_buffers(&worker.buffers);
                 return Next::NotYet;
             }
         };
@@ -168,7 +168,7 @@ async fn go_on(
                 Poll::Pending => {}
             }
         }
-        connection.reclaim(&worker.buffers);
+        connection.release_buffers(&worker.buffers);
         return Next::Idle;
     }
 }
@@ -232,7 +232,7 @@ async fn serve_request(
         let asked = record::asked(&request, destination);
         return refuse((worker, client), (connection, timer), Refusal::Framing, Some(asked)).await;
     };
-    connection.receive_body(length);
+    connection.start_receiving_body(length);
     let mut side = Side {
         worker,
         connection,
@@ -257,7 +257,7 @@ async fn serve_request(
         Served::AnsweredLast => Next::Linger,
         Served::Answered if is_last(&head, length) && !connection.io().may_hold_input() => Next::Close,
         Served::Answered if closing != Closing::No => Next::Linger,
-        Served::Answered if connection.is_read() => Next::Idle,
+        Served::Answered if connection.is_body_read() => Next::Idle,
         Served::Answered => drain((connection, timer)).await,
         Served::Switched(tunnel) => Next::Tunnel(tunnel),
     }
@@ -338,7 +338,7 @@ struct Side<'a> {
     pace: Option<Pace>,
 }
 
-impl Reader for Side<'_> {
+impl BodyReader for Side<'_> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         if self.expects {
             self.expects = false;
@@ -350,7 +350,7 @@ impl Reader for Side<'_> {
         match self.connection.poll_piece(cx)? {
             Poll::Ready(mut piece) => {
                 match (&mut piece, &mut self.pace) {
-                    (Piece::Data(data), Some(pace)) => pace.passes(data.len(), self.worker.clock.now())?,
+                    (Piece::Data(data), Some(pace)) => pace.passes(data.len(), self.worker.clock.now_ms())?,
                     (Piece::Trailers(trailers), _) => {
                         headers::screen(trailers, self.worker.settings.underscore_names);
                     }
@@ -360,7 +360,7 @@ impl Reader for Side<'_> {
             }
             Poll::Pending => {
                 if let Some(pace) = &mut self.pace {
-                    pace.waits(self.worker.clock.now());
+                    pace.waits(self.worker.clock.now_ms());
                 }
                 // The 100, if it is still to be sent.
                 let _ = self.connection.poll_flush(cx)?;
@@ -370,7 +370,7 @@ impl Reader for Side<'_> {
     }
 }
 
-impl Writer for Side<'_> {
+impl BodyWriter for Side<'_> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.connection.poll_ready(cx)
     }
@@ -396,12 +396,12 @@ impl Downstream for Side<'_> {
         };
         // The client waits for a 100 that will not come, or sends a body that will not be read: either way
         // what it sends next cannot be told from a request.
-        let leaves_body = self.expects && !self.connection.is_read();
+        let leaves_body = self.expects && !self.connection.is_body_read();
         // RFC 9931 §3: what was sent in the hope of a switch that did not come is no request.
-        let hoped = self.may_switch && self.connection.is_read() && self.connection.has_input();
+        let hoped = self.may_switch && self.connection.is_body_read() && self.connection.has_input();
         if length == BodyLength::UntilClose {
             self.closing = Closing::EndsBody;
-        } else if leaves_body || hoped || response.is_last || self.worker.clock.phase() >= Phase::Leaving {
+        } else if leaves_body || hoped || response.is_last || self.worker.clock.phase() >= Phase::Draining {
             self.closing = Closing::Yes;
         }
         let out = self.connection.output();
@@ -415,7 +415,7 @@ impl Downstream for Side<'_> {
             (Closing::No, Version::Http11) => {}
         }
         write::end(out);
-        self.connection.send_body(length);
+        self.connection.start_sending_body(length);
         Ok(())
     }
 
@@ -448,7 +448,7 @@ impl Downstream for Side<'_> {
         }
         // Whoever reads the body learns of its end. And a client that has sent more already is asked when that is
         // read: until then it need not be looked at.
-        if !self.connection.is_read() || self.connection.has_input() {
+        if !self.connection.is_body_read() || self.connection.has_input() {
             return Poll::Pending;
         }
         match ready!(self.connection.poll_fill(cx)) {

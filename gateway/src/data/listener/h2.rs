@@ -27,9 +27,9 @@ use crate::data::exchange::client::Codec;
 use crate::data::exchange::headers::{self, Response};
 use crate::data::exchange::refusal::Refusal;
 use crate::data::exchange::{self, Client, Downstream, Request, Served, Worker};
-use crate::data::wire::buffers::BUFFER_SIZE;
-use crate::data::wire::clock::{Ending, Phase, Timer};
-use crate::data::wire::{Piece, Reader, StreamError, Writer};
+use crate::data::wire::buffers::BUFFER_BYTES;
+use crate::data::wire::clock::{OnDrain, Phase, Timer};
+use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
 use crate::observe::access_log::Asked;
 use crate::observe::counters::bump;
 use crate::settings::UnderscoreNames;
@@ -75,7 +75,7 @@ pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, mut transpor
     let rewound = Rewound { read, transport: &mut transport, outgoing: &outgoing };
     let handshake = builder(worker.settings.limits).handshake::<_, Bytes>(rewound);
     // Boxed: it would be more than half of what an idle connection holds.
-    let handshake = Box::pin(timer.limit_by(Ending::IsHurried(LINGER), handshake));
+    let handshake = Box::pin(timer.limit_on_drain(OnDrain::Grace(LINGER), handshake));
     let mut connection = match handshake.await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tell_if_malformed(worker, &client, &error),
@@ -134,8 +134,8 @@ async fn serve_streams(
             }
             next
         });
-        let ending = if is_ending { Ending::IsPatient } else { Ending::With(ends_with) };
-        let next = timer.limit_by(ending, next).await;
+        let ending = if is_ending { OnDrain::Ignore } else { OnDrain::StopAt(ends_with) };
+        let next = timer.limit_on_drain(ending, next).await;
         match next {
             // A stream ended: another deadline may apply.
             Ok(None) => {}
@@ -147,7 +147,7 @@ async fn serve_streams(
                     is_ending = true;
                     continue;
                 }
-                ends_with = Phase::Leaving;
+                ends_with = Phase::Draining;
                 // Boxed: it is some kilobytes, which the set would move twice more.
                 streams.push(Box::pin(serve_stream(worker, (client, &tally), request, respond)));
             }
@@ -396,7 +396,7 @@ impl Side {
     }
 }
 
-impl Reader for Side {
+impl BodyReader for Side {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         loop {
             if self.body.is_end_stream() {
@@ -428,7 +428,7 @@ impl Reader for Side {
     }
 }
 
-impl Writer for Side {
+impl BodyWriter for Side {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
         loop {
@@ -441,7 +441,7 @@ impl Writer for Side {
                 send.send_data(piece.split_to(room.min(held - 1)), false)?;
                 continue;
             }
-            send.reserve_capacity(held + BUFFER_SIZE);
+            send.reserve_capacity(held + BUFFER_BYTES);
             if ready!(send.poll_capacity(cx)).transpose()?.is_none() {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe).into()));
             }

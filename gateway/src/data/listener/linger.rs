@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::transport::Transport;
-use crate::data::wire::clock::{Interrupted, Timer};
+use crate::data::wire::clock::{Timer, WaitError};
 
 /// How long a client may take to see that we closed; while it goes on sending, from its last byte.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const MOST_LINGERED: Duration = Duration::from_secs(10);
 /// Closes the outgoing direction, and reads on until the client has closed its own.
 pub(super) async fn linger(transport: &mut Transport, timer: &Timer) {
     timer.clear();
-    timer.end(MOST_LINGERED);
+    timer.set_total_deadline(MOST_LINGERED);
     timer.set(LINGER);
     let shut = timer.limit(std::future::poll_fn(|cx| Pin::new(&mut *transport).poll_shutdown(cx)));
     if !matches!(shut.await, Ok(Ok(()))) {
@@ -40,5 +40,5 @@ pub(super) async fn linger(transport: &mut Transport, timer: &Timer) {
             }
         }
     }));
-    let _: Result<(), Interrupted> = lingered.await;
+    let _: Result<(), WaitError> = lingered.await;
 }

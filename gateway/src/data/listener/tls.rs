@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::{Scheme, Worker};
-use crate::data::wire::clock::Ending;
+use crate::data::wire::clock::OnDrain;
 use crate::live::LiveCell;
 
 /// How long a client may take to finish its handshake once nothing more is accepted.
@@ -68,7 +68,7 @@ pub(super) async fn accept(
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         start.into_stream(config).await
     };
-    let abort = match timer.limit_by(Ending::IsHurried(LINGER), handshake).await {
+    let abort = match timer.limit_on_drain(OnDrain::Grace(LINGER), handshake).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             // On the heap before anybody borrows it: more than a kilobyte, which an idle connection would keep twice.

@@ -17,7 +17,7 @@ use super::crowd::Member;
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::exchange::{Date, Worker};
 use crate::data::upstream::{Shared, Upstreams};
-use crate::data::wire::buffers::Buffers;
+use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::{Clock, Phase};
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, Lines, Sink};
@@ -117,7 +117,7 @@ fn run(
             live: parts.live,
             settings: parts.settings,
             clock,
-            buffers: Buffers::default(),
+            buffers: BufferPool::default(),
             date: Date::default(),
             counters,
             upstreams,
@@ -146,7 +146,7 @@ fn run(
             _ = nobody => {}
         }
         // The tasks that are left are dropped with the runtime, and tell of their requests why.
-        worker.clock.enter(Phase::Ended);
+        worker.clock.enter(Phase::Stopped);
         Ok(())
     })
 }

@@ -63,7 +63,7 @@ impl Endpoint {
         let mut idle = self.idle.borrow_mut();
         while idle.last().is_some_and(is_usable) {
             let mut last = idle.pop()?;
-            if last.connection.is_quiet() {
+            if last.connection.is_reusable() {
                 return Some((last.connection, last.permit));
             }
         }
@@ -82,7 +82,7 @@ impl Endpoint {
 
     /// Closes what has been idle too long or was closed by the peer.
     pub(super) fn sweep(&self, now: u64) {
-        self.idle.borrow_mut().retain_mut(|idle| now <= idle.open && idle.connection.is_quiet());
+        self.idle.borrow_mut().retain_mut(|idle| now <= idle.open && idle.connection.is_reusable());
     }
 
     /// Closes all idle connections.

@@ -22,38 +22,38 @@ pub enum Phase {
     #[default]
     Serving,
     /// It still accepts, and each client is told with its next answer to come back by another connection.
-    Leaving,
+    Draining,
     /// It accepts nothing more, and connections without a request end.
     Closing,
     /// It has ended: whoever is still connected is cut off.
-    Ended,
+    Stopped,
 }
 
 /// How a wait goes on when the worker is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum OnDrain {
     /// As if nothing was: for requests in flight.
-    IsPatient,
+    Ignore,
     /// No longer than so from [`Phase::Closing`] on: for clients that were accepted and have not yet said what they
     /// want.
-    IsHurried(Duration),
+    Grace(Duration),
     /// It ends when the worker reaches this phase: for waits between requests.
-    With(Phase),
+    StopAt(Phase),
 }
 
 /// A deadline passed before the awaited thing happened, or the worker is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interrupted {
+pub enum WaitError {
     /// The deadline passed.
     Elapsed,
     /// The worker reached the phase that the wait was to end with.
-    Ending,
+    Aborted,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     /// Milliseconds since the clock was made, as of the last tick.
-    now: Cell<u64>,
+    now_ms: Cell<u64>,
     phase: Cell<Phase>,
     entries: RefCell<Vec<Rc<Entry>>>,
 }
@@ -61,8 +61,8 @@ struct Shared {
 #[derive(Debug)]
 struct Entry {
     /// When to wake the task, in the clock's milliseconds; `u64::MAX`: never.
-    at: Cell<u64>,
-    place: Cell<usize>,
+    deadline_ms: Cell<u64>,
+    index: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -70,36 +70,36 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub struct Clock {
     shared: Rc<Shared>,
-    start: Instant,
+    started: Instant,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { shared: Rc::default(), start: Instant::now() }
+        Self { shared: Rc::default(), started: Instant::now() }
     }
 }
 
 impl Clock {
     /// When the clock was made.
-    pub fn start(&self) -> std::time::Instant {
-        self.start.into_std()
+    pub fn started_at(&self) -> std::time::Instant {
+        self.started.into_std()
     }
 
     /// Milliseconds since the clock was made; up to one [`TICK`] behind.
-    pub fn now(&self) -> u64 {
-        self.shared.now.get()
+    pub fn now_ms(&self) -> u64 {
+        self.shared.now_ms.get()
     }
 
     /// Makes a deadline that is not set. Each task needs its own.
     pub fn timer(&self) -> Timer {
         let mut entries = self.shared.entries.borrow_mut();
         let entry = Rc::new(Entry {
-            at: Cell::new(u64::MAX),
-            place: Cell::new(entries.len()),
+            deadline_ms: Cell::new(u64::MAX),
+            index: Cell::new(entries.len()),
             waker: RefCell::new(None),
         });
         entries.push(Rc::clone(&entry));
-        Timer { entry, shared: Rc::clone(&self.shared), end: Cell::new(u64::MAX) }
+        Timer { entry, shared: Rc::clone(&self.shared), total_deadline_ms: Cell::new(u64::MAX) }
     }
 
     /// Ticks for ever: updates the time and wakes whom it passed. Each worker runs it once.
@@ -113,10 +113,10 @@ impl Clock {
     }
 
     fn tick(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.shared.now.set(now);
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.now_ms.set(now);
         for entry in self.shared.entries.borrow().iter() {
-            if entry.at.get() <= now {
+            if entry.deadline_ms.get() <= now {
                 entry.wake();
             }
         }
@@ -150,74 +150,78 @@ pub struct Timer {
     entry: Rc<Entry>,
     shared: Rc<Shared>,
     /// No deadline lies beyond this.
-    end: Cell<u64>,
+    total_deadline_ms: Cell<u64>,
 }
 
 impl Timer {
-    /// Sets the deadline anew, `after` from now, but not beyond [`Timer::end`].
+    /// Sets the deadline anew, `after` from now, but not beyond [`Timer::set_total_deadline`].
     pub fn set(&self, after: Duration) {
-        self.entry.at.set(self.after(after).min(self.end.get()));
+        self.entry.deadline_ms.set(self.deadline_in(after).min(self.total_deadline_ms.get()));
     }
 
     /// Ends all deadlines at the latest `after` from now, until [`Timer::clear`].
-    pub fn end(&self, after: Duration) {
-        self.end.set(self.after(after));
+    pub fn set_total_deadline(&self, after: Duration) {
+        self.total_deadline_ms.set(self.deadline_in(after));
     }
 
-    /// Whether the time that [`Timer::end`] gave has passed.
-    pub fn is_ended(&self) -> bool {
-        self.end.get() <= self.shared.now.get()
+    /// Whether the time that [`Timer::set_total_deadline`] gave has passed.
+    pub fn is_total_elapsed(&self) -> bool {
+        self.total_deadline_ms.get() <= self.shared.now_ms.get()
     }
 
     /// Forgets the deadline, and the end of all.
     pub fn clear(&self) {
-        self.entry.at.set(u64::MAX);
-        self.end.set(u64::MAX);
+        self.entry.deadline_ms.set(u64::MAX);
+        self.total_deadline_ms.set(u64::MAX);
     }
 
-    fn after(&self, after: Duration) -> u64 {
+    fn deadline_in(&self, after: Duration) -> u64 {
         // The clock may be a tick behind, so a tick is added: never early.
         let after = u64::try_from((after + TICK).as_millis()).unwrap_or(u64::MAX);
-        self.shared.now.get().saturating_add(after)
+        self.shared.now_ms.get().saturating_add(after)
     }
 
     /// Whether the deadline has passed.
     pub fn is_elapsed(&self) -> bool {
-        self.entry.at.get() <= self.shared.now.get()
+        self.entry.deadline_ms.get() <= self.shared.now_ms.get()
     }
 
     /// Waits for `future`, but not beyond the deadline, which the future may move while it runs.
     ///
     /// # Errors
-    /// [`Interrupted::Elapsed`]; the future is dropped then.
-    pub fn limit<F: Future>(&self, future: F) -> impl Future<Output = Result<F::Output, Interrupted>> {
-        self.limit_by(Ending::IsPatient, future)
+    /// [`WaitError::Elapsed`]; the future is dropped then.
+    pub fn limit<F: Future>(&self, future: F) -> impl Future<Output = Result<F::Output, WaitError>> {
+        self.limit_on_drain(OnDrain::Ignore, future)
     }
 
     /// As [`Timer::limit`], and says how the wait goes on when the worker is about to end.
     ///
     /// # Errors
-    /// [`Interrupted::Elapsed`] or [`Interrupted::Ending`]; the future is dropped then.
-    pub async fn limit_by<F: Future>(&self, mut ending: Ending, future: F) -> Result<F::Output, Interrupted> {
+    /// [`WaitError::Elapsed`] or [`WaitError::Aborted`]; the future is dropped then.
+    pub async fn limit_on_drain<F: Future>(
+        &self,
+        mut on_drain: OnDrain,
+        future: F,
+    ) -> Result<F::Output, WaitError> {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            match ending {
-                Ending::With(phase) if self.shared.phase.get() >= phase => {
-                    return Poll::Ready(Err(Interrupted::Ending));
+            match on_drain {
+                OnDrain::StopAt(phase) if self.shared.phase.get() >= phase => {
+                    return Poll::Ready(Err(WaitError::Aborted));
                 }
-                Ending::IsHurried(grace) if self.shared.phase.get() == Phase::Closing => {
-                    let slow = self.entry.at.get();
+                OnDrain::Grace(grace) if self.shared.phase.get() == Phase::Closing => {
+                    let unhurried = self.entry.deadline_ms.get();
                     self.set(grace);
-                    self.entry.at.set(slow.min(self.entry.at.get()));
-                    ending = Ending::IsPatient;
+                    self.entry.deadline_ms.set(unhurried.min(self.entry.deadline_ms.get()));
+                    on_drain = OnDrain::Ignore;
                 }
                 _ => {}
             }
             if self.is_elapsed() {
-                return Poll::Ready(Err(Interrupted::Elapsed));
+                return Poll::Ready(Err(WaitError::Elapsed));
             }
             let mut waker = self.entry.waker.borrow_mut();
             if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
@@ -232,10 +236,10 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         let mut entries = self.shared.entries.borrow_mut();
-        let place = self.entry.place.get();
-        entries.swap_remove(place);
-        if let Some(moved) = entries.get(place) {
-            moved.place.set(place);
+        let index = self.entry.index.get();
+        entries.swap_remove(index);
+        if let Some(moved) = entries.get(index) {
+            moved.index.set(index);
         }
     }
 }
@@ -258,7 +262,7 @@ mod tests {
                     let before = Instant::now();
                     timer.set(wanted);
                     let outcome = timer.limit(std::future::pending::<()>()).await;
-                    assert_eq!(outcome, Err(Interrupted::Elapsed));
+                    assert_eq!(outcome, Err(WaitError::Elapsed));
                     let took = before.elapsed();
                     assert!(took >= wanted && took <= wanted + 2 * TICK, "{wanted:?} took {took:?}");
                 }
@@ -270,17 +274,17 @@ mod tests {
     async fn no_deadline_lies_beyond_the_end_until_it_is_cleared() {
         let clock = Clock::default();
         let timer = clock.timer();
-        timer.end(Duration::from_secs(1));
+        timer.set_total_deadline(Duration::from_secs(1));
         timer.set(Duration::from_secs(60));
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(!timer.is_elapsed(), "a deadline is seen by ticks");
         clock.tick();
-        assert!(timer.is_elapsed() && timer.is_ended());
+        assert!(timer.is_elapsed() && timer.is_total_elapsed());
         timer.set(Duration::from_secs(60));
         assert!(timer.is_elapsed());
         timer.clear();
         timer.set(Duration::from_secs(60));
-        assert!(!timer.is_elapsed() && !timer.is_ended());
+        assert!(!timer.is_elapsed() && !timer.is_total_elapsed());
     }
 
     #[tokio::test(start_paused = true)]
@@ -288,18 +292,21 @@ mod tests {
         let clock = Clock::default();
         let timer = clock.timer();
         let forever = std::future::pending::<()>;
-        clock.enter(Phase::Leaving);
-        assert_eq!(timer.limit_by(Ending::With(Phase::Leaving), forever()).await, Err(Interrupted::Ending));
+        clock.enter(Phase::Draining);
         assert_eq!(
-            timer.limit_by(Ending::With(Phase::Leaving), async { 7 }).await,
+            timer.limit_on_drain(OnDrain::StopAt(Phase::Draining), forever()).await,
+            Err(WaitError::Aborted)
+        );
+        assert_eq!(
+            timer.limit_on_drain(OnDrain::StopAt(Phase::Draining), async { 7 }).await,
             Ok(7),
             "what is there comes first"
         );
-        let mut closing = Box::pin(timer.limit_by(Ending::With(Phase::Closing), forever()));
+        let mut closing = Box::pin(timer.limit_on_drain(OnDrain::StopAt(Phase::Closing), forever()));
         assert!(futures::poll!(closing.as_mut()).is_pending());
         clock.enter(Phase::Closing);
-        assert_eq!(closing.await, Err(Interrupted::Ending));
-        clock.enter(Phase::Leaving);
+        assert_eq!(closing.await, Err(WaitError::Aborted));
+        clock.enter(Phase::Draining);
         assert_eq!(clock.phase(), Phase::Closing, "there is no way back");
     }
 
@@ -313,9 +320,9 @@ mod tests {
             let timer = clock.timer();
             timer.set(deadline);
             let before = Instant::now();
-            let ending = Ending::IsHurried(Duration::from_secs(1));
-            let outcome = timer.limit_by(ending, std::future::pending::<()>()).await;
-            assert_eq!(outcome, Err(Interrupted::Elapsed));
+            let on_drain = OnDrain::Grace(Duration::from_secs(1));
+            let outcome = timer.limit_on_drain(on_drain, std::future::pending::<()>()).await;
+            assert_eq!(outcome, Err(WaitError::Elapsed));
             before.elapsed()
         };
         local
@@ -334,8 +341,8 @@ mod tests {
     fn dropped_timers_leave_no_entry() {
         let clock = Clock::default();
         let timers: Vec<_> = (0..5).map(|_| clock.timer()).collect();
-        for (place, timer) in timers.into_iter().enumerate() {
-            if place % 2 == 0 {
+        for (index, timer) in timers.into_iter().enumerate() {
+            if index % 2 == 0 {
                 drop(timer);
             } else {
                 timer.set(Duration::from_secs(1));

@@ -10,17 +10,17 @@ use bytes::{Bytes, BytesMut};
 use http1::{BodyDecoder, BodyEncoder, BodyLength, Decoded, Head, HeadError, HeadScanner, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-use super::buffers::{BUFFER_SIZE, Buffers};
+use super::buffers::{BUFFER_BYTES, BufferPool};
 use super::output::Output;
-use super::{Piece, Reader, StreamError, Writer};
+use super::{BodyReader, BodyWriter, Piece, StreamError};
 
 /// So many bytes of a head that is not whole are moved when the buffers are given back; whoever sends more before it
 /// pauses keeps them. Moved often, more of them would cost more than they hold.
-const MOST_MOVED: usize = 1 << 10;
+const MAX_COPIED_INPUT_BYTES: usize = 1 << 10;
 
 /// The most that is read at once, bytes: a piece of a large body. Half of it costs a third more CPU time per GB, twice of it
 /// as much as this.
-const MOST_READ: usize = 128 << 10;
+const MAX_READ_BYTES: usize = 128 << 10;
 
 /// Takes a head off the front of a buffer: [`http1::parse::request`] or [`http1::parse::response`].
 pub type ParseHead = fn(&mut BytesMut, &mut HeadScanner, &Limits) -> Result<Option<Head>, HeadError>;
@@ -34,7 +34,7 @@ pub struct Connection<T> {
     scanner: HeadScanner,
     decoder: BodyDecoder,
     encoder: BodyEncoder,
-    /// Whether any byte arrived since [`Connection::lend`].
+    /// Whether any byte arrived since [`Connection::acquire_buffers`].
     has_received: bool,
     /// Room for the next read, bytes.
     read_size: usize,
@@ -52,7 +52,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             decoder: BodyDecoder::new(BodyLength::Empty),
             encoder: BodyEncoder::new(BodyLength::Empty),
             has_received: false,
-            read_size: BUFFER_SIZE,
+            read_size: BUFFER_BYTES,
             limits,
         }
     }
@@ -68,28 +68,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Takes the buffers that an exchange needs from the worker.
-    pub fn lend(&mut self, buffers: &Buffers) {
+    pub fn acquire_buffers(&mut self, buffers: &BufferPool) {
         self.has_received = false;
-        self.read_size = BUFFER_SIZE;
-        if self.input.capacity() <= MOST_MOVED {
-            let mut buffer = buffers.take();
+        self.read_size = BUFFER_BYTES;
+        if self.input.capacity() <= MAX_COPIED_INPUT_BYTES {
+            let mut buffer = buffers.acquire();
             buffer.extend_from_slice(&self.input);
             self.input = buffer;
         }
         if self.output.tail.capacity() == 0 {
-            self.output.tail = buffers.take();
+            self.output.tail = buffers.acquire();
         }
     }
 
     /// Gives the buffers back, unless they hold bytes that are still to be sent or many that are still to be used; a few
     /// of those move.
-    pub fn reclaim(&mut self, buffers: &Buffers) {
-        if self.input.len() <= MOST_MOVED {
-            let left = BytesMut::from(&self.input[..]);
-            buffers.give(std::mem::replace(&mut self.input, left));
+    pub fn release_buffers(&mut self, buffers: &BufferPool) {
+        if self.input.len() <= MAX_COPIED_INPUT_BYTES {
+            let unread = BytesMut::from(&self.input[..]);
+            buffers.release(std::mem::replace(&mut self.input, unread));
         }
         if self.output.is_empty() {
-            buffers.give(std::mem::take(&mut self.output.tail));
+            buffers.release(std::mem::take(&mut self.output.tail));
         }
     }
 
@@ -109,27 +109,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Whether the incoming message's body has been read to its end.
-    pub fn is_read(&self) -> bool {
+    pub fn is_body_read(&self) -> bool {
         self.decoder.is_ended()
     }
 
     /// Whether all that was written has been sent.
-    pub fn is_sent(&self) -> bool {
+    pub fn is_flushed(&self) -> bool {
         self.output.is_empty()
     }
 
-    /// Where a head is written; it is sent with the body's first piece, or by [`Writer::poll_flush`].
+    /// Where a head is written; it is sent with the body's first piece, or by [`BodyWriter::poll_flush`].
     pub fn output(&mut self) -> &mut BytesMut {
         &mut self.output.tail
     }
 
     /// Says how the body that goes out is framed.
-    pub fn send_body(&mut self, length: BodyLength) {
+    pub fn start_sending_body(&mut self, length: BodyLength) {
         self.encoder = BodyEncoder::new(length);
     }
 
     /// Says how the body that comes in is framed.
-    pub fn receive_body(&mut self, length: BodyLength) {
+    pub fn start_receiving_body(&mut self, length: BodyLength) {
         self.decoder = BodyDecoder::new(length);
     }
 
@@ -152,7 +152,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 return Poll::Ready(if self.input.is_empty() {
                     Ok(None)
                 } else {
-                    Err(StreamError::Lost(io::ErrorKind::UnexpectedEof.into()))
+                    Err(StreamError::Disconnected(io::ErrorKind::UnexpectedEof.into()))
                 });
             }
         }
@@ -167,19 +167,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if self.input.capacity() - self.input.len() < self.read_size / 2 {
             self.input.reserve(self.read_size);
         }
-        let room = self.input.capacity() - self.input.len();
+        let spare = self.input.capacity() - self.input.len();
         let read = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))?;
         self.has_received |= read > 0;
         // Whoever fills the room has more to say: fewer and larger reads, until the exchange is over.
-        if read == room {
-            self.read_size = MOST_READ.min(self.read_size * 2);
+        if read == spare {
+            self.read_size = MAX_READ_BYTES.min(self.read_size * 2);
         }
         Poll::Ready(Ok(read))
     }
 
     /// Whether an idle connection can still be used: it is open and silent. Costs no system call as long as
     /// the runtime has seen nothing of it.
-    pub fn is_quiet(&mut self) -> bool {
+    pub fn is_reusable(&mut self) -> bool {
         if !self.input.is_empty() {
             return false;
         }
@@ -200,7 +200,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Reader for Connection<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> BodyReader for Connection<T> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         loop {
             match self.decoder.decode(&mut self.input, &self.limits)? {
@@ -216,13 +216,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Reader for Connection<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Writer for Connection<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> BodyWriter for Connection<T> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        if self.output.has_room() { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
+        if self.output.has_capacity() { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
     }
 
     fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
-        let kept_promise = match piece {
+        let matches_length = match piece {
             Piece::Data(data) => {
                 let fits = self.encoder.before(data.len(), &mut self.output.tail);
                 self.output.push(data);
@@ -232,12 +232,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Writer for Connection<T> {
             Piece::Trailers(trailers) => self.encoder.end(Some(&trailers), &mut self.output.tail),
             Piece::End => self.encoder.end(None, &mut self.output.tail),
         };
-        if kept_promise { Ok(()) } else { Err(StreamError::Length) }
+        if matches_length { Ok(()) } else { Err(StreamError::LengthMismatch) }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         ready!(self.output.poll_send(&mut self.io, cx))?;
         // TLS keeps records back until it is flushed; for TCP this is nothing.
-        Pin::new(&mut self.io).poll_flush(cx).map_err(StreamError::Lost)
+        Pin::new(&mut self.io).poll_flush(cx).map_err(StreamError::Disconnected)
     }
 }

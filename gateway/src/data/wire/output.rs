@@ -9,20 +9,20 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
 /// A piece up to this size is copied behind what is already gathered: cheaper than another slice to send.
-const COPY_LIMIT: usize = 4 << 10;
+const MAX_COPIED_BYTES: usize = 4 << 10;
 
 /// With this much waiting, no more is taken before some of it is sent.
-const HIGH_WATER: usize = 64 << 10;
+const HIGH_WATER_BYTES: usize = 64 << 10;
 
 /// The most slices given to one write.
-const MOST_SLICES: usize = 8;
+const MAX_SLICES: usize = 8;
 
 /// What one side still has to send.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// Sent before `tail`.
     queue: VecDeque<Bytes>,
-    queued: usize,
+    queued_bytes: usize,
     /// Where heads and small pieces are gathered.
     pub(super) tail: BytesMut,
 }
@@ -32,21 +32,21 @@ impl Output {
         self.queue.is_empty() && self.tail.is_empty()
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.queued + self.tail.len() < HIGH_WATER
+    pub(super) fn has_capacity(&self) -> bool {
+        self.queued_bytes + self.tail.len() < HIGH_WATER_BYTES
     }
 
     pub(super) fn push(&mut self, data: Bytes) {
-        if data.len() <= COPY_LIMIT {
+        if data.len() <= MAX_COPIED_BYTES {
             self.tail.extend_from_slice(&data);
             return;
         }
         if !self.tail.is_empty() {
             let tail = self.tail.split().freeze();
-            self.queued += tail.len();
+            self.queued_bytes += tail.len();
             self.queue.push_back(tail);
         }
-        self.queued += data.len();
+        self.queued_bytes += data.len();
         self.queue.push_back(data);
     }
 
@@ -60,7 +60,7 @@ impl Output {
             let mut sent = if self.queue.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, &self.tail))?
             } else {
-                let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 let waiting = self.queue.iter().map(|part| &part[..]).chain([&self.tail[..]]);
                 let mut count = 0;
                 for (slot, part) in slices.iter_mut().zip(waiting) {
@@ -77,7 +77,7 @@ impl Output {
                 let part = sent.min(front.len());
                 front.advance(part);
                 sent -= part;
-                self.queued -= part;
+                self.queued_bytes -= part;
                 if !front.is_empty() {
                     break;
                 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::control::reload::Reload;
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::upstream::Upstreams;
-use crate::data::wire::buffers::Buffers;
+use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
 use crate::observe::counters::Counters;
 use crate::settings::Settings;
@@ -33,7 +33,7 @@ fn worker() -> Worker {
         ),
         settings,
         clock,
-        buffers: Buffers::default(),
+        buffers: BufferPool::default(),
         date: crate::data::exchange::Date::default(),
         counters,
         ids: RequestIds::default(),
@@ -62,9 +62,9 @@ async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
     };
     let mut connection = Connection::new(Transport::Plain(stream), worker.settings.limits);
     assert_eq!(connection.input().len() + connection.output().capacity(), 0);
-    connection.lend(&worker.buffers);
+    connection.acquire_buffers(&worker.buffers);
     assert_ne!(connection.output().capacity(), 0);
-    connection.reclaim(&worker.buffers);
+    connection.release_buffers(&worker.buffers);
     assert_eq!(connection.output().capacity(), 0);
 }
 
@@ -84,7 +84,7 @@ async fn a_client_in_the_middle_of_its_head_holds_no_buffer() {
         for part in ["GET / HT", "TP/1.1\r\nHost: a.exa", "mple\r\nConnection: cl"] {
             client.write_all(part.as_bytes()).await.unwrap();
             // Both were lent when the bytes came; never again if they were not given back.
-            while worker.buffers.kept() != 2 {
+            while worker.buffers.free_count() != 2 {
                 tokio::task::yield_now().await;
             }
         }
