@@ -21,8 +21,8 @@ use crate::cli::process::admin::Admin;
 use crate::control::reload::{Problems, Reload};
 use crate::control::source::files;
 use crate::control::source::kube::{self as kubernetes, Scope};
-use crate::data::listener::crowd::{Crowd, Member};
-use crate::data::listener::worker::{Handle, Parts};
+use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
+use crate::data::listener::worker::{Handle, Resources};
 use crate::data::listener::{Protocol, sockets, tls};
 use crate::data::wire::clock::Phase;
 use crate::live::LiveCell;
@@ -106,7 +106,7 @@ impl Gateway {
 
         let reload = Reload::new(Arc::clone(&provider), options.settings.routing.clone())?;
         let (live, problems, generation) = (reload.live(), reload.problems(), reload.generation());
-        let parts = Parts {
+        let resources = Resources {
             live: Arc::clone(&live),
             settings: Arc::new(options.settings.clone()),
             connector: Arc::new(TransportConnector::new(None)),
@@ -114,9 +114,9 @@ impl Gateway {
             access_log: sink,
         };
         let config = Arc::new(tls::server_config(Arc::clone(&live), provider)?);
-        let members = Crowd::of(places, workers);
+        let connections = ConnectionTracker::for_workers(places, workers);
         let sockets = http_sockets.into_iter().zip(https_sockets);
-        let workers = start_workers(&parts, members.into_iter().zip(sockets), &config)?;
+        let workers = start_workers(&resources, connections.into_iter().zip(sockets), &config)?;
 
         let control = control_runtime()?;
         let draining = Arc::new(AtomicBool::new(false));
@@ -204,13 +204,13 @@ impl Gateway {
     pub fn drain_until(self, cut: impl Future<Output = ()>) {
         let Drain { delay, limit } = self.drain;
         self.draining.store(true, Ordering::Relaxed);
-        let enter = |phase| self.workers.iter().for_each(|worker| worker.enter(phase));
+        let enter = |phase| self.workers.iter().for_each(|worker| worker.enter_phase(phase));
         enter(Phase::Draining);
         let orderly = async {
             tokio::time::sleep(delay).await;
             enter(Phase::Closing);
             for worker in self.workers.iter() {
-                worker.stopped().await;
+                worker.wait_stopped().await;
             }
         };
         self.control.block_on(async {
@@ -230,15 +230,15 @@ impl Gateway {
 
 /// Starts a worker on each pair of sockets, one for plaintext and one for TLS.
 fn start_workers(
-    parts: &Parts,
-    members: impl Iterator<Item = (Member, (TcpListener, TcpListener))>,
+    resources: &Resources,
+    connections: impl Iterator<Item = (WorkerConnections, (TcpListener, TcpListener))>,
     tls: &Arc<rustls::ServerConfig>,
 ) -> io::Result<Arc<[Handle]>> {
-    let start = |(member, (plain, secure))| {
+    let start = |(connections, (plain, secure))| {
         let secure = (secure, Protocol::Tls(Arc::clone(tls)));
-        Handle::start(member, parts.clone(), vec![(plain, Protocol::Plain), secure])
+        Handle::start(connections, resources.clone(), vec![(plain, Protocol::Plain), secure])
     };
-    members.map(start).collect()
+    connections.map(start).collect()
 }
 
 /// Starts the access log, if there is to be one: where lines go, and what writes them.

@@ -3,7 +3,7 @@
 //! Not here: what happens to a request (`exchange`).
 
 mod accept;
-pub mod crowd;
+pub mod connections;
 mod h1;
 mod h2;
 mod linger;
@@ -33,9 +33,9 @@ pub enum Protocol {
 }
 
 /// Serves one accepted connection to its end.
-async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol: Protocol) {
-    let _open = Gauge::raise(&worker.counters, |counters| &counters.open);
-    let _panics = PanicCount(Rc::clone(&worker.counters));
+async fn serve_connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol: Protocol) {
+    let _open_gauge = Gauge::raise(&worker.counters, |counters| &counters.open);
+    let _panic_counter = PanicCounter(Rc::clone(&worker.counters));
     bump(&worker.counters.accepted);
     // Without it the last segment of an answer waits for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
@@ -43,7 +43,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol
         Protocol::Plain => (Transport::Plain(stream), None, false),
         Protocol::Tls(config) => {
             // The handshake's state is large and short-lived: it has no place in the idle connection.
-            let handshake = Box::pin(tls::accept(&worker, (stream, peer), config));
+            let handshake = Box::pin(tls::handshake(&worker, (stream, peer), config));
             let Some((stream, is_h2)) = handshake.await else { return };
             let version = stream.get_ref().1.protocol_version();
             (Transport::Tls(stream), version, is_h2)
@@ -63,9 +63,9 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol
 }
 
 /// Counts a connection that ends by a panic: it costs that connection alone.
-struct PanicCount(Rc<Counters>);
+struct PanicCounter(Rc<Counters>);
 
-impl Drop for PanicCount {
+impl Drop for PanicCounter {
     fn drop(&mut self) {
         if std::thread::panicking() {
             bump(&self.0.panics);

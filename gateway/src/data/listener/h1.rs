@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use http1::{BodyLength, Head, Known, Version, write};
 
-use self::pace::Pace;
-use super::linger::{LINGER, linger};
+use self::pace::BodyPace;
+use super::linger::{LINGER_TIMEOUT, linger};
 use super::transport::Transport;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, Response, keeps_alive};
@@ -24,37 +24,37 @@ use crate::observe::counters::Gauge;
 mod pace;
 
 /// How HTTP/2 with prior knowledge begins (RFC 9113 §3.4); no HTTP/1.1 request looks like it.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// So much of a body that nobody wants is read to keep the connection; beyond it, closing is cheaper.
-const MOST_DRAINED: usize = 64 << 10;
+const MAX_DRAINED_BYTES: usize = 64 << 10;
 
 /// What becomes of a connection after what was readable has been served.
-enum Next {
-    Idle,
+enum NextAction {
+    AwaitRequest,
     /// There was nothing to read after all, or part of a head.
-    NotYet,
+    AwaitInput,
     Close,
     /// Close so that the client can read its answer first.
     Linger,
     /// Close so that the client cannot take it for an orderly end.
-    Forsake,
-    Http2,
-    Tunnel(Tunnel),
+    Reset,
+    ServeHttp2,
+    RunTunnel(Tunnel),
 }
 
 /// Whether a connection has carried a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Age {
+enum ConnectionAge {
     New,
     Used,
 }
 
-/// What a client has said.
-struct Said {
-    age: Age,
+/// How much a client has sent.
+struct ReadState {
+    age: ConnectionAge,
     /// Part of a head, whose deadline runs.
-    part: bool,
+    has_partial_head: bool,
 }
 
 /// Serves a client until one side has enough. Gives the client back if it begins with HTTP/2's preface, which is then
@@ -65,120 +65,121 @@ pub(super) async fn serve(
     connection: &mut Connection<Transport>,
 ) -> Option<Box<Client>> {
     let timer = worker.clock.timer();
-    let mut said = Said { age: Age::New, part: false };
+    let mut state = ReadState { age: ConnectionAge::New, has_partial_head: false };
     timer.set(worker.settings.header);
     loop {
         let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
-        let ending = match said.age {
-            _ if said.part => OnDrain::Ignore,
-            Age::New => OnDrain::Grace(LINGER),
-            Age::Used => OnDrain::StopAt(Phase::Closing),
+        let on_drain = match state.age {
+            _ if state.has_partial_head => OnDrain::Ignore,
+            ConnectionAge::New => OnDrain::Grace(LINGER_TIMEOUT),
+            ConnectionAge::Used => OnDrain::StopAt(Phase::Closing),
         };
-        let woken = match timer.limit_on_drain(ending, readable).await {
+        let readiness = match timer.limit_on_drain(on_drain, readable).await {
             Ok(Ok(())) => Ok(()),
-            Err(late) if said.part => Err(late),
+            Err(late) if state.has_partial_head => Err(late),
             _ => break,
         };
         // On the heap for as long as it runs, so that waiting connections stay small.
-        match Box::pin(go_on(worker, &client, (connection, &timer), &mut said, woken)).await {
-            Next::Idle => timer.set(worker.settings.keep_alive),
+        match Box::pin(serve_readable(worker, &client, (connection, &timer), &mut state, readiness)).await {
+            NextAction::AwaitRequest => timer.set(worker.settings.keep_alive),
             // The deadline stays: bytes that make no request win no time.
-            Next::NotYet => {}
-            Next::Close => break,
-            Next::Linger => {
+            NextAction::AwaitInput => {}
+            NextAction::Close => break,
+            NextAction::Linger => {
                 connection.discard_input();
                 connection.release_buffers(&worker.buffers);
                 Box::pin(linger(connection.io(), &timer)).await;
                 return None;
             }
-            Next::Forsake => {
-                connection.io().forsake();
+            NextAction::Reset => {
+                connection.io().reset_on_close();
                 return None;
             }
-            Next::Http2 => return Some(client),
-            Next::Tunnel(tunnel) => {
+            NextAction::ServeHttp2 => return Some(client),
+            NextAction::RunTunnel(tunnel) => {
                 // What only requests need is not to be kept for hours.
                 drop(client);
                 if let End::Broken(_) = Box::pin(tunnel.run(worker, connection, &timer)).await {
-                    connection.io().forsake();
+                    connection.io().reset_on_close();
                 }
                 return None;
             }
         }
     }
     // An orderly end for TLS; for TCP the same as dropping.
-    timer.set(LINGER);
+    timer.set(LINGER_TIMEOUT);
     let _ = timer.limit(std::future::poll_fn(|cx| connection.poll_shutdown(cx))).await;
     None
 }
 
 /// Serves requests until nothing more is readable, or answers that a head came too late.
-async fn go_on(
+async fn serve_readable(
     worker: &Worker,
     client: &Client,
     (connection, timer): (&mut Connection<Transport>, &Timer),
-    said: &mut Said,
-    woken: Result<(), WaitError>,
-) -> Next {
-    if woken.is_err() {
-        return refuse((worker, client), (connection, timer), Refusal::HeadTimeout, None).await;
+    state: &mut ReadState,
+    readiness: Result<(), WaitError>,
+) -> NextAction {
+    if readiness.is_err() {
+        return reply_and_close((worker, client), (connection, timer), Refusal::HeadTimeout, None).await;
     }
     connection.acquire_buffers(&worker.buffers);
-    // Nobody is woken: what is not there yet is waited for without buffers.
+    // Nothing is woken: what is not there yet is waited for without buffers.
     let mut cx = Context::from_waker(Waker::noop());
-    // Tokio takes an accepted socket for readable without asking: the client may have said nothing yet.
+    // Tokio takes an accepted socket for readable without asking: the client may have sent nothing yet.
     match connection.poll_fill(&mut cx) {
         Poll::Ready(Ok(1..)) => {}
-        Poll::Ready(_) => return left((worker, client), connection),
+        Poll::Ready(_) => return on_disconnect((worker, client), connection),
         Poll::Pending => {
             connection.release_buffers(&worker.buffers);
-            return Next::NotYet;
+            return NextAction::AwaitInput;
         }
     }
     loop {
         // Once for each head, however many pieces it comes in.
-        if !std::mem::replace(&mut said.part, true) {
+        if !std::mem::replace(&mut state.has_partial_head, true) {
             timer.set(worker.settings.header);
         }
-        let head = match poll_request(connection, said.age, &mut cx) {
+        let head = match poll_request(connection, state.age, &mut cx) {
             Poll::Ready(Ok(Incoming::Request(head))) => head,
-            Poll::Ready(Ok(Incoming::Http2)) => return Next::Http2,
-            Poll::Ready(Ok(Incoming::Closed)) => return Next::Close,
+            Poll::Ready(Ok(Incoming::Http2)) => return NextAction::ServeHttp2,
+            Poll::Ready(Ok(Incoming::Closed)) => return NextAction::Close,
             Poll::Ready(Err(StreamError::Head(error))) => {
-                return refuse((worker, client), (connection, timer), Refusal::Head(error), None).await;
+                return reply_and_close((worker, client), (connection, timer), Refusal::Head(error), None)
+                    .await;
             }
-            Poll::Ready(Err(_lost)) => return left((worker, client), connection),
+            Poll::Ready(Err(_lost)) => return on_disconnect((worker, client), connection),
             Poll::Pending => {
                 connection.release_buffers(&worker.buffers);
-                return Next::NotYet;
+                return NextAction::AwaitInput;
             }
         };
-        *said = Said { age: Age::Used, part: false };
+        *state = ReadState { age: ConnectionAge::Used, has_partial_head: false };
         let next = serve_request(worker, client, (connection, timer), head).await;
-        if !matches!(next, Next::Idle) {
+        if !matches!(next, NextAction::AwaitRequest) {
             return next;
         }
         if connection.has_input() {
             continue;
         }
-        if connection.io().may_hold_input() {
+        if connection.io().may_buffer_input() {
             match connection.poll_fill(&mut cx) {
                 Poll::Ready(Ok(1..)) => continue,
-                Poll::Ready(_) => return Next::Close,
+                Poll::Ready(_) => return NextAction::Close,
                 Poll::Pending => {}
             }
         }
         connection.release_buffers(&worker.buffers);
-        return Next::Idle;
+        return NextAction::AwaitRequest;
     }
 }
 
 /// Closes after a client that has left, and tells of the head that it began.
-fn left((worker, client): (&Worker, &Client), connection: &Connection<Transport>) -> Next {
+fn on_disconnect((worker, client): (&Worker, &Client), connection: &Connection<Transport>) -> NextAction {
     if connection.has_input() {
         worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
     }
-    Next::Close
+    NextAction::Close
 }
 
 /// What a client begins with.
@@ -190,10 +191,10 @@ enum Incoming {
 
 fn poll_request(
     connection: &mut Connection<Transport>,
-    age: Age,
+    age: ConnectionAge,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Incoming, StreamError>> {
-    if age == Age::New && ready!(poll_preface(connection, cx))? {
+    if age == ConnectionAge::New && ready!(poll_preface(connection, cx))? {
         return Poll::Ready(Ok(Incoming::Http2));
     }
     let head = ready!(connection.poll_head(http1::parse::request, cx))?;
@@ -207,9 +208,9 @@ fn poll_preface(
 ) -> Poll<Result<bool, StreamError>> {
     loop {
         let input = connection.input();
-        let seen = input.get(..input.len().min(PREFACE.len())).unwrap_or_default();
-        if !PREFACE.starts_with(seen) || seen.len() == PREFACE.len() {
-            return Poll::Ready(Ok(seen == PREFACE));
+        let prefix = input.get(..input.len().min(HTTP2_PREFACE.len())).unwrap_or_default();
+        if !HTTP2_PREFACE.starts_with(prefix) || prefix.len() == HTTP2_PREFACE.len() {
+            return Poll::Ready(Ok(prefix == HTTP2_PREFACE));
         }
         // A client that closes here has sent the beginning of a head at most: reading that finds out.
         if ready!(connection.poll_fill(cx))? == 0 {
@@ -223,125 +224,127 @@ async fn serve_request(
     client: &Client,
     (connection, timer): (&mut Connection<Transport>, &Timer),
     mut head: Head,
-) -> Next {
+) -> NextAction {
     headers::screen(&mut head, worker.settings.underscore_names);
     let Ok(length) = BodyLength::of_request(&head) else {
         let request = Request { head: &head, length: BodyLength::Empty, client };
         let destination = exchange::destination(&head).ok();
         let destination = destination.as_ref().map(|(host, path)| (&**host, &**path));
         let asked = record::asked(&request, destination);
-        return refuse((worker, client), (connection, timer), Refusal::Framing, Some(asked)).await;
+        return reply_and_close((worker, client), (connection, timer), Refusal::Framing, Some(asked)).await;
     };
     connection.start_receiving_body(length);
-    let mut side = Side {
+    let mut downstream = Http1Downstream {
         worker,
         connection,
         version: head.version(),
-        closing: if keeps_alive(&head) { Closing::No } else { Closing::Yes },
+        persistence: if keeps_alive(&head) { Persistence::KeepAlive } else { Persistence::Close },
         // RFC 9110 §10.1.1: an HTTP/1.0 client knows no interim answer, whatever it expects.
-        expects: head.version() == Version::Http11
+        expects_continue: head.version() == Version::Http11
             && head.lists(Known::Expect, b"100-continue")
             && length != BodyLength::Empty,
-        ignores_body: false,
-        may_switch: head.get(Known::Upgrade).is_some(),
-        answers_head: head.method() == b"HEAD",
-        pace: Pace::of(length, worker.settings.body_rate),
+        discards_body: false,
+        has_upgrade: head.get(Known::Upgrade).is_some(),
+        is_head_request: head.method() == b"HEAD",
+        pace: BodyPace::new(length, worker.settings.body_rate),
     };
     let request = Request { head: &head, length, client };
-    let served = exchange::serve(worker, request, &mut side, timer).await;
-    let closing = side.closing;
+    let served = exchange::serve(worker, request, &mut downstream, timer).await;
+    let persistence = downstream.persistence;
     match served {
         // The close would end a body that is not whole.
-        Served::Aborted if closing == Closing::EndsBody => Next::Forsake,
-        Served::Aborted => Next::Close,
-        Served::AnsweredLast => Next::Linger,
-        Served::Answered if is_last(&head, length) && !connection.io().may_hold_input() => Next::Close,
-        Served::Answered if closing != Closing::No => Next::Linger,
-        Served::Answered if connection.is_body_read() => Next::Idle,
-        Served::Answered => drain((connection, timer)).await,
-        Served::Switched(tunnel) => Next::Tunnel(tunnel),
+        Served::Aborted if persistence == Persistence::CloseDelimited => NextAction::Reset,
+        Served::Aborted => NextAction::Close,
+        Served::AnsweredLast => NextAction::Linger,
+        Served::Answered if is_final_request(&head, length) && !connection.io().may_buffer_input() => {
+            NextAction::Close
+        }
+        Served::Answered if persistence != Persistence::KeepAlive => NextAction::Linger,
+        Served::Answered if connection.is_body_read() => NextAction::AwaitRequest,
+        Served::Answered => drain_body((connection, timer)).await,
+        Served::Switched(tunnel) => NextAction::RunTunnel(tunnel),
     }
 }
 
 /// Reads what is left of a body that nobody wanted, if that is little and comes soon.
-async fn drain((connection, timer): (&mut Connection<Transport>, &Timer)) -> Next {
-    timer.set(LINGER);
-    let mut left = MOST_DRAINED;
+async fn drain_body((connection, timer): (&mut Connection<Transport>, &Timer)) -> NextAction {
+    timer.set(LINGER_TIMEOUT);
+    let mut budget = MAX_DRAINED_BYTES;
     let drained = timer.limit(std::future::poll_fn(|cx| {
         loop {
             match ready!(connection.poll_piece(cx)) {
-                Ok(Piece::Data(data)) if data.len() <= left => left -= data.len(),
-                Ok(Piece::End | Piece::Trailers(_)) => return Poll::Ready(Next::Idle),
-                Ok(Piece::Data(_)) | Err(_) => return Poll::Ready(Next::Close),
+                Ok(Piece::Data(data)) if data.len() <= budget => budget -= data.len(),
+                Ok(Piece::End | Piece::Trailers(_)) => return Poll::Ready(NextAction::AwaitRequest),
+                Ok(Piece::Data(_)) | Err(_) => return Poll::Ready(NextAction::Close),
             }
         }
     }));
     match drained.await {
-        Ok(Next::Idle) => Next::Idle,
-        _ => Next::Linger,
+        Ok(NextAction::AwaitRequest) => NextAction::AwaitRequest,
+        _ => NextAction::Linger,
     }
 }
 
 /// Whether a client has promised that nothing follows its request (RFC 9112 §9.6): then no byte can be unread when the
 /// connection is closed. Where there is a body, some old clients send a line end more than they say.
-fn is_last(head: &Head, length: BodyLength) -> bool {
+fn is_final_request(head: &Head, length: BodyLength) -> bool {
     length == BodyLength::Empty && !keeps_alive(head)
 }
 
 /// Answers where there is no request to serve, and closes.
-async fn refuse(
+async fn reply_and_close(
     (worker, client): (&Worker, &Client),
     (connection, timer): (&mut Connection<Transport>, &Timer),
     refusal: Refusal,
     asked: Option<Asked<'_>>,
-) -> Next {
+) -> NextAction {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
-    let mut side = Side {
+    let mut downstream = Http1Downstream {
         worker,
         connection,
         version: Version::Http11,
-        closing: Closing::Yes,
-        expects: false,
-        ignores_body: false,
-        may_switch: false,
-        answers_head: asked.is_some_and(|asked| asked.method == b"HEAD"),
+        persistence: Persistence::Close,
+        expects_continue: false,
+        discards_body: false,
+        has_upgrade: false,
+        is_head_request: asked.is_some_and(|asked| asked.method == b"HEAD"),
         pace: None,
     };
-    match exchange::refuse(worker, (&mut side, timer), refusal, (client, asked)).await {
-        Ok(()) => Next::Linger,
-        Err(_) => Next::Close,
+    match exchange::refuse(worker, (&mut downstream, timer), refusal, (client, asked)).await {
+        Ok(()) => NextAction::Linger,
+        Err(_) => NextAction::Close,
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Closing {
-    No,
-    Yes,
+enum Persistence {
+    KeepAlive,
+    Close,
     /// The close is what ends the body.
-    EndsBody,
+    CloseDelimited,
 }
 
 /// One request's view of the connection.
-struct Side<'a> {
+struct Http1Downstream<'a> {
     worker: &'a Worker,
     connection: &'a mut Connection<Transport>,
     version: Version,
-    closing: Closing,
+    persistence: Persistence,
     /// Whether the client waits for a 100 before it sends the body.
-    expects: bool,
+    expects_continue: bool,
     /// Whether nobody reads the rest of the body, and its bytes are dropped as they come.
-    ignores_body: bool,
+    discards_body: bool,
     /// Whether the client may already speak another protocol behind the request.
-    may_switch: bool,
-    answers_head: bool,
+    has_upgrade: bool,
+    is_head_request: bool,
     /// How fast the body has to arrive.
-    pace: Option<Pace>,
+    pace: Option<BodyPace>,
 }
 
-impl BodyReader for Side<'_> {
+impl BodyReader for Http1Downstream<'_> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
-        if self.expects {
-            self.expects = false;
+        if self.expects_continue {
+            self.expects_continue = false;
             if !self.connection.has_input() {
                 write::status_line(self.connection.output(), 100, b"Continue");
                 write::end(self.connection.output());
@@ -350,7 +353,9 @@ impl BodyReader for Side<'_> {
         match self.connection.poll_piece(cx)? {
             Poll::Ready(mut piece) => {
                 match (&mut piece, &mut self.pace) {
-                    (Piece::Data(data), Some(pace)) => pace.passes(data.len(), self.worker.clock.now_ms())?,
+                    (Piece::Data(data), Some(pace)) => {
+                        pace.on_data(data.len(), self.worker.clock.now_ms())?
+                    }
                     (Piece::Trailers(trailers), _) => {
                         headers::screen(trailers, self.worker.settings.underscore_names);
                     }
@@ -360,7 +365,7 @@ impl BodyReader for Side<'_> {
             }
             Poll::Pending => {
                 if let Some(pace) = &mut self.pace {
-                    pace.waits(self.worker.clock.now_ms());
+                    pace.on_pending(self.worker.clock.now_ms());
                 }
                 // The 100, if it is still to be sent.
                 let _ = self.connection.poll_flush(cx)?;
@@ -370,13 +375,13 @@ impl BodyReader for Side<'_> {
     }
 }
 
-impl BodyWriter for Side<'_> {
+impl BodyWriter for Http1Downstream<'_> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.connection.poll_ready(cx)
     }
 
     fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
-        if self.answers_head && !matches!(piece, Piece::Data(_)) {
+        if self.is_head_request && !matches!(piece, Piece::Data(_)) {
             return Ok(());
         }
         self.connection.write(piece)
@@ -387,7 +392,7 @@ impl BodyWriter for Side<'_> {
     }
 }
 
-impl Downstream for Side<'_> {
+impl Downstream for Http1Downstream<'_> {
     fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
         let length = match (response.length, self.version) {
             (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
@@ -396,23 +401,26 @@ impl Downstream for Side<'_> {
         };
         // The client waits for a 100 that will not come, or sends a body that will not be read: either way
         // what it sends next cannot be told from a request.
-        let leaves_body = self.expects && !self.connection.is_body_read();
+        let skips_body = self.expects_continue && !self.connection.is_body_read();
         // RFC 9931 §3: what was sent in the hope of a switch that did not come is no request.
-        let hoped = self.may_switch && self.connection.is_body_read() && self.connection.has_input();
+        let sent_ahead = self.has_upgrade && self.connection.is_body_read() && self.connection.has_input();
         if length == BodyLength::UntilClose {
-            self.closing = Closing::EndsBody;
-        } else if leaves_body || hoped || response.is_last || self.worker.clock.phase() >= Phase::Draining {
-            self.closing = Closing::Yes;
+            self.persistence = Persistence::CloseDelimited;
+        } else if skips_body || sent_ahead || response.is_last || self.worker.clock.phase() >= Phase::Draining
+        {
+            self.persistence = Persistence::Close;
         }
         let out = self.connection.output();
         write::status_line(out, response.status, response.reason);
         response.each(|name, value| write::field(out, name, value));
         write::framing(out, length);
-        match (self.closing, self.version) {
+        match (self.persistence, self.version) {
             _ if response.status == 101 => write::field(out, b"connection", b"upgrade"),
-            (Closing::Yes | Closing::EndsBody, _) => write::field(out, b"connection", b"close"),
-            (Closing::No, Version::Http10) => write::field(out, b"connection", b"keep-alive"),
-            (Closing::No, Version::Http11) => {}
+            (Persistence::Close | Persistence::CloseDelimited, _) => {
+                write::field(out, b"connection", b"close")
+            }
+            (Persistence::KeepAlive, Version::Http10) => write::field(out, b"connection", b"keep-alive"),
+            (Persistence::KeepAlive, Version::Http11) => {}
         }
         write::end(out);
         self.connection.start_sending_body(length);
@@ -431,15 +439,15 @@ impl Downstream for Side<'_> {
     }
 
     fn ignore_body(&mut self) {
-        self.ignores_body = true;
+        self.discards_body = true;
         // What follows cannot be told from the rest of the body.
-        if self.closing == Closing::No {
-            self.closing = Closing::Yes;
+        if self.persistence == Persistence::KeepAlive {
+            self.persistence = Persistence::Close;
         }
     }
 
     fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
-        while self.ignores_body {
+        while self.discards_body {
             // Unread, its bytes would hide the client's end.
             self.connection.discard_input();
             if !matches!(ready!(self.connection.poll_fill(cx)), Ok(1..)) {

@@ -18,9 +18,9 @@ use http1::parse::{is_host, is_target};
 use http1::{BodyLength, Head, HeadBuilder, HeadError, Limits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use frames::{Frames, Verdict};
+use frames::{Rejection, RejectionScanner};
 
-use super::linger::{LINGER, linger};
+use super::linger::{LINGER_TIMEOUT, linger};
 use super::transport::Transport;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::client::Codec;
@@ -37,131 +37,131 @@ use crate::settings::UnderscoreNames;
 mod frames;
 
 /// Streams that may be open at once.
-const MOST_STREAMS: u32 = 100;
+const MAX_CONCURRENT_STREAMS: u32 = 100;
 
 /// Bytes that a client may send ahead, per stream and per connection.
-const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Bytes that may wait for a slow client, per stream.
-const SEND_BUFFER: usize = 64 << 10;
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// Streams that a client may reset before they are answered, beyond one in two: more is an attack
 /// (CVE-2023-44487), since each costs us a request to an endpoint and the client nothing.
-const RESET_BUDGET: u64 = 100;
+const MAX_EXCESS_RESETS: u64 = 100;
 
 /// Fields that most answers do not exceed: beyond the room for them all are moved and hashed again.
-const USUAL_FIELDS: usize = 12;
+const TYPICAL_FIELDS: usize = 12;
 
 /// Streams of one connection that went each way.
 #[derive(Debug, Default)]
-struct Tally {
-    answered: Cell<u64>,
-    aborted: Cell<u64>,
+struct StreamCounts {
+    completed: Cell<u64>,
+    reset: Cell<u64>,
 }
 
-impl Tally {
-    fn is_abused(&self) -> bool {
-        self.aborted.get() > RESET_BUDGET + self.answered.get() / 2
+impl StreamCounts {
+    fn has_excess_resets(&self) -> bool {
+        self.reset.get() > MAX_EXCESS_RESETS + self.completed.get() / 2
     }
 }
 
-/// Serves a client until one side has enough. `read` is what was already read from `transport`.
-pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, mut transport: Transport, read: Bytes) {
+/// Serves a client until one side has enough. `prefix` is what was already read from `transport`.
+pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, mut transport: Transport, prefix: Bytes) {
     client.codec = Codec::Http2;
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
-    let outgoing = Outgoing::default();
-    let rewound = Rewound { read, transport: &mut transport, outgoing: &outgoing };
-    let handshake = builder(worker.settings.limits).handshake::<_, Bytes>(rewound);
+    let progress = WriteProgress::default();
+    let prefixed = PrefixedTransport { prefix, transport: &mut transport, progress: &progress };
+    let handshake = server_builder(worker.settings.limits).handshake::<_, Bytes>(prefixed);
     // Boxed: it would be more than half of what an idle connection holds.
-    let handshake = Box::pin(timer.limit_on_drain(OnDrain::Grace(LINGER), handshake));
+    let handshake = Box::pin(timer.limit_on_drain(OnDrain::Grace(LINGER_TIMEOUT), handshake));
     let mut connection = match handshake.await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tell_if_malformed(worker, &client, &error),
+        Ok(Err(error)) => return report_malformed(worker, &client, &error),
         Err(_) => return,
     };
-    let parting = serve_streams(worker, (&client, &timer), &mut connection, &outgoing).await;
+    let close = serve_streams(worker, (&client, &timer), &mut connection, &progress).await;
     drop(connection);
-    match parting {
+    match close {
         // Whoever still reads says so by frames, which a closed socket would answer by a reset.
-        Parting::InOrder => linger(&mut transport, &timer).await,
-        Parting::Cut => {}
+        CloseKind::Graceful => linger(&mut transport, &timer).await,
+        CloseKind::Abrupt => {}
     }
 }
 
 /// How a connection ended.
-enum Parting {
+enum CloseKind {
     /// All that was to be sent has gone to the kernel.
-    InOrder,
-    Cut,
+    Graceful,
+    Abrupt,
 }
 
 /// Streams are futures of this one task: no task is spawned for a request, and none outlives its connection.
 async fn serve_streams(
     worker: &Worker,
     (client, timer): (&Client, &Timer),
-    connection: &mut h2::server::Connection<Rewound<'_>, Bytes>,
-    outgoing: &Outgoing,
-) -> Parting {
-    let tally = Tally::default();
+    connection: &mut h2::server::Connection<PrefixedTransport<'_>, Bytes>,
+    progress: &WriteProgress,
+) -> CloseKind {
+    let counts = StreamCounts::default();
     let mut streams = FuturesUnordered::new();
-    let mut is_ending = false;
+    let mut is_closing = false;
     // Whether it was in use when it was to end: then the client may still have to read, whatever we have got rid of.
-    let mut is_awaited = false;
+    let mut had_streams = false;
     // A client that comes while the gateway is leaving is served once before it is sent away: it may know no other.
-    let mut ends_with = Phase::Closing;
+    let mut end_phase = Phase::Closing;
     loop {
-        match (streams.is_empty(), is_ending) {
+        match (streams.is_empty(), is_closing) {
             (true, false) => timer.set(worker.settings.keep_alive),
-            (true, true) => timer.set(LINGER),
+            (true, true) => timer.set(LINGER_TIMEOUT),
             // Each stream has deadlines of its own.
             (false, _) => timer.clear(),
         }
-        let mut rest = Rest::Sent;
+        let mut flush = Flush::Done;
         let next = std::future::poll_fn(|cx| {
             if let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
                 return Poll::Ready(None);
             }
             let next = connection.poll_accept(cx).map(Some);
             match &next {
-                Poll::Ready(Some(Some(Ok((_, respond))))) => outgoing.accepted(respond.stream_id()),
-                _ => outgoing.tell_refused(worker, client),
+                Poll::Ready(Some(Some(Ok((_, respond))))) => progress.on_accept(respond.stream_id()),
+                _ => progress.report_rejected(worker, client),
             }
-            if is_ending && streams.is_empty() {
-                let is_owed = is_awaited || connection.has_streams() || outgoing.is_full.get();
-                rest = rest.bounded(is_owed, outgoing, (timer, worker.settings.stall));
+            if is_closing && streams.is_empty() {
+                let has_pending = had_streams || connection.has_streams() || progress.is_blocked.get();
+                flush = flush.update(has_pending, progress, (timer, worker.settings.stall));
             }
             next
         });
-        let ending = if is_ending { OnDrain::Ignore } else { OnDrain::StopAt(ends_with) };
-        let next = timer.limit_on_drain(ending, next).await;
+        let on_drain = if is_closing { OnDrain::Ignore } else { OnDrain::StopAt(end_phase) };
+        let next = timer.limit_on_drain(on_drain, next).await;
         match next {
             // A stream ended: another deadline may apply.
             Ok(None) => {}
             Ok(Some(Some(Ok((request, respond))))) => {
-                if tally.is_abused() {
+                if counts.has_excess_resets() {
                     tracing::debug!("client resets too many streams");
                     worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::StreamRefused);
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    is_ending = true;
+                    is_closing = true;
                     continue;
                 }
-                ends_with = Phase::Draining;
+                end_phase = Phase::Draining;
                 // Boxed: it is some kilobytes, which the set would move twice more.
-                streams.push(Box::pin(serve_stream(worker, (client, &tally), request, respond)));
+                streams.push(Box::pin(serve_stream(worker, (client, &counts), request, respond)));
             }
             Ok(Some(Some(Err(error)))) => {
-                tell_if_malformed(worker, client, &error);
-                return Parting::Cut;
+                report_malformed(worker, client, &error);
+                return CloseKind::Abrupt;
             }
             // Nobody waits for who floods us.
-            Ok(Some(None)) if tally.is_abused() => return Parting::Cut,
-            Ok(Some(None)) => return Parting::InOrder,
-            Err(_) if is_ending => return Parting::Cut,
+            Ok(Some(None)) if counts.has_excess_resets() => return CloseKind::Abrupt,
+            Ok(Some(None)) => return CloseKind::Graceful,
+            Err(_) if is_closing => return CloseKind::Abrupt,
             Err(_) => {
-                is_ending = true;
-                is_awaited = !streams.is_empty();
+                is_closing = true;
+                had_streams = !streams.is_empty();
                 connection.graceful_shutdown();
             }
         }
@@ -171,66 +171,66 @@ async fn serve_streams(
 /// Whether a connection that ends still has something for its client, when all streams' futures have ended: theirs end
 /// when `h2` has taken what they had to say, which the client may read much later.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum Flush {
     /// The client has but to see the end.
-    Sent,
+    Done,
     /// Bytes wait for the client's window, or for room in the socket; or the client has not yet said that it has read
     /// what came before our GOAWAY, as it does by answering the PING that goes with it.
-    Owed,
+    Pending,
 }
 
-impl Rest {
+impl Flush {
     /// Sets the deadline when there is reason to: a client that takes what it is owed has the time between two steps
     /// that any reader has.
-    fn bounded(self, is_owed: bool, outgoing: &Outgoing, (timer, stall): (&Timer, Duration)) -> Self {
-        let has_moved = outgoing.has_moved.take();
-        match (self, is_owed) {
-            (Self::Owed, true) if !has_moved => {}
+    fn update(self, has_pending: bool, progress: &WriteProgress, (timer, stall): (&Timer, Duration)) -> Self {
+        let has_progressed = progress.has_progressed.take();
+        match (self, has_pending) {
+            (Self::Pending, true) if !has_progressed => {}
             (_, true) => timer.set(stall),
-            (Self::Owed, false) => timer.set(LINGER),
-            (Self::Sent, false) => {}
+            (Self::Pending, false) => timer.set(LINGER_TIMEOUT),
+            (Self::Done, false) => {}
         }
-        if is_owed { Self::Owed } else { Self::Sent }
+        if has_pending { Self::Pending } else { Self::Done }
     }
 }
 
 /// What becomes of the bytes for a client.
 #[derive(Debug, Default)]
-struct Outgoing {
+struct WriteProgress {
     /// Whether the socket took any since this was last asked.
-    has_moved: Cell<bool>,
+    has_progressed: Cell<bool>,
     /// Whether bytes wait for room in the socket.
-    is_full: Cell<bool>,
-    frames: RefCell<Frames>,
+    is_blocked: Cell<bool>,
+    rejections: RefCell<RejectionScanner>,
 }
 
-impl Outgoing {
-    fn writes(
+impl WriteProgress {
+    fn on_write(
         &self,
         written: Poll<io::Result<usize>>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.is_full.set(written.is_pending());
-        self.has_moved.set(self.has_moved.get() || written.is_ready());
-        if let Poll::Ready(Ok(mut left)) = written {
+        self.is_blocked.set(written.is_pending());
+        self.has_progressed.set(self.has_progressed.get() || written.is_ready());
+        if let Poll::Ready(Ok(mut remaining)) = written {
             for slice in slices {
-                let (taken, _) = slice.split_at_checked(left).unwrap_or((slice, &[]));
-                self.frames.borrow_mut().written(taken);
-                left -= taken.len();
+                let (taken, _) = slice.split_at_checked(remaining).unwrap_or((slice, &[]));
+                self.rejections.borrow_mut().on_write(taken);
+                remaining -= taken.len();
             }
         }
         written
     }
 
-    fn accepted(&self, stream: h2::StreamId) {
-        self.frames.borrow_mut().accepted(stream.as_u32());
+    fn on_accept(&self, stream: h2::StreamId) {
+        self.rejections.borrow_mut().on_accept(stream.as_u32());
     }
 
     /// Tells of requests that `h2` has refused, when it has handed over all others.
-    fn tell_refused(&self, worker: &Worker, client: &Client) {
-        self.frames.borrow_mut().settle(|verdict| match verdict {
-            Verdict::Answered => worker.tell_refused(client, Refusal::Head(HeadError::TooLong)),
-            Verdict::Reset(reason) => {
+    fn report_rejected(&self, worker: &Worker, client: &Client) {
+        self.rejections.borrow_mut().drain_rejected(|rejection| match rejection {
+            Rejection::Response => worker.tell_refused(client, Refusal::Head(HeadError::TooLong)),
+            Rejection::Reset(reason) => {
                 let abort = match reason {
                     Reason::REFUSED_STREAM | Reason::ENHANCE_YOUR_CALM => Abort::StreamRefused,
                     _ => Abort::ClientMalformed,
@@ -242,21 +242,21 @@ impl Outgoing {
 }
 
 /// Tells of a connection that we end because the client breaks the protocol: what it wanted to ask never comes up.
-fn tell_if_malformed(worker: &Worker, client: &Client, error: &h2::Error) {
+fn report_malformed(worker: &Worker, client: &Client, error: &h2::Error) {
     if error.is_library() {
         worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::ClientMalformed);
     }
 }
 
 /// The largest header list is the largest head, each field counting for 32 bytes more (RFC 9113 §6.5.2).
-fn builder(limits: Limits) -> h2::server::Builder {
+fn server_builder(limits: Limits) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
-        .max_concurrent_streams(MOST_STREAMS)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_concurrent_reset_streams(10)
         .max_pending_accept_reset_streams(20);
     builder
@@ -264,38 +264,40 @@ fn builder(limits: Limits) -> h2::server::Builder {
 
 async fn serve_stream(
     worker: &Worker,
-    (client, tally): (&Client, &Tally),
+    (client, counts): (&Client, &StreamCounts),
     request: http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
     let timer = worker.clock.timer();
     let (parts, body) = request.into_parts();
     let length = body_length(&parts, &body);
-    let expects = parts.headers.get(http::header::EXPECT);
-    let expects = expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects_continue = parts.headers.get(http::header::EXPECT);
+    let expects_continue =
+        expects_continue.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let underscore_names = worker.settings.underscore_names;
-    let mut side = Side { body, respond, send: None, held: None, expects, underscore_names };
-    let served = match head(&parts, worker.settings.limits) {
+    let mut downstream =
+        Http2Downstream { body, respond, send: None, pending_data: None, expects_continue, underscore_names };
+    let served = match request_head(&parts, worker.settings.limits) {
         Ok(mut head) => {
             headers::screen(&mut head, underscore_names);
             let request = Request { head: &head, length, client };
-            exchange::serve(worker, request, &mut side, &timer).await
+            exchange::serve(worker, request, &mut downstream, &timer).await
         }
         Err(refusal) => {
-            let asked = asked(&parts);
-            match exchange::refuse(worker, (&mut side, &timer), refusal, (client, Some(asked))).await {
+            let asked = request_info(&parts);
+            match exchange::refuse(worker, (&mut downstream, &timer), refusal, (client, Some(asked))).await {
                 Ok(()) => Served::Answered,
                 Err(_) => Served::Aborted,
             }
         }
     };
-    if side.is_reset() {
-        bump(&tally.aborted);
+    if downstream.is_reset() {
+        bump(&counts.reset);
     } else {
-        bump(&tally.answered);
+        bump(&counts.completed);
     }
     if !matches!(served, Served::Answered | Served::AnsweredLast) {
-        side.reset();
+        downstream.reset();
     }
 }
 
@@ -311,7 +313,7 @@ fn body_length(parts: &http::request::Parts, body: &RecvStream) -> BodyLength {
 }
 
 /// What can be told of a header block that is no head.
-fn asked(parts: &http::request::Parts) -> Asked<'_> {
+fn request_info(parts: &http::request::Parts) -> Asked<'_> {
     let host = || Some(parts.headers.get(http::header::HOST)?.as_bytes());
     let user_agent = parts.headers.get(http::header::USER_AGENT);
     Asked {
@@ -325,7 +327,7 @@ fn asked(parts: &http::request::Parts) -> Asked<'_> {
 }
 
 /// Turns a header block into the one form of a head.
-fn head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Refusal> {
+fn request_head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Refusal> {
     if parts.headers.len() > limits.fields {
         return Err(Refusal::TooManyFields);
     }
@@ -370,19 +372,19 @@ fn head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Refusal> {
 }
 
 /// One stream.
-struct Side {
+struct Http2Downstream {
     body: RecvStream,
     respond: SendResponse<Bytes>,
     /// There once the response head is sent with more to come.
     send: Option<SendStream<Bytes>>,
     /// The last data taken: sent when it is known whether it is the last at all, which saves a frame.
-    held: Option<Bytes>,
+    pending_data: Option<Bytes>,
     /// Whether the client waits for a 100 before it sends the body.
-    expects: bool,
+    expects_continue: bool,
     underscore_names: UnderscoreNames,
 }
 
-impl Side {
+impl Http2Downstream {
     /// Whether the client gave the stream up.
     fn is_reset(&mut self) -> bool {
         self.poll_given_up(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -396,14 +398,14 @@ impl Side {
     }
 }
 
-impl BodyReader for Side {
+impl BodyReader for Http2Downstream {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         loop {
             if self.body.is_end_stream() {
                 return Poll::Ready(Ok(Piece::End));
             }
             let data = self.body.poll_data(cx);
-            if data.is_pending() && std::mem::take(&mut self.expects) {
+            if data.is_pending() && std::mem::take(&mut self.expects_continue) {
                 let mut head = http::Response::new(());
                 *head.status_mut() = http::StatusCode::CONTINUE;
                 // Refused if the answer is out already: then nobody waits for it.
@@ -428,20 +430,20 @@ impl BodyReader for Side {
     }
 }
 
-impl BodyWriter for Side {
+impl BodyWriter for Http2Downstream {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
         loop {
-            let (room, held) = (send.capacity(), self.held.as_ref().map_or(0, Bytes::len));
-            if room > held {
+            let (capacity, pending) = (send.capacity(), self.pending_data.as_ref().map_or(0, Bytes::len));
+            if capacity > pending {
                 return Poll::Ready(Ok(()));
             }
             // The client's window may be smaller than a piece, and never have room for more than that.
-            if let Some(piece) = self.held.as_mut().filter(|_| room > 0 && held > 1) {
-                send.send_data(piece.split_to(room.min(held - 1)), false)?;
+            if let Some(piece) = self.pending_data.as_mut().filter(|_| capacity > 0 && pending > 1) {
+                send.send_data(piece.split_to(capacity.min(pending - 1)), false)?;
                 continue;
             }
-            send.reserve_capacity(held + BUFFER_BYTES);
+            send.reserve_capacity(pending + BUFFER_BYTES);
             if ready!(send.poll_capacity(cx)).transpose()?.is_none() {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe).into()));
             }
@@ -452,16 +454,16 @@ impl BodyWriter for Side {
         let Some(send) = &mut self.send else { return Ok(()) };
         match piece {
             Piece::Data(data) => {
-                if let Some(held) = self.held.replace(data) {
-                    send.send_data(held, false)?;
+                if let Some(pending) = self.pending_data.replace(data) {
+                    send.send_data(pending, false)?;
                 }
             }
-            Piece::End => send.send_data(self.held.take().unwrap_or_default(), true)?,
+            Piece::End => send.send_data(self.pending_data.take().unwrap_or_default(), true)?,
             Piece::Trailers(trailers) => {
-                if let Some(held) = self.held.take() {
-                    send.send_data(held, false)?;
+                if let Some(pending) = self.pending_data.take() {
+                    send.send_data(pending, false)?;
                 }
-                send.send_trailers(fields(|field| {
+                send.send_trailers(header_map(|field| {
                     for (known, name, value) in trailers.fields() {
                         if may_trail(known, name) {
                             field(name, value);
@@ -475,32 +477,32 @@ impl BodyWriter for Side {
 
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         // The connection's own future sends what was handed over.
-        if let (Some(send), Some(held)) = (&mut self.send, self.held.take()) {
-            send.send_data(held, false)?;
+        if let (Some(send), Some(pending)) = (&mut self.send, self.pending_data.take()) {
+            send.send_data(pending, false)?;
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl Downstream for Side {
+impl Downstream for Http2Downstream {
     fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
         let mut head = http::Response::new(());
         *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
-        *head.headers_mut() = fields(|field| response.each(field));
+        *head.headers_mut() = header_map(|field| response.each(field));
         if let BodyLength::Exact(length) = response.length {
             head.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
         }
         let is_empty = matches!(response.length, BodyLength::Empty | BodyLength::Exact(0));
-        let ends = is_empty || response.answers_head;
-        let send = self.respond.send_response(head, ends)?;
-        self.send = (!ends).then_some(send);
+        let ends_stream = is_empty || response.answers_head;
+        let send = self.respond.send_response(head, ends_stream)?;
+        self.send = (!ends_stream).then_some(send);
         Ok(())
     }
 
     fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
         let mut head = http::Response::new(());
         *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
-        *head.headers_mut() = fields(|field| response.each(field));
+        *head.headers_mut() = header_map(|field| response.each(field));
         Ok(self.respond.send_informational(head)?)
     }
 
@@ -518,8 +520,8 @@ impl Downstream for Side {
 }
 
 /// Collects fields. Names and values that HTTP/2 cannot carry were refused when they were parsed.
-fn fields(each: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]))) -> http::HeaderMap {
-    let mut map = http::HeaderMap::with_capacity(USUAL_FIELDS);
+fn header_map(each: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]))) -> http::HeaderMap {
+    let mut map = http::HeaderMap::with_capacity(TYPICAL_FIELDS);
     each(&mut |name, value| {
         let name = http::HeaderName::from_bytes(name);
         let value = http::HeaderValue::from_bytes(value);
@@ -531,31 +533,31 @@ fn fields(each: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]))) -> http::HeaderMap {
 }
 
 /// A stream whose first bytes were read already.
-struct Rewound<'a> {
-    read: Bytes,
+struct PrefixedTransport<'a> {
+    prefix: Bytes,
     transport: &'a mut Transport,
-    outgoing: &'a Outgoing,
+    progress: &'a WriteProgress,
 }
 
-impl AsyncRead for Rewound<'_> {
+impl AsyncRead for PrefixedTransport<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read.is_empty() {
+        if self.prefix.is_empty() {
             return Pin::new(&mut *self.transport).poll_read(cx, buffer);
         }
-        let length = self.read.len().min(buffer.remaining());
-        buffer.put_slice(&self.read.split_to(length));
+        let length = self.prefix.len().min(buffer.remaining());
+        buffer.put_slice(&self.prefix.split_to(length));
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Rewound<'_> {
+impl AsyncWrite for PrefixedTransport<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.transport).poll_write(cx, data);
-        self.outgoing.writes(written, &[io::IoSlice::new(data)])
+        self.progress.on_write(written, &[io::IoSlice::new(data)])
     }
 
     fn poll_write_vectored(
@@ -564,7 +566,7 @@ impl AsyncWrite for Rewound<'_> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.transport).poll_write_vectored(cx, slices);
-        self.outgoing.writes(written, slices)
+        self.progress.on_write(written, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -573,7 +575,7 @@ impl AsyncWrite for Rewound<'_> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut *self.transport).poll_flush(cx);
-        self.outgoing.is_full.set(flushed.is_pending());
+        self.progress.is_blocked.set(flushed.is_pending());
         flushed
     }
 

@@ -16,7 +16,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<
     // Another process may share a port bound with SO_REUSEPORT, and would silently get half of the
     // connections: one bind without it shows that the address is free.
     if address.port() != 0 {
-        drop(open(address, Sharing::Alone)?);
+        drop(open(address, Sharing::Exclusive)?);
     }
     let first = open(address, Sharing::Shared)?;
     let address = first.local_addr()?;
@@ -32,7 +32,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
-    Alone,
+    Exclusive,
     Shared,
 }
 

@@ -20,15 +20,15 @@ use crate::data::wire::clock::OnDrain;
 use crate::live::LiveCell;
 
 /// How long a client may take to finish its handshake once nothing more is accepted.
-const LINGER: Duration = Duration::from_secs(1);
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Picks the certificate for a handshake from what is live at that moment.
 #[derive(Debug)]
-struct Resolver {
+struct SniResolver {
     live: LiveCell,
 }
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for SniResolver {
     /// The certificate of the Secret that an Ingress names for the SNI host, or else a default one.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let live = self.live.load();
@@ -45,7 +45,7 @@ pub fn server_config(live: LiveCell, provider: Arc<CryptoProvider>) -> Result<Se
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Resolver { live }));
+        .with_cert_resolver(Arc::new(SniResolver { live }));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(config)
@@ -53,7 +53,7 @@ pub fn server_config(live: LiveCell, provider: Arc<CryptoProvider>) -> Result<Se
 
 /// Does the handshake, within the header deadline. Says whether HTTP/2 was chosen; nothing if there is no one
 /// left to talk to.
-pub(super) async fn accept(
+pub(super) async fn handshake(
     worker: &Worker,
     (stream, peer): (TcpStream, SocketAddr),
     config: Arc<ServerConfig>,
@@ -61,14 +61,14 @@ pub(super) async fn accept(
     let timer = worker.clock.timer();
     timer.set(worker.settings.header);
     // Who closes without a word looked whether the port is open, as health checks do: that is no failed handshake.
-    let has_spoken = Cell::new(false);
+    let has_sent_bytes = Cell::new(false);
     let handshake = async {
-        has_spoken.set(stream.peek(&mut [0]).await? > 0);
+        has_sent_bytes.set(stream.peek(&mut [0]).await? > 0);
         // The ClientHello is read before a configuration is chosen: hosts will have policies of their own.
-        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        start.into_stream(config).await
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        hello.into_stream(config).await
     };
-    let abort = match timer.limit_on_drain(OnDrain::Grace(LINGER), handshake).await {
+    let abort = match timer.limit_on_drain(OnDrain::Grace(DRAIN_GRACE), handshake).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             // On the heap before anybody borrows it: more than a kilobyte, which an idle connection would keep twice.
@@ -81,7 +81,7 @@ pub(super) async fn accept(
         }
         Err(_elapsed) => Abort::TlsTimeout,
     };
-    if has_spoken.get() {
+    if has_sent_bytes.get() {
         worker.tell_of_none((peer.ip().to_canonical(), Scheme::Https, None), abort);
     }
     None

@@ -33,7 +33,7 @@ impl Transport {
     }
 
     /// Makes closing look like a failure to the client: no orderly end, neither of TLS nor of TCP.
-    pub(super) fn forsake(&self) {
+    pub(super) fn reset_on_close(&self) {
         let socket = match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
@@ -43,7 +43,7 @@ impl Transport {
     }
 
     /// Whether bytes may have left the socket and wait inside: then its readiness says nothing.
-    pub(super) fn may_hold_input(&self) -> bool {
+    pub(super) fn may_buffer_input(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 }

@@ -12,8 +12,8 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Protocol;
-use super::accept::Hall;
-use super::crowd::Member;
+use super::accept::Acceptor;
+use super::connections::WorkerConnections;
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::exchange::{Date, Worker};
 use crate::data::upstream::{Shared, Upstreams};
@@ -24,12 +24,12 @@ use crate::observe::access_log::{self, Lines, Sink};
 use crate::observe::counters::{Counters, Counts};
 use crate::settings::Settings;
 
-/// What a worker is told.
+/// Commands to a worker.
 enum Command {
     /// Copy the counters out.
-    Count(oneshot::Sender<Counts>),
+    CopyCounters(oneshot::Sender<Counts>),
     /// Go towards the end; it comes when nobody is connected any more.
-    Enter(Phase),
+    EnterPhase(Phase),
     /// End at once.
     Stop,
 }
@@ -41,7 +41,7 @@ pub struct Handle {
 
 /// What a worker needs from the process.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Resources {
     /// What is being served.
     pub live: LiveCell,
     /// Deadlines and bounds.
@@ -59,13 +59,17 @@ impl Handle {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(member: Member, parts: Parts, listeners: Vec<(StdListener, Protocol)>) -> io::Result<Self> {
-        let (commands, told) = mpsc::unbounded_channel();
-        let number = member.number;
+    pub fn start(
+        connections: WorkerConnections,
+        resources: Resources,
+        listeners: Vec<(StdListener, Protocol)>,
+    ) -> io::Result<Self> {
+        let (commands, command_rx) = mpsc::unbounded_channel();
+        let index = connections.worker;
         // Whether it still runs shows by the channel: nobody has to join it.
-        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            if let Err(error) = run(member, parts, listeners, told) {
-                tracing::error!(worker = number, %error, "worker stopped");
+        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            if let Err(error) = run(connections, resources, listeners, command_rx) {
+                tracing::error!(worker = index, %error, "worker stopped");
             }
         })?;
         Ok(Self { commands })
@@ -74,15 +78,15 @@ impl Handle {
     /// The worker's counters, or nothing if it has stopped.
     pub async fn counts(&self) -> Option<Counts> {
         let (reply, counts) = oneshot::channel();
-        self.commands.send(Command::Count(reply)).ok()?;
+        self.commands.send(Command::CopyCounters(reply)).ok()?;
         counts.await.ok()
     }
 
     /// Tells the worker how far to go towards its end. It ends by itself when it is [`Phase::Closing`] and nobody is
     /// connected any more.
-    pub fn enter(&self, phase: Phase) {
+    pub fn enter_phase(&self, phase: Phase) {
         // A worker that has stopped already has nothing to do.
-        let _ = self.commands.send(Command::Enter(phase));
+        let _ = self.commands.send(Command::EnterPhase(phase));
     }
 
     /// Tells the worker to end at once, whoever is connected.
@@ -91,59 +95,60 @@ impl Handle {
     }
 
     /// Waits until the worker has ended.
-    pub async fn stopped(&self) {
+    pub async fn wait_stopped(&self) {
         self.commands.closed().await;
     }
 }
 
 fn run(
-    member: Member,
-    parts: Parts,
+    connections: WorkerConnections,
+    resources: Resources,
     listeners: Vec<(StdListener, Protocol)>,
-    told: mpsc::UnboundedReceiver<Command>,
+    command_rx: mpsc::UnboundedReceiver<Command>,
 ) -> io::Result<()> {
     let runtime = LocalRuntime::new()?;
     runtime.block_on(async move {
         let clock = Clock::default();
         let counters = Rc::new(Counters::default());
         let upstreams = Upstreams::new(
-            parts.connector,
+            resources.connector,
             clock.clone(),
             Rc::clone(&counters),
-            parts.upstreams,
-            parts.settings.limits,
+            resources.upstreams,
+            resources.settings.limits,
         );
         let worker = Rc::new(Worker {
-            live: parts.live,
-            settings: parts.settings,
+            live: resources.live,
+            settings: resources.settings,
             clock,
             buffers: BufferPool::default(),
             date: Date::default(),
             counters,
             upstreams,
             ids: RequestIds::default(),
-            access_log: parts.access_log.map(Lines::new),
+            access_log: resources.access_log.map(Lines::new),
         });
-        let ticking = Rc::clone(&worker);
-        tokio::task::spawn_local(async move { ticking.clock.run().await });
-        let sweeping = Rc::clone(&worker);
-        tokio::task::spawn_local(async move { sweep(&sweeping).await });
+        let ticker = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { ticker.clock.run().await });
+        let sweeper = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { sweep_pools(&sweeper).await });
         if worker.access_log.is_some() {
-            let flushing = Rc::clone(&worker);
-            tokio::task::spawn_local(async move { flush(&flushing).await });
+            let flusher = Rc::clone(&worker);
+            tokio::task::spawn_local(async move { flush_access_log(&flusher).await });
         }
-        let (presence, nobody) = oneshot::channel();
-        let Member { number, crowd, arrivals } = member;
-        let hall = Rc::new(Hall { worker: Rc::clone(&worker), number, crowd, presence: Rc::new(presence) });
+        let (guard, all_closed) = oneshot::channel();
+        let WorkerConnections { worker: index, tracker, handoff_rx } = connections;
+        let acceptor =
+            Rc::new(Acceptor { worker: Rc::clone(&worker), index, tracker, shutdown_guard: Rc::new(guard) });
         for (listener, protocol) in listeners {
             let listener = TcpListener::from_std(listener)?;
-            tokio::task::spawn_local(Rc::clone(&hall).accept(listener, protocol));
+            tokio::task::spawn_local(Rc::clone(&acceptor).accept_connections(listener, protocol));
         }
-        tokio::task::spawn_local(hall.receive(arrivals));
+        tokio::task::spawn_local(acceptor.receive_handoffs(handoff_rx));
         tokio::select! {
-            () = obey(&worker, told) => {}
+            () = handle_commands(&worker, command_rx) => {}
             // All doors are closed and all connections have ended.
-            _ = nobody => {}
+            _ = all_closed => {}
         }
         // The tasks that are left are dropped with the runtime, and tell of their requests why.
         worker.clock.enter(Phase::Stopped);
@@ -151,33 +156,33 @@ fn run(
     })
 }
 
-/// Does what the worker is told until it is told to stop, or nobody is left to tell.
-async fn obey(worker: &Worker, mut told: mpsc::UnboundedReceiver<Command>) {
-    while let Some(command) = told.recv().await {
+/// Executes commands until [`Command::Stop`] or until the handle is dropped.
+async fn handle_commands(worker: &Worker, mut command_rx: mpsc::UnboundedReceiver<Command>) {
+    while let Some(command) = command_rx.recv().await {
         match command {
             // Whoever asked may have given up waiting.
-            Command::Count(reply) => drop(reply.send(worker.counters.copy())),
-            Command::Enter(phase) => worker.clock.enter(phase),
+            Command::CopyCounters(reply) => drop(reply.send(worker.counters.copy())),
+            Command::EnterPhase(phase) => worker.clock.enter(phase),
             Command::Stop => return,
         }
     }
 }
 
 /// Hands over what is logged, so that the log is never far behind.
-async fn flush(worker: &Worker) {
-    let mut times = tokio::time::interval(access_log::FLUSH);
+async fn flush_access_log(worker: &Worker) {
+    let mut interval = tokio::time::interval(access_log::FLUSH);
     loop {
-        times.tick().await;
+        interval.tick().await;
         if let Some(log) = &worker.access_log {
             log.flush();
         }
     }
 }
 
-async fn sweep(worker: &Worker) {
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+async fn sweep_pools(worker: &Worker) {
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
-        seconds.tick().await;
+        interval.tick().await;
         worker.upstreams.sweep();
     }
 }

@@ -47,7 +47,7 @@ async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
-    let future = crate::data::listener::serve(
+    let future = crate::data::listener::serve_connection(
         Rc::clone(&worker),
         stream,
         peer,
@@ -74,13 +74,13 @@ async fn a_client_in_the_middle_of_its_head_holds_no_buffer() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
-    let serving = crate::data::listener::serve(
+    let server = crate::data::listener::serve_connection(
         Rc::clone(&worker),
         stream,
         peer,
         crate::data::listener::Protocol::Plain,
     );
-    let asking = async {
+    let exchange = async {
         for part in ["GET / HT", "TP/1.1\r\nHost: a.exa", "mple\r\nConnection: cl"] {
             client.write_all(part.as_bytes()).await.unwrap();
             // Both were lent when the bytes came; never again if they were not given back.
@@ -89,12 +89,12 @@ async fn a_client_in_the_middle_of_its_head_holds_no_buffer() {
             }
         }
         client.write_all(b"ose\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
+        let mut response = String::new();
+        client.read_to_string(&mut response).await.unwrap();
         client.shutdown().await.unwrap();
-        answer
+        response
     };
-    let both = async { tokio::join!(serving, asking) };
-    let ((), answer) = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("connection: close"), "{answer}");
+    let both = async { tokio::join!(server, exchange) };
+    let ((), response) = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 404 ") && response.contains("connection: close"), "{response}");
 }
