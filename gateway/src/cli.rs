@@ -14,6 +14,7 @@ pub mod crds;
 pub mod demo;
 pub mod explain;
 pub mod identity;
+pub mod outcome;
 pub(crate) mod pages;
 pub(crate) mod pods;
 pub mod process;

@@ -176,21 +176,22 @@ fn explained(url: &str, whom: [&str; 2], header: Option<&str>) -> serde_json::Va
 
 /// Whether what is told is what happened, as the columns of a visit say it: status, who, and the way.
 fn agrees(told: &serde_json::Value, [status, who, way]: [&str; 3]) -> bool {
-    let answer = &told["answer"];
-    if let Some(reason) = answer["reason"].as_str() {
-        let is_status = status.parse::<u64>().ok() == answer["status"].as_u64();
+    let outcome = &told["outcome"];
+    if let Some(reason) = outcome["reason"].as_str() {
+        let is_status = status.parse::<u64>().ok() == outcome["status"].as_u64();
         return is_status && who.strip_prefix("gateway: ") == Some(reason);
     }
     let mut steps = way.split(" → ");
-    let object = steps.next() == answer["object"].as_str();
+    let object = steps.next() == outcome["object"].as_str();
     let service = steps.next().and_then(|step| step.strip_prefix("Service ")).unwrap_or_default();
     let is_share = |share: &serde_json::Value| share["service"] == service;
     let endpoint = serde_json::Value::from(steps.next().unwrap_or_default());
-    let is_dialled = |service: &serde_json::Value| service["dialled"].as_array().unwrap().contains(&endpoint);
+    let is_ready =
+        |service: &serde_json::Value| service["readyEndpoints"].as_array().unwrap().contains(&endpoint);
     status == "200"
         && object
-        && answer["backends"].as_array().unwrap().iter().any(is_share)
-        && told["services"].as_array().unwrap().iter().any(is_dialled)
+        && outcome["backends"].as_array().unwrap().iter().any(is_share)
+        && told["services"].as_array().unwrap().iter().any(is_ready)
 }
 
 #[test]
@@ -220,7 +221,7 @@ fn explain_answers_for_every_url_as_the_demo_went() {
         let host = line.split('\'').find(|part| part.starts_with("Host: "));
         for source in sources {
             let told = explained(url, source, host);
-            assert_eq!(told["answer"]["reason"], serde_json::Value::Null, "{line}\n{told:#}");
+            assert_eq!(told["outcome"]["reason"], serde_json::Value::Null, "{line}\n{told:#}");
             let secret = &told["listener"]["certificate"];
             assert_eq!(secret.is_string(), url.starts_with("https://"), "{line}\n{told:#}");
         }

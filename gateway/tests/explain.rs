@@ -7,8 +7,8 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use gateway::cli::explain::request::Asked;
-use gateway::cli::explain::{Facts, explain};
+use gateway::cli::explain::request::RequestSpec;
+use gateway::cli::explain::{ExplainContext, explain};
 use gateway::control::certificates;
 use gateway::control::reload::Problems;
 use gateway::live::Live;
@@ -44,8 +44,8 @@ fn folder(yaml: &str) -> TempDir {
     folder
 }
 
-fn answer(explanation: &Value) -> (Option<u64>, Option<&str>) {
-    (explanation["answer"]["status"].as_u64(), explanation["answer"]["reason"].as_str())
+fn outcome(explanation: &Value) -> (Option<u64>, Option<&str>) {
+    (explanation["outcome"]["status"].as_u64(), explanation["outcome"]["reason"].as_str())
 }
 
 /// Every `testdata/explain/<case>.in.yaml` is a folder with one file; its first line is the command line, and
@@ -127,24 +127,24 @@ outside   not known: no Service is named by --status-service NAMESPACE/NAME
 fn json_says_the_same_to_tools() {
     let yaml = ingress("shop", "a.example", &[("/", "sliced"), ("/api", "sliced")]) + SLICED;
     let told = json(&yaml, &["http://a.example/api", "--method", "POST"]);
-    assert_eq!(answer(&told), (None, None));
+    assert_eq!(outcome(&told), (None, None));
     assert_eq!(told["request"]["method"], "POST");
     assert_eq!(told["trace"]["chosen"]["path"], "/api");
     assert_eq!(told["trace"]["routes"][1]["verdict"], "lostToLonger");
     assert_eq!(told["services"][0]["slices"][0]["endpoints"][0]["used"], true);
-    assert_eq!(told["services"][0]["dialled"][0], "10.0.0.1:8080");
+    assert_eq!(told["services"][0]["readyEndpoints"][0], "10.0.0.1:8080");
 }
 
 #[test]
 fn an_unknown_host_is_404_unless_a_default_backend_serves_it() {
     let rules = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED;
     let told = json(&rules, &["http://b.example/"]);
-    assert_eq!(answer(&told), (Some(404), Some("no_rule")));
+    assert_eq!(outcome(&told), (Some(404), Some("no_rule")));
     let default = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rest}\n\
         spec: {defaultBackend: {service: {name: sliced, port: {name: http}}}}\n";
     let told = json(&(rules + default), &["http://b.example/"]);
-    assert_eq!(answer(&told), (None, None));
-    assert_eq!(told["answer"]["object"], "Ingress default/rest");
+    assert_eq!(outcome(&told), (None, None));
+    assert_eq!(told["outcome"]["object"], "Ingress default/rest");
     assert_eq!(told["trace"]["defaults"][0]["verdict"], "chosen");
     assert_eq!(told["ingresses"][0]["ingress"], "default/rest");
 }
@@ -154,7 +154,7 @@ fn an_ingress_of_another_class_is_told_apart_from_none() {
     let foreign = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: theirs}\n\
         spec: {ingressClassName: other, rules: [{host: a.example}]}\n";
     let told = json(foreign, &["http://a.example/"]);
-    assert_eq!(answer(&told), (Some(404), Some("no_rule")));
+    assert_eq!(outcome(&told), (Some(404), Some("no_rule")));
     let view = &told["ingresses"][0];
     assert_eq!((view["class"].as_str(), view["served"].as_bool()), (Some("other"), Some(false)));
     assert_eq!(told["problems"][0]["reason"], "ClassNotFound");
@@ -163,7 +163,7 @@ fn an_ingress_of_another_class_is_told_apart_from_none() {
 #[test]
 fn a_missing_service_is_named() {
     let told = json(&ingress("shop", "a.example", &[("/", "gone")]), &["http://a.example/"]);
-    assert_eq!(answer(&told), (Some(503), Some("service_missing")));
+    assert_eq!(outcome(&told), (Some(503), Some("service_missing")));
     assert_eq!(told["services"][0]["type"], Value::Null);
     assert_eq!(told["problems"][0]["reason"], "ServiceNotFound");
 }
@@ -172,10 +172,10 @@ fn a_missing_service_is_named() {
 fn the_service_before_the_gateway_is_told_of() {
     let yaml = SLICED.to_owned() + &service("front", &["127.0.0.1:8080".parse().unwrap()]);
     let told = json(&yaml, &["http://a/", "--status-service", "default/front"]);
-    assert_eq!(told["outside"]["type"], "ClusterIP");
-    assert_eq!(told["outside"]["ports"], serde_json::json!([{"name": "", "port": 80}]));
-    assert_eq!(told["outside"]["loadBalancer"], serde_json::json!([]));
-    assert_eq!(json(&yaml, &["http://a/", "--status-service", "x/y"])["outside"]["type"], Value::Null);
+    assert_eq!(told["exposure"]["type"], "ClusterIP");
+    assert_eq!(told["exposure"]["ports"], serde_json::json!([{"name": "", "port": 80}]));
+    assert_eq!(told["exposure"]["loadBalancer"], serde_json::json!([]));
+    assert_eq!(json(&yaml, &["http://a/", "--status-service", "x/y"])["exposure"]["type"], Value::Null);
     assert_eq!(run(&["http://a/", "--status-service", "nonsense"]).status.code(), Some(2));
 }
 
@@ -244,12 +244,12 @@ spec: {targetRefs: [{group: networking.k8s.io, kind: Ingress, name: shop}], body
 fn a_policy_is_told_with_its_origin_and_obeyed() {
     let yaml = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED + LIMITED;
     let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1024"]);
-    assert_eq!((answer(&told), told["answer"]["bodySize"].as_u64()), ((None, None), Some(1024)), "{told}");
+    assert_eq!((outcome(&told), told["outcome"]["bodySize"].as_u64()), ((None, None), Some(1024)), "{told}");
     let policy = &told["trace"]["chosen"]["policy"][0];
     let origin = ["field", "policy", "source", "target"].map(|name| policy[name].as_str().unwrap());
     assert_eq!(origin, ["bodySize", "default/limits", "spec.bodySize", "spec.targetRefs[0]"]);
     let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1025"]);
-    assert_eq!(answer(&told).0, Some(413));
+    assert_eq!(outcome(&told).0, Some(413));
 }
 
 /// What the table says and what a client gets, through sockets.
@@ -282,7 +282,7 @@ fn a_running_gateway_does_what_it_explains() {
         let told = text(&[&format!("http://{host}{target}"), "--admin", &admin, "--output", "json"]);
         let told: Value = serde_json::from_str(&told).unwrap();
         let got = started.get(host, target);
-        match answer(&told) {
+        match outcome(&told) {
             (None, None) => {
                 let served = told["services"][0]["service"].as_str().unwrap();
                 assert_eq!(
@@ -352,7 +352,7 @@ fn explain_agrees_with_what_comes_back_on_random_folders_and_requests() {
                 "POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
             ));
             let got = client.response();
-            match answer(&told) {
+            match outcome(&told) {
                 (None, None) => {
                     let served = told["services"][0]["service"].as_str().unwrap();
                     let by = format!("default/{}", got.text());
@@ -453,12 +453,13 @@ fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
         let (table, _) = compiler.apply(changes);
         let live = Live { table: table.clone(), certificates: certificates.clone(), generation: 1 };
         let problems = Problems::default();
-        let facts = Facts { compiler: &compiler, live: &live, problems: &problems, status_service: None };
+        let context =
+            ExplainContext { compiler: &compiler, live: &live, problems: &problems, status_service: None };
         for _ in 0..20 {
             let host = ["a.example", "b.example", "c.example", "x.c.example", "example"][next(&mut state, 5)];
             let path = some_path(&mut state);
-            let asked = Asked::new("GET", &format!("http://{host}{path}"), &[]).unwrap();
-            let told = explain(&asked, facts);
+            let request = RequestSpec::new("GET", &format!("http://{host}{path}"), &[]).unwrap();
+            let told = explain(&request, context);
             let canonical = routing::path::canonical(path.as_bytes()).unwrap();
             let found = table
                 .find(host, &canonical)
@@ -469,7 +470,7 @@ fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
                 chosen.map(|route| (route.ingress.clone(), route.field.clone())),
                 "{host}{path}\n{table}"
             );
-            assert_eq!(found.is_none(), told.answer.reason == Some("no_rule"), "{told}");
+            assert_eq!(found.is_none(), told.outcome.reason == Some("no_rule"), "{told}");
             let trace = told.trace.as_ref().unwrap();
             let by_rule = trace.routes.iter().filter(|one| one.verdict == routing::table::Verdict::Chosen);
             let by_default =

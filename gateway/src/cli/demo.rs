@@ -30,7 +30,7 @@ mod folder;
 mod report;
 
 /// How long the first table may take; it is a matter of milliseconds.
-const FIRST_TABLE: Duration = Duration::from_secs(10);
+const FIRST_TABLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The hosts that have a certificate.
 const TLS_HOSTS: [&str; 3] = ["app1.example.com", "app2.example.com", "shop.example.com"];
@@ -87,12 +87,12 @@ impl Demo {
 
     /// The gateway's options, with free ports in the place of taken ones.
     fn options(&self, folder: &Folder, out: &mut impl Write) -> anyhow::Result<Options> {
-        let mut wanted = [("http", self.http), ("https", self.https), ("admin", self.admin)];
+        let mut addresses = [("http", self.http), ("https", self.https), ("admin", self.admin)];
         // Held until all are known: two flags may name the same address.
-        let mut held = Vec::new();
-        for (name, address) in &mut wanted {
+        let mut listeners = Vec::new();
+        for (name, address) in &mut addresses {
             match TcpListener::bind(*address) {
-                Ok(listener) => held.push(listener),
+                Ok(listener) => listeners.push(listener),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     writeln!(out, "{address} ({name}) is taken: a free port is used instead.")?;
                     address.set_port(0);
@@ -102,7 +102,7 @@ impl Demo {
                 }
             }
         }
-        let [(_, http), (_, https), (_, admin)] = wanted;
+        let [(_, http), (_, https), (_, admin)] = addresses;
         let mut settings =
             Settings { listen: Listen { http, https, admin, probe: None }, ..Settings::default() };
         // Nobody balances between demos, so nobody needs time to learn that this one ends.
@@ -122,20 +122,21 @@ async fn show(
 ) -> anyhow::Result<()> {
     let mut generations = gateway.generations();
     let first = generations.wait_for(|number| *number > 0);
-    let mut shown = *tokio::time::timeout(FIRST_TABLE, first).await.context("no routing table in time")??;
+    let mut shown =
+        *tokio::time::timeout(FIRST_TABLE_TIMEOUT, first).await.context("no routing table in time")??;
     let live = gateway.live();
     let table = live.load().table.clone();
     report::table(out, &table)?;
 
     let client = Client::new(gateway.http, gateway.https, authority.root.clone())?;
     let mut visits = Vec::new();
-    for request in tour() {
+    for request in sample_requests() {
         let response = client.send(&request).await;
         visits.push(Visit::new(&table, client.url(&request), &request, response));
     }
     report::visits(out, &visits)?;
     report::problems(out, &gateway.problems().views())?;
-    report::invitation(out, &client, client::reachable(gateway.admin), folder.path())?;
+    report::next_steps(out, &client, client::connect_address(gateway.admin), folder.path())?;
     out.flush()?;
 
     while let Ok(number) = generations.wait_for(|number| *number > shown).await.map(|number| *number) {
@@ -148,7 +149,7 @@ async fn show(
 
 /// The requests that show what there is: two apps with the same path, over both protocols; one host with two
 /// Services; ten further apps; and a host that nobody has.
-fn tour() -> Vec<Request> {
+fn sample_requests() -> Vec<Request> {
     let request = |scheme, host: &str, path| Request { scheme, host: host.to_owned(), path };
     let mut requests = Vec::new();
     for scheme in [Http, Http, Https] {
@@ -158,7 +159,7 @@ fn tour() -> Vec<Request> {
     }
     requests.push(request(Http, "shop.example.com", "/catalog/boots"));
     requests.push(request(Https, "shop.example.com", "/checkout/cart"));
-    requests.extend(apps::further().map(|name| request(Http, &format!("{name}.example.com"), "/")));
+    requests.extend(apps::numbered_names().map(|name| request(Http, &format!("{name}.example.com"), "/")));
     requests.push(request(Http, "nobody.example.com", "/"));
     requests
 }

@@ -11,6 +11,7 @@ use routing::object::{Ingress, Kind, Name, ObjectRef};
 use routing::table::Trace;
 use routing::{CertificateChoice, Compiler, HostName, host};
 
+use crate::cli::outcome::Outcome;
 use crate::control::reload::{ProblemView, Problems};
 use crate::data::exchange;
 use crate::data::exchange::Scheme;
@@ -18,19 +19,17 @@ use crate::data::exchange::refusal::Refusal;
 use crate::live::Live;
 
 pub mod command;
-pub mod outcome;
 pub mod request;
 mod services;
 mod text;
 pub mod view;
 
-use outcome::Outcome;
-use request::Asked;
+use request::RequestSpec;
 use view::{Explanation, IngressView, ListenerView, RequestView};
 
 /// What an explanation is made from: all of one moment.
 #[derive(Clone, Copy)]
-pub struct Facts<'a> {
+pub struct ExplainContext<'a> {
     /// Who holds the objects.
     pub compiler: &'a Compiler,
     /// What is served of them.
@@ -42,31 +41,32 @@ pub struct Facts<'a> {
 }
 
 /// Follows a request.
-pub fn explain(asked: &Asked, facts: Facts<'_>) -> Explanation {
-    let head = asked.head();
-    let (trace, answer) = match admit(head, facts) {
-        Ok((trace, answer)) => (Some(trace), answer),
-        Err(refusal) => (None, Outcome::refused(refusal)),
+pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanation {
+    let head = request.head();
+    let (trace, outcome) = match admit(head, context) {
+        Ok((trace, outcome)) => (Some(trace), outcome),
+        Err(refusal) => (None, Outcome::local_reply(refusal)),
     };
-    let ingresses = trace.as_ref().map(|trace| naming(trace, facts.compiler)).unwrap_or_default();
+    let ingresses =
+        trace.as_ref().map(|trace| matching_ingresses(trace, context.compiler)).unwrap_or_default();
     let chosen = trace.as_ref().and_then(|trace| trace.chosen.as_ref());
     let backends = chosen.map(|route| route.backends.as_slice()).unwrap_or_default();
     let mut explanation = Explanation {
         request: RequestView {
-            method: asked.method().to_owned(),
-            url: asked.url().to_owned(),
+            method: request.method().to_owned(),
+            url: request.url().to_owned(),
             host: head.ok().and_then(host_field).map(|host| String::from_utf8_lossy(host).into_owned()),
-            target: asked.target().to_owned(),
+            target: request.target().to_owned(),
         },
-        listener: listener(asked, facts.live),
-        services: services::of_backends(backends, facts.compiler),
-        outside: services::outside(facts.status_service, facts.compiler),
+        listener: listener_view(request, context.live),
+        services: services::service_views(backends, context.compiler),
+        exposure: services::exposure_view(context.status_service, context.compiler),
         problems: Vec::new(),
-        ingresses: ingresses.iter().map(|ingress| ingress_view(ingress, facts.compiler)).collect(),
+        ingresses: ingresses.iter().map(|ingress| ingress_view(ingress, context.compiler)).collect(),
         trace,
-        answer,
+        outcome,
     };
-    explanation.problems = concerning(&explanation, &ingresses, facts.problems);
+    explanation.problems = related_problems(&explanation, &ingresses, context.problems);
     explanation
 }
 
@@ -75,69 +75,74 @@ fn host_field(head: &Head) -> Option<&[u8]> {
 }
 
 /// Takes the steps of `exchange::serve` up to the table, in their order.
-fn admit(head: Result<&Head, Refusal>, facts: Facts<'_>) -> Result<(Trace, Outcome), Refusal> {
+fn admit(head: Result<&Head, Refusal>, context: ExplainContext<'_>) -> Result<(Trace, Outcome), Refusal> {
     let head = head?;
     let length = BodyLength::of_request(head).map_err(|_| Refusal::Framing)?;
     let (host, path) = exchange::destination(head)?;
-    let table = &facts.live.table;
-    let answer = Outcome::at(table, &host, &path);
+    let table = &context.live.table;
+    let outcome = Outcome::for_destination(table, &host, &path);
     let serving = table.serving_host(&host).map(|host| host.name());
-    let claims: Vec<_> = serving.into_iter().flat_map(|host| facts.compiler.claims(host)).collect();
-    Ok((table.trace(&host, &path, &claims), answer.for_body(length)))
+    let claims: Vec<_> = serving.into_iter().flat_map(|host| context.compiler.claims(host)).collect();
+    Ok((table.trace(&host, &path, &claims), outcome.with_body(length)))
 }
 
 /// Where the request comes in. A TLS client names the URL's host, whatever the field Host says later.
-fn listener(asked: &Asked, live: &Live) -> ListenerView {
-    let host = host::normalise(asked.authority().as_bytes());
-    let host = host.as_deref().filter(|_| asked.scheme() == Scheme::Https);
-    let named = |choice| match choice {
+fn listener_view(request: &RequestSpec, live: &Live) -> ListenerView {
+    let host = host::normalise(request.authority().as_bytes());
+    let host = host.as_deref().filter(|_| request.scheme() == Scheme::Https);
+    let secret_of = |choice| match choice {
         CertificateChoice::Named(secret) => Some(secret),
         CertificateChoice::Default(_) => None,
     };
-    let secret = host.and_then(|host| live.table.certificates(Some(host)).find_map(named));
+    let secret = host.and_then(|host| live.table.certificates(Some(host)).find_map(secret_of));
     let certificate = host.and_then(|host| live.certificates.choose(&live.table, Some(host)).0);
     ListenerView {
-        scheme: asked.scheme().as_str(),
+        scheme: request.scheme().as_str(),
         certificate: certificate.map(ToString::to_string),
         secret: secret.map(ToString::to_string),
     }
 }
 
 /// The Ingresses that name one of the hosts that were asked, and the one that serves, sorted by name.
-fn naming<'a>(trace: &Trace, compiler: &'a Compiler) -> Vec<&'a Ingress> {
+fn matching_ingresses<'a>(trace: &Trace, compiler: &'a Compiler) -> Vec<&'a Ingress> {
     let chosen = trace.chosen.as_ref().map(|route| route.ingress.as_str());
-    let names = |rule: &str, host: &str| rule.strip_suffix('.').unwrap_or(rule).eq_ignore_ascii_case(host);
+    let is_same_host =
+        |rule: &str, host: &str| rule.strip_suffix('.').unwrap_or(rule).eq_ignore_ascii_case(host);
     let any = HostName::Any.to_string();
-    let is_asked = |host: Option<&str>| {
+    let has_traced_host = |host: Option<&str>| {
         let host = host.filter(|host| !host.is_empty()).unwrap_or(&any);
-        trace.hosts.iter().any(|candidate| names(host, &candidate.host))
+        trace.hosts.iter().any(|candidate| is_same_host(host, &candidate.host))
     };
-    let concerns = |ingress: &&Ingress| {
-        ingress.rules.iter().any(|rule| is_asked(rule.host.as_deref()))
+    let is_match = |ingress: &&Ingress| {
+        ingress.rules.iter().any(|rule| has_traced_host(rule.host.as_deref()))
             || chosen.is_some_and(|chosen| chosen == ingress.name.to_string())
     };
-    compiler.ingresses().filter(concerns).collect()
+    compiler.ingresses().filter(is_match).collect()
 }
 
 fn ingress_view(ingress: &Ingress, compiler: &Compiler) -> IngressView {
-    let (class, by) = match (&ingress.class, &ingress.class_annotation) {
+    let (class, class_source) = match (&ingress.class, &ingress.class_annotation) {
         (Some(class), _) => (Some(class), "spec.ingressClassName"),
         (None, Some(class)) => (Some(class), "the annotation kubernetes.io/ingress.class"),
         (None, None) => (None, "nothing"),
     };
-    let refusal = compiler.refusal(ingress);
+    let rejection = compiler.refusal(ingress);
     IngressView {
         ingress: ingress.name.to_string(),
         class: class.map(ToString::to_string),
-        by,
-        served: refusal.is_none(),
-        refusal,
+        class_source,
+        served: rejection.is_none(),
+        rejection,
     }
 }
 
 /// The Problems of all objects on the way. What a file that cannot be read would have said is not known, so those
 /// are told too.
-fn concerning(told: &Explanation, ingresses: &[&Ingress], problems: &Problems) -> Vec<ProblemView> {
+fn related_problems(
+    explanation: &Explanation,
+    ingresses: &[&Ingress],
+    problems: &Problems,
+) -> Vec<ProblemView> {
     let object = |kind, name: &str| {
         let (namespace, name) = name.split_once('/').unwrap_or(("", name));
         ObjectRef { kind, name: Name::new(namespace, name) }
@@ -146,12 +151,12 @@ fn concerning(told: &Explanation, ingresses: &[&Ingress], problems: &Problems) -
     for ingress in ingresses {
         objects.insert(ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() });
     }
-    let chosen = told.trace.iter().filter_map(|trace| trace.chosen.as_ref());
+    let chosen = explanation.trace.iter().filter_map(|trace| trace.chosen.as_ref());
     let policies =
         chosen.flat_map(|route| &route.policy).map(|field| object(Kind::RoutePolicy, &field.policy));
-    let services = told.services.iter().map(|view| object(Kind::Service, &view.service));
-    let secret = told.listener.secret.iter().map(|secret| object(Kind::Secret, secret));
-    let classes = told.ingresses.iter().filter_map(|view| view.class.as_deref());
+    let services = explanation.services.iter().map(|view| object(Kind::Service, &view.service));
+    let secret = explanation.listener.secret.iter().map(|secret| object(Kind::Secret, secret));
+    let classes = explanation.ingresses.iter().filter_map(|view| view.class.as_deref());
     let classes = classes.map(|class| object(Kind::IngressClass, class));
     objects.extend(policies.chain(services).chain(secret).chain(classes));
     problems.views_of(|problem| problem.object.kind == Kind::File || objects.contains(&problem.object))

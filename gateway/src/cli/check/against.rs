@@ -2,7 +2,7 @@
 //!
 //! Sample requests come from the tables' own rules: for every host of either table and every path of a rule that
 //! may serve it, the path itself and one below it. Between those the answer cannot change, because a table
-//! decides by nothing else. Not here: what an answer is (`explain::outcome`).
+//! decides by nothing else. Not here: what an answer is (`cli::outcome`).
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
@@ -11,7 +11,7 @@ use routing::table::Owner;
 use routing::{HostName, RoutingTable};
 use serde::Serialize;
 
-use crate::cli::explain::outcome::Outcome;
+use crate::cli::outcome::Outcome;
 
 /// A request that is answered differently. Stands for all of its rule: the first one that was found.
 #[derive(Clone, Debug, Serialize)]
@@ -56,8 +56,9 @@ fn changes_of(name: &HostName, tables: [&RoutingTable; 2]) -> Vec<Change> {
     let mut known = BTreeSet::new();
     for path in &paths {
         for target in [(*path).to_owned(), below(path, &paths)] {
-            let [before, now] = tables.map(|table| Outcome::at(table, &host, &target));
-            if before.noticed() != now.noticed() && known.insert((before.clone(), now.clone())) {
+            let [before, now] = tables.map(|table| Outcome::for_destination(table, &host, &target));
+            if before.client_visible() != now.client_visible() && known.insert((before.clone(), now.clone()))
+            {
                 let url = format!("http://{host}{target}");
                 changes.push(Change { host: name.to_string(), url, before, now });
             }

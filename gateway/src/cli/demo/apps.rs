@@ -16,17 +16,17 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 /// The further apps are app-03 to app-12: ten.
-const FURTHER: std::ops::RangeInclusive<u8> = 3..=12;
+const NUMBERS: std::ops::RangeInclusive<u8> = 3..=12;
 
 /// How many ports are tried until one is free on all addresses of a Service.
-const MOST_PORTS: usize = 20;
+const MAX_PORT_ATTEMPTS: usize = 20;
 
 /// Fields that the gateway adds, besides all `x-forwarded-*`.
-const REAL_IP: &str = "x-real-ip";
+const X_REAL_IP: &str = "x-real-ip";
 
 /// What a backend says about a request: who it is and what it saw.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Answer {
+pub(super) struct Echo {
     /// The Service that the Pod belongs to.
     pub(super) service: String,
     /// The Pod that answered.
@@ -63,7 +63,7 @@ impl Apps {
             Service::on_one_address("catalog", 2)?,
             Service::on_one_address("checkout", 2)?,
         ];
-        for name in further() {
+        for name in numbered_names() {
             services.push(Service::on_one_address(&name, 1)?);
         }
         Ok(Self { services })
@@ -72,13 +72,13 @@ impl Apps {
     /// The YAML files by name. A Secret of the hosts under TLS has to stand beside them.
     pub(super) fn files(&self) -> Vec<(String, String)> {
         let mut files = vec![
-            ("app1.yaml".to_owned(), self.fill(include_str!("yaml/app1.yaml"))),
-            ("app2.yaml".to_owned(), self.fill(include_str!("yaml/app2.yaml"))),
-            ("shop.yaml".to_owned(), self.fill(include_str!("yaml/shop.yaml"))),
+            ("app1.yaml".to_owned(), self.fill_in(include_str!("yaml/app1.yaml"))),
+            ("app2.yaml".to_owned(), self.fill_in(include_str!("yaml/app2.yaml"))),
+            ("shop.yaml".to_owned(), self.fill_in(include_str!("yaml/shop.yaml"))),
         ];
         for service in &self.services {
-            if further().any(|name| name == service.name) {
-                let text = include_str!("yaml/further.yaml").replace("${app}", &service.name);
+            if numbered_names().any(|name| name == service.name) {
+                let text = include_str!("yaml/numbered.yaml").replace("${app}", &service.name);
                 let text = text.replace("${endpoints}", &service.endpoints());
                 files.push((format!("{}.yaml", service.name), text));
             }
@@ -87,7 +87,7 @@ impl Apps {
     }
 
     /// Puts ports and endpoints where a template names their Service.
-    fn fill(&self, template: &str) -> String {
+    fn fill_in(&self, template: &str) -> String {
         let fill = |text: String, service: &Service| {
             let text = text.replace(&format!("${{{}.port}}", service.name), &service.port().to_string());
             text.replace(&format!("${{{}.endpoints}}", service.name), &service.endpoints())
@@ -109,7 +109,7 @@ impl Apps {
                     name: format!("{}-{number}", service.name),
                     endpoint,
                 };
-                let router = Router::new().fallback(answer).with_state(Arc::new(pod));
+                let router = Router::new().fallback(echo).with_state(Arc::new(pod));
                 runtime.spawn(async move {
                     if let Err(error) = axum::serve(listener, router).await {
                         tracing::error!(%error, %endpoint, "sample backend stopped");
@@ -122,25 +122,25 @@ impl Apps {
 }
 
 /// The names of the further apps, which are the names of their Services and files too.
-pub(super) fn further() -> impl Iterator<Item = String> {
-    FURTHER.map(|number| format!("app-{number:02}"))
+pub(super) fn numbered_names() -> impl Iterator<Item = String> {
+    NUMBERS.map(|number| format!("app-{number:02}"))
 }
 
 impl Service {
     /// Several addresses with the same port, as Pods have it. All of 127.0.0.0/8 is this machine on Linux.
     fn on_one_port(name: &str, last_bytes: &[u8]) -> anyhow::Result<Self> {
         let addresses: Vec<_> = last_bytes.iter().map(|byte| Ipv4Addr::new(127, 0, 0, *byte)).collect();
-        let mut last = None;
-        for _ in 0..MOST_PORTS {
+        let mut last_error = None;
+        for _ in 0..MAX_PORT_ATTEMPTS {
             match bind_all(&addresses) {
                 Ok(pods) => return Ok(Self { name: name.to_owned(), pods }),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = Some(error),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last_error = Some(error),
                 Err(error) => {
                     return Err(error).with_context(|| format!("no room for {name} on {addresses:?}"));
                 }
             }
         }
-        Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+        Err(last_error.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
             .with_context(|| format!("no port for {name} is free on all of {addresses:?}"))
     }
 
@@ -185,7 +185,7 @@ struct Pod {
     endpoint: SocketAddr,
 }
 
-async fn answer(
+async fn echo(
     State(pod): State<Arc<Pod>>,
     method: Method,
     uri: Uri,
@@ -195,8 +195,8 @@ async fn answer(
         let values = headers.get_all(name).iter();
         values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>().join(", ")
     };
-    let is_forwarded = |name: &&HeaderName| name.as_str().starts_with("x-forwarded-") || *name == REAL_IP;
-    let answer = Answer {
+    let is_forwarded = |name: &&HeaderName| name.as_str().starts_with("x-forwarded-") || *name == X_REAL_IP;
+    let echo = Echo {
         service: pod.service.clone(),
         pod: pod.name.clone(),
         endpoint: pod.endpoint,
@@ -206,7 +206,7 @@ async fn answer(
         forwarded: headers.keys().filter(is_forwarded).map(|name| (name.to_string(), text(name))).collect(),
     };
     // Indented, and with a line end: it is read in a terminal.
-    let json = serde_json::to_string_pretty(&answer).unwrap_or_else(|error| error.to_string());
+    let json = serde_json::to_string_pretty(&echo).unwrap_or_else(|error| error.to_string());
     ([(header::CONTENT_TYPE, "application/json")], json + "\n")
 }
 

@@ -18,10 +18,10 @@ use tokio_rustls::TlsConnector;
 use crate::data::exchange::Scheme;
 
 /// How long a request may take, from connecting to the last byte.
-const LIMIT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bodies beyond this are not read: those of the demo's backends are far smaller.
-const MOST_BODY: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Sends requests to one gateway, and trusts one authority.
 pub(super) struct Client {
@@ -67,7 +67,11 @@ impl Client {
         let mut roots = RootCertStore::empty();
         roots.add(root)?;
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { http: reachable(http), https: reachable(https), tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self {
+            http: connect_address(http),
+            https: connect_address(https),
+            tls: TlsConnector::from(Arc::new(config)),
+        })
     }
 
     /// The URL of a request, as a browser would show it.
@@ -82,7 +86,7 @@ impl Client {
     /// The connection is refused or lost, the certificate is not the host's, the response is malformed or takes
     /// too long.
     pub(super) async fn send(&self, request: &Request) -> anyhow::Result<Response> {
-        let sent = async {
+        let response = async {
             let stream = TcpStream::connect(self.address(request.scheme)).await?;
             match request.scheme {
                 Scheme::Http => self.exchange(stream, request).await,
@@ -92,8 +96,8 @@ impl Client {
                 }
             }
         };
-        let within = tokio::time::timeout(LIMIT, sent);
-        within.await.context("no answer in time").flatten().with_context(|| self.url(request))
+        let response = tokio::time::timeout(REQUEST_TIMEOUT, response);
+        response.await.context("no answer in time").flatten().with_context(|| self.url(request))
     }
 
     async fn exchange(
@@ -145,12 +149,12 @@ async fn read_body(
             }
             Decoded::More => {}
         }
-        anyhow::ensure!(body.len() <= MOST_BODY, "the body is longer than {MOST_BODY} bytes");
+        anyhow::ensure!(body.len() <= MAX_BODY_BYTES, "the body is longer than {MAX_BODY_BYTES} bytes");
     }
 }
 
 /// Where to connect to reach a listener: all addresses include loopback.
-pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
+pub(super) fn connect_address(listener: SocketAddr) -> SocketAddr {
     use std::net::{Ipv4Addr, Ipv6Addr};
     match listener {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),

@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 /// Names that are tried for a temporary folder: one of a process that was killed may still be there.
-const MOST_NAMES: u32 = 100;
+const MAX_NAME_ATTEMPTS: u32 = 100;
 
 /// A folder; a temporary one is removed when this is dropped.
 pub(super) struct Folder {
     path: PathBuf,
-    keep: Keep,
+    on_drop: OnDrop,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    Kept,
-    Removed,
+enum OnDrop {
+    Keep,
+    Remove,
 }
 
 impl Folder {
@@ -29,26 +29,26 @@ impl Folder {
     ///
     /// # Errors
     /// It cannot be made, or something is in it already, which might be somebody's work.
-    pub(super) fn new(wanted: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(wanted) = wanted else { return Self::temporary() };
-        let unusable = || format!("folder {} cannot be used", wanted.display());
-        fs::create_dir_all(wanted).with_context(unusable)?;
+    pub(super) fn new(requested: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(requested) = requested else { return Self::temporary() };
+        let unusable = || format!("folder {} cannot be used", requested.display());
+        fs::create_dir_all(requested).with_context(unusable)?;
         anyhow::ensure!(
-            fs::read_dir(wanted).with_context(unusable)?.next().is_none(),
+            fs::read_dir(requested).with_context(unusable)?.next().is_none(),
             "folder {} is not empty: the demo writes its files to a new or empty one only",
-            wanted.display()
+            requested.display()
         );
         // People read and copy this path: it has to hold in other folders too.
-        Ok(Self { path: std::path::absolute(wanted).with_context(unusable)?, keep: Keep::Kept })
+        Ok(Self { path: std::path::absolute(requested).with_context(unusable)?, on_drop: OnDrop::Keep })
     }
 
     fn temporary() -> anyhow::Result<Self> {
         let base = std::env::temp_dir();
-        for number in 0..MOST_NAMES {
+        for number in 0..MAX_NAME_ATTEMPTS {
             let path = base.join(format!("gateway-demo-{}-{number}", std::process::id()));
             // A key will be inside: nobody else may look.
             match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self { path, keep: Keep::Removed }),
+                Ok(()) => return Ok(Self { path, on_drop: OnDrop::Remove }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     return Err(error).with_context(|| format!("folder {} cannot be made", path.display()));
@@ -78,7 +78,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if self.keep == Keep::Removed
+        if self.on_drop == OnDrop::Remove
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
             tracing::warn!(folder = %self.path.display(), %error, "temporary folder is left behind");

@@ -8,7 +8,7 @@ use std::path::Path;
 use routing::table::{Route, RoutingTable};
 use routing::{host, path};
 
-use super::apps::Answer;
+use super::apps::Echo;
 use super::client::{Client, Request, Response};
 use crate::control::reload::ProblemView;
 use crate::data::exchange;
@@ -18,8 +18,8 @@ use crate::data::exchange;
 pub(super) struct Visit {
     url: String,
     status: String,
-    who: String,
-    way: String,
+    responder: String,
+    route_text: String,
     /// Whether the one who answered is the one whom the table names.
     pub(super) verdict: Verdict,
 }
@@ -28,9 +28,9 @@ pub(super) struct Visit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It did.
-    AsTold,
+    AsExpected,
     /// It did not, or nothing came back.
-    Astray,
+    Unexpected,
 }
 
 impl Visit {
@@ -45,24 +45,27 @@ impl Visit {
         let response = match response {
             Ok(response) => response,
             Err(error) => {
-                let (status, who, way) = ("-".to_owned(), "nobody".to_owned(), format!("{error:#}"));
-                return Self { url, status, who, way, verdict: Verdict::Astray };
+                let (status, responder, route_text) =
+                    ("-".to_owned(), "nobody".to_owned(), format!("{error:#}"));
+                return Self { url, status, responder, route_text, verdict: Verdict::Unexpected };
             }
         };
         let status = response.status.to_string();
         if let Some(reason) = response.gateway_reason {
-            let way = route.map_or_else(|| "no Ingress has this host and path".to_owned(), up_to_service);
-            let verdict = if route.is_none() { Verdict::AsTold } else { Verdict::Astray };
-            return Self { url, status, who: format!("gateway: {reason}"), way, verdict };
+            let route_text =
+                route.map_or_else(|| "no Ingress has this host and path".to_owned(), up_to_service);
+            let verdict = if route.is_none() { Verdict::AsExpected } else { Verdict::Unexpected };
+            return Self { url, status, responder: format!("gateway: {reason}"), route_text, verdict };
         }
-        let answer = serde_json::from_slice::<Answer>(&response.body);
+        let answer = serde_json::from_slice::<Echo>(&response.body);
         let (Some(route), Ok(answer)) = (route, answer) else {
-            let (who, way) = ("somebody else".to_owned(), "not by this gateway's table".to_owned());
-            return Self { url, status, who, way, verdict: Verdict::Astray };
+            let (responder, route_text) =
+                ("somebody else".to_owned(), "not by this gateway's table".to_owned());
+            return Self { url, status, responder, route_text, verdict: Verdict::Unexpected };
         };
-        let verdict = if is_behind(route, &answer) { Verdict::AsTold } else { Verdict::Astray };
-        let way = format!("{} → {}", up_to_service(route), answer.endpoint);
-        Self { url, status, who: answer.pod, way, verdict }
+        let verdict = if is_behind(route, &answer) { Verdict::AsExpected } else { Verdict::Unexpected };
+        let route_text = format!("{} → {}", up_to_service(route), answer.endpoint);
+        Self { url, status, responder: answer.pod, route_text, verdict }
     }
 }
 
@@ -84,7 +87,7 @@ fn up_to_service(route: &Route) -> String {
 }
 
 /// Whether the one who answered is an endpoint of a Service that the Route names.
-fn is_behind(route: &Route, answer: &Answer) -> bool {
+fn is_behind(route: &Route, answer: &Echo) -> bool {
     route.backends.iter().any(|weighted| {
         let endpoints = weighted.backend.endpoints.load();
         *weighted.backend.service.name == *answer.service
@@ -105,27 +108,27 @@ pub(super) fn table(out: &mut impl Write, table: &RoutingTable) -> io::Result<()
 pub(super) fn visits(out: &mut impl Write, visits: &[Visit]) -> io::Result<()> {
     let width =
         |of: fn(&Visit) -> &str| visits.iter().map(|visit| of(visit).chars().count()).max().unwrap_or(0);
-    let (url, who) = (width(|visit| &visit.url), width(|visit| &visit.who));
+    let (url, responder) = (width(|visit| &visit.url), width(|visit| &visit.responder));
     writeln!(out, "\nRequests through the gateway:\n")?;
-    writeln!(out, "  {:url$}  {:6}  {:who$}  WAY", "URL", "STATUS", "ANSWERED BY")?;
+    writeln!(out, "  {:url$}  {:6}  {:responder$}  WAY", "URL", "STATUS", "ANSWERED BY")?;
     for visit in visits {
-        let mark = if visit.verdict == Verdict::AsTold { ' ' } else { '!' };
-        let Visit { status, way, .. } = visit;
-        writeln!(out, "{mark} {:url$}  {status:6}  {:who$}  {way}", visit.url, visit.who)?;
+        let mark = if visit.verdict == Verdict::AsExpected { ' ' } else { '!' };
+        let Visit { status, route_text, .. } = visit;
+        writeln!(out, "{mark} {:url$}  {status:6}  {:responder$}  {route_text}", visit.url, visit.responder)?;
     }
-    let told = visits.iter().filter(|visit| visit.verdict == Verdict::AsTold).count();
-    writeln!(out, "\n{told} of {} requests went the way that the table says.", visits.len())
+    let expected = visits.iter().filter(|visit| visit.verdict == Verdict::AsExpected).count();
+    writeln!(out, "\n{expected} of {} requests went the route_text that the table says.", visits.len())
 }
 
 /// Prints what one can do now.
-pub(super) fn invitation(
+pub(super) fn next_steps(
     out: &mut impl Write,
     client: &Client,
     admin: std::net::SocketAddr,
     folder: &Path,
 ) -> io::Result<()> {
     let (http, https) = (client.http, client.https);
-    let authority = quoted(&folder.join("ca.crt"));
+    let authority = shell_quoted(&folder.join("ca.crt"));
     writeln!(out, "\nTry it from another terminal:\n")?;
     for (host, path) in [
         ("app1.example.com", "/api/products"),
@@ -152,7 +155,7 @@ pub(super) fn invitation(
 }
 
 /// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
+fn shell_quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
@@ -186,11 +189,11 @@ pub(super) fn generation(
 mod tests {
     use std::path::Path;
 
-    use super::quoted;
+    use super::shell_quoted;
 
     #[test]
     fn a_path_can_be_pasted_into_a_shell() {
-        assert_eq!(quoted(Path::new("/tmp/gateway-demo-1-0/ca.crt")), "/tmp/gateway-demo-1-0/ca.crt");
-        assert_eq!(quoted(Path::new("/my files/it's")), r"'/my files/it'\''s'");
+        assert_eq!(shell_quoted(Path::new("/tmp/gateway-demo-1-0/ca.crt")), "/tmp/gateway-demo-1-0/ca.crt");
+        assert_eq!(shell_quoted(Path::new("/my files/it's")), r"'/my files/it'\''s'");
     }
 }

@@ -13,8 +13,8 @@ use clap::{Args, ValueEnum};
 use routing::object::Name;
 use routing::{Config, Reason};
 
-use super::request::{self, Asked};
-use super::{Facts, explain};
+use super::request::{self, RequestSpec};
+use super::{ExplainContext, explain};
 use crate::cli;
 use crate::cli::identity::Identity;
 use crate::cli::loopback;
@@ -24,11 +24,11 @@ use crate::control::reload::Reload;
 use crate::control::source::kube::Scope;
 
 /// How long the running gateway may take to be reached, and to say the next part of its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What `--help` says of how it ends.
 const EXIT_CODES: &str = "\
-It ends with 0 if there is an answer, whatever its status is; 1 if the URL or a header cannot be asked about, or \
+It ends with 0 if there is an answer, whatever its status is; 1 if the URL or a header cannot be request about, or \
 nobody answers; 2 if the command line is wrong.";
 
 /// `gateway explain`.
@@ -74,7 +74,7 @@ enum Output {
 impl Explain {
     /// Asks and prints, and says with which code the process ends.
     pub fn execute(self) -> ExitCode {
-        match self.ask() {
+        match self.run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 cli::complain("explain", &error);
@@ -83,14 +83,14 @@ impl Explain {
         }
     }
 
-    fn ask(&self) -> anyhow::Result<()> {
-        let asked = Asked::new(&self.method, &self.url, &self.headers)?;
+    fn run(&self) -> anyhow::Result<()> {
+        let request = RequestSpec::new(&self.method, &self.url, &self.headers)?;
         let text = match (&self.files, &self.kubeconfig) {
             (Some(folder), _) => {
-                self.ask_objects(&process::read_once(folder, self.identity.routing()?)?, &asked)?
+                self.explain_objects(&process::read_once(folder, self.identity.routing()?)?, &request)?
             }
-            (None, Some(kubeconfig)) => self.ask_objects(&self.read_cluster(kubeconfig)?, &asked)?,
-            (None, None) => self.ask_gateway()?,
+            (None, Some(kubeconfig)) => self.explain_objects(&self.read_cluster(kubeconfig)?, &request)?,
+            (None, None) => self.query_gateway()?,
         };
         std::io::stdout().lock().write_all(text.as_bytes()).context("cannot print")
     }
@@ -98,29 +98,29 @@ impl Explain {
     fn read_cluster(&self, kubeconfig: &Path) -> anyhow::Result<Reload> {
         let routing = Config { namespace: cli::own_namespace(), ..self.identity.routing()? };
         let reload = process::read_cluster_once(kubeconfig, Scope::of(&self.namespaces), routing)?;
-        let mut told = std::io::stderr().lock();
-        for unseen in reload.problems().views_of(|problem| problem.reason == Reason::NotPermitted) {
-            writeln!(told, "{unseen}").context("cannot print")?;
+        let mut stderr = std::io::stderr().lock();
+        for problem in reload.problems().views_of(|problem| problem.reason == Reason::NotPermitted) {
+            writeln!(stderr, "{problem}").context("cannot print")?;
         }
         Ok(reload)
     }
 
-    fn ask_objects(&self, reload: &Reload, asked: &Asked) -> anyhow::Result<String> {
+    fn explain_objects(&self, reload: &Reload, request: &RequestSpec) -> anyhow::Result<String> {
         let (live, problems) = (reload.live().load_full(), reload.problems());
-        let facts = Facts {
+        let context = ExplainContext {
             compiler: reload.compiler(),
             live: &live,
             problems: &problems,
             status_service: self.status_service.as_ref(),
         };
-        let explanation = explain(asked, facts);
+        let explanation = explain(request, context);
         Ok(match self.output {
             Output::Text => explanation.to_string(),
             Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
         })
     }
 
-    fn ask_gateway(&self) -> anyhow::Result<String> {
+    fn query_gateway(&self) -> anyhow::Result<String> {
         if self.identity.names_classes() {
             bail!("--class is for --files and --kubeconfig: a running gateway has its own");
         }
@@ -134,13 +134,13 @@ impl Explain {
         if self.output == Output::Json {
             target += "&output=json";
         }
-        let unreached = || {
+        let no_response = || {
             let admin = self.admin;
             format!(
                 "no gateway answers at {admin} (--admin ADDR asks elsewhere, --files DIR asks a folder, --kubeconfig FILE a cluster)"
             )
         };
-        let (status, text) = pages::get(self.admin, &target, PATIENCE).with_context(unreached)?;
+        let (status, text) = pages::get(self.admin, &target, ADMIN_TIMEOUT).with_context(no_response)?;
         match (status, self.output) {
             (200, Output::Text) => Ok(text),
             (200, Output::Json) => {

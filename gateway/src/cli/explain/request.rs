@@ -11,7 +11,7 @@ use crate::data::exchange::refusal::Refusal;
 
 /// Why a question cannot be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
+pub enum RequestSpecError {
     /// The URL is of another scheme, or of none.
     #[error("a URL begins with http:// or https://")]
     Scheme,
@@ -38,7 +38,7 @@ pub fn service_name(text: &str) -> Result<Name, String> {
 
 /// A request that is asked about.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RequestSpec {
     method: String,
     url: String,
     scheme: Scheme,
@@ -47,26 +47,26 @@ pub struct Asked {
     head: Result<Head, Refusal>,
 }
 
-impl Asked {
+impl RequestSpec {
     /// Makes the request that a client would send for a URL. A header `Host` replaces the URL's host; a
     /// fragment is left out, as clients do.
     ///
     /// # Errors
     /// The URL has another scheme, a header no colon, or something holds a control character. What only the
     /// data plane would refuse is no error: it is the answer.
-    pub fn new(method: &str, url: &str, headers: &[String]) -> Result<Self, AskError> {
+    pub fn new(method: &str, url: &str, headers: &[String]) -> Result<Self, RequestSpecError> {
         let texts = headers.iter().map(String::as_str).chain([method, url]);
         if texts.flat_map(str::chars).any(|c| c.is_control() && c != '\t') {
-            return Err(AskError::Control);
+            return Err(RequestSpecError::Control);
         }
-        let (scheme, rest) = split_scheme(url).ok_or(AskError::Scheme)?;
+        let (scheme, rest) = split_scheme(url).ok_or(RequestSpecError::Scheme)?;
         let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
         let mut lines = Vec::with_capacity(headers.len() + 1);
         for header in headers {
-            let (name, _) = header.split_once(':').ok_or(AskError::Header)?;
+            let (name, _) = header.split_once(':').ok_or(RequestSpecError::Header)?;
             lines.push((name, header.clone()));
         }
         if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {

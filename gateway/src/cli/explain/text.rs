@@ -6,15 +6,17 @@ use std::fmt::{self, Display, Formatter};
 
 use routing::table::{DefaultVerdict, HostCandidate, HostKind, HostVerdict, RouteCandidate, Trace, Verdict};
 
-use super::view::{EndpointView, Explanation, IngressView, ListenerView, OutsideView, PortView, ServiceView};
+use super::view::{
+    EndpointView, Explanation, ExposureView, IngressView, ListenerView, PortView, ServiceView,
+};
 
 /// How many rules that do not match are listed; a host may have thousands, and JSON has them all.
-const MISSES: usize = 20;
+const MAX_LISTED_MISMATCHES: usize = 20;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}", self.request.method, self.request.url)?;
-        writeln!(f, "answer    {}", self.answer)?;
+        writeln!(f, "answer    {}", self.outcome)?;
         write_listener(&self.listener, f)?;
         if self.ingresses.is_empty() && self.trace.is_some() {
             writeln!(f, "class     no Ingress names this host")?;
@@ -25,7 +27,7 @@ impl Display for Explanation {
             None => writeln!(f, "host      not asked: such a request is refused before any rule")?,
         }
         self.services.iter().try_for_each(|service| write_service(service, f))?;
-        write_outside(&self.outside, f)?;
+        write_exposure(&self.exposure, f)?;
         self.problems.iter().try_for_each(|problem| writeln!(f, "problem   {problem}"))
     }
 }
@@ -49,12 +51,14 @@ fn write_listener(view: &ListenerView, f: &mut Formatter<'_>) -> fmt::Result {
 }
 
 fn write_class(view: &IngressView, f: &mut Formatter<'_>) -> fmt::Result {
-    let served = match &view.refusal {
-        Some(refusal) => format!("not served here: {refusal}"),
+    let served = match &view.rejection {
+        Some(rejection) => format!("not served here: {rejection}"),
         None => "served".to_owned(),
     };
     match &view.class {
-        Some(class) => writeln!(f, "class     {class} by {} of Ingress {}: {served}", view.by, view.ingress),
+        Some(class) => {
+            writeln!(f, "class     {class} by {} of Ingress {}: {served}", view.class_source, view.ingress)
+        }
         None => writeln!(f, "class     none in Ingress {}: {served}", view.ingress),
     }
 }
@@ -130,7 +134,7 @@ fn write_routes(candidates: &[RouteCandidate], f: &mut Formatter<'_>) -> fmt::Re
         };
         if candidate.verdict == Verdict::NoMatch {
             misses += 1;
-            if misses > MISSES {
+            if misses > MAX_LISTED_MISMATCHES {
                 continue;
             }
         }
@@ -139,7 +143,7 @@ fn write_routes(candidates: &[RouteCandidate], f: &mut Formatter<'_>) -> fmt::Re
             holder = Some(&route.ingress);
         }
     }
-    match misses.saturating_sub(MISSES) {
+    match misses.saturating_sub(MAX_LISTED_MISMATCHES) {
         0 => Ok(()),
         more => writeln!(f, "  and {more} more that do not match; --output json lists them"),
     }
@@ -155,7 +159,7 @@ fn write_service(view: &ServiceView, f: &mut Formatter<'_>) -> fmt::Result {
     }
     if let Some(name) = &view.external_name {
         let unknown = "; its addresses are not known here: only a running gateway asks for them (--admin)";
-        writeln!(f, "  stands for {name}{}", if view.dialled.is_empty() { unknown } else { "" })?;
+        writeln!(f, "  stands for {name}{}", if view.ready_endpoints.is_empty() { unknown } else { "" })?;
     } else if let Some(fixed) = &view.fixed_endpoints {
         writeln!(f, "  endpoints by annotation: {}", fixed.join(", "))?;
     } else if view.slices.is_empty() {
@@ -167,15 +171,18 @@ fn write_service(view: &ServiceView, f: &mut Formatter<'_>) -> fmt::Result {
             writeln!(f, "    {}", endpoint_line(endpoint))?;
         }
     }
-    let dialled = if view.dialled.is_empty() { "nobody".to_owned() } else { view.dialled.join(", ") };
-    writeln!(f, "  dialled: {dialled}")
+    let ready_endpoints =
+        if view.ready_endpoints.is_empty() { "nobody".to_owned() } else { view.ready_endpoints.join(", ") };
+    writeln!(f, "  dialled: {ready_endpoints}")
 }
 
 fn endpoint_line(endpoint: &EndpointView) -> String {
     let conditions =
         [(endpoint.ready, "ready"), (endpoint.serving, "serving"), (endpoint.terminating, "terminating")];
-    let holding: Vec<_> = conditions.into_iter().filter_map(|(holds, word)| holds.then_some(word)).collect();
-    let conditions = if holding.is_empty() { "not ready".to_owned() } else { holding.join(" ") };
+    let conditions_met: Vec<_> =
+        conditions.into_iter().filter_map(|(holds, word)| holds.then_some(word)).collect();
+    let conditions =
+        if conditions_met.is_empty() { "not ready".to_owned() } else { conditions_met.join(" ") };
     let pod = endpoint.pod.as_ref().map(|pod| format!(", Pod {pod}")).unwrap_or_default();
     let zones = if endpoint.zones.is_empty() {
         String::new()
@@ -202,9 +209,9 @@ fn numbers(ports: &[PortView], number: impl Fn(&PortView) -> String) -> String {
     }
 }
 
-// ===== the outside =====
+// ===== the exposure =====
 
-fn write_outside(view: &OutsideView, f: &mut Formatter<'_>) -> fmt::Result {
+fn write_exposure(view: &ExposureView, f: &mut Formatter<'_>) -> fmt::Result {
     let Some(service) = &view.service else {
         return writeln!(f, "outside   not known: no Service is named by --status-service NAMESPACE/NAME");
     };
@@ -221,10 +228,10 @@ fn write_outside(view: &OutsideView, f: &mut Formatter<'_>) -> fmt::Result {
     if !view.external_ips.is_empty() {
         writeln!(f, "  external IPs: {}", view.external_ips.join(", "))?;
     }
-    let on_nodes: Vec<_> = view.ports.iter().filter(|port| port.node_port.is_some()).cloned().collect();
-    if !on_nodes.is_empty() {
+    let node_ports: Vec<_> = view.ports.iter().filter(|port| port.node_port.is_some()).cloned().collect();
+    if !node_ports.is_empty() {
         let number = |port: &PortView| port.node_port.map(|number| number.to_string()).unwrap_or_default();
-        writeln!(f, "  every node: ports {}", numbers(&on_nodes, number))?;
+        writeln!(f, "  every node: ports {}", numbers(&node_ports, number))?;
     }
     let only = if kind == "ClusterIP" && view.external_ips.is_empty() { " only" } else { "" };
     match view.cluster_ips.as_slice() {

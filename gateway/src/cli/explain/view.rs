@@ -5,7 +5,7 @@
 use routing::table::Trace;
 use serde::Serialize;
 
-use super::outcome::Outcome;
+use crate::cli::outcome::Outcome;
 use crate::control::reload::ProblemView;
 
 /// One request's way.
@@ -23,9 +23,9 @@ pub struct Explanation {
     /// The Services of the chosen Route, in its order.
     pub services: Vec<ServiceView>,
     /// What the client gets.
-    pub answer: Outcome,
+    pub outcome: Outcome,
     /// How the outside reaches the gateway.
-    pub outside: OutsideView,
+    pub exposure: ExposureView,
     /// The Problems of all objects on the way, and of files that cannot be read.
     pub problems: Vec<ProblemView>,
 }
@@ -65,11 +65,11 @@ pub struct IngressView {
     /// The class that it names.
     pub class: Option<String>,
     /// By what it names it.
-    pub by: &'static str,
+    pub class_source: &'static str,
     /// Whether this gateway serves it.
     pub served: bool,
     /// Why not, for people.
-    pub refusal: Option<String>,
+    pub rejection: Option<String>,
 }
 
 /// A Service behind a Route.
@@ -92,7 +92,7 @@ pub struct ServiceView {
     /// What it stands for, as host:port, if it is of type ExternalName and its class allows that.
     pub external_name: Option<String>,
     /// Where requests are dialled now.
-    pub dialled: Vec<String>,
+    pub ready_endpoints: Vec<String>,
 }
 
 /// A port of a Service or an EndpointSlice.
@@ -143,7 +143,7 @@ pub struct EndpointView {
 /// How the outside reaches the gateway.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OutsideView {
+pub struct ExposureView {
     /// The Service that `--status-service` names; nothing: none is named.
     pub service: Option<String>,
     /// Its type; nothing: there is no such Service.

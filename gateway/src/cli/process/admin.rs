@@ -16,8 +16,8 @@ use routing::object::{Name, Version};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::cli::explain::request::{self, Asked};
-use crate::cli::explain::{self, Facts};
+use crate::cli::explain::request::{self, RequestSpec};
+use crate::cli::explain::{self, ExplainContext};
 use crate::cli::wait::Standing;
 use crate::control::reload::{Problems, Questions};
 use crate::data::listener::worker::Handle;
@@ -145,7 +145,7 @@ async fn problems(State(admin): State<Admin>, Query(form): Query<Form>) -> Respo
 /// reaches the gateway) and `output`.
 #[derive(Debug)]
 struct ExplainForm {
-    asked: Asked,
+    request: RequestSpec,
     service: Option<Name>,
     output: Output,
 }
@@ -166,8 +166,8 @@ impl ExplainForm {
             }
         }
         let url = url.ok_or("?url= is missing")?;
-        let asked = Asked::new(&method, &url, &headers).map_err(|error| error.to_string())?;
-        Ok(Self { asked, service, output })
+        let request = RequestSpec::new(&method, &url, &headers).map_err(|error| error.to_string())?;
+        Ok(Self { request, service, output })
     }
 }
 
@@ -176,17 +176,17 @@ async fn explained(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, 
         Ok(form) => form,
         Err(error) => return (StatusCode::BAD_REQUEST, error + "\n").into_response(),
     };
-    let ExplainForm { asked, service, output } = form;
+    let ExplainForm { request, service, output } = form;
     let service = service.or(admin.status_service);
     let answer = admin.questions.ask(move |reload| {
         let (live, problems) = (reload.live().load_full(), reload.problems());
-        let facts = Facts {
+        let context = ExplainContext {
             compiler: reload.compiler(),
             live: &live,
             problems: &problems,
             status_service: service.as_ref(),
         };
-        explain::explain(&asked, facts)
+        explain::explain(&request, context)
     });
     match (answer.await, output) {
         (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "the source has ended\n").into_response(),

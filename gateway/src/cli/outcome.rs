@@ -28,17 +28,17 @@ pub struct Outcome {
     /// Where in that object.
     pub field: Option<String>,
     /// Who serves, by weight.
-    pub backends: Vec<Share>,
+    pub backends: Vec<BackendShare>,
     /// The most bytes that the request's body may have, if a policy says so.
     pub body_size: Option<u64>,
     /// What RoutePolicies say about these requests, beside who serves them.
-    pub policy: Vec<Setting>,
+    pub policy: Vec<PolicySetting>,
 }
 
 /// A field of a RoutePolicy and its value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Setting {
+pub struct PolicySetting {
     /// Where it stands: `spec.bodySize`.
     pub field: &'static str,
     /// The value as text.
@@ -48,7 +48,7 @@ pub struct Setting {
 /// A Service port and its share of the requests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Share {
+pub struct BackendShare {
     /// As namespace/name:port.
     pub service: String,
     /// Relative to the sum over the Route.
@@ -59,7 +59,7 @@ pub struct Share {
 
 impl Outcome {
     /// The gateway's own answer, before any rule.
-    pub fn refused(refusal: Refusal) -> Self {
+    pub fn local_reply(refusal: Refusal) -> Self {
         Self {
             status: Some(refusal.status()),
             reason: Some(refusal.reason()),
@@ -72,34 +72,35 @@ impl Outcome {
     }
 
     /// What the table gives for a host and a canonical path, with the endpoints of this moment.
-    pub fn at(table: &RoutingTable, host: &str, path: &str) -> Self {
-        exchange::route(table, host, path).map_or_else(Self::refused, |route| Self::of(Some(route)))
+    pub fn for_destination(table: &RoutingTable, host: &str, path: &str) -> Self {
+        exchange::route(table, host, path)
+            .map_or_else(Self::local_reply, |route| Self::for_route(Some(route)))
     }
 
     /// What the Route that the table found gives, with the endpoints of this moment.
-    pub fn of(route: Option<&Route>) -> Self {
-        let Some(route) = route else { return Self::refused(Refusal::NoRule) };
-        let backends = route.backends.iter().map(|weighted| Share {
+    pub fn for_route(route: Option<&Route>) -> Self {
+        let Some(route) = route else { return Self::local_reply(Refusal::NoRule) };
+        let backends = route.backends.iter().map(|weighted| BackendShare {
             service: format!("{}:{}", weighted.backend.service, weighted.backend.port),
             weight: weighted.weight,
-            reason: fault(&weighted.backend).map(|error| Refusal::Open(error).reason()),
+            reason: backend_error(&weighted.backend).map(|error| Refusal::Open(error).reason()),
         });
         let origin = &route.origin;
         let fields = route.policy.fields().into_iter().filter(|(_, origin)| origin.field != BACKENDS);
-        let policy = fields.map(|(value, origin)| Setting { field: origin.field, value }).collect();
+        let policy = fields.map(|(value, origin)| PolicySetting { field: origin.field, value }).collect();
         Self {
             object: Some(format!("{} {}", origin.ingress.kind, origin.ingress.name)),
             field: Some(origin.field.to_string()),
             backends: backends.collect(),
             body_size: route.policy.body_size.as_ref().map(|limit| limit.value),
             policy,
-            ..own_answer(route).map_or_else(Self::forwarded, Self::refused)
+            ..local_reply_reason(route).map_or_else(Self::forwarded, Self::local_reply)
         }
     }
 
     /// The same for a request with such a body: a policy may allow less.
     #[must_use]
-    pub(super) fn for_body(self, length: BodyLength) -> Self {
+    pub(super) fn with_body(self, length: BodyLength) -> Self {
         match (length, self.body_size) {
             (BodyLength::Exact(length), Some(limit)) if length > limit => {
                 let refusal = Refusal::BodyTooLarge;
@@ -110,20 +111,20 @@ impl Outcome {
     }
 
     fn forwarded() -> Self {
-        Self { status: None, reason: None, ..Self::refused(Refusal::NoRule) }
+        Self { status: None, reason: None, ..Self::local_reply(Refusal::NoRule) }
     }
 
     /// What of it a client can notice. Which object says so is nothing to a client.
-    pub fn noticed(&self) -> impl PartialEq + '_ {
-        (self.status, self.reason, self.parts(), &self.policy)
+    pub fn client_visible(&self) -> impl PartialEq + '_ {
+        (self.status, self.reason, self.traffic_split(), &self.policy)
     }
 
     /// Who takes which part of the requests: 1 to 1 is the same as 50 to 50 in another order, and a share of
     /// nothing is none.
-    fn parts(&self) -> Vec<(&str, u32, Option<&str>)> {
+    fn traffic_split(&self) -> Vec<(&str, u32, Option<&str>)> {
         let taking = || self.backends.iter().filter(|share| share.weight > 0);
         let divisor = taking().map(|share| share.weight).fold(0, common_divisor);
-        let part = |share: &'_ Share| share.weight.checked_div(divisor).unwrap_or(share.weight);
+        let part = |share: &'_ BackendShare| share.weight.checked_div(divisor).unwrap_or(share.weight);
         let mut parts: Vec<_> =
             taking().map(|share| (share.service.as_str(), part(share), share.reason)).collect();
         parts.sort_unstable();
@@ -133,22 +134,22 @@ impl Outcome {
 
 /// The gateway's own answer to all requests of a Route, as `upstream` would have it: nobody takes a share, or
 /// none of those who do can be dialled.
-fn own_answer(route: &Route) -> Option<Refusal> {
-    let mut faults =
-        route.backends.iter().filter(|share| share.weight > 0).map(|share| fault(&share.backend));
-    let Some(first) = faults.next() else { return Some(Refusal::Open(OpenError::ServiceMissing)) };
-    first.filter(|_| faults.all(|fault| fault.is_some())).map(Refusal::Open)
+fn local_reply_reason(route: &Route) -> Option<Refusal> {
+    let mut errors =
+        route.backends.iter().filter(|share| share.weight > 0).map(|share| backend_error(&share.backend));
+    let Some(first) = errors.next() else { return Some(Refusal::Open(OpenError::ServiceMissing)) };
+    first.filter(|_| errors.all(|error| error.is_some())).map(Refusal::Open)
 }
 
 /// The greatest number that divides both, by Euclid.
 fn common_divisor(one: u32, other: u32) -> u32 {
     match one.checked_rem(other) {
-        Some(rest) => common_divisor(other, rest),
+        Some(remainder) => common_divisor(other, remainder),
         None => one,
     }
 }
 
-fn fault(backend: &Backend) -> Option<OpenError> {
+fn backend_error(backend: &Backend) -> Option<OpenError> {
     match &**backend.endpoints.load() {
         Endpoints::Ready(_) => None,
         Endpoints::NoneReady => Some(OpenError::NoneReady),
@@ -176,7 +177,7 @@ impl fmt::Display for Outcome {
                 write!(f, " ({reason})")?;
             }
         }
-        for Setting { field, value } in &self.policy {
+        for PolicySetting { field, value } in &self.policy {
             write!(f, ", {} {value}", field.strip_prefix("spec.").unwrap_or(field))?;
         }
         Ok(())
