@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use api::{Attempts, LoadBalancingType, Method, RetryOn};
-use http1::Limits;
+use http1::HeadLimits;
 use ipnet::IpNet;
 use routing::object::Name;
 
@@ -30,7 +30,7 @@ pub struct Settings {
     /// given.
     pub connections: Option<NonZeroU32>,
     /// Bounds of heads, both sides.
-    pub limits: Limits,
+    pub limits: HeadLimits,
     /// How long a request head may take, from its first byte to its last; a TLS handshake too.
     pub header: Duration,
     /// How long a connection may stay idle between requests.
@@ -207,7 +207,7 @@ impl Default for Settings {
             namespaces: Vec::new(),
             workers: None,
             connections: None,
-            limits: Limits::default(),
+            limits: HeadLimits::default(),
             header: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             connect: ConnectLimits { once: Duration::from_millis(800), total: Duration::from_millis(2500) },

@@ -102,7 +102,7 @@ fn heads_are_bounded_as_configured_in_both_protocols_and_on_both_sides() {
         let answer = if call.request.target() == "/long" { long } else { ok("a") };
         call.answer(answer).map(|()| Then::Keep)
     });
-    let limits = http1::Limits { head: 4 << 10, fields: 20, target: 512 };
+    let limits = http1::HeadLimits { head_bytes: 4 << 10, fields: 20, target_bytes: 512 };
     let gateway = TestGateway::with(&one(&origin), Settings { limits, ..Settings::default() });
     let target = format!("/{}", "x".repeat(512));
     let fields: Vec<_> = (0..21).map(|n| (format!("x-{n}"), "x".to_owned())).collect();

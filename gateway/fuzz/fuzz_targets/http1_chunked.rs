@@ -5,8 +5,8 @@
 
 #![no_main]
 
-use http1::body::may_trail;
-use http1::{BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded, Head, Limits};
+use http1::body::is_trailer_allowed;
+use http1::{BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded, Head, HeadLimits};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -34,20 +34,20 @@ fn decode(bytes: &[u8], size: usize) -> Body {
     let mut decoder = BodyDecoder::new(BodyLength::Chunked);
     // The first call says what type the buffer has: this workspace has no use for `bytes` otherwise.
     let mut buffer = Default::default();
-    assert!(matches!(decoder.decode(&mut buffer, &Limits::default()), Ok(Decoded::More)));
+    assert!(matches!(decoder.decode(&mut buffer, &HeadLimits::default()), Ok(Decoded::Incomplete)));
     let mut body = Body { data: Vec::new(), trailers: None, end: Ok(None) };
     let mut given = 0;
     for piece in bytes.chunks(size.max(1)) {
         buffer.extend_from_slice(piece);
         given += piece.len();
         loop {
-            match decoder.decode(&mut buffer, &Limits::default()) {
+            match decoder.decode(&mut buffer, &HeadLimits::default()) {
                 Ok(Decoded::Data(data)) => {
                     assert!(!data.is_empty());
                     body.data.extend_from_slice(&data);
                 }
                 Ok(Decoded::Trailers(head)) => body.trailers = Some(head),
-                Ok(Decoded::More) => break,
+                Ok(Decoded::Incomplete) => break,
                 Ok(Decoded::End) => {
                     assert!(decoder.is_ended());
                     body.end = Ok(Some(given - buffer.len()));
@@ -61,7 +61,7 @@ fn decode(bytes: &[u8], size: usize) -> Body {
         }
     }
     assert!(!decoder.is_ended());
-    assert_eq!(decoder.close(), Err(BodyError::Truncated));
+    assert_eq!(decoder.finish(), Err(BodyError::Truncated));
     body
 }
 
@@ -72,17 +72,18 @@ fn fields(head: Option<&Head>) -> Vec<(&[u8], &[u8])> {
 fn check_again(body: &Body) {
     let (mut out, mut encoder) = (Default::default(), BodyEncoder::new(BodyLength::Chunked));
     if !body.data.is_empty() {
-        assert!(encoder.before(body.data.len(), &mut out));
+        assert!(encoder.begin_data(body.data.len(), &mut out));
         out.extend_from_slice(&body.data);
-        encoder.after(&mut out);
+        encoder.end_data(&mut out);
     }
-    assert!(encoder.end(body.trailers.as_ref(), &mut out));
+    assert!(encoder.finish(body.trailers.as_ref(), &mut out));
     let again = decode(&out, 7);
     assert_eq!(again.data, body.data);
     // Trailers written anew may be longer by a space each, and so beyond the limit.
-    if out.len() < body.data.len() + Limits::default().head {
+    if out.len() < body.data.len() + HeadLimits::default().head_bytes {
         assert_eq!(again.end, Ok(Some(out.len())));
-        let sent = body.trailers.iter().flat_map(Head::fields).filter(|field| may_trail(field.0, field.1));
+        let sent =
+            body.trailers.iter().flat_map(Head::fields).filter(|field| is_trailer_allowed(field.0, field.1));
         assert!(sent.map(|field| (field.1, field.2)).eq(fields(again.trailers.as_ref())));
     }
 }

@@ -6,7 +6,7 @@
 #![no_main]
 
 use http1::parse::request;
-use http1::{BodyLength, Head, HeadError, HeadScanner, Known, Limits, Version, write};
+use http1::{BodyLength, Head, HeadError, HeadLimits, HeadScanner, KnownName, Version, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -31,18 +31,18 @@ type Fed = Result<Option<(Head, usize)>, HeadError>;
 fn feed(bytes: &[u8], size: usize) -> Fed {
     // The first call says what type the buffer has: this workspace has no use for `bytes` otherwise.
     let (mut buffer, mut scanner, mut given) = (Default::default(), HeadScanner::default(), 0);
-    assert!(matches!(request(&mut buffer, &mut scanner, &Limits::default()), Ok(None)));
+    assert!(matches!(request(&mut buffer, &mut scanner, &HeadLimits::default()), Ok(None)));
     for piece in bytes.chunks(size.max(1)) {
         buffer.extend_from_slice(piece);
         given += piece.len();
-        if let Some(head) = request(&mut buffer, &mut scanner, &Limits::default())? {
+        if let Some(head) = request(&mut buffer, &mut scanner, &HeadLimits::default())? {
             return Ok(Some((head, given - buffer.len())));
         }
     }
     Ok(None)
 }
 
-type Shape<'a> = (&'a [u8], &'a [u8], Version, Vec<(Option<Known>, &'a [u8], &'a [u8])>);
+type Shape<'a> = (&'a [u8], &'a [u8], Version, Vec<(Option<KnownName>, &'a [u8], &'a [u8])>);
 
 fn shape(head: &Head) -> Shape<'_> {
     (head.method(), head.target(), head.version(), head.fields().collect())
@@ -62,7 +62,7 @@ fn check(head: &Head, bytes: &[u8]) {
         |name: &str| head.fields().filter(|field| field.1.eq_ignore_ascii_case(name.as_bytes())).count();
     assert!(named("host") == 1 || (named("host") == 0 && head.version() == Version::Http10));
     let (lengths, encodings) = (named("content-length"), named("transfer-encoding"));
-    let framing = BodyLength::of_request(head);
+    let framing = BodyLength::from_request(head);
     match framing {
         Ok(BodyLength::Empty) => assert_eq!((lengths, encodings), (0, 0)),
         Ok(BodyLength::Exact(_)) => assert_eq!((lengths, encodings), (1, 0)),
@@ -82,11 +82,11 @@ fn rewritten(head: &Head) -> bool {
     head.fields().for_each(|(_, name, value)| write::field(&mut out, name, value));
     write::end(&mut out);
     // Written anew, a head may be longer by a space for each field and a slash for the target.
-    let limits = Limits { head: 2 * Limits::default().head, ..Limits::default() };
+    let limits = HeadLimits { head_bytes: 2 * HeadLimits::default().head_bytes, ..HeadLimits::default() };
     let again = request(&mut out, &mut HeadScanner::default(), &limits);
     let Ok(Some(again)) = again else { panic!("what was read is not what was written: {again:?}") };
     assert!(out.is_empty());
     assert_eq!(shape(head), shape(&again));
-    assert_eq!(BodyLength::of_request(head), BodyLength::of_request(&again));
-    BodyLength::of_request(&again).is_ok()
+    assert_eq!(BodyLength::from_request(head), BodyLength::from_request(&again));
+    BodyLength::from_request(&again).is_ok()
 }

@@ -6,7 +6,7 @@
 #![no_main]
 
 use http1::parse::response;
-use http1::{BodyLength, Head, HeadError, HeadScanner, Limits};
+use http1::{BodyLength, Head, HeadError, HeadLimits, HeadScanner};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -30,11 +30,11 @@ fuzz_target!(|input: &[u8]| {
 fn feed(bytes: &[u8], size: usize) -> Result<Option<(Head, usize)>, HeadError> {
     // The first call says what type the buffer has: this workspace has no use for `bytes` otherwise.
     let (mut buffer, mut scanner, mut given) = (Default::default(), HeadScanner::default(), 0);
-    assert!(matches!(response(&mut buffer, &mut scanner, &Limits::default()), Ok(None)));
+    assert!(matches!(response(&mut buffer, &mut scanner, &HeadLimits::default()), Ok(None)));
     for piece in bytes.chunks(size.max(1)) {
         buffer.extend_from_slice(piece);
         given += piece.len();
-        if let Some(head) = response(&mut buffer, &mut scanner, &Limits::default())? {
+        if let Some(head) = response(&mut buffer, &mut scanner, &HeadLimits::default())? {
             return Ok(Some((head, given - buffer.len())));
         }
     }
@@ -52,8 +52,8 @@ fn check(head: &Head, bytes: &[u8]) {
     let named =
         |name: &str| head.fields().filter(|field| field.1.eq_ignore_ascii_case(name.as_bytes())).count();
     let (lengths, encodings) = (named("content-length"), named("transfer-encoding"));
-    let to_get = BodyLength::of_response(head, b"GET");
-    let to_head = BodyLength::of_response(head, b"HEAD");
+    let to_get = BodyLength::from_response(head, b"GET");
+    let to_head = BodyLength::from_response(head, b"HEAD");
     assert_eq!(to_get.err(), to_head.err());
     assert!(matches!(to_head, Ok(BodyLength::Empty) | Err(_)));
     match to_get {

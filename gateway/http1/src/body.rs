@@ -6,11 +6,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::framing::BodyLength;
 use crate::head::Head;
-use crate::parse::{self, HeadError, HeadScanner, Limits};
+use crate::parse::{self, HeadError, HeadLimits, HeadScanner};
 
 /// The longest chunk-size line, extensions and line end included. Nobody needs more; unbounded ones are
 /// a known way to make a server read for ever.
-const LONGEST_CHUNK_LINE: usize = 256;
+const MAX_CHUNK_LINE_BYTES: usize = 256;
 
 /// Why a body was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,11 +42,11 @@ pub enum Decoded {
     /// The body ended without trailers; said again on every further call.
     End,
     /// Nothing can be said before more bytes arrive.
-    More,
+    Incomplete,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum DecoderState {
     Exact(u64),
     ChunkSize,
     ChunkData(u64),
@@ -62,24 +62,24 @@ enum State {
 /// Takes a body out of a buffer, piece by piece.
 #[derive(Debug)]
 pub struct BodyDecoder {
-    state: State,
+    state: DecoderState,
 }
 
 impl BodyDecoder {
     /// Begins a body of this framing.
     pub fn new(length: BodyLength) -> Self {
         let state = match length {
-            BodyLength::Empty | BodyLength::Exact(0) => State::End,
-            BodyLength::Exact(length) => State::Exact(length),
-            BodyLength::Chunked => State::ChunkSize,
-            BodyLength::UntilClose => State::UntilClose,
+            BodyLength::Empty | BodyLength::Exact(0) => DecoderState::End,
+            BodyLength::Exact(length) => DecoderState::Exact(length),
+            BodyLength::Chunked => DecoderState::ChunkSize,
+            BodyLength::UntilClose => DecoderState::UntilClose,
         };
         Self { state }
     }
 
     /// Whether the whole body, trailers included, has been taken out.
     pub fn is_ended(&self) -> bool {
-        matches!(self.state, State::End)
+        matches!(self.state, DecoderState::End)
     }
 
     /// Takes the next piece off the front of `input`.
@@ -87,52 +87,52 @@ impl BodyDecoder {
     /// # Errors
     /// Framing that is not exactly as RFC 9112 §7.1 writes it. Nothing behind it can be trusted then: the same error
     /// is said again on every further call, and no input taken.
-    pub fn decode(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Decoded, BodyError> {
-        self.next(input, limits).inspect_err(|error| self.state = State::Failed(*error))
+    pub fn decode(&mut self, input: &mut BytesMut, limits: &HeadLimits) -> Result<Decoded, BodyError> {
+        self.next(input, limits).inspect_err(|error| self.state = DecoderState::Failed(*error))
     }
 
-    fn next(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Decoded, BodyError> {
+    fn next(&mut self, input: &mut BytesMut, limits: &HeadLimits) -> Result<Decoded, BodyError> {
         loop {
             match self.state {
-                State::Failed(error) => return Err(error),
-                State::End => return Ok(Decoded::End),
-                State::UntilClose if input.is_empty() => return Ok(Decoded::More),
-                State::UntilClose => return Ok(Decoded::Data(input.split().freeze())),
-                State::Exact(left) => {
-                    let Some(data) = take(input, left) else { return Ok(Decoded::More) };
+                DecoderState::Failed(error) => return Err(error),
+                DecoderState::End => return Ok(Decoded::End),
+                DecoderState::UntilClose if input.is_empty() => return Ok(Decoded::Incomplete),
+                DecoderState::UntilClose => return Ok(Decoded::Data(input.split().freeze())),
+                DecoderState::Exact(left) => {
+                    let Some(data) = take(input, left) else { return Ok(Decoded::Incomplete) };
                     self.state = match left.saturating_sub(data.len() as u64) {
-                        0 => State::End,
-                        left => State::Exact(left),
+                        0 => DecoderState::End,
+                        left => DecoderState::Exact(left),
                     };
                     return Ok(Decoded::Data(data));
                 }
-                State::ChunkSize => {
-                    let Some(size) = chunk_size(input)? else { return Ok(Decoded::More) };
+                DecoderState::ChunkSize => {
+                    let Some(size) = take_chunk_size(input)? else { return Ok(Decoded::Incomplete) };
                     self.state = match size {
-                        0 => State::Trailers(HeadScanner::default()),
-                        size => State::ChunkData(size),
+                        0 => DecoderState::Trailers(HeadScanner::default()),
+                        size => DecoderState::ChunkData(size),
                     };
                 }
-                State::ChunkData(left) => {
-                    let Some(data) = take(input, left) else { return Ok(Decoded::More) };
+                DecoderState::ChunkData(left) => {
+                    let Some(data) = take(input, left) else { return Ok(Decoded::Incomplete) };
                     self.state = match left.saturating_sub(data.len() as u64) {
-                        0 => State::ChunkEnd,
-                        left => State::ChunkData(left),
+                        0 => DecoderState::ChunkEnd,
+                        left => DecoderState::ChunkData(left),
                     };
                     return Ok(Decoded::Data(data));
                 }
-                State::ChunkEnd => {
+                DecoderState::ChunkEnd => {
                     let seen = input.get(..input.len().min(2)).unwrap_or_default();
                     if !b"\r\n".starts_with(seen) {
                         return Err(BodyError::ChunkEnd);
                     }
                     if seen.len() < 2 {
-                        return Ok(Decoded::More);
+                        return Ok(Decoded::Incomplete);
                     }
                     let _ = input.split_to(2);
-                    self.state = State::ChunkSize;
+                    self.state = DecoderState::ChunkSize;
                 }
-                State::Trailers(scanner) => return self.trailers(scanner, input, limits),
+                DecoderState::Trailers(scanner) => return self.trailers(scanner, input, limits),
             }
         }
     }
@@ -141,14 +141,14 @@ impl BodyDecoder {
         &mut self,
         mut scanner: HeadScanner,
         input: &mut BytesMut,
-        limits: &Limits,
+        limits: &HeadLimits,
     ) -> Result<Decoded, BodyError> {
         let found = parse::trailers(input, &mut scanner, limits)?;
         let Some(trailers) = found else {
-            self.state = State::Trailers(scanner);
-            return Ok(Decoded::More);
+            self.state = DecoderState::Trailers(scanner);
+            return Ok(Decoded::Incomplete);
         };
-        self.state = State::End;
+        self.state = DecoderState::End;
         Ok(if trailers.fields().next().is_some() { Decoded::Trailers(trailers) } else { Decoded::End })
     }
 
@@ -156,14 +156,14 @@ impl BodyDecoder {
     ///
     /// # Errors
     /// [`BodyError::Truncated`] unless the body had ended, or ends with the connection; what was wrong with it before.
-    pub fn close(&mut self) -> Result<(), BodyError> {
+    pub fn finish(&mut self) -> Result<(), BodyError> {
         self.state = match self.state {
-            State::End | State::UntilClose => State::End,
-            State::Failed(error) => State::Failed(error),
-            _ => State::Failed(BodyError::Truncated),
+            DecoderState::End | DecoderState::UntilClose => DecoderState::End,
+            DecoderState::Failed(error) => DecoderState::Failed(error),
+            _ => DecoderState::Failed(BodyError::Truncated),
         };
         match self.state {
-            State::Failed(error) => Err(error),
+            DecoderState::Failed(error) => Err(error),
             _ => Ok(()),
         }
     }
@@ -179,14 +179,14 @@ fn take(input: &mut BytesMut, left: u64) -> Option<Bytes> {
 }
 
 /// Takes a chunk-size line, if it is complete.
-fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, BodyError> {
-    let window = input.get(..input.len().min(LONGEST_CHUNK_LINE)).unwrap_or_default();
+fn take_chunk_size(input: &mut BytesMut) -> Result<Option<u64>, BodyError> {
+    let window = input.get(..input.len().min(MAX_CHUNK_LINE_BYTES)).unwrap_or_default();
     let Some(feed) = memchr::memchr(b'\n', window) else {
         // A client that sends garbage learns it now, not when its line is long enough.
         let plausible = window.first().is_none_or(u8::is_ascii_hexdigit);
         return match window.len() {
-            0..LONGEST_CHUNK_LINE if plausible => Ok(None),
-            LONGEST_CHUNK_LINE if plausible && window.contains(&b';') => Err(BodyError::ChunkExtension),
+            0..MAX_CHUNK_LINE_BYTES if plausible => Ok(None),
+            MAX_CHUNK_LINE_BYTES if plausible && window.contains(&b';') => Err(BodyError::ChunkExtension),
             _ => Err(BodyError::ChunkSize),
         };
     };
@@ -196,7 +196,7 @@ fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, BodyError> {
     if size.is_empty() || size.len() > 15 {
         return Err(BodyError::ChunkSize);
     }
-    if !extension.is_empty() && !is_extension(extension) {
+    if !extension.is_empty() && !is_chunk_extensions(extension) {
         return Err(BodyError::ChunkExtension);
     }
     let size =
@@ -206,13 +206,13 @@ fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, BodyError> {
 }
 
 /// `1*( ";" token [ "=" ( token / quoted-string ) ] )`, without the white space that RFC 9112 calls bad.
-fn is_extension(text: &[u8]) -> bool {
+fn is_chunk_extensions(text: &[u8]) -> bool {
     let mut rest = text;
     while let Some(after) = rest.strip_prefix(b";") {
         let Some(after) = strip_token(after) else { return false };
         rest = after;
         if let Some(value) = rest.strip_prefix(b"=") {
-            let Some(after) = strip_quoted(value).or_else(|| strip_token(value)) else { return false };
+            let Some(after) = strip_quoted_string(value).or_else(|| strip_token(value)) else { return false };
             rest = after;
         }
     }
@@ -225,7 +225,7 @@ fn strip_token(text: &[u8]) -> Option<&[u8]> {
     if end == 0 { None } else { text.get(end..) }
 }
 
-fn strip_quoted(text: &[u8]) -> Option<&[u8]> {
+fn strip_quoted_string(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text.strip_prefix(b"\"")?;
     loop {
         let (byte, after) = rest.split_first()?;
@@ -266,7 +266,7 @@ impl BodyEncoder {
 
     /// Writes what comes before `length` bytes of data. False: more than was promised, or a chunk of nothing,
     /// which would end the body; nothing was written then.
-    pub fn before(&mut self, length: usize, out: &mut BytesMut) -> bool {
+    pub fn begin_data(&mut self, length: usize, out: &mut BytesMut) -> bool {
         match self {
             Self::UntilClose => true,
             Self::Exact(left) => match left.checked_sub(length as u64) {
@@ -290,7 +290,7 @@ impl BodyEncoder {
     }
 
     /// Writes what comes after data.
-    pub fn after(&self, out: &mut BytesMut) {
+    pub fn end_data(&self, out: &mut BytesMut) {
         if *self == Self::Chunked {
             out.put_slice(b"\r\n");
         }
@@ -298,14 +298,14 @@ impl BodyEncoder {
 
     /// Writes the end of the body, with trailers where the framing has a place for them.
     /// False: fewer bytes were written than promised.
-    pub fn end(&self, trailers: Option<&Head>, out: &mut BytesMut) -> bool {
+    pub fn finish(&self, trailers: Option<&Head>, out: &mut BytesMut) -> bool {
         match self {
             Self::Exact(left) => *left == 0,
             Self::UntilClose => true,
             Self::Chunked => {
                 out.put_slice(b"0\r\n");
                 for (known, name, value) in trailers.iter().flat_map(|head| head.fields()) {
-                    if may_trail(known, name) {
+                    if is_trailer_allowed(known, name) {
                         crate::write::field(out, name, value);
                     }
                 }
@@ -319,7 +319,7 @@ impl BodyEncoder {
 /// Names that no trailer may have, besides the known ones: what says who asks, what the body is, or what is to be
 /// done with the message was needed before the body, and a recipient that merges trailers into the head would be
 /// told otherwise behind everybody's back.
-const NEVER_TRAIL: [&[u8]; 27] = [
+const FORBIDDEN_TRAILERS: [&[u8]; 27] = [
     b"age",
     b"authorization",
     b"cache-control",
@@ -351,8 +351,8 @@ const NEVER_TRAIL: [&[u8]; 27] = [
 
 /// Whether a field may stand in trailers: none that frames, routes, authenticates, controls or tells of hops, since
 /// some servers merge trailers into the head (RFC 9110 §6.5.1).
-pub fn may_trail(known: Option<crate::Known>, name: &[u8]) -> bool {
+pub fn is_trailer_allowed(known: Option<crate::KnownName>, name: &[u8]) -> bool {
     known.is_none()
-        && !crate::name::tells_of_hops(name)
-        && !NEVER_TRAIL.iter().any(|never| name.eq_ignore_ascii_case(never))
+        && !crate::name::is_forwarding_field(name)
+        && !FORBIDDEN_TRAILERS.iter().any(|never| name.eq_ignore_ascii_case(never))
 }

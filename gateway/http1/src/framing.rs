@@ -1,7 +1,7 @@
 //! How long a message's body is: RFC 9112 §6.3 without its leniencies.
 
 use crate::head::{Head, Version};
-use crate::name::Known;
+use crate::name::KnownName;
 
 /// How a message's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl BodyLength {
     ///
     /// # Errors
     /// Any doubt: the message is then to be refused with 400 and the connection closed.
-    pub fn of_request(head: &Head) -> Result<Self, FramingError> {
+    pub fn from_request(head: &Head) -> Result<Self, FramingError> {
         Ok(declared(head)?.unwrap_or(Self::Empty))
     }
 
@@ -49,7 +49,7 @@ impl BodyLength {
     ///
     /// # Errors
     /// As strict as for requests: such a response is never passed on.
-    pub fn of_response(head: &Head, method: &[u8]) -> Result<Self, FramingError> {
+    pub fn from_response(head: &Head, method: &[u8]) -> Result<Self, FramingError> {
         let declared = declared(head)?;
         if method == b"HEAD" || matches!(head.status(), 100..=199 | 204 | 304) {
             return Ok(Self::Empty);
@@ -60,13 +60,13 @@ impl BodyLength {
 
 /// What `Content-Length` or `Transfer-Encoding` says, if one is there.
 fn declared(head: &Head) -> Result<Option<BodyLength>, FramingError> {
-    let length = head.get(Known::ContentLength);
-    let encoding = head.get(Known::TransferEncoding);
+    let length = head.get(KnownName::ContentLength);
+    let encoding = head.get(KnownName::TransferEncoding);
     match (length, encoding) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(FramingError::LengthAndEncoding),
         (Some(length), None) => {
-            if head.all(Known::ContentLength).nth(1).is_some() {
+            if head.get_all(KnownName::ContentLength).nth(1).is_some() {
                 return Err(FramingError::SeveralLengths);
             }
             decimal(length).map(|length| Some(BodyLength::Exact(length))).ok_or(FramingError::MalformedLength)
@@ -75,7 +75,7 @@ fn declared(head: &Head) -> Result<Option<BodyLength>, FramingError> {
             if head.version() == Version::Http10 {
                 return Err(FramingError::EncodingInHttp10);
             }
-            let once = head.all(Known::TransferEncoding).nth(1).is_none();
+            let once = head.get_all(KnownName::TransferEncoding).nth(1).is_none();
             if once && encoding.eq_ignore_ascii_case(b"chunked") {
                 Ok(Some(BodyLength::Chunked))
             } else {

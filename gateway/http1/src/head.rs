@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::name::{COUNT, Known};
+use crate::name::{COUNT, KnownName};
 
 /// HTTP/1.0 or later; HTTP/2 heads count as [`Version::Http11`], whose semantics they share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,15 +24,15 @@ pub(crate) struct Span {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Field {
+pub(crate) struct FieldSpan {
     pub(crate) name: Span,
     pub(crate) value: Span,
-    pub(crate) known: Option<Known>,
+    pub(crate) known: Option<KnownName>,
 }
 
 /// What the first line says.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Start {
+pub(crate) enum StartLine {
     Request { method: Span, target: Span },
     Response { status: u16, reason: Span },
 }
@@ -44,27 +44,27 @@ pub(crate) enum Start {
 #[derive(Clone, Debug)]
 pub struct Head {
     text: Bytes,
-    start: Start,
+    start: StartLine,
     version: Version,
-    fields: Vec<Field>,
+    fields: Vec<FieldSpan>,
     /// Place of the first field of each known name, plus one; 0: absent; 255: there or later.
     known: [u8; COUNT],
 }
 
 impl Head {
-    pub(crate) fn new(text: Bytes, start: Start, version: Version, fields: Vec<Field>) -> Self {
-        let known = places(&fields);
+    pub(crate) fn new(text: Bytes, start: StartLine, version: Version, fields: Vec<FieldSpan>) -> Self {
+        let known = first_positions(&fields);
         Self { text, start, version, fields, known }
     }
 
     /// Forgets the fields that are not to be seen by anybody. Costs a look at each name if all are to stay.
-    pub fn retain(&mut self, mut stays: impl FnMut(&[u8]) -> bool) {
-        if self.fields.iter().all(|field| stays(self.slice(field.name))) {
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        if self.fields.iter().all(|field| keep(self.slice(field.name))) {
             return;
         }
         let mut fields = std::mem::take(&mut self.fields);
-        fields.retain(|field| stays(self.slice(field.name)));
-        self.known = places(&fields);
+        fields.retain(|field| keep(self.slice(field.name)));
+        self.known = first_positions(&fields);
         self.fields = fields;
     }
 
@@ -76,8 +76,8 @@ impl Head {
     /// The request's method as sent; empty for a response.
     pub fn method(&self) -> &[u8] {
         match self.start {
-            Start::Request { method, .. } => self.slice(method),
-            Start::Response { .. } => b"",
+            StartLine::Request { method, .. } => self.slice(method),
+            StartLine::Response { .. } => b"",
         }
     }
 
@@ -86,12 +86,14 @@ impl Head {
         match self.start {
             // The absolute form may leave the path away; it means the server as a whole to OPTIONS (RFC 9112 §3.2.4),
             // and `/` otherwise (RFC 9110 §4.2.3).
-            Start::Request { method, target: Span { len: 0, .. } } if self.slice(method) == b"OPTIONS" => {
+            StartLine::Request { method, target: Span { len: 0, .. } }
+                if self.slice(method) == b"OPTIONS" =>
+            {
                 b"*"
             }
-            Start::Request { target: Span { len: 0, .. }, .. } => b"/",
-            Start::Request { target, .. } => self.slice(target),
-            Start::Response { .. } => b"",
+            StartLine::Request { target: Span { len: 0, .. }, .. } => b"/",
+            StartLine::Request { target, .. } => self.slice(target),
+            StartLine::Response { .. } => b"",
         }
     }
 
@@ -105,16 +107,16 @@ impl Head {
     /// The response's status, 100 to 599; 0 for a request.
     pub fn status(&self) -> u16 {
         match self.start {
-            Start::Request { .. } => 0,
-            Start::Response { status, .. } => status,
+            StartLine::Request { .. } => 0,
+            StartLine::Response { status, .. } => status,
         }
     }
 
     /// The response's reason phrase, which may be empty; empty for a request.
     pub fn reason(&self) -> &[u8] {
         match self.start {
-            Start::Request { .. } => b"",
-            Start::Response { reason, .. } => self.slice(reason),
+            StartLine::Request { .. } => b"",
+            StartLine::Response { reason, .. } => self.slice(reason),
         }
     }
 
@@ -124,31 +126,31 @@ impl Head {
     }
 
     /// The value of the first field with this name.
-    pub fn get(&self, name: Known) -> Option<&[u8]> {
-        self.all(name).next()
+    pub fn get(&self, name: KnownName) -> Option<&[u8]> {
+        self.get_all(name).next()
     }
 
     /// The values of all fields with this name, in order.
-    pub fn all(&self, name: Known) -> impl DoubleEndedIterator<Item = &[u8]> {
+    pub fn get_all(&self, name: KnownName) -> impl DoubleEndedIterator<Item = &[u8]> {
         let place = self.known.get(name as usize).copied().unwrap_or(0) as usize;
         let rest = place.checked_sub(1).and_then(|first| self.fields.get(first..)).unwrap_or_default();
         rest.iter().filter(move |field| field.known == Some(name)).map(|field| self.slice(field.value))
     }
 
     /// All fields in their order: known name, name as sent, value without surrounding white space.
-    pub fn fields(&self) -> impl Iterator<Item = (Option<Known>, &[u8], &[u8])> {
+    pub fn fields(&self) -> impl Iterator<Item = (Option<KnownName>, &[u8], &[u8])> {
         self.fields.iter().map(|field| (field.known, self.slice(field.name), self.slice(field.value)))
     }
 
     /// Whether a comma-separated list in fields of this name holds `token`, whatever the case.
-    pub fn lists(&self, name: Known, token: &[u8]) -> bool {
-        self.all(name)
+    pub fn has_token(&self, name: KnownName, token: &[u8]) -> bool {
+        self.get_all(name)
             .flat_map(|value| value.split(|byte| *byte == b','))
             .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
     }
 }
 
-fn places(fields: &[Field]) -> [u8; COUNT] {
+fn first_positions(fields: &[FieldSpan]) -> [u8; COUNT] {
     let mut known = [0; COUNT];
     for (place, field) in fields.iter().enumerate() {
         if let Some(slot @ 0) = field.known.and_then(|name| known.get_mut(name as usize)) {
@@ -164,8 +166,8 @@ fn places(fields: &[Field]) -> [u8; COUNT] {
 #[derive(Debug)]
 pub struct HeadBuilder {
     text: BytesMut,
-    start: Start,
-    fields: Vec<Field>,
+    start: StartLine,
+    fields: Vec<FieldSpan>,
 }
 
 impl HeadBuilder {
@@ -174,22 +176,26 @@ impl HeadBuilder {
         let mut text = BytesMut::with_capacity(64 + target.len() + expected_fields * 40);
         let method = push(&mut text, method);
         let target = push(&mut text, target);
-        Self { text, start: Start::Request { method, target }, fields: Vec::with_capacity(expected_fields) }
+        Self {
+            text,
+            start: StartLine::Request { method, target },
+            fields: Vec::with_capacity(expected_fields),
+        }
     }
 
     /// Begins a response.
     pub fn response(status: u16, expected_fields: usize) -> Self {
         let text = BytesMut::with_capacity(expected_fields * 40);
-        let start = Start::Response { status, reason: Span::default() };
+        let start = StartLine::Response { status, reason: Span::default() };
         Self { text, start, fields: Vec::with_capacity(expected_fields) }
     }
 
     /// Adds a field after those already there.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
-        let known = Known::of(name);
+        let known = KnownName::from_bytes(name);
         let name = push(&mut self.text, name);
         let value = push(&mut self.text, value);
-        self.fields.push(Field { name, value, known });
+        self.fields.push(FieldSpan { name, value, known });
     }
 
     /// Finishes the head.
@@ -198,7 +204,7 @@ impl HeadBuilder {
     }
 }
 
-/// Appends a part. Heads are limited to far less than 4 GiB before they get here, so places fit `u32`.
+/// Appends a part. Heads are limited to far less than 4 GiB before they get here, so first_positions fit `u32`.
 fn push(text: &mut BytesMut, part: &[u8]) -> Span {
     let span = Span {
         start: u32::try_from(text.len()).unwrap_or(u32::MAX),

@@ -20,5 +20,5 @@ pub mod write;
 pub use body::{BodyDecoder, BodyEncoder, BodyError, Decoded};
 pub use framing::{BodyLength, FramingError};
 pub use head::{Head, HeadBuilder, Version};
-pub use name::Known;
-pub use parse::{HeadError, HeadScanner, Limits};
+pub use name::KnownName;
+pub use parse::{HeadError, HeadLimits, HeadScanner};

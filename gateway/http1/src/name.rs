@@ -3,7 +3,7 @@
 /// A field name that the gateway looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Known {
+pub enum KnownName {
     /// `Connection`
     Connection,
     /// `Content-Length`
@@ -50,36 +50,36 @@ pub enum Known {
 pub(crate) const COUNT: usize = 20;
 
 /// Every known name in lower case, with its variant.
-const NAMES: [(&[u8], Known); COUNT] = [
-    (b"connection", Known::Connection),
-    (b"content-length", Known::ContentLength),
-    (b"date", Known::Date),
-    (b"expect", Known::Expect),
-    (b"forwarded", Known::Forwarded),
-    (b"host", Known::Host),
-    (b"http2-settings", Known::Http2Settings),
-    (b"keep-alive", Known::KeepAlive),
-    (b"proxy-connection", Known::ProxyConnection),
-    (b"server", Known::Server),
-    (b"te", Known::Te),
-    (b"trailer", Known::Trailer),
-    (b"transfer-encoding", Known::TransferEncoding),
-    (b"upgrade", Known::Upgrade),
-    (b"x-forwarded-for", Known::XForwardedFor),
-    (b"x-forwarded-host", Known::XForwardedHost),
-    (b"x-forwarded-port", Known::XForwardedPort),
-    (b"x-forwarded-proto", Known::XForwardedProto),
-    (b"x-real-ip", Known::XRealIp),
-    (b"x-request-id", Known::XRequestId),
+const NAMES: [(&[u8], KnownName); COUNT] = [
+    (b"connection", KnownName::Connection),
+    (b"content-length", KnownName::ContentLength),
+    (b"date", KnownName::Date),
+    (b"expect", KnownName::Expect),
+    (b"forwarded", KnownName::Forwarded),
+    (b"host", KnownName::Host),
+    (b"http2-settings", KnownName::Http2Settings),
+    (b"keep-alive", KnownName::KeepAlive),
+    (b"proxy-connection", KnownName::ProxyConnection),
+    (b"server", KnownName::Server),
+    (b"te", KnownName::Te),
+    (b"trailer", KnownName::Trailer),
+    (b"transfer-encoding", KnownName::TransferEncoding),
+    (b"upgrade", KnownName::Upgrade),
+    (b"x-forwarded-for", KnownName::XForwardedFor),
+    (b"x-forwarded-host", KnownName::XForwardedHost),
+    (b"x-forwarded-port", KnownName::XForwardedPort),
+    (b"x-forwarded-proto", KnownName::XForwardedProto),
+    (b"x-real-ip", KnownName::XRealIp),
+    (b"x-request-id", KnownName::XRequestId),
 ];
 
-impl Known {
+impl KnownName {
     /// Finds the variant of a field name, whatever its case.
     ///
     /// A request names a handful of fields and most are unknown, so length and first letter sort out
     /// nearly all before any comparison of whole names.
     #[inline]
-    pub fn of(name: &[u8]) -> Option<Self> {
+    pub fn from_bytes(name: &[u8]) -> Option<Self> {
         let first = name.first()?.to_ascii_lowercase();
         let candidates = match (first, name.len()) {
             (b'c', 10) => Self::Connection,
@@ -140,7 +140,7 @@ impl Known {
 /// Names with `_` for `-` count too: a server that hands fields on as environment variables, as CGI does, cannot
 /// tell them apart (CVE-2025-64484).
 #[inline]
-pub fn tells_of_hops(name: &[u8]) -> bool {
+pub fn is_forwarding_field(name: &[u8]) -> bool {
     // Few names begin so: nearly all are sorted out here.
     if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F')) {
         return false;
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_that_tells_of_hops_is_known_and_no_other() {
+    fn forwarding_field_names_match_in_every_spelling() {
         for name in [
             "X-Forwarded-For",
             "x_forwarded_for",
@@ -175,7 +175,7 @@ mod tests {
             "FORWARDED",
             "X-Request_Id",
         ] {
-            assert!(tells_of_hops(name.as_bytes()), "{name}");
+            assert!(is_forwarding_field(name.as_bytes()), "{name}");
         }
         for name in [
             "",
@@ -187,24 +187,24 @@ mod tests {
             "user-agent",
             "x-request-ids",
         ] {
-            assert!(!tells_of_hops(name.as_bytes()), "{name}");
+            assert!(!is_forwarding_field(name.as_bytes()), "{name}");
         }
     }
 
     #[test]
-    fn every_name_is_found_in_any_case_and_in_its_own_place() {
+    fn known_names_match_in_any_case_at_their_index() {
         for (place, (name, known)) in NAMES.iter().enumerate() {
             assert_eq!(*known as usize, place);
-            assert_eq!(Known::of(name), Some(*known));
-            assert_eq!(Known::of(&name.to_ascii_uppercase()), Some(*known));
+            assert_eq!(KnownName::from_bytes(name), Some(*known));
+            assert_eq!(KnownName::from_bytes(&name.to_ascii_uppercase()), Some(*known));
             assert_eq!(known.as_bytes(), *name);
         }
     }
 
     #[test]
-    fn neighbours_of_known_names_are_unknown() {
+    fn names_close_to_known_ones_are_unknown() {
         for name in ["", "hosts", "hosT2", "x-forwarded-hosp", "conneXtion", "content_length", "tx"] {
-            assert_eq!(Known::of(name.as_bytes()), None, "{name}");
+            assert_eq!(KnownName::from_bytes(name.as_bytes()), None, "{name}");
         }
     }
 }

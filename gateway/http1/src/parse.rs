@@ -8,29 +8,29 @@ use std::net::Ipv6Addr;
 
 use bytes::{Buf, BytesMut};
 
-use crate::head::{Field, Head, Span, Start, Version};
-use crate::name::Known;
+use crate::head::{FieldSpan, Head, Span, StartLine, Version};
+use crate::name::KnownName;
 
 /// Bounds of a head.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct HeadLimits {
     /// Bytes of the whole head, its empty line included.
-    pub head: usize,
-    /// Number of fields; at most [`Limits::MOST_FIELDS`].
+    pub head_bytes: usize,
+    /// Number of fields; at most [`HeadLimits::MAX_FIELDS`].
     pub fields: usize,
     /// Bytes of a request target.
-    pub target: usize,
+    pub target_bytes: usize,
 }
 
-impl Limits {
+impl HeadLimits {
     /// No head has more fields than this, whatever is configured: the parser keeps its table on the stack.
-    pub const MOST_FIELDS: usize = 128;
+    pub const MAX_FIELDS: usize = 128;
 }
 
-impl Default for Limits {
+impl Default for HeadLimits {
     /// 32 KiB, 100 fields, a target of 16 KiB.
     fn default() -> Self {
-        Self { head: 32 << 10, fields: 100, target: 16 << 10 }
+        Self { head_bytes: 32 << 10, fields: 100, target_bytes: 16 << 10 }
     }
 }
 
@@ -88,9 +88,9 @@ pub struct HeadScanner {
     /// Bytes already searched for LF.
     searched: usize,
     /// Where the current line begins.
-    line: usize,
+    line_start: usize,
     /// Whether the empty line that may stand before a request has been looked for.
-    begun: bool,
+    is_empty_line_checked: bool,
 }
 
 impl HeadScanner {
@@ -98,32 +98,32 @@ impl HeadScanner {
     ///
     /// # Errors
     /// A line that ends in LF alone, as soon as it is seen, and a head beyond the limit.
-    fn end(&mut self, text: &[u8], limits: &Limits) -> Result<Option<usize>, HeadError> {
+    fn find_end(&mut self, text: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         while let Some(found) = memchr::memchr(b'\n', text.get(self.searched..).unwrap_or_default()) {
             let feed = self.searched + found;
             // Before anything else, so that the answer does not depend on how much arrived at once.
-            if feed >= limits.head {
+            if feed >= limits.head_bytes {
                 return Err(HeadError::TooLong);
             }
-            let line = text.get(self.line..feed).unwrap_or_default();
+            let line = text.get(self.line_start..feed).unwrap_or_default();
             if line.last() != Some(&b'\r') {
                 return Err(HeadError::BareLf);
             }
             self.searched = feed + 1;
-            self.line = feed + 1;
+            self.line_start = feed + 1;
             if line.len() == 1 {
                 return Ok(Some(feed + 1));
             }
         }
         self.searched = text.len();
-        if text.len() >= limits.head { Err(HeadError::TooLong) } else { Ok(None) }
+        if text.len() >= limits.head_bytes { Err(HeadError::TooLong) } else { Ok(None) }
     }
 
     /// Drops the empty line before a request, if there is one; false: more bytes must tell.
     ///
     /// Only one for each head, however it trickles in: who sends more of them is no HTTP client.
-    fn begin(&mut self, buffer: &mut BytesMut) -> bool {
-        if self.begun {
+    fn skip_empty_line(&mut self, buffer: &mut BytesMut) -> bool {
+        if self.is_empty_line_checked {
             return true;
         }
         match buffer.get(..2) {
@@ -131,7 +131,7 @@ impl HeadScanner {
             None if matches!(buffer.first(), None | Some(b'\r')) => return false,
             _ => {}
         }
-        self.begun = true;
+        self.is_empty_line_checked = true;
         true
     }
 }
@@ -145,36 +145,36 @@ impl HeadScanner {
 pub fn request(
     buffer: &mut BytesMut,
     scanner: &mut HeadScanner,
-    limits: &Limits,
+    limits: &HeadLimits,
 ) -> Result<Option<Head>, HeadError> {
-    if !scanner.begin(buffer) {
+    if !scanner.skip_empty_line(buffer) {
         return Ok(None);
     }
-    let end = match scanner.end(buffer, limits) {
+    let end = match scanner.find_end(buffer, limits) {
         Ok(Some(end)) => end,
         Ok(None) => return Ok(None),
-        Err(HeadError::TooLong) => return Err(too_long(buffer, limits)),
+        Err(HeadError::TooLong) => return Err(too_long_error(buffer, limits)),
         Err(error) => return Err(error),
     };
     *scanner = HeadScanner::default();
     let text = buffer.split_to(end).freeze();
-    let mut slots = [const { MaybeUninit::uninit() }; Limits::MOST_FIELDS];
+    let mut slots = [const { MaybeUninit::uninit() }; HeadLimits::MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(&text, room(&mut slots, limits)) {
+    match parsed.parse_with_uninit_headers(&text, field_slots(&mut slots, limits)) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("head")),
-        Err(httparse::Error::Version) => return Err(unknown_version(&text)),
-        Err(error) => return Err(refusal(error)),
+        Err(httparse::Error::Version) => return Err(version_error(&text)),
+        Err(error) => return Err(head_error(error)),
     }
     let method = parsed.method.unwrap_or_default();
     let target = parsed.path.unwrap_or_default();
-    if target.len() > limits.target {
+    if target.len() > limits.target_bytes {
         return Err(HeadError::TargetTooLong);
     }
     let version = version(parsed.version)?;
     let fields = fields(&text, parsed.headers);
     let (authority, target) = split_target(method, target)?;
-    let start = Start::Request { method: span(&text, method.as_bytes()), target: span(&text, target) };
+    let start = StartLine::Request { method: span(&text, method.as_bytes()), target: span(&text, target) };
     let authority = authority.map(|authority| span(&text, authority));
     let head = Head::new(text.clone(), start, version, fields);
     check_host(&head, authority.map(|at| slice(&text, at)))?;
@@ -188,25 +188,25 @@ pub fn request(
 pub fn response(
     buffer: &mut BytesMut,
     scanner: &mut HeadScanner,
-    limits: &Limits,
+    limits: &HeadLimits,
 ) -> Result<Option<Head>, HeadError> {
-    let Some(end) = scanner.end(buffer, limits)? else { return Ok(None) };
+    let Some(end) = scanner.find_end(buffer, limits)? else { return Ok(None) };
     *scanner = HeadScanner::default();
     let text = buffer.split_to(end).freeze();
-    let mut slots = [const { MaybeUninit::uninit() }; Limits::MOST_FIELDS];
+    let mut slots = [const { MaybeUninit::uninit() }; HeadLimits::MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, &text, room(&mut slots, limits)) {
+    match config.parse_response_with_uninit_headers(&mut parsed, &text, field_slots(&mut slots, limits)) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("head")),
-        Err(error) => return Err(refusal(error)),
+        Err(error) => return Err(head_error(error)),
     }
     let status =
         parsed.code.filter(|code| (100..=599).contains(code)).ok_or(HeadError::Malformed("status"))?;
     let version = version(parsed.version)?;
     let reason = span(&text, parsed.reason.unwrap_or_default().as_bytes());
     let fields = fields(&text, parsed.headers);
-    Ok(Some(Head::new(text, Start::Response { status, reason }, version, fields)))
+    Ok(Some(Head::new(text, StartLine::Response { status, reason }, version, fields)))
 }
 
 /// Takes the trailer section of a chunked body off the front of `buffer` if it is complete.
@@ -218,37 +218,37 @@ pub fn response(
 pub(crate) fn trailers(
     buffer: &mut BytesMut,
     scanner: &mut HeadScanner,
-    limits: &Limits,
+    limits: &HeadLimits,
 ) -> Result<Option<Head>, HeadError> {
-    let Some(end) = scanner.end(buffer, limits)? else { return Ok(None) };
+    let Some(end) = scanner.find_end(buffer, limits)? else { return Ok(None) };
     *scanner = HeadScanner::default();
     let text = buffer.split_to(end).freeze();
-    let mut slots = [httparse::EMPTY_HEADER; Limits::MOST_FIELDS];
-    let parsed = match httparse::parse_headers(&text, room(&mut slots, limits)) {
+    let mut slots = [httparse::EMPTY_HEADER; HeadLimits::MAX_FIELDS];
+    let parsed = match httparse::parse_headers(&text, field_slots(&mut slots, limits)) {
         Ok(httparse::Status::Complete((_, parsed))) => parsed,
         Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("trailers")),
-        Err(error) => return Err(refusal(error)),
+        Err(error) => return Err(head_error(error)),
     };
     let fields = fields(&text, parsed);
-    let start = Start::Response { status: 0, reason: Span::default() };
+    let start = StartLine::Response { status: 0, reason: Span::default() };
     Ok(Some(Head::new(text, start, Version::Http11, fields)))
 }
 
 /// The part of the table that a head may fill. A limit beyond the table means all of it.
-fn room<'a, T>(slots: &'a mut [T; Limits::MOST_FIELDS], limits: &Limits) -> &'a mut [T] {
-    slots.get_mut(..limits.fields.min(Limits::MOST_FIELDS)).unwrap_or_default()
+fn field_slots<'a, T>(slots: &'a mut [T; HeadLimits::MAX_FIELDS], limits: &HeadLimits) -> &'a mut [T] {
+    slots.get_mut(..limits.fields.min(HeadLimits::MAX_FIELDS)).unwrap_or_default()
 }
 
 /// A head beyond the limit whose target alone is beyond the target's limit is a matter of the target.
-fn too_long(text: &[u8], limits: &Limits) -> HeadError {
+fn too_long_error(text: &[u8], limits: &HeadLimits) -> HeadError {
     let line = text.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    if target.len() > limits.target { HeadError::TargetTooLong } else { HeadError::TooLong }
+    if target.len() > limits.target_bytes { HeadError::TargetTooLong } else { HeadError::TooLong }
 }
 
 /// `httparse` takes whatever stands behind the first two words for a version. Only what has the form of one
 /// deserves 505; a space in the target does not.
-fn unknown_version(text: &[u8]) -> HeadError {
+fn version_error(text: &[u8]) -> HeadError {
     let line = text.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut rest = line.split(|byte| *byte == b' ').skip(2);
     match (rest.next(), rest.next()) {
@@ -257,7 +257,7 @@ fn unknown_version(text: &[u8]) -> HeadError {
     }
 }
 
-fn refusal(error: httparse::Error) -> HeadError {
+fn head_error(error: httparse::Error) -> HeadError {
     match error {
         httparse::Error::HeaderName => HeadError::Malformed("field name"),
         httparse::Error::HeaderValue => HeadError::Malformed("field value"),
@@ -278,13 +278,13 @@ fn version(minor: Option<u8>) -> Result<Version, HeadError> {
 }
 
 /// Turns what `httparse` borrowed from `text` into places in it.
-fn fields(text: &[u8], parsed: &[httparse::Header<'_>]) -> Vec<Field> {
+fn fields(text: &[u8], parsed: &[httparse::Header<'_>]) -> Vec<FieldSpan> {
     parsed
         .iter()
-        .map(|field| Field {
+        .map(|field| FieldSpan {
             name: span(text, field.name.as_bytes()),
             value: span(text, field.value),
-            known: Known::of(field.name.as_bytes()),
+            known: KnownName::from_bytes(field.name.as_bytes()),
         })
         .collect()
 }
@@ -310,7 +310,7 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a [u8]>, 
         return Err(HeadError::Connect);
     }
     let bytes = target.as_bytes();
-    if is_target(method.as_bytes(), bytes) {
+    if is_valid_target(method.as_bytes(), bytes) {
         return Ok((None, bytes));
     }
     if !is_plain(bytes) {
@@ -335,7 +335,7 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a [u8]>, 
 /// Whether a request with `method` may have this target: a path, perhaps with a query, or for OPTIONS `*` (RFC 9112
 /// §3.2, RFC 9113 §8.3.1), of visible ASCII characters and without a fragment. The same for HTTP/2's `:path`, since the
 /// endpoint gets either in a request line.
-pub fn is_target(method: &[u8], target: &[u8]) -> bool {
+pub fn is_valid_target(method: &[u8], target: &[u8]) -> bool {
     let has_form = target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS");
     has_form && is_plain(target)
 }
@@ -346,7 +346,7 @@ fn is_plain(target: &[u8]) -> bool {
 
 /// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1, and no disagreement with an absolute-form target.
 fn check_host(head: &Head, authority: Option<&[u8]>) -> Result<(), HeadError> {
-    let mut hosts = head.all(Known::Host);
+    let mut hosts = head.get_all(KnownName::Host);
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(HeadError::SeveralHosts);
@@ -354,7 +354,7 @@ fn check_host(head: &Head, authority: Option<&[u8]>) -> Result<(), HeadError> {
     if host.is_none() && head.version() == Version::Http11 {
         return Err(HeadError::NoHost);
     }
-    if host.is_some_and(|host| !is_host(host)) {
+    if host.is_some_and(|host| !is_valid_host(host)) {
         return Err(HeadError::Malformed("host"));
     }
     match authority {
@@ -369,7 +369,7 @@ fn check_host(head: &Head, authority: Option<&[u8]>) -> Result<(), HeadError> {
 ///
 /// The sub-delimiters and percent-encoding that RFC 3986 allows in a name are refused: no DNS name has them,
 /// and a comma reads like two hosts. So is the empty value, which an http URI cannot have (RFC 9110 §4.2.1).
-pub fn is_host(value: &[u8]) -> bool {
+pub fn is_valid_host(value: &[u8]) -> bool {
     let end = if value.first() == Some(&b'[') {
         memchr::memchr(b']', value).map_or(0, |bracket| bracket + 1)
     } else {
@@ -400,21 +400,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_byte_is_searched_twice_while_a_head_trickles_in() {
+    fn scanner_searches_each_byte_once() {
         let (mut buffer, mut scanner) = (BytesMut::new(), HeadScanner::default());
         for byte in b"GET / HTTP/1.1\r\nHost: a\r\nA: b" {
             buffer.extend_from_slice(&[*byte]);
-            assert!(matches!(request(&mut buffer, &mut scanner, &Limits::default()), Ok(None)));
+            assert!(matches!(request(&mut buffer, &mut scanner, &HeadLimits::default()), Ok(None)));
             assert_eq!(scanner.searched, buffer.len());
         }
-        assert_eq!(buffer.get(scanner.line..), Some(&b"A: b"[..]));
+        assert_eq!(buffer.get(scanner.line_start..), Some(&b"A: b"[..]));
     }
 
     #[test]
-    fn a_scanner_is_as_new_after_each_head() {
+    fn scanner_is_reset_after_each_head() {
         let (mut buffer, mut scanner) =
             (BytesMut::from(&b"GET / HTTP/1.0\r\n\r\n"[..]), HeadScanner::default());
-        assert!(matches!(request(&mut buffer, &mut scanner, &Limits::default()), Ok(Some(_))));
-        assert_eq!((scanner.searched, scanner.line, scanner.begun), (0, 0, false));
+        assert!(matches!(request(&mut buffer, &mut scanner, &HeadLimits::default()), Ok(Some(_))));
+        assert_eq!((scanner.searched, scanner.line_start, scanner.is_empty_line_checked), (0, 0, false));
     }
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests fail by panicking")]
 
 use bytes::BytesMut;
-use http1::{BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded, Head, HeadBuilder, HeadError, Limits};
+use http1::{
+    BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded, Head, HeadBuilder, HeadError, HeadLimits,
+};
 
 use BodyError::{ChunkEnd, ChunkExtension, ChunkSize, Trailers, Truncated};
 use support::deliveries::deliveries;
@@ -13,7 +15,7 @@ mod support {
 }
 
 /// What follows the body in the buffer and must stay there.
-const REST: &[u8] = b"GET /rest HTTP/1.1\r\nHost: rest.example\r\n\r\n";
+const NEXT_REQUEST: &[u8] = b"GET /rest HTTP/1.1\r\nHost: rest.example\r\n\r\n";
 
 const NAME: BodyError = Trailers(HeadError::Malformed("field name"));
 const VALUE: BodyError = Trailers(HeadError::Malformed("field value"));
@@ -26,7 +28,7 @@ struct Body {
     end: Result<Vec<u8>, BodyError>,
 }
 
-fn decode(length: BodyLength, pieces: &[&[u8]], limits: &Limits) -> Body {
+fn decode(length: BodyLength, pieces: &[&[u8]], limits: &HeadLimits) -> Body {
     let (mut decoder, mut buffer) = (BodyDecoder::new(length), BytesMut::new());
     let mut body = Body { data: Vec::new(), trailers: Vec::new(), end: Ok(Vec::new()) };
     let fields =
@@ -40,39 +42,39 @@ fn decode(length: BodyLength, pieces: &[&[u8]], limits: &Limits) -> Body {
                     body.data.extend_from_slice(&data);
                 }
                 Ok(Decoded::Trailers(head)) => body.trailers = fields(&head),
-                Ok(Decoded::More | Decoded::End) => break,
+                Ok(Decoded::Incomplete | Decoded::End) => break,
                 Err(error) => {
                     body.end = Err(error);
-                    assert_sticks(decoder, buffer, error);
+                    assert_error_is_final(decoder, buffer, error);
                     return body;
                 }
             }
         }
     }
     let is_ended = decoder.is_ended();
-    body.end = decoder.close().map(|()| buffer.to_vec());
+    body.end = decoder.finish().map(|()| buffer.to_vec());
     assert_eq!(is_ended, body.end.is_ok() && length != BodyLength::UntilClose);
     if let Err(error) = body.end {
-        assert_sticks(decoder, buffer, error);
+        assert_error_is_final(decoder, buffer, error);
     }
     body
 }
 
 /// What was refused stays refused, however well it goes on, and nothing is taken any more.
-fn assert_sticks(mut decoder: BodyDecoder, mut buffer: BytesMut, error: BodyError) {
-    for more in [&b""[..], b"\r\n", b"0\r\n\r\n", REST] {
+fn assert_error_is_final(mut decoder: BodyDecoder, mut buffer: BytesMut, error: BodyError) {
+    for more in [&b""[..], b"\r\n", b"0\r\n\r\n", NEXT_REQUEST] {
         buffer.extend_from_slice(more);
         let before = buffer.clone();
-        let again = decoder.decode(&mut buffer, &Limits::default());
+        let again = decoder.decode(&mut buffer, &HeadLimits::default());
         assert_eq!(again.err(), Some(error), "said again before {more:?}");
         assert_eq!(buffer, before);
         assert!(!decoder.is_ended());
-        assert_eq!(decoder.close(), Err(error), "the end makes it no better");
+        assert_eq!(decoder.finish(), Err(error), "the end makes it no better");
     }
 }
 
 /// Decodes a chunked body in every way of delivery, all of which must agree.
-fn decode_all(name: &str, bytes: &[u8], limits: &Limits) -> Body {
+fn decode_all(name: &str, bytes: &[u8], limits: &HeadLimits) -> Body {
     let whole = decode(BodyLength::Chunked, &[bytes], limits);
     for pieces in deliveries(bytes) {
         let cut = pieces.first().map_or(0, |piece| piece.len());
@@ -84,19 +86,19 @@ fn decode_all(name: &str, bytes: &[u8], limits: &Limits) -> Body {
 
 /// Checks a body that is fine, with another request behind it.
 fn check_good(name: &str, bytes: &str, data: &str, trailers: &[(&str, &str)]) {
-    let body = decode_all(name, &[bytes.as_bytes(), REST].concat(), &Limits::default());
+    let body = decode_all(name, &[bytes.as_bytes(), NEXT_REQUEST].concat(), &HeadLimits::default());
     let trailers = trailers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-    let expected = Body { data: data.into(), trailers: trailers.collect(), end: Ok(REST.to_vec()) };
+    let expected = Body { data: data.into(), trailers: trailers.collect(), end: Ok(NEXT_REQUEST.to_vec()) };
     assert_eq!(body, expected, "{name}");
 }
 
 fn check_bad(name: &str, bytes: &str, data: &str, error: BodyError) {
-    let body = decode_all(name, bytes.as_bytes(), &Limits::default());
+    let body = decode_all(name, bytes.as_bytes(), &HeadLimits::default());
     assert_eq!(body, Body { data: data.into(), trailers: Vec::new(), end: Err(error) }, "{name}");
 }
 
 #[test]
-fn chunks_become_data() {
+fn valid_chunks_are_decoded() {
     let zeros = "0".repeat(14);
     for (name, bytes, data) in [
         ("nothing", "0\r\n\r\n", ""),
@@ -120,7 +122,7 @@ fn chunks_become_data() {
 }
 
 #[test]
-fn a_chunk_size_is_hexadecimal_digits_and_nothing_else() {
+fn chunk_size_other_than_hex_digits_is_rejected() {
     for (name, bytes) in [
         ("empty line", "\r\n5\r\nhello\r\n0\r\n\r\n"),
         ("leading space", " 5\r\nhello\r\n0\r\n\r\n"),
@@ -151,7 +153,7 @@ fn a_chunk_size_is_hexadecimal_digits_and_nothing_else() {
 }
 
 #[test]
-fn what_follows_a_size_is_an_extension() {
+fn malformed_chunk_extension_is_rejected() {
     for (name, line) in [
         ("0x", "0x5"),
         ("x alone", "5x"),
@@ -200,7 +202,7 @@ fn what_follows_a_size_is_an_extension() {
 }
 
 #[test]
-fn a_chunk_line_is_256_bytes_at_most() {
+fn chunk_line_above_256_bytes_is_rejected() {
     let body = |line: usize| format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(line - 4));
     check_good("longest", &body(256), "hello", &[]);
     check_bad("longer", &body(257), "", ChunkExtension);
@@ -208,7 +210,7 @@ fn a_chunk_line_is_256_bytes_at_most() {
 }
 
 #[test]
-fn chunk_data_ends_in_crlf() {
+fn chunk_data_without_crlf_is_rejected() {
     for (name, bytes) in [
         ("missing", "5\r\nhello0\r\n\r\n"),
         ("longer data than said", "5\r\nhello!\r\n0\r\n\r\n"),
@@ -225,7 +227,7 @@ fn chunk_data_ends_in_crlf() {
 }
 
 #[test]
-fn trailers_are_fields() {
+fn trailers_outside_the_grammar_are_rejected() {
     check_good("one", "0\r\nA: b\r\n\r\n", "", &[("A", "b")]);
     check_good("behind data", "1\r\nx\r\n0\r\nA: b\r\nC:  d\t\r\n\r\n", "x", &[("A", "b"), ("C", "d")]);
     check_good("no value", "0\r\nA:\r\n\r\n", "", &[("A", "")]);
@@ -251,8 +253,8 @@ fn trailers_are_fields() {
 }
 
 #[test]
-fn trailers_have_the_limits_of_heads() {
-    let limits = Limits { head: 300, fields: 10, target: 50 };
+fn trailers_are_limited_like_heads() {
+    let limits = HeadLimits { head_bytes: 300, fields: 10, target_bytes: 50 };
     let end = |bytes: String| decode_all("limits", bytes.as_bytes(), &limits).end;
     let long = |length: usize| format!("0\r\nA: {}\r\n\r\n", "v".repeat(length - 7));
     let many = |count| format!("0\r\n{}\r\n", "A: b\r\n".repeat(count));
@@ -264,79 +266,79 @@ fn trailers_have_the_limits_of_heads() {
 }
 
 #[test]
-fn a_body_that_is_cut_off_never_ends_well() {
+fn truncated_body_is_an_error_at_every_length() {
     let whole = b"5;a=\"b\"\r\nhello\r\n1\r\n!\r\n0\r\nA: b\r\n\r\n";
     for end in 0..whole.len() {
-        let body = decode_all("cut off", &whole[..end], &Limits::default());
+        let body = decode_all("cut off", &whole[..end], &HeadLimits::default());
         assert_eq!(body.end, Err(Truncated), "after {end} bytes");
         assert!(b"hello!".starts_with(&body.data), "after {end} bytes");
     }
-    assert_eq!(decode_all("whole", whole, &Limits::default()).end, Ok(Vec::new()));
+    assert_eq!(decode_all("whole", whole, &HeadLimits::default()).end, Ok(Vec::new()));
 }
 
 #[test]
-fn the_end_is_said_again_and_takes_nothing() {
+fn decoder_after_the_end_returns_end_again() {
     let mut decoder = BodyDecoder::new(BodyLength::Chunked);
-    let mut buffer = BytesMut::from(&[b"0\r\n\r\n", REST].concat()[..]);
+    let mut buffer = BytesMut::from(&[b"0\r\n\r\n", NEXT_REQUEST].concat()[..]);
     for _ in 0..3 {
-        let found = decoder.decode(&mut buffer, &Limits::default());
+        let found = decoder.decode(&mut buffer, &HeadLimits::default());
         assert!(matches!(found, Ok(Decoded::End)), "{found:?}");
-        assert_eq!(buffer, REST);
+        assert_eq!(buffer, NEXT_REQUEST);
     }
 }
 
 #[test]
-fn an_exact_body_takes_its_bytes_and_no_more() {
-    for length in [0, 1, 5, REST.len() as u64] {
-        let bytes = [&REST[..usize::try_from(length).expect("small")], REST].concat();
+fn exact_body_takes_only_its_bytes() {
+    for length in [0, 1, 5, NEXT_REQUEST.len() as u64] {
+        let bytes = [&NEXT_REQUEST[..usize::try_from(length).expect("small")], NEXT_REQUEST].concat();
         for pieces in deliveries(&bytes) {
-            let body = decode(BodyLength::Exact(length), &pieces, &Limits::default());
+            let body = decode(BodyLength::Exact(length), &pieces, &HeadLimits::default());
             assert_eq!(body.data.len() as u64, length);
-            assert_eq!(body.end.as_deref(), Ok(REST), "length {length}");
+            assert_eq!(body.end.as_deref(), Ok(NEXT_REQUEST), "length {length}");
         }
     }
-    let body = decode(BodyLength::Exact(6), &[b"hello"], &Limits::default());
+    let body = decode(BodyLength::Exact(6), &[b"hello"], &HeadLimits::default());
     assert_eq!((body.data, body.end), (b"hello".to_vec(), Err(Truncated)));
-    let body = decode(BodyLength::Exact(u64::MAX), &[b"hello"], &Limits::default());
+    let body = decode(BodyLength::Exact(u64::MAX), &[b"hello"], &HeadLimits::default());
     assert_eq!((body.data, body.end), (b"hello".to_vec(), Err(Truncated)));
 }
 
 #[test]
-fn an_empty_body_takes_nothing_and_a_close_delimited_one_all() {
-    for pieces in deliveries(REST) {
-        let body = decode(BodyLength::Empty, &pieces, &Limits::default());
-        assert_eq!((body.data, body.end), (Vec::new(), Ok(REST.to_vec())));
-        let body = decode(BodyLength::UntilClose, &pieces, &Limits::default());
-        assert_eq!((body.data, body.end), (REST.to_vec(), Ok(Vec::new())));
+fn empty_and_close_delimited_bodies_are_decoded() {
+    for pieces in deliveries(NEXT_REQUEST) {
+        let body = decode(BodyLength::Empty, &pieces, &HeadLimits::default());
+        assert_eq!((body.data, body.end), (Vec::new(), Ok(NEXT_REQUEST.to_vec())));
+        let body = decode(BodyLength::UntilClose, &pieces, &HeadLimits::default());
+        assert_eq!((body.data, body.end), (NEXT_REQUEST.to_vec(), Ok(Vec::new())));
     }
 }
 
 #[test]
-fn chunks_are_written_as_the_grammar_says() {
+fn chunks_are_written_with_size_and_crlf() {
     let mut out = BytesMut::new();
     let mut encoder = BodyEncoder::new(BodyLength::Chunked);
     for length in [1, 15, 16, 255, 256, 0xabc_def0, usize::MAX] {
         out.clear();
-        assert!(encoder.before(length, &mut out));
+        assert!(encoder.begin_data(length, &mut out));
         assert_eq!(out, format!("{length:x}\r\n").as_bytes());
     }
     out.clear();
-    encoder.after(&mut out);
+    encoder.end_data(&mut out);
     assert_eq!(out, &b"\r\n"[..]);
     out.clear();
-    assert!(encoder.end(None, &mut out));
+    assert!(encoder.finish(None, &mut out));
     assert_eq!(out, &b"0\r\n\r\n"[..]);
 }
 
 #[test]
-fn a_chunk_of_nothing_is_refused_since_it_would_end_the_body() {
+fn empty_chunk_is_rejected_by_the_encoder() {
     let mut out = BytesMut::new();
-    assert!(!BodyEncoder::new(BodyLength::Chunked).before(0, &mut out));
+    assert!(!BodyEncoder::new(BodyLength::Chunked).begin_data(0, &mut out));
     assert!(out.is_empty());
 }
 
 #[test]
-fn trailers_are_written_unless_they_frame_or_route() {
+fn forbidden_trailers_are_not_written() {
     let mut builder = HeadBuilder::response(200, 9);
     for name in ["x-sum", "Content-Length", "transfer-encoding", "Host", "Connection", "Te", "Trailer"] {
         builder.field(name.as_bytes(), b"1");
@@ -344,33 +346,33 @@ fn trailers_are_written_unless_they_frame_or_route() {
     builder.field(b"X-Forwarded-For", b"1");
     builder.field(b"grpc-status", b"0");
     let mut out = BytesMut::new();
-    assert!(BodyEncoder::new(BodyLength::Chunked).end(Some(&builder.build()), &mut out));
+    assert!(BodyEncoder::new(BodyLength::Chunked).finish(Some(&builder.build()), &mut out));
     assert_eq!(out, &b"0\r\nx-sum: 1\r\ngrpc-status: 0\r\n\r\n"[..]);
 }
 
 #[test]
-fn an_exact_body_owes_what_it_promised() {
+fn exact_encoder_enforces_its_length() {
     let mut out = BytesMut::new();
     let mut encoder = BodyEncoder::new(BodyLength::Exact(5));
-    assert!(!encoder.end(None, &mut out), "5 bytes are owed");
-    assert!(encoder.before(3, &mut out));
-    assert!(!encoder.before(3, &mut out), "only 2 are left");
-    assert!(!encoder.end(None, &mut out), "2 bytes are owed");
-    assert!(encoder.before(2, &mut out));
-    assert!(!encoder.before(1, &mut out), "none are left");
-    encoder.after(&mut out);
-    assert!(encoder.end(None, &mut out));
+    assert!(!encoder.finish(None, &mut out), "5 bytes are owed");
+    assert!(encoder.begin_data(3, &mut out));
+    assert!(!encoder.begin_data(3, &mut out), "only 2 are left");
+    assert!(!encoder.finish(None, &mut out), "2 bytes are owed");
+    assert!(encoder.begin_data(2, &mut out));
+    assert!(!encoder.begin_data(1, &mut out), "none are left");
+    encoder.end_data(&mut out);
+    assert!(encoder.finish(None, &mut out));
     assert!(out.is_empty(), "a plain body has no framing of its own");
 }
 
 #[test]
-fn a_body_without_framing_is_written_as_it_is() {
+fn bodies_without_framing_are_written_unchanged() {
     let (mut out, mut none) = (BytesMut::new(), BodyEncoder::new(BodyLength::Empty));
-    assert!(!none.before(1, &mut out));
-    assert!(none.end(None, &mut out));
+    assert!(!none.begin_data(1, &mut out));
+    assert!(none.finish(None, &mut out));
     let mut encoder = BodyEncoder::new(BodyLength::UntilClose);
-    assert!(encoder.before(usize::MAX, &mut out));
-    encoder.after(&mut out);
-    assert!(encoder.end(None, &mut out));
+    assert!(encoder.begin_data(usize::MAX, &mut out));
+    encoder.end_data(&mut out);
+    assert!(encoder.finish(None, &mut out));
     assert!(out.is_empty());
 }

@@ -6,8 +6,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http1::parse::{request, response};
 use http1::{
-    BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded, Head, HeadBuilder, HeadError, HeadScanner,
-    Limits, write,
+    BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded, Head, HeadBuilder, HeadError, HeadLimits,
+    HeadScanner, write,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -15,7 +15,7 @@ use proptest::sample::{Index, select};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
 type Fields = Vec<(String, Vec<u8>)>;
-type Parse = fn(&mut BytesMut, &mut HeadScanner, &Limits) -> Result<Option<Head>, HeadError>;
+type Parse = fn(&mut BytesMut, &mut HeadScanner, &HeadLimits) -> Result<Option<Head>, HeadError>;
 
 const TOKEN: &str = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}";
 
@@ -49,11 +49,11 @@ fn parse(parse: Parse, pieces: &[&[u8]]) -> Result<Option<(String, usize)>, Head
     for piece in pieces {
         buffer.extend_from_slice(piece);
         given += piece.len();
-        let found = parse(&mut buffer, &mut scanner, &Limits::default())?;
+        let found = parse(&mut buffer, &mut scanner, &HeadLimits::default())?;
         assert!(buffer.len() <= given, "bytes from nowhere");
         let Some(head) = found else { continue };
         let fields: Vec<_> = head.fields().collect();
-        let lengths = (BodyLength::of_request(&head), BodyLength::of_response(&head, b"GET"));
+        let lengths = (BodyLength::from_request(&head), BodyLength::from_response(&head, b"GET"));
         let start = (head.method(), head.target(), head.status(), head.reason(), head.version());
         return Ok(Some((format!("{start:?} {fields:?} {lengths:?}"), given - buffer.len())));
     }
@@ -69,16 +69,16 @@ fn decode(length: BodyLength, pieces: &[&[u8]]) -> (Vec<u8>, String, Result<Opti
         given += piece.len();
         loop {
             let before = buffer.len();
-            let found = decoder.decode(&mut buffer, &Limits::default());
+            let found = decoder.decode(&mut buffer, &HeadLimits::default());
             assert!(buffer.len() <= before, "bytes from nowhere");
             match found {
                 Ok(Decoded::Data(piece)) => data.extend_from_slice(&piece),
                 Ok(Decoded::Trailers(head)) => trailers = format!("{:?}", head.fields().collect::<Vec<_>>()),
-                Ok(Decoded::More | Decoded::End) => break,
+                Ok(Decoded::Incomplete | Decoded::End) => break,
                 Err(error) => {
                     // Whatever follows: it is said again.
                     buffer.extend_from_slice(b"\r\n0\r\n\r\n");
-                    let again = decoder.decode(&mut buffer, &Limits::default());
+                    let again = decoder.decode(&mut buffer, &HeadLimits::default());
                     assert_eq!((again.err(), decoder.is_ended()), (Some(error), false));
                     return (data, trailers, Err(error));
                 }
@@ -93,11 +93,11 @@ fn decode(length: BodyLength, pieces: &[&[u8]]) -> (Vec<u8>, String, Result<Opti
 fn encode(length: BodyLength, body: &[u8], places: &[Index], trailers: Option<&Head>) -> BytesMut {
     let (mut out, mut encoder) = (BytesMut::new(), BodyEncoder::new(length));
     for piece in cut(body, places).into_iter().filter(|piece| !piece.is_empty()) {
-        assert!(encoder.before(piece.len(), &mut out));
+        assert!(encoder.begin_data(piece.len(), &mut out));
         out.extend_from_slice(piece);
-        encoder.after(&mut out);
+        encoder.end_data(&mut out);
     }
-    assert!(encoder.end(trailers, &mut out));
+    assert!(encoder.finish(trailers, &mut out));
     out
 }
 
@@ -151,7 +151,7 @@ fn places() -> impl Strategy<Value = Vec<Index>> {
 
 proptest! {
     #[test]
-    fn a_written_request_is_read_back(
+    fn written_request_is_parsed_back(
         method in TOKEN.prop_filter("never served", |method| method != "CONNECT"),
         target in "/[!-\"$-~]{0,60}",
         host in "[A-Za-z0-9._~-]{1,20}(:[0-9]{1,4})?",
@@ -168,7 +168,7 @@ proptest! {
         out.extend_from_slice(&rest);
 
         let mut buffer = out.clone();
-        let found = request(&mut buffer, &mut HeadScanner::default(), &Limits::default());
+        let found = request(&mut buffer, &mut HeadScanner::default(), &HeadLimits::default());
         let head = found.expect("valid").expect("complete");
         prop_assert_eq!(&buffer[..], &rest[..]);
         prop_assert_eq!((head.method(), head.target()), (method.as_bytes(), target.as_bytes()));
@@ -181,10 +181,10 @@ proptest! {
         prop_assert!(head.fields().eq(built.fields()));
         for (known, ..) in built.fields() {
             let Some(known) = known else { continue };
-            prop_assert!(head.all(known).eq(built.all(known)));
+            prop_assert!(head.get_all(known).eq(built.get_all(known)));
             prop_assert_eq!(head.get(known), built.get(known));
         }
-        prop_assert_eq!(BodyLength::of_request(&head), BodyLength::of_request(&built));
+        prop_assert_eq!(BodyLength::from_request(&head), BodyLength::from_request(&built));
 
         let whole = parse(request, &[&out]);
         prop_assert_eq!(whole.as_ref().map(|found| found.as_ref().map(|(_, taken)| *taken)), Ok(Some(length)));
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn a_written_response_is_read_back(
+    fn written_response_is_parsed_back(
         status in 100..=599u16,
         reason in "[ -~]{0,30}",
         fields in fields(),
@@ -203,7 +203,7 @@ proptest! {
         fields.iter().for_each(|(name, value)| write::field(&mut out, name.as_bytes(), value));
         write::end(&mut out);
         let mut buffer = out.clone();
-        let found = response(&mut buffer, &mut HeadScanner::default(), &Limits::default());
+        let found = response(&mut buffer, &mut HeadScanner::default(), &HeadLimits::default());
         let head = found.expect("valid").expect("complete");
         prop_assert!(buffer.is_empty());
         prop_assert_eq!((head.status(), head.reason()), (status, reason.as_bytes()));
@@ -213,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn written_framing_is_read_back(length in prop_oneof![
+    fn written_framing_is_parsed_back(length in prop_oneof![
         (0..1_000_000_000_000_000_000u64).prop_map(BodyLength::Exact),
         (0..100u64).prop_map(BodyLength::Exact),
         Just(BodyLength::Chunked),
@@ -222,12 +222,12 @@ proptest! {
         let mut out = BytesMut::from(&b"POST / HTTP/1.1\r\nHost: a\r\n"[..]);
         write::framing(&mut out, length);
         write::end(&mut out);
-        let found = request(&mut out, &mut HeadScanner::default(), &Limits::default());
-        prop_assert_eq!(BodyLength::of_request(&found.expect("valid").expect("complete")), Ok(length));
+        let found = request(&mut out, &mut HeadScanner::default(), &HeadLimits::default());
+        prop_assert_eq!(BodyLength::from_request(&found.expect("valid").expect("complete")), Ok(length));
     }
 
     #[test]
-    fn an_encoded_body_is_decoded(
+    fn encoded_body_is_decoded_back(
         body in vec(any::<u8>(), 0..600),
         chunks in places(),
         deliveries in places(),
@@ -257,7 +257,7 @@ proptest! {
     }
 
     #[test]
-    fn delivery_changes_nothing_about_heads(bytes in almost_message(), places in places()) {
+    fn head_result_is_independent_of_delivery(bytes in almost_message(), places in places()) {
         for parser in [request as Parse, response as Parse] {
             let whole = parse(parser, &[&bytes]);
             prop_assert_eq!(&parse(parser, &cut(&bytes, &places)), &whole);
@@ -266,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn delivery_changes_nothing_about_bodies(bytes in almost_chunks(), exact in 0..40u64, places in places()) {
+    fn body_result_is_independent_of_delivery(bytes in almost_chunks(), exact in 0..40u64, places in places()) {
         for length in [BodyLength::Chunked, BodyLength::Exact(exact), BodyLength::UntilClose, BodyLength::Empty] {
             let whole = decode(length, &[&bytes]);
             prop_assert_eq!(&decode(length, &cut(&bytes, &places)), &whole);
@@ -276,7 +276,7 @@ proptest! {
 
     /// What was decoded is a part of what came in, in order: nothing is made up, nothing comes twice.
     #[test]
-    fn data_is_a_subsequence_of_the_input(bytes in almost_chunks()) {
+    fn decoded_data_is_a_subsequence_of_the_input(bytes in almost_chunks()) {
         let (data, ..) = decode(BodyLength::Chunked, &[&bytes]);
         let mut input = Bytes::from(bytes);
         for byte in data {

@@ -4,11 +4,11 @@
 
 use bytes::BytesMut;
 use http1::parse::response;
-use http1::{BodyLength, FramingError, Head, HeadError, HeadScanner, Known, Limits, Version};
+use http1::{BodyLength, FramingError, Head, HeadError, HeadLimits, HeadScanner, KnownName, Version};
 
 use BodyLength::{Chunked, Empty, Exact, UntilClose};
-use Expected::{Framing, Refused, Taken, Waits};
 use HeadError::{BareLf, Malformed, TooLong, TooManyFields};
+use Outcome::{Accepted, BadFraming, Incomplete, Rejected};
 use support::deliveries::deliveries;
 
 mod support {
@@ -17,22 +17,22 @@ mod support {
 
 /// What becomes of a response to GET.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Expected {
-    Taken(BodyLength),
-    Refused(HeadError),
-    Framing(FramingError),
-    Waits,
+enum Outcome {
+    Accepted(BodyLength),
+    Rejected(HeadError),
+    BadFraming(FramingError),
+    Incomplete,
 }
 
 /// What follows the head in the buffer and must stay there.
-const REST: &[u8] = b"HTTP/1.1 299 Rest\r\nContent-Length: 0\r\n\r\n";
+const NEXT_REQUEST: &[u8] = b"HTTP/1.1 299 Rest\r\nContent-Length: 0\r\n\r\n";
 
 const NAME: HeadError = Malformed("field name");
 const VALUE: HeadError = Malformed("field value");
 const STATUS: HeadError = Malformed("status");
 const LINE_END: HeadError = Malformed("line end");
 
-fn feed(pieces: &[&[u8]], limits: &Limits) -> (Result<Option<Head>, HeadError>, BytesMut) {
+fn parse_pieces(pieces: &[&[u8]], limits: &HeadLimits) -> (Result<Option<Head>, HeadError>, BytesMut) {
     let (mut buffer, mut scanner) = (BytesMut::new(), HeadScanner::default());
     let mut pieces = pieces.iter();
     for piece in pieces.by_ref() {
@@ -46,112 +46,112 @@ fn feed(pieces: &[&[u8]], limits: &Limits) -> (Result<Option<Head>, HeadError>, 
     (Ok(None), buffer)
 }
 
-fn check_within(limits: &Limits, name: &str, head: &[u8], expected: Expected) {
-    let takes = matches!(expected, Taken(_) | Framing(_));
-    let bytes = if takes { [head, REST].concat() } else { head.to_vec() };
+fn check_with_limits(limits: &HeadLimits, name: &str, head: &[u8], expected: Outcome) {
+    let is_accepted = matches!(expected, Accepted(_) | BadFraming(_));
+    let bytes = if is_accepted { [head, NEXT_REQUEST].concat() } else { head.to_vec() };
     let mut first = None;
     for pieces in deliveries(&bytes) {
         let cut = pieces.first().map_or(0, |piece| piece.len());
-        let (found, left) = feed(&pieces, limits);
+        let (found, left) = parse_pieces(&pieces, limits);
         let outcome = match &found {
-            Err(error) => Refused(*error),
-            Ok(None) => Waits,
-            Ok(Some(head)) => BodyLength::of_response(head, b"GET").map_or_else(Framing, Taken),
+            Err(error) => Rejected(*error),
+            Ok(None) => Incomplete,
+            Ok(Some(head)) => BodyLength::from_response(head, b"GET").map_or_else(BadFraming, Accepted),
         };
         assert_eq!(outcome, expected, "{name}, first piece {cut} bytes");
         let Ok(Some(head)) = found else { continue };
-        assert_eq!(left, REST, "{name}, first piece {cut} bytes: what follows the head");
+        assert_eq!(left, NEXT_REQUEST, "{name}, first piece {cut} bytes: what follows the head");
         let fields: Vec<_> = head.fields().collect();
         let shape = format!("{} {:?} {:?} {fields:?}", head.status(), head.reason(), head.version());
         assert_eq!(*first.get_or_insert_with(|| shape.clone()), shape, "{name}, first piece {cut} bytes");
     }
 }
 
-fn check(name: &str, head: &[u8], expected: Expected) {
-    check_within(&Limits::default(), name, head, expected);
+fn check(name: &str, head: &[u8], expected: Outcome) {
+    check_with_limits(&HeadLimits::default(), name, head, expected);
 }
 
 fn parsed(bytes: &[u8]) -> Head {
-    feed(&[bytes], &Limits::default()).0.expect("valid").expect("complete")
+    parse_pieces(&[bytes], &HeadLimits::default()).0.expect("valid").expect("complete")
 }
 
 #[test]
-fn the_status_line_is_a_version_three_digits_and_a_reason() {
+fn status_line_outside_the_grammar_is_rejected() {
     for (line, expected) in [
-        ("HTTP/1.1 200 OK", Taken(UntilClose)),
-        ("HTTP/1.0 200 OK", Taken(UntilClose)),
-        ("HTTP/1.1 200 ", Taken(UntilClose)),
-        ("HTTP/1.1 200", Taken(UntilClose)),
-        ("HTTP/1.1 200 Not so \t OK", Taken(UntilClose)),
-        ("HTTP/1.1 200 \u{e4}", Taken(UntilClose)),
-        ("HTTP/1.1 599 x", Taken(UntilClose)),
-        ("HTTP/1.1 100 Continue", Taken(Empty)),
-        ("HTTP/1.1 000 x", Refused(STATUS)),
-        ("HTTP/1.1 099 x", Refused(STATUS)),
-        ("HTTP/1.1 600 x", Refused(STATUS)),
-        ("HTTP/1.1 999 x", Refused(STATUS)),
-        ("HTTP/1.1 20 OK", Refused(STATUS)),
-        ("HTTP/1.1 2000 OK", Refused(STATUS)),
-        ("HTTP/1.1 +20 OK", Refused(STATUS)),
-        ("HTTP/1.1 2x0 OK", Refused(STATUS)),
-        ("HTTP/1.1  200 OK", Refused(STATUS)),
-        ("HTTP/1.1 200\tOK", Refused(STATUS)),
-        ("HTTP/1.1 OK", Refused(STATUS)),
-        ("HTTP/1.1 200 a\0b", Refused(STATUS)),
-        ("HTTP/1.1 200 a\u{7f}b", Refused(STATUS)),
-        ("HTTP/1.1 200 a\rb", Refused(STATUS)),
-        ("HTTP/1.1\t200 OK", Refused(HeadError::Version)),
-        ("HTTP/2.0 200 OK", Refused(HeadError::Version)),
-        ("HTTP/0.9 200 OK", Refused(HeadError::Version)),
-        ("HTTP/1.2 200 OK", Refused(HeadError::Version)),
-        ("HTTP/1.10 200 OK", Refused(HeadError::Version)),
-        ("http/1.1 200 OK", Refused(HeadError::Version)),
-        ("ICY 200 OK", Refused(HeadError::Version)),
-        (" HTTP/1.1 200 OK", Refused(HeadError::Version)),
-        ("garbage", Refused(HeadError::Version)),
-        ("HTTP/1.1", Refused(HeadError::Version)),
+        ("HTTP/1.1 200 OK", Accepted(UntilClose)),
+        ("HTTP/1.0 200 OK", Accepted(UntilClose)),
+        ("HTTP/1.1 200 ", Accepted(UntilClose)),
+        ("HTTP/1.1 200", Accepted(UntilClose)),
+        ("HTTP/1.1 200 Not so \t OK", Accepted(UntilClose)),
+        ("HTTP/1.1 200 \u{e4}", Accepted(UntilClose)),
+        ("HTTP/1.1 599 x", Accepted(UntilClose)),
+        ("HTTP/1.1 100 Continue", Accepted(Empty)),
+        ("HTTP/1.1 000 x", Rejected(STATUS)),
+        ("HTTP/1.1 099 x", Rejected(STATUS)),
+        ("HTTP/1.1 600 x", Rejected(STATUS)),
+        ("HTTP/1.1 999 x", Rejected(STATUS)),
+        ("HTTP/1.1 20 OK", Rejected(STATUS)),
+        ("HTTP/1.1 2000 OK", Rejected(STATUS)),
+        ("HTTP/1.1 +20 OK", Rejected(STATUS)),
+        ("HTTP/1.1 2x0 OK", Rejected(STATUS)),
+        ("HTTP/1.1  200 OK", Rejected(STATUS)),
+        ("HTTP/1.1 200\tOK", Rejected(STATUS)),
+        ("HTTP/1.1 OK", Rejected(STATUS)),
+        ("HTTP/1.1 200 a\0b", Rejected(STATUS)),
+        ("HTTP/1.1 200 a\u{7f}b", Rejected(STATUS)),
+        ("HTTP/1.1 200 a\rb", Rejected(STATUS)),
+        ("HTTP/1.1\t200 OK", Rejected(HeadError::Version)),
+        ("HTTP/2.0 200 OK", Rejected(HeadError::Version)),
+        ("HTTP/0.9 200 OK", Rejected(HeadError::Version)),
+        ("HTTP/1.2 200 OK", Rejected(HeadError::Version)),
+        ("HTTP/1.10 200 OK", Rejected(HeadError::Version)),
+        ("http/1.1 200 OK", Rejected(HeadError::Version)),
+        ("ICY 200 OK", Rejected(HeadError::Version)),
+        (" HTTP/1.1 200 OK", Rejected(HeadError::Version)),
+        ("garbage", Rejected(HeadError::Version)),
+        ("HTTP/1.1", Rejected(HeadError::Version)),
     ] {
         check(line, format!("{line}\r\nA: b\r\n\r\n").as_bytes(), expected);
     }
-    check("no fields", b"HTTP/1.1 200 OK\r\n\r\n", Taken(UntilClose));
-    check("empty line first", b"\r\nHTTP/1.1 200 OK\r\n\r\n", Refused(Malformed("head")));
-    check("bare LF ends the line", b"HTTP/1.1 200 OK\nA: b\r\n\r\n", Refused(BareLf));
-    check("bare CR ends the line", b"HTTP/1.1 200 OK\rA: b\r\n\r\n", Refused(STATUS));
+    check("no fields", b"HTTP/1.1 200 OK\r\n\r\n", Accepted(UntilClose));
+    check("empty line first", b"\r\nHTTP/1.1 200 OK\r\n\r\n", Rejected(Malformed("head")));
+    check("bare LF ends the line", b"HTTP/1.1 200 OK\nA: b\r\n\r\n", Rejected(BareLf));
+    check("bare CR ends the line", b"HTTP/1.1 200 OK\rA: b\r\n\r\n", Rejected(STATUS));
 }
 
 #[test]
-fn fields_are_as_strict_as_in_requests() {
+fn response_fields_are_as_strict_as_request_fields() {
     for (name, fields, expected) in [
-        ("plain", "A:b\r\n", Taken(UntilClose)),
-        ("space before the colon", "A : b\r\n", Refused(NAME)),
-        ("space before the colon of a length", "Content-Length : 5\r\n", Refused(NAME)),
-        ("no colon", "A\r\n", Refused(NAME)),
-        ("no name", ": b\r\n", Refused(NAME)),
-        ("obs-fold", "A: b\r\n c\r\n", Refused(NAME)),
-        ("obs-fold before the first field", " A: b\r\n", Refused(NAME)),
-        ("bare LF", "A: b\nC: d\r\n", Refused(BareLf)),
-        ("bare CR", "A: b\rC: d\r\n", Refused(VALUE)),
-        ("bare CR before CRLF", "A: b\r\r\n", Refused(VALUE)),
-        ("bare CR starts a line", "\rA: b\r\n", Refused(LINE_END)),
-        ("NUL", "A: b\0\r\n", Refused(VALUE)),
-        ("DEL", "A: \u{7f}\r\n", Refused(VALUE)),
-        ("NUL in the name", "A\0: b\r\n", Refused(NAME)),
+        ("plain", "A:b\r\n", Accepted(UntilClose)),
+        ("space before the colon", "A : b\r\n", Rejected(NAME)),
+        ("space before the colon of a length", "Content-Length : 5\r\n", Rejected(NAME)),
+        ("no colon", "A\r\n", Rejected(NAME)),
+        ("no name", ": b\r\n", Rejected(NAME)),
+        ("obs-fold", "A: b\r\n c\r\n", Rejected(NAME)),
+        ("obs-fold before the first field", " A: b\r\n", Rejected(NAME)),
+        ("bare LF", "A: b\nC: d\r\n", Rejected(BareLf)),
+        ("bare CR", "A: b\rC: d\r\n", Rejected(VALUE)),
+        ("bare CR before CRLF", "A: b\r\r\n", Rejected(VALUE)),
+        ("bare CR starts a line", "\rA: b\r\n", Rejected(LINE_END)),
+        ("NUL", "A: b\0\r\n", Rejected(VALUE)),
+        ("DEL", "A: \u{7f}\r\n", Rejected(VALUE)),
+        ("NUL in the name", "A\0: b\r\n", Rejected(NAME)),
     ] {
         check(name, format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes(), expected);
     }
 }
 
 #[test]
-fn framing_is_as_strict_as_in_requests() {
-    let malformed = Framing(FramingError::MalformedLength);
-    let several = Framing(FramingError::SeveralLengths);
-    let unknown = Framing(FramingError::UnknownEncoding);
-    let both = Framing(FramingError::LengthAndEncoding);
+fn response_framing_is_as_strict_as_request_framing() {
+    let malformed = BadFraming(FramingError::MalformedLength);
+    let several = BadFraming(FramingError::SeveralLengths);
+    let unknown = BadFraming(FramingError::UnknownEncoding);
+    let both = BadFraming(FramingError::LengthAndEncoding);
     for (name, fields, expected) in [
-        ("nothing said", "A: b", Taken(UntilClose)),
-        ("length", "Content-Length: 5", Taken(Exact(5))),
-        ("length of zero", "Content-Length: 0", Taken(Exact(0))),
-        ("chunked", "Transfer-Encoding: Chunked", Taken(Chunked)),
+        ("nothing said", "A: b", Accepted(UntilClose)),
+        ("length", "Content-Length: 5", Accepted(Exact(5))),
+        ("length of zero", "Content-Length: 0", Accepted(Exact(0))),
+        ("chunked", "Transfer-Encoding: Chunked", Accepted(Chunked)),
         ("plus", "Content-Length: +5", malformed),
         ("minus", "Content-Length: -5", malformed),
         ("empty", "Content-Length:", malformed),
@@ -172,12 +172,12 @@ fn framing_is_as_strict_as_in_requests() {
         check(name, format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n").as_bytes(), expected);
     }
     let old = b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    check("chunked in 1.0", old, Framing(FramingError::EncodingInHttp10));
-    check("length in 1.0", b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", Taken(Exact(5)));
+    check("chunked in 1.0", old, BadFraming(FramingError::EncodingInHttp10));
+    check("length in 1.0", b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", Accepted(Exact(5)));
 }
 
 #[test]
-fn some_responses_have_no_body_whatever_they_say() {
+fn responses_without_body_ignore_framing_fields() {
     let both = Err(FramingError::LengthAndEncoding);
     for (method, status, fields, expected) in [
         ("HEAD", 200, "", Ok(Empty)),
@@ -200,41 +200,41 @@ fn some_responses_have_no_body_whatever_they_say() {
         ("POST", 500, "Content-Length: 0\r\n", Ok(Exact(0))),
     ] {
         let head = parsed(format!("HTTP/1.1 {status} x\r\n{fields}\r\n").as_bytes());
-        let length = BodyLength::of_response(&head, method.as_bytes());
+        let length = BodyLength::from_response(&head, method.as_bytes());
         assert_eq!(length, expected, "{status} to {method} with {fields:?}");
     }
 }
 
 #[test]
-fn limits_are_met_to_the_byte() {
-    let limits = Limits { head: 300, fields: 10, target: 50 };
+fn limits_are_exact_to_the_byte() {
+    let limits = HeadLimits { head_bytes: 300, fields: 10, target_bytes: 50 };
     let long =
         |length: usize| format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "v".repeat(length - 24)).into_bytes();
     let many = |count| format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(count)).into_bytes();
-    check_within(&limits, "head", &long(300), Taken(UntilClose));
-    check_within(&limits, "longer head", &long(301), Refused(TooLong));
-    check_within(&limits, "never ends", &long(400)[..396], Refused(TooLong));
-    check_within(&limits, "fields", &many(10), Taken(UntilClose));
-    check_within(&limits, "more fields", &many(11), Refused(TooManyFields));
-    let limits = Limits::default();
-    check_within(&limits, "head", &long(32 << 10), Taken(UntilClose));
-    check_within(&limits, "longer head", &long((32 << 10) + 1), Refused(TooLong));
-    check_within(&limits, "fields", &many(100), Taken(UntilClose));
-    check_within(&limits, "more fields", &many(101), Refused(TooManyFields));
+    check_with_limits(&limits, "head", &long(300), Accepted(UntilClose));
+    check_with_limits(&limits, "longer head", &long(301), Rejected(TooLong));
+    check_with_limits(&limits, "never ends", &long(400)[..396], Rejected(TooLong));
+    check_with_limits(&limits, "fields", &many(10), Accepted(UntilClose));
+    check_with_limits(&limits, "more fields", &many(11), Rejected(TooManyFields));
+    let limits = HeadLimits::default();
+    check_with_limits(&limits, "head", &long(32 << 10), Accepted(UntilClose));
+    check_with_limits(&limits, "longer head", &long((32 << 10) + 1), Rejected(TooLong));
+    check_with_limits(&limits, "fields", &many(100), Accepted(UntilClose));
+    check_with_limits(&limits, "more fields", &many(101), Rejected(TooManyFields));
 }
 
 #[test]
-fn a_head_is_not_taken_before_it_ends() {
+fn incomplete_head_is_not_parsed() {
     let whole = b"HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 5\r\n\r\n";
     for end in 0..whole.len() {
-        check("cut short", &whole[..end], Waits);
+        check("cut short", &whole[..end], Incomplete);
     }
-    check("whole", whole, Taken(Exact(5)));
+    check("whole", whole, Accepted(Exact(5)));
 }
 
 #[test]
-fn interim_and_final_heads_are_taken_one_after_the_other() {
-    let (mut scanner, limits) = (HeadScanner::default(), Limits::default());
+fn informational_and_final_heads_are_parsed_in_turn() {
+    let (mut scanner, limits) = (HeadScanner::default(), HeadLimits::default());
     let bytes =
         b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
     let mut buffer = BytesMut::from(&bytes[..]);
@@ -246,12 +246,12 @@ fn interim_and_final_heads_are_taken_one_after_the_other() {
 }
 
 #[test]
-fn a_head_shows_what_was_sent() {
+fn head_returns_what_was_sent() {
     let head = parsed(b"HTTP/1.0 404 Not  Found\r\nsErver: \tx \r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n");
     assert_eq!((head.status(), head.reason()), (404, &b"Not  Found"[..]));
     assert_eq!(head.version(), Version::Http10);
     assert_eq!((head.method(), head.target(), head.path()), (&b""[..], &b""[..], &b""[..]));
-    assert_eq!(head.get(Known::Server), Some(&b"x"[..]));
+    assert_eq!(head.get(KnownName::Server), Some(&b"x"[..]));
     let fields: Vec<_> = head.fields().map(|(_, name, value)| (name, value)).collect();
     assert_eq!(fields, [(&b"sErver"[..], &b"x"[..]), (b"Set-Cookie", b"a"), (b"Set-Cookie", b"b")]);
     assert_eq!(parsed(b"HTTP/1.1 200\r\n\r\n").reason(), b"");

@@ -224,7 +224,7 @@ impl Loading {
         let pairs = [
             ("deadlines.connect", "deadlines.connectTotal", all.connect.once <= all.connect.total),
             ("drain.delay", "drain.limit", all.drain.delay <= all.drain.limit),
-            ("limits.targetBytes", "limits.headBytes", all.limits.target <= all.limits.head),
+            ("limits.targetBytes", "limits.headBytes", all.limits.target_bytes <= all.limits.head_bytes),
         ];
         for (small, large, _) in pairs.into_iter().filter(|(.., is_so)| !is_so) {
             let said = [small, large].map(|path| {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use http1::{BodyLength, Head, Known};
+use http1::{BodyLength, Head, KnownName};
 use routing::object::{Ingress, Kind, Name, ObjectRef};
 use routing::table::Trace;
 use routing::{CertificateChoice, Compiler, HostName, host};
@@ -71,13 +71,13 @@ pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanatio
 }
 
 fn host_field(head: &Head) -> Option<&[u8]> {
-    head.get(Known::Host)
+    head.get(KnownName::Host)
 }
 
 /// Takes the steps of `exchange::serve` up to the table, in their order.
 fn admit(head: Result<&Head, Refusal>, context: ExplainContext<'_>) -> Result<(Trace, Outcome), Refusal> {
     let head = head?;
-    let length = BodyLength::of_request(head).map_err(|_| Refusal::Framing)?;
+    let length = BodyLength::from_request(head).map_err(|_| Refusal::Framing)?;
     let (host, path) = exchange::destination(head)?;
     let table = &context.live.table;
     let outcome = Outcome::for_destination(table, &host, &path);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http1::{BodyLength, Head, Known};
+use http1::{BodyLength, Head, KnownName};
 use routing::host;
 use routing::path;
 use routing::table::{PathMatch, Route, RoutingTable};
@@ -172,7 +172,7 @@ pub async fn serve<D: Downstream>(
 /// # Errors
 /// What no route could make good: a malformed host or path, or too many nominated fields.
 pub fn destination(head: &Head) -> Result<(Cow<'_, str>, Cow<'_, str>), Refusal> {
-    let host = match head.get(Known::Host) {
+    let host = match head.get(KnownName::Host) {
         Some(host) => host::normalise(host).ok_or(Refusal::Host)?,
         // HTTP/1.0 without Host: only rules without a host can be meant.
         None => Cow::Borrowed(""),

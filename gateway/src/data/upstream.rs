@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use http1::Limits;
+use http1::HeadLimits;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use routing::table::{Backend, WeightedBackend};
@@ -116,7 +116,7 @@ impl Upstreams {
         clock: Clock,
         counters: Rc<Counters>,
         shared: Arc<Shared>,
-        limits: Limits,
+        limits: HeadLimits,
     ) -> Self {
         let offset = clock.started_at().saturating_duration_since(shared.start).as_millis();
         Self {

@@ -2,26 +2,29 @@
 
 use bytes::BytesMut;
 use http1::parse::request;
-use http1::{BodyLength, FramingError, Head, HeadError, HeadScanner, Limits};
+use http1::{BodyLength, FramingError, Head, HeadError, HeadLimits, HeadScanner};
 
 use super::deliveries::deliveries;
 
-use Expected::{Framing, Refused, Taken, Waits};
+use Outcome::{Accepted, BadFraming, Incomplete, Rejected};
 
 /// What becomes of a head.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Expected {
-    Taken(BodyLength),
-    Refused(HeadError),
-    Framing(FramingError),
-    Waits,
+pub(crate) enum Outcome {
+    Accepted(BodyLength),
+    Rejected(HeadError),
+    BadFraming(FramingError),
+    Incomplete,
 }
 
 /// What follows the head in the buffer and must stay there: a second request, as a smuggler would hide it.
-pub(crate) const REST: &[u8] = b"GET /rest HTTP/1.1\r\nHost: rest.example\r\n\r\n";
+pub(crate) const NEXT_REQUEST: &[u8] = b"GET /rest HTTP/1.1\r\nHost: rest.example\r\n\r\n";
 
 /// Feeds the pieces as a connection would, and stops at the first answer.
-pub(crate) fn feed(pieces: &[&[u8]], limits: &Limits) -> (Result<Option<Head>, HeadError>, BytesMut) {
+pub(crate) fn parse_pieces(
+    pieces: &[&[u8]],
+    limits: &HeadLimits,
+) -> (Result<Option<Head>, HeadError>, BytesMut) {
     let (mut buffer, mut scanner) = (BytesMut::new(), HeadScanner::default());
     let mut pieces = pieces.iter();
     for piece in pieces.by_ref() {
@@ -35,11 +38,11 @@ pub(crate) fn feed(pieces: &[&[u8]], limits: &Limits) -> (Result<Option<Head>, H
     (Ok(None), buffer)
 }
 
-fn outcome(found: &Result<Option<Head>, HeadError>) -> Expected {
+fn outcome(found: &Result<Option<Head>, HeadError>) -> Outcome {
     match found {
-        Err(error) => Refused(*error),
-        Ok(None) => Waits,
-        Ok(Some(head)) => BodyLength::of_request(head).map_or_else(Framing, Taken),
+        Err(error) => Rejected(*error),
+        Ok(None) => Incomplete,
+        Ok(Some(head)) => BodyLength::from_request(head).map_or_else(BadFraming, Accepted),
     }
 }
 
@@ -56,17 +59,17 @@ fn shape(head: &Head) -> String {
     )
 }
 
-pub(crate) fn check_within(limits: &Limits, name: &str, head: &[u8], expected: Expected) {
-    let takes = matches!(expected, Taken(_) | Framing(_));
+pub(crate) fn check_with_limits(limits: &HeadLimits, name: &str, head: &[u8], expected: Outcome) {
+    let is_accepted = matches!(expected, Accepted(_) | BadFraming(_));
     // A head that is not complete must not be completed by what follows it.
-    let bytes = if takes { [head, REST].concat() } else { head.to_vec() };
+    let bytes = if is_accepted { [head, NEXT_REQUEST].concat() } else { head.to_vec() };
     let mut first = None;
     for pieces in deliveries(&bytes) {
         let cut = pieces.first().map_or(0, |piece| piece.len());
-        let (found, left) = feed(&pieces, limits);
+        let (found, left) = parse_pieces(&pieces, limits);
         assert_eq!(outcome(&found), expected, "{name}, first piece {cut} bytes");
         let Ok(Some(head)) = found else { continue };
-        assert_eq!(left, REST, "{name}, first piece {cut} bytes: what follows the head");
+        assert_eq!(left, NEXT_REQUEST, "{name}, first piece {cut} bytes: what follows the head");
         let shape = shape(&head);
         assert_eq!(*first.get_or_insert_with(|| shape.clone()), shape, "{name}, first piece {cut} bytes");
     }

@@ -129,19 +129,19 @@ fn limits() -> Vec<Key> {
         bounded(
             "limits.headBytes",
             "The largest head of a message, both sides.",
-            |all| &mut all.limits.head,
+            |all| &mut all.limits.head_bytes,
             (BYTES, 1 << 10..=1 << 20),
         ),
         bounded(
             "limits.fields",
             "The most fields of a head, both sides.",
             |all| &mut all.limits.fields,
-            (COUNT, 10..=http1::Limits::MOST_FIELDS),
+            (COUNT, 10..=http1::HeadLimits::MAX_FIELDS),
         ),
         bounded(
             "limits.targetBytes",
             "The longest target (path and query) of a request.",
-            |all| &mut all.limits.target,
+            |all| &mut all.limits.target_bytes,
             (BYTES, 256..=1 << 20),
         ),
     ]

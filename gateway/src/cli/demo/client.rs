@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
-use http1::{BodyDecoder, BodyLength, Decoded, HeadScanner, Limits};
+use http1::{BodyDecoder, BodyLength, Decoded, HeadLimits, HeadScanner};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -110,7 +110,8 @@ impl Client {
         stream.write_all(head.as_bytes()).await?;
         stream.flush().await?;
 
-        let (limits, mut scanner, mut input) = (Limits::default(), HeadScanner::default(), BytesMut::new());
+        let (limits, mut scanner, mut input) =
+            (HeadLimits::default(), HeadScanner::default(), BytesMut::new());
         let head = loop {
             if let Some(head) = http1::parse::response(&mut input, &mut scanner, &limits)? {
                 break head;
@@ -121,7 +122,7 @@ impl Client {
         Ok(Response {
             status: head.status(),
             gateway_reason: reason.map(|(_, _, value)| String::from_utf8_lossy(value).into_owned()),
-            body: read_body(&mut stream, input, BodyLength::of_response(&head, b"GET")?).await?,
+            body: read_body(&mut stream, input, BodyLength::from_response(&head, b"GET")?).await?,
         })
     }
 
@@ -138,16 +139,16 @@ async fn read_body(
     mut input: BytesMut,
     length: BodyLength,
 ) -> anyhow::Result<Bytes> {
-    let (limits, mut decoder, mut body) = (Limits::default(), BodyDecoder::new(length), BytesMut::new());
+    let (limits, mut decoder, mut body) = (HeadLimits::default(), BodyDecoder::new(length), BytesMut::new());
     loop {
         match decoder.decode(&mut input, &limits)? {
             Decoded::Data(data) => body.extend_from_slice(&data),
             Decoded::Trailers(_) | Decoded::End => return Ok(body.freeze()),
-            Decoded::More if stream.read_buf(&mut input).await? == 0 => {
-                decoder.close()?;
+            Decoded::Incomplete if stream.read_buf(&mut input).await? == 0 => {
+                decoder.finish()?;
                 return Ok(body.freeze());
             }
-            Decoded::More => {}
+            Decoded::Incomplete => {}
         }
         anyhow::ensure!(body.len() <= MAX_BODY_BYTES, "the body is longer than {MAX_BODY_BYTES} bytes");
     }

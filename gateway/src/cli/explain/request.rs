@@ -3,7 +3,7 @@
 //! Not here: where it goes.
 
 use bytes::BytesMut;
-use http1::{Head, HeadScanner, Limits};
+use http1::{Head, HeadLimits, HeadScanner};
 use routing::object::Name;
 
 use crate::data::exchange::Scheme;
@@ -123,7 +123,7 @@ fn split_scheme(url: &str) -> Option<(Scheme, &str)> {
 
 fn parse(text: &str) -> Result<Head, Refusal> {
     let mut buffer = BytesMut::from(text.as_bytes());
-    let head = http1::parse::request(&mut buffer, &mut HeadScanner::default(), &Limits::default());
+    let head = http1::parse::request(&mut buffer, &mut HeadScanner::default(), &HeadLimits::default());
     match head {
         Ok(Some(head)) => Ok(head),
         Ok(None) => Err(Refusal::Head(http1::HeadError::Malformed("head"))),

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, BytesMut};
-use http1::parse::is_host;
-use http1::{Head, Known, write};
+use http1::parse::is_valid_host;
+use http1::{Head, KnownName, write};
 use ipnet::IpNet;
 use rustls::ProtocolVersion;
 
@@ -100,8 +100,10 @@ impl Client {
     pub fn address(&self, head: &Head, trusted: &[IpNet]) -> IpAddr {
         let mut address = self.peer;
         if self.is_trusted() {
-            let listed =
-                head.all(Known::XForwardedFor).rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
+            let listed = head
+                .get_all(KnownName::XForwardedFor)
+                .rev()
+                .flat_map(|value| value.rsplit(|byte| *byte == b','));
             for hop in listed.map_while(hop) {
                 address = hop;
                 if !is_within(hop, trusted) {
@@ -170,7 +172,7 @@ impl Caller<'_> {
 
     /// Nobody else is believed.
     fn write_own(&self, out: &mut BytesMut, head: &Head) {
-        let host = head.get(Known::Host);
+        let host = head.get(KnownName::Host);
         out.put_slice(&self.client.fields);
         forwarded_host(out, host);
         if let Some(host) = host {
@@ -183,40 +185,40 @@ impl Caller<'_> {
     fn write_further(&self, out: &mut BytesMut, head: &Head) {
         let client = self.client;
         out.put_slice(b"x-forwarded-for: ");
-        list(out, head, Known::XForwardedFor);
+        list(out, head, KnownName::XForwardedFor);
         let _ = write!(out, "{}\r\nx-real-ip: {}\r\n", client.peer, self.address);
         let said = |name| only(head, name);
-        let scheme = match said(Known::XForwardedProto) {
+        let scheme = match said(KnownName::XForwardedProto) {
             Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
             Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
             _ => client.scheme,
         };
         write::field(out, b"x-forwarded-proto", scheme.as_str().as_bytes());
         out.put_slice(b"forwarded: ");
-        list(out, head, Known::Forwarded);
+        list(out, head, KnownName::Forwarded);
         forwarded(out, client.peer, client.scheme);
-        let host = head.get(Known::Host);
+        let host = head.get(KnownName::Host);
         forwarded_host(out, host);
-        let host = said(Known::XForwardedHost).filter(|host| is_host(host)).or(host);
+        let host = said(KnownName::XForwardedHost).filter(|host| is_valid_host(host)).or(host);
         if let Some(host) = host {
             write::field(out, b"x-forwarded-host", host);
         }
-        let said = said(Known::XForwardedPort).filter(|port| is_port(port));
+        let said = said(KnownName::XForwardedPort).filter(|port| is_port(port));
         write::field(out, b"x-forwarded-port", said.or_else(|| port(host)).unwrap_or(scheme.port()));
     }
 }
 
 /// Writes what all fields of this name list, with a comma behind it.
-fn list(out: &mut BytesMut, head: &Head, name: Known) {
-    for value in head.all(name).filter(|value| !value.is_empty()) {
+fn list(out: &mut BytesMut, head: &Head, name: KnownName) {
+    for value in head.get_all(name).filter(|value| !value.is_empty()) {
         out.put_slice(value);
         out.put_slice(b", ");
     }
 }
 
 /// The value of the only field of this name: of two, one is forged or outdated.
-fn only(head: &Head, name: Known) -> Option<&[u8]> {
-    let mut values = head.all(name);
+fn only(head: &Head, name: KnownName) -> Option<&[u8]> {
+    let mut values = head.get_all(name);
     let value = values.next();
     values.next().is_none().then_some(value).flatten()
 }
@@ -238,7 +240,7 @@ fn is_port(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http1::{HeadScanner, Limits};
+    use http1::{HeadLimits, HeadScanner};
 
     use super::*;
     use crate::data::exchange::request_id::RequestIds;
@@ -247,7 +249,7 @@ mod tests {
         let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().unwrap()).collect();
         let text = format!("GET / HTTP/1.1\r\nhost: [::1]:8080\r\n{fields}\r\n");
         let (mut buffer, mut scanner) = (BytesMut::from(text.as_str()), HeadScanner::default());
-        let head = http1::parse::request(&mut buffer, &mut scanner, &Limits::default()).unwrap().unwrap();
+        let head = http1::parse::request(&mut buffer, &mut scanner, &HeadLimits::default()).unwrap().unwrap();
         let client = Client::new(peer.parse().unwrap(), Some(ProtocolVersion::TLSv1_3), &trusted);
         let id = RequestIds::default().make();
         let caller = Caller { client: &client, address: client.address(&head, &trusted), id };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http1::{BodyLength, Head, HeadError, Known};
+use http1::{BodyLength, Head, HeadError, KnownName};
 use routing::table::Backend;
 
 use super::abort::Abort;
@@ -210,7 +210,7 @@ impl<D: Downstream> Exchange<'_, D> {
             Err(_elapsed) if sending.is_moving() && up.is_flushed() => return Err(Unanswered::BodyTimeout),
             Err(_elapsed) => return Err(Unanswered::FirstByteTimeout),
         };
-        let length = BodyLength::of_response(&head, self.request.head.method())
+        let length = BodyLength::from_response(&head, self.request.head.method())
             .map_err(|error| Unanswered::Upstream(error.into()))?;
         if headers::nominates_too_many(&head) {
             return Err(Unanswered::Upstream(HeadError::Malformed("connection").into()));
@@ -313,8 +313,8 @@ fn is_ready<D: Downstream>(down: &mut D) -> bool {
 
 /// Whether a head speaks of a body, where its status says that there is none.
 fn declares_body(head: &Head) -> bool {
-    head.get(Known::TransferEncoding).is_some()
-        || head.get(Known::ContentLength).is_some_and(|length| length != b"0")
+    head.get(KnownName::TransferEncoding).is_some()
+        || head.get(KnownName::ContentLength).is_some_and(|length| length != b"0")
 }
 
 /// A 204 with a body: who sends one may send the body too, and it would be taken for the next answer.

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http1::name::tells_of_hops;
-use http1::{BodyLength, Head, Known, Version, write};
+use http1::name::is_forwarding_field;
+use http1::{BodyLength, Head, KnownName, Version, write};
 
 use super::client::Caller;
 use super::{date, upgrade};
@@ -54,7 +54,7 @@ pub(super) fn write_request(
         let whole = [target, query].concat();
         write::request_line(out, request.method(), &whole);
     }
-    if request.get(Known::Host).is_none() {
+    if request.get(KnownName::Host).is_none() {
         // An HTTP/1.0 client may leave it out, and we as an HTTP/1.1 client may not (RFC 9112 §3.2). Empty, as for a URI
         // without authority, is refused by nginx among others; the endpoint's own address is what nobody can mistake
         // for a name.
@@ -65,9 +65,9 @@ pub(super) fn write_request(
     let keeps_hops = caller.client.is_trusted();
     for (known, name, value) in request.fields() {
         let travels = match known {
-            Some(Known::Host) => true,
+            Some(KnownName::Host) => true,
             Some(known) => !known.is_hop_by_hop() && !is_gateways(known) && !nominated.holds(name),
-            None if tells_of_hops(name) => keeps_hops && !name.contains(&b'_'),
+            None if is_forwarding_field(name) => keeps_hops && !name.contains(&b'_'),
             None => !nominated.holds(name),
         };
         if travels {
@@ -89,23 +89,23 @@ pub(super) fn write_request(
 /// Whether the client takes trailers, and says so: gRPC servers insist on being told. Of what else `TE` may list,
 /// nothing holds for the connection to the endpoint.
 fn wants_trailers(request: &Head) -> bool {
-    request.version() == Version::Http11 && request.lists(Known::Te, b"trailers")
+    request.version() == Version::Http11 && request.has_token(KnownName::Te, b"trailers")
 }
 
 /// Fields that only the gateway may write: it frames anew, answers `Expect` itself, and says where a request
 /// came from. What the client says of that is forged or meant for us.
-fn is_gateways(known: Known) -> bool {
+fn is_gateways(known: KnownName) -> bool {
     matches!(
         known,
-        Known::ContentLength
-            | Known::Expect
-            | Known::Forwarded
-            | Known::XForwardedFor
-            | Known::XForwardedHost
-            | Known::XForwardedPort
-            | Known::XForwardedProto
-            | Known::XRealIp
-            | Known::XRequestId
+        KnownName::ContentLength
+            | KnownName::Expect
+            | KnownName::Forwarded
+            | KnownName::XForwardedFor
+            | KnownName::XForwardedHost
+            | KnownName::XForwardedPort
+            | KnownName::XForwardedProto
+            | KnownName::XRealIp
+            | KnownName::XRequestId
     )
 }
 
@@ -119,7 +119,7 @@ struct Nominated<'a>(Vec<&'a [u8]>);
 impl<'a> Nominated<'a> {
     /// Collects the names; nothing is allocated in the usual case of none.
     fn by(head: &'a Head) -> Self {
-        let tokens = head.all(Known::Connection).flat_map(|value| value.split(|byte| *byte == b','));
+        let tokens = head.get_all(KnownName::Connection).flat_map(|value| value.split(|byte| *byte == b','));
         let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| {
             let is_option = [&b"close"[..], b"keep-alive", b""];
             !is_option.iter().any(|option| token.eq_ignore_ascii_case(option))
@@ -134,7 +134,7 @@ impl<'a> Nominated<'a> {
 
 /// Whether `Connection` names more fields than anybody needs; such a message is refused.
 pub(crate) fn nominates_too_many(head: &Head) -> bool {
-    head.get(Known::Connection).is_some() && Nominated::by(head).0.len() > MOST_NOMINATED
+    head.get(KnownName::Connection).is_some() && Nominated::by(head).0.len() > MOST_NOMINATED
 }
 
 /// A response on its way to the client, before a codec writes it.
@@ -183,7 +183,7 @@ impl<'a> Response<'a> {
                 let travels = match known {
                     // The length of a body that is not sent (HEAD, 304) is worth telling; otherwise the codec frames.
                     // A 204 has none to tell of, whatever was asked (RFC 9110 §8.6).
-                    Some(Known::ContentLength) => {
+                    Some(KnownName::ContentLength) => {
                         self.length == BodyLength::Empty
                             && match self.status {
                                 304 => true,
@@ -192,15 +192,15 @@ impl<'a> Response<'a> {
                             }
                     }
                     // The one protocol field that a client has to see: which protocol it is to be.
-                    Some(Known::Upgrade) => self.status == 101,
+                    Some(KnownName::Upgrade) => self.status == 101,
                     // Two names for one request would be none.
-                    Some(Known::XRequestId) => !self.adds(name) && !nominated.holds(name),
+                    Some(KnownName::XRequestId) => !self.adds(name) && !nominated.holds(name),
                     Some(known) => !known.is_hop_by_hop() && !nominated.holds(name),
                     None => !nominated.holds(name),
                 };
                 if travels {
-                    has_date |= known == Some(Known::Date);
-                    has_server |= known == Some(Known::Server);
+                    has_date |= known == Some(KnownName::Date);
+                    has_server |= known == Some(KnownName::Server);
                     field(name, value);
                 }
             }
@@ -223,11 +223,12 @@ impl<'a> Response<'a> {
 
 /// Whether the peer that sent `head` keeps the connection open after the message (RFC 9112 §9.3).
 pub(crate) fn keeps_alive(head: &Head) -> bool {
-    match (head.version(), head.get(Known::Connection)) {
+    match (head.version(), head.get(KnownName::Connection)) {
         (Version::Http11, None) => true,
-        (Version::Http11, Some(_)) => !head.lists(Known::Connection, b"close"),
+        (Version::Http11, Some(_)) => !head.has_token(KnownName::Connection, b"close"),
         (Version::Http10, _) => {
-            head.lists(Known::Connection, b"keep-alive") && !head.lists(Known::Connection, b"close")
+            head.has_token(KnownName::Connection, b"keep-alive")
+                && !head.has_token(KnownName::Connection, b"close")
         }
     }
 }
@@ -235,7 +236,7 @@ pub(crate) fn keeps_alive(head: &Head) -> bool {
 /// How long the peer says that it keeps an idle connection: `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1). What
 /// cannot be read says nothing.
 pub(crate) fn keep_alive_timeout(head: &Head) -> Option<Duration> {
-    let value = std::str::from_utf8(head.get(Known::KeepAlive)?).ok()?;
+    let value = std::str::from_utf8(head.get(KnownName::KeepAlive)?).ok()?;
     let (_, seconds) = value
         .split(',')
         .filter_map(|parameter| parameter.split_once('='))

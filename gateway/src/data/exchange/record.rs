@@ -131,7 +131,7 @@ pub fn asked<'a>(request: &Request<'a>, destination: Option<(&'a str, &'a str)>)
     let head = request.head;
     let (host, path) = match destination {
         Some((host, path)) => (host.as_bytes(), path.as_bytes()),
-        None => (head.get(http1::Known::Host).unwrap_or_default(), head.path()),
+        None => (head.get(http1::KnownName::Host).unwrap_or_default(), head.path()),
     };
     Asked {
         protocol: protocol(request.client, head),

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
-use http1::{Head, Known};
+use http1::{Head, KnownName};
 
 use super::client::Client;
 
@@ -46,7 +46,7 @@ impl RequestIds {
     /// What this request is called: `X-Request-ID` of a trusted proxy if there is one that is valid, or a new name.
     pub fn of<'a>(&self, client: &Client, head: &'a Head) -> RequestId<'a> {
         if client.is_trusted() {
-            let mut given = head.all(Known::XRequestId);
+            let mut given = head.get_all(KnownName::XRequestId);
             if let (Some(id), None) = (given.next(), given.next())
                 && is_valid(id)
             {

@@ -172,7 +172,7 @@ impl Direction {
 
 #[cfg(test)]
 mod tests {
-    use http1::Limits;
+    use http1::HeadLimits;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -183,7 +183,7 @@ mod tests {
         let ((mut client, down), (mut endpoint, up)) =
             (tokio::io::duplex(1 << 10), tokio::io::duplex(1 << 10));
         let (mut down, mut up) =
-            (Connection::new(down, Limits::default()), Connection::new(up, Limits::default()));
+            (Connection::new(down, HeadLimits::default()), Connection::new(up, HeadLimits::default()));
         let (buffers, timer) = (BufferPool::default(), Clock::default().timer());
         let mut meters = Meters::default();
         let idle = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 //! Not here: the bytes after the switch (`tunnel`).
 
 use bytes::BytesMut;
-use http1::{Head, Known, Version, write};
+use http1::{Head, KnownName, Version, write};
 
 /// More protocols than this in one request are no question but an attempt.
 const MOST_PROTOCOLS: usize = 8;
@@ -12,9 +12,9 @@ const MOST_PROTOCOLS: usize = 8;
 /// `Connection: upgrade` beside it. What is malformed does not count as asked: the field is dropped then, as a
 /// server may always do.
 pub(super) fn is_asked(request: &Head) -> bool {
-    request.get(Known::Upgrade).is_some()
+    request.get(KnownName::Upgrade).is_some()
         && request.version() == Version::Http11
-        && request.lists(Known::Connection, b"upgrade")
+        && request.has_token(KnownName::Connection, b"upgrade")
         && named(request).all(is_protocol)
         && (1..=MOST_PROTOCOLS).contains(&passed_on(request).count())
 }
@@ -28,7 +28,7 @@ pub(super) fn is_answer(answer: &Head, request: &Head) -> bool {
 fn is_asked_at_all(request: &Head, answer: &Head) -> bool {
     is_asked(request)
         && answer.version() == Version::Http11
-        && answer.lists(Known::Connection, b"upgrade")
+        && answer.has_token(KnownName::Connection, b"upgrade")
         && named(answer).next().is_some()
 }
 
@@ -55,7 +55,7 @@ fn passed_on(request: &Head) -> impl Iterator<Item = &[u8]> {
 }
 
 fn named(head: &Head) -> impl Iterator<Item = &[u8]> {
-    let items = head.all(Known::Upgrade).flat_map(|value| value.split(|byte| *byte == b','));
+    let items = head.get_all(KnownName::Upgrade).flat_map(|value| value.split(|byte| *byte == b','));
     items.map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
 

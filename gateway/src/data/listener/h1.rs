@@ -5,7 +5,7 @@
 
 use std::task::{Context, Poll, Waker, ready};
 
-use http1::{BodyLength, Head, Known, Version, write};
+use http1::{BodyLength, Head, KnownName, Version, write};
 
 use self::pace::BodyPace;
 use super::linger::{LINGER_TIMEOUT, linger};
@@ -226,7 +226,7 @@ async fn serve_request(
     mut head: Head,
 ) -> NextAction {
     headers::screen(&mut head, worker.settings.underscore_names);
-    let Ok(length) = BodyLength::of_request(&head) else {
+    let Ok(length) = BodyLength::from_request(&head) else {
         let request = Request { head: &head, length: BodyLength::Empty, client };
         let destination = exchange::destination(&head).ok();
         let destination = destination.as_ref().map(|(host, path)| (&**host, &**path));
@@ -241,10 +241,10 @@ async fn serve_request(
         persistence: if keeps_alive(&head) { Persistence::KeepAlive } else { Persistence::Close },
         // RFC 9110 §10.1.1: an HTTP/1.0 client knows no interim answer, whatever it expects.
         expects_continue: head.version() == Version::Http11
-            && head.lists(Known::Expect, b"100-continue")
+            && head.has_token(KnownName::Expect, b"100-continue")
             && length != BodyLength::Empty,
         discards_body: false,
-        has_upgrade: head.get(Known::Upgrade).is_some(),
+        has_upgrade: head.get(KnownName::Upgrade).is_some(),
         is_head_request: head.method() == b"HEAD",
         pace: BodyPace::new(length, worker.settings.body_rate),
     };

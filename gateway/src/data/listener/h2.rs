@@ -13,9 +13,9 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http1::body::may_trail;
-use http1::parse::{is_host, is_target};
-use http1::{BodyLength, Head, HeadBuilder, HeadError, Limits};
+use http1::body::is_trailer_allowed;
+use http1::parse::{is_valid_host, is_valid_target};
+use http1::{BodyLength, Head, HeadBuilder, HeadError, HeadLimits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use frames::{Rejection, RejectionScanner};
@@ -249,11 +249,11 @@ fn report_malformed(worker: &Worker, client: &Client, error: &h2::Error) {
 }
 
 /// The largest header list is the largest head, each field counting for 32 bytes more (RFC 9113 §6.5.2).
-fn server_builder(limits: Limits) -> h2::server::Builder {
+fn server_builder(limits: HeadLimits) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
@@ -327,7 +327,7 @@ fn request_info(parts: &http::request::Parts) -> Asked<'_> {
 }
 
 /// Turns a header block into the one form of a head.
-fn request_head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Refusal> {
+fn request_head(parts: &http::request::Parts, limits: HeadLimits) -> Result<Head, Refusal> {
     if parts.headers.len() > limits.fields {
         return Err(Refusal::TooManyFields);
     }
@@ -336,10 +336,10 @@ fn request_head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Re
     }
     // Of a fragment nothing has remained: the `http` crate cuts it off.
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
-    if target.len() > limits.target {
+    if target.len() > limits.target_bytes {
         return Err(Refusal::Head(HeadError::TargetTooLong));
     }
-    if !is_target(parts.method.as_str().as_bytes(), target) {
+    if !is_valid_target(parts.method.as_str().as_bytes(), target) {
         return Err(Refusal::Head(HeadError::Malformed("request target")));
     }
     let mut builder = HeadBuilder::request(parts.method.as_str().as_bytes(), target, parts.headers.len() + 1);
@@ -353,7 +353,7 @@ fn request_head(parts: &http::request::Parts, limits: Limits) -> Result<Head, Re
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             return Err(Refusal::Head(HeadError::HostMismatch));
         }
-        (Some(host), _) | (None, Some(host)) if !is_host(host) => return Err(Refusal::Host),
+        (Some(host), _) | (None, Some(host)) if !is_valid_host(host) => return Err(Refusal::Host),
         (Some(host), _) | (None, Some(host)) => builder.field(b"host", host),
         (None, None) => return Err(Refusal::Head(HeadError::NoHost)),
     }
@@ -465,7 +465,7 @@ impl BodyWriter for Http2Downstream {
                 }
                 send.send_trailers(header_map(|field| {
                     for (known, name, value) in trailers.fields() {
-                        if may_trail(known, name) {
+                        if is_trailer_allowed(known, name) {
                             field(name, value);
                         }
                     }

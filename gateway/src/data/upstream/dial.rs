@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http1::Limits;
+use http1::HeadLimits;
 use pingora::ErrorType;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
@@ -38,11 +38,15 @@ pub(super) struct Dialler {
     connector: Arc<TransportConnector>,
     counters: Rc<Counters>,
     /// Bounds of the heads of answers.
-    limits: Limits,
+    limits: HeadLimits,
 }
 
 impl Dialler {
-    pub(super) fn new(connector: Arc<TransportConnector>, counters: Rc<Counters>, limits: Limits) -> Self {
+    pub(super) fn new(
+        connector: Arc<TransportConnector>,
+        counters: Rc<Counters>,
+        limits: HeadLimits,
+    ) -> Self {
         Self { connector, counters, limits }
     }
 

@@ -16,7 +16,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 fn upstreams() -> Upstreams {
     let connector = Arc::new(TransportConnector::new(None));
-    Upstreams::new(connector, Clock::default(), Rc::default(), Arc::default(), Limits::default())
+    Upstreams::new(connector, Clock::default(), Rc::default(), Arc::default(), HeadLimits::default())
 }
 
 /// A request that may take `once` for one connect and `total` for all of them.

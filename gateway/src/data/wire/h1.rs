@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http1::{BodyDecoder, BodyEncoder, BodyLength, Decoded, Head, HeadError, HeadScanner, Limits};
+use http1::{BodyDecoder, BodyEncoder, BodyLength, Decoded, Head, HeadError, HeadLimits, HeadScanner};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::buffers::{BUFFER_BYTES, BufferPool};
@@ -23,7 +23,7 @@ const MAX_COPIED_INPUT_BYTES: usize = 1 << 10;
 const MAX_READ_BYTES: usize = 128 << 10;
 
 /// Takes a head off the front of a buffer: [`http1::parse::request`] or [`http1::parse::response`].
-pub type ParseHead = fn(&mut BytesMut, &mut HeadScanner, &Limits) -> Result<Option<Head>, HeadError>;
+pub type ParseHead = fn(&mut BytesMut, &mut HeadScanner, &HeadLimits) -> Result<Option<Head>, HeadError>;
 
 /// An HTTP/1.1 connection over `T`. While idle it owns no buffer.
 #[derive(Debug)]
@@ -38,12 +38,12 @@ pub struct Connection<T> {
     has_received: bool,
     /// Room for the next read, bytes.
     read_size: usize,
-    limits: Limits,
+    limits: HeadLimits,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Wraps a connected stream.
-    pub fn new(io: T, limits: Limits) -> Self {
+    pub fn new(io: T, limits: HeadLimits) -> Self {
         Self {
             io,
             input: BytesMut::new(),
@@ -207,10 +207,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> BodyReader for Connection<T> {
                 Decoded::Data(data) => return Poll::Ready(Ok(Piece::Data(data))),
                 Decoded::Trailers(trailers) => return Poll::Ready(Ok(Piece::Trailers(trailers))),
                 Decoded::End => return Poll::Ready(Ok(Piece::End)),
-                Decoded::More => {}
+                Decoded::Incomplete => {}
             }
             if ready!(self.poll_fill(cx))? == 0 {
-                self.decoder.close()?;
+                self.decoder.finish()?;
             }
         }
     }
@@ -224,13 +224,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> BodyWriter for Connection<T> {
     fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
         let matches_length = match piece {
             Piece::Data(data) => {
-                let fits = self.encoder.before(data.len(), &mut self.output.tail);
+                let fits = self.encoder.begin_data(data.len(), &mut self.output.tail);
                 self.output.push(data);
-                self.encoder.after(&mut self.output.tail);
+                self.encoder.end_data(&mut self.output.tail);
                 fits
             }
-            Piece::Trailers(trailers) => self.encoder.end(Some(&trailers), &mut self.output.tail),
-            Piece::End => self.encoder.end(None, &mut self.output.tail),
+            Piece::Trailers(trailers) => self.encoder.finish(Some(&trailers), &mut self.output.tail),
+            Piece::End => self.encoder.finish(None, &mut self.output.tail),
         };
         if matches_length { Ok(()) } else { Err(StreamError::LengthMismatch) }
     }
