@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gateway::control::source::Update;
-use gateway::control::source::files::{FilesError, Watcher, watch};
+use gateway::control::source::files::{FilesError, FolderWatcher, watch};
 use routing::object::{Change, Object};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Watched {
     folder: TempDir,
     updates: mpsc::Receiver<Update>,
-    _watcher: Watcher,
+    _watcher: FolderWatcher,
 }
 
 impl Watched {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::control::source::files::{Node, Value, documents};
+use crate::control::source::files::{Node, Value, for_each_document};
 use crate::settings::Settings;
 use keys::Key;
 
@@ -137,7 +137,7 @@ impl Loading {
             Err(error) => return self.errors.push(format!("{} cannot be read: {error}", path.display())),
         };
         let mut count = 0;
-        let read = documents(&text, |document| {
+        let read = for_each_document(&text, |document| {
             count += 1;
             if count == 1 {
                 self.node(path, "", document);

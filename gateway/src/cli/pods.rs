@@ -38,7 +38,7 @@ impl Pods {
     pub(crate) fn new(kubeconfig: &Path, namespace: String) -> anyhow::Result<Self> {
         process::provider()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = runtime.block_on(cluster::client(Some(kubeconfig)))?;
+        let client = runtime.block_on(cluster::build_client(Some(kubeconfig)))?;
         // A client starts a task of its own.
         let entered = runtime.enter();
         let api = Api::namespaced(client, &namespace);

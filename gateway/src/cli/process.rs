@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::cli::process::admin::Admin;
 use crate::control::reload::{Problems, Reload};
 use crate::control::source::files;
-use crate::control::source::kube::{self as kubernetes, Scope};
+use crate::control::source::kube::{self as kubernetes, WatchScope};
 use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
 use crate::data::listener::worker::{Handle, Resources};
 use crate::data::listener::{Protocol, sockets, tls};
@@ -278,14 +278,14 @@ pub fn read_once(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
 ///
 /// # Errors
 /// The kubeconfig makes no sense, or the API server does not give all that is needed in time.
-pub fn read_cluster_once(kubeconfig: &Path, scope: Scope, routing: Config) -> anyhow::Result<Reload> {
+pub fn read_cluster_once(kubeconfig: &Path, scope: WatchScope, routing: Config) -> anyhow::Result<Reload> {
     let mut reload = Reload::new(provider()?, routing.clone())?;
     let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
     let (told, waiting) = watch::channel(None);
     let purpose = kubernetes::Purpose::Explain;
-    let wanted = kubernetes::Wanted { scope, routing, node: None, purpose };
+    let wanted = kubernetes::WatchSpec { scope, routing, node: None, purpose };
     let update = control_runtime()?.block_on(async {
-        let client = kubernetes::client(Some(kubeconfig)).await?;
+        let client = kubernetes::build_client(Some(kubeconfig)).await?;
         tokio::select! {
             update = updates.recv() => update.context("the cluster was not read"),
             () = kubernetes::run(client, wanted, sender, told) => bail!("the cluster was not read"),

@@ -155,9 +155,9 @@ impl Reload {
 
     /// Applies one update at a moment: when it returns, requests see it.
     pub fn apply(&mut self, mut update: Update, now: SystemTime) {
-        let only_moves = update.only_moves();
-        self.problems.set_places(update.places);
-        if only_moves && *self.generation.borrow() > 0 {
+        let is_location_only = update.is_location_only();
+        self.problems.set_places(update.source_maps);
+        if is_location_only && *self.generation.borrow() > 0 {
             return;
         }
         self.secrets.take(update.secrets, &mut update.objects, now);

@@ -8,9 +8,9 @@ use routing::object::{Delta, Name, ObjectRef};
 
 pub mod files;
 pub mod kube;
-pub mod place;
+pub mod location;
 
-use place::{Located, Place};
+use location::{LocatedProblem, SourceMap};
 
 /// Changes that belong together, as a source hands them to `reload`. The first one holds all that was there.
 #[derive(Debug, Default)]
@@ -20,17 +20,17 @@ pub struct Update {
     /// What changed among the Secrets' bytes; the same Secrets stand in `objects` without them.
     pub secrets: Vec<SecretChange>,
     /// Where objects stand, of those for which that changed; nothing: the object is gone, or stands nowhere.
-    pub places: Vec<(ObjectRef, Option<Place>)>,
+    pub source_maps: Vec<(ObjectRef, Option<SourceMap>)>,
     /// The zone that the gateway runs in, when the source has found it out: in the first update, or in a later one if
     /// it could not be read at first.
     pub zone: Option<String>,
     /// All Problems of the source itself (files that cannot be read) if they changed since the last update.
-    pub problems: Option<Vec<Located>>,
+    pub problems: Option<Vec<LocatedProblem>>,
 }
 
 impl Update {
     /// Whether nothing changed but where things stand: a comment that was added above them.
-    pub fn only_moves(&self) -> bool {
+    pub fn is_location_only(&self) -> bool {
         self.objects.is_empty() && self.secrets.is_empty() && self.problems.is_none() && self.zone.is_none()
     }
 }

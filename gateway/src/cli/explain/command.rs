@@ -21,7 +21,7 @@ use crate::cli::loopback;
 use crate::cli::pages::{self, encode};
 use crate::cli::process;
 use crate::control::reload::Reload;
-use crate::control::source::kube::Scope;
+use crate::control::source::kube::WatchScope;
 
 /// How long the running gateway may take to be reached, and to say the next part of its answer.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,7 +97,8 @@ impl Explain {
 
     fn read_cluster(&self, kubeconfig: &Path) -> anyhow::Result<Reload> {
         let routing = Config { namespace: cli::own_namespace(), ..self.identity.routing()? };
-        let reload = process::read_cluster_once(kubeconfig, Scope::of(&self.namespaces), routing)?;
+        let reload =
+            process::read_cluster_once(kubeconfig, WatchScope::from_namespaces(&self.namespaces), routing)?;
         let mut stderr = std::io::stderr().lock();
         for problem in reload.problems().views_of(|problem| problem.reason == Reason::NotPermitted) {
             writeln!(stderr, "{problem}").context("cannot print")?;

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use kubernetes::Scope;
+use kubernetes::WatchScope;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use super::{Options, Source, WAITING_UPDATES};
 use crate::control::dns::{self, Answer};
 use crate::control::reload::Reload;
 use crate::control::source::Update;
-use crate::control::source::files::{self, Watcher};
+use crate::control::source::files::{self, FolderWatcher};
 use crate::control::source::kube as kubernetes;
 use crate::settings;
 
@@ -30,7 +30,7 @@ pub(super) struct Feeding {
     /// About names; closed if nobody resolves them any more.
     pub(super) answers: mpsc::Receiver<Answer>,
     /// The thread that watches a folder.
-    pub(super) _watcher: Option<Watcher>,
+    pub(super) _watcher: Option<FolderWatcher>,
     /// Whatever runs on the control runtime.
     pub(super) _tasks: JoinSet<()>,
 }
@@ -49,7 +49,7 @@ enum Origin {
     },
     Kubernetes {
         client: kubernetes::Client,
-        wanted: Box<kubernetes::Wanted>,
+        wanted: Box<kubernetes::WatchSpec>,
         told: watch::Sender<Option<String>>,
     },
 }
@@ -70,9 +70,9 @@ impl Feeder {
                 Origin::Files { folder: folder.clone(), classes: settings.routing.classes.clone() }
             }
             Source::Kubernetes(kubeconfig) => Origin::Kubernetes {
-                client: control.block_on(kubernetes::client(kubeconfig.as_deref()))?,
-                wanted: Box::new(kubernetes::Wanted {
-                    scope: Scope::of(&settings.namespaces),
+                client: control.block_on(kubernetes::build_client(kubeconfig.as_deref()))?,
+                wanted: Box::new(kubernetes::WatchSpec {
+                    scope: WatchScope::from_namespaces(&settings.namespaces),
                     routing: settings.routing.clone(),
                     // Who says the zone knows it better than a label.
                     node: std::env::var(NODE_NAME).ok().filter(|_| settings.routing.zone.is_none()),

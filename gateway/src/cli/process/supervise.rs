@@ -63,7 +63,7 @@ mod tests {
     use crate::cli::process::provider;
     use crate::control::reload::Questions;
     use crate::control::source::Update;
-    use crate::control::source::place::Located;
+    use crate::control::source::location::LocatedProblem;
 
     /// A source that says once that one Ingress exists and has a Problem, and then does what it is told.
     fn feeding(ingress: &str, then: impl Future<Output = ()> + Send + 'static) -> Feeding {
@@ -76,7 +76,7 @@ mod tests {
             reason: Reason::Unsupported,
             message: String::new(),
         };
-        let problems = Some(vec![Located { problem, location: None }]);
+        let problems = Some(vec![LocatedProblem { problem, location: None }]);
         let objects = vec![Change::Apply(Object::Ingress(ingress))];
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {

@@ -10,7 +10,7 @@ use routing::Problem;
 use routing::object::{Kind, ObjectRef};
 use serde::{Deserialize, Serialize};
 
-use crate::control::source::place::{Located, Location, Place};
+use crate::control::source::location::{LocatedProblem, Location, SourceMap};
 
 /// All Problems of this moment, in order. Only control work locks it.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ struct Known {
     /// Where those of the source stand.
     of_source: BTreeMap<Problem, Option<Location>>,
     /// Where objects stand, for all others.
-    places: BTreeMap<ObjectRef, Place>,
+    places: BTreeMap<ObjectRef, SourceMap>,
 }
 
 impl Problems {
@@ -52,9 +52,9 @@ impl Problems {
     }
 
     /// Takes note of where objects stand now.
-    pub(super) fn set_places(&self, places: Vec<(ObjectRef, Option<Place>)>) {
+    pub(super) fn set_places(&self, source_maps: Vec<(ObjectRef, Option<SourceMap>)>) {
         let mut known = self.lock();
-        for (object, place) in places {
+        for (object, place) in source_maps {
             match place {
                 Some(place) => known.places.insert(object, place),
                 None => known.places.remove(&object),
@@ -63,12 +63,12 @@ impl Problems {
     }
 
     /// Replaces all Problems of the source.
-    pub(super) fn set_source(&self, found: Vec<Located>) {
+    pub(super) fn set_source(&self, found: Vec<LocatedProblem>) {
         let mut known = self.lock();
         for old in std::mem::take(&mut known.of_source).into_keys() {
             known.remove(&old);
         }
-        for Located { problem, location } in found {
+        for LocatedProblem { problem, location } in found {
             known.insert(problem.clone());
             // Of two equal Problems the first by file is told.
             known.of_source.entry(problem).or_insert(location);
@@ -127,7 +127,7 @@ impl Known {
     }
 
     fn location(&self, problem: &Problem) -> Option<Location> {
-        let by_object = || self.places.get(&problem.object).map(|place| place.of_field(&problem.field));
+        let by_object = || self.places.get(&problem.object).map(|place| place.locate(&problem.field));
         self.of_source.get(problem).cloned().flatten().or_else(by_object)
     }
 }

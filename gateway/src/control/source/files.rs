@@ -20,26 +20,26 @@ use notify::event::{ModifyKind, RenameMode};
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-use self::merge::Merge;
-use self::scan::{Contents, Identity, Scan};
-use self::settle::{Arrival, Tracked};
+use self::folder_state::FolderState;
+use self::read_schedule::{ReadSchedule, WriteKind};
+use self::scan::{FileRead, FolderId, FolderScan};
 use super::Update;
 
 mod document;
-mod merge;
+mod folder_state;
 mod node;
+mod read_schedule;
 mod scan;
-mod settle;
 mod yaml;
 
 // The configuration file is read by the same rules as the objects.
 pub(crate) use self::node::{Node, Value};
-pub(crate) use self::yaml::documents;
+pub(crate) use self::yaml::for_each_document;
 
 /// How often the folder is looked at when nothing reports a change: network file systems report none.
-const RESCAN: Duration = Duration::from_secs(1);
+const RESCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a round starts over because something moved while it looked.
-const ATTEMPTS: usize = 3;
+const MAX_SCAN_ATTEMPTS: usize = 3;
 /// How many renames are remembered between two rounds; files beyond that wait for 50 ms of stillness.
 const MAX_RENAMES: usize = 10_000;
 
@@ -61,7 +61,7 @@ pub enum FilesError {
         source: io::Error,
     },
     /// The thread that watches could not be started.
-    #[error("the thread that watches the folder could not be started")]
+    #[error("the thread that watches the folder could not be has_sent_first")]
     Thread {
         /// What the system said.
         source: io::Error,
@@ -70,14 +70,14 @@ pub enum FilesError {
 
 /// Keeps a folder watched; watching ends when this is dropped, or when the receiver of its updates is.
 #[derive(Debug)]
-pub struct Watcher {
-    signals: Arc<Signals>,
+pub struct FolderWatcher {
+    inbox: Arc<EventInbox>,
 }
 
-impl Drop for Watcher {
+impl Drop for FolderWatcher {
     fn drop(&mut self) {
-        self.signals.pending().stopped = true;
-        self.signals.wake();
+        self.inbox.pending().stopped = true;
+        self.inbox.wake();
     }
 }
 
@@ -93,7 +93,7 @@ pub fn watch(
     folder: &Path,
     classes: &[String],
     updates: mpsc::Sender<Update>,
-) -> Result<Watcher, FilesError> {
+) -> Result<FolderWatcher, FilesError> {
     let unreadable = |source| FilesError::Unreadable { path: folder.to_owned(), source };
     // Events carry absolute paths, so the names that they are compared with have to be absolute too.
     let root = std::path::absolute(folder).map_err(unreadable)?;
@@ -101,35 +101,35 @@ pub fn watch(
         return Err(FilesError::NotAFolder { path: folder.to_owned() });
     }
     std::fs::read_dir(&root).map_err(unreadable)?;
-    let (wakeups, woken) = sync_channel(1);
-    let signals = Arc::new(Signals { pending: Mutex::default(), wakeups });
-    let source = Source {
+    let (wake_tx, wake_rx) = sync_channel(1);
+    let inbox = Arc::new(EventInbox { pending: Mutex::default(), wake_tx });
+    let source = FolderSource {
         root,
         updates,
-        signals: Arc::clone(&signals),
-        watching: None,
+        inbox: Arc::clone(&inbox),
+        watch: None,
         files: BTreeMap::new(),
-        merge: Merge::new(classes),
-        started: false,
+        state: FolderState::new(classes),
+        has_sent_first: false,
     };
     std::thread::Builder::new()
         .name("file-source".to_owned())
         .stack_size(yaml::STACK_BYTES)
-        .spawn(move || source.run(&woken))
+        .spawn(move || source.run(&wake_rx))
         .map_err(|source| FilesError::Thread { source })?;
-    Ok(Watcher { signals })
+    Ok(FolderWatcher { inbox })
 }
 
 /// What other threads tell the one that watches.
 #[derive(Debug)]
-struct Signals {
-    pending: Mutex<Pending>,
-    wakeups: SyncSender<()>,
+struct EventInbox {
+    pending: Mutex<PendingEvents>,
+    wake_tx: SyncSender<()>,
 }
 
 /// What happened since the last look.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingEvents {
     /// The handle is gone.
     stopped: bool,
     /// Something changed in the folder.
@@ -138,17 +138,17 @@ struct Pending {
     renamed: BTreeSet<PathBuf>,
 }
 
-impl Signals {
-    fn pending(&self) -> MutexGuard<'_, Pending> {
+impl EventInbox {
+    fn pending(&self) -> MutexGuard<'_, PendingEvents> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
         // A full channel means that a wake-up is under way already; a closed one that the thread has ended.
-        let _ = self.wakeups.try_send(());
+        let _ = self.wake_tx.try_send(());
     }
 
-    fn note(&self, event: notify::Result<notify::Event>) {
+    fn on_event(&self, event: notify::Result<notify::Event>) {
         let mut pending = self.pending();
         match event {
             // Our own reading causes these.
@@ -173,108 +173,108 @@ impl Signals {
 }
 
 /// The watching thread's state.
-struct Source {
+struct FolderSource {
     /// Absolute, but not resolved: a symlink here may be swapped.
     root: PathBuf,
     updates: mpsc::Sender<Update>,
-    signals: Arc<Signals>,
+    inbox: Arc<EventInbox>,
     /// The kernel's watch and the folder that it stands on; absent when it could not be set up.
-    watching: Option<(Identity, notify::RecommendedWatcher)>,
+    watch: Option<(FolderId, notify::RecommendedWatcher)>,
     /// By path relative to the root.
-    files: BTreeMap<PathBuf, Tracked>,
-    merge: Merge,
+    files: BTreeMap<PathBuf, ReadSchedule>,
+    state: FolderState,
     /// Whether the first update was sent.
-    started: bool,
+    has_sent_first: bool,
 }
 
-impl Source {
-    fn run(mut self, woken: &Receiver<()>) {
+impl FolderSource {
+    fn run(mut self, wake_rx: &Receiver<()>) {
         loop {
             let began = Instant::now();
-            let update = self.round();
+            let update = self.poll();
             if let Some(update) = update
                 && self.updates.blocking_send(update).is_err()
             {
                 return;
             }
-            self.started = true;
+            self.has_sent_first = true;
             let now = Instant::now();
-            let due = self.files.values().filter_map(Tracked::due).min();
-            let next = due.map_or(now + RESCAN, |due| due.min(now + RESCAN));
+            let due = self.files.values().filter_map(ReadSchedule::next_read_at).min();
+            let next = due.map_or(now + RESCAN_INTERVAL, |due| due.min(now + RESCAN_INTERVAL));
             // Looking never takes more than a fifth of one core, however busy the folder is.
-            let rested = now + 4 * now.duration_since(began);
-            if !self.wait(woken, rested, next.max(rested)) {
+            let earliest = now + 4 * now.duration_since(began);
+            if !self.wait(wake_rx, earliest, next.max(earliest)) {
                 return;
             }
         }
     }
 
     /// Waits until `next`, or until a change is reported, but at least until `rested`. Returns false at the end.
-    fn wait(&self, woken: &Receiver<()>, rested: Instant, next: Instant) -> bool {
+    fn wait(&self, wake_rx: &Receiver<()>, earliest: Instant, next: Instant) -> bool {
         loop {
-            let (over, changed) = {
-                let pending = self.signals.pending();
+            let (is_over, changed) = {
+                let pending = self.inbox.pending();
                 (pending.stopped || self.updates.is_closed(), pending.changed)
             };
-            let until = if changed { rested } else { next };
-            let left = until.saturating_duration_since(Instant::now());
-            if over || left.is_zero() {
-                return !over;
+            let until = if changed { earliest } else { next };
+            let remaining = until.saturating_duration_since(Instant::now());
+            if is_over || remaining.is_zero() {
+                return !is_over;
             }
-            if woken.recv_timeout(left) == Err(RecvTimeoutError::Disconnected) {
+            if wake_rx.recv_timeout(remaining) == Err(RecvTimeoutError::Disconnected) {
                 return false;
             }
         }
     }
 
     /// Looks at the folder and reads what is due.
-    fn round(&mut self) -> Option<Update> {
+    fn poll(&mut self) -> Option<Update> {
         let mut renamed = BTreeSet::new();
-        for _ in 0..ATTEMPTS {
-            self.rewatch();
+        for _ in 0..MAX_SCAN_ATTEMPTS {
+            self.ensure_watch();
             {
-                let mut pending = self.signals.pending();
+                let mut pending = self.inbox.pending();
                 pending.changed = false;
                 renamed.append(&mut pending.renamed);
             }
-            let whole = self.look(&renamed) && self.read_due();
+            let is_consistent = self.rescan(&renamed) && self.read_due();
             // What moved meanwhile may belong to the change that was seen in part: a swapped symlink moves
             // many files at one moment, but they are looked at one after the other.
-            if whole && !self.signals.pending().changed {
+            if is_consistent && !self.inbox.pending().changed {
                 break;
             }
         }
-        self.merge.update()
+        self.state.take_update()
     }
 
     /// Sets up the kernel's watch, again when another folder stands at our path.
-    fn rewatch(&mut self) {
-        let Some(identity) = Identity::of(&self.root) else { return };
-        if self.watching.as_ref().is_some_and(|(watched, _)| *watched == identity) {
+    fn ensure_watch(&mut self) {
+        let Some(identity) = FolderId::at_path(&self.root) else { return };
+        if self.watch.as_ref().is_some_and(|(watched, _)| *watched == identity) {
             return;
         }
-        let signals = Arc::clone(&self.signals);
-        let watching =
-            notify::recommended_watcher(move |event| signals.note(event)).and_then(|mut watcher| {
+        let inbox = Arc::clone(&self.inbox);
+        let watch =
+            notify::recommended_watcher(move |event| inbox.on_event(event)).and_then(|mut watcher| {
                 watcher.watch(&self.root, RecursiveMode::Recursive)?;
                 Ok(watcher)
             });
-        match watching {
-            Ok(watcher) => self.watching = Some((identity, watcher)),
+        match watch {
+            Ok(watcher) => self.watch = Some((identity, watcher)),
             Err(error) => {
-                if !self.started {
+                if !self.has_sent_first {
                     tracing::warn!(folder = %self.root.display(), %error, "no file events; looking every second");
                 }
-                self.watching = None;
+                self.watch = None;
             }
         }
     }
 
     /// Compares the folder with what is known of it. Returns false when it has to be done again.
-    fn look(&mut self, renamed: &BTreeSet<PathBuf>) -> bool {
-        let Scan { files, problems, unreadable, root_missing } = scan::scan(&self.root);
-        self.merge.set_folder_problems(problems);
-        if root_missing {
+    fn rescan(&mut self, renamed: &BTreeSet<PathBuf>) -> bool {
+        let FolderScan { files, problems, unreadable, is_root_missing } = scan::scan(&self.root);
+        self.state.set_folder_problems(problems);
+        if is_root_missing {
             return true; // The folder's own Problem says so, and its last content stays.
         }
         let now = Instant::now();
@@ -288,15 +288,15 @@ impl Source {
             .collect();
         for path in gone {
             self.files.remove(&path);
-            self.merge.remove(&path);
+            self.state.remove(&path);
         }
         for (path, stamp) in files {
             let by_rename = self.root.join(&path).ancestors().any(|ancestor| renamed.contains(ancestor));
-            let arrival = if by_rename || !self.started { Arrival::Whole } else { Arrival::Gradual };
+            let kind = if by_rename || !self.has_sent_first { WriteKind::Atomic } else { WriteKind::InPlace };
             match self.files.get_mut(&path) {
-                Some(tracked) => tracked.see(stamp, arrival, now),
+                Some(schedule) => schedule.on_stamp(stamp, kind, now),
                 None => {
-                    self.files.insert(path, Tracked::new(stamp, arrival, now));
+                    self.files.insert(path, ReadSchedule::new(stamp, kind, now));
                 }
             }
         }
@@ -305,37 +305,37 @@ impl Source {
 
     /// Reads the files that are due. Returns false when one of them changed under our hands.
     fn read_due(&mut self) -> bool {
-        let mut whole = true;
-        for (path, tracked) in &mut self.files {
+        let mut is_consistent = true;
+        for (path, schedule) in &mut self.files {
             let now = Instant::now();
-            if tracked.due().is_none_or(|due| due > now) {
+            if schedule.next_read_at().is_none_or(|due| due > now) {
                 continue;
             }
-            match scan::read(&self.root.join(path), tracked.stamp()) {
-                Contents::Changed => {
-                    whole = false;
-                    tracked.postpone(now);
+            match scan::read(&self.root.join(path), schedule.stamp()) {
+                FileRead::Changed => {
+                    is_consistent = false;
+                    schedule.postpone(now);
                 }
-                Contents::Unreadable { line, reason } => {
-                    self.merge.fail(path, vec![document::file_problem(path, line, &reason)]);
-                    tracked.was_read(now, SystemTime::now());
+                FileRead::Unreadable { line, reason } => {
+                    self.state.set_failures(path, vec![document::file_problem(path, line, &reason)]);
+                    schedule.mark_read(now, SystemTime::now());
                 }
-                Contents::Text(text) if text.trim().is_empty() => {
-                    if self.merge.holds(path) && tracked.waits_for_content(now) {
+                FileRead::Text(text) if text.trim().is_empty() => {
+                    if self.state.has_objects(path) && schedule.defer_if_recent(now) {
                         continue;
                     }
-                    self.merge.set(path, document::Content::default());
-                    tracked.was_read(now, SystemTime::now());
+                    self.state.set_content(path, document::ParsedFile::default());
+                    schedule.mark_read(now, SystemTime::now());
                 }
-                Contents::Text(text) => {
-                    match document::read(path, &text) {
-                        Ok(content) => self.merge.set(path, content),
-                        Err(failure) => self.merge.refuse(path, failure),
+                FileRead::Text(text) => {
+                    match document::parse(path, &text) {
+                        Ok(content) => self.state.set_content(path, content),
+                        Err(failure) => self.state.reject(path, failure),
                     }
-                    tracked.was_read(now, SystemTime::now());
+                    schedule.mark_read(now, SystemTime::now());
                 }
             }
         }
-        whole
+        is_consistent
     }
 }

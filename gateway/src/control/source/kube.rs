@@ -7,10 +7,10 @@
 //! `feed` turns a kind's watch into `Seen`s, `gather` keeps account of what is known and of what has changed
 //! since the last Update, `secrets` reads the Secrets that objects name.
 
+mod cluster_state;
+mod debounce;
 mod feed;
-mod gather;
-mod secrets;
-mod window;
+mod secret_reader;
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,23 +25,23 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::Update;
-use gather::Gather;
-use secrets::Reads;
-use window::Window;
+use cluster_state::ClusterState;
+use debounce::Debounce;
+use secret_reader::SecretReader;
 
 /// How long the API server may be silent within one answer. Watches end themselves sooner (`feed::WATCH_SECONDS`);
 /// this is for lists on a connection that has died.
-const READ_LIMIT: Duration = Duration::from_secs(50);
+const READ_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// How often it is looked whether something has become old.
-const TICK: Duration = Duration::from_secs(5);
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// So many events are taken in before anything else is looked at.
-const MOST_AT_ONCE: usize = 256;
+const MAX_EVENTS_PER_BATCH: usize = 256;
 
 /// Which namespaces are watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
+pub enum WatchScope {
     /// All of them; needs rights in the whole cluster.
     #[default]
     Cluster,
@@ -49,9 +49,9 @@ pub enum Scope {
     Namespaces(Vec<String>),
 }
 
-impl Scope {
+impl WatchScope {
     /// The scope of the namespaces that a setting names; none named: all of them.
-    pub fn of(namespaces: &[String]) -> Self {
+    pub fn from_namespaces(namespaces: &[String]) -> Self {
         match namespaces {
             [] => Self::Cluster,
             named => Self::Namespaces(named.to_vec()),
@@ -70,9 +70,9 @@ pub enum Purpose {
 
 /// What is to be read.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WatchSpec {
     /// Which namespaces are watched.
-    pub scope: Scope,
+    pub scope: WatchScope,
     /// Which classes are ours, and where their certificates are unless they say otherwise.
     pub routing: routing::Config,
     /// The node whose zone is the gateway's.
@@ -85,7 +85,7 @@ pub struct Wanted {
 ///
 /// # Errors
 /// The file makes no sense, or there is none and this is no pod.
-pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+pub async fn build_client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
     let mut config = match kubeconfig {
         Some(file) => {
             let read =
@@ -96,7 +96,7 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
             Config::incluster().context("neither --files nor --kubeconfig is given, and this is no pod")?
         }
     };
-    config.read_timeout = Some(READ_LIMIT);
+    config.read_timeout = Some(READ_TIMEOUT);
     // Watches and reads try again themselves, and tell meanwhile what is wrong. The library's own tries (of 429, 503 and
     // 504) would come to wait for minutes between two of them, in silence.
     config.default_retry = false;
@@ -107,60 +107,60 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
 /// then `waiting` says what is missing.
 pub async fn run(
     client: Client,
-    wanted: Wanted,
+    spec: WatchSpec,
     updates: mpsc::Sender<Update>,
-    waiting: watch::Sender<Option<String>>,
+    pending_reason: watch::Sender<Option<String>>,
 ) {
-    let (plans, streams) = feed::all(&client, &wanted);
-    let mut seen = streams.into_iter().collect::<SelectAll<_>>().ready_chunks(MOST_AT_ONCE);
-    let mut gather = Gather::new(plans, wanted.routing);
-    let mut reads = Reads::new(client);
-    let mut window = Window::default();
-    let mut ticks = tokio::time::interval(TICK);
+    let (feeds, streams) = feed::start_feeds(&client, &spec);
+    let mut events = streams.into_iter().collect::<SelectAll<_>>().ready_chunks(MAX_EVENTS_PER_BATCH);
+    let mut cluster_state = ClusterState::new(feeds, spec.routing);
+    let mut secret_reader = SecretReader::new(client);
+    let mut debounce = Debounce::default();
+    let mut health_checks = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         tokio::select! {
-            Some(batch) = seen.next() => for (feed, seen) in batch {
+            Some(batch) = events.next() => for (feed, event) in batch {
                 let now = Instant::now();
-                gather.see(feed, seen, now);
-                window.note(now);
+                cluster_state.handle_event(feed, event, now);
+                debounce.record(now);
             },
-            now = ticks.tick() => gather.tick(now),
-            Some(read) = reads.next() => {
+            now = health_checks.tick() => cluster_state.expire_outages(now),
+            Some(read) = secret_reader.next() => {
                 let now = Instant::now();
-                gather.read(read, now);
-                window.note(now);
+                cluster_state.handle_secret_read(read, now);
+                debounce.record(now);
             }
-            now = until(gather.release_at()) => {
-                gather.release(now);
-                window.note(now);
+            now = sleep_until(cluster_state.next_release_at()) => {
+                cluster_state.release_ready(now);
+                debounce.record(now);
             }
-            permit = due(&updates, gather.due(&window)), if gather.has_news() => {
+            permit = reserve_at(&updates, cluster_state.update_due_at(&debounce)), if cluster_state.has_update() => {
                 let Ok(permit) = permit else { return };
-                permit.send(gather.take());
-                window.close();
+                permit.send(cluster_state.take_update());
+                debounce.reset();
             }
         }
-        for (name, when) in gather.secrets_to_read() {
-            reads.start(name, when);
+        for (name, when) in cluster_state.start_secret_reads() {
+            secret_reader.start(name, when);
         }
-        let missing = gather.missing();
-        waiting.send_if_modified(|known| {
-            let is_news = *known != missing;
-            *known = missing;
-            is_news
+        let reason = cluster_state.pending_reason();
+        pending_reason.send_if_modified(|known| {
+            let has_changed = *known != reason;
+            *known = reason;
+            has_changed
         });
     }
 }
 
 /// Waits for a moment and gives what it has become; for ever if there is none.
-async fn until(at: Option<Instant>) -> Instant {
+async fn sleep_until(at: Option<Instant>) -> Instant {
     let Some(at) = at else { return std::future::pending().await };
     tokio::time::sleep_until(at).await;
     Instant::now()
 }
 
 /// Waits until an Update is due and the last one was taken; in the meantime changes gather.
-async fn due(
+async fn reserve_at(
     updates: &mpsc::Sender<Update>,
     at: Instant,
 ) -> Result<mpsc::Permit<'_, Update>, mpsc::error::SendError<()>> {

@@ -20,10 +20,10 @@ use routing::problem::{Problem, Reason};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::node::{Fault, Node, Unknown, Value};
+use super::node::{Node, ParseError, UnknownField, Value};
 use super::yaml;
 use crate::control::source::PemPair;
-use crate::control::source::place::{Located, Location, Place};
+use crate::control::source::location::{LocatedProblem, Location, SourceMap};
 
 /// The annotation that named a class before there was a field. An Ingress that has it gets no default class.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -41,19 +41,19 @@ const KINDS: [(&str, &str, Kind); 8] = [
 
 /// What a file holds.
 #[derive(Debug, Default)]
-pub(super) struct Content {
+pub(super) struct ParsedFile {
     /// In the order of the file.
-    pub(super) entries: Vec<Entry>,
+    pub(super) objects: Vec<ParsedObject>,
     /// What is wrong with the objects but does not stop them.
-    pub(super) problems: Vec<Located>,
+    pub(super) problems: Vec<LocatedProblem>,
 }
 
 /// One object and what the other stages need to know of it.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct ParsedObject {
     pub(super) object: Object,
     /// Where it stands.
-    pub(super) place: Place,
+    pub(super) source_map: SourceMap,
     /// Whether it is an Ingress that names its class neither by field nor by annotation.
     pub(super) names_no_class: bool,
     /// Seconds since 1970 of `metadata.creationTimestamp`.
@@ -64,15 +64,15 @@ pub(super) struct Entry {
 
 /// Why a file as it stands is not taken.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct ParseFailure {
     /// One for every document that cannot be read.
-    pub(super) problems: Vec<Located>,
+    pub(super) problems: Vec<LocatedProblem>,
     /// The other documents; nothing if the file is no YAML, because then it is not known where it ends.
-    pub(super) readable: Option<Content>,
+    pub(super) partial: Option<ParsedFile>,
 }
 
 /// Makes the Problem of a file that cannot be read. The path is relative to the folder.
-pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> Located {
+pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> LocatedProblem {
     let file = file_name(path);
     let problem = Problem {
         object: ObjectRef { kind: Kind::File, name: Name::new("", &file) },
@@ -80,7 +80,7 @@ pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> Loca
         reason: Reason::Unreadable,
         message: reason.to_owned(),
     };
-    Located { problem, location: Some(Location::new(&file, line.unwrap_or(0))) }
+    LocatedProblem { problem, location: Some(Location::new(&file, line.unwrap_or(0))) }
 }
 
 /// A file as Problems name it; the folder itself is a dot.
@@ -93,32 +93,38 @@ fn file_name(path: &Path) -> Arc<str> {
 ///
 /// # Errors
 /// Any document that cannot be read.
-pub(super) fn read(path: &Path, text: &str) -> Result<Content, Failure> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<ParsedFile, ParseFailure> {
     let file = file_name(path);
-    let mut reading =
-        Reading { path, file, texts: Texts::default(), content: Content::default(), faults: Vec::new() };
-    // No text is known to make the YAML library panic. If there is one, it costs this file only.
-    let outcome =
-        catch_unwind(AssertUnwindSafe(|| yaml::documents(text, |document| reading.document(document, None))));
-    let Reading { content, faults: mut problems, .. } = reading;
-    let fault = match outcome {
-        Ok(Ok(())) if problems.is_empty() => return Ok(content),
-        Ok(Ok(())) => return Err(Failure { problems, readable: Some(content) }),
-        Ok(Err(fault)) => fault,
-        Err(_) => Fault::new(None, "the YAML library failed on this file".to_owned()),
+    let mut parser = FileParser {
+        path,
+        file,
+        texts: Texts::default(),
+        content: ParsedFile::default(),
+        errors: Vec::new(),
     };
-    problems.push(file_problem(path, fault.line, &fault.message));
-    Err(Failure { problems, readable: None })
+    // No text is known to make the YAML library panic. If there is one, it costs this file only.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        yaml::for_each_document(text, |document| parser.add_document(document, None))
+    }));
+    let FileParser { content, errors: mut problems, .. } = parser;
+    let error = match outcome {
+        Ok(Ok(())) if problems.is_empty() => return Ok(content),
+        Ok(Ok(())) => return Err(ParseFailure { problems, partial: Some(content) }),
+        Ok(Err(error)) => error,
+        Err(_) => ParseError::new(None, "the YAML library failed on this file".to_owned()),
+    };
+    problems.push(file_problem(path, error.line, &error.message));
+    Err(ParseFailure { problems, partial: None })
 }
 
 /// A file while it is read.
-struct Reading<'a> {
+struct FileParser<'a> {
     path: &'a Path,
     /// The path as Problems name it.
     file: Arc<str>,
     texts: Texts,
-    content: Content,
-    faults: Vec<Located>,
+    content: ParsedFile,
+    errors: Vec<LocatedProblem>,
 }
 
 /// Objects with metadata: Kubernetes' own types, and ours.
@@ -135,7 +141,7 @@ impl<T: Metadata<Ty = ObjectMeta>> HasMetadata for T {
 /// An object of one of our own kinds, whose specs `api` has. Fields that these do not have refuse the object: half
 /// a policy may be worse than none.
 #[derive(Deserialize)]
-struct Custom<S> {
+struct CustomResource<S> {
     metadata: ObjectMeta,
     spec: S,
     /// This and the kind were looked at already; they are here so that they do not count as unknown.
@@ -145,7 +151,7 @@ struct Custom<S> {
     _kind: Option<String>,
 }
 
-impl<S> HasMetadata for Custom<S> {
+impl<S> HasMetadata for CustomResource<S> {
     fn metadata(&self) -> &ObjectMeta {
         &self.metadata
     }
@@ -154,25 +160,28 @@ impl<S> HasMetadata for Custom<S> {
 /// The type of a List's items that do not name theirs.
 type ItemType<'a> = (&'a str, &'a str);
 
-impl Reading<'_> {
-    fn document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) {
-        if let Err(fault) = self.try_document(node, item_type) {
-            let message = if fault.field.is_empty() {
-                fault.message
+impl FileParser<'_> {
+    fn add_document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) {
+        if let Err(error) = self.parse_document(node, item_type) {
+            let message = if error.field.is_empty() {
+                error.message
             } else {
-                format!("{}: {}", fault.field, fault.message)
+                format!("{}: {}", error.field, error.message)
             };
-            let object = describe(node).map(|object| format!("{object}: ")).unwrap_or_default();
-            let line = fault.line.unwrap_or(node.line);
-            self.faults.push(file_problem(self.path, Some(line), &format!("{object}{message}")));
+            let object = object_label(node).map(|object| format!("{object}: ")).unwrap_or_default();
+            let line = error.line.unwrap_or(node.line);
+            self.errors.push(file_problem(self.path, Some(line), &format!("{object}{message}")));
         }
     }
 
-    fn try_document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) -> Result<(), Fault> {
+    fn parse_document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) -> Result<(), ParseError> {
         if !matches!(node.value, Value::Map(_)) {
-            return Err(Fault::new(Some(node.line), "not an object: expected keys and values".to_owned()));
+            return Err(ParseError::new(
+                Some(node.line),
+                "not an object: expected keys and values".to_owned(),
+            ));
         }
-        let missing = |field: &str| Fault {
+        let missing = |field: &str| ParseError {
             line: Some(node.line),
             field: field.to_owned(),
             message: "missing, or not a text".to_owned(),
@@ -182,11 +191,11 @@ impl Reading<'_> {
         let kind = kind.ok_or_else(|| missing("kind"))?;
         let api_version = api_version.ok_or_else(|| missing("apiVersion"))?;
         if let Some(item_kind) = kind.strip_suffix("List") {
-            return self.list(node, (api_version, item_kind));
+            return self.parse_list(node, (api_version, item_kind));
         }
-        match our_kind(api_version, kind) {
-            Some(Ok(kind)) => self.object(node, kind),
-            Some(Err(wanted)) => Err(Fault {
+        match known_kind(api_version, kind) {
+            Some(Ok(kind)) => self.parse_object(node, kind),
+            Some(Err(wanted)) => Err(ParseError {
                 line: node.get("apiVersion").map(|entry| entry.line),
                 field: "apiVersion".to_owned(),
                 message: format!("\"{}\" is not read; write {wanted}", api_version.escape_debug()),
@@ -195,12 +204,12 @@ impl Reading<'_> {
         }
     }
 
-    fn list(&mut self, node: &Node, (api_version, item_kind): ItemType<'_>) -> Result<(), Fault> {
+    fn parse_list(&mut self, node: &Node, (api_version, item_kind): ItemType<'_>) -> Result<(), ParseError> {
         if item_kind.is_empty() && api_version != "v1" {
             return Ok(());
         }
         let typed =
-            matches!(our_kind(api_version, item_kind), Some(Ok(_))).then_some((api_version, item_kind));
+            matches!(known_kind(api_version, item_kind), Some(Ok(_))).then_some((api_version, item_kind));
         if typed.is_none() && !item_kind.is_empty() {
             return Ok(());
         }
@@ -208,11 +217,11 @@ impl Reading<'_> {
             None | Some((_, Value::Null)) => Ok(()),
             Some((_, Value::List(items))) => {
                 for item in items {
-                    self.document(item, typed);
+                    self.add_document(item, typed);
                 }
                 Ok(())
             }
-            Some((line, _)) => Err(Fault {
+            Some((line, _)) => Err(ParseError {
                 line: Some(line),
                 field: "items".to_owned(),
                 message: "expected a list".to_owned(),
@@ -220,86 +229,105 @@ impl Reading<'_> {
         }
     }
 
-    fn object(&mut self, node: &Node, kind: Kind) -> Result<(), Fault> {
+    fn parse_object(&mut self, node: &Node, kind: Kind) -> Result<(), ParseError> {
         match kind {
             Kind::Ingress => {
-                let (ingress, unknown) = read_object::<networking::Ingress>(node)?;
+                let (ingress, unknown) = deserialize_object::<networking::Ingress>(node)?;
                 let names_no_class = names_no_class(&ingress);
                 let (mut object, unreadable) = Ingress::from_kubernetes(&ingress);
                 self.texts.share(&mut object);
-                let entry = Entry { names_no_class, ..self.entry(Object::Ingress(object), node, &ingress) };
-                self.take(entry, (unknown, unreadable));
+                let entry = ParsedObject {
+                    names_no_class,
+                    ..self.parsed_object(Object::Ingress(object), node, &ingress)
+                };
+                self.push(entry, (unknown, unreadable));
             }
             Kind::IngressClass => {
-                let (class, unknown) = read_object::<networking::IngressClass>(node)?;
+                let (class, unknown) = deserialize_object::<networking::IngressClass>(node)?;
                 let (object, unreadable) = IngressClass::from_kubernetes(&class);
-                self.take(self.entry(Object::IngressClass(object), node, &class), (unknown, unreadable));
+                self.push(
+                    self.parsed_object(Object::IngressClass(object), node, &class),
+                    (unknown, unreadable),
+                );
             }
             Kind::Service => {
-                let (service, unknown) = read_object::<core::Service>(node)?;
+                let (service, unknown) = deserialize_object::<core::Service>(node)?;
                 let (object, unreadable) = Service::from_kubernetes(&service);
-                self.take(self.entry(Object::Service(object), node, &service), (unknown, unreadable));
+                self.push(self.parsed_object(Object::Service(object), node, &service), (unknown, unreadable));
             }
             Kind::EndpointSlice => {
-                let (slice, unknown) = read_object::<discovery::EndpointSlice>(node)?;
+                let (slice, unknown) = deserialize_object::<discovery::EndpointSlice>(node)?;
                 let (object, unreadable) = EndpointSlice::from_kubernetes(&slice);
-                self.take(self.entry(Object::EndpointSlice(object), node, &slice), (unknown, unreadable));
+                self.push(
+                    self.parsed_object(Object::EndpointSlice(object), node, &slice),
+                    (unknown, unreadable),
+                );
             }
             Kind::Secret => {
-                let (mut secret, unknown) = read_object::<core::Secret>(node).map_err(redacted)?;
-                store_texts(&mut secret);
+                let (mut secret, unknown) = deserialize_object::<core::Secret>(node).map_err(redacted)?;
+                merge_string_data(&mut secret);
                 let (object, unreadable) = Secret::from_kubernetes(&secret);
-                let entry = self.entry(Object::Secret(object), node, &secret);
-                self.take(Entry { pair: pair(secret), ..entry }, (unknown, unreadable));
+                let entry = self.parsed_object(Object::Secret(object), node, &secret);
+                self.push(ParsedObject { pair: pem_pair(secret), ..entry }, (unknown, unreadable));
             }
             Kind::Namespace => {
-                let (namespace, unknown) = read_object::<core::Namespace>(node)?;
+                let (namespace, unknown) = deserialize_object::<core::Namespace>(node)?;
                 let (object, unreadable) = Namespace::from_kubernetes(&namespace);
-                self.take(self.entry(Object::Namespace(object), node, &namespace), (unknown, unreadable));
+                self.push(
+                    self.parsed_object(Object::Namespace(object), node, &namespace),
+                    (unknown, unreadable),
+                );
             }
             Kind::IngressClassConfig => {
-                let (config, unknown) = read_object::<Custom<api::IngressClassConfigSpec>>(node)?;
+                let (config, unknown) =
+                    deserialize_object::<CustomResource<api::IngressClassConfigSpec>>(node)?;
                 let (object, unreadable) =
                     IngressClassConfig::from_parts(&config.metadata, config.spec.clone());
-                let entry = self.entry(Object::IngressClassConfig(object), node, &config);
-                self.take(entry, (unknown, unreadable));
+                let entry = self.parsed_object(Object::IngressClassConfig(object), node, &config);
+                self.push(entry, (unknown, unreadable));
             }
             Kind::RoutePolicy => {
-                let (policy, unknown) = read_object::<Custom<api::RoutePolicySpec>>(node)?;
+                let (policy, unknown) = deserialize_object::<CustomResource<api::RoutePolicySpec>>(node)?;
                 let (object, unreadable) = RoutePolicy::from_parts(&policy.metadata, policy.spec.clone());
-                let entry = self.entry(Object::RoutePolicy(object), node, &policy);
-                self.take(entry, (unknown, unreadable));
+                let entry = self.parsed_object(Object::RoutePolicy(object), node, &policy);
+                self.push(entry, (unknown, unreadable));
             }
             Kind::File | Kind::Node => {}
         }
         Ok(())
     }
 
-    fn entry(&self, object: Object, node: &Node, from: &impl HasMetadata) -> Entry {
+    fn parsed_object(&self, object: Object, node: &Node, from: &impl HasMetadata) -> ParsedObject {
         let created = from.metadata().creation_timestamp.as_ref().map(|time| time.0.as_second());
-        let place = Place::new(Location::new(&self.file, node.line), node.lines());
-        Entry { object, place, names_no_class: false, created, pair: None }
+        let source_map = SourceMap::new(Location::new(&self.file, node.line), node.lines());
+        ParsedObject { object, source_map, names_no_class: false, created, pair: None }
     }
 
-    fn take(&mut self, entry: Entry, (unknown, unreadable): (Vec<Unknown>, Vec<Unreadable>)) {
+    fn push(&mut self, entry: ParsedObject, (unknown, unreadable): (Vec<UnknownField>, Vec<Unreadable>)) {
         let object = entry.object.reference();
         let problem = |field, reason, message| Problem { object: object.clone(), field, reason, message };
-        let unknown = unknown.into_iter().map(|Unknown { field, line }| {
+        let unknown = unknown.into_iter().map(|UnknownField { field, line }| {
             let message = "there is no such field; it has no effect".to_owned();
             let location = Location::new(&self.file, line);
-            Located { problem: problem(field, Reason::UnknownField, message), location: Some(location) }
+            LocatedProblem {
+                problem: problem(field, Reason::UnknownField, message),
+                location: Some(location),
+            }
         });
         let unreadable = unreadable.into_iter().map(|Unreadable { field, message }| {
-            let location = entry.place.of_field(&field);
-            Located { problem: problem(field, Reason::InvalidValue, message), location: Some(location) }
+            let location = entry.source_map.locate(&field);
+            LocatedProblem {
+                problem: problem(field, Reason::InvalidValue, message),
+                location: Some(location),
+            }
         });
         self.content.problems.extend(unknown.chain(unreadable));
-        self.content.entries.push(entry);
+        self.content.objects.push(entry);
     }
 }
 
 /// Says which of our kinds this is; in a version that is not read, which one to write; or that it is none.
-fn our_kind(api_version: &str, kind: &str) -> Option<Result<Kind, String>> {
+fn known_kind(api_version: &str, kind: &str) -> Option<Result<Kind, String>> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     // The group in which Ingress was born; Kubernetes 1.22 took it away.
     let group = if (group, kind) == ("extensions", "Ingress") { "networking.k8s.io" } else { group };
@@ -310,7 +338,7 @@ fn our_kind(api_version: &str, kind: &str) -> Option<Result<Kind, String>> {
 }
 
 /// Names a document by what can be read of it: `Ingress shop/web`.
-fn describe(node: &Node) -> Option<String> {
+fn object_label(node: &Node) -> Option<String> {
     let kind = node.text("kind")?;
     let metadata = &node.get("metadata")?.value;
     let name = metadata.text("name")?;
@@ -320,30 +348,32 @@ fn describe(node: &Node) -> Option<String> {
     })
 }
 
-fn read_object<T: DeserializeOwned + HasMetadata>(node: &Node) -> Result<(T, Vec<Unknown>), Fault> {
-    let (object, unknown) = node.read::<T>()?;
+fn deserialize_object<T: DeserializeOwned + HasMetadata>(
+    node: &Node,
+) -> Result<(T, Vec<UnknownField>), ParseError> {
+    let (object, unknown) = node.deserialize_as::<T>()?;
     let ObjectMeta { name, namespace, .. } = object.metadata();
-    let bad = |field: &str, message: &str| Fault {
+    let bad = |field: &str, message: &str| ParseError {
         line: Some(node.line_of(field)),
         field: field.to_owned(),
         message: message.to_owned(),
     };
     match name.as_deref() {
         None | Some("") => return Err(bad("metadata.name", "an object needs a name")),
-        Some(name) if !is_name(name, 253) => {
+        Some(name) if !is_valid_name(name, 253) => {
             return Err(bad("metadata.name", "not a name: up to 253 of a-z, 0-9, - and . are allowed"));
         }
         Some(_) => {}
     }
-    if namespace.as_deref().is_some_and(|namespace| !namespace.is_empty() && !is_name(namespace, 63)) {
+    if namespace.as_deref().is_some_and(|namespace| !namespace.is_empty() && !is_valid_name(namespace, 63)) {
         return Err(bad("metadata.namespace", "not a name: up to 63 of a-z, 0-9 and - are allowed"));
     }
     Ok((object, unknown))
 }
 
 /// Checks what all names have in common, so that `namespace/name` can be told apart again.
-fn is_name(name: &str, longest: usize) -> bool {
-    name.len() <= longest
+fn is_valid_name(name: &str, max_len: usize) -> bool {
+    name.len() <= max_len
         && name
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
@@ -359,22 +389,22 @@ fn names_no_class(ingress: &networking::Ingress) -> bool {
 // ===== Secrets =====
 
 /// Error texts quote the value that they are about.
-fn redacted(fault: Fault) -> Fault {
-    if fault.field.starts_with("metadata") {
-        return fault;
+fn redacted(error: ParseError) -> ParseError {
+    if error.field.starts_with("metadata") {
+        return error;
     }
-    Fault { message: "wrong type, or not base64 (values of Secrets are not shown)".to_owned(), ..fault }
+    ParseError { message: "wrong type, or not base64 (values of Secrets are not shown)".to_owned(), ..error }
 }
 
 /// Does what an API server does with `stringData`: it goes into `data`, over what is there.
-fn store_texts(secret: &mut core::Secret) {
+fn merge_string_data(secret: &mut core::Secret) {
     for (key, text) in secret.string_data.take().unwrap_or_default() {
         let bytes = k8s_openapi::ByteString(text.into_bytes());
         secret.data.get_or_insert_default().insert(key, bytes);
     }
 }
 
-fn pair(secret: core::Secret) -> Option<PemPair> {
+fn pem_pair(secret: core::Secret) -> Option<PemPair> {
     let mut data = secret.data?;
     let mut take = |key: &str| data.remove(key).map(|value| value.0).filter(|bytes| !bytes.is_empty());
     Some(PemPair { chain: take("tls.crt")?, key: take("tls.key")? })

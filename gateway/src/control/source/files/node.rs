@@ -11,7 +11,7 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_saphyr::Spanned;
 
-use crate::control::source::place::{Lines, PathHash};
+use crate::control::source::location::{FieldLines, FieldPathHash};
 
 /// A value and the line that it starts in, from 1.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ pub(crate) enum Value {
     Float(f64),
     Text(Box<str>),
     List(Vec<Node>),
-    Map(Vec<Entry>),
+    Map(Vec<MapEntry>),
 }
 
 /// One entry of a map.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct MapEntry {
     pub(crate) key: Box<str>,
     /// The line of the key, from 1.
     pub(crate) line: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Entry {
 
 /// Why a document cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct ParseError {
     /// From 1, where it is known.
     pub(crate) line: Option<u64>,
     /// The field path; empty for the whole document.
@@ -52,22 +52,22 @@ pub(crate) struct Fault {
     pub(super) message: String,
 }
 
-impl Fault {
+impl ParseError {
     /// Makes a fault of no particular field.
     pub(super) fn new(line: Option<u64>, message: String) -> Self {
         Self { line, field: String::new(), message }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for ParseError {}
 
-impl de::Error for Fault {
+impl de::Error for ParseError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(None, message.to_string())
     }
@@ -75,7 +75,7 @@ impl de::Error for Fault {
 
 /// A field that the type does not have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unknown {
+pub(super) struct UnknownField {
     pub(super) field: String,
     pub(super) line: u64,
 }
@@ -87,15 +87,16 @@ impl Node {
     ///
     /// # Errors
     /// The first value of the wrong type, with its field and line.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<(T, Vec<Unknown>), Fault> {
+    pub(super) fn deserialize_as<T: DeserializeOwned>(&self) -> Result<(T, Vec<UnknownField>), ParseError> {
         let unknown = RefCell::default();
-        let reader = Reader { node: self, line: self.line, path: Path::Root, unknown: &unknown };
+        let reader =
+            NodeDeserializer { node: self, line: self.line, path: FieldPath::Root, unknown: &unknown };
         let read = T::deserialize(reader)?;
         Ok((read, unknown.into_inner()))
     }
 
     /// Gives the value of a key, if this is a map that has it.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &str) -> Option<&MapEntry> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| &*entry.key == key),
             _ => None,
@@ -112,31 +113,31 @@ impl Node {
 
     /// Finds the line of a field path such as `spec.rules[0].host`, or of the deepest part of it that is there.
     pub(super) fn line_of(&self, path: &str) -> u64 {
-        self.lines().of(path).map_or(self.line, u64::from)
+        self.lines().find(path).map_or(self.line, u64::from)
     }
 
     /// The lines of everything in it.
-    pub(super) fn lines(&self) -> Lines {
+    pub(super) fn lines(&self) -> FieldLines {
         let mut lines = Vec::new();
-        self.note_lines(self.line, PathHash::ROOT, &mut lines);
-        Lines::new(lines)
+        self.collect_lines(self.line, FieldPathHash::ROOT, &mut lines);
+        FieldLines::new(lines)
     }
 
     /// Notes the lines of what is in it, at a path whose own line is known.
-    fn note_lines(&self, above: u64, path: PathHash, lines: &mut Vec<(PathHash, u32)>) {
-        let mut note = |line: u64, path: PathHash, below: &Self| {
-            if line != above {
+    fn collect_lines(&self, parent: u64, path: FieldPathHash, lines: &mut Vec<(FieldPathHash, u32)>) {
+        let mut collect = |line: u64, path: FieldPathHash, child: &Self| {
+            if line != parent {
                 lines.push((path, u32::try_from(line).unwrap_or(u32::MAX)));
             }
-            below.note_lines(line, path, lines);
+            child.collect_lines(line, path, lines);
         };
         match &self.value {
             Value::List(items) => {
                 let items = items.iter().enumerate();
-                items.for_each(|(index, item)| note(item.line, path.step(&index.to_string()), item));
+                items.for_each(|(index, item)| collect(item.line, path.child(&index.to_string()), item));
             }
             Value::Map(entries) => {
-                entries.iter().for_each(|entry| note(entry.line, path.step(&entry.key), &entry.value));
+                entries.iter().for_each(|entry| collect(entry.line, path.child(&entry.key), &entry.value));
             }
             _ => {}
         }
@@ -217,7 +218,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut entries = Vec::new();
         while let Some(key) = access.next_key::<Spanned<Box<str>>>()? {
             let line = key.referenced.line();
-            entries.push(Entry { key: key.value, line, value: access.next_value()? });
+            entries.push(MapEntry { key: key.value, line, value: access.next_value()? });
         }
         Ok(Value::Map(entries))
     }
@@ -227,48 +228,48 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
 /// Where a reader stands, as a chain up to the root, so that nothing is built before something is wrong.
 #[derive(Clone, Copy)]
-enum Path<'a> {
+enum FieldPath<'a> {
     Root,
-    Key(&'a Path<'a>, &'a str),
-    Index(&'a Path<'a>, usize),
+    Key(&'a FieldPath<'a>, &'a str),
+    Index(&'a FieldPath<'a>, usize),
 }
 
-impl fmt::Display for Path<'_> {
+impl fmt::Display for FieldPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => Ok(()),
             Self::Key(Self::Root, key) => f.write_str(key),
-            Self::Key(above, key) if key.contains(['.', '/']) => write!(f, "{above}[{key}]"),
-            Self::Key(above, key) => write!(f, "{above}.{key}"),
-            Self::Index(above, index) => write!(f, "{above}[{index}]"),
+            Self::Key(parent, key) if key.contains(['.', '/']) => write!(f, "{parent}[{key}]"),
+            Self::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
         }
     }
 }
 
 #[derive(Clone, Copy)]
-struct Reader<'a> {
+struct NodeDeserializer<'a> {
     node: &'a Node,
     /// The line to name: that of the key, where there is one.
     line: u64,
-    path: Path<'a>,
-    unknown: &'a RefCell<Vec<Unknown>>,
+    path: FieldPath<'a>,
+    unknown: &'a RefCell<Vec<UnknownField>>,
 }
 
-impl Reader<'_> {
+impl NodeDeserializer<'_> {
     /// Gives a fault the innermost place at which it was seen.
-    fn place(self, mut fault: Fault) -> Fault {
-        if fault.line.is_none() {
-            fault.line = Some(self.line);
-            fault.field = self.path.to_string();
+    fn with_position(self, mut error: ParseError) -> ParseError {
+        if error.line.is_none() {
+            error.line = Some(self.line);
+            error.field = self.path.to_string();
         }
-        fault
+        error
     }
 }
 
-impl<'de> Deserializer<'de> for Reader<'_> {
-    type Error = Fault;
+impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
+    type Error = ParseError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ParseError> {
         let result = match &self.node.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
@@ -276,27 +277,29 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Value::Unsigned(value) => visitor.visit_u64(*value),
             Value::Float(value) => visitor.visit_f64(*value),
             Value::Text(value) => visitor.visit_str(value),
-            Value::List(items) => visitor.visit_seq(Items { reader: self, items: items.iter().enumerate() }),
+            Value::List(items) => {
+                visitor.visit_seq(SeqItems { reader: self, items: items.iter().enumerate() })
+            }
             Value::Map(entries) => {
-                visitor.visit_map(Entries { reader: self, entries: entries.iter(), entry: None })
+                visitor.visit_map(MapEntries { reader: self, entries: entries.iter(), entry: None })
             }
         };
-        result.map_err(|fault| self.place(fault))
+        result.map_err(|error| self.with_position(error))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ParseError> {
         if matches!(self.node.value, Value::Null) {
             return visitor.visit_none();
         }
-        visitor.visit_some(self).map_err(|fault| self.place(fault))
+        visitor.visit_some(self).map_err(|error| self.with_position(error))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
-        visitor.visit_newtype_struct(self).map_err(|fault| self.place(fault))
+    ) -> Result<V::Value, ParseError> {
+        visitor.visit_newtype_struct(self).map_err(|error| self.with_position(error))
     }
 
     /// Enums are words here; none of ours holds anything.
@@ -305,15 +308,15 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         _name: &'static str,
         _variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ParseError> {
         let Value::Text(word) = &self.node.value else { return self.deserialize_any(visitor) };
-        let word: de::value::StrDeserializer<'_, Fault> = de::value::StrDeserializer::new(word);
-        visitor.visit_enum(word).map_err(|fault| self.place(fault))
+        let word: de::value::StrDeserializer<'_, ParseError> = de::value::StrDeserializer::new(word);
+        visitor.visit_enum(word).map_err(|error| self.with_position(error))
     }
 
     /// Kubernetes types ask for this where they do not know a key, and nowhere else.
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.unknown.borrow_mut().push(Unknown { field: self.path.to_string(), line: self.line });
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ParseError> {
+        self.unknown.borrow_mut().push(UnknownField { field: self.path.to_string(), line: self.line });
         visitor.visit_unit()
     }
 
@@ -323,48 +326,51 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 }
 
-struct Items<'a> {
-    reader: Reader<'a>,
+struct SeqItems<'a> {
+    reader: NodeDeserializer<'a>,
     items: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
 }
 
-impl<'de> de::SeqAccess<'de> for Items<'_> {
-    type Error = Fault;
+impl<'de> de::SeqAccess<'de> for SeqItems<'_> {
+    type Error = ParseError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, ParseError> {
         let Some((index, node)) = self.items.next() else { return Ok(None) };
-        let path = Path::Index(&self.reader.path, index);
-        seed.deserialize(Reader { node, line: node.line, path, ..self.reader }).map(Some)
+        let path = FieldPath::Index(&self.reader.path, index);
+        seed.deserialize(NodeDeserializer { node, line: node.line, path, ..self.reader }).map(Some)
     }
 }
 
-struct Entries<'a> {
-    reader: Reader<'a>,
-    entries: std::slice::Iter<'a, Entry>,
+struct MapEntries<'a> {
+    reader: NodeDeserializer<'a>,
+    entries: std::slice::Iter<'a, MapEntry>,
     /// The entry whose key was read and whose value was not.
-    entry: Option<&'a Entry>,
+    entry: Option<&'a MapEntry>,
 }
 
-impl<'de> de::MapAccess<'de> for Entries<'_> {
-    type Error = Fault;
+impl<'de> de::MapAccess<'de> for MapEntries<'_> {
+    type Error = ParseError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ParseError> {
         self.entry = self.entries.next();
         let Some(entry) = self.entry else { return Ok(None) };
         // Types that refuse unknown keys do so here.
-        let path = Path::Key(&self.reader.path, &entry.key);
-        let reader = Reader { node: &entry.value, line: entry.line, path, ..self.reader };
+        let path = FieldPath::Key(&self.reader.path, &entry.key);
+        let reader = NodeDeserializer { node: &entry.value, line: entry.line, path, ..self.reader };
         seed.deserialize(de::value::StrDeserializer::new(&entry.key))
             .map(Some)
-            .map_err(|fault| reader.place(fault))
+            .map_err(|error| reader.with_position(error))
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ParseError> {
         let Some(entry) = self.entry.take() else {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
-        let path = Path::Key(&self.reader.path, &entry.key);
-        seed.deserialize(Reader { node: &entry.value, line: entry.line, path, ..self.reader })
+        let path = FieldPath::Key(&self.reader.path, &entry.key);
+        seed.deserialize(NodeDeserializer { node: &entry.value, line: entry.line, path, ..self.reader })
     }
 }
 
@@ -381,19 +387,21 @@ mod tests {
     #[test]
     fn unknown_fields_are_named_with_field_and_line_of_the_key() {
         let text = "kind: Ingress\nspec:\n  rules:\n  - host: a\n    http:\n      path:\n        x: 1\n      paths: []\nextra: 1\n";
-        let (_, unknown) = parse(text).read::<Ingress>().unwrap();
+        let (_, unknown) = parse(text).deserialize_as::<Ingress>().unwrap();
         let expected = [("spec.rules[0].http.path", 6), ("extra", 9)];
-        assert_eq!(unknown, expected.map(|(field, line)| Unknown { field: field.to_owned(), line }));
+        assert_eq!(unknown, expected.map(|(field, line)| UnknownField { field: field.to_owned(), line }));
     }
 
     #[test]
     fn wrong_types_are_named_with_field_and_line() {
-        let fault = parse("kind: Ingress\nspec:\n  rules:\n  - host: 5\n").read::<Ingress>().unwrap_err();
-        assert_eq!((fault.line, fault.field.as_str()), (Some(4), "spec.rules[0].host"));
-        assert_eq!(fault.message, "invalid type: integer `5`, expected a string");
-        let fault =
-            parse("metadata:\n  annotations:\n    example.com/a: true\n").read::<Ingress>().unwrap_err();
-        assert_eq!((fault.line, fault.field.as_str()), (Some(3), "metadata.annotations[example.com/a]"));
+        let error =
+            parse("kind: Ingress\nspec:\n  rules:\n  - host: 5\n").deserialize_as::<Ingress>().unwrap_err();
+        assert_eq!((error.line, error.field.as_str()), (Some(4), "spec.rules[0].host"));
+        assert_eq!(error.message, "invalid type: integer `5`, expected a string");
+        let error = parse("metadata:\n  annotations:\n    example.com/a: true\n")
+            .deserialize_as::<Ingress>()
+            .unwrap_err();
+        assert_eq!((error.line, error.field.as_str()), (Some(3), "metadata.annotations[example.com/a]"));
     }
 
     #[test]
@@ -408,7 +416,7 @@ mod tests {
     #[test]
     fn nulls_are_absent_values() {
         let (ingress, unknown) =
-            parse("metadata:\n  creationTimestamp: null\nspec: ~\n").read::<Ingress>().unwrap();
+            parse("metadata:\n  creationTimestamp: null\nspec: ~\n").deserialize_as::<Ingress>().unwrap();
         assert!(ingress.spec.is_none() && unknown.is_empty());
     }
 }

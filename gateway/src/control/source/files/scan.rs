@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::document::file_problem;
-use crate::control::source::place::Located;
+use crate::control::source::location::LocatedProblem;
 
 /// The largest file that is read: 64 MiB hold about 100,000 Ingresses.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -22,13 +22,13 @@ const MAX_DEPTH: usize = 32;
 /// Opening a FIFO that replaced a file since we looked would wait for a writer. The number is the same on all
 /// Linux architectures that Rust's standard library calls tier 1.
 #[cfg(target_os = "linux")]
-const NONBLOCK: i32 = 0o4000;
+const O_NONBLOCK: i32 = 0o4000;
 #[cfg(not(target_os = "linux"))]
-const NONBLOCK: i32 = 0;
+const O_NONBLOCK: i32 = 0;
 
 /// How a file looks from outside; another stamp means another content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     /// The device that holds it.
     pub(super) device: u64,
     /// Its number on that device.
@@ -43,7 +43,7 @@ pub(super) struct Stamp {
     pub(super) resolved: Option<PathBuf>,
 }
 
-impl Stamp {
+impl FileStamp {
     fn new(metadata: &Metadata, resolved: Option<PathBuf>) -> Self {
         Self {
             device: metadata.dev(),
@@ -55,23 +55,23 @@ impl Stamp {
         }
     }
 
-    fn is_of(&self, metadata: &Metadata) -> bool {
+    fn matches(&self, metadata: &Metadata) -> bool {
         *self == Self::new(metadata, self.resolved.clone())
     }
 }
 
 /// Which folder stands at a path: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Identity(u64, u64);
+pub(super) struct FolderId(u64, u64);
 
-impl Identity {
+impl FolderId {
     /// Says which folder stands there now, if any.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(super) fn at_path(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().filter(Metadata::is_dir).map(|metadata| Self::from(&metadata))
     }
 }
 
-impl From<&Metadata> for Identity {
+impl From<&Metadata> for FolderId {
     fn from(metadata: &Metadata) -> Self {
         Self(metadata.dev(), metadata.ino())
     }
@@ -79,33 +79,34 @@ impl From<&Metadata> for Identity {
 
 /// What a folder holds at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+pub(super) struct FolderScan {
     /// The files to read, by path relative to the folder.
-    pub(super) files: BTreeMap<PathBuf, Stamp>,
+    pub(super) files: BTreeMap<PathBuf, FileStamp>,
     /// What could not be looked at, and why.
-    pub(super) problems: Vec<Located>,
+    pub(super) problems: Vec<LocatedProblem>,
     /// Paths that could not be looked at: whatever was known at or below them stays.
     pub(super) unreadable: Vec<PathBuf>,
     /// The folder itself is not there.
-    pub(super) root_missing: bool,
+    pub(super) is_root_missing: bool,
 }
 
 /// Looks at all files below a folder, in path order.
-pub(super) fn scan(root: &Path) -> Scan {
-    let mut scan = Scan::default();
+pub(super) fn scan(root: &Path) -> FolderScan {
+    let mut scan = FolderScan::default();
     let Ok(metadata) = std::fs::metadata(root) else {
-        scan.root_missing = true;
-        scan.lose(Path::new("."), "the folder is gone; its last content is kept");
+        scan.is_root_missing = true;
+        scan.skip(Path::new("."), "the folder is gone; its last content is kept");
         return scan;
     };
-    let mut walk = Walk { root, visited: HashSet::from([Identity::from(&metadata)]), full: false, scan };
-    walk.folder(Path::new(""), Below { depth: 0, linked: false });
+    let mut walk =
+        FolderWalk { root, visited: HashSet::from([FolderId::from(&metadata)]), has_overflowed: false, scan };
+    walk.visit_folder(Path::new(""), WalkPosition { depth: 0, via_symlink: false });
     walk.scan
 }
 
 /// What reading a file gave.
 #[derive(Debug)]
-pub(super) enum Contents {
+pub(super) enum FileRead {
     /// The text, without a byte order mark.
     Text(String),
     /// It changed since it was stamped.
@@ -120,23 +121,23 @@ pub(super) enum Contents {
 }
 
 /// Reads one file, if it still is what the stamp says.
-pub(super) fn read(path: &Path, stamp: &Stamp) -> Contents {
+pub(super) fn read(path: &Path, stamp: &FileStamp) -> FileRead {
     match read_bytes(path, stamp) {
-        Ok(None) => Contents::Changed,
-        Ok(Some(bytes)) => text(bytes),
+        Ok(None) => FileRead::Changed,
+        Ok(Some(bytes)) => decode(bytes),
         // Gone since the folder was looked at: the next look sees that.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Contents::Changed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => FileRead::Changed,
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             let reason = format!("larger than {} MiB", MAX_BYTES / 1024 / 1024);
-            Contents::Unreadable { line: None, reason }
+            FileRead::Unreadable { line: None, reason }
         }
-        Err(error) => Contents::Unreadable { line: None, reason: error.to_string() },
+        Err(error) => FileRead::Unreadable { line: None, reason: error.to_string() },
     }
 }
 
-fn text(bytes: Vec<u8>) -> Contents {
+fn decode(bytes: Vec<u8>) -> FileRead {
     match String::from_utf8(bytes) {
-        Ok(text) => Contents::Text(match text.strip_prefix('\u{feff}') {
+        Ok(text) => FileRead::Text(match text.strip_prefix('\u{feff}') {
             Some(rest) => rest.to_owned(),
             None => text,
         }),
@@ -144,14 +145,14 @@ fn text(bytes: Vec<u8>) -> Contents {
             let good = error.utf8_error().valid_up_to();
             let before = error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count();
             let line = u64::try_from(before).ok().map(|before| before + 1);
-            Contents::Unreadable { line, reason: "not UTF-8".to_owned() }
+            FileRead::Unreadable { line, reason: "not UTF-8".to_owned() }
         }
     }
 }
 
-fn read_bytes(path: &Path, stamp: &Stamp) -> io::Result<Option<Vec<u8>>> {
-    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
-    let unchanged = |file: &File| Ok::<_, io::Error>(stamp.is_of(&file.metadata()?));
+fn read_bytes(path: &Path, stamp: &FileStamp) -> io::Result<Option<Vec<u8>>> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    let unchanged = |file: &File| Ok::<_, io::Error>(stamp.matches(&file.metadata()?));
     if !file.metadata()?.is_file() || !unchanged(&file)? {
         return Ok(None);
     }
@@ -166,8 +167,8 @@ fn read_bytes(path: &Path, stamp: &Stamp) -> io::Result<Option<Vec<u8>>> {
     Ok(unchanged(&file)?.then_some(bytes))
 }
 
-impl Scan {
-    fn lose(&mut self, path: &Path, reason: &str) {
+impl FolderScan {
+    fn skip(&mut self, path: &Path, reason: &str) {
         self.problems.push(file_problem(path, None, reason));
         self.unreadable.push(path.to_owned());
     }
@@ -175,29 +176,29 @@ impl Scan {
 
 /// Where a walk stands.
 #[derive(Clone, Copy)]
-struct Below {
+struct WalkPosition {
     depth: usize,
     /// Whether a symlink was followed on the way.
-    linked: bool,
+    via_symlink: bool,
 }
 
-struct Walk<'a> {
+struct FolderWalk<'a> {
     root: &'a Path,
-    visited: HashSet<Identity>,
+    visited: HashSet<FolderId>,
     /// Whether a file was passed over because there are too many.
-    full: bool,
-    scan: Scan,
+    has_overflowed: bool,
+    scan: FolderScan,
 }
 
-impl Walk<'_> {
-    fn folder(&mut self, folder: &Path, below: Below) {
+impl FolderWalk<'_> {
+    fn visit_folder(&mut self, folder: &Path, position: WalkPosition) {
         let entries =
             std::fs::read_dir(self.root.join(folder)).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
             Ok(entries) => entries,
             // Removed since its parent was read.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && below.depth > 0 => return,
-            Err(error) => return self.scan.lose(folder, &error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && position.depth > 0 => return,
+            Err(error) => return self.scan.skip(folder, &error.to_string()),
         };
         entries.sort_by_key(DirEntry::file_name);
         for entry in entries {
@@ -205,52 +206,52 @@ impl Walk<'_> {
                 continue;
             }
             let path = folder.join(entry.file_name());
-            if let Err(error) = self.entry(&entry, path.clone(), below)
+            if let Err(error) = self.visit_entry(&entry, path.clone(), position)
                 // A symlink to nothing is the same as no file; so is what vanished since the folder was read.
                 && error.kind() != io::ErrorKind::NotFound
             {
-                self.scan.lose(&path, &error.to_string());
+                self.scan.skip(&path, &error.to_string());
             }
         }
     }
 
     /// Says once that there are too many files, at the first one that is passed over.
-    fn overflow(&mut self, path: &Path) {
-        if !self.full {
-            self.full = true;
+    fn report_overflow(&mut self, path: &Path) {
+        if !self.has_overflowed {
+            self.has_overflowed = true;
             let reason = "more than 100,000 files; this one and those after it are not read";
             self.scan.problems.push(file_problem(path, None, reason));
         }
     }
 
-    fn entry(&mut self, entry: &DirEntry, path: PathBuf, below: Below) -> io::Result<()> {
+    fn visit_entry(&mut self, entry: &DirEntry, path: PathBuf, position: WalkPosition) -> io::Result<()> {
         let absolute = entry.path();
         let kind = entry.file_type()?;
-        let wanted = has_our_extension(&path);
+        let has_extension = has_our_extension(&path);
         // What is neither of these is not even looked at more closely.
-        let candidate = kind.is_dir() || kind.is_symlink() || (kind.is_file() && wanted);
-        if !candidate {
+        let is_candidate = kind.is_dir() || kind.is_symlink() || (kind.is_file() && has_extension);
+        if !is_candidate {
             return Ok(());
         }
-        let linked = below.linked || kind.is_symlink();
+        let via_symlink = position.via_symlink || kind.is_symlink();
         let metadata = match std::fs::metadata(&absolute) {
             // A broken link under a name that we would not read is nobody's problem.
-            Err(_) if kind.is_symlink() && !wanted => return Ok(()),
+            Err(_) if kind.is_symlink() && !has_extension => return Ok(()),
             other => other?,
         };
         if metadata.is_dir() {
-            if below.depth >= MAX_DEPTH {
-                self.scan.lose(&path, "more than 32 folders inside each other");
-            } else if self.visited.insert(Identity::from(&metadata)) {
-                self.folder(&path, Below { depth: below.depth + 1, linked });
+            if position.depth >= MAX_DEPTH {
+                self.scan.skip(&path, "more than 32 folders inside each other");
+            } else if self.visited.insert(FolderId::from(&metadata)) {
+                self.visit_folder(&path, WalkPosition { depth: position.depth + 1, via_symlink });
             }
-        } else if metadata.is_file() && wanted {
+        } else if metadata.is_file() && has_extension {
             if self.scan.files.len() >= MAX_FILES {
-                self.overflow(&path);
+                self.report_overflow(&path);
                 return Ok(());
             }
-            let resolved = if linked { Some(std::fs::canonicalize(&absolute)?) } else { None };
-            self.scan.files.insert(path, Stamp::new(&metadata, resolved));
+            let resolved = if via_symlink { Some(std::fs::canonicalize(&absolute)?) } else { None };
+            self.scan.files.insert(path, FileStamp::new(&metadata, resolved));
         }
         Ok(())
     }
@@ -312,17 +313,17 @@ mod tests {
         let path = folder.path().join("a.yaml");
         std::fs::write(&path, "one").unwrap();
         let stamp = scan(folder.path()).files.remove(Path::new("a.yaml")).unwrap();
-        assert!(matches!(read(&path, &stamp), Contents::Text(text) if text == "one"));
+        assert!(matches!(read(&path, &stamp), FileRead::Text(text) if text == "one"));
         std::fs::write(&path, "longer").unwrap();
-        assert!(matches!(read(&path, &stamp), Contents::Changed));
+        assert!(matches!(read(&path, &stamp), FileRead::Changed));
     }
 
     #[test]
     fn bytes_that_are_no_text_are_named_by_line() {
         assert!(
-            matches!(text(b"a\nb\xff".to_vec()), Contents::Unreadable { line: Some(2), reason } if reason == "not UTF-8")
+            matches!(decode(b"a\nb\xff".to_vec()), FileRead::Unreadable { line: Some(2), reason } if reason == "not UTF-8")
         );
-        assert!(matches!(text(b"\xef\xbb\xbfa".to_vec()), Contents::Text(text) if text == "a"));
+        assert!(matches!(decode(b"\xef\xbb\xbfa".to_vec()), FileRead::Text(text) if text == "a"));
     }
 
     #[test]
@@ -332,7 +333,7 @@ mod tests {
         File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
         let stamp = scan(folder.path()).files.remove(Path::new("a.yaml")).unwrap();
         assert!(
-            matches!(read(&path, &stamp), Contents::Unreadable { line: None, reason } if reason == "larger than 64 MiB")
+            matches!(read(&path, &stamp), FileRead::Unreadable { line: None, reason } if reason == "larger than 64 MiB")
         );
     }
 }

@@ -4,7 +4,7 @@
 
 use serde_saphyr::{DefaultMessageFormatter, Error, MessageFormatter as _};
 
-use super::node::{Fault, Node};
+use super::node::{Node, ParseError};
 
 /// The most nodes of one document: about 25,000 Ingresses in one List, or 150 MB while it is read.
 const MAX_NODES: usize = 1_000_000;
@@ -14,17 +14,17 @@ const MAX_DEPTH: usize = 64;
 /// so the deepest document takes 3 MB; the rest is for builds with instrumentation. Untouched pages cost nothing.
 pub(super) const STACK_BYTES: usize = 16 * 1024 * 1024;
 /// The most nodes that all aliases of a document may stand for.
-const MAX_REPLAYED: usize = 100_000;
+const MAX_ALIAS_EVENTS: usize = 100_000;
 /// The most bytes of text in all documents of a file, aliases written out. Twice the largest file: only an
 /// alias bomb gets there.
-const MAX_TEXT: usize = 128 * 1024 * 1024;
+const MAX_TEXT_BYTES: usize = 128 * 1024 * 1024;
 
 /// Reads all documents of a text, one after the other, and hands each over. Documents without content are
 /// passed over. JSON is YAML.
 ///
 /// # Errors
 /// The first thing that is not YAML, is beyond a limit, or is a duplicate key. Documents before it were handed over.
-pub(crate) fn documents(text: &str, mut take: impl FnMut(&Node)) -> Result<(), Fault> {
+pub(crate) fn for_each_document(text: &str, mut handle: impl FnMut(&Node)) -> Result<(), ParseError> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_nodes: MAX_NODES,
@@ -34,19 +34,19 @@ pub(crate) fn documents(text: &str, mut take: impl FnMut(&Node)) -> Result<(), F
             max_anchors: 10_000,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: MAX_REPLAYED,
+            max_total_replayed_events: MAX_ALIAS_EVENTS,
         },
         emit_comments: false,
         with_snippet: false,
     };
-    let mut left = MAX_TEXT;
+    let mut remaining = MAX_TEXT_BYTES;
     let mut bytes = text.as_bytes();
     for document in serde_saphyr::read_with_options::<_, Node>(&mut bytes, options) {
-        let document = document.map_err(|error| Fault::new(line(&error), reason(&error)))?;
-        left = left
-            .checked_sub(document.text_bytes())
-            .ok_or_else(|| Fault::new(Some(document.line), "aliases make this file too large".to_owned()))?;
-        take(&document);
+        let document = document.map_err(|error| ParseError::new(line(&error), message(&error)))?;
+        remaining = remaining.checked_sub(document.text_bytes()).ok_or_else(|| {
+            ParseError::new(Some(document.line), "aliases make this file too large".to_owned())
+        })?;
+        handle(&document);
     }
     Ok(())
 }
@@ -56,9 +56,9 @@ fn line(error: &Error) -> Option<u64> {
 }
 
 /// Says what is wrong without quoting values: only such texts of the library are used as have none.
-fn reason(error: &Error) -> String {
+fn message(error: &Error) -> String {
     match error.without_snippet() {
-        Error::AliasError { error, .. } => reason(error),
+        Error::AliasError { error, .. } => message(error),
         Error::DuplicateMappingKey { key: Some(key), .. } if key.len() <= 64 => {
             format!("the key \"{}\" is there twice", key.escape_debug())
         }
@@ -89,9 +89,9 @@ fn reason(error: &Error) -> String {
 mod tests {
     use super::*;
 
-    fn count(text: &str) -> Result<usize, Fault> {
+    fn count(text: &str) -> Result<usize, ParseError> {
         let mut count = 0;
-        documents(text, |_| count += 1)?;
+        for_each_document(text, |_| count += 1)?;
         Ok(count)
     }
 
@@ -108,19 +108,19 @@ mod tests {
 
     #[test]
     fn errors_say_the_line_and_quote_no_value() {
-        let fault = count("a: 1\n---\nb: [1,\n").unwrap_err();
-        assert!(fault.line.is_some_and(|line| line >= 3), "{fault:?}");
-        let fault = count("data:\n  tls.key: |\nsecretsecret\n").unwrap_err();
-        assert!(fault.line.is_some() && !fault.message.contains("secret"), "{fault:?}");
-        let fault = count("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert_eq!((fault.line, fault.message.as_str()), (Some(3), "the key \"a\" is there twice"));
+        let error = count("a: 1\n---\nb: [1,\n").unwrap_err();
+        assert!(error.line.is_some_and(|line| line >= 3), "{error:?}");
+        let error = count("data:\n  tls.key: |\nsecretsecret\n").unwrap_err();
+        assert!(error.line.is_some() && !error.message.contains("secret"), "{error:?}");
+        let error = count("a: 1\nb: 2\na: 3\n").unwrap_err();
+        assert_eq!((error.line, error.message.as_str()), (Some(3), "the key \"a\" is there twice"));
     }
 
     #[test]
     fn a_wildcard_without_quotes_is_told_what_it_needs() {
-        let fault = count("rules:\n- host: *.example.com\n").unwrap_err();
-        assert_eq!(fault.line, Some(2));
-        assert!(fault.message.ends_with("needs quotes: \"*.example.com\""), "{fault:?}");
+        let error = count("rules:\n- host: *.example.com\n").unwrap_err();
+        assert_eq!(error.line, Some(2));
+        assert!(error.message.ends_with("needs quotes: \"*.example.com\""), "{error:?}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use routing::object::{self, Kind, Name, Object, ObjectRef, Unreadable};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Purpose, Scope, Wanted};
+use super::{Purpose, WatchScope, WatchSpec};
 
 /// After so many seconds a watch is begun anew where it was. With the 5 s that the library adds, a stalled one is
 /// noticed within 45 s.
@@ -32,26 +32,26 @@ const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Waits between tries: from half a second, doubling, to 10 s and at most a quarter more. An API server that starts
 /// anew also refuses everything for a moment, so two of the longest waits are to stay below 30 s.
-pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub(super) const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
+pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// A try after so long without a failure is a first one. Longer than a wait and a list that is given up.
-const PEACE: Duration = Duration::from_secs(90);
+const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(90);
 
 /// What a feed is, and whether the gateway can do without it.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct FeedSpec {
     pub(super) kind: Kind,
     /// Whose objects; empty: those of all namespaces, or of none.
     pub(super) namespace: String,
-    pub(super) need: Need,
+    pub(super) requirement: Requirement,
 }
 
 /// Whether the gateway serves without a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
+pub(super) enum Requirement {
     /// Not at all.
-    Always,
+    Required,
     /// Yes if the kind does not exist here: its CRD is not installed (yet).
     IfInstalled,
     /// Yes if it may not be read or does not exist.
@@ -60,15 +60,15 @@ pub(super) enum Need {
 
 /// What happened on a feed.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum WatchEvent {
     /// A new list begins.
-    Begin,
+    ListStarted,
     /// The list holds this.
-    Listed(Taken),
+    Listed(TrimmedObject),
     /// The list is complete: what it did not hold is gone.
-    Complete,
+    ListCompleted,
     /// This was added or changed.
-    Applied(Taken),
+    Applied(TrimmedObject),
     /// This is gone.
     Deleted(Name),
     /// It did not work, and is tried again.
@@ -77,212 +77,225 @@ pub(super) enum Seen {
 
 /// What is taken of an object.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(super) enum TrimmedObject {
     /// All that routing reads, and what of it cannot be used.
     Object(Object, Vec<Unreadable>),
     /// One of our kinds whose spec cannot be read.
-    Bad(ObjectRef, String),
+    Invalid(ObjectRef, String),
     /// A Secret exists in this version; its bytes are read only if somebody names it.
     Secret(Name, String),
     /// A node is in this zone, if it says so.
     Node(Name, Option<String>),
 }
 
-impl Taken {
+impl TrimmedObject {
     fn converted<T>((value, unreadable): (T, Vec<Unreadable>), wrap: fn(T) -> Object) -> Self {
         Self::Object(wrap(value), unreadable)
     }
 }
 
 /// A feed by its place among the plans, and what happened on it.
-pub(super) type Stream = BoxStream<'static, (usize, Seen)>;
+pub(super) type Stream = BoxStream<'static, (usize, WatchEvent)>;
 
 /// What is needed of the kinds that not everybody may read.
 #[derive(Clone, Copy)]
-struct Needs {
-    secrets: Need,
-    classes: Need,
-    configs: Need,
-    policies: Need,
+struct Requirements {
+    secrets: Requirement,
+    classes: Requirement,
+    configs: Requirement,
+    policies: Requirement,
 }
 
-impl Needs {
-    fn of(wanted: &Wanted) -> Self {
-        match (wanted.purpose, &wanted.scope) {
+impl Requirements {
+    fn for_spec(spec: &WatchSpec) -> Self {
+        match (spec.purpose, &spec.scope) {
             (Purpose::Explain, _) => Self {
-                secrets: Need::IfAllowed,
-                classes: Need::IfAllowed,
-                configs: Need::IfAllowed,
-                policies: Need::IfAllowed,
+                secrets: Requirement::IfAllowed,
+                classes: Requirement::IfAllowed,
+                configs: Requirement::IfAllowed,
+                policies: Requirement::IfAllowed,
             },
-            (Purpose::Serve, Scope::Cluster) => Self {
-                secrets: Need::Always,
-                classes: Need::Always,
-                configs: Need::IfInstalled,
-                policies: Need::IfInstalled,
+            (Purpose::Serve, WatchScope::Cluster) => Self {
+                secrets: Requirement::Required,
+                classes: Requirement::Required,
+                configs: Requirement::IfInstalled,
+                policies: Requirement::IfInstalled,
             },
             // What has no namespace needs rights in the cluster.
-            (Purpose::Serve, Scope::Namespaces(_)) => Self {
-                secrets: Need::Always,
-                classes: Need::IfAllowed,
-                configs: Need::IfAllowed,
-                policies: Need::IfInstalled,
+            (Purpose::Serve, WatchScope::Namespaces(_)) => Self {
+                secrets: Requirement::Required,
+                classes: Requirement::IfAllowed,
+                configs: Requirement::IfAllowed,
+                policies: Requirement::IfInstalled,
             },
         }
     }
 }
 
 /// All feeds that are wanted.
-pub(super) fn all(client: &Client, wanted: &Wanted) -> (Vec<Plan>, Vec<Stream>) {
-    let needs = Needs::of(wanted);
-    let mut feeds = Feeds { client, namespace: String::new(), needs, plans: Vec::new(), streams: Vec::new() };
-    feeds.whole(Kind::IngressClass, needs.classes, |class: networking::IngressClass| {
-        Taken::converted(object::IngressClass::from_kubernetes(&class), Object::IngressClass)
+pub(super) fn start_feeds(client: &Client, spec: &WatchSpec) -> (Vec<FeedSpec>, Vec<Stream>) {
+    let requirements = Requirements::for_spec(spec);
+    let mut builder = FeedBuilder {
+        client,
+        namespace: String::new(),
+        requirements,
+        specs: Vec::new(),
+        streams: Vec::new(),
+    };
+    builder.add_cluster_kind(Kind::IngressClass, requirements.classes, |class: networking::IngressClass| {
+        TrimmedObject::converted(object::IngressClass::from_kubernetes(&class), Object::IngressClass)
     });
-    let configs = Api::all_with(client.clone(), &resource("IngressClassConfig"));
-    feeds.dynamic(Kind::IngressClassConfig, (needs.configs, configs));
-    feeds.metadata::<core::Namespace>(
+    let configs = Api::all_with(client.clone(), &own_resource("IngressClassConfig"));
+    builder.add_own_kind(Kind::IngressClassConfig, (requirements.configs, configs));
+    builder.add_metadata_kind::<core::Namespace>(
         Kind::Namespace,
-        (Need::IfAllowed, Api::all(client.clone())),
+        (Requirement::IfAllowed, Api::all(client.clone())),
         |found| {
             let name = Name::new("", &found.name_any());
             let terminating = found.metadata.deletion_timestamp.is_some();
-            Taken::Object(Object::Namespace(object::Namespace { name, terminating }), Vec::new())
+            TrimmedObject::Object(Object::Namespace(object::Namespace { name, terminating }), Vec::new())
         },
     );
-    if let Some(node) = &wanted.node {
-        feeds.node(node);
+    if let Some(node) = &spec.node {
+        builder.add_node(node);
     }
-    match &wanted.scope {
-        Scope::Cluster => feeds.namespaced(None),
-        Scope::Namespaces(namespaces) => {
+    match &spec.scope {
+        WatchScope::Cluster => builder.add_namespace(None),
+        WatchScope::Namespaces(namespaces) => {
             for namespace in namespaces {
-                feeds.namespaced(Some(namespace));
+                builder.add_namespace(Some(namespace));
             }
         }
     }
-    (feeds.plans, feeds.streams)
+    (builder.specs, builder.streams)
 }
 
-struct Feeds<'a> {
+struct FeedBuilder<'a> {
     client: &'a Client,
-    needs: Needs,
+    requirements: Requirements,
     /// The namespace of the feeds that are being made; empty: all, or none.
     namespace: String,
-    plans: Vec<Plan>,
+    specs: Vec<FeedSpec>,
     streams: Vec<Stream>,
 }
 
-impl Feeds<'_> {
+impl FeedBuilder<'_> {
     /// The kinds that live in namespaces: of one namespace, or of all.
-    fn namespaced(&mut self, namespace: Option<&str>) {
+    fn add_namespace(&mut self, namespace: Option<&str>) {
         self.namespace = namespace.unwrap_or_default().to_owned();
-        self.some(namespace, Kind::Ingress, |ingress: networking::Ingress| {
-            Taken::converted(object::Ingress::from_kubernetes(&ingress), Object::Ingress)
+        self.add_namespaced_kind(namespace, Kind::Ingress, |ingress: networking::Ingress| {
+            TrimmedObject::converted(object::Ingress::from_kubernetes(&ingress), Object::Ingress)
         });
-        self.some(namespace, Kind::Service, |service: core::Service| {
+        self.add_namespaced_kind(namespace, Kind::Service, |service: core::Service| {
             let (mut service, unreadable) = object::Service::from_kubernetes(&service);
             // The annotation is for folders of YAML: here it would let anybody name addresses to dial.
             service.fixed_endpoints = None;
-            Taken::Object(Object::Service(service), unreadable)
+            TrimmedObject::Object(Object::Service(service), unreadable)
         });
-        self.some(namespace, Kind::EndpointSlice, |slice: EndpointSlice| {
-            Taken::converted(object::EndpointSlice::from_kubernetes(&slice), Object::EndpointSlice)
+        self.add_namespaced_kind(namespace, Kind::EndpointSlice, |slice: EndpointSlice| {
+            TrimmedObject::converted(object::EndpointSlice::from_kubernetes(&slice), Object::EndpointSlice)
         });
-        let policies = resource("RoutePolicy");
+        let policies = own_resource("RoutePolicy");
         let policies = match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &policies),
             None => Api::all_with(self.client.clone(), &policies),
         };
-        self.dynamic(Kind::RoutePolicy, (self.needs.policies, policies));
+        self.add_own_kind(Kind::RoutePolicy, (self.requirements.policies, policies));
         let secrets = api::<PartialObjectMeta<core::Secret>>(self.client, namespace);
-        self.metadata(Kind::Secret, (self.needs.secrets, secrets), |secret| {
+        self.add_metadata_kind(Kind::Secret, (self.requirements.secrets, secrets), |secret| {
             let name = Name::new(&secret.namespace().unwrap_or_default(), &secret.name_any());
-            Taken::Secret(name, secret.resource_version().unwrap_or_default())
+            TrimmedObject::Secret(name, secret.resource_version().unwrap_or_default())
         });
     }
 
     /// One node's metadata.
-    fn node(&mut self, name: &str) {
+    fn add_node(&mut self, name: &str) {
         let api = Api::<PartialObjectMeta<core::Node>>::all(self.client.clone());
-        let watched = watch(api, config().fields(&format!("metadata.name={name}")));
-        self.push((Kind::Node, Need::IfAllowed), watched, |node| {
+        let events = watch(api, watch_config().fields(&format!("metadata.name={name}")));
+        self.push((Kind::Node, Requirement::IfAllowed), events, |node| {
             let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE_LABEL));
-            Taken::Node(Name::new("", &node.name_any()), zone.cloned())
+            TrimmedObject::Node(Name::new("", &node.name_any()), zone.cloned())
         });
     }
 
-    fn some<K>(&mut self, namespace: Option<&str>, kind: Kind, take: fn(K) -> Taken)
+    fn add_namespaced_kind<K>(&mut self, namespace: Option<&str>, kind: Kind, trim: fn(K) -> TrimmedObject)
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let watched = watch(api::<K>(self.client, namespace), config());
-        self.push((kind, Need::Always), watched, take);
+        let events = watch(api::<K>(self.client, namespace), watch_config());
+        self.push((kind, Requirement::Required), events, trim);
     }
 
-    fn whole<K>(&mut self, kind: Kind, need: Need, take: fn(K) -> Taken)
+    fn add_cluster_kind<K>(&mut self, kind: Kind, requirement: Requirement, trim: fn(K) -> TrimmedObject)
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let watched = watch(Api::<K>::all(self.client.clone()), config());
-        self.push((kind, need), watched, take);
+        let events = watch(Api::<K>::all(self.client.clone()), watch_config());
+        self.push((kind, requirement), events, trim);
     }
 
-    fn metadata<K>(
+    fn add_metadata_kind<K>(
         &mut self,
         kind: Kind,
-        (need, api): (Need, Api<PartialObjectMeta<K>>),
-        take: fn(PartialObjectMeta<K>) -> Taken,
+        (requirement, api): (Requirement, Api<PartialObjectMeta<K>>),
+        trim: fn(PartialObjectMeta<K>) -> TrimmedObject,
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        self.push((kind, need), watch(api, config()), take);
+        self.push((kind, requirement), watch(api, watch_config()), trim);
     }
 
-    fn dynamic(&mut self, kind: Kind, (need, api): (Need, Api<DynamicObject>)) {
-        let take = match kind {
-            Kind::RoutePolicy => policy,
-            _ => class_config,
+    fn add_own_kind(&mut self, kind: Kind, (requirement, api): (Requirement, Api<DynamicObject>)) {
+        let trim = match kind {
+            Kind::RoutePolicy => trim_policy,
+            _ => trim_class_config,
         };
-        self.push((kind, need), watch(api, config()), take);
+        self.push((kind, requirement), watch(api, watch_config()), trim);
     }
 
-    fn push<K, S>(&mut self, (kind, need): (Kind, Need), watched: S, take: fn(K) -> Taken)
-    where
+    fn push<K, S>(
+        &mut self,
+        (kind, requirement): (Kind, Requirement),
+        events: S,
+        trim: fn(K) -> TrimmedObject,
+    ) where
         K: kube::ResourceExt + Send + 'static,
         S: futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     {
-        let place = self.plans.len();
-        self.plans.push(Plan { kind, namespace: self.namespace.clone(), need });
-        let mut expired = Expired::default();
-        let seen = watched
-            .filter(move |event| std::future::ready(!expired.is_excused(event)))
-            .backoff(Retry::default())
-            .map(move |event| (place, seen(event, take)));
-        self.streams.push(seen.boxed());
+        let index = self.specs.len();
+        self.specs.push(FeedSpec { kind, namespace: self.namespace.clone(), requirement });
+        let mut expired = ExpiredWatches::default();
+        let events = events
+            .filter(move |event| std::future::ready(!expired.is_suppressed(event)))
+            .backoff(WatchBackoff::default())
+            .map(move |event| (index, convert(event, trim)));
+        self.streams.push(events.boxed());
     }
 }
 
-fn seen<K: kube::ResourceExt>(event: watcher::Result<Event<K>>, take: fn(K) -> Taken) -> Seen {
+fn convert<K: kube::ResourceExt>(
+    event: watcher::Result<Event<K>>,
+    trim: fn(K) -> TrimmedObject,
+) -> WatchEvent {
     match event {
-        Ok(Event::Init) => Seen::Begin,
-        Ok(Event::InitApply(found)) => Seen::Listed(take(found)),
-        Ok(Event::InitDone) => Seen::Complete,
-        Ok(Event::Apply(found)) => Seen::Applied(take(found)),
+        Ok(Event::Init) => WatchEvent::ListStarted,
+        Ok(Event::InitApply(found)) => WatchEvent::Listed(trim(found)),
+        Ok(Event::InitDone) => WatchEvent::ListCompleted,
+        Ok(Event::Apply(found)) => WatchEvent::Applied(trim(found)),
         Ok(Event::Delete(found)) => {
-            Seen::Deleted(Name::new(&found.namespace().unwrap_or_default(), &found.name_any()))
+            WatchEvent::Deleted(Name::new(&found.namespace().unwrap_or_default(), &found.name_any()))
         }
         Err(error) => {
-            let status = status(&error);
-            let message = status.map_or_else(|| chain(&error), |status| status.message.clone());
-            Seen::Failed { code: status.map(|status| status.code), message }
+            let status = api_status(&error);
+            let message = status.map_or_else(|| with_causes(&error), |status| status.message.clone());
+            WatchEvent::Failed { code: status.map(|status| status.code), message }
         }
     }
 }
 
 /// What the API server refused with, if it did.
-fn status(error: &watcher::Error) -> Option<&Status> {
+fn api_status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -292,7 +305,7 @@ fn status(error: &watcher::Error) -> Option<&Status> {
 }
 
 /// An error with its causes, of which the outermost one alone says little, and some repeat those that follow.
-fn chain(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
@@ -322,40 +335,41 @@ where
     let begin = move || watcher::watcher(api.clone(), config.clone()).boxed();
     futures::stream::unfold((begin(), begin), |(mut watch, begin)| async move {
         let event = watch.next().await?;
-        if event.as_ref().err().and_then(status).is_some_and(|status| status.code == 404) {
+        if event.as_ref().err().and_then(api_status).is_some_and(|status| status.code == 404) {
             watch = begin();
         }
         Some((event, (watch, begin)))
     })
 }
 
-fn config() -> watcher::Config {
+fn watch_config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
 /// One of our kinds.
-fn resource(kind: &str) -> ApiResource {
+fn own_resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(api::GROUP, api::VERSION, kind))
 }
 
-fn policy(found: DynamicObject) -> Taken {
+fn trim_policy(found: DynamicObject) -> TrimmedObject {
     let name = Name::new(&found.namespace().unwrap_or_default(), &found.name_any());
     match spec(&found) {
-        Ok(spec) => {
-            Taken::converted(object::RoutePolicy::from_parts(&found.metadata, spec), Object::RoutePolicy)
-        }
-        Err(error) => Taken::Bad(ObjectRef { kind: Kind::RoutePolicy, name }, error),
+        Ok(spec) => TrimmedObject::converted(
+            object::RoutePolicy::from_parts(&found.metadata, spec),
+            Object::RoutePolicy,
+        ),
+        Err(error) => TrimmedObject::Invalid(ObjectRef { kind: Kind::RoutePolicy, name }, error),
     }
 }
 
-fn class_config(found: DynamicObject) -> Taken {
+fn trim_class_config(found: DynamicObject) -> TrimmedObject {
     let name = Name::new("", &found.name_any());
     match spec(&found) {
         Ok(spec) => {
             let parts = object::IngressClassConfig::from_parts(&found.metadata, spec);
-            Taken::converted(parts, Object::IngressClassConfig)
+            TrimmedObject::converted(parts, Object::IngressClassConfig)
         }
-        Err(error) => Taken::Bad(ObjectRef { kind: Kind::IngressClassConfig, name }, error),
+        Err(error) => TrimmedObject::Invalid(ObjectRef { kind: Kind::IngressClassConfig, name }, error),
     }
 }
 
@@ -367,13 +381,13 @@ fn spec<T: DeserializeOwned>(found: &DynamicObject) -> Result<T, String> {
 /// Watches that asked for what the API server has forgotten: 410 Gone. The list that follows is no further try, so that
 /// after an outage nobody waits twice; but only once in a while, should a server answer nothing else.
 #[derive(Debug, Default)]
-struct Expired {
+struct ExpiredWatches {
     last: Option<Instant>,
 }
 
-impl Expired {
+impl ExpiredWatches {
     /// Whether an event is such an answer, and is to be passed over.
-    fn is_excused<T>(&mut self, event: &watcher::Result<T>) -> bool {
+    fn is_suppressed<T>(&mut self, event: &watcher::Result<T>) -> bool {
         let Err(watcher::Error::WatchError(status)) = event else { return false };
         if status.code != 410 {
             return false;
@@ -381,7 +395,7 @@ impl Expired {
         tracing::debug!(message = status.message, "watch expired");
         let now = Instant::now();
         let before = self.last.replace(now);
-        before.is_none_or(|before| now.duration_since(before) > PEACE)
+        before.is_none_or(|before| now.duration_since(before) > BACKOFF_RESET_AFTER)
     }
 }
 
@@ -389,35 +403,35 @@ impl Expired {
 ///
 /// Not by every success: the library counts the beginning of a list as one, before it has asked for anything.
 #[derive(Debug)]
-struct Retry {
+struct WatchBackoff {
     next: Duration,
-    failed: Option<Instant>,
+    last_failure: Option<Instant>,
 }
 
-impl Default for Retry {
+impl Default for WatchBackoff {
     fn default() -> Self {
-        Self { next: FIRST_WAIT, failed: None }
+        Self { next: INITIAL_BACKOFF, last_failure: None }
     }
 }
 
-impl Iterator for Retry {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        let before = self.failed.replace(now);
-        if before.is_none_or(|before| now.duration_since(before) > PEACE) {
-            self.next = FIRST_WAIT;
+        let before = self.last_failure.replace(now);
+        if before.is_none_or(|before| now.duration_since(before) > BACKOFF_RESET_AFTER) {
+            self.next = INITIAL_BACKOFF;
         }
         let wait = self.next;
-        self.next = (wait * 2).min(LONGEST_WAIT);
+        self.next = (wait * 2).min(MAX_BACKOFF);
         // Many gateways lose their API server at the same moment: a quarter of chance spreads them.
-        let chance = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) % 256;
-        Some(wait + wait.mul_f64(f64::from(u32::try_from(chance).unwrap_or(0)) / 1024.0))
+        let jitter = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) % 256;
+        Some(wait + wait.mul_f64(f64::from(u32::try_from(jitter).unwrap_or(0)) / 1024.0))
     }
 }
 
-impl Backoff for Retry {
+impl Backoff for WatchBackoff {
     fn reset(&mut self) {}
 }
 
@@ -431,29 +445,29 @@ mod tests {
             let status = Status { code, ..Status::default() };
             watcher::Result::<()>::Err(watcher::Error::WatchError(Box::new(status)))
         };
-        let mut expired = Expired::default();
-        assert!(!expired.is_excused(&gone(500)));
-        assert!(expired.is_excused(&gone(410)));
-        assert!(!expired.is_excused(&gone(410)));
-        tokio::time::advance(PEACE * 2).await;
-        assert!(expired.is_excused(&gone(410)));
-        assert!(!expired.is_excused(&watcher::Result::Ok(())));
+        let mut expired = ExpiredWatches::default();
+        assert!(!expired.is_suppressed(&gone(500)));
+        assert!(expired.is_suppressed(&gone(410)));
+        assert!(!expired.is_suppressed(&gone(410)));
+        tokio::time::advance(BACKOFF_RESET_AFTER * 2).await;
+        assert!(expired.is_suppressed(&gone(410)));
+        assert!(!expired.is_suppressed(&watcher::Result::Ok(())));
     }
 
     #[tokio::test(start_paused = true)]
     async fn waits_double_to_ten_seconds_and_begin_anew_after_a_time_of_peace() {
-        let mut retry = Retry::default();
+        let mut backoff = WatchBackoff::default();
         let mut fail = async |expected: u64, pause: Duration| {
             // A list begins.
-            retry.reset();
-            let (wait, expected) = (retry.next().unwrap(), Duration::from_millis(expected));
+            backoff.reset();
+            let (wait, expected) = (backoff.next().unwrap(), Duration::from_millis(expected));
             assert!(wait >= expected && wait <= expected * 5 / 4, "{wait:?} instead of {expected:?}");
             tokio::time::advance(wait + pause).await;
         };
         for expected in [500, 1000, 2000, 4000, 8000, 10_000, 10_000] {
             fail(expected, Duration::ZERO).await;
         }
-        fail(10_000, PEACE).await;
+        fail(10_000, BACKOFF_RESET_AFTER).await;
         fail(500, Duration::ZERO).await;
         fail(1000, Duration::ZERO).await;
     }

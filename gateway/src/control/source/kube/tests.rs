@@ -130,9 +130,9 @@ fn lost() -> std::io::Result<&'static str> {
 }
 
 /// All namespaces, to serve, on an unknown node.
-fn everything() -> Wanted {
-    let (scope, routing) = (Scope::Cluster, routing::Config::default());
-    Wanted { scope, routing, node: None, purpose: Purpose::Serve }
+fn everything() -> WatchSpec {
+    let (scope, routing) = (WatchScope::Cluster, routing::Config::default());
+    WatchSpec { scope, routing, node: None, purpose: Purpose::Serve }
 }
 
 /// The Ingresses that an Update tells of: `+` for those that are there.
@@ -249,8 +249,8 @@ async fn rights_in_one_namespace_are_enough_and_what_needs_more_says_that_it_is_
     ];
     let (sender, mut updates) = mpsc::channel(1);
     let (told, _waiting) = watch::channel(None);
-    let scope = Scope::Namespaces(vec!["shop".to_owned()]);
-    let wanted = Wanted { scope, node: Some("here".to_owned()), ..everything() };
+    let scope = WatchScope::Namespaces(vec!["shop".to_owned()]);
+    let wanted = WatchSpec { scope, node: Some("here".to_owned()), ..everything() };
     tokio::spawn(run(server.client(), wanted, sender, told));
     let first = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
     let problems = first.problems.unwrap_or_default().into_iter().map(|located| located.problem);
@@ -273,7 +273,7 @@ async fn of_namespaces_nodes_and_secrets_the_metadata_alone_is_asked_for_and_wat
     server.set_ingresses(&["a"]);
     let (sender, mut updates) = mpsc::channel(1);
     let (told, _waiting) = watch::channel(None);
-    let wanted = Wanted { node: Some("here".to_owned()), ..everything() };
+    let wanted = WatchSpec { node: Some("here".to_owned()), ..everything() };
     tokio::spawn(run(server.client(), wanted, sender, told));
     updates.recv().await.unwrap();
     let is_watch = |query: &str| query.contains("watch=true");
@@ -320,7 +320,7 @@ async fn the_client_hands_refusals_on_and_does_not_try_again_by_itself() {
     let file = folder.path().join("kubeconfig");
     std::fs::write(&file, config.to_string()).unwrap();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = client(Some(&file)).await.unwrap();
+    let client = build_client(Some(&file)).await.unwrap();
     client.apiserver_version().await.unwrap_err();
     assert_eq!(asked.load(Ordering::SeqCst), 1, "the library would wait for minutes between its tries");
 }

@@ -4,19 +4,19 @@ use super::*;
 
 const INGRESS: &str = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: web\n";
 
-fn good(text: &str) -> Content {
-    read(Path::new("a.yaml"), text).unwrap()
+fn parsed(text: &str) -> ParsedFile {
+    parse(Path::new("a.yaml"), text).unwrap()
 }
 
-fn bad(text: &str) -> Failure {
-    read(Path::new("a.yaml"), text).unwrap_err()
+fn parse_failure(text: &str) -> ParseFailure {
+    parse(Path::new("a.yaml"), text).unwrap_err()
 }
 
-fn references(content: &Content) -> Vec<String> {
-    content.entries.iter().map(|entry| entry.object.reference().to_string()).collect()
+fn references(content: &ParsedFile) -> Vec<String> {
+    content.objects.iter().map(|entry| entry.object.reference().to_string()).collect()
 }
 
-fn lines(problems: &[Located]) -> Vec<String> {
+fn lines(problems: &[LocatedProblem]) -> Vec<String> {
     problems.iter().map(|found| format!("{}: {}", found.location.as_ref().unwrap(), found.problem)).collect()
 }
 
@@ -29,14 +29,14 @@ fn other_kinds_are_passed_over_and_lists_are_opened() {
          apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {{name: k}}\n---\n\
          apiVersion: networking.k8s.io/v1\nkind: IngressClassList\nitems: [{{metadata: {{name: c, namespace: other}}}}]\n"
     );
-    let content = good(&text);
+    let content = parsed(&text);
     assert_eq!(references(&content), ["Ingress default/web", "Service shop/s", "IngressClass c"]);
     assert_eq!(lines(&content.problems), [""; 0]);
 }
 
 #[test]
 fn unknown_fields_are_problems_with_file_and_line_that_do_not_stop_the_object() {
-    let content = good(&format!("{INGRESS}spec:\n  ingresClassName: x\n"));
+    let content = parsed(&format!("{INGRESS}spec:\n  ingresClassName: x\n"));
     assert_eq!(references(&content), ["Ingress default/web"]);
     assert_eq!(
         lines(&content.problems),
@@ -48,7 +48,7 @@ fn unknown_fields_are_problems_with_file_and_line_that_do_not_stop_the_object() 
 
 #[test]
 fn unusable_values_are_problems_with_file_and_line() {
-    let content = good(
+    let content = parsed(
         "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports:\n  - port: 1\n  - port: 70000\n",
     );
     assert_eq!(
@@ -59,20 +59,21 @@ fn unusable_values_are_problems_with_file_and_line() {
 
 #[test]
 fn a_wrong_type_costs_its_document_and_is_named_with_line_and_field() {
-    let failure = bad(&format!("{INGRESS}spec:\n  rules: 5\n---\n{}", INGRESS.replace("web", "other")));
+    let failure =
+        parse_failure(&format!("{INGRESS}spec:\n  rules: 5\n---\n{}", INGRESS.replace("web", "other")));
     assert_eq!(
         lines(&failure.problems),
         [
             "a.yaml:6: File a.yaml: Unreadable: Ingress web: spec.rules: invalid type: integer `5`, expected a sequence"
         ]
     );
-    assert_eq!(references(&failure.readable.unwrap()), ["Ingress default/other"]);
+    assert_eq!(references(&failure.partial.unwrap()), ["Ingress default/other"]);
 }
 
 #[test]
 fn broken_yaml_leaves_nothing_of_the_file() {
-    let failure = bad(&format!("{INGRESS}---\n{INGRESS}spec:\n  rules: [\n"));
-    assert!(failure.readable.is_none());
+    let failure = parse_failure(&format!("{INGRESS}---\n{INGRESS}spec:\n  rules: [\n"));
+    assert!(failure.partial.is_none());
     assert!(lines(&failure.problems)[0].starts_with("a.yaml:1"), "{:?}", failure.problems);
 }
 
@@ -94,7 +95,7 @@ fn documents_that_are_no_objects_are_refused() {
         ),
     ] {
         let (line, message) = message.split_once(": ").unwrap();
-        let found = &bad(text).problems[0];
+        let found = &parse_failure(text).problems[0];
         assert_eq!(
             (found.location.as_ref().unwrap().to_string(), found.problem.message.as_str()),
             (line.replace("line ", "a.yaml:"), message)
@@ -104,7 +105,7 @@ fn documents_that_are_no_objects_are_refused() {
 
 #[test]
 fn only_an_ingress_without_field_and_annotation_names_no_class() {
-    let entry = |text: &str| good(text).entries.remove(0).names_no_class;
+    let entry = |text: &str| parsed(text).objects.remove(0).names_no_class;
     assert!(entry(INGRESS));
     assert!(!entry(&format!("{INGRESS}spec: {{ingressClassName: x}}\n")));
     assert!(!entry(&format!("{INGRESS}  annotations: {{kubernetes.io/ingress.class: \"\"}}\n")));
@@ -115,14 +116,15 @@ fn only_an_ingress_without_field_and_annotation_names_no_class() {
 fn secrets_give_their_pair_and_never_show_it() {
     let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  tls.crt: Y2hhaW4=\n  tls.key: b2xk\n\
                 stringData:\n  tls.key: hush\n";
-    let content = good(text);
-    let pair = content.entries[0].pair.as_ref().unwrap();
+    let content = parsed(text);
+    let pair = content.objects[0].pair.as_ref().unwrap();
     assert_eq!((pair.chain.as_slice(), pair.key.as_slice()), (&b"chain"[..], &b"hush"[..]));
     let printed = format!("{content:?}");
     assert!(!printed.contains("hush") && !printed.contains("104, 117"), "{printed}");
     for value in ["12345678", "hu!!sh", "{hush: hush}", "[hush]"] {
-        let failure =
-            bad(&format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata:\n  tls.key: {value}\n"));
+        let failure = parse_failure(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata:\n  tls.key: {value}\n"
+        ));
         let message = &lines(&failure.problems)[0];
         assert!(
             message.starts_with("a.yaml:5: File a.yaml: Unreadable: Secret s: data[tls.key]: "),
@@ -139,12 +141,13 @@ fn our_kinds_are_read_in_their_own_version() {
                 spec:\n  targetRefs: [{group: networking.k8s.io, kind: Ingress, name: web}]\n  bodySize: 10Mi\n---\n\
                 apiVersion: wasm-gateway.dev/v1alpha1\nkind: IngressClassConfig\nmetadata: {name: c}\nspec: {}\n---\n\
                 apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
-    let content = good(text);
+    let content = parsed(text);
     assert_eq!(references(&content), ["RoutePolicy shop/p", "IngressClassConfig c", "Namespace shop"]);
     assert_eq!(lines(&content.problems), [""; 0]);
-    let Object::RoutePolicy(policy) = &content.entries[0].object else { panic!("a RoutePolicy comes first") };
+    let Object::RoutePolicy(policy) = &content.objects[0].object else { panic!("a RoutePolicy comes first") };
     assert_eq!(policy.spec.body_size, Some(api::ByteSize(10 << 20)));
-    let failure = bad("apiVersion: wasm-gateway.dev/v1\nkind: RoutePolicy\nmetadata: {name: p}\nspec: {}\n");
+    let failure =
+        parse_failure("apiVersion: wasm-gateway.dev/v1\nkind: RoutePolicy\nmetadata: {name: p}\nspec: {}\n");
     assert_eq!(
         lines(&failure.problems),
         [
@@ -158,16 +161,16 @@ fn our_kinds_are_read_in_their_own_version() {
 fn an_unknown_field_refuses_one_of_our_kinds_with_its_line() {
     let text = "apiVersion: wasm-gateway.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: p}\nspec:\n  \
                 targetRefs: []\n  bodysize: 1\n---\n";
-    let failure = bad(&format!("{text}{INGRESS}"));
+    let failure = parse_failure(&format!("{text}{INGRESS}"));
     let problems = lines(&failure.problems);
     assert_eq!(problems.len(), 1, "{problems:?}");
     let wanted = "a.yaml:6: File a.yaml: Unreadable: RoutePolicy p: spec.bodysize: unknown field `bodysize`";
     assert!(problems[0].starts_with(wanted), "{problems:?}");
-    assert_eq!(references(&failure.readable.unwrap()), ["Ingress default/web"]);
+    assert_eq!(references(&failure.partial.unwrap()), ["Ingress default/web"]);
     let kind = text.replace("targetRefs: []", "targetRefs: [{group: g, kind: Gateway, name: web}]");
     let wanted = "a.yaml:5: File a.yaml: Unreadable: RoutePolicy p: spec.targetRefs[0].kind: unknown variant `Gateway`";
-    assert!(lines(&bad(&kind).problems)[0].contains(wanted), "{kind}");
-    let failure = bad(&text.replace("bodysize: 1", "bodySize: 1.5"));
+    assert!(lines(&parse_failure(&kind).problems)[0].contains(wanted), "{kind}");
+    let failure = parse_failure(&text.replace("bodysize: 1", "bodySize: 1.5"));
     assert!(
         lines(&failure.problems)[0]
             .starts_with("a.yaml:6: File a.yaml: Unreadable: RoutePolicy p: spec.bodySize: "),

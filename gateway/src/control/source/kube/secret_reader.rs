@@ -9,17 +9,17 @@ use kube::{Api, Client};
 use routing::object::{Name, Secret};
 use tokio::sync::Semaphore;
 
-use super::feed::{FIRST_WAIT, LONGEST_WAIT};
+use super::feed::{INITIAL_BACKOFF, MAX_BACKOFF};
 use crate::control::source::PemPair;
 
 /// So many are read at a time.
-const MOST_AT_ONCE: usize = 16;
+const MAX_CONCURRENT_READS: usize = 16;
 
-static SLOTS: Semaphore = Semaphore::const_new(MOST_AT_ONCE);
+static READ_PERMITS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_READS);
 
 /// What a GET brought.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum ReadOutcome {
     /// The Secret, its version, and its bytes if both keys are there.
     Found { secret: Secret, version: String, pair: Option<PemPair> },
     /// There is no such Secret.
@@ -30,74 +30,76 @@ pub(super) enum Outcome {
 
 /// When to read a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum ReadTiming {
     /// At once.
-    Now,
+    Immediate,
     /// After the longest wait: the API server forbade it a moment ago.
-    Later,
+    Delayed,
 }
 
 /// A Secret that was read.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct SecretRead {
     pub(super) name: Name,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: ReadOutcome,
 }
 
 /// The reads under way.
-pub(super) struct Reads {
+pub(super) struct SecretReader {
     client: Client,
-    running: FuturesUnordered<BoxFuture<'static, Read>>,
+    running: FuturesUnordered<BoxFuture<'static, SecretRead>>,
 }
 
-impl Reads {
+impl SecretReader {
     /// None yet.
     pub(super) fn new(client: Client) -> Self {
         Self { client, running: FuturesUnordered::new() }
     }
 
     /// Starts to read a Secret.
-    pub(super) fn start(&self, name: Name, when: When) {
+    pub(super) fn start(&self, name: Name, timing: ReadTiming) {
         let api = Api::<core::Secret>::namespaced(self.client.clone(), &name.namespace);
         let read = async move {
-            if when == When::Later {
-                tokio::time::sleep(LONGEST_WAIT).await;
+            if timing == ReadTiming::Delayed {
+                tokio::time::sleep(MAX_BACKOFF).await;
             }
-            read(api, name).await
+            read_with_retry(api, name).await
         };
         self.running.push(read.boxed());
     }
 
     /// The next one that is done; nothing if none is under way.
-    pub(super) async fn next(&mut self) -> Option<Read> {
+    pub(super) async fn next(&mut self) -> Option<SecretRead> {
         self.running.next().await
     }
 }
 
-async fn read(api: Api<core::Secret>, name: Name) -> Read {
-    let mut wait = FIRST_WAIT;
+async fn read_with_retry(api: Api<core::Secret>, name: Name) -> SecretRead {
+    let mut backoff = INITIAL_BACKOFF;
     loop {
-        let got = {
+        let response = {
             // The semaphore is never closed.
-            let _slot = SLOTS.acquire().await;
+            let _permit = READ_PERMITS.acquire().await;
             api.get_opt(&name.name).await
         };
-        let outcome = match got {
-            Ok(Some(secret)) => found(&secret),
-            Ok(None) => Outcome::Missing,
-            Err(kube::Error::Api(status)) if status.code == 403 => Outcome::Forbidden(status.message.clone()),
+        let outcome = match response {
+            Ok(Some(secret)) => found_outcome(&secret),
+            Ok(None) => ReadOutcome::Missing,
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                ReadOutcome::Forbidden(status.message.clone())
+            }
             Err(error) => {
                 tracing::debug!(secret = %name, %error, "reading a Secret failed");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
                 continue;
             }
         };
-        return Read { name, outcome };
+        return SecretRead { name, outcome };
     }
 }
 
-fn found(secret: &core::Secret) -> Outcome {
+fn found_outcome(secret: &core::Secret) -> ReadOutcome {
     let bytes = |key: &str| {
         let value = secret.data.as_ref().and_then(|data| data.get(key));
         value.map(|value| value.0.clone()).filter(|value| !value.is_empty())
@@ -107,5 +109,5 @@ fn found(secret: &core::Secret) -> Outcome {
         _ => None,
     };
     let version = secret.metadata.resource_version.clone().unwrap_or_default();
-    Outcome::Found { secret: Secret::from_kubernetes(secret).0, version, pair }
+    ReadOutcome::Found { secret: Secret::from_kubernetes(secret).0, version, pair }
 }

@@ -38,7 +38,7 @@ impl fmt::Display for Location {
 
 /// A Problem that a source found itself, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Located {
+pub struct LocatedProblem {
     /// The Problem.
     pub problem: Problem,
     /// Where it stands, if that is a file.
@@ -47,18 +47,18 @@ pub struct Located {
 
 /// Where an object stands, and where its fields do. A clone shares everything.
 #[derive(Clone, Debug)]
-pub struct Place(Arc<Inner>);
+pub struct SourceMap(Arc<SourceMapInner>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Inner {
+struct SourceMapInner {
     start: Location,
-    lines: Lines,
+    lines: FieldLines,
 }
 
-impl Place {
+impl SourceMap {
     /// Puts together where an object starts and the lines of its fields.
-    pub fn new(start: Location, lines: Lines) -> Self {
-        Self(Arc::new(Inner { start, lines }))
+    pub fn new(start: Location, lines: FieldLines) -> Self {
+        Self(Arc::new(SourceMapInner { start, lines }))
     }
 
     /// Where the object starts.
@@ -67,13 +67,13 @@ impl Place {
     }
 
     /// Where a field path such as `spec.rules[0].host` stands, or else the deepest part of it that is there.
-    pub fn of_field(&self, field: &str) -> Location {
-        let line = self.0.lines.of(field).and_then(NonZeroU32::new).or(self.0.start.line);
+    pub fn locate(&self, field: &str) -> Location {
+        let line = self.0.lines.find(field).and_then(NonZeroU32::new).or(self.0.start.line);
         Location { file: Arc::clone(&self.0.start.file), line }
     }
 }
 
-impl PartialEq for Place {
+impl PartialEq for SourceMap {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
     }
@@ -83,20 +83,20 @@ impl PartialEq for Place {
 ///
 /// Field paths are kept as 32-bit hashes: a wrong line for one in a million Problems costs nobody anything.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Lines(Box<[(PathHash, u32)]>);
+pub struct FieldLines(Box<[(FieldPathHash, u32)]>);
 
-impl Lines {
+impl FieldLines {
     /// Takes lines in any order.
-    pub fn new(mut lines: Vec<(PathHash, u32)>) -> Self {
+    pub fn new(mut lines: Vec<(FieldPathHash, u32)>) -> Self {
         lines.sort_unstable();
         Self(lines.into())
     }
 
     /// The line of a field path, or of the deepest part of it that has one; nothing: that of the object.
-    pub fn of(&self, field: &str) -> Option<u32> {
-        let (mut hash, mut line) = (PathHash::ROOT, None);
-        for step in steps(field) {
-            hash = hash.step(step);
+    pub fn find(&self, field: &str) -> Option<u32> {
+        let (mut hash, mut line) = (FieldPathHash::ROOT, None);
+        for segment in path_segments(field) {
+            hash = hash.child(segment);
             let at = self.0.partition_point(|(known, _)| *known < hash);
             line = self.0.get(at).filter(|(known, _)| *known == hash).map(|(_, line)| *line).or(line);
         }
@@ -105,27 +105,27 @@ impl Lines {
 }
 
 /// Keys and indices of a field path. Inside brackets dots belong to the key: `annotations[example.com/x]`.
-fn steps(field: &str) -> impl Iterator<Item = &str> {
+fn path_segments(field: &str) -> impl Iterator<Item = &str> {
     let parts = field.split(['[', ']']).enumerate().flat_map(|(position, part)| {
         let separator = if position % 2 == 0 { '.' } else { ']' };
         part.split(separator)
     });
-    parts.filter(|step| !step.is_empty())
+    parts.filter(|segment| !segment.is_empty())
 }
 
 /// A field path as a number: FNV-1a over its steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PathHash(u32);
+pub struct FieldPathHash(u32);
 
-impl PathHash {
+impl FieldPathHash {
     /// The empty path.
     pub const ROOT: Self = Self(0x811c_9dc5);
 
     /// The path that goes on with a key, or with an index in decimal.
     #[must_use]
-    pub fn step(self, step: &str) -> Self {
+    pub fn child(self, segment: &str) -> Self {
         // A byte that no UTF-8 text holds ends each step.
-        let bytes = step.bytes().chain([0xff]);
+        let bytes = segment.bytes().chain([0xff]);
         Self(bytes.fold(self.0, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)))
     }
 }

@@ -4,9 +4,9 @@
 //! Secrets that objects name, and Problems of the source. `standing` judges whether a feed works, `naming` which
 //! Secrets count, `wanted` which of those are to be read.
 
-mod naming;
-mod standing;
-mod wanted;
+mod feed_health;
+mod secret_refs;
+mod secret_tracker;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use routing::object::{Change, Kind, Name, Object, ObjectRef, Texts, Unreadable};
 use routing::problem::{Problem, Reason};
 use tokio::time::Instant;
 
-use super::feed::{Plan, Seen, Taken};
-use super::secrets::{Outcome, Read, When};
-use super::window::Window;
-use crate::control::source::place::Located;
+use super::debounce::Debounce;
+use super::feed::{FeedSpec, TrimmedObject, WatchEvent};
+use super::secret_reader::{ReadOutcome, ReadTiming, SecretRead};
+use crate::control::source::location::LocatedProblem;
 use crate::control::source::{PemPair, SecretChange, Update};
 
-use naming::Naming;
-use standing::{Standing, Verdict};
-use wanted::Secrets;
+use feed_health::{FailureEffect, FeedHealth};
+use secret_refs::SecretRefs;
+use secret_tracker::SecretTracker;
 
 /// How long the first Update waits for the Secrets that objects name, once all else is known: a gateway that is
 /// ready has its certificates, but one Secret that cannot be read must not keep it from serving.
@@ -35,19 +35,19 @@ const SECRETS_LIMIT: Duration = Duration::from_secs(10);
 const HOLD_LIMIT: Duration = Duration::from_secs(1);
 
 /// The account of the source.
-pub(super) struct Gather {
-    feeds: Vec<Standing>,
-    naming: Naming,
-    secrets: Secrets,
+pub(super) struct ClusterState {
+    feeds: Vec<FeedHealth>,
+    secret_refs: SecretRefs,
+    secret_tracker: SecretTracker,
     /// What the next Update will say.
-    next: Next,
+    pending: PendingUpdate,
     /// Ingresses that wait for their Secrets. What was known of them before goes on.
-    held: BTreeMap<ObjectRef, Held>,
+    held: BTreeMap<ObjectRef, HeldIngress>,
     /// Problems of objects, and of what may not be read.
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     problems_changed: bool,
     /// When all feeds were complete for the first time.
-    complete: Option<Instant>,
+    all_listed_at: Option<Instant>,
     is_first: bool,
     /// The zone that was told last.
     zone: Option<String>,
@@ -58,35 +58,35 @@ pub(super) struct Gather {
 /// An Update as it grows: of each object the last change counts, so that it does not grow beyond what there is while
 /// it has to wait.
 #[derive(Default)]
-struct Next {
+struct PendingUpdate {
     objects: BTreeMap<ObjectRef, Change>,
     secrets: BTreeMap<Name, Option<PemPair>>,
     zone: Option<String>,
 }
 
-struct Held {
+struct HeldIngress {
     object: Object,
     /// Secrets that only its version before named.
     orphans: Vec<Name>,
     until: Instant,
 }
 
-impl Gather {
+impl ClusterState {
     /// Knows nothing yet. `routing` tells which classes are ours, and where their certificates are unless they say
     /// otherwise.
-    pub(super) fn new(plans: Vec<Plan>, routing: Config) -> Self {
-        let of_secrets = plans.iter().filter(|plan| plan.kind == Kind::Secret);
-        let namespaces: Vec<&str> = of_secrets.map(|plan| &*plan.namespace).collect();
+    pub(super) fn new(specs: Vec<FeedSpec>, routing: Config) -> Self {
+        let of_secrets = specs.iter().filter(|spec| spec.kind == Kind::Secret);
+        let namespaces: Vec<&str> = of_secrets.map(|spec| &*spec.namespace).collect();
         let watched = (!namespaces.contains(&"")).then(|| namespaces.into_iter().map(Into::into).collect());
         Self {
-            feeds: plans.into_iter().map(Standing::new).collect(),
-            naming: Naming::new(routing),
-            secrets: Secrets::new(watched),
-            next: Next::default(),
+            feeds: specs.into_iter().map(FeedHealth::new).collect(),
+            secret_refs: SecretRefs::new(routing),
+            secret_tracker: SecretTracker::new(watched),
+            pending: PendingUpdate::default(),
             held: BTreeMap::new(),
             problems: BTreeMap::new(),
             problems_changed: false,
-            complete: None,
+            all_listed_at: None,
             is_first: true,
             zone: None,
             texts: Texts::default(),
@@ -94,61 +94,61 @@ impl Gather {
     }
 
     /// Takes in what happened on the feed at `place`.
-    pub(super) fn see(&mut self, place: usize, seen: Seen, now: Instant) {
-        if matches!(seen, Seen::Complete | Seen::Applied(_) | Seen::Deleted(_)) {
-            self.settle(place);
+    pub(super) fn handle_event(&mut self, index: usize, event: WatchEvent, now: Instant) {
+        if matches!(event, WatchEvent::ListCompleted | WatchEvent::Applied(_) | WatchEvent::Deleted(_)) {
+            self.mark_healthy(index);
         }
-        let Some(feed) = self.feeds.get_mut(place) else { return };
-        match seen {
-            Seen::Begin => feed.begin(),
-            Seen::Listed(mut taken) => {
-                taken.share(&mut self.texts);
-                feed.list(taken.name());
-                self.apply(taken, now);
+        let Some(feed) = self.feeds.get_mut(index) else { return };
+        match event {
+            WatchEvent::ListStarted => feed.start_list(),
+            WatchEvent::Listed(mut object) => {
+                object.share(&mut self.texts);
+                feed.add_listed(object.name());
+                self.apply(object, now);
             }
-            Seen::Complete => {
-                let gone = feed.complete();
-                self.lose(place, gone, now);
+            WatchEvent::ListCompleted => {
+                let gone = feed.complete_list();
+                self.remove_all(index, gone, now);
             }
-            Seen::Applied(mut taken) => {
-                taken.share(&mut self.texts);
-                feed.known.insert(taken.name());
-                self.apply(taken, now);
+            WatchEvent::Applied(mut object) => {
+                object.share(&mut self.texts);
+                feed.names.insert(object.name());
+                self.apply(object, now);
             }
-            Seen::Deleted(name) => {
-                feed.known.remove(&name);
-                let kind = feed.plan.kind;
-                self.delete(ObjectRef { kind, name });
+            WatchEvent::Deleted(name) => {
+                feed.names.remove(&name);
+                let kind = feed.spec.kind;
+                self.remove(ObjectRef { kind, name });
             }
-            Seen::Failed { code, message } => self.fail(place, (code, message), now),
+            WatchEvent::Failed { code, message } => self.handle_failure(index, (code, message), now),
         }
     }
 
     /// All of a feed was heard, and these are gone.
-    fn lose(&mut self, place: usize, gone: Vec<Name>, now: Instant) {
-        let Some(kind) = self.feeds.get(place).map(|feed| feed.plan.kind) else { return };
+    fn remove_all(&mut self, index: usize, gone: Vec<Name>, now: Instant) {
+        let Some(kind) = self.feeds.get(index).map(|feed| feed.spec.kind) else { return };
         for name in gone {
-            self.delete(ObjectRef { kind, name });
+            self.remove(ObjectRef { kind, name });
         }
-        if self.complete.is_none() && self.feeds.iter().all(|feed| feed.is_complete) {
-            self.complete = Some(now);
+        if self.all_listed_at.is_none() && self.feeds.iter().all(|feed| feed.is_complete) {
+            self.all_listed_at = Some(now);
         }
     }
 
-    fn fail(&mut self, place: usize, failure: (Option<u16>, String), now: Instant) {
-        let Some(feed) = self.feeds.get_mut(place) else { return };
-        tracing::debug!(kind = %feed.plan.kind, code = failure.0, message = failure.1, "watch failed");
-        match feed.fail(failure, now) {
-            Verdict::Wait => {}
-            Verdict::Absent => {
-                let gone = feed.empty();
-                self.settle(place);
-                self.lose(place, gone, now);
+    fn handle_failure(&mut self, index: usize, failure: (Option<u16>, String), now: Instant) {
+        let Some(feed) = self.feeds.get_mut(index) else { return };
+        tracing::debug!(kind = %feed.spec.kind, code = failure.0, message = failure.1, "watch failed");
+        match feed.on_failure(failure, now) {
+            FailureEffect::Ignore => {}
+            FailureEffect::KindAbsent => {
+                let gone = feed.mark_absent();
+                self.mark_healthy(index);
+                self.remove_all(index, gone, now);
             }
-            Verdict::Problem { problem, is_done_without } => {
-                if is_done_without {
-                    let gone = feed.empty();
-                    self.lose(place, gone, now);
+            FailureEffect::Problem { problem, skip_kind } => {
+                if skip_kind {
+                    let gone = feed.mark_absent();
+                    self.remove_all(index, gone, now);
                 }
                 self.set_problems(problem.object.clone(), vec![*problem]);
             }
@@ -156,96 +156,97 @@ impl Gather {
     }
 
     /// A feed works again.
-    fn settle(&mut self, place: usize) {
-        let Some(feed) = self.feeds.get_mut(place) else { return };
-        if feed.settle() {
-            let all = feed.all();
+    fn mark_healthy(&mut self, index: usize) {
+        let Some(feed) = self.feeds.get_mut(index) else { return };
+        if feed.mark_healthy() {
+            let all = feed.wildcard();
             self.set_problems(all, Vec::new());
         }
     }
 
     /// Takes in that time has passed.
-    pub(super) fn tick(&mut self, now: Instant) {
-        for place in 0..self.feeds.len() {
-            if self.feeds.get(place).is_some_and(|feed| feed.is_over(now)) {
-                self.settle(place);
+    pub(super) fn expire_outages(&mut self, now: Instant) {
+        for index in 0..self.feeds.len() {
+            if self.feeds.get(index).is_some_and(|feed| feed.is_outage_over(now)) {
+                self.mark_healthy(index);
             }
         }
     }
 
-    fn apply(&mut self, taken: Taken, now: Instant) {
-        match taken {
-            Taken::Object(object, unreadable) => {
+    fn apply(&mut self, object: TrimmedObject, now: Instant) {
+        match object {
+            TrimmedObject::Object(object, unreadable) => {
                 let reference = object.reference();
                 let problems = unreadable.into_iter().map(|found| problem(&reference, found)).collect();
                 self.set_problems(reference, problems);
-                self.take_in(object, now);
+                self.upsert(object, now);
             }
             // Its last good version goes on: a policy that turns unreadable must not open what it closed.
-            Taken::Bad(reference, message) => {
+            TrimmedObject::Invalid(reference, message) => {
                 let (field, reason) = ("spec".to_owned(), Reason::InvalidValue);
                 let problem = Problem { object: reference.clone(), field, reason, message };
                 self.set_problems(reference, vec![problem]);
             }
-            Taken::Secret(name, version) => self.secrets.see(&name, version),
+            TrimmedObject::Secret(name, version) => self.secret_tracker.on_version(&name, version),
             // A node changes all the time, and one that lost its label is where it was.
-            Taken::Node(_, zone) => {
+            TrimmedObject::Node(_, zone) => {
                 if zone.is_some() && self.zone != zone {
                     self.zone.clone_from(&zone);
-                    self.next.zone = zone;
+                    self.pending.zone = zone;
                 }
             }
         }
     }
 
-    fn take_in(&mut self, object: Object, now: Instant) {
+    fn upsert(&mut self, object: Object, now: Instant) {
         let reference = object.reference();
-        let mut orphans = self.secrets.turn(self.naming.apply(&object));
+        let mut orphans = self.secret_tracker.apply_delta(self.secret_refs.apply(&object));
         let before = self.held.remove(&reference);
         let until = before.as_ref().map_or(now + HOLD_LIMIT, |held| held.until);
         orphans.extend(before.into_iter().flat_map(|held| held.orphans));
-        let held = Held { object, orphans, until };
+        let held = HeldIngress { object, orphans, until };
         // The first Update waits for all Secrets together.
-        if !self.is_first && self.is_waiting(&reference, &held, now) {
+        if !self.is_first && self.must_hold(&reference, &held, now) {
             self.held.insert(reference, held);
         } else {
-            self.let_go(held);
+            self.release(held);
         }
     }
 
-    fn is_waiting(&self, reference: &ObjectRef, held: &Held, now: Instant) -> bool {
-        held.until > now && self.naming.names_of(reference).any(|name| self.secrets.is_awaited(name))
+    fn must_hold(&self, reference: &ObjectRef, held: &HeldIngress, now: Instant) -> bool {
+        held.until > now
+            && self.secret_refs.refs_from(reference).any(|name| self.secret_tracker.is_unresolved(name))
     }
 
-    fn let_go(&mut self, held: Held) {
-        let Held { object, orphans, .. } = held;
-        self.forget_secrets(orphans);
-        self.next.objects.insert(object.reference(), Change::Apply(object));
+    fn release(&mut self, held: HeldIngress) {
+        let HeldIngress { object, orphans, .. } = held;
+        self.remove_unreferenced(orphans);
+        self.pending.objects.insert(object.reference(), Change::Apply(object));
     }
 
     /// When the next Ingress that waits has waited long enough; nothing: none waits.
-    pub(super) fn release_at(&self) -> Option<Instant> {
+    pub(super) fn next_release_at(&self) -> Option<Instant> {
         self.held.values().map(|held| held.until).min()
     }
 
     /// Lets go what need not wait any more.
-    pub(super) fn release(&mut self, now: Instant) {
+    pub(super) fn release_ready(&mut self, now: Instant) {
         for (reference, held) in std::mem::take(&mut self.held) {
-            if self.is_waiting(&reference, &held, now) {
+            if self.must_hold(&reference, &held, now) {
                 self.held.insert(reference, held);
             } else {
-                self.let_go(held);
+                self.release(held);
             }
         }
     }
 
-    fn delete(&mut self, reference: ObjectRef) {
+    fn remove(&mut self, reference: ObjectRef) {
         match reference.kind {
             // A node that is gone takes this gateway with it.
             Kind::Node => return,
             Kind::Secret => {
                 // Of one that nobody names nothing was ever said.
-                if self.secrets.lose(&reference.name) {
+                if self.secret_tracker.on_deleted(&reference.name) {
                     self.set_problems(reference.clone(), Vec::new());
                     self.set_secret(reference.name, None);
                 }
@@ -254,32 +255,32 @@ impl Gather {
             _ => {}
         }
         self.set_problems(reference.clone(), Vec::new());
-        let mut orphans = self.secrets.turn(self.naming.delete(&reference));
+        let mut orphans = self.secret_tracker.apply_delta(self.secret_refs.remove(&reference));
         orphans.extend(self.held.remove(&reference).into_iter().flat_map(|held| held.orphans));
-        self.forget_secrets(orphans);
-        self.next.objects.insert(reference.clone(), Change::Delete(reference));
+        self.remove_unreferenced(orphans);
+        self.pending.objects.insert(reference.clone(), Change::Delete(reference));
     }
 
     /// Takes in a Secret that was read.
-    pub(super) fn read(&mut self, read: Read, now: Instant) {
-        let Read { name, outcome } = read;
+    pub(super) fn handle_secret_read(&mut self, read: SecretRead, now: Instant) {
+        let SecretRead { name, outcome } = read;
         let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
-        let is_news = match &outcome {
-            Outcome::Found { version, .. } => self.secrets.was_read(&name, Some(version.clone())),
-            Outcome::Missing => self.secrets.was_read(&name, None),
-            Outcome::Forbidden(_) => self.secrets.was_refused(&name),
+        let has_changed = match &outcome {
+            ReadOutcome::Found { version, .. } => self.secret_tracker.on_read(&name, Some(version.clone())),
+            ReadOutcome::Missing => self.secret_tracker.on_read(&name, None),
+            ReadOutcome::Forbidden(_) => self.secret_tracker.on_forbidden(&name),
         };
-        if !is_news {
+        if !has_changed {
             return;
         }
         let mut problems = Vec::new();
         match outcome {
-            Outcome::Found { secret, pair, .. } => {
-                self.next.objects.insert(reference.clone(), Change::Apply(Object::Secret(secret)));
-                self.next.secrets.insert(name, pair);
+            ReadOutcome::Found { secret, pair, .. } => {
+                self.pending.objects.insert(reference.clone(), Change::Apply(Object::Secret(secret)));
+                self.pending.secrets.insert(name, pair);
             }
-            Outcome::Missing => self.set_secret(name, None),
-            Outcome::Forbidden(message) => problems.push(Problem {
+            ReadOutcome::Missing => self.set_secret(name, None),
+            ReadOutcome::Forbidden(message) => problems.push(Problem {
                 object: reference.clone(),
                 field: String::new(),
                 reason: Reason::NotPermitted,
@@ -287,13 +288,13 @@ impl Gather {
             }),
         }
         self.set_problems(reference, problems);
-        self.release(now);
+        self.release_ready(now);
     }
 
-    fn forget_secrets(&mut self, orphans: Vec<Name>) {
+    fn remove_unreferenced(&mut self, orphans: Vec<Name>) {
         for name in orphans {
             // One that was held back may be named again meanwhile.
-            if !self.secrets.is_wanted(&name) {
+            if !self.secret_tracker.is_tracked(&name) {
                 self.set_problems(ObjectRef { kind: Kind::Secret, name: name.clone() }, Vec::new());
                 self.set_secret(name, None);
             }
@@ -302,8 +303,8 @@ impl Gather {
 
     fn set_secret(&mut self, name: Name, pair: Option<PemPair>) {
         let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
-        self.next.objects.insert(reference.clone(), Change::Delete(reference));
-        self.next.secrets.insert(name, pair);
+        self.pending.objects.insert(reference.clone(), Change::Delete(reference));
+        self.pending.secrets.insert(name, pair);
     }
 
     fn set_problems(&mut self, of: ObjectRef, problems: Vec<Problem>) {
@@ -316,65 +317,67 @@ impl Gather {
     }
 
     /// The Secrets that are to be read, and when: each is handed out once per version, and again after it was refused.
-    pub(super) fn secrets_to_read(&mut self) -> Vec<(Name, When)> {
-        self.secrets.start_reading()
+    pub(super) fn start_secret_reads(&mut self) -> Vec<(Name, ReadTiming)> {
+        self.secret_tracker.start_reading()
     }
 
     /// Whether there is something to say, and all was heard that has to be heard first.
-    pub(super) fn has_news(&self) -> bool {
-        let Next { objects, secrets, zone } = &self.next;
+    pub(super) fn has_update(&self) -> bool {
+        let PendingUpdate { objects, secrets, zone } = &self.pending;
         let has_changes =
             !objects.is_empty() || !secrets.is_empty() || zone.is_some() || self.problems_changed;
-        self.complete.is_some() && (self.is_first || has_changes)
+        self.all_listed_at.is_some() && (self.is_first || has_changes)
     }
 
     /// When the next Update is due, if there is one.
-    pub(super) fn due(&self, window: &Window) -> Instant {
-        match self.complete {
-            Some(complete) if self.is_first && self.secrets.is_reading() => complete + SECRETS_LIMIT,
-            _ => window.end(),
+    pub(super) fn update_due_at(&self, debounce: &Debounce) -> Instant {
+        match self.all_listed_at {
+            Some(complete) if self.is_first && self.secret_tracker.has_pending_reads() => {
+                complete + SECRETS_LIMIT
+            }
+            _ => debounce.due_at(),
         }
     }
 
     /// All that changed since the last Update.
-    pub(super) fn take(&mut self) -> Update {
+    pub(super) fn take_update(&mut self) -> Update {
         let has_problems = std::mem::take(&mut self.problems_changed) || self.is_first;
         let problems = has_problems.then(|| {
             let problems = self.problems.values().flatten().cloned();
-            problems.map(|problem| Located { problem, location: None }).collect()
+            problems.map(|problem| LocatedProblem { problem, location: None }).collect()
         });
         self.is_first = false;
-        let Next { objects, secrets, zone } = std::mem::take(&mut self.next);
+        let PendingUpdate { objects, secrets, zone } = std::mem::take(&mut self.pending);
         Update {
             objects: objects.into_values().collect(),
             secrets: secrets.into_iter().map(|(name, pair)| SecretChange { name, pair }).collect(),
-            places: Vec::new(),
+            source_maps: Vec::new(),
             zone,
             problems,
         }
     }
 
     /// What stands between the source and its first Update, for people.
-    pub(super) fn missing(&self) -> Option<String> {
+    pub(super) fn pending_reason(&self) -> Option<String> {
         if !self.is_first {
             return None;
         }
         let missing = self.feeds.iter().find(|feed| !feed.is_complete);
         Some(match missing {
             Some(feed) => {
-                let why = feed.failure().unwrap_or("not listed yet");
-                format!("the API server has not given all objects of kind {}: {why}", feed.plan.kind)
+                let why = feed.outage_message().unwrap_or("not listed yet");
+                format!("the API server has not given all objects of kind {}: {why}", feed.spec.kind)
             }
             None => "the Secrets that objects name are being read".to_owned(),
         })
     }
 }
 
-impl Taken {
+impl TrimmedObject {
     fn name(&self) -> Name {
         match self {
             Self::Object(object, _) => object.reference().name,
-            Self::Bad(reference, _) => reference.name.clone(),
+            Self::Invalid(reference, _) => reference.name.clone(),
             Self::Secret(name, _) | Self::Node(name, _) => name.clone(),
         }
     }

@@ -1,0 +1,296 @@
+//! What Gather makes of Secrets: which are read, and who waits for them.
+
+use routing::object::{IngressClass, IngressClassConfig, ParametersRef};
+
+use super::*;
+
+/// A class with parameters.
+fn class(name: &str, controller: &str, config: &str) -> TrimmedObject {
+    let parameters = ParametersRef {
+        group: api::GROUP.into(),
+        kind: "IngressClassConfig".into(),
+        name: config.into(),
+        namespace: None,
+    };
+    let (name, controller, parameters) = (Name::new("", name), controller.into(), Some(parameters));
+    trimmed(Object::IngressClass(IngressClass { name, controller, parameters, ..IngressClass::default() }))
+}
+
+/// Parameters that name a certificate in the gateway's own namespace.
+fn config(name: &str, secret: &str) -> TrimmedObject {
+    let certificate = api::ClassSecret { name: secret.to_owned(), namespace: None };
+    let spec = api::IngressClassConfigSpec { default_certificate: Some(certificate), ..Default::default() };
+    trimmed(Object::IngressClassConfig(IngressClassConfig { name: Name::new("", name), spec }))
+}
+
+#[test]
+fn secrets_that_nobody_names_are_neither_read_nor_told_of() {
+    let mut cluster = empty_state();
+    list(&mut cluster, SECRETS, vec![secret("s", "1")]);
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("t", "2")));
+    assert!(cluster.start_secret_reads().is_empty());
+    handle(&mut cluster, SECRETS, WatchEvent::Deleted(name("s")));
+    list(&mut cluster, SECRETS, Vec::new());
+    assert!(!cluster.has_update());
+}
+
+#[test]
+fn a_named_secret_is_read_once_per_version() {
+    let mut cluster = empty_state();
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("j", &["s"])));
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
+    assert!(cluster.start_secret_reads().is_empty());
+    handle_read(&mut cluster, found("s", "1"));
+    assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), Some("1".to_owned()))]);
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "1")));
+    assert!(cluster.start_secret_reads().is_empty(), "the watch tells of what was read already");
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)], "it is rotated");
+    handle_read(&mut cluster, found("s", "2"));
+    assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), Some("2".to_owned()))]);
+}
+
+#[test]
+fn secrets_of_other_controllers_are_not_read() {
+    let specs = [Kind::Ingress, Kind::IngressClass, Kind::IngressClassConfig, Kind::Secret];
+    let mut cluster =
+        ClusterState::new(specs.map(|kind| spec(kind, Requirement::Required)).into(), Config::default());
+    let ours = Config::default().controller;
+    list(&mut cluster, 0, vec![ingress_of("a", "i", &["s"]), ingress_of("b", "j", &["t"])]);
+    list(&mut cluster, 1, vec![class("a", &ours, "a"), class("b", "k8s.io/ingress-nginx", "b")]);
+    list(&mut cluster, 2, vec![config("a", "of-a"), config("b", "of-b")]);
+    list(&mut cluster, 3, Vec::new());
+    let names =
+        |found: &[(Name, ReadTiming)]| found.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&cluster.start_secret_reads()), ["gateway-system/of-a", "shop/s"]);
+    cluster.take_update();
+
+    handle(&mut cluster, 1, WatchEvent::Applied(class("b", &ours, "b")));
+    assert_eq!(names(&cluster.start_secret_reads()), ["gateway-system/of-b", "shop/t"], "it became ours");
+    cluster.take_update();
+    handle(&mut cluster, 1, WatchEvent::Deleted(Name::new("", "a")));
+    let gone = [("gateway-system/of-a".to_owned(), None), ("shop/s".to_owned(), None)];
+    assert_eq!(bytes(&cluster.take_update()), gone, "nobody of ours names them any added");
+}
+
+#[test]
+fn an_ingress_waits_for_the_secrets_that_it_names_and_nothing_else_does() {
+    let mut cluster = empty_state();
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["old"])));
+    cluster.start_secret_reads();
+    handle_read(&mut cluster, found("old", "1"));
+    assert_eq!(changes(&cluster.take_update()), [is_there("Ingress shop/i"), is_there("Secret shop/old")]);
+
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["new"])));
+    handle(&mut cluster, SERVICES, WatchEvent::Applied(trimmed(service("a", 1))));
+    assert_eq!(
+        changes(&cluster.take_update()),
+        [is_there("Service shop/a")],
+        "the host keeps its certificate"
+    );
+    cluster.start_secret_reads();
+    handle_read(&mut cluster, found("new", "1"));
+    let update = cluster.take_update();
+    let expected = [is_there("Ingress shop/i"), is_there("Secret shop/new"), is_gone("Secret shop/old")];
+    assert_eq!(changes(&update), expected);
+    assert_eq!(cluster.next_release_at(), None);
+
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["third"])));
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["new"])));
+    cluster.start_secret_reads();
+    handle_read(&mut cluster, found("new", "1"));
+    let update = cluster.take_update();
+    assert_eq!(
+        changes(&update),
+        [is_there("Ingress shop/i"), is_there("Secret shop/new"), is_gone("Secret shop/third")]
+    );
+}
+
+#[test]
+fn an_ingress_waits_a_second_at_most_and_not_for_what_may_not_be_read() {
+    let mut cluster = empty_state();
+    let now = Instant::now();
+    cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("i", &["s"])), now);
+    cluster.start_secret_reads();
+    assert!(!cluster.has_update());
+    let end = cluster.next_release_at().unwrap();
+    assert_eq!(end, now + HOLD_LIMIT);
+    cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("i", &["s", "t"])), now + HOLD_LIMIT / 2);
+    assert_eq!(cluster.next_release_at(), Some(end), "changes do not lengthen it");
+    cluster.release_ready(end);
+    assert_eq!(changes(&cluster.take_update()), [is_there("Ingress shop/i")]);
+
+    cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("j", &["u"])), end);
+    cluster.start_secret_reads();
+    handle_read(
+        &mut cluster,
+        SecretRead { name: name("u"), outcome: ReadOutcome::Forbidden("no".to_owned()) },
+    );
+    assert_eq!(changes(&cluster.take_update()), [is_there("Ingress shop/j")]);
+
+    cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("k", &["v"])), end);
+    cluster.handle_event(INGRESSES, WatchEvent::Deleted(name("k")), end);
+    assert_eq!(cluster.next_release_at(), None, "one that is gone waits for nothing");
+    assert_eq!(changes(&cluster.take_update()), [is_gone("Ingress shop/k"), is_gone("Secret shop/v")]);
+}
+
+#[test]
+fn secrets_that_no_watch_tells_of_are_asked_for_again_and_again() {
+    let mut specs = specs();
+    for spec in &mut specs {
+        spec.namespace = "shop".to_owned();
+    }
+    specs.push(spec(Kind::IngressClass, Requirement::IfAllowed));
+    specs.push(spec(Kind::IngressClassConfig, Requirement::IfAllowed));
+    let mut cluster = ClusterState::new(specs.clone(), ours());
+    for feed in 0..specs.len() {
+        list(&mut cluster, feed, Vec::new());
+    }
+    handle(&mut cluster, 5, WatchEvent::Applied(class("gateway", "", "c")));
+    handle(&mut cluster, 6, WatchEvent::Applied(config("c", "s")));
+    cluster.take_update();
+    let secret = Name::new("gateway-system", "s");
+    assert_eq!(cluster.start_secret_reads(), [(secret.clone(), ReadTiming::Immediate)]);
+    let answer = |version: Option<&str>| {
+        let outcome = match version {
+            Some(version) => found("s", version).outcome,
+            None => ReadOutcome::Missing,
+        };
+        SecretRead { name: secret.clone(), outcome }
+    };
+    let mut told = Vec::new();
+    for version in [None, None, Some("1"), Some("1"), Some("2"), None] {
+        handle_read(&mut cluster, answer(version));
+        told.push(cluster.has_update());
+        cluster.take_update();
+        assert_eq!(cluster.start_secret_reads(), [(secret.clone(), ReadTiming::Delayed)]);
+        assert!(!cluster.secret_tracker.has_pending_reads(), "nothing waits for it");
+    }
+    assert_eq!(told, [true, false, true, false, true, true]);
+}
+
+#[test]
+fn a_secret_goes_with_the_last_who_names_it() {
+    let mut cluster = empty_state();
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("j", &["s"])));
+    cluster.start_secret_reads();
+    handle_read(&mut cluster, found("s", "1"));
+    cluster.take_update();
+    handle(&mut cluster, INGRESSES, WatchEvent::Deleted(name("i")));
+    assert_eq!(bytes(&cluster.take_update()), []);
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("j", &[])));
+    assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), None)]);
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
+    assert!(cluster.start_secret_reads().is_empty());
+    handle_read(&mut cluster, found("s", "2"));
+    assert!(!cluster.has_update(), "what was being read counts for nothing then");
+}
+
+#[test]
+fn a_secret_may_be_missing_and_come_late() {
+    let mut cluster = empty_state();
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
+    handle_read(&mut cluster, SecretRead { name: name("s"), outcome: ReadOutcome::Missing });
+    let update = cluster.take_update();
+    assert_eq!(changes(&update), [is_there("Ingress shop/i"), is_gone("Secret shop/s")]);
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "1")));
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
+    handle_read(&mut cluster, found("s", "1"));
+    assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), Some("1".to_owned()))]);
+    handle(&mut cluster, SECRETS, WatchEvent::Deleted(name("s")));
+    assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), None)]);
+    assert!(cluster.start_secret_reads().is_empty(), "what is gone is not read");
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
+}
+
+#[test]
+fn a_secret_that_changes_while_it_is_read_is_read_again() {
+    let mut cluster = empty_state();
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
+    cluster.start_secret_reads();
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
+    assert!(cluster.start_secret_reads().is_empty(), "one at a time");
+    handle_read(&mut cluster, found("s", "1"));
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "3")));
+    handle_read(&mut cluster, found("s", "3"));
+    assert!(cluster.start_secret_reads().is_empty(), "it was read in the version that the watch told of");
+}
+
+#[test]
+fn a_secret_that_goes_while_it_is_read_is_read_again() {
+    let mut cluster = empty_state();
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
+    cluster.start_secret_reads();
+    handle(&mut cluster, SECRETS, WatchEvent::Deleted(name("s")));
+    handle_read(&mut cluster, found("s", "1"));
+    assert_eq!(
+        cluster.start_secret_reads(),
+        [(name("s"), ReadTiming::Immediate)],
+        "what was read may be older than its end"
+    );
+    handle_read(&mut cluster, SecretRead { name: name("s"), outcome: ReadOutcome::Missing });
+    assert_eq!(bytes(&cluster.take_update()).last(), Some(&("shop/s".to_owned(), None)));
+    assert!(cluster.start_secret_reads().is_empty());
+}
+
+#[test]
+fn of_two_reads_at_a_time_neither_is_taken_for_the_newer_one() {
+    let mut cluster = empty_state();
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
+    cluster.start_secret_reads();
+    handle(&mut cluster, INGRESSES, WatchEvent::Deleted(name("i")));
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
+    handle_read(&mut cluster, found("s", "2"));
+    handle_read(&mut cluster, found("s", "1"));
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
+    handle_read(&mut cluster, found("s", "2"));
+    let update = cluster.take_update();
+    let last = ("shop/s".to_owned(), Some("2".to_owned()));
+    assert_eq!(bytes(&update).last(), Some(&last));
+    assert!(cluster.start_secret_reads().is_empty());
+}
+
+#[test]
+fn a_secret_that_may_not_be_read_keeps_its_last_bytes_and_is_tried_again() {
+    let mut cluster = empty_state();
+    handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
+    cluster.start_secret_reads();
+    handle_read(&mut cluster, found("s", "1"));
+    cluster.take_update();
+    handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
+    cluster.start_secret_reads();
+    handle_read(
+        &mut cluster,
+        SecretRead { name: name("s"), outcome: ReadOutcome::Forbidden("no".to_owned()) },
+    );
+    let update = cluster.take_update();
+    assert_eq!(bytes(&update), []);
+    assert_eq!(problems(update), ["Secret shop/s"]);
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Delayed)]);
+    assert!(cluster.start_secret_reads().is_empty(), "one at a time");
+    assert!(!cluster.secret_tracker.has_pending_reads(), "the first Update does not wait for it");
+    handle_read(&mut cluster, found("s", "2"));
+    let update = cluster.take_update();
+    assert_eq!(bytes(&update), [("shop/s".to_owned(), Some("2".to_owned()))]);
+    assert!(problems(update).is_empty());
+    assert!(cluster.start_secret_reads().is_empty());
+}
+
+#[test]
+fn the_first_update_waits_for_secrets_but_not_for_ever() {
+    let mut cluster = ClusterState::new(vec![spec(Kind::Ingress, Requirement::Required)], ours());
+    let debounce = Debounce::default();
+    let before = Instant::now();
+    list(&mut cluster, 0, vec![ingress("i", &["s"])]);
+    cluster.start_secret_reads();
+    assert!(cluster.update_due_at(&debounce) >= before + SECRETS_LIMIT);
+    assert!(cluster.update_due_at(&debounce) <= Instant::now() + SECRETS_LIMIT);
+    handle_read(&mut cluster, found("s", "1"));
+    assert!(cluster.update_due_at(&debounce) <= Instant::now());
+}
