@@ -8,57 +8,60 @@ use rcgen::{CertifiedKey, KeyPair};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
-use crate::objects::{Space, class_with, with_tls};
-use crate::origin;
-use crate::program::Gateway;
-use crate::wire::Wire;
-use crate::world::{until, world};
+use crate::cluster::{cluster, wait_until};
+use crate::endpoint;
+use crate::gateway_process::Gateway;
+use crate::http_client::HttpClient;
+use crate::objects::{TestNamespace, class_with, with_tls};
 
 /// How often a host changes its Secret.
-const CHANGES: usize = 30;
+const SECRET_CHANGES: usize = 30;
 
 /// The Ingress is there before its Secret; the Secret is replaced, and removed.
-pub(crate) fn late_and_rotated() {
-    let space = Space::new("tls");
-    let gateway = Gateway::start(&world().documented(), &[]);
+pub(crate) fn created_late_and_rotated() {
+    let space = TestNamespace::new("tls");
+    let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
     space.serve("app", "tls.example");
-    world().apply(&with_tls(space.ingress("app", "tls.example"), "tls.example", "pair"));
-    gateway.until_served_by("tls.example", "app");
-    until("the missing Secret is a Problem", || gateway.page("/problems").body.contains("pair"));
+    cluster().apply(&with_tls(space.ingress("app", "tls.example"), "tls.example", "pair"));
+    gateway.wait_until_served_by("tls.example", "app");
+    wait_until("the missing Secret is a Problem", || gateway.page("/problems").body.contains("pair"));
 
     let (first, second) = (certificate("tls.example"), certificate("tls.example"));
     assert!(!is_trusted(gateway.https, "tls.example", &first));
-    world().apply(&space.secret("pair", &first));
-    until("the Secret is used", || is_trusted(gateway.https, "tls.example", &first));
-    let mut kept = open(gateway.https, "tls.example", &[&first]).unwrap();
+    cluster().apply(&space.secret("pair", &first));
+    wait_until("the Secret is used", || is_trusted(gateway.https, "tls.example", &first));
+    let mut idle_client = open(gateway.https, "tls.example", &[&first]).unwrap();
 
-    world().apply(&space.secret("pair", &second));
-    until("the new one is used", || is_trusted(gateway.https, "tls.example", &second));
+    cluster().apply(&space.secret("pair", &second));
+    wait_until("the new one is used", || is_trusted(gateway.https, "tls.example", &second));
     assert!(!is_trusted(gateway.https, "tls.example", &first));
-    assert!(kept.get("tls.example", "/").unwrap().is(200, "app"), "a connection outlives its certificate");
+    assert!(
+        idle_client.get("tls.example", "/").unwrap().is(200, "app"),
+        "a connection outlives its certificate"
+    );
 
-    world().delete(&space.secret("pair", &second));
-    until("it is gone", || !is_trusted(gateway.https, "tls.example", &second));
+    cluster().delete(&space.secret("pair", &second));
+    wait_until("it is gone", || !is_trusted(gateway.https, "tls.example", &second));
     assert!(gateway.get("tls.example").is(200, "app"), "plaintext goes on");
-    world().apply(&space.secret("pair", &first));
-    until("it is back", || is_trusted(gateway.https, "tls.example", &first));
-    gateway.end();
+    cluster().apply(&space.secret("pair", &first));
+    wait_until("it is back", || is_trusted(gateway.https, "tls.example", &first));
+    gateway.stop();
 }
 
 /// An Ingress names another Secret, again and again: a client that trusts both certificates never sees a third.
-pub(crate) fn other_secret() {
-    let space = Space::new("changes");
+pub(crate) fn secret_reference_changed() {
+    let space = TestNamespace::new("changes");
     let host = "changes.example";
-    let gateway = Gateway::start(&world().documented(), &[]);
+    let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
     let pairs = [certificate(host), certificate(host)];
     let names = ["one", "two"];
     for (name, pair) in names.iter().zip(&pairs) {
-        world().apply(&space.secret(name, pair));
+        cluster().apply(&space.secret(name, pair));
     }
-    space.app("app", origin::start("app"));
-    let name = |name| world().apply(&with_tls(space.ingress("app", host), host, name));
+    space.app("app", endpoint::start("app"));
+    let name = |name| cluster().apply(&with_tls(space.ingress("app", host), host, name));
     name(names[0]);
-    until("the first is used", || is_trusted(gateway.https, host, &pairs[0]));
+    wait_until("the first is used", || is_trusted(gateway.https, host, &pairs[0]));
     let (is_over, address) = (AtomicBool::new(false), gateway.https);
     let both = [&pairs[0], &pairs[1]];
     std::thread::scope(|scope| {
@@ -70,39 +73,39 @@ pub(crate) fn other_secret() {
             }
             handshakes
         });
-        for turn in 1..=CHANGES {
+        for turn in 1..=SECRET_CHANGES {
             name(names[turn % 2]);
-            until("the other is used", || {
+            wait_until("the other is used", || {
                 client.is_finished() || is_trusted(address, host, &pairs[turn % 2])
             });
         }
         is_over.store(true, Ordering::Relaxed);
         let handshakes = client.join().unwrap();
-        assert!(handshakes > CHANGES, "{handshakes} handshakes");
+        assert!(handshakes > SECRET_CHANGES, "{handshakes} handshakes");
     });
-    gateway.end();
+    gateway.stop();
 }
 
 /// An IngressClassConfig names a Secret of the gateway's own namespace.
-pub(crate) fn of_a_class() {
-    let space = Space::without_class("class-tls");
-    let gateway = Gateway::start(&world().documented(), &["--class", "class-tls"]);
+pub(crate) fn class_default_certificate() {
+    let space = TestNamespace::without_class("class-tls");
+    let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &["--class", "class-tls"]);
     let mut class = class_with("class-tls", "class-tls");
     class["spec"]["controller"] = "example.com/somebody".into();
-    world().apply(&class);
-    world().apply(&json!({
+    cluster().apply(&class);
+    cluster().apply(&json!({
         "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",
         "metadata": { "name": "class-tls" },
         "spec": { "defaultCertificate": { "name": "class-tls" } },
     }));
     space.serve("app", "class-tls.example");
-    gateway.until_served_by("class-tls.example", "app");
+    gateway.wait_until_served_by("class-tls.example", "app");
     let certificate = certificate("class-tls.example");
     let mut secret = space.secret("class-tls", &certificate);
-    secret["metadata"]["namespace"] = crate::world::SYSTEM.into();
-    world().apply(&secret);
-    until("it is used", || is_trusted(gateway.https, "class-tls.example", &certificate));
-    gateway.end();
+    secret["metadata"]["namespace"] = crate::cluster::GATEWAY_NAMESPACE.into();
+    cluster().apply(&secret);
+    wait_until("it is used", || is_trusted(gateway.https, "class-tls.example", &certificate));
+    gateway.stop();
 }
 
 pub(crate) fn certificate(host: &str) -> CertifiedKey<KeyPair> {
@@ -111,11 +114,11 @@ pub(crate) fn certificate(host: &str) -> CertifiedKey<KeyPair> {
 
 /// Whether a client that trusts this certificate alone gets an answer.
 pub(crate) fn is_trusted(address: SocketAddr, host: &str, certificate: &CertifiedKey<KeyPair>) -> bool {
-    let answer = open(address, host, &[certificate]).and_then(|mut wire| wire.get(host, "/"));
-    answer.is_ok_and(|answer| answer.status == 200)
+    let response = open(address, host, &[certificate]).and_then(|mut client| client.get(host, "/"));
+    response.is_ok_and(|response| response.status == 200)
 }
 
-type Tls = Wire<StreamOwned<ClientConnection, std::net::TcpStream>>;
+type Tls = HttpClient<StreamOwned<ClientConnection, std::net::TcpStream>>;
 
 fn open(address: SocketAddr, host: &str, trusted: &[&CertifiedKey<KeyPair>]) -> std::io::Result<Tls> {
     let mut roots = RootCertStore::empty();
@@ -130,7 +133,7 @@ fn open(address: SocketAddr, host: &str, trusted: &[&CertifiedKey<KeyPair>]) -> 
         .with_no_client_auth();
     let name = host.to_owned().try_into().unwrap();
     let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = Wire::connect(address)?.stream;
+    let mut stream = HttpClient::connect(address)?.stream;
     connection.complete_io(&mut stream)?;
-    Ok(Wire::new(StreamOwned::new(connection, stream)))
+    Ok(HttpClient::new(StreamOwned::new(connection, stream)))
 }

@@ -3,52 +3,55 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::wire::{Load, PROMPT};
-use crate::world::{SYSTEM, run, tree, until};
+use crate::cluster::{GATEWAY_NAMESPACE, repository_root, run, wait_until};
+use crate::http_client::{LoadGenerator, MAX_LATENCY};
 
 /// How long a request may take that was sent to a machine without power: 2.5 s until the gateway looks whether it is
 /// acknowledged (gateway/ARCHITECTURE.md), and another try.
-const LOST: Duration = Duration::from_millis(2500).saturating_add(PROMPT);
+const LOST_NODE_LATENCY: Duration = Duration::from_millis(2500).saturating_add(MAX_LATENCY);
 
 /// Two gateways and four apps on two nodes; one node loses its power.
 pub(crate) fn install_and_lose_one() {
-    let script = tree().join("conformance/example/install.sh");
-    let said = run("sh", &[script.to_str().unwrap()]);
-    assert!(said.contains("blue.example.com") && said.contains("\"pod\""), "{said}");
+    let script = repository_root().join("conformance/example/install.sh");
+    let output = run("sh", &[script.to_str().unwrap()]);
+    assert!(output.contains("blue.example.com") && output.contains("\"pod\""), "{output}");
 
     // The gateway of the node that stays, addressed itself: what a client behind a load balancer that knows of the
     // lost node sees.
     let fields = "jsonpath={range .items[?(@.spec.nodeName==\"node-1\")]}{.status.podIP}{\"\\n\"}{end}";
-    let pods = run("kubectl", &["-n", SYSTEM, "get", "pods", "-o", fields]);
+    let pods = run("kubectl", &["-n", GATEWAY_NAMESPACE, "get", "pods", "-o", fields]);
     let gateway: SocketAddr = format!("{}:8080", pods.lines().next().unwrap()).parse().unwrap();
-    let load: Vec<_> = (0..2).map(|_| Load::start(gateway, "blue.example.com")).collect();
+    let load: Vec<_> = (0..2).map(|_| LoadGenerator::start(gateway, "blue.example.com")).collect();
     // Then each worker has kept a connection to each app, as it has under any load that lasts.
     for load in &load {
-        until("the load has begun", || load.good() > 100);
+        wait_until("the load has begun", || load.succeeded() > 100);
     }
     assert_eq!(ready_apps(), ["node-1", "node-2"], "nothing would die under this load");
     run("conformance", &["cluster", "stop", "node-2"]);
-    until("the lost app is replaced", || ready_apps() == ["node-1", "node-1"]);
+    wait_until("the lost app is replaced", || ready_apps() == ["node-1", "node-1"]);
     // And each worker has met the new one.
     for load in &load {
-        let before = load.good();
-        until("the load goes on", || load.good() > before + 100);
+        let before = load.succeeded();
+        wait_until("the load goes on", || load.succeeded() > before + 100);
     }
     for load in load {
-        let report = load.end_without_failure_within(LOST);
-        crate::tell(&format!("    node lost: {} requests, slowest {:?}\n", report.good, report.slowest));
+        let report = load.finish_without_failure_within(LOST_NODE_LATENCY);
+        crate::print_past_capture(&format!(
+            "    node lost: {} requests, slowest {:?}\n",
+            report.succeeded, report.slowest
+        ));
     }
     run("conformance", &["cluster", "start", "node-2"]);
-    run("kubectl", &["-n", SYSTEM, "rollout", "status", "deployment/gateway", "--timeout=60s"]);
+    run("kubectl", &["-n", GATEWAY_NAMESPACE, "rollout", "status", "deployment/gateway", "--timeout=60s"]);
 }
 
 /// On which node each app of the load is ready that is not about to go.
 fn ready_apps() -> Vec<String> {
     let fields = "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status},\
                   {.metadata.deletionTimestamp},{.spec.nodeName}{\"\\n\"}{end}";
-    let said = run("kubectl", &["get", "pods", "-l", "app=blue", "-o", fields]);
+    let output = run("kubectl", &["get", "pods", "-l", "app=blue", "-o", fields]);
     let mut nodes: Vec<_> =
-        said.lines().filter_map(|pod| pod.strip_prefix("True,,")).map(str::to_owned).collect();
+        output.lines().filter_map(|pod| pod.strip_prefix("True,,")).map(str::to_owned).collect();
     nodes.sort();
     nodes
 }

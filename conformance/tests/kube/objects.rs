@@ -4,24 +4,24 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::world::world;
+use crate::cluster::cluster;
 
 /// A namespace of a test, and the class of the same name.
-pub(crate) struct Space {
+pub(crate) struct TestNamespace {
     pub(crate) name: String,
 }
 
-impl Space {
+impl TestNamespace {
     /// Makes the namespace and the class.
     pub(crate) fn new(name: &str) -> Self {
         let space = Self::without_class(name);
-        world().apply(&class(name));
+        cluster().apply(&class(name));
         space
     }
 
     /// Makes the namespace alone.
     pub(crate) fn without_class(name: &str) -> Self {
-        world().apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }));
+        cluster().apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }));
         Self { name: name.to_owned() }
     }
 
@@ -70,15 +70,15 @@ impl Space {
 
     /// A Service with one endpoint.
     pub(crate) fn app(&self, name: &str, endpoint: SocketAddr) {
-        world().apply(&self.service(name));
-        world().apply(&self.slice(name, 1, &[endpoint]));
+        cluster().apply(&self.service(name));
+        cluster().apply(&self.slice(name, 1, &[endpoint]));
     }
 
     /// A Service with one endpoint that answers with `name`, and an Ingress for the host.
     pub(crate) fn serve(&self, name: &str, host: &str) -> SocketAddr {
-        let endpoint = crate::origin::start(name);
+        let endpoint = crate::endpoint::start(name);
         self.app(name, endpoint);
-        world().apply(&self.ingress(name, host));
+        cluster().apply(&self.ingress(name, host));
         endpoint
     }
 
@@ -95,7 +95,7 @@ impl Space {
 
     /// Removes the namespace, without waiting until it is gone.
     pub(crate) fn delete(&self) {
-        world()
+        cluster()
             .delete(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.name } }));
     }
 }

@@ -7,20 +7,20 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::certificates::{certificate, is_trusted};
-use crate::objects::{Space, class_with, with_tls};
-use crate::origin;
-use crate::program::Gateway;
-use crate::world::{SYSTEM, documents, tree, until, world};
+use crate::cluster::{GATEWAY_NAMESPACE, cluster, manifest_objects, repository_root, wait_until};
+use crate::endpoint;
+use crate::gateway_process::Gateway;
+use crate::objects::{TestNamespace, class_with, with_tls};
 
 /// Everything that makes the gateway read something is there; nothing is forbidden, and nothing is allowed that it
 /// does not use.
-pub(crate) fn documented() {
-    let space = Space::without_class("rights");
+pub(crate) fn documented_rules() {
+    let space = TestNamespace::without_class("rights");
     // Of another controller: the default backend of a class of ours would answer in all other tests too.
     let mut class = class_with("rights", "rights");
     class["spec"]["controller"] = "example.com/somebody".into();
-    world().apply(&class);
-    world().apply(&json!({
+    cluster().apply(&class);
+    cluster().apply(&json!({
         "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",
         "metadata": { "name": "rights" },
         "spec": {
@@ -29,19 +29,19 @@ pub(crate) fn documented() {
         },
     }));
     let certificate = certificate("rights.example");
-    world().apply(&space.secret("pair", &certificate));
-    space.app("rest", origin::start("rest"));
+    cluster().apply(&space.secret("pair", &certificate));
+    space.app("rest", endpoint::start("rest"));
     space.serve("app", "rights.example");
-    world().apply(&with_tls(space.ingress("app", "rights.example"), "rights.example", "pair"));
-    grant_in_cluster("exact", world().rules());
-    let gateway = Gateway::start(&world().kubeconfig("exact", None), &["--class", "rights"]);
-    gateway.until_served_by("rights.example", "app");
-    gateway.until_served_by("unknown.rights.example", "rest");
-    until("it has its certificate", || is_trusted(gateway.https, "rights.example", &certificate));
-    let allowed = calls_allowed_by(world().rules());
+    cluster().apply(&with_tls(space.ingress("app", "rights.example"), "rights.example", "pair"));
+    grant_in_cluster("exact", cluster().rules());
+    let gateway = Gateway::start(&cluster().kubeconfig("exact", None), &["--class", "rights"]);
+    gateway.wait_until_served_by("rights.example", "app");
+    gateway.wait_until_served_by("unknown.rights.example", "rest");
+    wait_until("it has its certificate", || is_trusted(gateway.https, "rights.example", &certificate));
+    let allowed = calls_allowed_by(cluster().rules());
     // What was listed is served before it is watched.
-    until("all that is allowed was used", || calls_of("exact") == allowed);
-    gateway.end();
+    wait_until("all that is allowed was used", || calls_of("exact") == allowed);
+    gateway.stop();
     assert_eq!(calls_of("exact"), allowed);
 }
 
@@ -58,7 +58,7 @@ fn calls_of(account: &str) -> BTreeSet<Call> {
 }
 
 /// What it says of an account that was refused something, without that.
-fn let_through(account: &str) -> BTreeSet<Call> {
+fn allowed_calls_of(account: &str) -> BTreeSet<Call> {
     let events = events_of(account).into_iter();
     let allowed = events.filter(|event| event["annotations"]["authorization.k8s.io/decision"] == "allow");
     allowed.map(|event| call_of(&event)).collect()
@@ -75,7 +75,7 @@ fn events_of(account: &str) -> Vec<Value> {
     let log = std::fs::read_to_string(log).unwrap();
     // The last line may be half written.
     let (log, _) = log.rsplit_once('\n').unwrap_or_default();
-    let user = format!("system:serviceaccount:{SYSTEM}:{account}");
+    let user = format!("system:serviceaccount:{GATEWAY_NAMESPACE}:{account}");
     let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     events.filter(|event| event["user"]["username"] == user.as_str()).collect()
 }
@@ -97,31 +97,31 @@ fn calls_allowed_by(rules: &Value) -> BTreeSet<Call> {
 }
 
 /// Without a rule its objects are a Problem: this is what every other test looks for in vain.
-pub(crate) fn missing() {
-    let space = Space::new("less");
-    let rules = without(world().rules(), "namespaces");
+pub(crate) fn missing_rule() {
+    let space = TestNamespace::new("less");
+    let rules = without(cluster().rules(), "namespaces");
     grant_in_cluster("less", &rules);
-    let gateway = Gateway::start(&world().kubeconfig("less", None), &[]);
+    let gateway = Gateway::start(&cluster().kubeconfig("less", None), &[]);
     space.serve("app", "less.example");
-    gateway.until_served_by("less.example", "app");
-    until("it is a Problem", || {
+    gateway.wait_until_served_by("less.example", "app");
+    wait_until("it is a Problem", || {
         let problems = gateway.page("/problems").body;
         problems.contains("NotPermitted") && problems.contains("Namespace")
     });
     assert!(gateway.log().contains("forbidden"), "this is what a forbidden call looks like");
 
     // The right is given while it runs.
-    grant_in_cluster("less", world().rules());
-    until("the Problem is gone", || !gateway.page("/problems").body.contains("NotPermitted"));
+    grant_in_cluster("less", cluster().rules());
+    wait_until("the Problem is gone", || !gateway.page("/problems").body.contains("NotPermitted"));
 }
 
 /// A Role instead of a ClusterRole: that namespace is served, and what needs more says that it is off.
-pub(crate) fn of_one_namespace() {
-    let (inside, outside) = (Space::without_class("inside"), Space::without_class("outside"));
+pub(crate) fn namespace_role() {
+    let (inside, outside) = (TestNamespace::without_class("inside"), TestNamespace::without_class("outside"));
     account("narrow");
     let mut allowed = BTreeSet::new();
     // As conformance/example/namespace.yaml documents it, but for an account that may do nothing else.
-    for mut object in documents(&tree().join("conformance/example/namespace.yaml")) {
+    for mut object in manifest_objects(&repository_root().join("conformance/example/namespace.yaml")) {
         object["metadata"] = json!({ "name": "narrow", "namespace": "inside" });
         if object["kind"] == "RoleBinding" {
             object["roleRef"]["name"] = "narrow".into();
@@ -129,25 +129,25 @@ pub(crate) fn of_one_namespace() {
         } else {
             allowed = calls_allowed_by(&object["rules"]);
         }
-        world().apply(&object);
+        cluster().apply(&object);
     }
     let flags = ["--set", "namespaces=inside", "--class", "narrow"];
-    let gateway = Gateway::start(&world().kubeconfig("narrow", None), &flags);
+    let gateway = Gateway::start(&cluster().kubeconfig("narrow", None), &flags);
     for (space, name) in [(&inside, "in"), (&outside, "out")] {
-        space.app(name, origin::start(name));
-        world().apply(&space.ingress_of("narrow", name, &format!("{name}.narrow.example")));
+        space.app(name, endpoint::start(name));
+        cluster().apply(&space.ingress_of("narrow", name, &format!("{name}.narrow.example")));
     }
     let pair = certificate("in.narrow.example");
-    world().apply(&inside.secret("pair", &pair));
+    cluster().apply(&inside.secret("pair", &pair));
     let ingress = inside.ingress_of("narrow", "in", "in.narrow.example");
-    world().apply(&with_tls(ingress, "in.narrow.example", "pair"));
-    gateway.until_served_by("in.narrow.example", "in");
-    until("it has its certificate", || is_trusted(gateway.https, "in.narrow.example", &pair));
+    cluster().apply(&with_tls(ingress, "in.narrow.example", "pair"));
+    gateway.wait_until_served_by("in.narrow.example", "in");
+    wait_until("it has its certificate", || is_trusted(gateway.https, "in.narrow.example", &pair));
     assert_eq!(gateway.get("out.narrow.example").status, 404);
     // All of them are needed.
-    until("all that is allowed was used", || allowed.is_subset(&let_through("narrow")));
+    wait_until("all that is allowed was used", || allowed.is_subset(&allowed_calls_of("narrow")));
     for kind in ["Namespace ", "Node ", "IngressClass ", "IngressClassConfig "] {
-        until(&format!("{kind} is said to be off"), || {
+        wait_until(&format!("{kind} is output to be off"), || {
             let problems = gateway.page("/problems").body;
             problems.lines().any(|line| line.contains("NotPermitted") && line.contains(kind))
         });
@@ -155,15 +155,15 @@ pub(crate) fn of_one_namespace() {
 }
 
 /// Whoever may look at a cluster may ask why a request goes where it goes, and is told what he may not see.
-pub(crate) fn to_look() {
-    let space = Space::without_class("look");
-    space.app("app", origin::start("app"));
-    world().apply(&space.ingress_of("look", "app", "look.example"));
+pub(crate) fn view_role_explains() {
+    let space = TestNamespace::without_class("look");
+    space.app("app", endpoint::start("app"));
+    cluster().apply(&space.ingress_of("look", "app", "look.example"));
     account("viewer");
     bind_in_cluster("viewer", "view");
-    let kubeconfig = world().kubeconfig("viewer", None);
+    let kubeconfig = cluster().kubeconfig("viewer", None);
     let explain = |flags: &[&str]| {
-        let mut command = Command::new(crate::program::path());
+        let mut command = Command::new(crate::gateway_process::path());
         command.args(["explain", "http://look.example/", "--kubeconfig"]).arg(&kubeconfig);
         let done = command.args(flags).output().unwrap();
         (
@@ -171,27 +171,27 @@ pub(crate) fn to_look() {
             String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap(),
         )
     };
-    until("the objects are there", || {
-        let (code, said) = explain(&["--class", "look", "--namespace", "look"]);
-        code == Some(0) && said.contains("Service look/app")
+    wait_until("the objects are there", || {
+        let (code, output) = explain(&["--class", "look", "--namespace", "look"]);
+        code == Some(0) && output.contains("Service look/app")
     });
-    let (code, said) = explain(&["--class", "look"]);
-    assert!(code == Some(0) && said.contains("Service look/app"), "{said}");
+    let (code, output) = explain(&["--class", "look"]);
+    assert!(code == Some(0) && output.contains("Service look/app"), "{output}");
     for kind in ["IngressClass", "Secret"] {
-        assert!(said.contains(&format!("{kind} *: NotPermitted")), "{said}");
+        assert!(output.contains(&format!("{kind} *: NotPermitted")), "{output}");
     }
 }
 
 fn account(name: &str) {
-    world().apply(&json!({
-        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": SYSTEM },
+    cluster().apply(&json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": GATEWAY_NAMESPACE },
     }));
 }
 
 /// An account of this name with these rules.
 fn grant_in_cluster(name: &str, rules: &Value) {
     account(name);
-    world().apply(&json!({
+    cluster().apply(&json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
         "metadata": { "name": name }, "rules": rules,
     }));
@@ -199,11 +199,11 @@ fn grant_in_cluster(name: &str, rules: &Value) {
 }
 
 fn bind_in_cluster(name: &str, role: &str) {
-    world().apply(&json!({
+    cluster().apply(&json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
         "metadata": { "name": name },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
-        "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": SYSTEM }],
+        "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": GATEWAY_NAMESPACE }],
     }));
 }
 

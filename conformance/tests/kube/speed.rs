@@ -7,72 +7,72 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::objects::Space;
-use crate::origin;
-use crate::program::Gateway;
-use crate::wire::{Load, Wire};
-use crate::world::{until_paced, world};
+use crate::cluster::{cluster, wait_until_paced};
+use crate::endpoint;
+use crate::gateway_process::Gateway;
+use crate::http_client::{HttpClient, LoadGenerator};
+use crate::objects::TestNamespace;
 
 /// What is asserted: far from the aim of 30 ms, but a poll or a lost event would be seen.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Between two polls.
-const PACE: Duration = Duration::from_millis(1);
+const REQUEST_INTERVAL: Duration = Duration::from_millis(1);
 
 const INGRESSES: usize = 100;
 
 /// One by one, polled each ms on a warm connection, beside 100 EndpointSlice writes and one edited Ingress a second.
 pub(crate) fn applied_to_served() {
-    let space = Space::new("speed");
-    let gateway = Gateway::start(&world().documented(), &[]);
+    let space = TestNamespace::new("speed");
+    let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
     space.serve("app", "live.speed.example");
-    gateway.until_served_by("live.speed.example", "app");
-    let load = Load::start(gateway.http, "live.speed.example");
+    gateway.wait_until_served_by("live.speed.example", "app");
+    let load = LoadGenerator::start(gateway.http, "live.speed.example");
     let stop = Arc::new(AtomicBool::new(false));
     let churn = churn(&stop);
 
-    let mut wire = Wire::connect(gateway.http).unwrap();
+    let mut client = HttpClient::connect(gateway.http).unwrap();
     let mut times = Vec::new();
     for number in 0..INGRESSES {
         let host = format!("n{number}.speed.example");
         let mut ingress = space.ingress("app", &host);
         ingress["metadata"]["name"] = format!("n{number}").into();
-        world().apply(&ingress);
-        let is_served = || wire.get(&host, "/").unwrap().status == 200;
-        times.push(until_paced((LIMIT, PACE), &format!("{host} is served"), is_served));
+        cluster().apply(&ingress);
+        let is_served = || client.get(&host, "/").unwrap().status == 200;
+        times.push(wait_until_paced((LIMIT, REQUEST_INTERVAL), &format!("{host} is served"), is_served));
     }
     stop.store(true, Ordering::Relaxed);
     let rate = churn.join().unwrap();
-    let report = load.end_without_failure();
+    let report = load.finish_without_failure();
     times.sort();
     let at = |share: usize| times[(times.len() - 1) * share / 100];
-    crate::tell(&format!(
+    crate::print_past_capture(&format!(
         "    applied → served: {INGRESSES} Ingresses, p50 {:?} p99 {:?} max {:?}; {rate:.0} slice writes/s; {} requests to a live route, {} failed; RSS {} KiB\n",
         at(50),
         at(99),
         at(100),
-        report.good,
-        report.bad,
+        report.succeeded,
+        report.failed,
         gateway.rss_kib()
     ));
-    gateway.end();
+    gateway.stop();
 }
 
 /// 100 slice writes a second to Services that nobody calls, and one edited Ingress; gives the writes per second.
 fn churn(stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<f64> {
     let stop = Arc::clone(stop);
-    let space = Space::without_class("noise");
-    let endpoints = [(origin::HERE, 9).into(), (std::net::IpAddr::from([10, 50, 0, 2]), 9).into()];
+    let space = TestNamespace::without_class("noise");
+    let endpoints = [(endpoint::NODE_IP, 9).into(), (std::net::IpAddr::from([10, 50, 0, 2]), 9).into()];
     for service in (0..10).map(|number| format!("s{number}")) {
         space.app(&service, endpoints[0]);
     }
-    world().apply(&space.ingress_of("speed", "s0", "edit.speed.example"));
+    cluster().apply(&space.ingress_of("speed", "s0", "edit.speed.example"));
     std::thread::spawn(move || {
         let writes =
             (0..).take_while(|_| !stop.load(Ordering::Relaxed)).map(|turn: usize| match turn % 100 {
                 0 => space.ingress_of("speed", "s0", &format!("edit{turn}.speed.example")),
                 _ => space.slice(&format!("s{}", turn % 10), 1, &endpoints[..1 + turn / 10 % 2]),
             });
-        world().write_steadily(100, writes)
+        cluster().write_steadily(100, writes)
     })
 }

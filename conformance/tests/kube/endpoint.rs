@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 /// The machine's own address among the pods; the API server refuses loopback addresses as endpoints.
-pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 50, 0, 1));
+pub(crate) const NODE_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 50, 0, 1));
 
 /// Listens on an address of the cluster and answers with `name` from now on, until the process ends.
 pub(crate) fn start(name: &str) -> SocketAddr {
-    start_at((HERE, 0).into(), name)
+    start_at((NODE_IP, 0).into(), name)
 }
 
 /// The same at a given address.
@@ -19,23 +19,23 @@ pub(crate) fn start_at(address: SocketAddr, name: &str) -> SocketAddr {
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let name = name.clone();
-            std::thread::spawn(move || answer(stream, &name));
+            std::thread::spawn(move || serve(stream, &name));
         }
     });
     bound
 }
 
 /// Answers requests without a body until the other side goes.
-fn answer(mut stream: TcpStream, name: &str) -> Option<()> {
+fn serve(mut stream: TcpStream, name: &str) -> Option<()> {
     let _ = stream.set_nodelay(true);
-    let (mut read, mut piece) = (Vec::new(), [0; 4096]);
+    let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         while let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
             read.drain(..end + 4);
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
-            stream.write_all(answer.as_bytes()).ok()?;
+            let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+            stream.write_all(response.as_bytes()).ok()?;
         }
-        let count = stream.read(&mut piece).ok().filter(|count| *count > 0)?;
-        read.extend_from_slice(&piece[..count]);
+        let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        read.extend_from_slice(&buffer[..count]);
     }
 }

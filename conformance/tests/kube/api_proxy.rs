@@ -5,10 +5,10 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::origin::HERE;
+use crate::endpoint::NODE_IP;
 
 /// The proxy; its threads end with their connections.
-pub(crate) struct Between {
+pub(crate) struct ApiProxy {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -22,10 +22,10 @@ struct Shared {
     open: Mutex<Vec<TcpStream>>,
 }
 
-impl Between {
+impl ApiProxy {
     /// Forwards to `target` from now on.
     pub(crate) fn start(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind((HERE, 0)).unwrap();
+        let listener = TcpListener::bind((NODE_IP, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
         let accepted = Arc::clone(&shared);
@@ -52,7 +52,7 @@ impl Between {
     }
 
     /// Lets connections through again.
-    pub(crate) fn mend(&self) {
+    pub(crate) fn restore(&self) {
         self.shared.is_cut.store(false, Ordering::SeqCst);
     }
 }

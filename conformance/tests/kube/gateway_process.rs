@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use self::started::Started;
-use crate::wire::{self, Answer};
-use crate::world::{DEADLINE, until};
+use crate::cluster::{DEADLINE, wait_until};
+use crate::http_client::{self, Response};
 
 /// `gateway run`; killed when the test is over, however it ends.
 pub(crate) struct Gateway(Started);
@@ -30,13 +30,13 @@ impl Deref for Gateway {
 impl Gateway {
     /// Starts, and waits until it is ready.
     pub(crate) fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
-        let started = Self::begin(kubeconfig, flags);
-        until("it is ready", || started.page("/readyz").status == 200);
+        let started = Self::spawn(kubeconfig, flags);
+        wait_until("it is ready", || started.page("/readyz").status == 200);
         started
     }
 
     /// Starts, and waits until it listens.
-    pub(crate) fn begin(kubeconfig: &Path, flags: &[&str]) -> Self {
+    pub(crate) fn spawn(kubeconfig: &Path, flags: &[&str]) -> Self {
         let mut command = Command::new(path());
         command.arg("run").arg("--kubeconfig").arg(kubeconfig).args(["--workers", "1"]);
         command.args(["--set", "accessLog.to=off"]);
@@ -49,36 +49,36 @@ impl Gateway {
     }
 
     /// What an admin page says.
-    pub(crate) fn page(&self, path: &str) -> Answer {
-        wire::fetch(self.admin, "admin", path).unwrap()
+    pub(crate) fn page(&self, path: &str) -> Response {
+        http_client::fetch(self.admin, "admin", path).unwrap()
     }
 
     /// What a host says through it.
-    pub(crate) fn get(&self, host: &str) -> Answer {
-        wire::fetch(self.http, host, "/").unwrap()
+    pub(crate) fn get(&self, host: &str) -> Response {
+        http_client::fetch(self.http, host, "/").unwrap()
     }
 
     /// Waits until a host is answered by an endpoint.
-    pub(crate) fn until_served_by(&self, host: &str, origin: &str) {
-        until(&format!("{host} is served by {origin}"), || self.get(host).is(200, origin));
+    pub(crate) fn wait_until_served_by(&self, host: &str, endpoint: &str) {
+        wait_until(&format!("{host} is served by {endpoint}"), || self.get(host).is(200, endpoint));
     }
 
     /// Waits until a host has this status.
-    pub(crate) fn until_status(&self, host: &str, status: u16) {
-        until(&format!("{host} answers {status}"), || self.get(host).status == status);
+    pub(crate) fn wait_until_status(&self, host: &str, status: u16) {
+        wait_until(&format!("{host} answers {status}"), || self.get(host).status == status);
     }
 
     /// Ends it. It has to have run until now, and the API server must not have forbidden it anything.
-    pub(crate) fn end(self) {
+    pub(crate) fn stop(self) {
         assert!(!self.log().contains("forbidden"), "a call was forbidden");
-        self.end_after_restart();
+        self.stop_after_api_restart();
     }
 
     /// The same where the API server was started anew: until it knows its rules, it forbids what is allowed. Nothing
     /// of that may stay.
-    pub(crate) fn end_after_restart(mut self) {
+    pub(crate) fn stop_after_api_restart(mut self) {
         assert_eq!(self.0.child.try_wait().unwrap(), None, "it ended by itself");
-        until("nothing is forbidden", || !self.page("/problems").body.contains("NotPermitted"));
+        wait_until("nothing is forbidden", || !self.page("/problems").body.contains("NotPermitted"));
     }
 }
 
@@ -89,7 +89,7 @@ impl Drop for Gateway {
             let log = self.log();
             let lines: Vec<_> = log.lines().rev().take(30).collect();
             let text: String = lines.iter().rev().map(|line| format!("| {line}\n")).collect();
-            crate::tell(&format!("the gateway's last words:\n{text}"));
+            crate::print_past_capture(&format!("the gateway's last words:\n{text}"));
         }
     }
 }

@@ -18,13 +18,13 @@ use tokio::task::JoinSet;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 
 /// So many writes are under way at a time.
-const WRITES_AT_ONCE: usize = 16;
+const MAX_CONCURRENT_WRITES: usize = 16;
 
 /// Where gateways live, by conformance/example/gateway.yaml.
-pub(crate) const SYSTEM: &str = "gateway-system";
+pub(crate) const GATEWAY_NAMESPACE: &str = "gateway-system";
 
 /// The cluster, and a folder for files.
-pub(crate) struct World {
+pub(crate) struct TestCluster {
     runtime: Runtime,
     client: Client,
     folder: TempDir,
@@ -33,49 +33,49 @@ pub(crate) struct World {
 }
 
 /// The one cluster; the first caller installs the definitions and the documented rights.
-pub(crate) fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(World::new)
+pub(crate) fn cluster() -> &'static TestCluster {
+    static CLUSTER: OnceLock<TestCluster> = OnceLock::new();
+    CLUSTER.get_or_init(TestCluster::new)
 }
 
 /// The top of the source tree.
-pub(crate) fn tree() -> &'static Path {
+pub(crate) fn repository_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// A program of the cluster's PATH; its output.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let done = Command::new(program).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{program} {arguments:?}: {said}");
+    let output = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program} {arguments:?}: {output}");
     String::from_utf8(done.stdout).unwrap()
 }
 
 /// Asks again every few milliseconds until the answer is yes.
-pub(crate) fn until(what: &str, asked: impl FnMut() -> bool) -> Duration {
-    until_within(DEADLINE, what, asked)
+pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) -> Duration {
+    wait_until_within(DEADLINE, what, condition)
 }
 
 /// The same with another limit.
-pub(crate) fn until_within(limit: Duration, what: &str, asked: impl FnMut() -> bool) -> Duration {
-    until_paced((limit, Duration::from_millis(5)), what, asked)
+pub(crate) fn wait_until_within(limit: Duration, what: &str, condition: impl FnMut() -> bool) -> Duration {
+    wait_until_paced((limit, Duration::from_millis(5)), what, condition)
 }
 
 /// The same with a pause of its own between two questions. How long it took.
-pub(crate) fn until_paced(
+pub(crate) fn wait_until_paced(
     (limit, pause): (Duration, Duration),
     what: &str,
-    mut asked: impl FnMut() -> bool,
+    mut condition: impl FnMut() -> bool,
 ) -> Duration {
     let began = Instant::now();
-    while !asked() {
+    while !condition() {
         assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(pause);
     }
     began.elapsed()
 }
 
-impl World {
+impl TestCluster {
     fn new() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -84,7 +84,7 @@ impl World {
             let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
             Client::try_from(config.unwrap()).unwrap()
         });
-        let mut world = Self {
+        let mut cluster = Self {
             runtime,
             client,
             // In the cluster's own tmpfs: nothing is left behind.
@@ -92,19 +92,19 @@ impl World {
             files: AtomicU32::new(0),
             rules: Value::Null,
         };
-        world.install_definitions();
-        let example = tree().join("conformance/example/gateway.yaml");
-        for object in documents(&example) {
+        cluster.install_definitions();
+        let example = repository_root().join("conformance/example/gateway.yaml");
+        for object in manifest_objects(&example) {
             let kind = object["kind"].as_str().unwrap();
             if kind == "ClusterRole" {
-                world.rules = object["rules"].clone();
+                cluster.rules = object["rules"].clone();
             }
             if ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"].contains(&kind) {
-                world.apply(&object);
+                cluster.apply(&object);
             }
         }
-        assert!(world.rules.is_array(), "the example has no ClusterRole");
-        world
+        assert!(cluster.rules.is_array(), "the example has no ClusterRole");
+        cluster
     }
 
     /// The rules that conformance/example/gateway.yaml documents.
@@ -114,7 +114,7 @@ impl World {
 
     /// Installs our definitions, and waits until the API server serves them.
     pub(crate) fn install_definitions(&self) {
-        let folder = tree().join("charts/gateway/crds");
+        let folder = repository_root().join("charts/gateway/crds");
         run("kubectl", &["apply", "-f", folder.to_str().unwrap()]);
         let wait = ["wait", "--for=condition=Established", "--timeout=30s", "-f", folder.to_str().unwrap()];
         run("kubectl", &wait);
@@ -122,12 +122,12 @@ impl World {
 
     /// Removes them, with all objects of our kinds.
     pub(crate) fn remove_definitions(&self) {
-        let folder = tree().join("charts/gateway/crds");
+        let folder = repository_root().join("charts/gateway/crds");
         run("kubectl", &["delete", "--wait", "-f", folder.to_str().unwrap()]);
     }
 
     /// Runs something to its end on the shared runtime.
-    pub(crate) fn block<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
@@ -138,25 +138,25 @@ impl World {
 
     /// The same, for an API server that may be away.
     pub(crate) fn try_apply(&self, object: &Value) -> kube::Result<DynamicObject> {
-        let (api, name) = self.place(object);
+        let (api, name) = self.api_for(object);
         let params = PatchParams::apply("kube-tests").force();
-        self.block(api.patch(&name, &params, &Patch::Apply(object)))
+        self.block_on(api.patch(&name, &params, &Patch::Apply(object)))
     }
 
     /// Changes objects that are there, `rate` a second and some at a time, since the API server needs longer than
     /// that for one. Gives the rate that was reached.
     pub(crate) fn write_steadily(&self, rate: u32, objects: impl Iterator<Item = Value>) -> f64 {
         let began = Instant::now();
-        let written = self.block(async {
+        let written = self.block_on(async {
             let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
             let mut writes = JoinSet::new();
             let mut written = 0_u32;
             for object in objects {
                 pace.tick().await;
-                if writes.len() == WRITES_AT_ONCE {
+                if writes.len() == MAX_CONCURRENT_WRITES {
                     writes.join_next().await.unwrap().unwrap();
                 }
-                let (api, name) = self.place(&object);
+                let (api, name) = self.api_for(&object);
                 let patch =
                     async move { api.patch(&name, &PatchParams::default(), &Patch::Merge(&object)).await };
                 writes.spawn(async { drop(patch.await.unwrap()) });
@@ -170,12 +170,12 @@ impl World {
 
     /// Removes an object that is there.
     pub(crate) fn delete(&self, object: &Value) {
-        let (api, name) = self.place(object);
-        self.block(api.delete(&name, &DeleteParams::default())).unwrap();
+        let (api, name) = self.api_for(object);
+        self.block_on(api.delete(&name, &DeleteParams::default())).unwrap();
     }
 
     /// Where an object is written, and its name.
-    fn place(&self, object: &Value) -> (Api<DynamicObject>, String) {
+    fn api_for(&self, object: &Value) -> (Api<DynamicObject>, String) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let kind = kind_of(&text(&object["apiVersion"]), &text(&object["kind"]));
         let api = match object["metadata"]["namespace"].as_str() {
@@ -186,13 +186,13 @@ impl World {
     }
 
     /// A kubeconfig with the documented rights: what every gateway runs with unless its test is about others.
-    pub(crate) fn documented(&self) -> PathBuf {
+    pub(crate) fn gateway_kubeconfig(&self) -> PathBuf {
         self.kubeconfig("gateway", None)
     }
 
     /// A kubeconfig for an account of [`SYSTEM`], with the API server where it is or at another address.
     pub(crate) fn kubeconfig(&self, account: &str, server: Option<std::net::SocketAddr>) -> PathBuf {
-        let token = run("kubectl", &["-n", SYSTEM, "create", "token", account, "--duration=1h"]);
+        let token = run("kubectl", &["-n", GATEWAY_NAMESPACE, "create", "token", account, "--duration=1h"]);
         let admin = Kubeconfig::read_from(admin_file()).unwrap();
         let cluster = admin.clusters[0].cluster.as_ref().unwrap();
         let server = server.map_or_else(|| cluster.server.clone().unwrap(), |at| format!("https://{at}"));
@@ -230,7 +230,7 @@ fn kind_of(api_version: &str, kind: &str) -> ApiResource {
 }
 
 /// The objects of a manifest.
-pub(crate) fn documents(file: &Path) -> Vec<Value> {
+pub(crate) fn manifest_objects(file: &Path) -> Vec<Value> {
     let flags = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f"];
     let text = run("kubectl", &[&flags[..], &[file.to_str().unwrap()]].concat());
     serde_json::Deserializer::from_str(&text)
