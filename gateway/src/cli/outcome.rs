@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::data::exchange;
 use crate::data::exchange::refusal::Refusal;
-use crate::data::upstream::OpenError;
+use crate::data::upstream::ConnectError;
 
 /// The field of a RoutePolicy that [`Outcome::backends`] tells of already.
 const BACKENDS: &str = "spec.backends";
@@ -137,7 +137,7 @@ impl Outcome {
 fn local_reply_reason(route: &Route) -> Option<Refusal> {
     let mut errors =
         route.backends.iter().filter(|share| share.weight > 0).map(|share| backend_error(&share.backend));
-    let Some(first) = errors.next() else { return Some(Refusal::Open(OpenError::ServiceMissing)) };
+    let Some(first) = errors.next() else { return Some(Refusal::Open(ConnectError::ServiceMissing)) };
     first.filter(|_| errors.all(|error| error.is_some())).map(Refusal::Open)
 }
 
@@ -149,12 +149,12 @@ fn common_divisor(one: u32, other: u32) -> u32 {
     }
 }
 
-fn backend_error(backend: &Backend) -> Option<OpenError> {
+fn backend_error(backend: &Backend) -> Option<ConnectError> {
     match &**backend.endpoints.load() {
         Endpoints::Ready(_) => None,
-        Endpoints::NoneReady => Some(OpenError::NoneReady),
-        Endpoints::PortMissing => Some(OpenError::PortMissing),
-        Endpoints::ServiceMissing => Some(OpenError::ServiceMissing),
+        Endpoints::NoneReady => Some(ConnectError::NoReadyEndpoint),
+        Endpoints::PortMissing => Some(ConnectError::PortMissing),
+        Endpoints::ServiceMissing => Some(ConnectError::ServiceMissing),
     }
 }
 

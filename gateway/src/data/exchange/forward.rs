@@ -18,7 +18,9 @@ use super::refusal::Refusal;
 use super::sending::Sending;
 use super::waits::Waits;
 use super::{Downstream, Exchange, Failure, Served, Tunnel, route, upgrade};
-use crate::data::upstream::{Connection, OpenError, Opened, Terms, Tries, limit};
+use crate::data::upstream::{
+    ConnectError, Connection, PooledConnection, RetryState, UpstreamPolicy, effective_timeout,
+};
 use crate::data::wire::{BodyCopy, CopyError, StreamError};
 use crate::settings::RequestIdEcho;
 
@@ -53,19 +55,19 @@ impl<D: Downstream> Exchange<'_, D> {
         if matches!(self.request.length, BodyLength::Exact(length) if length > self.received.limit) {
             return Err(Refusal::BodyTooLarge.into());
         }
-        let terms = Terms::of(&route.policy, &self.worker.settings);
+        let policy = UpstreamPolicy::new(&route.policy, &self.worker.settings);
         self.waits = Waits::of(&route.policy, &self.worker.settings);
         if let Some(span) = self.waits.request {
             self.timer.set_total_deadline(span);
         }
-        let chosen = self.worker.upstreams.choose(&route.backends).map(Arc::clone);
-        let backend = chosen.ok_or(Refusal::Open(OpenError::ServiceMissing))?;
+        let chosen = self.worker.upstreams.choose_backend(&route.backends).map(Arc::clone);
+        let backend = chosen.ok_or(Refusal::Open(ConnectError::ServiceMissing))?;
         self.record.backend = Some(backend.id);
-        let mut sending = Sending::begin(terms.may_resend(self.request.head.method()));
-        let mut tries = Tries::begin(terms, sending.prospect(self.request.length));
+        let mut sending = Sending::begin(policy.allows_resend(self.request.head.method()));
+        let mut retry = RetryState::new(policy, sending.prospect(self.request.length));
         loop {
-            let opened = self.open(&backend, &mut tries).await;
-            self.record.tried(&tries, opened.as_ref().ok());
+            let opened = self.open(&backend, &mut retry).await;
+            self.record.tried(&retry, opened.as_ref().ok());
             let mut opened = opened?;
             let (endpoint, length) = (opened.address(), self.request.length);
             let up = &mut opened.connection;
@@ -73,17 +75,17 @@ impl<D: Downstream> Exchange<'_, D> {
             headers::write_request(up.output(), endpoint, (self.request.head, path), &self.caller, length);
             up.start_sending_body(length);
             sending.rewind();
-            let failure = match self.await_answer(&mut opened, (&mut sending, &tries)).await {
+            let failure = match self.await_answer(&mut opened, (&mut sending, &retry)).await {
                 Ok((head, length)) => {
-                    self.worker.upstreams.answered(&opened);
+                    self.worker.upstreams.on_response(&opened);
                     if head.status() == 101 {
                         return self.switch(opened, &head).await;
                     }
-                    return self.relay((opened, terms), sending, (head, length)).await;
+                    return self.relay((opened, policy), sending, (head, length)).await;
                 }
                 Err(failure) => failure,
             };
-            if self.is_to_be_sent_again(&failure, &opened, (&mut tries, &sending)) {
+            if self.is_to_be_sent_again(&failure, &opened, (&mut retry, &sending)) {
                 continue;
             }
             return Err(self.unanswered(failure));
@@ -91,10 +93,14 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Gets a connection within what is left of the request's time. A client that leaves meanwhile waits no more.
-    async fn open(&mut self, backend: &Arc<Backend>, tries: &mut Tries) -> Result<Opened, Failure> {
-        self.timer.set(limit(Duration::ZERO));
+    async fn open(
+        &mut self,
+        backend: &Arc<Backend>,
+        retry: &mut RetryState,
+    ) -> Result<PooledConnection, Failure> {
+        self.timer.set(effective_timeout(Duration::ZERO));
         let down = &mut *self.down;
-        let mut opening = pin!(self.worker.upstreams.open(backend, tries));
+        let mut opening = pin!(self.worker.upstreams.connect(backend, retry));
         let opened = self.timer.limit(std::future::poll_fn(|cx| {
             if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
                 return Poll::Ready(opened.map_err(|error| Refusal::Open(error).into()));
@@ -109,23 +115,25 @@ impl<D: Downstream> Exchange<'_, D> {
     fn is_to_be_sent_again(
         &self,
         failure: &Unanswered,
-        opened: &Opened,
-        (tries, sending): (&mut Tries, &Sending),
+        opened: &PooledConnection,
+        (retry, sending): (&mut RetryState, &Sending),
     ) -> bool {
         let is_lost =
             matches!(failure, Unanswered::Upstream(StreamError::Disconnected(_)) | Unanswered::Vanished)
                 && !opened.connection.has_received();
         match failure {
-            Unanswered::Vanished => self.worker.upstreams.vanished(opened),
+            Unanswered::Vanished => self.worker.upstreams.on_peer_dead(opened),
             // Most likely it closed the connection while that was idle, as it may.
             Unanswered::Upstream(_) if is_lost && opened.is_reused => {}
-            Unanswered::Upstream(_) | Unanswered::FirstByteTimeout => self.worker.upstreams.failed(opened),
+            Unanswered::Upstream(_) | Unanswered::FirstByteTimeout => {
+                self.worker.upstreams.on_failure(opened)
+            }
             Unanswered::Downstream(_)
             | Unanswered::GivenUp(_)
             | Unanswered::BodyTimeout
             | Unanswered::RequestTimeout => {}
         }
-        is_lost && !self.timer.is_total_elapsed() && tries.lost(opened, sending.resend())
+        is_lost && !self.timer.is_total_elapsed() && retry.on_disconnect(opened, sending.resend())
     }
 
     fn unanswered(&self, failure: Unanswered) -> Failure {
@@ -154,11 +162,11 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Sends the request and waits for the head of the answer, which may come before all is sent.
     async fn await_answer(
         &mut self,
-        opened: &mut Opened,
-        (sending, tries): (&mut Sending, &Tries),
+        opened: &mut PooledConnection,
+        (sending, retry): (&mut Sending, &RetryState),
     ) -> Result<(Head, BodyLength), Unanswered> {
         let Waits { stall, first_byte, .. } = self.waits;
-        let mut lookout = Lookout::new(first_byte, tries, opened);
+        let mut lookout = Lookout::new(first_byte, retry, opened);
         let up = &mut opened.connection;
         self.timer.set(stall);
         let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
@@ -221,7 +229,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Passes the answer on, and what is left of the request's body in the meantime.
     async fn relay(
         &mut self,
-        (mut opened, terms): (Opened, Terms),
+        (mut opened, policy): (PooledConnection, UpstreamPolicy),
         mut sending: Sending,
         (head, length): (Head, BodyLength),
     ) -> Result<Served, Failure> {
@@ -285,13 +293,13 @@ impl<D: Downstream> Exchange<'_, D> {
         drop(head);
         if is_complete && stays_open && !opened.connection.has_input() {
             opened.connection.release_buffers(&self.worker.buffers);
-            self.worker.upstreams.keep(opened, said, &terms);
+            self.worker.upstreams.release(opened, said, &policy);
         }
         Ok(Served::Answered)
     }
 
     /// Tells the client that the endpoint has switched protocols. From here on their bytes are their own.
-    async fn switch(&mut self, opened: Opened, head: &Head) -> Result<Served, Failure> {
+    async fn switch(&mut self, opened: PooledConnection, head: &Head) -> Result<Served, Failure> {
         self.record.answered(head.status());
         let gone = |error: &StreamError| Failure::Aborted(Abort::of_downstream(error));
         self.down.respond(&Response::of(head, BodyLength::Empty)).map_err(|error| gone(&error))?;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::data::upstream::{Connection, Opened, Resend, Tries, has_vanished};
+use crate::data::upstream::{Connection, PooledConnection, Resend, RetryState, is_unresponsive};
 use crate::data::wire::clock::Timer;
 
 /// After so long without a byte of the answer it is looked whether the machine still acknowledges what it is sent:
@@ -23,8 +23,8 @@ pub(super) struct Lookout {
 impl Lookout {
     /// A look within the wait for the first byte. Where losing the connection brings no further try there is none: an
     /// answer that comes late is better than none.
-    pub(super) fn new(first_byte: Duration, tries: &Tries, opened: &Opened) -> Self {
-        let rest = first_byte.checked_sub(SILENCE).filter(|_| tries.bears_loss(opened));
+    pub(super) fn new(first_byte: Duration, retry: &RetryState, opened: &PooledConnection) -> Self {
+        let rest = first_byte.checked_sub(SILENCE).filter(|_| retry.can_retry_disconnect(opened));
         Self { first_byte, rest }
     }
 
@@ -42,7 +42,7 @@ impl Lookout {
 
     /// When the time for it has come, looks and lets the timer go on.
     pub(super) fn has_vanished(&mut self, timer: &Timer, up: &mut Connection, resend: Resend) -> bool {
-        self.is_due(timer) && resend == Resend::Possible && !up.has_received() && has_vanished(up.io())
+        self.is_due(timer) && resend == Resend::Possible && !up.has_received() && is_unresponsive(up.io())
     }
 
     /// Whether the time for the look has come, once; the timer goes on then.

@@ -14,7 +14,7 @@ use super::abort::Abort;
 use super::client::{Caller, Client, Codec, Scheme};
 use super::refusal::Refusal;
 use super::{Request, Worker};
-use crate::data::upstream::{Opened, Tries};
+use crate::data::upstream::{PooledConnection, RetryState};
 use crate::observe::access_log::{Asked, Entry, Taken};
 
 /// What an exchange came to.
@@ -77,10 +77,10 @@ impl Record {
     }
 
     /// A connection to an endpoint was had, or none in the end.
-    pub(super) fn tried(&mut self, tries: &Tries, opened: Option<&Opened>) {
-        self.tries = tries.failed() + u32::from(opened.is_some());
+    pub(super) fn tried(&mut self, retry: &RetryState, opened: Option<&PooledConnection>) {
+        self.tries = retry.failed_count() + u32::from(opened.is_some());
         self.reused = opened.is_some_and(|opened| opened.is_reused);
-        self.upstream = opened.map(Opened::address).or(tries.last());
+        self.upstream = opened.map(PooledConnection::address).or(retry.last_failed());
     }
 
     /// An endpoint answered.

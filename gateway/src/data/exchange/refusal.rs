@@ -2,7 +2,7 @@
 
 use http1::HeadError;
 
-use crate::data::upstream::OpenError;
+use crate::data::upstream::ConnectError;
 
 /// Why the gateway answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Refusal {
     /// No rule matches host and path.
     NoRule,
     /// There is a rule, but no connection.
-    Open(OpenError),
+    Open(ConnectError),
     /// The endpoint closed or reset the connection before it answered.
     UpstreamClosed,
     /// The endpoint's answer is malformed.
@@ -61,15 +61,15 @@ impl Refusal {
             Self::NoRule => 404,
             Self::ServerOptions => 204,
             Self::Open(
-                OpenError::ServiceMissing
-                | OpenError::PortMissing
-                | OpenError::NoneReady
-                | OpenError::NoSocket
-                | OpenError::Overloaded,
+                ConnectError::ServiceMissing
+                | ConnectError::PortMissing
+                | ConnectError::NoReadyEndpoint
+                | ConnectError::NoSocket
+                | ConnectError::Overloaded,
             ) => 503,
-            Self::Open(OpenError::Refused) | Self::UpstreamClosed => 502,
+            Self::Open(ConnectError::Refused) | Self::UpstreamClosed => 502,
             Self::UpstreamMalformed | Self::UpstreamSwitched => 502,
-            Self::Open(OpenError::TimedOut) | Self::FirstByteTimeout | Self::RequestTimeout => 504,
+            Self::Open(ConnectError::TimedOut) | Self::FirstByteTimeout | Self::RequestTimeout => 504,
         }
     }
 
@@ -100,13 +100,13 @@ impl Refusal {
             Self::BodyTimeout => "body_timeout",
             Self::NoRule => "no_rule",
             Self::ServerOptions => "server_options",
-            Self::Open(OpenError::ServiceMissing) => "service_missing",
-            Self::Open(OpenError::PortMissing) => "port_missing",
-            Self::Open(OpenError::NoneReady) => "no_ready_endpoint",
-            Self::Open(OpenError::Refused) => "upstream_refused",
-            Self::Open(OpenError::TimedOut) => "connect_timeout",
-            Self::Open(OpenError::NoSocket) => "no_socket",
-            Self::Open(OpenError::Overloaded) => "upstream_overloaded",
+            Self::Open(ConnectError::ServiceMissing) => "service_missing",
+            Self::Open(ConnectError::PortMissing) => "port_missing",
+            Self::Open(ConnectError::NoReadyEndpoint) => "no_ready_endpoint",
+            Self::Open(ConnectError::Refused) => "upstream_refused",
+            Self::Open(ConnectError::TimedOut) => "connect_timeout",
+            Self::Open(ConnectError::NoSocket) => "no_socket",
+            Self::Open(ConnectError::Overloaded) => "upstream_overloaded",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamSwitched => "upstream_unasked_upgrade",
@@ -117,7 +117,7 @@ impl Refusal {
 
     /// When the client had better ask again, in seconds, if it is known that this helps.
     pub fn retry_after(self) -> Option<&'static str> {
-        matches!(self, Self::Open(OpenError::Overloaded)).then_some("1")
+        matches!(self, Self::Open(ConnectError::Overloaded)).then_some("1")
     }
 
     /// Whether nothing more can be understood on an HTTP/1.1 connection after this.

@@ -13,7 +13,7 @@ use super::Worker;
 use super::abort::Abort;
 use super::metered::{Meter, Metered};
 use super::record::{Ending, Kept, Record};
-use crate::data::upstream::Opened;
+use crate::data::upstream::PooledConnection;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Timer;
 use crate::data::wire::h1::Connection;
@@ -24,7 +24,7 @@ use crate::observe::counters::Gauge;
 #[derive(Debug)]
 pub struct Tunnel {
     /// On the heap: whoever passes it on is smaller for it.
-    opened: Box<Opened>,
+    opened: Box<PooledConnection>,
     /// How long it may be silent in both directions.
     idle: Duration,
     /// What there is to tell at its end: on the heap, and only if it is told.
@@ -42,7 +42,11 @@ pub enum End {
 
 impl Tunnel {
     /// Takes over a connection on which the endpoint has switched protocols; `idle` bounds the time between pieces.
-    pub(super) fn new(opened: Opened, idle: Duration, (record, kept): (Record, Option<Kept>)) -> Self {
+    pub(super) fn new(
+        opened: PooledConnection,
+        idle: Duration,
+        (record, kept): (Record, Option<Kept>),
+    ) -> Self {
         let told = kept.map(|kept| Box::new((record, kept)));
         Self { opened: Box::new(opened), idle, told }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use routing::table::{Policy, Sourced};
 
-use crate::data::upstream::limit;
+use crate::data::upstream::effective_timeout;
 use crate::settings::Settings;
 
 /// Time limits of one exchange.
@@ -38,9 +38,9 @@ impl Waits {
         let timeouts = &policy.timeouts;
         let request = timeouts.request.as_ref().map_or(settings.request, |field| Some(field.value));
         Self {
-            first_byte: limit(Sourced::or(&timeouts.first_byte, settings.first_byte)),
-            stall: limit(Sourced::or(&timeouts.stall, settings.stall)),
-            tunnel_idle: limit(Sourced::or(&timeouts.tunnel_idle, settings.tunnel_idle)),
+            first_byte: effective_timeout(Sourced::or(&timeouts.first_byte, settings.first_byte)),
+            stall: effective_timeout(Sourced::or(&timeouts.stall, settings.stall)),
+            tunnel_idle: effective_timeout(Sourced::or(&timeouts.tunnel_idle, settings.tunnel_idle)),
             request: request.filter(|span| !span.is_zero()),
         }
     }

@@ -16,7 +16,7 @@ use super::accept::Acceptor;
 use super::connections::WorkerConnections;
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::exchange::{Date, Worker};
-use crate::data::upstream::{Shared, Upstreams};
+use crate::data::upstream::{SharedUpstreams, Upstreams};
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::{Clock, Phase};
 use crate::live::LiveCell;
@@ -49,7 +49,7 @@ pub struct Resources {
     /// Pingora's dialler, shared by all workers.
     pub connector: Arc<TransportConnector>,
     /// What all workers know of endpoints.
-    pub upstreams: Arc<Shared>,
+    pub upstreams: Arc<SharedUpstreams>,
     /// Where lines of the access log go, if they go anywhere.
     pub access_log: Option<Sink>,
 }

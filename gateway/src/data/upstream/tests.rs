@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use routing::object::{Name, PortRef};
 use routing::table::{Endpoints, Policy};
 
-use super::health::Standing;
-use super::line::Line;
+use super::health::HealthStatus;
+use super::queue::ConnectionQueue;
 use super::*;
 use crate::settings::{ConnectLimits, Settings};
 
@@ -20,9 +20,9 @@ fn upstreams() -> Upstreams {
 }
 
 /// A request that may take `once` for one connect and `total` for all of them.
-fn tries(once: Duration, total: Duration) -> Tries {
+fn retry(once: Duration, total: Duration) -> RetryState {
     let settings = Settings { connect: ConnectLimits { once, total }, ..Settings::default() };
-    Tries::begin(Terms::of(&Policy::default(), &settings), Resend::Forbidden)
+    RetryState::new(UpstreamPolicy::new(&Policy::default(), &settings), Resend::Forbidden)
 }
 
 /// An address that swallows attempts to connect, for as long as the rest lives: one connection fills a queue of length
@@ -39,14 +39,14 @@ fn blackhole() -> (SocketAddr, impl Sized) {
 
 /// How much memory a request holds while it is opening a connection. The closure is never called.
 fn size_of_opening<'a, F: Future>(
-    _: impl FnOnce(&'a Upstreams, &'a Arc<Backend>, &'a mut Tries) -> F,
+    _: impl FnOnce(&'a Upstreams, &'a Arc<Backend>, &'a mut RetryState) -> F,
 ) -> usize {
     size_of::<F>()
 }
 
 #[test]
 fn a_request_that_opens_a_connection_holds_less_than_a_kilobyte_for_it() {
-    let size = size_of_opening(|upstreams, backend, tries| upstreams.open(backend, tries));
+    let size = size_of_opening(|upstreams, backend, retry| upstreams.connect(backend, retry));
     assert!(size < 1024, "{size} bytes: dialling is to be boxed");
 }
 
@@ -54,18 +54,22 @@ fn a_request_that_opens_a_connection_holds_less_than_a_kilobyte_for_it() {
 async fn a_connect_that_had_but_the_rest_of_the_time_ejects_nobody_and_one_that_had_all_of_it_does() {
     let (address, _filling) = blackhole();
     let (upstreams, endpoint) = (upstreams(), Endpoint::new(address, Arc::default()));
-    let mut late = tries(20 * SHORT, 60 * SHORT);
+    let mut late = retry(20 * SHORT, 60 * SHORT);
     // It has waited for the right to connect.
-    late.connect_left = SHORT;
-    assert_eq!(upstreams.connect(&endpoint, &mut late).await.unwrap_err(), OpenError::TimedOut);
-    assert_eq!(late.connect_left, Duration::ZERO);
-    assert_eq!(endpoint.health.standing(0), Standing::In);
+    late.connect_time_left = SHORT;
+    assert_eq!(upstreams.connect_to(&endpoint, &mut late).await.unwrap_err(), ConnectError::TimedOut);
+    assert_eq!(late.connect_time_left, Duration::ZERO);
+    assert_eq!(endpoint.health.status(0), HealthStatus::Healthy);
     // All of it is what one connect may take, or all may take together.
     for (once, total) in [(SHORT, 60 * SHORT), (60 * SHORT, SHORT), (Duration::ZERO, SHORT)] {
         let endpoint = Endpoint::new(address, Arc::default());
-        let error = upstreams.connect(&endpoint, &mut tries(once, total)).await.unwrap_err();
-        assert_eq!(error, OpenError::TimedOut);
-        assert_eq!(endpoint.health.standing(0), Standing::Out(Fault::Unreachable), "{once:?} of {total:?}");
+        let error = upstreams.connect_to(&endpoint, &mut retry(once, total)).await.unwrap_err();
+        assert_eq!(error, ConnectError::TimedOut);
+        assert_eq!(
+            endpoint.health.status(0),
+            HealthStatus::Ejected(EjectionCause::Unreachable),
+            "{once:?} of {total:?}"
+        );
     }
 }
 
@@ -75,16 +79,16 @@ async fn a_refused_connect_ejects_however_little_time_it_had() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let (upstreams, endpoint) = (upstreams(), Endpoint::new(address, Arc::default()));
-    let mut late = tries(60 * SHORT, 60 * SHORT);
-    late.connect_left = 20 * SHORT;
-    assert_eq!(upstreams.connect(&endpoint, &mut late).await.unwrap_err(), OpenError::Refused);
-    assert_eq!(endpoint.health.standing(0), Standing::Out(Fault::Unreachable));
+    let mut late = retry(60 * SHORT, 60 * SHORT);
+    late.connect_time_left = 20 * SHORT;
+    assert_eq!(upstreams.connect_to(&endpoint, &mut late).await.unwrap_err(), ConnectError::Refused);
+    assert_eq!(endpoint.health.status(0), HealthStatus::Ejected(EjectionCause::Unreachable));
 }
 
 #[tokio::test]
 async fn an_idle_connection_carries_any_request_for_4_s_and_then_only_what_can_be_sent_again() {
     let listener = TcpListener::bind(ANY_PORT).unwrap();
-    let (upstreams, line) = (upstreams(), Line::new(Arc::default()));
+    let (upstreams, queue) = (upstreams(), ConnectionQueue::new(Arc::default()));
     let endpoint = Endpoint::new(listener.local_addr().unwrap(), Arc::default());
     let second = |seconds| Some(Duration::from_secs(seconds));
     // What the endpoint says of itself; milliseconds for which it is surely open, and for which it may be.
@@ -102,24 +106,25 @@ async fn an_idle_connection_carries_any_request_for_4_s_and_then_only_what_can_b
             (Reuse::Any, perhaps + 1, false),
             (Reuse::Never, 0, false),
         ] {
-            let connection = upstreams.connect(&endpoint, &mut tries(60 * SHORT, 60 * SHORT)).await.unwrap();
-            endpoint.put(connection, line.permit(1).unwrap(), said, 7_000);
-            let taken = endpoint.take(reuse, 7_000 + age);
+            let connection =
+                upstreams.connect_to(&endpoint, &mut retry(60 * SHORT, 60 * SHORT)).await.unwrap();
+            endpoint.put_idle(connection, queue.try_acquire(1).unwrap(), said, 7_000);
+            let taken = endpoint.take_idle(reuse, 7_000 + age);
             assert_eq!(taken.is_some(), is_given, "{reuse:?} after {age} ms of {said:?}");
             endpoint.close_idle();
         }
-        let connection = upstreams.connect(&endpoint, &mut tries(60 * SHORT, 60 * SHORT)).await.unwrap();
-        endpoint.put(connection, line.permit(1).unwrap(), said, 7_000);
+        let connection = upstreams.connect_to(&endpoint, &mut retry(60 * SHORT, 60 * SHORT)).await.unwrap();
+        endpoint.put_idle(connection, queue.try_acquire(1).unwrap(), said, 7_000);
         endpoint.sweep(7_000 + perhaps);
-        assert!(line.permit(1).is_none(), "it is kept, and counts");
+        assert!(queue.try_acquire(1).is_none(), "it is kept, and counts");
         endpoint.sweep(7_000 + perhaps + 1);
-        assert!(line.permit(1).is_some(), "it is closed");
+        assert!(queue.try_acquire(1).is_some(), "it is closed");
     }
 }
 
 #[test]
 fn a_request_takes_an_old_connection_only_if_it_is_sure_to_bear_being_sent_again() {
-    let reuse = |resend| Tries::begin(tries(SHORT, SHORT).terms, resend).reuse;
+    let reuse = |resend| RetryState::new(retry(SHORT, SHORT).policy, resend).reuse;
     assert_eq!((reuse(Resend::Possible), reuse(Resend::Forbidden)), (Reuse::Any, Reuse::Recent));
 }
 
@@ -133,11 +138,11 @@ fn each_workers_turns_and_shares_begin_at_a_place_of_their_own() {
         app_protocol: Default::default(),
         external_name: Default::default(),
     });
-    let shared = Shared::default();
-    let views: Vec<_> = (0..16).map(|_| View::new(&backend, &shared)).collect();
+    let shared = SharedUpstreams::default();
+    let pools: Vec<_> = (0..16).map(|_| BackendPool::new(&backend, &shared)).collect();
     // Of three endpoints 16 workers have the same one first with the chance 3^-15, one in 14 million.
-    for begins in [View::turn, View::share] {
-        let first: Vec<_> = views.iter().map(|view| begins(view) % 3).collect();
+    for begins in [BackendPool::next_endpoint_turn, BackendPool::next_backend_turn] {
+        let first: Vec<_> = pools.iter().map(|pool| begins(pool) % 3).collect();
         assert!(first.iter().any(|place| Some(place) != first.first()), "{first:?}");
     }
 }

@@ -11,26 +11,26 @@ use crate::settings::{ConnectLimits, Settings};
 
 /// The numbers and rules for one request; small, so that a request can carry them.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct UpstreamPolicy {
     pub(super) connect: ConnectLimits,
     pub(super) balancing: LoadBalancingType,
     /// Connections that the Backend may have.
-    pub(super) connections: u32,
+    pub(super) max_connections: u32,
     /// Requests that may wait for one.
-    pub(super) pending: u32,
+    pub(super) max_pending: u32,
     /// How many further attempts there may be.
-    pub(super) attempts: u8,
-    on: Set,
-    methods: Set,
+    pub(super) max_retries: u8,
+    retry_on: VariantSet,
+    retry_methods: VariantSet,
 }
 
 /// A set of the variants of a small enum, by their places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Set(u16);
+struct VariantSet(u16);
 
-impl Terms {
+impl UpstreamPolicy {
     /// Puts together what a route's policy says and what is set for all.
-    pub fn of(policy: &Policy, settings: &Settings) -> Self {
+    pub fn new(policy: &Policy, settings: &Settings) -> Self {
         let (timeouts, retries, limits) = (&policy.timeouts, &policy.retries, &policy.limits);
         let on = retries.on.as_ref().map_or(&*settings.retries.on, |field| &field.value);
         let methods = retries.methods.as_ref().map_or(&*settings.retries.methods, |field| &field.value);
@@ -40,33 +40,35 @@ impl Terms {
                 total: Sourced::or(&timeouts.connect_total, settings.connect.total),
             },
             balancing: Sourced::or(&policy.load_balancing, settings.load_balancing),
-            connections: Sourced::or(&limits.upstream_connections, settings.per_service.connections).get(),
-            pending: Sourced::or(&limits.pending_requests, settings.per_service.pending),
-            attempts: Sourced::or(&retries.attempts, settings.retries.attempts).get(),
-            on: on.iter().map(|on| *on as u16).collect(),
-            methods: methods.iter().map(|method| *method as u16).collect(),
+            max_connections: Sourced::or(&limits.upstream_connections, settings.per_service.connections)
+                .get(),
+            max_pending: Sourced::or(&limits.pending_requests, settings.per_service.pending),
+            max_retries: Sourced::or(&retries.attempts, settings.retries.attempts).get(),
+            retry_on: on.iter().map(|on| *on as u16).collect(),
+            retry_methods: methods.iter().map(|method| *method as u16).collect(),
         }
     }
 
     /// Whether a request of this method may be sent a second time.
-    pub fn may_resend(&self, method: &[u8]) -> bool {
-        self.attempts > 0 && parse(method).is_some_and(|method| self.methods.has(method as u16))
+    pub fn allows_resend(&self, method: &[u8]) -> bool {
+        self.max_retries > 0
+            && parse_method(method).is_some_and(|method| self.retry_methods.contains(method as u16))
     }
 
     /// Whether a request is tried again after such a failure, as far as its method allows.
     pub(super) fn retries_on(&self, failure: RetryOn) -> bool {
-        self.attempts > 0 && self.on.has(failure as u16)
+        self.max_retries > 0 && self.retry_on.contains(failure as u16)
     }
 }
 
 /// A limit as deadlines want it: a policy's zero means that there is none.
-pub fn limit(span: Duration) -> Duration {
+pub fn effective_timeout(span: Duration) -> Duration {
     /// Longer than anybody waits (136 years), and still far from what a clock can hold.
     const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
     if span.is_zero() { NEVER } else { span.min(NEVER) }
 }
 
-fn parse(method: &[u8]) -> Option<Method> {
+fn parse_method(method: &[u8]) -> Option<Method> {
     Some(match method {
         b"GET" => Method::Get,
         b"POST" => Method::Post,
@@ -80,13 +82,13 @@ fn parse(method: &[u8]) -> Option<Method> {
     })
 }
 
-impl Set {
-    fn has(self, place: u16) -> bool {
+impl VariantSet {
+    fn contains(self, place: u16) -> bool {
         self.0 & (1 << place) != 0
     }
 }
 
-impl FromIterator<u16> for Set {
+impl FromIterator<u16> for VariantSet {
     fn from_iter<I: IntoIterator<Item = u16>>(places: I) -> Self {
         Self(places.into_iter().fold(0, |set, place| set | 1 << place))
     }
@@ -98,22 +100,22 @@ mod tests {
 
     #[test]
     fn without_a_policy_idempotent_methods_may_be_sent_twice_and_others_not() {
-        let terms = Terms::of(&Policy::default(), &Settings::default());
+        let policy = UpstreamPolicy::new(&Policy::default(), &Settings::default());
         for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"] {
-            assert!(terms.may_resend(method.as_bytes()), "{method}");
+            assert!(policy.allows_resend(method.as_bytes()), "{method}");
         }
         for method in ["POST", "PATCH", "get", "MKCOL", ""] {
-            assert!(!terms.may_resend(method.as_bytes()), "{method}");
+            assert!(!policy.allows_resend(method.as_bytes()), "{method}");
         }
-        assert!(terms.retries_on(RetryOn::ConnectFailure) && terms.retries_on(RetryOn::StaleConnection));
-        assert!(!terms.retries_on(RetryOn::Reset));
-        assert_eq!((terms.attempts, terms.connections, terms.pending), (2, 1024, 1024));
+        assert!(policy.retries_on(RetryOn::ConnectFailure) && policy.retries_on(RetryOn::StaleConnection));
+        assert!(!policy.retries_on(RetryOn::Reset));
+        assert_eq!((policy.max_retries, policy.max_connections, policy.max_pending), (2, 1024, 1024));
     }
 
     #[test]
     fn zero_is_no_limit() {
-        assert!(limit(Duration::ZERO) > Duration::from_secs(1 << 30));
-        assert_eq!(limit(Duration::MAX), limit(Duration::ZERO));
-        assert_eq!(limit(Duration::from_millis(1)), Duration::from_millis(1));
+        assert!(effective_timeout(Duration::ZERO) > Duration::from_secs(1 << 30));
+        assert_eq!(effective_timeout(Duration::MAX), effective_timeout(Duration::ZERO));
+        assert_eq!(effective_timeout(Duration::from_millis(1)), Duration::from_millis(1));
     }
 }

@@ -17,31 +17,31 @@ use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 
 use super::endpoint::Endpoint;
-use super::health::Fault;
-use super::{Connection, OpenError};
+use super::health::EjectionCause;
+use super::{ConnectError, Connection};
 use crate::data::wire::h1;
 use crate::observe::counters::{Counters, bump};
 
 /// So many retransmissions in a row that nobody acknowledges are no loss by chance.
-const MOST_UNACKNOWLEDGED: u8 = 3;
+const DEAD_PEER_RETRANSMISSIONS: u8 = 3;
 
 /// Whether the machine at the other end acknowledges nothing of what it was sent: its node has lost its power or its
 /// network. An endpoint that only takes its time still has a kernel that acknowledges.
-pub fn has_vanished(stream: &Stream) -> bool {
+pub fn is_unresponsive(stream: &Stream) -> bool {
     let info = get_tcp_info(stream.id());
-    info.is_ok_and(|info| info.tcpi_unacked > 0 && info.tcpi_retransmits >= MOST_UNACKNOWLEDGED)
+    info.is_ok_and(|info| info.tcpi_unacked > 0 && info.tcpi_retransmits >= DEAD_PEER_RETRANSMISSIONS)
 }
 
 /// What connects.
 #[derive(Clone)]
-pub(super) struct Dialler {
+pub(super) struct Connector {
     connector: Arc<TransportConnector>,
     counters: Rc<Counters>,
     /// Bounds of the heads of answers.
     limits: HeadLimits,
 }
 
-impl Dialler {
+impl Connector {
     pub(super) fn new(
         connector: Arc<TransportConnector>,
         counters: Rc<Counters>,
@@ -53,12 +53,12 @@ impl Dialler {
     /// Opens a connection.
     ///
     /// # Errors
-    /// [`OpenError::TimedOut`], [`OpenError::Refused`], or [`OpenError::NoSocket`].
+    /// [`ConnectError::TimedOut`], [`ConnectError::Refused`], or [`ConnectError::NoSocket`].
     pub(super) async fn connect(
         &self,
         address: SocketAddr,
         limit: Duration,
-    ) -> Result<Connection, OpenError> {
+    ) -> Result<Connection, ConnectError> {
         let mut peer = HttpPeer::new(address, false, String::new());
         peer.options = PeerOptions::new();
         peer.options.connection_timeout = Some(limit);
@@ -69,7 +69,7 @@ impl Dialler {
             }
             Err(error) => {
                 bump(&self.counters.dial_failures);
-                Err(meaning(&error))
+                Err(classify_error(&error))
             }
         }
     }
@@ -78,19 +78,19 @@ impl Dialler {
     ///
     /// One task per ejection and process, not per request. The connection is closed at once: it would count
     /// against nobody's limit.
-    pub(super) fn find_out(
+    pub(super) fn spawn_probe(
         &self,
         endpoint: &Rc<Endpoint>,
         limit: Duration,
         time: impl Fn() -> u64 + 'static,
     ) {
-        let (dialler, endpoint) = (self.clone(), Rc::clone(endpoint));
+        let (connector, endpoint) = (self.clone(), Rc::clone(endpoint));
         tokio::task::spawn_local(async move {
-            match dialler.connect(endpoint.address, limit).await {
-                Ok(_) => endpoint.health.connected(),
+            match connector.connect(endpoint.address, limit).await {
+                Ok(_) => endpoint.health.on_connected(),
                 // Nothing was found out; somebody else tries when this attempt counts as forgotten.
-                Err(OpenError::NoSocket) => {}
-                Err(_) => endpoint.health.failed(Fault::Unreachable, time()),
+                Err(ConnectError::NoSocket) => {}
+                Err(_) => endpoint.health.on_failure(EjectionCause::Unreachable, time()),
             }
         });
     }
@@ -98,15 +98,15 @@ impl Dialler {
 
 /// Whose fault it is that there is no connection. Only what the other machine or the way to it said counts against an
 /// endpoint: out of descriptors, ports or memory the gateway would take all of them for dead.
-fn meaning(error: &pingora::Error) -> OpenError {
+fn classify_error(error: &pingora::Error) -> ConnectError {
     match error.etype() {
-        ErrorType::ConnectTimedout => OpenError::TimedOut,
-        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => OpenError::Refused,
+        ErrorType::ConnectTimedout => ConnectError::TimedOut,
+        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => ConnectError::Refused,
         // Pingora's word for whatever else `connect` failed with.
-        ErrorType::ConnectError if is_reset(error) => OpenError::Refused,
+        ErrorType::ConnectError if is_reset(error) => ConnectError::Refused,
         _ => {
             tracing::debug!(error = %error, "no socket to connect with");
-            OpenError::NoSocket
+            ConnectError::NoSocket
         }
     }
 }
@@ -135,13 +135,13 @@ mod tests {
             let failed = Err::<(), _>(io::Error::from(errno));
             let failed =
                 failed.or_err(kind, "connecting").map_err(|error| error.more_context("for a request"));
-            meaning(&failed.unwrap_err())
+            classify_error(&failed.unwrap_err())
         };
-        let (refused, none) = (OpenError::Refused, OpenError::NoSocket);
+        let (refused, none) = (ConnectError::Refused, ConnectError::NoSocket);
         assert_eq!(error(ErrorType::ConnectRefused, Errno::CONNREFUSED), refused);
         assert_eq!(error(ErrorType::ConnectNoRoute, Errno::HOSTUNREACH), refused);
         assert_eq!(error(ErrorType::ConnectError, Errno::CONNRESET), refused);
-        assert_eq!(error(ErrorType::ConnectTimedout, Errno::TIMEDOUT), OpenError::TimedOut);
+        assert_eq!(error(ErrorType::ConnectTimedout, Errno::TIMEDOUT), ConnectError::TimedOut);
         assert_eq!(error(ErrorType::ConnectError, Errno::NOBUFS), none);
         assert_eq!(error(ErrorType::InternalError, Errno::ADDRNOTAVAIL), none);
         assert_eq!(error(ErrorType::InternalError, Errno::MFILE), none);
