@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use gateway::observe::access_log::{Asked, Entry, Format, Lines, Settings, Taken, To, start};
+use gateway::observe::access_log::{Entry, Format, Lines, RequestFields, RouteFields, Settings, To, start};
 use routing::object::{Name, PortRef};
 use routing::table::Field;
 
@@ -23,7 +23,7 @@ fn entry<'a>(ingress: &'a Name, service: &'a (Name, PortRef)) -> Entry<'a> {
         client: Ipv4Addr::new(203, 0, 113, 7).into(),
         scheme: "https",
         tls: Some("1.3"),
-        asked: Some(Asked {
+        asked: Some(RequestFields {
             protocol: "HTTP/2",
             method: b"GET",
             host: b"shop.example.com",
@@ -42,7 +42,7 @@ fn entry<'a>(ingress: &'a Name, service: &'a (Name, PortRef)) -> Entry<'a> {
         upstream: Some((Ipv4Addr::new(10, 1, 2, 3), 8080).into()),
         tries: 1,
         is_reused: true,
-        route: Some(Taken {
+        route: Some(RouteFields {
             ingress,
             rule: Field::Path { rule: 0, path: 1 },
             service: Some((&service.0, &service.1)),

@@ -212,7 +212,7 @@ fn an_unasked_upgrade_never_reaches_an_endpoint() {
 #[test]
 fn a_101_that_answers_nothing_asked_is_a_502() {
     let switch = |lines: &str| format!("HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n\r\nsecret");
-    let (unasked, malformed) = ("upstream_unasked_upgrade", "upstream_malformed");
+    let (unasked, malformed) = ("upstream_unsolicited_upgrade", "upstream_malformed");
     for (answer, ask, reason) in [
         (
             switch("Connection: upgrade\r\nUpgrade: websocket"),
@@ -259,7 +259,10 @@ fn a_body_is_sent_whole_before_the_switch() {
     let mut client = gateway.client();
     client.send(format!("POST /hasty HTTP/1.1\r\n{fields}Content-Length: 4\r\n\r\nbo"));
     let answer = client.response();
-    assert_eq!((answer.status(), answer.field("gateway-reason")), (502, Some("upstream_unasked_upgrade")));
+    assert_eq!(
+        (answer.status(), answer.field("gateway-reason")),
+        (502, Some("upstream_unsolicited_upgrade"))
+    );
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn an_answer_that_cannot_be_trusted_is_a_502_however_it_is_cut() {
     .map(|raw| (raw, "upstream_malformed"));
     let unasked = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
     let others = [
-        (unasked, "upstream_unasked_upgrade"),
+        (unasked, "upstream_unsolicited_upgrade"),
         ("HTTP/1.1 200 OK\r\nContent-Le", "upstream_closed"),
         ("", "upstream_closed"),
     ];

@@ -15,7 +15,7 @@ use crate::cli::outcome::Outcome;
 use crate::control::reload::{ProblemView, Problems};
 use crate::data::exchange;
 use crate::data::exchange::Scheme;
-use crate::data::exchange::refusal::Refusal;
+use crate::data::exchange::reply_reason::ReplyReason;
 use crate::live::Live;
 
 pub mod command;
@@ -75,10 +75,13 @@ fn host_field(head: &Head) -> Option<&[u8]> {
 }
 
 /// Takes the steps of `exchange::serve` up to the table, in their order.
-fn admit(head: Result<&Head, Refusal>, context: ExplainContext<'_>) -> Result<(Trace, Outcome), Refusal> {
+fn admit(
+    head: Result<&Head, ReplyReason>,
+    context: ExplainContext<'_>,
+) -> Result<(Trace, Outcome), ReplyReason> {
     let head = head?;
-    let length = BodyLength::from_request(head).map_err(|_| Refusal::Framing)?;
-    let (host, path) = exchange::destination(head)?;
+    let length = BodyLength::from_request(head).map_err(|_| ReplyReason::MalformedFraming)?;
+    let (host, path) = exchange::parse_destination(head)?;
     let table = &context.live.table;
     let outcome = Outcome::for_destination(table, &host, &path);
     let serving = table.serving_host(&host).map(|host| host.name());

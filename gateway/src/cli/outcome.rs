@@ -9,7 +9,7 @@ use routing::table::{Backend, Endpoints, Route, RoutingTable};
 use serde::Serialize;
 
 use crate::data::exchange;
-use crate::data::exchange::refusal::Refusal;
+use crate::data::exchange::reply_reason::ReplyReason;
 use crate::data::upstream::ConnectError;
 
 /// The field of a RoutePolicy that [`Outcome::backends`] tells of already.
@@ -59,10 +59,10 @@ pub struct BackendShare {
 
 impl Outcome {
     /// The gateway's own answer, before any rule.
-    pub fn local_reply(refusal: Refusal) -> Self {
+    pub fn local_reply(refusal: ReplyReason) -> Self {
         Self {
             status: Some(refusal.status()),
-            reason: Some(refusal.reason()),
+            reason: Some(refusal.as_str()),
             object: None,
             field: None,
             backends: Vec::new(),
@@ -73,17 +73,17 @@ impl Outcome {
 
     /// What the table gives for a host and a canonical path, with the endpoints of this moment.
     pub fn for_destination(table: &RoutingTable, host: &str, path: &str) -> Self {
-        exchange::route(table, host, path)
+        exchange::find_route(table, host, path)
             .map_or_else(Self::local_reply, |route| Self::for_route(Some(route)))
     }
 
     /// What the Route that the table found gives, with the endpoints of this moment.
     pub fn for_route(route: Option<&Route>) -> Self {
-        let Some(route) = route else { return Self::local_reply(Refusal::NoRule) };
+        let Some(route) = route else { return Self::local_reply(ReplyReason::NoRule) };
         let backends = route.backends.iter().map(|weighted| BackendShare {
             service: format!("{}:{}", weighted.backend.service, weighted.backend.port),
             weight: weighted.weight,
-            reason: backend_error(&weighted.backend).map(|error| Refusal::Open(error).reason()),
+            reason: backend_error(&weighted.backend).map(|error| ReplyReason::Open(error).as_str()),
         });
         let origin = &route.origin;
         let fields = route.policy.fields().into_iter().filter(|(_, origin)| origin.field != BACKENDS);
@@ -103,15 +103,15 @@ impl Outcome {
     pub(super) fn with_body(self, length: BodyLength) -> Self {
         match (length, self.body_size) {
             (BodyLength::Exact(length), Some(limit)) if length > limit => {
-                let refusal = Refusal::BodyTooLarge;
-                Self { status: Some(refusal.status()), reason: Some(refusal.reason()), ..self }
+                let refusal = ReplyReason::BodyTooLarge;
+                Self { status: Some(refusal.status()), reason: Some(refusal.as_str()), ..self }
             }
             _ => self,
         }
     }
 
     fn forwarded() -> Self {
-        Self { status: None, reason: None, ..Self::local_reply(Refusal::NoRule) }
+        Self { status: None, reason: None, ..Self::local_reply(ReplyReason::NoRule) }
     }
 
     /// What of it a client can notice. Which object says so is nothing to a client.
@@ -134,11 +134,11 @@ impl Outcome {
 
 /// The gateway's own answer to all requests of a Route, as `upstream` would have it: nobody takes a share, or
 /// none of those who do can be dialled.
-fn local_reply_reason(route: &Route) -> Option<Refusal> {
+fn local_reply_reason(route: &Route) -> Option<ReplyReason> {
     let mut errors =
         route.backends.iter().filter(|share| share.weight > 0).map(|share| backend_error(&share.backend));
-    let Some(first) = errors.next() else { return Some(Refusal::Open(ConnectError::ServiceMissing)) };
-    first.filter(|_| errors.all(|error| error.is_some())).map(Refusal::Open)
+    let Some(first) = errors.next() else { return Some(ReplyReason::Open(ConnectError::ServiceMissing)) };
+    first.filter(|_| errors.all(|error| error.is_some())).map(ReplyReason::Open)
 }
 
 /// The greatest number that divides both, by Euclid.

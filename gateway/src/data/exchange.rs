@@ -24,34 +24,34 @@ use crate::observe::counters::{Counters, Gauge};
 use crate::settings::Settings;
 
 pub mod abort;
-mod answer;
 pub mod client;
 mod date;
+mod dead_peer;
 mod forward;
 pub mod headers;
-mod held;
-mod lookout;
+mod local_reply;
 mod metered;
 pub mod record;
-pub mod refusal;
+mod replay;
+pub mod reply_reason;
+mod request_body;
 pub mod request_id;
-mod sending;
+mod timeouts;
 mod tunnel;
 mod upgrade;
-mod waits;
 
 use abort::Abort;
-pub use answer::refuse;
-use client::Caller;
+use client::RequestSource;
 pub use client::{Client, Scheme};
-pub use date::Date;
+pub use date::DateCache;
 use headers::Response;
+pub use local_reply::send_local_reply;
 use metered::Meter;
-use record::{Ending, Kept, Record, Subject};
-use refusal::Refusal;
+use record::{Completion, OwnedRequestInfo, Record, RequestInfo};
+use reply_reason::ReplyReason;
 use request_id::RequestIds;
-pub use tunnel::{End, Tunnel};
-use waits::Waits;
+use timeouts::Timeouts;
+pub use tunnel::{Tunnel, TunnelEnd};
 
 /// What one worker's exchanges share.
 pub struct Worker {
@@ -64,13 +64,13 @@ pub struct Worker {
     /// Buffers to lend.
     pub buffers: BufferPool,
     /// The `Date` of answers that have none.
-    pub date: Date,
+    pub date: DateCache,
     /// What is counted.
     pub counters: Rc<Counters>,
     /// The way to the endpoints.
     pub upstreams: Upstreams,
     /// What requests are called.
-    pub ids: RequestIds,
+    pub request_ids: RequestIds,
     /// The worker's end of the access log, if there is one.
     pub access_log: Option<Lines>,
 }
@@ -81,34 +81,34 @@ pub trait Downstream: BodyReader + BodyWriter {
     ///
     /// # Errors
     /// The client is gone.
-    fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
+    fn send_head(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
 
     /// Takes an interim response (1xx but 101); [`BodyWriter::poll_flush`] sends it. Not called after
-    /// [`Downstream::respond`].
+    /// [`Downstream::send_head`].
     ///
     /// # Errors
     /// The client is gone.
-    fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
+    fn send_informational(&mut self, response: &Response<'_>) -> Result<(), StreamError>;
 
     /// Whatever is still to come of the request's body is not read any more: it cannot be trusted, or nobody wants it.
-    /// Called at most once, after [`Downstream::respond`].
-    fn ignore_body(&mut self);
+    /// Called at most once, after [`Downstream::send_head`].
+    fn discard_body(&mut self);
 
     /// Becomes ready when the client has given up this request: the endpoint need not go on with it either.
-    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort>;
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<Abort>;
 }
 
 /// How an exchange ended.
 #[derive(Debug)]
-pub enum Served {
+pub enum ExchangeOutcome {
     /// The answer was sent whole.
-    Answered,
+    Completed,
     /// The answer was sent, and nothing more can be understood from the client on an HTTP/1.1 connection.
-    AnsweredLast,
+    CompletedThenClose,
     /// The client did not get a whole answer and must see that: nothing may follow.
     Aborted,
     /// The endpoint switched protocols, as the client had asked, and the client has been told.
-    Switched(Tunnel),
+    Upgraded(Tunnel),
 }
 
 /// A request whose head has arrived.
@@ -128,39 +128,39 @@ pub async fn serve<D: Downstream>(
     request: Request<'_>,
     down: &mut D,
     timer: &Timer,
-) -> Served {
+) -> ExchangeOutcome {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
-    let destination = destination(request.head);
+    let destination = parse_destination(request.head);
     let client = request.client;
-    let caller = Caller {
+    let source = RequestSource {
         client,
         address: client.address(request.head, &worker.settings.trusted),
-        id: worker.ids.of(client, request.head),
+        id: worker.request_ids.of(client, request.head),
     };
-    let record = Record::begin(worker);
+    let record = Record::new(worker);
     let mut exchange = Exchange {
         worker,
         request,
-        caller,
+        source,
         down,
         timer,
-        destination: destination.as_ref().map(|(host, path)| (&**host, &**path)).map_err(|refusal| *refusal),
+        destination: destination.as_ref().map(|(host, path)| (&**host, &**path)).map_err(|reason| *reason),
         route: None,
         received: Meter::default(),
         sent: Meter::default(),
         record,
-        waits: Waits::without_route(&worker.settings),
+        timeouts: Timeouts::from_settings(&worker.settings),
     };
     let served = match exchange.forward().await {
         Ok(served) => {
-            let is_tunnel = matches!(served, Served::Switched(_));
-            exchange.record.ending = if is_tunnel { Ending::Switched } else { Ending::Forwarded };
+            let is_tunnel = matches!(served, ExchangeOutcome::Upgraded(_));
+            exchange.record.completion = if is_tunnel { Completion::Upgraded } else { Completion::Forwarded };
             served
         }
-        Err(Failure::Refused(refusal)) => exchange.refuse(refusal).await,
-        Err(Failure::Aborted(abort)) => {
-            exchange.record.ending = Ending::Aborted(abort);
-            Served::Aborted
+        Err(Failure::Reply(reason)) => exchange.send_local_reply(reason).await,
+        Err(Failure::Abort(abort)) => {
+            exchange.record.completion = Completion::Aborted(abort);
+            ExchangeOutcome::Aborted
         }
     };
     timer.clear();
@@ -171,19 +171,19 @@ pub async fn serve<D: Downstream>(
 ///
 /// # Errors
 /// What no route could make good: a malformed host or path, or too many nominated fields.
-pub fn destination(head: &Head) -> Result<(Cow<'_, str>, Cow<'_, str>), Refusal> {
+pub fn parse_destination(head: &Head) -> Result<(Cow<'_, str>, Cow<'_, str>), ReplyReason> {
     let host = match head.get(KnownName::Host) {
-        Some(host) => host::normalise(host).ok_or(Refusal::Host)?,
+        Some(host) => host::normalise(host).ok_or(ReplyReason::MalformedHost)?,
         // HTTP/1.0 without Host: only rules without a host can be meant.
         None => Cow::Borrowed(""),
     };
-    if headers::nominates_too_many(head) {
-        return Err(Refusal::Nominations);
+    if headers::has_too_many_connection_options(head) {
+        return Err(ReplyReason::TooManyConnectionOptions);
     }
     if head.target() == b"*" {
-        return Err(Refusal::ServerOptions);
+        return Err(ReplyReason::ServerOptions);
     }
-    let path = path::canonical(head.path()).map_err(|_| Refusal::Path)?;
+    let path = path::canonical(head.path()).map_err(|_| ReplyReason::MalformedPath)?;
     Ok((host, path))
 }
 
@@ -192,11 +192,15 @@ pub fn destination(head: &Head) -> Result<(Cow<'_, str>, Cow<'_, str>), Refusal>
 /// # Errors
 /// There is none, or the endpoint might read `%2F` or `%5C` in the path as a slash and so serve what another route,
 /// or none, is for. A rule that names just this path knows what it asks for.
-pub fn route<'t>(table: &'t RoutingTable, host: &str, path: &str) -> Result<&'t Arc<Route>, Refusal> {
-    let route = table.find(host, path).ok_or(Refusal::NoRule)?;
+pub fn find_route<'t>(
+    table: &'t RoutingTable,
+    host: &str,
+    path: &str,
+) -> Result<&'t Arc<Route>, ReplyReason> {
+    let route = table.find(host, path).ok_or(ReplyReason::NoRule)?;
     let is_elsewhere = |read: String| table.find(host, &read).is_none_or(|other| !Arc::ptr_eq(other, route));
     if path::other_readings(path).any(is_elsewhere) && !matches!(route.path, PathMatch::Exact(_)) {
-        return Err(Refusal::EncodedSlash);
+        return Err(ReplyReason::EncodedSlash);
     }
     Ok(route)
 }
@@ -204,25 +208,25 @@ pub fn route<'t>(table: &'t RoutingTable, host: &str, path: &str) -> Result<&'t 
 /// Why an exchange did not end as it should.
 enum Failure {
     /// Nothing of an answer was sent yet, so the gateway answers.
-    Refused(Refusal),
+    Reply(ReplyReason),
     /// The client has part of an answer, or is gone.
-    Aborted(Abort),
+    Abort(Abort),
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+impl From<ReplyReason> for Failure {
+    fn from(reason: ReplyReason) -> Self {
+        Self::Reply(reason)
     }
 }
 
 struct Exchange<'a, D> {
     worker: &'a Worker,
     request: Request<'a>,
-    caller: Caller<'a>,
+    source: RequestSource<'a>,
     down: &'a mut D,
     timer: &'a Timer,
     /// Host and canonical path, or why there are none.
-    destination: Result<(&'a str, &'a str), Refusal>,
+    destination: Result<(&'a str, &'a str), ReplyReason>,
     route: Option<Arc<Route>>,
     /// The request's body, against the route's limit.
     received: Meter,
@@ -230,36 +234,39 @@ struct Exchange<'a, D> {
     sent: Meter,
     record: Record,
     /// How long its steps may take.
-    waits: Waits,
+    timeouts: Timeouts,
 }
 
 impl<D> Exchange<'_, D> {
-    fn subject(&self) -> Subject<'_> {
-        Subject {
-            caller: self.caller,
+    fn info(&self) -> RequestInfo<'_> {
+        RequestInfo {
+            source: self.source,
             // Looked for only if somebody wants to know.
-            asked: self.record.began.map(|_| record::asked(&self.request, self.destination.ok())),
+            asked: self
+                .record
+                .started_at
+                .map(|_| record::request_fields(&self.request, self.destination.ok())),
             route: self.route.as_deref(),
         }
     }
 
     /// What a tunnel has to tell at its end.
-    fn kept(&self) -> Option<Kept> {
-        Kept::of(&self.subject(), &self.record)
+    fn owned_info(&self) -> Option<OwnedRequestInfo> {
+        OwnedRequestInfo::new(&self.info(), &self.record)
     }
 }
 
 /// However it ends: a connection may be dropped with all its exchanges.
 impl<D> Drop for Exchange<'_, D> {
     fn drop(&mut self) {
-        let Meter { passed: received, .. } = self.received;
+        let received_bytes = self.received.passed;
         // The gateway's own answers have no meter.
-        let sent = self.record.sent.max(self.sent.passed);
-        let ending = match self.record.ending {
-            Ending::Unfinished => Ending::Aborted(Abort::of_drop(self.worker.clock.phase())),
-            ending => ending,
+        let sent_bytes = self.record.sent_bytes.max(self.sent.passed);
+        let completion = match self.record.completion {
+            Completion::Unfinished => Completion::Aborted(Abort::from_drop(self.worker.clock.phase())),
+            completion => completion,
         };
-        self.record = Record { received, sent, ending, ..self.record };
-        self.worker.tell(&self.subject(), &self.record);
+        self.record = Record { received_bytes, sent_bytes, completion, ..self.record };
+        self.worker.report(&self.info(), &self.record);
     }
 }

@@ -19,7 +19,7 @@ mod format;
 mod stamp;
 mod writer;
 
-pub use format::{Asked, Entry, Field, Format, FormatError, Taken, Template};
+pub use format::{Entry, Field, Format, FormatError, RequestFields, RouteFields, Template};
 use stamp::Stamp;
 use writer::Batch;
 pub use writer::{Running, start};

@@ -73,7 +73,7 @@ impl Visit {
 fn route<'a>(table: &'a RoutingTable, request: &Request) -> Option<&'a Route> {
     let host = host::normalise(request.host.as_bytes())?;
     let path = path::canonical(request.path.as_bytes()).ok()?;
-    exchange::route(table, &host, &path).ok().map(AsRef::as_ref)
+    exchange::find_route(table, &host, &path).ok().map(AsRef::as_ref)
 }
 
 fn up_to_service(route: &Route) -> String {

@@ -7,7 +7,7 @@ use http1::{Head, HeadLimits, HeadScanner};
 use routing::object::Name;
 
 use crate::data::exchange::Scheme;
-use crate::data::exchange::refusal::Refusal;
+use crate::data::exchange::reply_reason::ReplyReason;
 
 /// Why a question cannot be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub struct RequestSpec {
     scheme: Scheme,
     authority: String,
     target: String,
-    head: Result<Head, Refusal>,
+    head: Result<Head, ReplyReason>,
 }
 
 impl RequestSpec {
@@ -107,7 +107,7 @@ impl RequestSpec {
     ///
     /// # Errors
     /// The data plane's refusal.
-    pub fn head(&self) -> Result<&Head, Refusal> {
+    pub fn head(&self) -> Result<&Head, ReplyReason> {
         self.head.as_ref().map_err(|refusal| *refusal)
     }
 }
@@ -121,12 +121,12 @@ fn split_scheme(url: &str) -> Option<(Scheme, &str)> {
     }
 }
 
-fn parse(text: &str) -> Result<Head, Refusal> {
+fn parse(text: &str) -> Result<Head, ReplyReason> {
     let mut buffer = BytesMut::from(text.as_bytes());
     let head = http1::parse::request(&mut buffer, &mut HeadScanner::default(), &HeadLimits::default());
     match head {
         Ok(Some(head)) => Ok(head),
-        Ok(None) => Err(Refusal::Head(http1::HeadError::Malformed("head"))),
-        Err(error) => Err(Refusal::Head(error)),
+        Ok(None) => Err(ReplyReason::InvalidHead(http1::HeadError::Malformed("head"))),
+        Err(error) => Err(ReplyReason::InvalidHead(error)),
     }
 }

@@ -47,7 +47,7 @@ pub enum Abort {
 
 impl Abort {
     /// The reason as a word for machines.
-    pub fn reason(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientClosed => "client_closed",
             Self::ClientReset => "client_reset",
@@ -69,7 +69,7 @@ impl Abort {
     }
 
     /// Why nobody waits for an exchange to end any more: its connection was dropped as a whole.
-    pub(super) fn of_drop(phase: Phase) -> Self {
+    pub(super) fn from_drop(phase: Phase) -> Self {
         match phase {
             _ if std::thread::panicking() => Self::Panic,
             Phase::Stopped => Self::GatewayStopped,
@@ -78,7 +78,7 @@ impl Abort {
     }
 
     /// What a failure of the client's side means.
-    pub(super) fn of_downstream(error: &StreamError) -> Self {
+    pub(super) fn from_downstream(error: &StreamError) -> Self {
         match error {
             StreamError::Disconnected(_) | StreamError::Body(BodyError::Truncated) => Self::ClientClosed,
             StreamError::H2(error) if error.is_reset() => Self::ClientReset,
@@ -91,7 +91,7 @@ impl Abort {
     }
 
     /// What a failure of the endpoint's side means.
-    pub(super) fn of_upstream(error: &StreamError) -> Self {
+    pub(super) fn from_upstream(error: &StreamError) -> Self {
         match error {
             StreamError::Disconnected(_) | StreamError::H2(_) | StreamError::Body(BodyError::Truncated) => {
                 Self::UpstreamCut

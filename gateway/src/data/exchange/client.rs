@@ -151,7 +151,7 @@ fn forwarded_host(out: &mut BytesMut, host: Option<&[u8]>) {
 
 /// One request's sender and name.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
+pub struct RequestSource<'a> {
     /// The peer.
     pub client: &'a Client,
     /// [`Client::address`].
@@ -160,7 +160,7 @@ pub struct Caller<'a> {
     pub id: RequestId<'a>,
 }
 
-impl Caller<'_> {
+impl RequestSource<'_> {
     /// Writes the fields that tell an endpoint where this request comes from and what it is called.
     pub(super) fn write(&self, out: &mut BytesMut, head: &Head) {
         match self.client.trust {
@@ -252,7 +252,7 @@ mod tests {
         let head = http1::parse::request(&mut buffer, &mut scanner, &HeadLimits::default()).unwrap().unwrap();
         let client = Client::new(peer.parse().unwrap(), Some(ProtocolVersion::TLSv1_3), &trusted);
         let id = RequestIds::default().make();
-        let caller = Caller { client: &client, address: client.address(&head, &trusted), id };
+        let caller = RequestSource { client: &client, address: client.address(&head, &trusted), id };
         let mut out = BytesMut::new();
         caller.write(&mut out, &head);
         let text = String::from_utf8(Bytes::from(out).to_vec()).unwrap();

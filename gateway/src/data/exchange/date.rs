@@ -15,7 +15,7 @@ pub(super) type Text = [u8; 29];
 
 /// One worker's date.
 #[derive(Debug)]
-pub struct Date {
+pub struct DateCache {
     /// The worker clock's time when the wall clock was last looked at.
     tick: Cell<u64>,
     /// The second that `text` shows, since 1970.
@@ -23,23 +23,23 @@ pub struct Date {
     text: Cell<Text>,
 }
 
-impl Default for Date {
+impl Default for DateCache {
     fn default() -> Self {
         Self { tick: Cell::new(u64::MAX), second: Cell::new(u64::MAX), text: Cell::new([b' '; 29]) }
     }
 }
 
-impl Date {
+impl DateCache {
     /// The date, up to one tick of `clock` late: the wall clock is looked at once a tick.
     pub fn now(&self, clock: &Clock) -> Text {
         let tick = clock.now_ms();
         if self.tick.replace(tick) != tick {
-            self.look(SystemTime::now());
+            self.refresh(SystemTime::now());
         }
         self.text.get()
     }
 
-    fn look(&self, now: SystemTime) {
+    fn refresh(&self, now: SystemTime) {
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if self.second.replace(second) == second {
             return;
@@ -59,10 +59,10 @@ mod tests {
 
     #[test]
     fn the_text_is_an_imf_fixdate_and_follows_the_clock() {
-        let date = Date::default();
-        date.look(UNIX_EPOCH + Duration::from_millis(784_111_777_999));
+        let date = DateCache::default();
+        date.refresh(UNIX_EPOCH + Duration::from_millis(784_111_777_999));
         assert_eq!(&date.text.get(), b"Sun, 06 Nov 1994 08:49:37 GMT");
-        date.look(UNIX_EPOCH + Duration::from_secs(784_111_778));
+        date.refresh(UNIX_EPOCH + Duration::from_secs(784_111_778));
         assert_eq!(&date.text.get(), b"Sun, 06 Nov 1994 08:49:38 GMT");
         assert!(date.now(&Clock::default()).ends_with(b" GMT"));
     }

@@ -10,12 +10,12 @@ use bytes::BytesMut;
 use http1::name::is_forwarding_field;
 use http1::{BodyLength, Head, KnownName, Version, write};
 
-use super::client::Caller;
+use super::client::RequestSource;
 use super::{date, upgrade};
 use crate::settings::UnderscoreNames;
 
 /// Takes out of a client's head or trailers what nobody behind the gateway is to see, filters included.
-pub(crate) fn screen(head: &mut Head, underscores: UnderscoreNames) {
+pub(crate) fn sanitize(head: &mut Head, underscores: UnderscoreNames) {
     if underscores == UnderscoreNames::Dropped {
         head.retain(|name| memchr::memchr(b'_', name).is_none());
     }
@@ -44,7 +44,7 @@ pub(super) fn write_request(
     out: &mut BytesMut,
     endpoint: SocketAddr,
     (request, path): (&Head, &str),
-    caller: &Caller<'_>,
+    source: &RequestSource<'_>,
     length: BodyLength,
 ) {
     let (target, query) = target(request, path);
@@ -60,23 +60,23 @@ pub(super) fn write_request(
         // for a name.
         let _ = write!(out, "host: {endpoint}\r\n");
     }
-    let nominated = Nominated::by(request);
+    let options = ConnectionOptions::parse(request);
     // What we do not write ourselves, such as `X-Forwarded-Prefix`, only a trusted proxy may say.
-    let keeps_hops = caller.client.is_trusted();
+    let keeps_hops = source.client.is_trusted();
     for (known, name, value) in request.fields() {
         let travels = match known {
             Some(KnownName::Host) => true,
-            Some(known) => !known.is_hop_by_hop() && !is_gateways(known) && !nominated.holds(name),
+            Some(known) => !known.is_hop_by_hop() && !is_set_by_gateway(known) && !options.contains(name),
             None if is_forwarding_field(name) => keeps_hops && !name.contains(&b'_'),
-            None => !nominated.holds(name),
+            None => !options.contains(name),
         };
         if travels {
             write::field(out, name, value);
         }
     }
-    caller.write(out, request);
-    if upgrade::is_asked(request) {
-        upgrade::write_question(out, request);
+    source.write(out, request);
+    if upgrade::is_requested(request) {
+        upgrade::write_request_fields(out, request);
     } else if wants_trailers(request) {
         // RFC 9110 §10.1.4: who sends it names it in Connection, since it is for this connection only.
         write::field(out, b"connection", b"te");
@@ -94,7 +94,7 @@ fn wants_trailers(request: &Head) -> bool {
 
 /// Fields that only the gateway may write: it frames anew, answers `Expect` itself, and says where a request
 /// came from. What the client says of that is forged or meant for us.
-fn is_gateways(known: KnownName) -> bool {
+fn is_set_by_gateway(known: KnownName) -> bool {
     matches!(
         known,
         KnownName::ContentLength
@@ -111,30 +111,31 @@ fn is_gateways(known: KnownName) -> bool {
 
 /// More field names than this in `Connection` make a message doubtful: looking for each field among them is work
 /// for us that costs the sender nothing. Pingora refuses from 10 on.
-const MOST_NOMINATED: usize = 32;
+const MAX_CONNECTION_OPTIONS: usize = 32;
 
 /// The field names that `Connection` declares to be for this connection only (RFC 9110 §7.6.1).
-struct Nominated<'a>(Vec<&'a [u8]>);
+struct ConnectionOptions<'a>(Vec<&'a [u8]>);
 
-impl<'a> Nominated<'a> {
+impl<'a> ConnectionOptions<'a> {
     /// Collects the names; nothing is allocated in the usual case of none.
-    fn by(head: &'a Head) -> Self {
+    fn parse(head: &'a Head) -> Self {
         let tokens = head.get_all(KnownName::Connection).flat_map(|value| value.split(|byte| *byte == b','));
         let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| {
             let is_option = [&b"close"[..], b"keep-alive", b""];
             !is_option.iter().any(|option| token.eq_ignore_ascii_case(option))
         });
-        Self(tokens.take(MOST_NOMINATED + 1).collect())
+        Self(tokens.take(MAX_CONNECTION_OPTIONS + 1).collect())
     }
 
-    fn holds(&self, name: &[u8]) -> bool {
+    fn contains(&self, name: &[u8]) -> bool {
         self.0.iter().any(|token| token.eq_ignore_ascii_case(name))
     }
 }
 
 /// Whether `Connection` names more fields than anybody needs; such a message is refused.
-pub(crate) fn nominates_too_many(head: &Head) -> bool {
-    head.get(KnownName::Connection).is_some() && Nominated::by(head).0.len() > MOST_NOMINATED
+pub(crate) fn has_too_many_connection_options(head: &Head) -> bool {
+    head.get(KnownName::Connection).is_some()
+        && ConnectionOptions::parse(head).0.len() > MAX_CONNECTION_OPTIONS
 }
 
 /// A response on its way to the client, before a codec writes it.
@@ -149,36 +150,36 @@ pub struct Response<'a> {
     /// The endpoint's head, if an endpoint answered.
     pub head: Option<&'a Head>,
     /// Fields that the gateway adds.
-    pub added: &'a [(&'static str, &'a [u8])],
+    pub extra: &'a [(&'static str, &'a [u8])],
     /// How the body is framed.
     pub length: BodyLength,
     /// Whether the request was HEAD: a Content-Length then speaks of the body that is not sent.
-    pub answers_head: bool,
+    pub is_head_request: bool,
     /// Whether nothing more can be understood on an HTTP/1.1 connection after this.
-    pub is_last: bool,
+    pub closes_connection: bool,
 }
 
 impl<'a> Response<'a> {
     /// What an endpoint answered, or said before it answers.
-    pub(super) fn of(head: &'a Head, length: BodyLength) -> Self {
+    pub(super) fn from_endpoint(head: &'a Head, length: BodyLength) -> Self {
         Self {
             status: head.status(),
             reason: head.reason(),
             date: date::Text::default(),
             head: Some(head),
-            added: &[],
+            extra: &[],
             length,
-            answers_head: false,
-            is_last: false,
+            is_head_request: false,
+            closes_connection: false,
         }
     }
 
     /// Calls `field` with each field that the client gets, except those that frame the body.
-    pub fn each(&self, mut field: impl FnMut(&[u8], &[u8])) {
+    pub fn for_each_field(&self, mut field: impl FnMut(&[u8], &[u8])) {
         // What is added belongs to the answer proper.
         let (mut has_date, mut has_server) = (self.status < 200, self.status < 200);
         if let Some(head) = self.head {
-            let nominated = Nominated::by(head);
+            let options = ConnectionOptions::parse(head);
             for (known, name, value) in head.fields() {
                 let travels = match known {
                     // The length of a body that is not sent (HEAD, 304) is worth telling; otherwise the codec frames.
@@ -188,15 +189,15 @@ impl<'a> Response<'a> {
                             && match self.status {
                                 304 => true,
                                 204 => false,
-                                _ => self.answers_head,
+                                _ => self.is_head_request,
                             }
                     }
                     // The one protocol field that a client has to see: which protocol it is to be.
                     Some(KnownName::Upgrade) => self.status == 101,
                     // Two names for one request would be none.
-                    Some(KnownName::XRequestId) => !self.adds(name) && !nominated.holds(name),
-                    Some(known) => !known.is_hop_by_hop() && !nominated.holds(name),
-                    None => !nominated.holds(name),
+                    Some(KnownName::XRequestId) => !self.has_extra(name) && !options.contains(name),
+                    Some(known) => !known.is_hop_by_hop() && !options.contains(name),
+                    None => !options.contains(name),
                 };
                 if travels {
                     has_date |= known == Some(KnownName::Date);
@@ -211,18 +212,18 @@ impl<'a> Response<'a> {
         if !has_server {
             field(b"server", b"wasm-gateway");
         }
-        for (name, value) in self.added {
+        for (name, value) in self.extra {
             field(name.as_bytes(), value);
         }
     }
 
-    fn adds(&self, name: &[u8]) -> bool {
-        self.added.iter().any(|(added, _)| name.eq_ignore_ascii_case(added.as_bytes()))
+    fn has_extra(&self, name: &[u8]) -> bool {
+        self.extra.iter().any(|(added, _)| name.eq_ignore_ascii_case(added.as_bytes()))
     }
 }
 
 /// Whether the peer that sent `head` keeps the connection open after the message (RFC 9112 §9.3).
-pub(crate) fn keeps_alive(head: &Head) -> bool {
+pub(crate) fn is_keep_alive(head: &Head) -> bool {
     match (head.version(), head.get(KnownName::Connection)) {
         (Version::Http11, None) => true,
         (Version::Http11, Some(_)) => !head.has_token(KnownName::Connection, b"close"),

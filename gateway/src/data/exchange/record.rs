@@ -11,11 +11,11 @@ use routing::table::{Field, Route};
 use rustls::ProtocolVersion;
 
 use super::abort::Abort;
-use super::client::{Caller, Client, Codec, Scheme};
-use super::refusal::Refusal;
+use super::client::{Client, Codec, RequestSource, Scheme};
+use super::reply_reason::ReplyReason;
 use super::{Request, Worker};
 use crate::data::upstream::{PooledConnection, RetryState};
-use crate::observe::access_log::{Asked, Entry, Taken};
+use crate::observe::access_log::{Entry, RequestFields, RouteFields};
 
 /// What an exchange came to.
 #[derive(Clone, Copy, Debug)]
@@ -23,117 +23,120 @@ pub struct Record {
     /// The status that the client got, or was about to get; 0 if none.
     pub status: u16,
     /// Why it is not an endpoint's whole answer.
-    pub ending: Ending,
+    pub completion: Completion,
     /// The endpoint that was asked last.
     pub upstream: Option<SocketAddr>,
     /// How often an endpoint was asked, failed connects included.
-    pub tries: u32,
+    pub attempts: u32,
     /// Whether the last connection had carried a request before.
-    pub reused: bool,
+    pub is_reused: bool,
     /// The number of the Backend that was chosen among the route's.
-    pub backend: Option<u64>,
+    pub backend_id: Option<u64>,
     /// When the request's head had arrived; nothing if nobody wants to know.
-    pub began: Option<Instant>,
+    pub started_at: Option<Instant>,
     /// How long after that the endpoint's head came.
     pub first_byte: Option<Duration>,
     /// Bytes of the request's body.
-    pub received: u64,
+    pub received_bytes: u64,
     /// Bytes of the answer's body.
-    pub sent: u64,
+    pub sent_bytes: u64,
 }
 
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum Completion {
     /// It did not: whoever waits for it has given up, or has been cut off.
     Unfinished,
     /// With an endpoint's whole answer.
     Forwarded,
     /// With an answer of the gateway.
-    Refused(Refusal),
+    LocalReply(ReplyReason),
     /// With an answer of the gateway that the client did not get.
-    Unsent(Refusal),
+    ReplyUnsent(ReplyReason),
     /// Without a whole answer.
     Aborted(Abort),
     /// With a tunnel, which is logged when that has ended.
-    Switched,
+    Upgraded,
 }
 
 impl Record {
     /// Begins with nothing known. The time is taken only if it will be told.
-    pub fn begin(worker: &Worker) -> Self {
+    pub fn new(worker: &Worker) -> Self {
         Self {
             status: 0,
-            ending: Ending::Unfinished,
+            completion: Completion::Unfinished,
             upstream: None,
-            tries: 0,
-            reused: false,
-            backend: None,
-            began: worker.access_log.is_some().then(Instant::now),
+            attempts: 0,
+            is_reused: false,
+            backend_id: None,
+            started_at: worker.access_log.is_some().then(Instant::now),
             first_byte: None,
-            received: 0,
-            sent: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
         }
     }
 
     /// A connection to an endpoint was had, or none in the end.
-    pub(super) fn tried(&mut self, retry: &RetryState, opened: Option<&PooledConnection>) {
-        self.tries = retry.failed_count() + u32::from(opened.is_some());
-        self.reused = opened.is_some_and(|opened| opened.is_reused);
+    pub(super) fn on_attempt(&mut self, retry: &RetryState, opened: Option<&PooledConnection>) {
+        self.attempts = retry.failed_count() + u32::from(opened.is_some());
+        self.is_reused = opened.is_some_and(|opened| opened.is_reused);
         self.upstream = opened.map(PooledConnection::address).or(retry.last_failed());
     }
 
     /// An endpoint answered.
-    pub(super) fn answered(&mut self, status: u16) {
+    pub(super) fn on_response_head(&mut self, status: u16) {
         self.status = status;
-        self.first_byte = self.began.map(|began| began.elapsed());
+        self.first_byte = self.started_at.map(|started_at| started_at.elapsed());
     }
 
     /// The gateway is going to answer itself.
-    pub(super) fn refusing(&mut self, refusal: Refusal) {
-        self.status = refusal.status();
-        self.ending = Ending::Unsent(refusal);
+    pub(super) fn on_local_reply(&mut self, reason: ReplyReason) {
+        self.status = reason.status();
+        self.completion = Completion::ReplyUnsent(reason);
     }
 
     /// The client has that answer, with a body of so many bytes.
-    pub(super) fn refused(&mut self, refusal: Refusal, body: u64) {
-        self.sent = body;
-        self.ending = Ending::Refused(refusal);
+    pub(super) fn on_local_reply_sent(&mut self, reason: ReplyReason, body: u64) {
+        self.sent_bytes = body;
+        self.completion = Completion::LocalReply(reason);
     }
 }
 
 /// Whose request an exchange was about, as far as it is known.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct RequestInfo<'a> {
     /// Who sent it.
-    pub caller: Caller<'a>,
+    pub source: RequestSource<'a>,
     /// What was understood of its head.
-    pub asked: Option<Asked<'a>>,
+    pub asked: Option<RequestFields<'a>>,
     /// Which rule took it.
     pub route: Option<&'a Route>,
 }
 
-/// Tells of its subject when it is dropped, however that comes about.
-pub(super) struct Telling<'a> {
+/// Tells of its info when it is dropped, however that comes about.
+pub(super) struct ReportOnDrop<'a> {
     pub(super) worker: &'a Worker,
-    pub(super) subject: Subject<'a>,
+    pub(super) info: RequestInfo<'a>,
     pub(super) record: Record,
 }
 
-impl Drop for Telling<'_> {
+impl Drop for ReportOnDrop<'_> {
     fn drop(&mut self) {
-        self.worker.tell(&self.subject, &self.record);
+        self.worker.report(&self.info, &self.record);
     }
 }
 
 /// What is told of a head; host and path as routes see them, if they could.
-pub fn asked<'a>(request: &Request<'a>, destination: Option<(&'a str, &'a str)>) -> Asked<'a> {
+pub fn request_fields<'a>(
+    request: &Request<'a>,
+    destination: Option<(&'a str, &'a str)>,
+) -> RequestFields<'a> {
     let head = request.head;
     let (host, path) = match destination {
         Some((host, path)) => (host.as_bytes(), path.as_bytes()),
         None => (head.get(http1::KnownName::Host).unwrap_or_default(), head.path()),
     };
-    Asked {
+    RequestFields {
         protocol: protocol(request.client, head),
         method: head.method(),
         host,
@@ -164,20 +167,20 @@ fn tls(version: Option<ProtocolVersion>) -> Option<&'static str> {
     }
 }
 
-impl<'a> Subject<'a> {
+impl<'a> RequestInfo<'a> {
     fn entry(&'a self, record: &Record) -> Entry<'a> {
-        let client = self.caller.client;
+        let client = self.source.client;
         Entry {
             asked: self.asked,
-            route: self.route.map(|route| taken(route, record.backend)),
-            ..entry((self.caller.id.as_bytes(), self.caller.address, client.scheme, client.tls), record)
+            route: self.route.map(|route| route_fields(route, record.backend_id)),
+            ..entry((self.source.id.as_bytes(), self.source.address, client.scheme, client.tls), record)
         }
     }
 }
 
-fn taken(route: &Route, backend: Option<u64>) -> Taken<'_> {
+fn route_fields(route: &Route, backend: Option<u64>) -> RouteFields<'_> {
     let chosen = route.backends.iter().find(|weighted| Some(weighted.backend.id) == backend);
-    Taken {
+    RouteFields {
         ingress: &route.origin.ingress.name,
         rule: route.origin.field,
         service: chosen.map(|weighted| (&weighted.backend.service, &weighted.backend.port)),
@@ -188,11 +191,11 @@ fn entry<'a>(
     (id, client, scheme, version): (&'a [u8], IpAddr, Scheme, Option<ProtocolVersion>),
     record: &Record,
 ) -> Entry<'a> {
-    let (reason, abort, is_unsent) = match record.ending {
-        Ending::Unfinished | Ending::Forwarded | Ending::Switched => (None, None, false),
-        Ending::Refused(refusal) => (Some(refusal.reason()), None, false),
-        Ending::Unsent(refusal) => (Some(refusal.reason()), None, true),
-        Ending::Aborted(abort) => (None, Some(abort.reason()), false),
+    let (reason, abort, is_unsent) = match record.completion {
+        Completion::Unfinished | Completion::Forwarded | Completion::Upgraded => (None, None, false),
+        Completion::LocalReply(reason) => (Some(reason.as_str()), None, false),
+        Completion::ReplyUnsent(reason) => (Some(reason.as_str()), None, true),
+        Completion::Aborted(abort) => (None, Some(abort.as_str()), false),
     };
     Entry {
         id,
@@ -204,68 +207,71 @@ fn entry<'a>(
         reason,
         abort,
         is_unsent,
-        received: record.received,
-        sent: record.sent,
-        duration: record.began.map(|began| began.elapsed()),
+        received: record.received_bytes,
+        sent: record.sent_bytes,
+        duration: record.started_at.map(|started_at| started_at.elapsed()),
         first_byte: record.first_byte,
         upstream: record.upstream,
-        tries: record.tries,
-        is_reused: record.reused,
+        tries: record.attempts,
+        is_reused: record.is_reused,
         route: None,
     }
 }
 
 impl Worker {
     /// Counts and logs what an exchange came to.
-    pub fn tell(&self, subject: &Subject<'_>, record: &Record) {
-        self.counters.answered(subject.route.map(|route| &route.origin.ingress), record.status);
-        match record.ending {
-            Ending::Unfinished | Ending::Forwarded => {}
-            Ending::Refused(refusal) | Ending::Unsent(refusal) => self.counters.refused(refusal.reason()),
-            Ending::Aborted(abort) => self.counters.aborted(abort.reason()),
-            Ending::Switched => return,
+    pub fn report(&self, info: &RequestInfo<'_>, record: &Record) {
+        self.counters.answered(info.route.map(|route| &route.origin.ingress), record.status);
+        match record.completion {
+            Completion::Unfinished | Completion::Forwarded => {}
+            Completion::LocalReply(reason) | Completion::ReplyUnsent(reason) => {
+                self.counters.refused(reason.as_str())
+            }
+            Completion::Aborted(abort) => self.counters.aborted(abort.as_str()),
+            Completion::Upgraded => return,
         }
         if let Some(log) = &self.access_log {
-            log.add(&subject.entry(record));
+            log.add(&info.entry(record));
         }
     }
 
     /// Counts and logs that a client said something which came to no request.
-    pub fn tell_of_none(
+    pub fn report_connection(
         &self,
         (address, scheme, tls): (IpAddr, Scheme, Option<ProtocolVersion>),
         abort: Abort,
     ) {
-        self.counters.aborted(abort.reason());
+        self.counters.aborted(abort.as_str());
         if let Some(log) = &self.access_log {
-            // There is no time to tell: no request began.
-            let record = Record { ending: Ending::Aborted(abort), began: None, ..Record::begin(self) };
-            log.add(&entry((self.ids.make().as_bytes(), address, scheme, tls), &record));
+            // There is no time to tell: no request started_at.
+            let record =
+                Record { completion: Completion::Aborted(abort), started_at: None, ..Record::new(self) };
+            log.add(&entry((self.request_ids.make().as_bytes(), address, scheme, tls), &record));
         }
     }
 
     /// Counts and logs a request of which nothing is known but that it got this answer, without a body.
-    pub fn tell_refused(&self, client: &Client, refusal: Refusal) {
-        let caller = Caller { client, address: client.peer, id: self.ids.make() };
-        let mut record = Record { status: refusal.status(), began: None, ..Record::begin(self) };
-        record.refused(refusal, 0);
-        self.tell(&Subject { caller, asked: None, route: None }, &record);
+    pub fn report_local_reply(&self, client: &Client, reason: ReplyReason) {
+        let source = RequestSource { client, address: client.peer, id: self.request_ids.make() };
+        let mut record = Record { status: reason.status(), started_at: None, ..Record::new(self) };
+        record.on_local_reply_sent(reason, 0);
+        self.report(&RequestInfo { source, asked: None, route: None }, &record);
     }
 
-    /// Counts and logs how a tunnel ended, whose request was counted when it began.
-    pub(super) fn tell_tunnel(&self, ending: Ending, told: Option<(&Kept, Record)>) {
-        if let Ending::Aborted(abort) = ending {
-            self.counters.aborted(abort.reason());
+    /// Counts and logs how a tunnel ended, whose request was counted when it started_at.
+    pub(super) fn report_tunnel(&self, completion: Completion, told: Option<(&OwnedRequestInfo, Record)>) {
+        if let Completion::Aborted(abort) = completion {
+            self.counters.aborted(abort.as_str());
         }
-        if let (Some(log), Some((kept, record))) = (&self.access_log, told) {
-            log.add(&kept.entry(&record));
+        if let (Some(log), Some((owned, record))) = (&self.access_log, told) {
+            log.add(&owned.entry(&record));
         }
     }
 }
 
-/// What of a subject has to live as long as a tunnel: texts and names, nothing of the table.
+/// What of a info has to live as long as a tunnel: texts and names, nothing of the table.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct OwnedRequestInfo {
     id: Box<[u8]>,
     client: (IpAddr, Scheme, Option<ProtocolVersion>),
     protocol: &'static str,
@@ -278,11 +284,11 @@ pub(super) struct Kept {
     service: Option<(Name, PortRef)>,
 }
 
-impl Kept {
-    pub(super) fn of(subject: &Subject<'_>, record: &Record) -> Option<Self> {
-        let asked = subject.asked?;
-        let Caller { client, address, id } = &subject.caller;
-        let taken = subject.route.map(|route| taken(route, record.backend));
+impl OwnedRequestInfo {
+    pub(super) fn new(info: &RequestInfo<'_>, record: &Record) -> Option<Self> {
+        let asked = info.asked?;
+        let RequestSource { client, address, id } = &info.source;
+        let taken = info.route.map(|route| route_fields(route, record.backend_id));
         let service = taken.and_then(|taken| taken.service);
         Some(Self {
             id: id.as_bytes().into(),
@@ -302,7 +308,7 @@ impl Kept {
         let (address, scheme, version) = self.client;
         let service = self.service.as_ref().map(|(service, port)| (service, port));
         Entry {
-            asked: Some(Asked {
+            asked: Some(RequestFields {
                 protocol: self.protocol,
                 method: &self.method,
                 host: &self.host,
@@ -310,7 +316,7 @@ impl Kept {
                 has_query: self.has_query,
                 user_agent: self.user_agent.as_deref(),
             }),
-            route: self.ingress.as_ref().map(|(ingress, rule)| Taken { ingress, rule: *rule, service }),
+            route: self.ingress.as_ref().map(|(ingress, rule)| RouteFields { ingress, rule: *rule, service }),
             ..entry((&self.id, address, scheme, version), record)
         }
     }

@@ -1,6 +1,6 @@
 //! What becomes of a connection after 101: bytes in both directions until both have ended.
 //!
-//! Nothing of the request is kept, and no buffer while nothing moves: an idle tunnel costs two sockets.
+//! Nothing of the request is info, and no buffer while nothing moves: an idle tunnel costs two sockets.
 //! Not here: whether there is a switch at all (`upgrade`).
 
 use std::task::{Context, Poll, ready};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Worker;
 use super::abort::Abort;
 use super::metered::{Meter, Metered};
-use super::record::{Ending, Kept, Record};
+use super::record::{Completion, OwnedRequestInfo, Record};
 use crate::data::upstream::PooledConnection;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Timer;
@@ -28,14 +28,14 @@ pub struct Tunnel {
     /// How long it may be silent in both directions.
     idle: Duration,
     /// What there is to tell at its end: on the heap, and only if it is told.
-    told: Option<Box<(Record, Kept)>>,
+    report: Option<Box<(Record, OwnedRequestInfo)>>,
 }
 
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum TunnelEnd {
     /// Both sides have ended their direction, and each knows it of the other.
-    Whole,
+    Complete,
     /// One side was lost, or nothing moved for too long.
     Broken(Abort),
 }
@@ -45,62 +45,64 @@ impl Tunnel {
     pub(super) fn new(
         opened: PooledConnection,
         idle: Duration,
-        (record, kept): (Record, Option<Kept>),
+        (record, info): (Record, Option<OwnedRequestInfo>),
     ) -> Self {
-        let told = kept.map(|kept| Box::new((record, kept)));
-        Self { opened: Box::new(opened), idle, told }
+        let report = info.map(|info| Box::new((record, info)));
+        Self { opened: Box::new(opened), idle, report }
     }
 
     /// Moves bytes until both directions have ended; what either side sent ahead goes first.
     ///
     /// A side that ends its direction ends that direction only. A slow reader holds back the other side: at most
     /// 64 KiB and a buffer wait in each direction. The deadline is between two pieces, whichever way they go.
-    pub async fn run<T>(mut self, worker: &Worker, down: &mut Connection<T>, timer: &Timer) -> End
+    pub async fn run<T>(mut self, worker: &Worker, down: &mut Connection<T>, timer: &Timer) -> TunnelEnd
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let _open = Gauge::raise(&worker.counters, |counters| &counters.tunnels);
-        let mut passing = Passing { worker, told: self.told.take(), end: None, meters: Meters::default() };
+        let mut active =
+            ActiveTunnel { worker, report: self.report.take(), end: None, meters: TunnelMeters::default() };
         let sides = (down, &mut self.opened.connection);
-        let end = join(sides, (&worker.buffers, &mut passing.meters), (timer, self.idle)).await;
-        passing.end = Some(end);
+        let end = copy_both_ways(sides, (&worker.buffers, &mut active.meters), (timer, self.idle)).await;
+        active.end = Some(end);
         end
     }
 }
 
 /// What passes through a tunnel, there and back.
 #[derive(Debug, Default)]
-struct Meters {
-    there: Meter,
-    back: Meter,
+struct TunnelMeters {
+    from_client: Meter,
+    from_endpoint: Meter,
 }
 
 /// A tunnel in use. It is told of when this is dropped: its connection may be dropped as a whole.
-struct Passing<'a> {
+struct ActiveTunnel<'a> {
     worker: &'a Worker,
-    told: Option<Box<(Record, Kept)>>,
-    end: Option<End>,
-    meters: Meters,
+    report: Option<Box<(Record, OwnedRequestInfo)>>,
+    end: Option<TunnelEnd>,
+    meters: TunnelMeters,
 }
 
-impl Drop for Passing<'_> {
+impl Drop for ActiveTunnel<'_> {
     fn drop(&mut self) {
-        let ending = match self.end {
-            Some(End::Whole) => Ending::Forwarded,
-            Some(End::Broken(abort)) => Ending::Aborted(abort),
-            None => Ending::Aborted(Abort::of_drop(self.worker.clock.phase())),
+        let completion = match self.end {
+            Some(TunnelEnd::Complete) => Completion::Forwarded,
+            Some(TunnelEnd::Broken(abort)) => Completion::Aborted(abort),
+            None => Completion::Aborted(Abort::from_drop(self.worker.clock.phase())),
         };
-        let (received, sent) = (self.meters.there.passed, self.meters.back.passed);
-        let end = |record: Record| Record { ending, received, sent, ..record };
-        self.worker.tell_tunnel(ending, self.told.as_deref().map(|(record, kept)| (kept, end(*record))));
+        let (received_bytes, sent_bytes) = (self.meters.from_client.passed, self.meters.from_endpoint.passed);
+        let end = |record: Record| Record { completion, received_bytes, sent_bytes, ..record };
+        self.worker
+            .report_tunnel(completion, self.report.as_deref().map(|(record, info)| (info, end(*record))));
     }
 }
 
-async fn join<D, U>(
+async fn copy_both_ways<D, U>(
     (down, up): (&mut Connection<D>, &mut Connection<U>),
-    (buffers, meters): (&BufferPool, &mut Meters),
+    (buffers, meters): (&BufferPool, &mut TunnelMeters),
     (timer, idle): (&Timer, Duration),
-) -> End
+) -> TunnelEnd
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -110,44 +112,44 @@ where
     up.start_receiving_body(BodyLength::UntilClose);
     up.start_sending_body(BodyLength::UntilClose);
     timer.set(idle);
-    let (mut there, mut back) = (Direction::default(), Direction::default());
+    let (mut upload, mut download) = (Direction::default(), Direction::default());
     let ended = timer.limit(std::future::poll_fn(|cx| {
         down.acquire_buffers(buffers);
         up.acquire_buffers(buffers);
         let moved = || timer.set(idle);
-        let first = there.poll((&mut *down, &mut *up), (&mut meters.there, moved), cx);
+        let first = upload.poll((&mut *down, &mut *up), (&mut meters.from_client, moved), cx);
         let first = first.map_err(|error| match error {
-            CopyError::Read(error) => Abort::of_downstream(&error),
-            CopyError::Write(error) => Abort::of_upstream(&error),
+            CopyError::Read(error) => Abort::from_downstream(&error),
+            CopyError::Write(error) => Abort::from_upstream(&error),
         })?;
-        let second = back.poll((&mut *up, &mut *down), (&mut meters.back, moved), cx);
+        let second = download.poll((&mut *up, &mut *down), (&mut meters.from_endpoint, moved), cx);
         let second = second.map_err(|error| match error {
-            CopyError::Read(error) => Abort::of_upstream(&error),
-            CopyError::Write(error) => Abort::of_downstream(&error),
+            CopyError::Read(error) => Abort::from_upstream(&error),
+            CopyError::Write(error) => Abort::from_downstream(&error),
         })?;
         down.release_buffers(buffers);
         up.release_buffers(buffers);
         if first.is_ready() && second.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }));
     match ended.await {
-        Ok(Ok(())) => End::Whole,
-        Ok(Err(abort)) => End::Broken(abort),
-        Err(_elapsed) => End::Broken(Abort::TunnelIdle),
+        Ok(Ok(())) => TunnelEnd::Complete,
+        Ok(Err(abort)) => TunnelEnd::Broken(abort),
+        Err(_elapsed) => TunnelEnd::Broken(Abort::TunnelIdle),
     }
 }
 
 /// How far one direction has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    Open(BodyCopy),
+    Copying(BodyCopy),
     /// All is sent, and the end is still to be told.
-    Ending,
-    Ended,
+    ShuttingDown,
+    Closed,
 }
 
 impl Default for Direction {
     fn default() -> Self {
-        Self::Open(BodyCopy::default())
+        Self::Copying(BodyCopy::default())
     }
 }
 
@@ -162,13 +164,13 @@ impl Direction {
         R: AsyncRead + AsyncWrite + Unpin,
         W: AsyncRead + AsyncWrite + Unpin,
     {
-        if let Self::Open(pump) = self {
+        if let Self::Copying(pump) = self {
             ready!(pump.poll((&mut Metered { side: from, meter }, to), moved, cx))?;
-            *self = Self::Ending;
+            *self = Self::ShuttingDown;
         }
-        if *self == Self::Ending {
+        if *self == Self::ShuttingDown {
             ready!(to.poll_shutdown(cx)).map_err(|error| CopyError::Write(error.into()))?;
-            *self = Self::Ended;
+            *self = Self::Closed;
         }
         Poll::Ready(Ok(()))
     }
@@ -189,9 +191,10 @@ mod tests {
         let (mut down, mut up) =
             (Connection::new(down, HeadLimits::default()), Connection::new(up, HeadLimits::default()));
         let (buffers, timer) = (BufferPool::default(), Clock::default().timer());
-        let mut meters = Meters::default();
+        let mut meters = TunnelMeters::default();
         let idle = Duration::from_secs(60);
-        let mut tunnel = Box::pin(join((&mut down, &mut up), (&buffers, &mut meters), (&timer, idle)));
+        let mut tunnel =
+            Box::pin(copy_both_ways((&mut down, &mut up), (&buffers, &mut meters), (&timer, idle)));
         let size = std::mem::size_of_val(&*tunnel);
         assert!(size < 512, "{size} bytes");
         let mut buffer = [0; 5];
@@ -209,8 +212,8 @@ mod tests {
         assert_eq!(buffers.free_count(), 4, "each side has given back both");
         // And nothing is left behind at the end.
         drop((client, endpoint));
-        assert_eq!(tunnel.await, End::Whole);
+        assert_eq!(tunnel.await, TunnelEnd::Complete);
         assert_eq!(buffers.free_count(), 4);
-        assert_eq!((meters.there.passed, meters.back.passed), (5, 5));
+        assert_eq!((meters.from_client.passed, meters.from_endpoint.passed), (5, 5));
     }
 }

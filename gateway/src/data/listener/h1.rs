@@ -11,14 +11,14 @@ use self::pace::BodyPace;
 use super::linger::{LINGER_TIMEOUT, linger};
 use super::transport::Transport;
 use crate::data::exchange::abort::Abort;
-use crate::data::exchange::headers::{self, Response, keeps_alive};
+use crate::data::exchange::headers::{self, Response, is_keep_alive};
 use crate::data::exchange::record;
-use crate::data::exchange::refusal::Refusal;
-use crate::data::exchange::{self, Client, Downstream, End, Request, Served, Tunnel, Worker};
+use crate::data::exchange::reply_reason::ReplyReason;
+use crate::data::exchange::{self, Client, Downstream, ExchangeOutcome, Request, Tunnel, TunnelEnd, Worker};
 use crate::data::wire::clock::{OnDrain, Phase, Timer, WaitError};
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
-use crate::observe::access_log::Asked;
+use crate::observe::access_log::RequestFields;
 use crate::observe::counters::Gauge;
 
 mod pace;
@@ -99,7 +99,7 @@ pub(super) async fn serve(
             NextAction::RunTunnel(tunnel) => {
                 // What only requests need is not to be kept for hours.
                 drop(client);
-                if let End::Broken(_) = Box::pin(tunnel.run(worker, connection, &timer)).await {
+                if let TunnelEnd::Broken(_) = Box::pin(tunnel.run(worker, connection, &timer)).await {
                     connection.io().reset_on_close();
                 }
                 return None;
@@ -121,7 +121,7 @@ async fn serve_readable(
     readiness: Result<(), WaitError>,
 ) -> NextAction {
     if readiness.is_err() {
-        return reply_and_close((worker, client), (connection, timer), Refusal::HeadTimeout, None).await;
+        return reply_and_close((worker, client), (connection, timer), ReplyReason::HeadTimeout, None).await;
     }
     connection.acquire_buffers(&worker.buffers);
     // Nothing is woken: what is not there yet is waited for without buffers.
@@ -145,8 +145,13 @@ async fn serve_readable(
             Poll::Ready(Ok(Incoming::Http2)) => return NextAction::ServeHttp2,
             Poll::Ready(Ok(Incoming::Closed)) => return NextAction::Close,
             Poll::Ready(Err(StreamError::Head(error))) => {
-                return reply_and_close((worker, client), (connection, timer), Refusal::Head(error), None)
-                    .await;
+                return reply_and_close(
+                    (worker, client),
+                    (connection, timer),
+                    ReplyReason::InvalidHead(error),
+                    None,
+                )
+                .await;
             }
             Poll::Ready(Err(_lost)) => return on_disconnect((worker, client), connection),
             Poll::Pending => {
@@ -177,7 +182,7 @@ async fn serve_readable(
 /// Closes after a client that has left, and tells of the head that it began.
 fn on_disconnect((worker, client): (&Worker, &Client), connection: &Connection<Transport>) -> NextAction {
     if connection.has_input() {
-        worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
+        worker.report_connection((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
     }
     NextAction::Close
 }
@@ -225,20 +230,26 @@ async fn serve_request(
     (connection, timer): (&mut Connection<Transport>, &Timer),
     mut head: Head,
 ) -> NextAction {
-    headers::screen(&mut head, worker.settings.underscore_names);
+    headers::sanitize(&mut head, worker.settings.underscore_names);
     let Ok(length) = BodyLength::from_request(&head) else {
         let request = Request { head: &head, length: BodyLength::Empty, client };
-        let destination = exchange::destination(&head).ok();
+        let destination = exchange::parse_destination(&head).ok();
         let destination = destination.as_ref().map(|(host, path)| (&**host, &**path));
-        let asked = record::asked(&request, destination);
-        return reply_and_close((worker, client), (connection, timer), Refusal::Framing, Some(asked)).await;
+        let asked = record::request_fields(&request, destination);
+        return reply_and_close(
+            (worker, client),
+            (connection, timer),
+            ReplyReason::MalformedFraming,
+            Some(asked),
+        )
+        .await;
     };
     connection.start_receiving_body(length);
     let mut downstream = Http1Downstream {
         worker,
         connection,
         version: head.version(),
-        persistence: if keeps_alive(&head) { Persistence::KeepAlive } else { Persistence::Close },
+        persistence: if is_keep_alive(&head) { Persistence::KeepAlive } else { Persistence::Close },
         // RFC 9110 §10.1.1: an HTTP/1.0 client knows no interim answer, whatever it expects.
         expects_continue: head.version() == Version::Http11
             && head.has_token(KnownName::Expect, b"100-continue")
@@ -253,16 +264,18 @@ async fn serve_request(
     let persistence = downstream.persistence;
     match served {
         // The close would end a body that is not whole.
-        Served::Aborted if persistence == Persistence::CloseDelimited => NextAction::Reset,
-        Served::Aborted => NextAction::Close,
-        Served::AnsweredLast => NextAction::Linger,
-        Served::Answered if is_final_request(&head, length) && !connection.io().may_buffer_input() => {
+        ExchangeOutcome::Aborted if persistence == Persistence::CloseDelimited => NextAction::Reset,
+        ExchangeOutcome::Aborted => NextAction::Close,
+        ExchangeOutcome::CompletedThenClose => NextAction::Linger,
+        ExchangeOutcome::Completed
+            if is_final_request(&head, length) && !connection.io().may_buffer_input() =>
+        {
             NextAction::Close
         }
-        Served::Answered if persistence != Persistence::KeepAlive => NextAction::Linger,
-        Served::Answered if connection.is_body_read() => NextAction::AwaitRequest,
-        Served::Answered => drain_body((connection, timer)).await,
-        Served::Switched(tunnel) => NextAction::RunTunnel(tunnel),
+        ExchangeOutcome::Completed if persistence != Persistence::KeepAlive => NextAction::Linger,
+        ExchangeOutcome::Completed if connection.is_body_read() => NextAction::AwaitRequest,
+        ExchangeOutcome::Completed => drain_body((connection, timer)).await,
+        ExchangeOutcome::Upgraded(tunnel) => NextAction::RunTunnel(tunnel),
     }
 }
 
@@ -288,15 +301,15 @@ async fn drain_body((connection, timer): (&mut Connection<Transport>, &Timer)) -
 /// Whether a client has promised that nothing follows its request (RFC 9112 §9.6): then no byte can be unread when the
 /// connection is closed. Where there is a body, some old clients send a line end more than they say.
 fn is_final_request(head: &Head, length: BodyLength) -> bool {
-    length == BodyLength::Empty && !keeps_alive(head)
+    length == BodyLength::Empty && !is_keep_alive(head)
 }
 
 /// Answers where there is no request to serve, and closes.
 async fn reply_and_close(
     (worker, client): (&Worker, &Client),
     (connection, timer): (&mut Connection<Transport>, &Timer),
-    refusal: Refusal,
-    asked: Option<Asked<'_>>,
+    refusal: ReplyReason,
+    asked: Option<RequestFields<'_>>,
 ) -> NextAction {
     let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
     let mut downstream = Http1Downstream {
@@ -310,7 +323,7 @@ async fn reply_and_close(
         is_head_request: asked.is_some_and(|asked| asked.method == b"HEAD"),
         pace: None,
     };
-    match exchange::refuse(worker, (&mut downstream, timer), refusal, (client, asked)).await {
+    match exchange::send_local_reply(worker, (&mut downstream, timer), refusal, (client, asked)).await {
         Ok(()) => NextAction::Linger,
         Err(_) => NextAction::Close,
     }
@@ -357,7 +370,7 @@ impl BodyReader for Http1Downstream<'_> {
                         pace.on_data(data.len(), self.worker.clock.now_ms())?
                     }
                     (Piece::Trailers(trailers), _) => {
-                        headers::screen(trailers, self.worker.settings.underscore_names);
+                        headers::sanitize(trailers, self.worker.settings.underscore_names);
                     }
                     _ => {}
                 }
@@ -393,7 +406,7 @@ impl BodyWriter for Http1Downstream<'_> {
 }
 
 impl Downstream for Http1Downstream<'_> {
-    fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+    fn send_head(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
         let length = match (response.length, self.version) {
             (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
             (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
@@ -406,13 +419,16 @@ impl Downstream for Http1Downstream<'_> {
         let sent_ahead = self.has_upgrade && self.connection.is_body_read() && self.connection.has_input();
         if length == BodyLength::UntilClose {
             self.persistence = Persistence::CloseDelimited;
-        } else if skips_body || sent_ahead || response.is_last || self.worker.clock.phase() >= Phase::Draining
+        } else if skips_body
+            || sent_ahead
+            || response.closes_connection
+            || self.worker.clock.phase() >= Phase::Draining
         {
             self.persistence = Persistence::Close;
         }
         let out = self.connection.output();
         write::status_line(out, response.status, response.reason);
-        response.each(|name, value| write::field(out, name, value));
+        response.for_each_field(|name, value| write::field(out, name, value));
         write::framing(out, length);
         match (self.persistence, self.version) {
             _ if response.status == 101 => write::field(out, b"connection", b"upgrade"),
@@ -427,18 +443,18 @@ impl Downstream for Http1Downstream<'_> {
         Ok(())
     }
 
-    fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+    fn send_informational(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
         // RFC 9110 §15.2: HTTP/1.0 knows no interim answers.
         if self.version == Version::Http11 {
             let out = self.connection.output();
             write::status_line(out, response.status, response.reason);
-            response.each(|name, value| write::field(out, name, value));
+            response.for_each_field(|name, value| write::field(out, name, value));
             write::end(out);
         }
         Ok(())
     }
 
-    fn ignore_body(&mut self) {
+    fn discard_body(&mut self) {
         self.discards_body = true;
         // What follows cannot be told from the rest of the body.
         if self.persistence == Persistence::KeepAlive {
@@ -446,7 +462,7 @@ impl Downstream for Http1Downstream<'_> {
         }
     }
 
-    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
         while self.discards_body {
             // Unread, its bytes would hide the client's end.
             self.connection.discard_input();

@@ -25,12 +25,12 @@ use super::transport::Transport;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::client::Codec;
 use crate::data::exchange::headers::{self, Response};
-use crate::data::exchange::refusal::Refusal;
-use crate::data::exchange::{self, Client, Downstream, Request, Served, Worker};
+use crate::data::exchange::reply_reason::ReplyReason;
+use crate::data::exchange::{self, Client, Downstream, ExchangeOutcome, Request, Worker};
 use crate::data::wire::buffers::BUFFER_BYTES;
 use crate::data::wire::clock::{OnDrain, Phase, Timer};
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
-use crate::observe::access_log::Asked;
+use crate::observe::access_log::RequestFields;
 use crate::observe::counters::bump;
 use crate::settings::UnderscoreNames;
 
@@ -142,7 +142,7 @@ async fn serve_streams(
             Ok(Some(Some(Ok((request, respond))))) => {
                 if counts.has_excess_resets() {
                     tracing::debug!("client resets too many streams");
-                    worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::StreamRefused);
+                    worker.report_connection((client.peer, client.scheme, client.tls), Abort::StreamRefused);
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     is_closing = true;
                     continue;
@@ -229,13 +229,15 @@ impl WriteProgress {
     /// Tells of requests that `h2` has refused, when it has handed over all others.
     fn report_rejected(&self, worker: &Worker, client: &Client) {
         self.rejections.borrow_mut().drain_rejected(|rejection| match rejection {
-            Rejection::Response => worker.tell_refused(client, Refusal::Head(HeadError::TooLong)),
+            Rejection::Response => {
+                worker.report_local_reply(client, ReplyReason::InvalidHead(HeadError::TooLong))
+            }
             Rejection::Reset(reason) => {
                 let abort = match reason {
                     Reason::REFUSED_STREAM | Reason::ENHANCE_YOUR_CALM => Abort::StreamRefused,
                     _ => Abort::ClientMalformed,
                 };
-                worker.tell_of_none((client.peer, client.scheme, client.tls), abort);
+                worker.report_connection((client.peer, client.scheme, client.tls), abort);
             }
         });
     }
@@ -244,7 +246,7 @@ impl WriteProgress {
 /// Tells of a connection that we end because the client breaks the protocol: what it wanted to ask never comes up.
 fn report_malformed(worker: &Worker, client: &Client, error: &h2::Error) {
     if error.is_library() {
-        worker.tell_of_none((client.peer, client.scheme, client.tls), Abort::ClientMalformed);
+        worker.report_connection((client.peer, client.scheme, client.tls), Abort::ClientMalformed);
     }
 }
 
@@ -279,15 +281,22 @@ async fn serve_stream(
         Http2Downstream { body, respond, send: None, pending_data: None, expects_continue, underscore_names };
     let served = match request_head(&parts, worker.settings.limits) {
         Ok(mut head) => {
-            headers::screen(&mut head, underscore_names);
+            headers::sanitize(&mut head, underscore_names);
             let request = Request { head: &head, length, client };
             exchange::serve(worker, request, &mut downstream, &timer).await
         }
         Err(refusal) => {
             let asked = request_info(&parts);
-            match exchange::refuse(worker, (&mut downstream, &timer), refusal, (client, Some(asked))).await {
-                Ok(()) => Served::Answered,
-                Err(_) => Served::Aborted,
+            match exchange::send_local_reply(
+                worker,
+                (&mut downstream, &timer),
+                refusal,
+                (client, Some(asked)),
+            )
+            .await
+            {
+                Ok(()) => ExchangeOutcome::Completed,
+                Err(_) => ExchangeOutcome::Aborted,
             }
         }
     };
@@ -296,7 +305,7 @@ async fn serve_stream(
     } else {
         bump(&counts.completed);
     }
-    if !matches!(served, Served::Answered | Served::AnsweredLast) {
+    if !matches!(served, ExchangeOutcome::Completed | ExchangeOutcome::CompletedThenClose) {
         downstream.reset();
     }
 }
@@ -313,10 +322,10 @@ fn body_length(parts: &http::request::Parts, body: &RecvStream) -> BodyLength {
 }
 
 /// What can be told of a header block that is no head.
-fn request_info(parts: &http::request::Parts) -> Asked<'_> {
+fn request_info(parts: &http::request::Parts) -> RequestFields<'_> {
     let host = || Some(parts.headers.get(http::header::HOST)?.as_bytes());
     let user_agent = parts.headers.get(http::header::USER_AGENT);
-    Asked {
+    RequestFields {
         protocol: "HTTP/2",
         method: parts.method.as_str().as_bytes(),
         host: parts.uri.authority().map(|host| host.as_str().as_bytes()).or_else(host).unwrap_or_default(),
@@ -327,35 +336,37 @@ fn request_info(parts: &http::request::Parts) -> Asked<'_> {
 }
 
 /// Turns a header block into the one form of a head.
-fn request_head(parts: &http::request::Parts, limits: HeadLimits) -> Result<Head, Refusal> {
+fn request_head(parts: &http::request::Parts, limits: HeadLimits) -> Result<Head, ReplyReason> {
     if parts.headers.len() > limits.fields {
-        return Err(Refusal::TooManyFields);
+        return Err(ReplyReason::TooManyFields);
     }
     if parts.method == http::Method::CONNECT {
-        return Err(Refusal::Head(HeadError::Connect));
+        return Err(ReplyReason::InvalidHead(HeadError::Connect));
     }
     // Of a fragment nothing has remained: the `http` crate cuts it off.
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
     if target.len() > limits.target_bytes {
-        return Err(Refusal::Head(HeadError::TargetTooLong));
+        return Err(ReplyReason::InvalidHead(HeadError::TargetTooLong));
     }
     if !is_valid_target(parts.method.as_str().as_bytes(), target) {
-        return Err(Refusal::Head(HeadError::Malformed("request target")));
+        return Err(ReplyReason::InvalidHead(HeadError::Malformed("request target")));
     }
     let mut builder = HeadBuilder::request(parts.method.as_str().as_bytes(), target, parts.headers.len() + 1);
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();
     let host = hosts.next().map(|host| host.as_bytes());
     if hosts.next().is_some() {
-        return Err(Refusal::Head(HeadError::SeveralHosts));
+        return Err(ReplyReason::InvalidHead(HeadError::SeveralHosts));
     }
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     match (authority, host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
-            return Err(Refusal::Head(HeadError::HostMismatch));
+            return Err(ReplyReason::InvalidHead(HeadError::HostMismatch));
         }
-        (Some(host), _) | (None, Some(host)) if !is_valid_host(host) => return Err(Refusal::Host),
+        (Some(host), _) | (None, Some(host)) if !is_valid_host(host) => {
+            return Err(ReplyReason::MalformedHost);
+        }
         (Some(host), _) | (None, Some(host)) => builder.field(b"host", host),
-        (None, None) => return Err(Refusal::Head(HeadError::NoHost)),
+        (None, None) => return Err(ReplyReason::InvalidHead(HeadError::NoHost)),
     }
     // RFC 9113 §8.2.3: a cookie may come in crumbs, which HTTP/1.1 does not know.
     let crumbs: Vec<_> =
@@ -387,7 +398,7 @@ struct Http2Downstream {
 impl Http2Downstream {
     /// Whether the client gave the stream up.
     fn is_reset(&mut self) -> bool {
-        self.poll_given_up(&mut Context::from_waker(Waker::noop())).is_ready()
+        self.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn reset(&mut self) {
@@ -424,7 +435,7 @@ impl BodyReader for Http2Downstream {
                 builder.field(name.as_str().as_bytes(), value.as_bytes());
             }
             let mut trailers = builder.build();
-            headers::screen(&mut trailers, self.underscore_names);
+            headers::sanitize(&mut trailers, self.underscore_names);
             Piece::Trailers(trailers)
         })))
     }
@@ -485,31 +496,31 @@ impl BodyWriter for Http2Downstream {
 }
 
 impl Downstream for Http2Downstream {
-    fn respond(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+    fn send_head(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
         let mut head = http::Response::new(());
         *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
-        *head.headers_mut() = header_map(|field| response.each(field));
+        *head.headers_mut() = header_map(|field| response.for_each_field(field));
         if let BodyLength::Exact(length) = response.length {
             head.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
         }
         let is_empty = matches!(response.length, BodyLength::Empty | BodyLength::Exact(0));
-        let ends_stream = is_empty || response.answers_head;
+        let ends_stream = is_empty || response.is_head_request;
         let send = self.respond.send_response(head, ends_stream)?;
         self.send = (!ends_stream).then_some(send);
         Ok(())
     }
 
-    fn inform(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
+    fn send_informational(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
         let mut head = http::Response::new(());
         *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
-        *head.headers_mut() = header_map(|field| response.each(field));
+        *head.headers_mut() = header_map(|field| response.for_each_field(field));
         Ok(self.respond.send_informational(head)?)
     }
 
     /// A client that gives up says so beside its body.
-    fn ignore_body(&mut self) {}
+    fn discard_body(&mut self) {}
 
-    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
         let state = match &mut self.send {
             Some(send) => send.poll_reset(cx),
             None => self.respond.poll_reset(cx),

@@ -82,7 +82,7 @@ pub(super) async fn handshake(
         Err(_elapsed) => Abort::TlsTimeout,
     };
     if has_sent_bytes.get() {
-        worker.tell_of_none((peer.ip().to_canonical(), Scheme::Https, None), abort);
+        worker.report_connection((peer.ip().to_canonical(), Scheme::Https, None), abort);
     }
     None
 }

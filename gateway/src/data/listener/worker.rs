@@ -15,7 +15,7 @@ use super::Protocol;
 use super::accept::Acceptor;
 use super::connections::WorkerConnections;
 use crate::data::exchange::request_id::RequestIds;
-use crate::data::exchange::{Date, Worker};
+use crate::data::exchange::{DateCache, Worker};
 use crate::data::upstream::{SharedUpstreams, Upstreams};
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::{Clock, Phase};
@@ -122,10 +122,10 @@ fn run(
             settings: resources.settings,
             clock,
             buffers: BufferPool::default(),
-            date: Date::default(),
+            date: DateCache::default(),
             counters,
             upstreams,
-            ids: RequestIds::default(),
+            request_ids: RequestIds::default(),
             access_log: resources.access_log.map(Lines::new),
         });
         let ticker = Rc::clone(&worker);

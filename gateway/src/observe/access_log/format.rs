@@ -29,7 +29,7 @@ pub struct Entry<'a> {
     /// The version of TLS: `1.2` or `1.3`.
     pub tls: Option<&'static str>,
     /// What of the request's head was understood, if anything was.
-    pub asked: Option<Asked<'a>>,
+    pub asked: Option<RequestFields<'a>>,
     /// What the client was answered; 0: nothing.
     pub status: u16,
     /// Why the gateway answered itself.
@@ -53,12 +53,12 @@ pub struct Entry<'a> {
     /// Whether the last connection to an endpoint had carried a request before.
     pub is_reused: bool,
     /// Whose rule took the request.
-    pub route: Option<Taken<'a>>,
+    pub route: Option<RouteFields<'a>>,
 }
 
 /// What was understood of a request's head.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct RequestFields<'a> {
     /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'static str,
     /// The method.
@@ -75,7 +75,7 @@ pub struct Asked<'a> {
 
 /// Which rule took a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken<'a> {
+pub struct RouteFields<'a> {
     /// The Ingress; an IngressClass for the default backend of a class.
     pub ingress: &'a Name,
     /// Where in it.
@@ -138,17 +138,17 @@ fields! {
     Client = "client",
     /// [`Entry::scheme`]
     Scheme = "scheme",
-    /// [`Asked::protocol`]
+    /// [`RequestFields::protocol`]
     Protocol = "protocol",
     /// [`Entry::tls`]
     Tls = "tls",
-    /// [`Asked::method`]
+    /// [`RequestFields::method`]
     Method = "method",
-    /// [`Asked::host`]
+    /// [`RequestFields::host`]
     Host = "host",
-    /// [`Asked::path`]
+    /// [`RequestFields::path`]
     Path = "path",
-    /// [`Asked::has_query`]
+    /// [`RequestFields::has_query`]
     Query = "query",
     /// [`Entry::status`]
     Status = "status",
@@ -172,13 +172,13 @@ fields! {
     Tries = "tries",
     /// [`Entry::is_reused`]
     Reused = "reused",
-    /// [`Taken::ingress`], as namespace/name
+    /// [`RouteFields::ingress`], as namespace/name
     Ingress = "ingress",
-    /// [`Taken::rule`], as a field path
+    /// [`RouteFields::rule`], as a field path
     Rule = "rule",
-    /// [`Taken::service`], as namespace/name:port
+    /// [`RouteFields::service`], as namespace/name:port
     Service = "service",
-    /// [`Asked::user_agent`]
+    /// [`RequestFields::user_agent`]
     UserAgent = "userAgent",
 }
 
@@ -201,7 +201,7 @@ impl Field {
     #[inline(always)]
     fn value<'a>(self, entry: &Entry<'a>, time: &'a str) -> Option<Value<'a>> {
         let word = |word: &'static str| Value::Text(word.as_bytes());
-        let of_asked = |value: fn(&Asked<'a>) -> Value<'a>| entry.asked.as_ref().map(value);
+        let of_asked = |value: fn(&RequestFields<'a>) -> Value<'a>| entry.asked.as_ref().map(value);
         let is_asked = entry.tries > 0;
         match self {
             Self::Time => Some(Value::Text(time.as_bytes())),

@@ -34,9 +34,9 @@ fn worker() -> Worker {
         settings,
         clock,
         buffers: BufferPool::default(),
-        date: crate::data::exchange::Date::default(),
+        date: crate::data::exchange::DateCache::default(),
         counters,
-        ids: RequestIds::default(),
+        request_ids: RequestIds::default(),
         access_log: None,
     }
 }

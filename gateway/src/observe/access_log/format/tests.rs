@@ -6,8 +6,8 @@ fn name(namespace: &str, name: &str) -> Name {
     Name::new(namespace, name)
 }
 
-fn asked() -> Asked<'static> {
-    Asked {
+fn asked() -> RequestFields<'static> {
+    RequestFields {
         protocol: "HTTP/1.1",
         method: b"GET",
         host: b"a.example",
@@ -60,7 +60,7 @@ fn json_has_what_is_known_with_its_type() {
         upstream: Some(([10, 0, 0, 1], 80).into()),
         tries: 2,
         is_reused: true,
-        route: Some(Taken {
+        route: Some(RouteFields {
             ingress: &ingress,
             rule: table::Field::Path { rule: 0, path: 1 },
             service: Some((&service, &port)),

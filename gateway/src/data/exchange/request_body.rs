@@ -6,51 +6,51 @@ use std::task::{Context, Poll};
 
 use http1::BodyLength;
 
-use super::held::{Held, Replayed};
+use super::replay::{ReplayBuffer, ReplayReader};
 use crate::data::upstream::{Connection, Resend};
 use crate::data::wire::{BodyCopy, BodyReader, CopyError};
 
 /// How far the request's body has come.
 #[derive(Debug)]
-pub(super) struct Sending {
+pub(super) struct RequestBody {
     pump: BodyCopy,
-    held: Held,
+    replay: ReplayBuffer,
 }
 
-impl Sending {
+impl RequestBody {
     /// Begins before the first piece. What is sent is held if the request's method bears being sent twice.
-    pub(super) fn begin(is_held: bool) -> Self {
-        Self { pump: BodyCopy::default(), held: Held::begin(is_held) }
+    pub(super) fn new(is_replayable: bool) -> Self {
+        Self { pump: BodyCopy::default(), replay: ReplayBuffer::new(is_replayable) }
     }
 
     /// Whether it can begin anew.
     pub(super) fn resend(&self) -> Resend {
-        if self.held.is_whole() { Resend::Possible } else { Resend::Forbidden }
+        if self.replay.is_replayable() { Resend::Possible } else { Resend::Forbidden }
     }
 
     /// Whether it will be able to begin anew until an answer comes, whatever its body turns out to be.
-    pub(super) fn prospect(&self, length: BodyLength) -> Resend {
-        if self.held.will_be_whole(length) { Resend::Possible } else { Resend::Forbidden }
+    pub(super) fn expected_resend(&self, length: BodyLength) -> Resend {
+        if self.replay.will_be_replayable(length) { Resend::Possible } else { Resend::Forbidden }
     }
 
     /// Begins anew, to another connection.
     pub(super) fn rewind(&mut self) {
         self.pump = BodyCopy::default();
-        self.held.rewind();
+        self.replay.rewind();
     }
 
     /// An answer has begun: the request is not sent again.
     pub(super) fn release(&mut self) {
-        self.held.release();
+        self.replay.release();
     }
 
     /// Whether all is sent.
-    pub(super) fn is_done(&self) -> bool {
+    pub(super) fn is_sent(&self) -> bool {
         self.pump == BodyCopy::Done
     }
 
     /// Whether pieces are still to come from the client.
-    pub(super) fn is_moving(&self) -> bool {
+    pub(super) fn is_receiving(&self) -> bool {
         self.pump == BodyCopy::Copying
     }
 
@@ -61,7 +61,7 @@ impl Sending {
         moved: impl Fn(),
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CopyError>> {
-        self.pump.poll((&mut Replayed { side: from, held: &mut self.held }, to), moved, cx)
+        self.pump.poll((&mut ReplayReader { source: from, buffer: &mut self.replay }, to), moved, cx)
     }
 }
 
@@ -78,13 +78,13 @@ mod tests {
             (BodyLength::Exact(u64::MAX), Resend::Forbidden),
             (BodyLength::Chunked, Resend::Forbidden),
         ] {
-            let sending = Sending::begin(true);
+            let body = RequestBody::new(true);
             assert_eq!(
-                (sending.prospect(length), sending.resend()),
+                (body.expected_resend(length), body.resend()),
                 (prospect, Resend::Possible),
                 "{length:?}"
             );
-            assert_eq!(Sending::begin(false).prospect(length), Resend::Forbidden);
+            assert_eq!(RequestBody::new(false).expected_resend(length), Resend::Forbidden);
         }
     }
 }

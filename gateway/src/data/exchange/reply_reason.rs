@@ -6,23 +6,23 @@ use crate::data::upstream::ConnectError;
 
 /// Why the gateway answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ReplyReason {
     /// The request head is malformed, doubtful or too large.
-    Head(HeadError),
+    InvalidHead(HeadError),
     /// The framing fields are malformed or doubtful.
-    Framing,
+    MalformedFraming,
     /// The request body is malformed.
-    Body,
+    MalformedBody,
     /// The body is larger than the route allows.
     BodyTooLarge,
     /// Host is no host.
-    Host,
+    MalformedHost,
     /// The path cannot be made canonical.
-    Path,
+    MalformedPath,
     /// Decoding `%2F` or `%5C` in the path would choose another route, or none.
     EncodedSlash,
     /// `Connection` names more fields than anybody needs.
-    Nominations,
+    TooManyConnectionOptions,
     /// An HTTP/2 request with more fields than allowed.
     TooManyFields,
     /// `OPTIONS *` asks about the server as a whole, and there is little to say.
@@ -40,21 +40,24 @@ pub enum Refusal {
     /// The endpoint's answer is malformed.
     UpstreamMalformed,
     /// The endpoint switched to a protocol that the client had not asked for.
-    UpstreamSwitched,
+    UpstreamUnsolicitedUpgrade,
     /// The endpoint took too long to begin its answer.
     FirstByteTimeout,
     /// The time that the route gives a whole request is over.
     RequestTimeout,
 }
 
-impl Refusal {
+impl ReplyReason {
     /// The status of the answer.
     pub fn status(self) -> u16 {
         match self {
-            Self::Head(error) => error.status(),
-            Self::Framing | Self::Body | Self::Host | Self::Path | Self::EncodedSlash | Self::Nominations => {
-                400
-            }
+            Self::InvalidHead(error) => error.status(),
+            Self::MalformedFraming
+            | Self::MalformedBody
+            | Self::MalformedHost
+            | Self::MalformedPath
+            | Self::EncodedSlash
+            | Self::TooManyConnectionOptions => 400,
             Self::BodyTooLarge => 413,
             Self::TooManyFields => 431,
             Self::HeadTimeout | Self::BodyTimeout => 408,
@@ -68,15 +71,15 @@ impl Refusal {
                 | ConnectError::Overloaded,
             ) => 503,
             Self::Open(ConnectError::Refused) | Self::UpstreamClosed => 502,
-            Self::UpstreamMalformed | Self::UpstreamSwitched => 502,
+            Self::UpstreamMalformed | Self::UpstreamUnsolicitedUpgrade => 502,
             Self::Open(ConnectError::TimedOut) | Self::FirstByteTimeout | Self::RequestTimeout => 504,
         }
     }
 
     /// The reason as a word for machines: what the header `gateway-reason` and the body say.
-    pub fn reason(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::Head(error) => match error {
+            Self::InvalidHead(error) => match error {
                 HeadError::BareLf => "bare_lf",
                 HeadError::Malformed(_) => "malformed_head",
                 HeadError::TooLong => "head_too_long",
@@ -88,13 +91,13 @@ impl Refusal {
                 HeadError::HostMismatch => "host_mismatch",
                 HeadError::Connect => "connect_not_supported",
             },
-            Self::Framing => "malformed_framing",
-            Self::Body => "malformed_body",
+            Self::MalformedFraming => "malformed_framing",
+            Self::MalformedBody => "malformed_body",
             Self::BodyTooLarge => "body_too_large",
-            Self::Host => "malformed_host",
-            Self::Path => "malformed_path",
+            Self::MalformedHost => "malformed_host",
+            Self::MalformedPath => "malformed_path",
             Self::EncodedSlash => "encoded_slash",
-            Self::Nominations => "too_many_nominations",
+            Self::TooManyConnectionOptions => "too_many_nominations",
             Self::TooManyFields => "too_many_fields",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
@@ -109,7 +112,7 @@ impl Refusal {
             Self::Open(ConnectError::Overloaded) => "upstream_overloaded",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
-            Self::UpstreamSwitched => "upstream_unasked_upgrade",
+            Self::UpstreamUnsolicitedUpgrade => "upstream_unsolicited_upgrade",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::RequestTimeout => "request_timeout",
         }
@@ -121,12 +124,12 @@ impl Refusal {
     }
 
     /// Whether nothing more can be understood on an HTTP/1.1 connection after this.
-    pub fn ends_connection(self) -> bool {
+    pub fn closes_connection(self) -> bool {
         matches!(
             self,
-            Self::Head(_)
-                | Self::Framing
-                | Self::Body
+            Self::InvalidHead(_)
+                | Self::MalformedFraming
+                | Self::MalformedBody
                 | Self::BodyTooLarge
                 | Self::HeadTimeout
                 | Self::BodyTimeout
@@ -135,6 +138,6 @@ impl Refusal {
 }
 
 /// The reason phrase that goes with a status in HTTP/1.1.
-pub fn phrase(status: u16) -> &'static str {
+pub fn reason_phrase(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
 }

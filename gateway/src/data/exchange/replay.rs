@@ -11,41 +11,41 @@ use http1::BodyLength;
 use crate::data::wire::{BodyReader, Piece, StreamError};
 
 /// So many bytes are held at most; a request with more was sent for good.
-const MOST_HELD: usize = 64 << 10;
+const MAX_REPLAY_BYTES: usize = 64 << 10;
 
 /// What was read of a body so far.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct ReplayBuffer {
     pieces: Vec<Bytes>,
-    length: usize,
+    bytes: usize,
     /// The piece that is sent next; beyond the last one, the body goes on at its source.
     next: usize,
     /// Whether all that was read is held.
-    is_whole: bool,
+    is_replayable: bool,
     /// Whether the source has said its end.
     is_ended: bool,
 }
 
-impl Held {
-    /// Begins before the first piece; with `is_whole` false nothing is held.
-    pub(super) fn begin(is_whole: bool) -> Self {
-        Self { pieces: Vec::new(), length: 0, next: 0, is_whole, is_ended: false }
+impl ReplayBuffer {
+    /// Begins before the first piece; with `is_replayable` false nothing is held.
+    pub(super) fn new(is_replayable: bool) -> Self {
+        Self { pieces: Vec::new(), bytes: 0, next: 0, is_replayable, is_ended: false }
     }
 
     /// Whether all that was read is held, so that the body can be sent again.
-    pub(super) fn is_whole(&self) -> bool {
-        self.is_whole
+    pub(super) fn is_replayable(&self) -> bool {
+        self.is_replayable
     }
 
     /// Whether all of a body of this length will be held. Of a chunked one nothing is known: it may be too long, or
     /// end with trailers.
-    pub(super) fn will_be_whole(&self, length: BodyLength) -> bool {
+    pub(super) fn will_be_replayable(&self, length: BodyLength) -> bool {
         let fits = match length {
             BodyLength::Empty => true,
-            BodyLength::Exact(length) => length <= MOST_HELD as u64,
+            BodyLength::Exact(length) => length <= MAX_REPLAY_BYTES as u64,
             BodyLength::Chunked | BodyLength::UntilClose => false,
         };
-        self.is_whole && fits
+        self.is_replayable && fits
     }
 
     /// Sends from the first piece again.
@@ -55,20 +55,20 @@ impl Held {
 
     /// Holds nothing more: the request will not be sent again. What is still to be sent once stays.
     pub(super) fn release(&mut self) {
-        self.is_whole = false;
+        self.is_replayable = false;
     }
 
-    fn hold(&mut self, piece: &Piece) {
+    fn push(&mut self, piece: &Piece) {
         match piece {
             Piece::End => self.is_ended = true,
-            Piece::Data(data) if self.length + data.len() <= MOST_HELD => {
-                self.length += data.len();
+            Piece::Data(data) if self.bytes + data.len() <= MAX_REPLAY_BYTES => {
+                self.bytes += data.len();
                 self.pieces.push(data.clone());
                 self.next = self.pieces.len();
             }
             // Trailers are rare enough with such requests that they are not worth holding.
             Piece::Data(_) | Piece::Trailers(_) => {
-                self.is_whole = false;
+                self.is_replayable = false;
                 self.pieces.clear();
             }
         }
@@ -76,25 +76,25 @@ impl Held {
 }
 
 /// A side whose body is read through what is held of it.
-pub(super) struct Replayed<'a, R> {
+pub(super) struct ReplayReader<'a, R> {
     /// Where the body goes on.
-    pub(super) side: &'a mut R,
+    pub(super) source: &'a mut R,
     /// What comes before.
-    pub(super) held: &'a mut Held,
+    pub(super) buffer: &'a mut ReplayBuffer,
 }
 
-impl<R: BodyReader> BodyReader for Replayed<'_, R> {
+impl<R: BodyReader> BodyReader for ReplayReader<'_, R> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
-        if let Some(piece) = self.held.pieces.get(self.held.next) {
-            self.held.next += 1;
+        if let Some(piece) = self.buffer.pieces.get(self.buffer.next) {
+            self.buffer.next += 1;
             return Poll::Ready(Ok(Piece::Data(piece.clone())));
         }
-        if self.held.is_ended {
+        if self.buffer.is_ended {
             return Poll::Ready(Ok(Piece::End));
         }
-        let piece = ready!(self.side.poll_piece(cx))?;
-        if self.held.is_whole {
-            self.held.hold(&piece);
+        let piece = ready!(self.source.poll_piece(cx))?;
+        if self.buffer.is_replayable {
+            self.buffer.push(&piece);
         }
         Poll::Ready(Ok(piece))
     }
@@ -122,8 +122,8 @@ mod tests {
         }
     }
 
-    fn read(source: &mut Source, held: &mut Held) -> Option<Vec<u8>> {
-        match (Replayed { side: source, held }).poll_piece(&mut Context::from_waker(Waker::noop())) {
+    fn read(source: &mut Source, buffer: &mut ReplayBuffer) -> Option<Vec<u8>> {
+        match (ReplayReader { source: source, buffer }).poll_piece(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Piece::Data(data))) => Some(data.to_vec()),
             _ => None,
         }
@@ -132,26 +132,26 @@ mod tests {
     #[test]
     fn what_was_read_comes_again_and_then_what_was_not() {
         let mut source = Source(vec![b"one", b"two", b""]);
-        let mut held = Held::begin(true);
-        assert_eq!(read(&mut source, &mut held), Some(b"one".to_vec()));
+        let mut buffer = ReplayBuffer::new(true);
+        assert_eq!(read(&mut source, &mut buffer), Some(b"one".to_vec()));
         for _ in 0..2 {
-            held.rewind();
-            assert!(held.is_whole());
-            assert_eq!(read(&mut source, &mut held), Some(b"one".to_vec()));
-            assert_eq!(read(&mut source, &mut held), Some(b"two".to_vec()));
-            assert_eq!(read(&mut source, &mut held), None);
+            buffer.rewind();
+            assert!(buffer.is_replayable());
+            assert_eq!(read(&mut source, &mut buffer), Some(b"one".to_vec()));
+            assert_eq!(read(&mut source, &mut buffer), Some(b"two".to_vec()));
+            assert_eq!(read(&mut source, &mut buffer), None);
         }
     }
 
     #[test]
     fn more_than_64_kib_is_not_held() {
-        static LARGE: [u8; MOST_HELD] = [b'x'; MOST_HELD];
+        static LARGE: [u8; MAX_REPLAY_BYTES] = [b'x'; MAX_REPLAY_BYTES];
         let mut source = Source(vec![&LARGE, b"y", b"z", b""]);
-        let mut held = Held::begin(true);
-        read(&mut source, &mut held);
-        assert!(held.is_whole());
-        assert_eq!(read(&mut source, &mut held), Some(b"y".to_vec()));
-        assert!(!held.is_whole() && held.pieces.is_empty());
-        assert_eq!(read(&mut source, &mut held), Some(b"z".to_vec()));
+        let mut buffer = ReplayBuffer::new(true);
+        read(&mut source, &mut buffer);
+        assert!(buffer.is_replayable());
+        assert_eq!(read(&mut source, &mut buffer), Some(b"y".to_vec()));
+        assert!(!buffer.is_replayable() && buffer.pieces.is_empty());
+        assert_eq!(read(&mut source, &mut buffer), Some(b"z".to_vec()));
     }
 }

@@ -11,7 +11,7 @@ use crate::settings::Settings;
 
 /// Time limits of one exchange.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waits {
+pub(super) struct Timeouts {
     /// From the request's last byte having been sent to the head of the answer.
     pub(super) first_byte: Duration,
     /// A body that stands still, in either direction.
@@ -22,9 +22,9 @@ pub(super) struct Waits {
     pub(super) request: Option<Duration>,
 }
 
-impl Waits {
+impl Timeouts {
     /// What holds before a route is found.
-    pub(super) fn without_route(settings: &Settings) -> Self {
+    pub(super) fn from_settings(settings: &Settings) -> Self {
         Self {
             first_byte: settings.first_byte,
             stall: settings.stall,
@@ -34,7 +34,7 @@ impl Waits {
     }
 
     /// What holds on a route.
-    pub(super) fn of(policy: &Policy, settings: &Settings) -> Self {
+    pub(super) fn for_route(policy: &Policy, settings: &Settings) -> Self {
         let timeouts = &policy.timeouts;
         let request = timeouts.request.as_ref().map_or(settings.request, |field| Some(field.value));
         Self {
