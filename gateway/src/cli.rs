@@ -20,7 +20,8 @@ pub(crate) mod pods;
 pub mod process;
 pub mod wait;
 
-use crate::cli::config::{Config, ConfigError, Flag};
+use crate::cli::config::error::ConfigError;
+use crate::cli::config::{Config, Flag};
 use crate::cli::process::{Gateway, Options, Source};
 use crate::settings::Settings;
 use identity::Identity;
@@ -120,7 +121,7 @@ struct Configured {
     /// The Service by which the outside reaches this gateway; `explain` tells of it.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     status_service: Option<String>,
-    /// Any other setting, by its place in the configuration file: `deadlines.keepAlive=30s`.
+    /// Any other setting, by its place in the configuration file: `timeouts.keepAlive=30s`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
@@ -228,7 +229,7 @@ impl Configured {
             ("--admin", "listeners.admin", &self.admin),
             ("--probe", "listeners.probe", &self.probe),
             ("--workers", "workers", &self.workers),
-            ("--no-reason-header", "answers.reasonHeader", &hidden),
+            ("--no-reason-header", "responses.reasonHeader", &hidden),
             ("--status-service", "status.service", &self.status_service),
         ];
         let flag = |name: &str, key: &str, value: &str| Flag {

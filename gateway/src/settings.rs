@@ -1,129 +1,124 @@
-//! What can be set, as the program uses it. Defaults are DESIGN's; each says its unit by its type.
+//! All settings, as the program uses them. The structs have the sections and names of the configuration file.
 //!
-//! Not here: how a setting is written and where it may come from (`config`).
+//! Not here: how a value is written and which source sets it (`cli::config`).
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use api::{Attempts, LoadBalancingType, Method, RetryOn};
-use http1::HeadLimits;
 use ipnet::IpNet;
 use routing::object::Name;
 
 use crate::observe::access_log;
 
-/// Settings of the process and its data plane.
-#[derive(Clone, Debug)]
+/// Settings of the process, its control plane and its data plane.
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Where to listen.
-    pub listen: Listen,
-    /// Where the names of ExternalName Services are asked for.
-    pub dns: Dns,
-    /// Which classes are served, and where this gateway runs.
-    pub routing: routing::Config,
-    /// The namespaces that are watched in a cluster; none named: all of them.
-    pub namespaces: Vec<String>,
-    /// How many workers, one thread each; as many as there are processors if not given.
+    /// Addresses to listen on.
+    pub listeners: ListenerSettings,
+    /// Number of worker threads. `None`: one for each available processor.
     pub workers: Option<u16>,
-    /// How many client connections may be open, over all workers; as many as the file descriptors allow if not
-    /// given.
-    pub connections: Option<NonZeroU32>,
-    /// Bounds of heads, both sides.
-    pub limits: HeadLimits,
-    /// How long a request head may take, from its first byte to its last; a TLS handshake too.
-    pub header: Duration,
-    /// How long a connection may stay idle between requests.
-    pub keep_alive: Duration,
-    /// Bounds of connecting to endpoints.
-    pub connect: ConnectLimits,
-    /// When a request is sent again.
-    pub retries: Retries,
-    /// How endpoints are chosen.
+    /// The classes that are served, and the namespace and zone of this gateway.
+    pub routing: routing::Config,
+    /// Namespaces to watch in a cluster. Empty: all of them.
+    pub namespaces: Vec<String>,
+    /// Limits of connections, heads and bodies.
+    pub limits: LimitSettings,
+    /// Timeouts of connections and requests.
+    pub timeouts: TimeoutSettings,
+    /// When a failed request is sent again.
+    pub retries: RetrySettings,
+    /// How an endpoint is chosen.
     pub load_balancing: LoadBalancingType,
-    /// How much of one Service may be taken up.
-    pub per_service: PerService,
-    /// How long an endpoint may take from the request's last byte to the response head.
-    pub first_byte: Duration,
-    /// How long a body may stand still, in either direction.
-    pub stall: Duration,
-    /// How long a WebSocket or another tunnel may be silent in both directions.
-    pub tunnel_idle: Duration,
-    /// How long a whole request may take, to the last byte of its answer; no bound if not given.
-    pub request: Option<Duration>,
-    /// How slowly an HTTP/1.1 request body with a Content-Length may arrive; no bound if not given.
-    pub body_rate: BodyRate,
-    /// What happens between SIGTERM and the end.
-    pub drain: Drain,
-    /// Whether the gateway's own answers carry their reason in the header `gateway-reason`.
-    pub reason_header: ReasonHeader,
-    /// What becomes of request fields whose names contain an underscore.
-    pub underscore_names: UnderscoreNames,
-    /// Networks of proxies in front of the gateway: what these say of the hops before them is believed.
-    pub trusted: Vec<IpNet>,
-    /// Whether answers of endpoints carry `X-Request-ID`. The gateway's own always do.
-    pub request_id_echo: RequestIdEcho,
-    /// What is logged of requests, where and how.
+    /// How external host names are resolved.
+    pub dns: DnsSettings,
+    /// The shutdown sequence.
+    pub drain: DrainSettings,
+    /// How request fields are treated.
+    pub requests: RequestSettings,
+    /// The fields that the gateway adds to responses.
+    pub responses: ResponseSettings,
+    /// Destination, format and sampling of the access log.
     pub access_log: access_log::Settings,
-    /// The Service by which the outside reaches the gateway. It is only told of, never written.
+    /// The Service that exposes the gateway. `explain` reads it; the gateway never writes it.
     pub status_service: Option<Name>,
 }
 
-/// Where to listen; port 0 picks a free one.
+/// Addresses to listen on. Port 0 picks a free port.
 #[derive(Clone, Copy, Debug)]
-pub struct Listen {
-    /// Plaintext for clients.
+pub struct ListenerSettings {
+    /// Plaintext requests of clients.
     pub http: SocketAddr,
-    /// TLS for clients.
+    /// TLS requests of clients.
     pub https: SocketAddr,
     /// The admin pages.
     pub admin: SocketAddr,
-    /// The pages for probes and scrapers alone, which may be reached from outside the pod.
+    /// `/livez`, `/readyz` and `/metrics` only. May be reachable from outside the pod.
     pub probe: Option<SocketAddr>,
 }
 
-/// Bounds of connecting.
+/// Limits of connections, heads and bodies.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectLimits {
-    /// For one try.
-    pub once: Duration,
-    /// For all tries of one request.
-    pub total: Duration,
+pub struct LimitSettings {
+    /// Maximum open client connections, over all workers. Further connections are reset. `None`: as many as the file
+    /// descriptors allow.
+    pub client_connections: Option<NonZeroU32>,
+    /// Maximum sizes of request and response heads.
+    pub head: http1::HeadLimits,
+    /// Maximum connections to one Service port, over all workers. Further requests queue. A RoutePolicy overrides it.
+    pub upstream_connections: NonZeroU32,
+    /// Maximum requests that queue for a connection to one Service port. Further requests get 503. A RoutePolicy
+    /// overrides it.
+    pub pending_requests: u32,
+    /// Minimum rate at which a client must send a request body.
+    pub min_body_rate: MinBodyRate,
 }
 
-/// How slowly a body may arrive.
+/// Minimum rate of an HTTP/1.1 request body with a Content-Length.
 #[derive(Clone, Copy, Debug)]
-pub struct BodyRate {
-    /// Bytes a second, on average since the body began; no bound if not given.
-    pub least: Option<NonZeroU32>,
-    /// How long the body may take before it is judged.
+pub struct MinBodyRate {
+    /// Average bytes per second since the body began. `None`: no minimum.
+    pub bytes_per_second: Option<NonZeroU32>,
+    /// Time that a body may take before its rate is checked.
     pub grace: Duration,
 }
 
-/// What happens between SIGTERM and the end.
+/// Timeouts of connections and requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Drain {
-    /// How long connections are accepted while the gateway already says that it is not ready: load balancers need
-    /// that time to stop sending.
-    pub delay: Duration,
-    /// When whatever is still open is cut off, counted from the signal.
-    pub limit: Duration,
+pub struct TimeoutSettings {
+    /// From the first to the last byte of a request head. Also limits a TLS handshake.
+    pub request_header: Duration,
+    /// Idle time of a client connection between requests.
+    pub keep_alive: Duration,
+    /// One attempt to connect to an endpoint.
+    pub connect: Duration,
+    /// All attempts of one request to connect.
+    pub connect_total: Duration,
+    /// From the last byte of the request to the response head.
+    pub first_byte: Duration,
+    /// Pause in a request or response body.
+    pub stall: Duration,
+    /// Silence of a tunnel (a WebSocket, for example) in both directions.
+    pub tunnel_idle: Duration,
+    /// The whole request, up to the last byte of the response. `None`: no timeout.
+    pub request: Option<Duration>,
 }
 
-/// When a request is sent again, where its route's policy does not say it.
+/// When a failed request is sent again. A RoutePolicy overrides each field.
 #[derive(Clone, Debug)]
-pub struct Retries {
-    /// How many times at most.
+pub struct RetrySettings {
+    /// Maximum attempts after the first one.
     pub attempts: Attempts,
-    /// After which failures.
+    /// The failures that are retried.
     pub on: Vec<RetryOn>,
-    /// The methods of requests that may be sent a second time.
+    /// The request methods that may be sent a second time.
     pub methods: Vec<Method>,
 }
 
 /// How external host names are resolved.
 #[derive(Clone, Debug, Default)]
-pub struct Dns {
+pub struct DnsSettings {
     /// Name servers to query. Empty: those of the system.
     pub servers: Vec<SocketAddr>,
     /// Whether host names may resolve to loopback addresses.
@@ -133,118 +128,135 @@ pub struct Dns {
 /// Whether host names may resolve to loopback addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Loopback {
-    /// They may not. Otherwise a tenant could reach services that listen on loopback in order to be unreachable.
+    /// They may not. A tenant could otherwise reach services that listen on loopback in order to be unreachable.
     #[default]
     Refused,
     /// They may.
     Allowed,
 }
 
-/// How much of one Service port may be taken up, where a route's policy does not say it.
+/// The shutdown sequence.
 #[derive(Clone, Copy, Debug)]
-pub struct PerService {
-    /// Connections that may be open, over all workers.
-    pub connections: NonZeroU32,
-    /// Requests that may wait for one, over all workers.
-    pub pending: u32,
+pub struct DrainSettings {
+    /// Time from SIGTERM during which connections are still accepted and `/readyz` fails. Load balancers need it to
+    /// stop sending.
+    pub delay: Duration,
+    /// Time from SIGTERM after which all open connections are closed.
+    pub limit: Duration,
 }
 
-/// Whether the gateway's own answers say why in a header.
+/// How request fields are treated.
+#[derive(Clone, Debug)]
+pub struct RequestSettings {
+    /// Whether request fields with an underscore in their name are forwarded.
+    pub underscore_names: UnderscoreNames,
+    /// Networks of proxies in front of the gateway. Their X-Forwarded-* and X-Request-ID fields are trusted.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Whether request fields with an underscore in their name are forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderscoreNames {
+    /// They are removed, because CGI and its successors read `X_Forwarded_For` as `X-Forwarded-For`.
+    Dropped,
+    /// They are forwarded.
+    Kept,
+}
+
+/// The fields that the gateway adds to responses.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseSettings {
+    /// Whether local replies carry their reason in the field `gateway-reason`.
+    pub reason_header: ReasonHeader,
+    /// The responses that carry `X-Request-ID`.
+    pub request_id: RequestIdEcho,
+}
+
+/// Whether local replies carry their reason in the field `gateway-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReasonHeader {
     /// They do.
     Shown,
-    /// They do not: the reason is nobody's business but the operator's.
+    /// They do not: clients do not learn the reason.
     Hidden,
 }
 
-/// What becomes of request fields whose names contain an underscore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnderscoreNames {
-    /// Not passed on: CGI and its heirs read `X_Forwarded_For` as `X-Forwarded-For`.
-    Dropped,
-    /// Passed on.
-    Kept,
-}
-
-/// An address on this machine only.
-fn loopback(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
-/// Whether the client gets to know what its request is called in logs.
+/// The responses that carry `X-Request-ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestIdEcho {
-    /// In every answer, in place of what an endpoint says.
+    /// Local replies only. Responses of endpoints keep the field that the endpoint wrote.
+    LocalReplies,
+    /// All responses. The field that an endpoint wrote is replaced.
     Every,
-    /// In the gateway's own answers only.
-    OwnAnswers,
 }
 
 impl Settings {
-    /// What a gateway in a pod begins with: it is reached from outside, and its namespace is `own_namespace`.
+    /// Returns the defaults in a pod: all listeners except admin are reachable from outside, and the namespace of the
+    /// gateway is `own_namespace`.
     pub fn in_cluster(own_namespace: &str) -> Self {
-        let everywhere = |port| (Ipv6Addr::UNSPECIFIED, port).into();
-        let (http, https, probe) = (everywhere(8080), everywhere(8443), Some(everywhere(9081)));
+        let any_address = |port| (Ipv6Addr::UNSPECIFIED, port).into();
         let mut settings = Self::default();
-        settings.listen = Listen { http, https, probe, ..settings.listen };
+        settings.listeners.http = any_address(8080);
+        settings.listeners.https = any_address(8443);
+        settings.listeners.probe = Some(any_address(9081));
         settings.routing.namespace = own_namespace.to_owned();
         settings
     }
-}
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            listen: Listen {
-                http: loopback(8080),
-                https: loopback(8443),
-                admin: loopback(9080),
-                probe: None,
-            },
-            dns: Dns::default(),
-            routing: routing::Config::default(),
-            namespaces: Vec::new(),
-            workers: None,
-            connections: None,
-            limits: HeadLimits::default(),
-            header: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(75),
-            connect: ConnectLimits { once: Duration::from_millis(800), total: Duration::from_millis(2500) },
-            retries: Retries::default(),
-            load_balancing: LoadBalancingType::RoundRobin,
-            per_service: PerService::default(),
-            first_byte: Duration::from_secs(60),
-            stall: Duration::from_secs(60),
-            tunnel_idle: Duration::from_secs(60 * 60),
-            request: None,
-            // Apache's mod_reqtimeout asks for the same rate. A phone on the worst of networks sends ten times as
-            // much; 1000 bytes sent a byte a second would hold an exchange and its endpoint for a quarter of an
-            // hour, and are cut off after the grace.
-            body_rate: BodyRate { least: NonZeroU32::new(500), grace: Duration::from_secs(20) },
-            drain: Drain { delay: Duration::from_secs(5), limit: Duration::from_secs(25) },
-            reason_header: ReasonHeader::Shown,
-            underscore_names: UnderscoreNames::Dropped,
-            trusted: Vec::new(),
-            request_id_echo: RequestIdEcho::OwnAnswers,
-            access_log: access_log::Settings::default(),
-            status_service: None,
-        }
-    }
-}
-
-impl Settings {
-    /// How many workers there are to be: as told, or as many as fit this machine or the part of it that a
-    /// container may use.
+    /// Returns the number of worker threads. The default counts the processors that this process (or its container)
+    /// may use.
     pub fn workers(&self) -> usize {
         let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.workers.map_or_else(available, usize::from)
     }
 }
 
-impl Default for Retries {
-    /// Three tries in all. What is sent twice is harmless to send twice (RFC 9110 §9.2.2), and only if the endpoint
-    /// has most likely not seen it.
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        let loopback = |port| (Ipv4Addr::LOCALHOST, port).into();
+        Self { http: loopback(8080), https: loopback(8443), admin: loopback(9080), probe: None }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            client_connections: None,
+            head: http1::HeadLimits::default(),
+            upstream_connections: NonZeroU32::MIN.saturating_add(1023),
+            pending_requests: 1024,
+            min_body_rate: MinBodyRate::default(),
+        }
+    }
+}
+
+impl Default for MinBodyRate {
+    /// 500 bytes per second after 20 s. Apache's mod_reqtimeout has the same rate, and a slow mobile network is ten
+    /// times as fast. A client that sends one byte per second would otherwise occupy a connection to the endpoint for
+    /// as many seconds as its body has bytes.
+    fn default() -> Self {
+        Self { bytes_per_second: NonZeroU32::new(500), grace: Duration::from_secs(20) }
+    }
+}
+
+impl Default for TimeoutSettings {
+    fn default() -> Self {
+        Self {
+            request_header: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            connect: Duration::from_millis(800),
+            connect_total: Duration::from_millis(2500),
+            first_byte: Duration::from_secs(60),
+            stall: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(60 * 60),
+            request: None,
+        }
+    }
+}
+
+impl Default for RetrySettings {
+    /// Three attempts in total. Only idempotent methods (RFC 9110 §9.2.2) are sent twice, and only after failures for
+    /// which the endpoint most likely did not receive the request.
     fn default() -> Self {
         use Method::{Delete, Get, Head, Options, Put, Trace};
         Self {
@@ -255,8 +267,20 @@ impl Default for Retries {
     }
 }
 
-impl Default for PerService {
+impl Default for DrainSettings {
     fn default() -> Self {
-        Self { connections: NonZeroU32::MIN.saturating_add(1023), pending: 1024 }
+        Self { delay: Duration::from_secs(5), limit: Duration::from_secs(25) }
+    }
+}
+
+impl Default for RequestSettings {
+    fn default() -> Self {
+        Self { underscore_names: UnderscoreNames::Dropped, trusted_proxies: Vec::new() }
+    }
+}
+
+impl Default for ResponseSettings {
+    fn default() -> Self {
+        Self { reason_header: ReasonHeader::Shown, request_id: RequestIdEcho::LocalReplies }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use gateway::cli::loopback;
 use gateway::cli::process::{Gateway, Options, Source};
 use gateway::observe::access_log::To;
-use gateway::settings::{Listen, Settings};
+use gateway::settings::{ListenerSettings, Settings};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -45,8 +45,9 @@ fn check(to: To) {
 
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.yaml"), yaml(port)).unwrap();
-    let listen = Listen { http: loopback(0), https: loopback(0), admin: loopback(0), probe: None };
-    let mut settings = Settings { listen, workers: Some(1), ..Settings::default() };
+    let listeners =
+        ListenerSettings { http: loopback(0), https: loopback(0), admin: loopback(0), probe: None };
+    let mut settings = Settings { listeners, workers: Some(1), ..Settings::default() };
     settings.access_log.to = to.clone();
     settings.drain.delay = Duration::ZERO;
     let gateway =

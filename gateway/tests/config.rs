@@ -26,15 +26,16 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn the_effective_configuration_is_printed_with_units_and_origins_and_is_itself_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("gateway.yaml"), "deadlines:\n  stall: 90s\n  header: 3s\n").unwrap();
+    std::fs::write(folder.path().join("gateway.yaml"), "timeouts:\n  stall: 90s\n  requestHeader: 3s\n")
+        .unwrap();
     let arguments =
         ["config", "--config", "gateway.yaml", "--http", "127.0.0.1:80", "--set", "drain.delay=0s"];
-    let first = gateway(folder.path(), &[("GATEWAY_DEADLINES_HEADER", "4s")], &arguments);
+    let first = gateway(folder.path(), &[("GATEWAY_TIMEOUTS_REQUEST_HEADER", "4s")], &arguments);
     assert!(first.status.success(), "{}", text(&first.stderr));
     let printed = text(&first.stdout);
     for line in [
         "  stall: 1m30s # gateway.yaml:2",
-        "  header: 4s # GATEWAY_DEADLINES_HEADER",
+        "  requestHeader: 4s # GATEWAY_TIMEOUTS_REQUEST_HEADER",
         "  http: \"127.0.0.1:80\" # --http",
         "  delay: 0s # --set",
         "  keepAlive: 1m15s # default",
@@ -52,12 +53,12 @@ fn the_effective_configuration_is_printed_with_units_and_origins_and_is_itself_a
 #[test]
 fn neither_config_nor_run_begins_with_a_configuration_that_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("gateway.yaml"), "deadline:\n  stall: 90s\n").unwrap();
+    std::fs::write(folder.path().join("gateway.yaml"), "timeout:\n  stall: 90s\n").unwrap();
     for command in ["config", "run"] {
         let output = gateway(folder.path(), &[], &[command, "--files", ".", "--config", "gateway.yaml"]);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(text(&output.stdout), "");
         let said = text(&output.stderr);
-        assert!(said.contains("gateway.yaml:1: unknown key \"deadline\"; did you mean deadlines?"), "{said}");
+        assert!(said.contains("gateway.yaml:1: unknown key \"timeout\"; did you mean timeouts?"), "{said}");
     }
 }

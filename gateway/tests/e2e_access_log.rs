@@ -296,7 +296,7 @@ fn a_connection_that_ends_within_a_head_is_logged_and_one_that_says_nothing_is_n
 fn a_handshake_that_fails_ends_or_takes_too_long_is_logged_and_a_silent_one_is_not() {
     let (origin, certificate) = (Origin::named("a"), support::Certificate::new("a.example"));
     let yaml = one(&origin) + &certificate.secret("cert");
-    let log = Logged::with(&yaml, |settings| settings.header = Duration::from_secs(1));
+    let log = Logged::with(&yaml, |settings| settings.timeouts.request_header = Duration::from_secs(1));
     let connect = || std::net::TcpStream::connect(log.started.gateway.https).unwrap();
     let end = |mut stream: std::net::TcpStream| {
         stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
@@ -398,7 +398,7 @@ fn over_tls_by_template_and_from_a_trusted_proxy() {
         + &certificate.secret("cert")
         + &service("a", &[origin.address]);
     let log = Logged::with(&yaml, |settings| {
-        settings.trusted = vec!["127.0.0.0/8".parse().unwrap()];
+        settings.requests.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
         settings.access_log.format =
             "{client} {requestId} {scheme} {tls} \"{method} {host}{path}\" {status} {reason}"
                 .parse()

@@ -14,8 +14,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use gateway::settings::Settings;
-use support::{Follows, Message, Origin, TestGateway, Then, Wire, ok, one};
+use support::{Follows, Message, Origin, TestGateway, Then, Wire, ok, one, settings};
 
 /// How a body is announced.
 #[derive(Clone, Copy, Debug)]
@@ -236,7 +235,11 @@ fn the_endpoint_sees_the_clients_requests_and_no_others() {
     let origin = Origin::start(|call| call.answer(answer(&call.request.line)).map(|()| Then::Keep));
     // Damage often leaves the gateway waiting for more.
     let limit = Duration::from_millis(300);
-    let settings = Settings { header: limit, stall: limit, keep_alive: limit, ..Settings::default() };
+    let settings = settings(|all| {
+        all.timeouts.request_header = limit;
+        all.timeouts.stall = limit;
+        all.timeouts.keep_alive = limit;
+    });
     let gateway = TestGateway::with(&one(&origin), settings);
     let cases = std::env::var("DIFFERENTIAL_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
     let config = Config { cases, failure_persistence: None, ..Config::default() };

@@ -261,7 +261,7 @@ async fn a_slow_http2_reader_gets_all_of_its_answer() {
 #[tokio::test]
 async fn an_http2_reader_that_stands_still_is_cut_off_at_the_stall_deadline() {
     let (origin, release) = gated(LENGTH);
-    let mut program = Program::start(&one(&origin), &["drain.delay=0s", "deadlines.stall=2s"]);
+    let mut program = Program::start(&one(&origin), &["drain.delay=0s", "timeouts.stall=2s"]);
     let deaf = Deaf::begin(&program, &origin, release).await;
     let began = Instant::now();
     let (status, _) = program.wait();

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gateway::settings::{ConnectLimits, PerService, Settings};
-use support::{ANY_PORT, DEADLINE, Follows, Origin, TestGateway, Then, ingress, ok, one, service, until};
+use support::{
+    ANY_PORT, DEADLINE, Follows, Origin, TestGateway, Then, ingress, ok, one, service, settings, until,
+};
 
 /// Host `a.example` at these endpoints.
 fn at(endpoints: &[SocketAddr]) -> String {
@@ -212,7 +213,7 @@ fn an_endpoint_that_hangs_or_sends_garbage_is_left_alone_after_five_answers() {
             Ok(if garbage.is_empty() { Then::Hang } else { Then::Close })
         });
         let good = Origin::named("good");
-        let settings = Settings { first_byte: Duration::from_millis(20), ..Settings::default() };
+        let settings = settings(|all| all.timeouts.first_byte = Duration::from_millis(20));
         let gateway = TestGateway::with(&at(&[bad.address, good.address]), settings);
         let statuses: Vec<_> = (0..40).map(|_| gateway.get("a.example", "/").status()).collect();
         let failed = statuses.iter().filter(|status| **status != 200).count();
@@ -302,9 +303,12 @@ fn limited(
     (connections, pending): (u32, u32),
     (workers, total): (u16, Duration),
 ) -> TestGateway {
-    let per_service = PerService { connections: connections.try_into().unwrap(), pending };
-    let connect = ConnectLimits { total, ..Settings::default().connect };
-    let settings = Settings { per_service, connect, workers: Some(workers), ..Settings::default() };
+    let settings = settings(|all| {
+        all.limits.upstream_connections = connections.try_into().unwrap();
+        all.limits.pending_requests = pending;
+        all.timeouts.connect_total = total;
+        all.workers = Some(workers);
+    });
     TestGateway::with(&at(endpoints), settings)
 }
 

@@ -6,7 +6,7 @@
 mod support;
 
 use gateway::settings::{ReasonHeader, RequestIdEcho, Settings};
-use support::{DEADLINE, Follows, Message, Origin, TestGateway, Then, ok, one};
+use support::{DEADLINE, Follows, Message, Origin, TestGateway, Then, ok, one, settings};
 
 /// How a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +64,9 @@ const OURS: [(&str, &str); 7] = [
 ];
 
 fn trusting() -> Settings {
-    Settings {
-        trusted: vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
-        ..Settings::default()
-    }
+    settings(|all| {
+        all.requests.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+    })
 }
 
 #[test]
@@ -272,7 +271,7 @@ fn answers_tell_the_request_id_if_they_are_the_gateways_or_the_settings_say_so()
     client.send("GET / HTTP/1.1\r\n\r\n");
     assert_eq!(client.response().field("x-request-id").unwrap().len(), 32);
 
-    let settings = Settings { request_id_echo: RequestIdEcho::Every, ..Settings::default() };
+    let settings = settings(|all| all.responses.request_id = RequestIdEcho::Every);
     let telling = TestGateway::with(&one(&origin), settings);
     let told = telling.get("a.example", "/").field("x-request-id").unwrap().to_owned();
     assert_eq!(origin.last().field("x-request-id"), Some(&*told));
@@ -298,7 +297,8 @@ fn allow_is_no_reason_and_is_told_even_if_reasons_are_not() {
     for (reason_header, reason) in
         [(ReasonHeader::Shown, Some("connect_not_supported")), (ReasonHeader::Hidden, None)]
     {
-        let gateway = TestGateway::with(&one(&origin), Settings { reason_header, ..Settings::default() });
+        let gateway =
+            TestGateway::with(&one(&origin), settings(|all| all.responses.reason_header = reason_header));
         let mut client = gateway.client();
         client.send("CONNECT a.example:80 HTTP/1.1\r\nHost: a.example\r\n\r\n");
         let answer = client.message(Follows::Response).unwrap().unwrap();

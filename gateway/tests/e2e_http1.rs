@@ -9,8 +9,8 @@ mod support;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use gateway::settings::{ReasonHeader, Settings};
-use support::{DEADLINE, Follows, Message, Origin, Refusing, TestGateway, Then};
+use gateway::settings::ReasonHeader;
+use support::{DEADLINE, Follows, Message, Origin, Refusing, TestGateway, Then, settings};
 use support::{ingress, ok, one, service, until};
 
 // ===== what the endpoint gets =====
@@ -336,7 +336,7 @@ fn the_reason_stands_in_a_header_and_the_header_can_be_switched_off() {
         + "---\n{apiVersion: v1, kind: Service, metadata: {name: empty}, spec: {ports: [{port: 80}]}}\n"
         + "---\n{apiVersion: v1, kind: Service, metadata: {name: port}, spec: {ports: [{port: 81}]}}\n";
     for shown in [ReasonHeader::Shown, ReasonHeader::Hidden] {
-        let gateway = TestGateway::with(&yaml, Settings { reason_header: shown, ..Settings::default() });
+        let gateway = TestGateway::with(&yaml, settings(|all| all.responses.reason_header = shown));
         let mut client = gateway.client();
         for (target, status, reason) in [
             ("/", 404, "no_rule"),
@@ -359,7 +359,11 @@ fn the_reason_stands_in_a_header_and_the_header_can_be_switched_off() {
 fn deadlines_of_heads_and_bodies_answer_408_and_close() {
     let origin = Origin::named("a");
     let short = Duration::from_millis(200);
-    let settings = Settings { header: short, keep_alive: short, stall: short, ..Settings::default() };
+    let settings = settings(|all| {
+        all.timeouts.request_header = short;
+        all.timeouts.keep_alive = short;
+        all.timeouts.stall = short;
+    });
     let gateway = TestGateway::with(&one(&origin), settings);
     let started = std::time::Instant::now();
     for (raw, reason) in [

@@ -8,11 +8,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway::settings::Settings;
 use h2::Reason;
 use h2::client::{self, Builder, SendRequest};
 use http::{HeaderMap, Request, StatusCode};
-use support::{Certificate, DEADLINE, Origin, TestGateway, Then, ingress, ok, one, service, tls};
+use support::{Certificate, DEADLINE, Origin, TestGateway, Then, ingress, ok, one, service, settings, tls};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -305,7 +304,7 @@ fn large_bodies_pass_through_small_windows() {
 #[test]
 fn a_reader_that_stands_still_is_reset_after_the_stall_deadline() {
     let origin = Origin::start(|call| call.answer(ok(&"x".repeat(1 << 20))).map(|()| Then::Keep));
-    let settings = Settings { stall: Duration::from_millis(200), ..Settings::default() };
+    let settings = settings(|all| all.timeouts.stall = Duration::from_millis(200));
     let gateway = TestGateway::with(&one(&origin), settings);
     run(async {
         let stream = TcpStream::connect(gateway.gateway.http).await.unwrap();
@@ -333,7 +332,7 @@ fn a_reader_that_stands_still_is_reset_after_the_stall_deadline() {
 #[test]
 fn an_idle_connection_is_closed_in_order() {
     let short = Duration::from_millis(300);
-    let gateway = TestGateway::with("", Settings { keep_alive: short, ..Settings::default() });
+    let gateway = TestGateway::with("", settings(|all| all.timeouts.keep_alive = short));
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
         assert_eq!(connection.get("http://a.example/").await.status, 404);

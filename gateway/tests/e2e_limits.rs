@@ -15,9 +15,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gateway::settings::{BodyRate, Settings};
+use gateway::settings::{MinBodyRate, Settings};
 use program::Program;
-use support::{Client, DEADLINE, Message, Origin, TestGateway, Then, ok, one, until};
+use support::{Client, DEADLINE, Message, Origin, TestGateway, Then, ok, one, settings, until};
 
 /// How late a deadline may be met: two ticks of the clock, and what a busy machine adds.
 const LATE: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ fn trickle(client: &mut Client, pause: Duration) -> Message {
 fn a_head_that_trickles_in_is_refused_at_its_deadline() {
     let origin = Origin::named("a");
     let limit = Duration::from_millis(500);
-    let gateway = TestGateway::with(&one(&origin), Settings { header: limit, ..Settings::default() });
+    let gateway = TestGateway::with(&one(&origin), settings(|all| all.timeouts.request_header = limit));
     let witness = Witness::start(gateway.gateway.http);
     let began = Instant::now();
     let mut client = gateway.client();
@@ -103,7 +103,7 @@ fn heads_are_bounded_as_configured_in_both_protocols_and_on_both_sides() {
         call.answer(answer).map(|()| Then::Keep)
     });
     let limits = http1::HeadLimits { head_bytes: 4 << 10, fields: 20, target_bytes: 512 };
-    let gateway = TestGateway::with(&one(&origin), Settings { limits, ..Settings::default() });
+    let gateway = TestGateway::with(&one(&origin), settings(|all| all.limits.head = limits));
     let target = format!("/{}", "x".repeat(512));
     let fields: Vec<_> = (0..21).map(|n| (format!("x-{n}"), "x".to_owned())).collect();
     let long = vec![("x-long".to_owned(), "x".repeat(4 << 10))];
@@ -140,8 +140,8 @@ fn heads_are_bounded_as_configured_in_both_protocols_and_on_both_sides() {
 
 /// A gateway that wants 10 kB a second after half a second.
 fn paced(origin: &Origin) -> TestGateway {
-    let body_rate = BodyRate { least: NonZeroU32::new(10_000), grace: Duration::from_millis(500) };
-    TestGateway::with(&one(origin), Settings { body_rate, ..Settings::default() })
+    let rate = MinBodyRate { bytes_per_second: NonZeroU32::new(10_000), grace: Duration::from_millis(500) };
+    TestGateway::with(&one(origin), settings(|all| all.limits.min_body_rate = rate))
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_reader_that_stands_still_is_cut_off_at_the_stall_deadline() {
         call.answer(ok(&body)).map(|()| Then::Keep)
     });
     let stall = Duration::from_millis(500);
-    let gateway = TestGateway::with(&one(&origin), Settings { stall, ..Settings::default() });
+    let gateway = TestGateway::with(&one(&origin), settings(|all| all.timeouts.stall = stall));
     let witness = Witness::start(gateway.gateway.http);
     let mut client = gateway.client();
     let began = Instant::now();
@@ -227,7 +227,7 @@ fn is_served(http: SocketAddr) -> bool {
 #[test]
 fn beyond_the_limit_clients_are_reset_at_once_and_those_connected_are_served() {
     let origin = Origin::named("a");
-    let settings = Settings { connections: NonZeroU32::new(3), ..Settings::default() };
+    let settings = settings(|all| all.limits.client_connections = NonZeroU32::new(3));
     let gateway = TestGateway::with(&one(&origin), settings);
     let mut clients: Vec<_> = (0..3).map(|_| gateway.client()).collect();
     for client in &mut clients {
@@ -301,7 +301,7 @@ fn with_few_file_descriptors_there_is_one_for_each_clients_endpoint() {
 fn out_of_file_descriptors_the_gateway_neither_spins_nor_stays_so() {
     let holding = Holding::start();
     // As many clients as there are descriptors for clients: with their endpoints they are too many.
-    let program = Program::limited(&one(&holding.origin), &["limits.connections=1000"], Some(128));
+    let program = Program::limited(&one(&holding.origin), &["limits.clientConnections=1000"], Some(128));
     assert!(program.log().contains("more than the file descriptors allow"), "{}", program.log());
     let complaints = || program.log().matches("accepting failed").count() as u64;
     let mut clients = Vec::new();

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use gateway::control::dns::resolver::Resolver;
 use gateway::control::dns::{Addresses, Failure, Found, Lookup as _};
-use gateway::settings::Settings;
-use gateway::settings::{Dns, Loopback};
+use gateway::settings::{DnsSettings, Loopback, Settings};
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -80,8 +79,8 @@ impl NameServer {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
     }
 
-    fn dns(&self, loopback: Loopback) -> Dns {
-        Dns { servers: vec![self.address], loopback }
+    fn dns(&self, loopback: Loopback) -> DnsSettings {
+        DnsSettings { servers: vec![self.address], loopback }
     }
 
     fn settings(&self, loopback: Loopback) -> Settings {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use gateway::settings::{Drain, Settings};
+use gateway::settings::{DrainSettings, Settings};
 use support::{Certificate, DEADLINE, Origin, TestGateway, Then};
 use support::{ingress, ok, one, service, tls, tls_client, until};
 
@@ -198,7 +198,7 @@ fn draining_does_not_wait_beyond_its_limit() {
     let limit = Duration::from_millis(200);
     let gateway = TestGateway::with(
         &one(&origin),
-        Settings { drain: Drain { delay: Duration::ZERO, limit }, ..Settings::default() },
+        Settings { drain: DrainSettings { delay: Duration::ZERO, limit }, ..Settings::default() },
     );
     let mut busy = gateway.client();
     busy.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");

@@ -8,8 +8,8 @@ mod support;
 use std::io::Write;
 use std::sync::{Mutex, mpsc};
 
-use gateway::settings::{ConnectLimits, ReasonHeader, Settings, UnderscoreNames};
-use support::{Client, DEADLINE, Follows, Origin, TestGateway, Then, ingress, one, service};
+use gateway::settings::{ReasonHeader, UnderscoreNames};
+use support::{Client, DEADLINE, Follows, Origin, TestGateway, Then, ingress, one, service, settings};
 
 // ===== one table: status, and whether the connection lives on =====
 
@@ -72,8 +72,11 @@ impl Table {
     fn new() -> Self {
         let origin = Origin::named("a");
         // Thousands of connections on a busy machine: one that takes a while is no case of this file.
-        let connect = ConnectLimits { once: DEADLINE, total: DEADLINE };
-        let gateway = TestGateway::with(&one(&origin), Settings { connect, ..Settings::default() });
+        let settings = settings(|all| {
+            all.timeouts.connect = DEADLINE;
+            all.timeouts.connect_total = DEADLINE;
+        });
+        let gateway = TestGateway::with(&one(&origin), settings);
         let witness = gateway.client();
         Self { gateway, origin, witness }
     }
@@ -311,7 +314,7 @@ fn connect_is_405_and_closes() {
         ["a.example:80", "a.example", "/", "*", "http://a.example/"]
             .map(|target| line(&format!("CONNECT {target} HTTP/1.1"), &[405])),
     );
-    let settings = Settings { reason_header: ReasonHeader::Hidden, ..Settings::default() };
+    let settings = settings(|all| all.responses.reason_header = ReasonHeader::Hidden);
     let gateway = TestGateway::with("", settings);
     let mut client = gateway.client();
     client.send("CONNECT a.example:80 HTTP/1.1\r\nHost: a.example\r\n\r\n");
@@ -475,7 +478,7 @@ fn names_with_underscores_are_dropped_by_default() {
     let origin = Origin::named("a");
     for (underscore_names, expected) in [(UnderscoreNames::Dropped, None), (UnderscoreNames::Kept, Some("1"))]
     {
-        let settings = Settings { underscore_names, ..Settings::default() };
+        let settings = settings(|all| all.requests.underscore_names = underscore_names);
         let gateway = TestGateway::with(&one(&origin), settings);
         let mut client = gateway.client();
         client.send(

@@ -12,9 +12,10 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use gateway::settings::Settings;
 use program::Program;
-use support::{Call, Client, DEADLINE, Follows, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then};
+use support::{
+    Call, Client, DEADLINE, Follows, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then, settings,
+};
 use support::{ingress, ok, one, push, service, tls, until};
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n";
@@ -270,13 +271,12 @@ fn a_tunnel_in_which_nothing_moves_is_closed_after_its_deadline() {
     let origin = switching();
     let idle = Duration::from_millis(300);
     // No other deadline applies to it.
-    let settings = Settings {
-        tunnel_idle: idle,
-        keep_alive: idle / 3,
-        stall: idle / 3,
-        first_byte: idle / 3,
-        ..Settings::default()
-    };
+    let settings = settings(|all| {
+        all.timeouts.tunnel_idle = idle;
+        all.timeouts.keep_alive = idle / 3;
+        all.timeouts.stall = idle / 3;
+        all.timeouts.first_byte = idle / 3;
+    });
     let gateway = TestGateway::with(&one(&origin), settings);
     let mut client = switched(&gateway);
     let started = Instant::now();

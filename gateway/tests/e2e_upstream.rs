@@ -11,11 +11,10 @@ use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use gateway::data::wire::clock::TICK;
-use gateway::settings::{ConnectLimits, Settings};
 
 use support::{
     ANY_PORT, Client, DEADLINE, Follows, Message, Origin, Refusing, TestGateway, Then, ingress, ok, one,
-    service, until,
+    service, settings, until,
 };
 
 /// Host `a.example` at these endpoints.
@@ -299,7 +298,10 @@ fn an_endpoint_that_takes_too_long_is_a_504_and_a_stalled_body_is_cut_off() {
         Ok(Then::Hang)
     });
     let short = Duration::from_millis(200);
-    let settings = Settings { first_byte: short, stall: short, ..Settings::default() };
+    let settings = settings(|all| {
+        all.timeouts.first_byte = short;
+        all.timeouts.stall = short;
+    });
     let gateway = TestGateway::with(&one(&origin), settings);
     let answer = gateway.get("a.example", "/");
     assert_eq!((answer.status(), answer.field("gateway-reason")), (504, Some("first_byte_timeout")));
@@ -341,7 +343,10 @@ fn an_endpoint_that_hangs_within_a_head_after_an_interim_answer_or_before_the_la
         Ok(Then::Hang)
     });
     let short = Duration::from_millis(200);
-    let settings = Settings { first_byte: short, stall: short, ..Settings::default() };
+    let settings = settings(|all| {
+        all.timeouts.first_byte = short;
+        all.timeouts.stall = short;
+    });
     let gateway = TestGateway::with(&one(&origin), settings);
     for (target, interim) in [("/head", 0), ("/interim", 1), ("/interim/head", 1)] {
         let mut client = gateway.client();
@@ -410,7 +415,7 @@ fn a_client_that_leaves_within_its_body_is_noticed_after_the_answer_has_begun() 
             call.wire.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?;
             Ok(Then::Hang)
         });
-        let settings = Settings { stall: Duration::ZERO, ..Settings::default() };
+        let settings = settings(|all| all.timeouts.stall = Duration::ZERO);
         let gateway = TestGateway::with(&one(&origin), settings);
         let mut client = gateway.client();
         client.send(format!("POST / HTTP/1.1\r\nHost: a.example\r\n{framing}\r\n\r\n{sent}"));
@@ -434,8 +439,10 @@ fn an_endpoint_that_does_not_take_the_connection_in_time_is_a_504() {
         (0..3).map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(100))).collect();
     assert!(filling.iter().any(Result::is_err), "the queue is full");
     let short = Duration::from_millis(200);
-    let connect = ConnectLimits { once: short, total: 2 * short };
-    let settings = Settings { connect, ..Settings::default() };
+    let settings = settings(|all| {
+        all.timeouts.connect = short;
+        all.timeouts.connect_total = 2 * short;
+    });
     let gateway = TestGateway::with(&at(&[address]), settings.clone());
     let answer = gateway.get("a.example", "/");
     assert_eq!((answer.status(), answer.field("gateway-reason")), (504, Some("connect_timeout")));

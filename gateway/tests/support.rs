@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use gateway::cli::process::{Gateway, Options, Source};
 use gateway::observe::access_log::To;
-use gateway::settings::{Listen, Settings};
+use gateway::settings::{ListenerSettings, Settings};
 use tempfile::TempDir;
 
 mod certificates;
@@ -65,7 +65,8 @@ impl TestGateway {
         if options.settings.access_log.to == To::Stdout {
             options.settings.access_log.to = To::Off;
         }
-        options.settings.listen = Listen { http: ANY_PORT, https: ANY_PORT, admin: ANY_PORT, probe: None };
+        options.settings.listeners =
+            ListenerSettings { http: ANY_PORT, https: ANY_PORT, admin: ANY_PORT, probe: None };
         options.settings.workers.get_or_insert(1);
         Self { gateway: Gateway::start(&options).unwrap(), folder }
     }
@@ -96,6 +97,13 @@ impl TestGateway {
         let page = Wire::connect(self.gateway.admin).get("admin", target);
         (page.status(), String::from_utf8(page.body).unwrap())
     }
+}
+
+/// The default settings with some changes.
+pub(crate) fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
 }
 
 /// An Ingress whose rules have path type Prefix: (path, Service), port 80.

@@ -121,8 +121,8 @@ impl Peer {
                 Kind::Gateway => gateway(program, core)
                     .files(dir, &config::gateway(endpoints, setup.certificate))?
                     .set(&[
-                        ("deadlines.header", format!("{}s", patience.seconds(10))),
-                        ("deadlines.keepAlive", format!("{}s", patience.seconds(75))),
+                        ("timeouts.requestHeader", format!("{}s", patience.seconds(10))),
+                        ("timeouts.keepAlive", format!("{}s", patience.seconds(75))),
                     ])
                     .listen([port, https, admin]),
             };

@@ -1,74 +1,52 @@
 //! The configuration: a YAML file, the environment and the command line become one [`Settings`].
 //!
-//! A flag beats the environment, the environment beats the file, and the file beats the defaults. Everything that
-//! is wrong is said at once, each with its file and line, its variable or its flag. Not here: which settings there
-//! are (`keys`), how values are written (`value`), and what the program makes of them (`settings`).
+//! A flag overrides the environment, the environment overrides the file, and the file overrides the defaults. All
+//! mistakes are reported at once, each with its file and line, its variable or its flag. Not here: which settings
+//! exist (`keys`), how values are written (`value`), and what the program does with them (`settings`).
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::control::source::files::{Node, Value, for_each_document};
 use crate::settings::Settings;
-use keys::Key;
 
+pub mod error;
 mod keys;
+pub mod origin;
+mod suggest;
 mod value;
 
-pub(crate) use value::read_time;
+use error::{ConfigError, Mistake, Shown};
+use keys::Key;
+use origin::Origin;
+use suggest::most_similar;
+pub(crate) use value::{read_service_name, read_time};
 
-/// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody said anything.
-    Default,
-    /// The file, by its path and the line.
-    File(PathBuf, u64),
-    /// An environment variable, by its name.
-    Environment(String),
-    /// A flag, by its name.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
-            Self::Environment(name) | Self::Flag(name) => f.write_str(name),
-        }
-    }
-}
-
-/// Everything that is wrong with a configuration, one line each.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the configuration cannot be used:\n{}", .0.join("\n"))]
-pub struct ConfigError(pub Vec<String>);
-
-/// One value on the command line.
+/// A setting from the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flag {
-    /// The flag's name, with its dashes.
+    /// Name of the flag, with its dashes.
     pub name: String,
-    /// The setting's place in the file.
+    /// Key of the setting in the file.
     pub key: String,
-    /// The value as text.
+    /// Text of the value.
     pub value: String,
 }
 
-/// The effective configuration, and where each value of it comes from.
+/// The effective configuration, and the source of each value.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the program uses.
+    /// The effective settings.
     pub settings: Settings,
     origins: BTreeMap<&'static str, Origin>,
 }
 
 impl Config {
-    /// Puts a file, the environment and flags together, upon the defaults.
+    /// Merges a file, the environment and flags into the defaults.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// Returns all mistakes as one [`ConfigError`].
     pub fn load(
         defaults: Settings,
         file: Option<&Path>,
@@ -78,7 +56,7 @@ impl Config {
         let mut loading = Loading {
             keys: keys::all(),
             config: Self { settings: defaults, origins: BTreeMap::new() },
-            errors: Vec::new(),
+            mistakes: Vec::new(),
         };
         if let Some(path) = file {
             loading.file(path);
@@ -88,20 +66,20 @@ impl Config {
             loading.set(&flag.key, &flag.value, Origin::Flag(flag.name.clone()));
         }
         loading.check_together();
-        if loading.errors.is_empty() { Ok(loading.config) } else { Err(ConfigError(loading.errors)) }
+        if loading.mistakes.is_empty() { Ok(loading.config) } else { Err(ConfigError(loading.mistakes)) }
     }
 
-    /// Writes the configuration as a file that gives the same one.
+    /// Prints the configuration as a file that yields the same configuration.
     pub fn to_yaml(&self) -> String {
         let mut text = String::new();
         let mut section = "";
         for key in keys::all() {
-            let (above, name) = key.path.split_once('.').unwrap_or(("", key.path));
-            if above != section && !above.is_empty() {
-                let _ = writeln!(text, "{above}:");
+            let (parent, name) = key.path.split_once('.').unwrap_or(("", key.path));
+            if parent != section && !parent.is_empty() {
+                let _ = writeln!(text, "{parent}:");
             }
-            section = above;
-            let indent = if above.is_empty() { "" } else { "  " };
+            section = parent;
+            let indent = if parent.is_empty() { "" } else { "  " };
             let value = quoted(key.write(&self.settings));
             let origin = self.origins.get(key.path).unwrap_or(&Origin::Default);
             // Writing to a String cannot fail.
@@ -111,81 +89,79 @@ impl Config {
         text
     }
 
-    /// The name of the environment variable of a setting, if there is one of this place.
+    /// Returns the environment variable of a setting, or `None` if no setting has this key.
     pub fn variable(path: &str) -> Option<String> {
         keys::all().iter().find(|key| key.path == path).map(Key::variable)
     }
 }
 
-/// Text that YAML would read as something else is quoted.
+/// Quotes a text that YAML might read as another type.
 fn quoted(text: String) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '/' | '_');
     if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("{text:?}") }
 }
 
-/// A configuration that is being put together.
+/// A configuration while its sources are merged.
 struct Loading {
     keys: Vec<Key>,
     config: Config,
-    errors: Vec<String>,
+    mistakes: Vec<Mistake>,
 }
 
 impl Loading {
     fn file(&mut self, path: &Path) {
-        let text = match std::fs::read_to_string(path) {
+        let path = path.to_owned();
+        let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) => return self.errors.push(format!("{} cannot be read: {error}", path.display())),
+            Err(error) => return self.mistakes.push(Mistake::Unreadable { path, error }),
         };
         let mut count = 0;
         let read = for_each_document(&text, |document| {
             count += 1;
             if count == 1 {
-                self.node(path, "", document);
+                self.section(&path, "", document);
             }
         });
         match read {
-            Err(fault) => self.errors.push(match fault.line {
-                Some(line) => format!("{}:{line}: {fault}", path.display()),
-                None => format!("{}: {fault}", path.display()),
-            }),
-            Ok(()) if count > 1 => {
-                self.errors.push(format!("{}: one document is expected, not {count}", path.display()));
+            Err(fault) => {
+                self.mistakes.push(Mistake::NotYaml { path, line: fault.line, message: fault.to_string() });
             }
+            Ok(()) if count > 1 => self.mistakes.push(Mistake::Documents { path, count }),
             Ok(()) => {}
         }
     }
 
-    /// Reads a map of the file, at a place in it.
-    fn node(&mut self, path: &Path, place: &str, node: &Node) {
+    /// Reads a map of the file. `section` is its key, empty for the whole file.
+    fn section(&mut self, path: &Path, section: &str, node: &Node) {
         let Value::Map(entries) = &node.value else {
-            let what = if place.is_empty() { "the file" } else { place };
-            self.errors.push(format!("{}:{}: {what} must be a map", path.display(), node.line));
+            let what = if section.is_empty() { "the file" } else { section }.to_owned();
+            let origin = Origin::File(path.to_owned(), node.line);
+            self.mistakes.push(Mistake::NotAMap { origin, what });
             return;
         };
         for entry in entries {
             let origin = Origin::File(path.to_owned(), entry.line);
-            let dot = if place.is_empty() { "" } else { "." };
-            let name = format!("{place}{dot}{}", entry.key);
-            let is_section =
-                self.keys.iter().any(|key| key.path.split_once('.').is_some_and(|(above, _)| above == name));
+            let dot = if section.is_empty() { "" } else { "." };
+            let key = format!("{section}{dot}{}", entry.key);
+            let is_section = self.keys.iter().filter_map(section_of).any(|known| known == key);
             if is_section {
-                self.node(path, &name, &entry.value);
+                self.section(path, &key, &entry.value);
                 continue;
             }
             match scalar(&entry.value.value) {
-                Some(text) => self.set(&name, &text, origin),
-                None if self.find(&name).is_some() => {
-                    self.errors.push(format!("{origin}: {name} must be one value, or a list of such"));
+                Some(text) => self.set(&key, &text, origin),
+                None if self.find(&key).is_some() => {
+                    self.mistakes.push(Mistake::NotAValue { origin, key });
                 }
-                // That the key is unknown matters more than that its value is strange.
-                None => self.set(&name, "", origin),
+                // An unknown key is the more important mistake.
+                None => self.set(&key, "", origin),
             }
         }
     }
 
     fn environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
         let variables: BTreeMap<_, _> = self.keys.iter().map(|key| (key.variable(), key.path)).collect();
-        // An empty variable is one that is not set: charts and shells write those.
+        // Charts and shells write empty variables for settings that are not set.
         let is_given = |(name, value): &(String, String)| name.starts_with("GATEWAY_") && !value.is_empty();
         let mut given: Vec<_> = environment.into_iter().filter(is_given).collect();
         given.sort();
@@ -193,8 +169,8 @@ impl Loading {
             if let Some(path) = variables.get(&name) {
                 self.set(path, &value, Origin::Environment(name));
             } else if is_ours(&name, variables.keys()) {
-                let near = nearest(&name, variables.keys().map(String::as_str));
-                self.errors.push(format!("{name}: no setting has this variable{near}"));
+                let similar = most_similar(&name, variables.keys().map(String::as_str)).map(str::to_owned);
+                self.mistakes.push(Mistake::UnknownVariable { name, similar });
             }
         }
     }
@@ -205,39 +181,54 @@ impl Loading {
 
     fn set(&mut self, path: &str, text: &str, origin: Origin) {
         let Some(key) = self.keys.iter().find(|key| key.path == path) else {
-            let sections = self.keys.iter().filter_map(|key| Some(key.path.split_once('.')?.0));
-            let near = nearest(path, self.keys.iter().map(|key| key.path).chain(sections));
-            self.errors.push(format!("{origin}: unknown key {path:?}{near}"));
+            let sections = self.keys.iter().filter_map(section_of);
+            let similar = most_similar(path, self.keys.iter().map(|key| key.path).chain(sections));
+            let similar = similar.map(str::to_owned);
+            self.mistakes.push(Mistake::UnknownKey { origin, key: path.to_owned(), similar });
             return;
         };
         match key.read(&mut self.config.settings, text) {
             Ok(()) => {
                 self.config.origins.insert(key.path, origin);
             }
-            Err(error) => self.errors.push(format!("{origin}: {path}: {error}")),
+            Err(error) => self.mistakes.push(Mistake::Value { origin, key: path.to_owned(), error }),
         }
     }
 
-    /// Checks what no value can be judged by alone.
+    /// Checks the settings that depend on each other.
     fn check_together(&mut self) {
         let all = &self.config.settings;
         let pairs = [
-            ("deadlines.connect", "deadlines.connectTotal", all.connect.once <= all.connect.total),
+            ("timeouts.connect", "timeouts.connectTotal", all.timeouts.connect <= all.timeouts.connect_total),
             ("drain.delay", "drain.limit", all.drain.delay <= all.drain.limit),
-            ("limits.targetBytes", "limits.headBytes", all.limits.target_bytes <= all.limits.head_bytes),
+            (
+                "limits.targetBytes",
+                "limits.headBytes",
+                all.limits.head.target_bytes <= all.limits.head.head_bytes,
+            ),
         ];
-        for (small, large, _) in pairs.into_iter().filter(|(.., is_so)| !is_so) {
-            let said = [small, large].map(|path| {
-                let value = self.find(path).map(|key| key.write(&self.config.settings)).unwrap_or_default();
-                let origin = self.config.origins.get(path).unwrap_or(&Origin::Default);
-                format!("{path} ({value}, {origin})")
-            });
-            self.errors.push(format!("{} must not be larger than {}", said[0], said[1]));
+        for (small, large, is_ordered) in pairs {
+            if !is_ordered {
+                let (small, large) = (self.shown(small), self.shown(large));
+                self.mistakes.push(Mistake::Order { small, large });
+            }
+        }
+    }
+
+    fn shown(&self, key: &'static str) -> Shown {
+        Shown {
+            key,
+            value: self.find(key).map(|key| key.write(&self.config.settings)).unwrap_or_default(),
+            origin: self.config.origins.get(key).cloned().unwrap_or(Origin::Default),
         }
     }
 }
 
-/// The text of a scalar, or of a list of scalars with commas between; nothing if it is neither.
+fn section_of(key: &Key) -> Option<&'static str> {
+    key.path.split_once('.').map(|(section, _)| section)
+}
+
+/// Returns the text of a scalar, or of a list of scalars separated by commas. Returns `None` for anything else.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::Bool(value) => Some(value.to_string()),
@@ -253,25 +244,12 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Whether a variable that no setting has was meant to set one: it begins with one of our sections, and Kubernetes
-/// does not make it for a Service, as it would `GATEWAY_PORT` for one that is called `gateway`.
+/// Returns true if an unknown variable was probably meant for a setting: it begins with the name of a section, and
+/// Kubernetes does not create it for a Service. For a Service named `gateway`, it creates `GATEWAY_PORT` and others.
 fn is_ours<'a>(name: &str, mut variables: impl Iterator<Item = &'a String>) -> bool {
     let section = |name: &str| name.split('_').nth(1).map(str::to_owned);
     let is_service = name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT");
     !is_service && variables.any(|known| section(known) == section(name))
-}
-
-/// Says which known name an unknown one may have been meant to be.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    // The last part counts too: who forgot the section should be told of it.
-    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_lowercase();
-    let likeness =
-        |known: &str| strsim::jaro_winkler(name, known).max(strsim::jaro_winkler(&last(name), &last(known)));
-    let best = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match best {
-        Some(best) if likeness(best) > 0.7 => format!("; did you mean {best}?"),
-        _ => String::new(),
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::cli::process::{Gateway, Options, Source};
 use crate::cli::{Signals, loopback};
 use crate::data::exchange::Scheme::{Http, Https};
 use crate::observe::access_log::To;
-use crate::settings::{Listen, Settings};
+use crate::settings::{ListenerSettings, Settings};
 
 mod apps;
 mod authority;
@@ -103,8 +103,10 @@ impl Demo {
             }
         }
         let [(_, http), (_, https), (_, admin)] = addresses;
-        let mut settings =
-            Settings { listen: Listen { http, https, admin, probe: None }, ..Settings::default() };
+        let mut settings = Settings {
+            listeners: ListenerSettings { http, https, admin, probe: None },
+            ..Settings::default()
+        };
         // Nobody balances between demos, so nobody needs time to learn that this one ends.
         settings.drain.delay = Duration::ZERO;
         // The demo tells by itself which way requests went.

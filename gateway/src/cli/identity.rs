@@ -5,7 +5,8 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::cli::config::{Config, ConfigError, Flag};
+use crate::cli::config::error::ConfigError;
+use crate::cli::config::{Config, Flag};
 use crate::settings::Settings;
 
 /// The settings that count for a folder, whoever reads it: all others are about serving.

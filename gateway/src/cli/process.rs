@@ -27,7 +27,7 @@ use crate::data::listener::{Protocol, sockets, tls};
 use crate::data::wire::clock::Phase;
 use crate::live::LiveCell;
 use crate::observe::access_log;
-use crate::settings::{Drain, Settings};
+use crate::settings::{DrainSettings, Settings};
 
 pub mod admin;
 mod descriptors;
@@ -78,7 +78,7 @@ pub struct Gateway {
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     draining: Arc<AtomicBool>,
-    drain: Drain,
+    drain: DrainSettings,
     control: Runtime,
     // Last: it waits a moment for what the workers had to say.
     _access_log: Option<access_log::Running>,
@@ -95,8 +95,8 @@ impl Gateway {
         let bind = |name: &str, address, count| {
             sockets::bind(address, count).with_context(|| format!("cannot listen on {address} ({name})"))
         };
-        let (listen, workers) = (options.settings.listen, options.settings.workers());
-        let places = descriptors::places(options.settings.connections, descriptors::raise());
+        let (listen, workers) = (options.settings.listeners, options.settings.workers());
+        let places = descriptors::places(options.settings.limits.client_connections, descriptors::raise());
         let (http, http_sockets) = bind("http", listen.http, workers)?;
         let (https, https_sockets) = bind("https", listen.https, workers)?;
         let (admin, admin_socket) = bind("admin", listen.admin, 1)?;
@@ -202,7 +202,7 @@ impl Gateway {
     /// nothing more, and ends when nobody is connected any more. Whoever is still connected at the limit, or when
     /// `cut` ends, is cut off.
     pub fn drain_until(self, cut: impl Future<Output = ()>) {
-        let Drain { delay, limit } = self.drain;
+        let DrainSettings { delay, limit } = self.drain;
         self.draining.store(true, Ordering::Relaxed);
         let enter = |phase| self.workers.iter().for_each(|worker| worker.enter_phase(phase));
         enter(Phase::Draining);

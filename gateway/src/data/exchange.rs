@@ -134,7 +134,7 @@ pub async fn serve<D: Downstream>(
     let client = request.client;
     let source = RequestSource {
         client,
-        address: client.address(request.head, &worker.settings.trusted),
+        address: client.address(request.head, &worker.settings.requests.trusted_proxies),
         id: worker.request_ids.of(client, request.head),
     };
     let record = Record::new(worker);

@@ -50,12 +50,12 @@ async fn serve_connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         }
     };
     // On the heap, since it moves from future to future.
-    let client = Box::new(Client::new(peer.ip(), tls, &worker.settings.trusted));
+    let client = Box::new(Client::new(peer.ip(), tls, &worker.settings.requests.trusted_proxies));
     if is_h2 {
         return Box::pin(h2::serve(&worker, client, transport, bytes::Bytes::new())).await;
     }
     // Lent, since what a future is given it keeps twice.
-    let mut connection = Connection::new(transport, worker.settings.limits);
+    let mut connection = Connection::new(transport, worker.settings.limits.head);
     if let Some(client) = h1::serve(&worker, client, &mut connection).await {
         let (transport, read) = connection.into_parts();
         Box::pin(h2::serve(&worker, client, transport, read)).await;

@@ -178,7 +178,7 @@ impl Upstreams {
                 let (clock, clock_offset_ms) = (self.clock.clone(), self.clock_offset_ms);
                 self.connector.spawn_probe(
                     endpoint,
-                    effective_timeout(retry.policy.connect.once),
+                    effective_timeout(retry.policy.connect.attempt),
                     move || clock.now_ms() + clock_offset_ms,
                 );
             }
@@ -284,7 +284,7 @@ impl Upstreams {
         retry: &mut RetryState,
     ) -> Result<Connection, ConnectError> {
         let connect = retry.policy.connect;
-        let whole = effective_timeout(connect.once).min(effective_timeout(connect.total));
+        let whole = effective_timeout(connect.attempt).min(effective_timeout(connect.total));
         let available = whole.min(retry.connect_time_left);
         let began = Instant::now();
         let connected = self.connector.connect(endpoint.address, available).await;

@@ -1,57 +1,71 @@
-//! The table of all settings: one entry each, with its place in the file, its form and its bounds.
+//! The table of all settings: one entry each, with its key in the file, its description and its form.
 //!
-//! A new setting is a field of [`Settings`] and an entry here; file, environment, `--set` and `gateway config`
-//! follow from that. Not here: where a value comes from (`super`).
+//! A new setting is a field of [`Settings`] and an entry here. File, environment, `--set` and `gateway config` follow
+//! from the entry. Not here: the source of a value (`super`).
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::time::Duration;
 
 use api::LoadBalancingType;
 
-use super::value::{BYTES, COUNT, Form, LOG_FORMAT, NAMES, NETWORKS, TIME, list, plain};
-use crate::cli::explain::request::service_name;
+use super::error::ValueError;
+use super::value::{Form, bytes, count, list, log_format, names, networks, plain, service_name, time, words};
 use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
-/// No deadline is shorter: the clock that they hang on ticks every 50 ms.
-const SHORTEST: Duration = Duration::from_millis(10);
+/// Minimum of most timeouts. The clock that measures them ticks every 50 ms.
+const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How a setting that may be left out is written when it is.
+/// The text for no value.
 const NONE: &str = "none";
-/// The same, where something else then decides.
+/// The text for no value, if the gateway then chooses one.
 const AUTO: &str = "auto";
 
 /// One setting.
 pub(super) struct Key {
-    /// Its place in the file: `section.name`, in the order in which `gateway config` prints them.
+    /// The key in the file, `section.name`. `gateway config` prints the keys in the order of the table.
     pub(super) path: &'static str,
-    /// What it is, in a sentence.
+    /// What the setting does, in one or two sentences.
     pub(super) about: &'static str,
     read: Read,
     write: Write,
 }
 
-type Read = Box<dyn Fn(&mut Settings, &str) -> Result<(), String>>;
+type Read = Box<dyn Fn(&mut Settings, &str) -> Result<(), ValueError>>;
 type Write = Box<dyn Fn(&mut Settings) -> String>;
 
 impl Key {
-    /// Sets it from a text.
+    fn new<T: 'static>(path: &'static str, about: &'static str, field: Field<T>, form: Form<T>) -> Self {
+        let form = Rc::new(form);
+        let parser = Rc::clone(&form);
+        Self {
+            path,
+            about,
+            read: Box::new(move |settings, text| {
+                *field(settings) = parser.read(text)?;
+                Ok(())
+            }),
+            write: Box::new(move |settings| form.write(field(settings))),
+        }
+    }
+
+    /// Sets the value from a text.
     ///
     /// # Errors
-    /// What is expected instead.
-    pub(super) fn read(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
+    /// Returns a [`ValueError`] that says what is expected.
+    pub(super) fn read(&self, settings: &mut Settings, text: &str) -> Result<(), ValueError> {
         (self.read)(settings, text)
     }
 
-    /// The text that sets it to what it is.
+    /// Returns the text that sets the present value.
     pub(super) fn write(&self, settings: &Settings) -> String {
         (self.write)(&mut settings.clone())
     }
 
-    /// The environment variable that sets it: `GATEWAY_SECTION_NAME`.
+    /// Returns the environment variable of the setting: `GATEWAY_SECTION_NAME`.
     pub(super) fn variable(&self) -> String {
         let mut name = "GATEWAY_".to_owned();
         for c in self.path.chars() {
@@ -65,388 +79,299 @@ impl Key {
     }
 }
 
-/// All settings.
+/// Accesses the field of a setting.
+type Field<T> = fn(&mut Settings) -> &mut T;
+
+/// Returns all settings, in the order in which `gateway config` prints them.
 pub(super) fn all() -> Vec<Key> {
     let mut keys = process();
     keys.extend(limits());
-    keys.extend(deadlines());
-    keys.extend(body_rate());
+    keys.extend(timeouts());
     keys.extend(upstream());
-    keys.extend(names());
+    keys.extend(dns());
     keys.extend(drain());
-    keys.extend(answers());
+    keys.extend(requests_and_responses());
     keys.extend(access_log());
     keys
 }
 
 fn process() -> Vec<Key> {
-    let address = |path, about, field| key(path, about, field, plain::<SocketAddr>());
     vec![
-        address("listeners.http", "Where to listen for plaintext.", |all| &mut all.listen.http),
-        address("listeners.https", "Where to listen for TLS.", |all| &mut all.listen.https),
-        address("listeners.admin", "Where to serve the admin pages.", |all| &mut all.listen.admin),
-        optional(
-            ("listeners.probe", NONE),
-            "Where to serve /livez, /readyz and /metrics alone, for the kubelet and for scrapers.",
-            |all| &mut all.listen.probe,
-            (plain::<SocketAddr>(), ..),
+        Key::new(
+            "listeners.http",
+            "Address for plaintext requests.",
+            |all| &mut all.listeners.http,
+            plain::<SocketAddr>(),
         ),
-        optional(
-            ("workers", AUTO),
-            "How many workers, one thread each; auto: one for each processor that this process may use.",
+        Key::new(
+            "listeners.https",
+            "Address for TLS requests.",
+            |all| &mut all.listeners.https,
+            plain::<SocketAddr>(),
+        ),
+        Key::new(
+            "listeners.admin",
+            "Address of the admin pages.",
+            |all| &mut all.listeners.admin,
+            plain::<SocketAddr>(),
+        ),
+        Key::new(
+            "listeners.probe",
+            "Address of /livez, /readyz and /metrics alone, for the kubelet and for scrapers.",
+            |all| &mut all.listeners.probe,
+            plain::<SocketAddr>().or(NONE),
+        ),
+        Key::new(
+            "workers",
+            "Number of worker threads. auto: one for each processor that this process may use.",
             |all| &mut all.workers,
-            (plain::<u16>(), 1..=1024),
+            plain::<u16>().within(1..=1024).or(AUTO),
         ),
-        key(
+        Key::new(
             "classes",
-            "IngressClasses that are served whatever their controller is, or even if only Ingresses name them.",
+            "IngressClasses to serve whatever their controller is, or even if only Ingresses name them.",
             |all| &mut all.routing.classes,
-            NAMES,
+            names(),
         ),
-        key(
+        Key::new(
             "namespaces",
-            "The namespaces that are watched in a cluster; empty: all of them.",
+            "Namespaces to watch in a cluster. Empty: all of them.",
             |all| &mut all.namespaces,
-            NAMES,
+            names(),
         ),
-        optional(
-            ("zone", NONE),
-            "The zone that this gateway runs in: endpoints with hints for it are preferred.",
+        Key::new(
+            "zone",
+            "Zone of this gateway. Endpoints with hints for this zone are preferred.",
             |all| &mut all.routing.zone,
-            (plain::<String>(), ..),
+            plain::<String>().or(NONE),
         ),
     ]
 }
 
 fn limits() -> Vec<Key> {
     vec![
-        optional(
-            ("limits.connections", AUTO),
-            "How many client connections may be open; auto: as many as the file descriptors allow.",
-            |all| &mut all.connections,
-            (plain::<NonZeroU32>(), NonZeroU32::MIN..=NonZeroU32::MAX),
+        Key::new(
+            "limits.clientConnections",
+            "Maximum open client connections. auto: as many as the file descriptors allow.",
+            |all| &mut all.limits.client_connections,
+            plain::<NonZeroU32>().or(AUTO),
         ),
-        bounded(
+        Key::new(
             "limits.headBytes",
-            "The largest head of a message, both sides.",
-            |all| &mut all.limits.head_bytes,
-            (BYTES, 1 << 10..=1 << 20),
+            "Maximum size of a request or response head.",
+            |all| &mut all.limits.head.head_bytes,
+            bytes().within(1 << 10..=1 << 20),
         ),
-        bounded(
+        Key::new(
             "limits.fields",
-            "The most fields of a head, both sides.",
-            |all| &mut all.limits.fields,
-            (COUNT, 10..=http1::HeadLimits::MAX_FIELDS),
+            "Maximum number of fields in a request or response head.",
+            |all| &mut all.limits.head.fields,
+            count().within(10..=http1::HeadLimits::MAX_FIELDS),
         ),
-        bounded(
+        Key::new(
             "limits.targetBytes",
-            "The longest target (path and query) of a request.",
-            |all| &mut all.limits.target_bytes,
-            (BYTES, 256..=1 << 20),
+            "Maximum size of a request target (path and query).",
+            |all| &mut all.limits.head.target_bytes,
+            bytes().within(256..=1 << 20),
+        ),
+        Key::new(
+            "limits.upstreamConnections",
+            "Maximum connections to one Service port, over all workers. Further requests queue.",
+            |all| &mut all.limits.upstream_connections,
+            plain(),
+        ),
+        Key::new(
+            "limits.pendingRequests",
+            "Maximum requests that queue for a connection to one Service port. Further requests get 503.",
+            |all| &mut all.limits.pending_requests,
+            plain(),
+        ),
+        Key::new(
+            "limits.minBodyBytesPerSecond",
+            "Minimum average rate of an HTTP/1.1 request body with a Content-Length.",
+            |all| &mut all.limits.min_body_rate.bytes_per_second,
+            plain::<NonZeroU32>().or(NONE),
+        ),
+        Key::new(
+            "limits.minBodyRateGrace",
+            "Time that a body may take before its rate is checked.",
+            |all| &mut all.limits.min_body_rate.grace,
+            time().within(MIN_TIMEOUT..=HOUR),
         ),
     ]
 }
 
-fn deadlines() -> Vec<Key> {
-    let time = |path, about, field, within| bounded(path, about, field, (TIME, within));
+fn timeouts() -> Vec<Key> {
     vec![
-        time(
-            "deadlines.header",
-            "How long a request head may take, from its first byte to its last; a TLS handshake too.",
-            |all| &mut all.header,
-            SHORTEST..=HOUR,
+        Key::new(
+            "timeouts.requestHeader",
+            "From the first to the last byte of a request head. Also limits a TLS handshake.",
+            |all| &mut all.timeouts.request_header,
+            time().within(MIN_TIMEOUT..=HOUR),
         ),
-        time(
-            "deadlines.keepAlive",
-            "How long a client's connection may stay idle between requests.",
-            |all| &mut all.keep_alive,
-            SHORTEST..=DAY,
+        Key::new(
+            "timeouts.keepAlive",
+            "Idle time of a client connection between requests.",
+            |all| &mut all.timeouts.keep_alive,
+            time().within(MIN_TIMEOUT..=DAY),
         ),
-        time(
-            "deadlines.connect",
-            "How long one try to connect to an endpoint may take.",
-            |all| &mut all.connect.once,
-            SHORTEST..=HOUR,
+        Key::new(
+            "timeouts.connect",
+            "One attempt to connect to an endpoint.",
+            |all| &mut all.timeouts.connect,
+            time().within(MIN_TIMEOUT..=HOUR),
         ),
-        time(
-            "deadlines.connectTotal",
-            "How long all tries of one request to connect may take.",
-            |all| &mut all.connect.total,
-            SHORTEST..=HOUR,
+        Key::new(
+            "timeouts.connectTotal",
+            "All attempts of one request to connect.",
+            |all| &mut all.timeouts.connect_total,
+            time().within(MIN_TIMEOUT..=HOUR),
         ),
-        time(
-            "deadlines.firstByte",
-            "How long an endpoint may take from the request's last byte to its answer's head.",
-            |all| &mut all.first_byte,
-            SHORTEST..=DAY,
+        Key::new(
+            "timeouts.firstByte",
+            "From the last byte of the request to the response head.",
+            |all| &mut all.timeouts.first_byte,
+            time().within(MIN_TIMEOUT..=DAY),
         ),
-        time(
-            "deadlines.stall",
-            "How long a body may stand still, in either direction.",
-            |all| &mut all.stall,
-            SHORTEST..=DAY,
+        Key::new(
+            "timeouts.stall",
+            "Pause in a request or response body.",
+            |all| &mut all.timeouts.stall,
+            time().within(MIN_TIMEOUT..=DAY),
         ),
-        time(
-            "deadlines.tunnelIdle",
-            "How long a WebSocket or another tunnel may be silent in both directions.",
-            |all| &mut all.tunnel_idle,
-            SHORTEST..=30 * DAY,
+        Key::new(
+            "timeouts.tunnelIdle",
+            "Silence of a WebSocket or another tunnel in both directions.",
+            |all| &mut all.timeouts.tunnel_idle,
+            time().within(MIN_TIMEOUT..=30 * DAY),
         ),
-        optional(
-            ("deadlines.request", NONE),
-            "How long a whole request may take, to the last byte of its answer.",
-            |all| &mut all.request,
-            (TIME, SHORTEST..=30 * DAY),
-        ),
-    ]
-}
-
-fn body_rate() -> Vec<Key> {
-    vec![
-        optional(
-            ("deadlines.bodyBytesPerSecond", NONE),
-            "How slowly an HTTP/1.1 request body with a Content-Length may arrive, on average.",
-            |all| &mut all.body_rate.least,
-            (plain::<NonZeroU32>(), NonZeroU32::MIN..=NonZeroU32::MAX),
-        ),
-        bounded(
-            "deadlines.bodyGrace",
-            "How long such a body may take before its rate is judged.",
-            |all| &mut all.body_rate.grace,
-            (TIME, SHORTEST..=HOUR),
+        Key::new(
+            "timeouts.request",
+            "A whole request, up to the last byte of the response.",
+            |all| &mut all.timeouts.request,
+            time().within(MIN_TIMEOUT..=30 * DAY).or(NONE),
         ),
     ]
 }
 
 fn upstream() -> Vec<Key> {
-    let one = ("RoundRobin", LoadBalancingType::RoundRobin);
+    use LoadBalancingType::{LeastRequest, RoundRobin};
     vec![
-        choice(
-            "upstream.loadBalancing",
-            "How endpoints are chosen: RoundRobin or LeastRequest.",
-            |all| &mut all.load_balancing,
-            [one, ("LeastRequest", LoadBalancingType::LeastRequest)],
-        ),
-        key(
-            "upstream.connections",
-            "How many connections one Service port may have, over all workers; further requests wait.",
-            |all| &mut all.per_service.connections,
-            plain(),
-        ),
-        key(
-            "upstream.pending",
-            "How many requests may wait for a connection to one Service port; further ones are answered 503.",
-            |all| &mut all.per_service.pending,
-            plain(),
-        ),
-        key(
-            "upstream.retries",
-            "How many times a request is tried again at most; 0: never.",
+        Key::new(
+            "retries.attempts",
+            "Maximum attempts after the first one. 0: a request is never sent again.",
             |all| &mut all.retries.attempts,
             plain(),
         ),
-        key(
-            "upstream.retryOn",
-            "After which failures: ConnectFailure, StaleConnection, Reset.",
+        Key::new(
+            "retries.on",
+            "Failures that are retried: ConnectFailure, StaleConnection, Reset.",
             |all| &mut all.retries.on,
             list(),
         ),
-        key(
-            "upstream.retryMethods",
-            "The methods of requests that may be sent a second time.",
+        Key::new(
+            "retries.methods",
+            "Request methods that may be sent a second time.",
             |all| &mut all.retries.methods,
             list(),
+        ),
+        Key::new(
+            "loadBalancing.type",
+            "How an endpoint is chosen: RoundRobin or LeastRequest.",
+            |all| &mut all.load_balancing,
+            words([("RoundRobin", RoundRobin), ("LeastRequest", LeastRequest)]),
         ),
     ]
 }
 
-fn names() -> Vec<Key> {
+fn dns() -> Vec<Key> {
     vec![
-        key(
-            "names.servers",
-            "The name servers that ExternalName Services are asked of; empty: those of the system.",
+        Key::new(
+            "dns.servers",
+            "Name servers for the host names of ExternalName Services. Empty: those of the system.",
             |all| &mut all.dns.servers,
             list::<SocketAddr>(),
         ),
-        choice(
-            "names.loopback",
-            "Whether names may lead to this machine itself: refuse or allow.",
+        Key::new(
+            "dns.loopback",
+            "Whether host names may resolve to loopback addresses: refuse or allow.",
             |all| &mut all.dns.loopback,
-            [("refuse", Loopback::Refused), ("allow", Loopback::Allowed)],
+            words([("refuse", Loopback::Refused), ("allow", Loopback::Allowed)]),
         ),
     ]
 }
 
 fn drain() -> Vec<Key> {
     vec![
-        bounded(
+        Key::new(
             "drain.delay",
-            "How long connections are accepted after SIGTERM, while /readyz says not ready.",
+            "Time from SIGTERM during which connections are accepted, while /readyz fails.",
             |all| &mut all.drain.delay,
-            (TIME, Duration::ZERO..=HOUR),
+            time().within(Duration::ZERO..=HOUR),
         ),
-        bounded(
+        Key::new(
             "drain.limit",
-            "When whatever is still open is cut off, from SIGTERM on.",
+            "Time from SIGTERM after which all open connections are closed.",
             |all| &mut all.drain.limit,
-            (TIME, Duration::ZERO..=DAY),
+            time().within(Duration::ZERO..=DAY),
         ),
     ]
 }
 
-fn answers() -> Vec<Key> {
-    let shown = [("shown", ReasonHeader::Shown), ("hidden", ReasonHeader::Hidden)];
-    let dropped = [("drop", UnderscoreNames::Dropped), ("keep", UnderscoreNames::Kept)];
+fn requests_and_responses() -> Vec<Key> {
     vec![
-        choice(
+        Key::new(
             "requests.underscoreNames",
-            "What becomes of request fields whose names contain an underscore: drop or keep.",
-            |all| &mut all.underscore_names,
-            dropped,
+            "Whether request fields with an underscore in their name are forwarded: drop or keep.",
+            |all| &mut all.requests.underscore_names,
+            words([("drop", UnderscoreNames::Dropped), ("keep", UnderscoreNames::Kept)]),
         ),
-        key(
+        Key::new(
             "requests.trustedProxies",
-            "Networks of proxies in front of the gateway: their X-Forwarded-* and X-Request-ID are believed.",
-            |all| &mut all.trusted,
-            NETWORKS,
+            "Networks of proxies in front of the gateway. Their X-Forwarded-* and X-Request-ID are trusted.",
+            |all| &mut all.requests.trusted_proxies,
+            networks(),
         ),
-        choice(
-            "answers.reasonHeader",
-            "Whether the gateway's own answers say why in the header gateway-reason: shown or hidden.",
-            |all| &mut all.reason_header,
-            shown,
+        Key::new(
+            "responses.reasonHeader",
+            "Whether local replies carry their reason in the field gateway-reason: shown or hidden.",
+            |all| &mut all.responses.reason_header,
+            words([("shown", ReasonHeader::Shown), ("hidden", ReasonHeader::Hidden)]),
         ),
-        choice(
-            "answers.requestId",
-            "Which answers carry X-Request-ID: own (the gateway's own ones) or every.",
-            |all| &mut all.request_id_echo,
-            [("own", RequestIdEcho::OwnAnswers), ("every", RequestIdEcho::Every)],
+        Key::new(
+            "responses.requestId",
+            "Responses that carry X-Request-ID: own (local replies only) or every.",
+            |all| &mut all.responses.request_id,
+            words([("own", RequestIdEcho::LocalReplies), ("every", RequestIdEcho::Every)]),
         ),
-        optional(
-            ("status.service", NONE),
-            "The Service (NAMESPACE/NAME) by which the outside reaches this gateway; explain tells of it.",
+        Key::new(
+            "status.service",
+            "Service (NAMESPACE/NAME) that exposes this gateway. explain shows it.",
             |all| &mut all.status_service,
-            (Form { read: service_name, write: ToString::to_string }, ..),
+            service_name().or(NONE),
         ),
     ]
 }
 
 fn access_log() -> Vec<Key> {
     vec![
-        key(
+        Key::new(
             "accessLog.to",
-            "Where requests are logged: stdout, off, or a file, which is opened anew when it was moved away.",
+            "Where requests are logged: stdout, off, or a file. A file that was renamed is reopened.",
             |all| &mut all.access_log.to,
             plain(),
         ),
-        key(
+        Key::new(
             "accessLog.format",
-            "How: json, or a text with placeholders such as {client}, {method}, {host}, {path}, {status}.",
+            "json, or a text with placeholders such as {client}, {method}, {host}, {path}, {status}.",
             |all| &mut all.access_log.format,
-            LOG_FORMAT,
+            log_format(),
         ),
-        key(
+        Key::new(
             "accessLog.sample",
-            "Which share of them, 0.0 to 1.0; statuses from 500 on and aborted requests always are.",
+            "Share of requests to log, 0.0 to 1.0. Statuses from 500 on and aborted requests are always logged.",
             |all| &mut all.access_log.sample,
             plain(),
         ),
     ]
-}
-
-/// Where a setting is kept.
-type Field<T> = fn(&mut Settings) -> &mut T;
-
-/// What a value must be within; texts need no more than their form.
-trait Within<T> {
-    /// # Errors
-    /// What the bounds are.
-    fn check(&self, value: &T, form: &Form<T>) -> Result<(), String>;
-}
-
-impl<T> Within<T> for std::ops::RangeFull {
-    fn check(&self, _value: &T, _form: &Form<T>) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-impl<T: PartialOrd> Within<T> for RangeInclusive<T> {
-    fn check(&self, value: &T, form: &Form<T>) -> Result<(), String> {
-        if self.contains(value) {
-            return Ok(());
-        }
-        let [value, least, most] = [value, self.start(), self.end()].map(form.write);
-        Err(format!("{value} is not between {least} and {most}"))
-    }
-}
-
-fn key<T: 'static>(path: &'static str, about: &'static str, field: Field<T>, form: Form<T>) -> Key {
-    bounded(path, about, field, (form, ..))
-}
-
-fn bounded<T: 'static>(
-    path: &'static str,
-    about: &'static str,
-    field: Field<T>,
-    (form, within): (Form<T>, impl Within<T> + 'static),
-) -> Key {
-    let Form { read, write } = form;
-    Key {
-        path,
-        about,
-        read: Box::new(move |settings, text| {
-            let value = read(text)?;
-            within.check(&value, &Form { read, write })?;
-            *field(settings) = value;
-            Ok(())
-        }),
-        write: Box::new(move |settings| write(field(settings))),
-    }
-}
-
-/// A setting that may be left out; `absent` is how that is written.
-fn optional<T: 'static>(
-    (path, absent): (&'static str, &'static str),
-    about: &'static str,
-    field: Field<Option<T>>,
-    (form, within): (Form<T>, impl Within<T> + 'static),
-) -> Key {
-    let Form { read, write } = form;
-    Key {
-        path,
-        about,
-        read: Box::new(move |settings, text| {
-            let value = if text == absent { None } else { Some(read(text)?) };
-            if let Some(value) = &value {
-                within.check(value, &Form { read, write })?;
-            }
-            *field(settings) = value;
-            Ok(())
-        }),
-        write: Box::new(move |settings| field(settings).as_ref().map_or_else(|| absent.to_owned(), write)),
-    }
-}
-
-/// A setting that is one of two words.
-fn choice<T: Copy + PartialEq + 'static>(
-    path: &'static str,
-    about: &'static str,
-    field: Field<T>,
-    words: [(&'static str, T); 2],
-) -> Key {
-    let names = words.map(|(name, _)| name).join(" or ");
-    Key {
-        path,
-        about,
-        read: Box::new(move |settings, text| {
-            let word = words.into_iter().find(|(name, _)| *name == text);
-            let (_, value) = word.ok_or_else(|| format!("{names} is expected, not {text:?}"))?;
-            *field(settings) = value;
-            Ok(())
-        }),
-        write: Box::new(move |settings| {
-            let value = *field(settings);
-            words.into_iter().find(|(_, known)| *known == value).map_or("", |(name, _)| name).to_owned()
-        }),
-    }
 }

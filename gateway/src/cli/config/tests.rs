@@ -20,8 +20,9 @@ fn load(
         })
         .collect();
     let prefix = format!("{}/", folder.path().display());
-    Config::load(Settings::default(), Some(&path), environment, &flags)
-        .map_err(|ConfigError(errors)| errors.iter().map(|error| error.replace(&prefix, "")).collect())
+    Config::load(Settings::default(), Some(&path), environment, &flags).map_err(|ConfigError(all)| {
+        all.iter().map(|mistake| mistake.to_string().replace(&prefix, "")).collect()
+    })
 }
 
 /// What is wrong with a file.
@@ -41,21 +42,21 @@ fn values(config: &Config) -> Vec<String> {
 
 #[test]
 fn a_flag_beats_the_environment_beats_the_file_beats_the_defaults() {
-    let file = "deadlines:\n  header: 1s\n  keepAlive: 2s\n  stall: 3s\n";
-    let environment = [("GATEWAY_DEADLINES_KEEP_ALIVE", "4s"), ("GATEWAY_DEADLINES_STALL", "5s")];
-    let flags = [("--set", "deadlines.stall", "6s"), ("--http", "listeners.http", "[::]:80")];
+    let file = "timeouts:\n  requestHeader: 1s\n  keepAlive: 2s\n  stall: 3s\n";
+    let environment = [("GATEWAY_TIMEOUTS_KEEP_ALIVE", "4s"), ("GATEWAY_TIMEOUTS_STALL", "5s")];
+    let flags = [("--set", "timeouts.stall", "6s"), ("--http", "listeners.http", "[::]:80")];
     let config = load(file, &environment, &flags).unwrap();
     let shown = values(&config);
     for expected in [
-        "header: 1s # gateway.yaml:2",
-        "keepAlive: 4s # GATEWAY_DEADLINES_KEEP_ALIVE",
+        "requestHeader: 1s # gateway.yaml:2",
+        "keepAlive: 4s # GATEWAY_TIMEOUTS_KEEP_ALIVE",
         "stall: 6s # --set",
         "http: \"[::]:80\" # --http",
         "firstByte: 1m # default",
     ] {
         assert!(shown.iter().any(|line| line == expected), "{expected}: {shown:#?}");
     }
-    assert_eq!(config.settings.keep_alive, std::time::Duration::from_secs(4));
+    assert_eq!(config.settings.timeouts.keep_alive, std::time::Duration::from_secs(4));
 }
 
 #[test]
@@ -69,11 +70,11 @@ fn defaults_print_as_they_are_documented() {
         "workers: auto",
         "classes: \"\"",
         "zone: none",
-        "connections: auto",
+        "clientConnections: auto",
         "headBytes: 32Ki",
         "fields: 100",
         "targetBytes: 16Ki",
-        "header: 10s",
+        "requestHeader: 10s",
         "keepAlive: 1m15s",
         "connect: 800ms",
         "connectTotal: 2s500ms",
@@ -81,13 +82,14 @@ fn defaults_print_as_they_are_documented() {
         "stall: 1m",
         "tunnelIdle: 1h",
         "request: none",
-        "bodyBytesPerSecond: 500",
-        "bodyGrace: 20s",
-        "loadBalancing: RoundRobin",
-        "connections: 1024",
-        "pending: 1024",
-        "retries: 2",
-        "retryMethods: \"GET,HEAD,OPTIONS,PUT,DELETE,TRACE\"",
+        "minBodyBytesPerSecond: 500",
+        "minBodyRateGrace: 20s",
+        "type: RoundRobin",
+        "upstreamConnections: 1024",
+        "pendingRequests: 1024",
+        "attempts: 2",
+        "on: \"ConnectFailure,StaleConnection\"",
+        "methods: \"GET,HEAD,OPTIONS,PUT,DELETE,TRACE\"",
         "delay: 5s",
         "limit: 25s",
         "underscoreNames: drop",
@@ -110,7 +112,7 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
     let other = |key: &Key| match key.write(&Settings::default()).as_str() {
         "none" if key.path == "status.service" => "gateway/proxy".to_owned(),
         "" if key.path == "requests.trustedProxies" => "10.0.0.0/8,::1".to_owned(),
-        "" if key.path == "names.servers" => "10.0.0.10:53,[::1]:5353".to_owned(),
+        "" if key.path == "dns.servers" => "10.0.0.10:53,[::1]:5353".to_owned(),
         "refuse" => "allow".to_owned(),
         "none" if key.path == "listeners.probe" => "[::1]:7".to_owned(),
         "\"\"" | "" => "a,b".to_owned(),
@@ -147,22 +149,23 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
 
 #[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
-    let file = "deadlines:\n  heder: 10s\n  keepalive: 1s\ndrain:\n  delay: 1s\nreasonHeader: shown\nfoo: [{}]\nlimit: {}\n";
+    let file = "timeouts:\n  requestHeder: 10s\n  keepalive: 1s\ndrain:\n  delay: 1s\nreasonHeader: shown\nfoo: [{}]\nlimit: {}\n";
     assert_eq!(
         wrong(file),
         [
-            "gateway.yaml:2: unknown key \"deadlines.heder\"; did you mean deadlines.header?",
-            "gateway.yaml:3: unknown key \"deadlines.keepalive\"; did you mean deadlines.keepAlive?",
-            "gateway.yaml:6: unknown key \"reasonHeader\"; did you mean answers.reasonHeader?",
+            "gateway.yaml:2: unknown key \"timeouts.requestHeder\"; did you mean timeouts.requestHeader?",
+            "gateway.yaml:3: unknown key \"timeouts.keepalive\"; did you mean timeouts.keepAlive?",
+            "gateway.yaml:6: unknown key \"reasonHeader\"; did you mean responses.reasonHeader?",
             "gateway.yaml:7: unknown key \"foo\"",
             "gateway.yaml:8: unknown key \"limit\"; did you mean drain.limit?",
         ]
     );
-    let errors = load("", &[("GATEWAY_DEADLINES_HEDER", "1s")], &[("--set", "workrs", "2")]).unwrap_err();
+    let errors =
+        load("", &[("GATEWAY_TIMEOUTS_REQUEST_HEDER", "1s")], &[("--set", "workrs", "2")]).unwrap_err();
     assert_eq!(
         errors,
         [
-            "GATEWAY_DEADLINES_HEDER: no setting has this variable; did you mean GATEWAY_DEADLINES_HEADER?",
+            "GATEWAY_TIMEOUTS_REQUEST_HEDER: no setting has this variable; did you mean GATEWAY_TIMEOUTS_REQUEST_HEADER?",
             "--set: unknown key \"workrs\"; did you mean workers?",
         ]
     );
@@ -203,18 +206,18 @@ fn variables_that_kubernetes_makes_for_services_mean_nothing() {
 
 #[test]
 fn values_are_checked_and_all_errors_are_said_at_once() {
-    let file = "workers: 0\ndeadlines: {header: 10, stall: 100d, keepAlive: 0s, connect: }\nlimits:\n  headBytes: 1Gi\n  fields: many\nlisteners: {http: localhost}\nanswers: {reasonHeader: never}\nstatus: {service: x}\n";
+    let file = "workers: 0\ntimeouts: {requestHeader: 10, stall: 100d, keepAlive: 0s, connect: }\nlimits:\n  headBytes: 1Gi\n  fields: many\nlisteners: {http: localhost}\nresponses: {reasonHeader: never}\nstatus: {service: x}\n";
     let errors = wrong(file);
     let expected = [
         "gateway.yaml:1: workers: 0 is not between 1 and 1024",
-        "gateway.yaml:2: deadlines.header: a duration such as 800ms, 10s or 1h30m is expected, not \"10\"",
-        "gateway.yaml:2: deadlines.stall: a duration such as 800ms, 10s or 1h30m is expected, not \"100d\"",
-        "gateway.yaml:2: deadlines.keepAlive: 0s is not between 10ms and 24h",
-        "gateway.yaml:2: deadlines.connect must be one value, or a list of such",
+        "gateway.yaml:2: timeouts.requestHeader: a duration such as 800ms, 10s or 1h30m is expected, not \"10\"",
+        "gateway.yaml:2: timeouts.stall: a duration such as 800ms, 10s or 1h30m is expected, not \"100d\"",
+        "gateway.yaml:2: timeouts.keepAlive: 0s is not between 10ms and 24h",
+        "gateway.yaml:2: timeouts.connect must be one value or a list of values",
         "gateway.yaml:4: limits.headBytes: 1Gi is not between 1Ki and 1Mi",
         "gateway.yaml:5: limits.fields: a whole number is expected, not \"many\"",
         "gateway.yaml:6: listeners.http: \"localhost\" cannot be read: invalid socket address syntax",
-        "gateway.yaml:7: answers.reasonHeader: shown or hidden is expected, not \"never\"",
+        "gateway.yaml:7: responses.reasonHeader: shown or hidden is expected, not \"never\"",
         "gateway.yaml:8: status.service: a Service is named as NAMESPACE/NAME",
     ];
     assert_eq!(errors, expected);
@@ -223,11 +226,11 @@ fn values_are_checked_and_all_errors_are_said_at_once() {
 #[test]
 fn values_that_contradict_each_other_are_refused_with_where_they_come_from() {
     let errors =
-        load("drain: {delay: 30s}\n", &[("GATEWAY_DEADLINES_CONNECT_TOTAL", "500ms")], &[]).unwrap_err();
+        load("drain: {delay: 30s}\n", &[("GATEWAY_TIMEOUTS_CONNECT_TOTAL", "500ms")], &[]).unwrap_err();
     assert_eq!(
         errors,
         [
-            "deadlines.connect (800ms, default) must not be larger than deadlines.connectTotal (500ms, GATEWAY_DEADLINES_CONNECT_TOTAL)",
+            "timeouts.connect (800ms, default) must not be larger than timeouts.connectTotal (500ms, GATEWAY_TIMEOUTS_CONNECT_TOTAL)",
             "drain.delay (30s, gateway.yaml:1) must not be larger than drain.limit (25s, default)",
         ]
     );
@@ -242,6 +245,6 @@ fn a_file_that_is_no_configuration_is_refused() {
     assert!(wrong("workers: [1\n")[0].starts_with("gateway.yaml:"), "{:?}", wrong("workers: [1\n"));
     let missing =
         Config::load(Settings::default(), Some(Path::new("/nonexistent.yaml")), [], &[]).unwrap_err();
-    assert!(missing.0[0].starts_with("/nonexistent.yaml cannot be read"), "{missing}");
+    assert!(missing.0[0].to_string().starts_with("/nonexistent.yaml cannot be read"), "{missing}");
     assert!(load("# nothing\n", &[], &[]).unwrap().origins.is_empty());
 }

@@ -1,114 +1,217 @@
 //! How one value is written: durations, sizes, numbers, addresses, words.
 //!
-//! What is read from a written value is that value again. Not here: which setting has which form (`keys`).
+//! A written value parses to the same value again. Not here: which setting has which form (`keys`).
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
 use api::byte_size::ByteSize;
 use ipnet::IpNet;
+use routing::object::Name;
 
-use super::nearest;
+use super::error::ValueError;
+use super::suggest::most_similar;
 use crate::observe::access_log::{Field, Format, FormatError};
 
-/// A way of writing values of one type.
+/// The text form of values of one type: how they are parsed and printed.
 pub(super) struct Form<T> {
-    /// Says what is expected, if the text is something else.
-    pub(super) read: fn(&str) -> Result<T, String>,
-    pub(super) write: fn(&T) -> String,
+    read: Box<Read<T>>,
+    write: Box<Write<T>>,
 }
 
-/// `800ms`, `10s`, `1h30m`: as RoutePolicies have it.
-pub(super) const TIME: Form<Duration> = Form { read: read_time, write: write_time };
+type Read<T> = dyn Fn(&str) -> Result<T, ValueError>;
+type Write<T> = dyn Fn(&T) -> String;
 
-/// `32Ki`, `32KiB`, `1048576`.
-pub(super) const BYTES: Form<usize> = Form { read: read_bytes, write: write_bytes };
+impl<T: 'static> Form<T> {
+    pub(super) fn new(
+        read: impl Fn(&str) -> Result<T, ValueError> + 'static,
+        write: impl Fn(&T) -> String + 'static,
+    ) -> Self {
+        Self { read: Box::new(read), write: Box::new(write) }
+    }
 
-/// A whole number.
-pub(super) const COUNT: Form<usize> = Form { read: read_number, write: usize::to_string };
+    /// Parses a value.
+    ///
+    /// # Errors
+    /// Returns a [`ValueError`] that says what is expected.
+    pub(super) fn read(&self, text: &str) -> Result<T, ValueError> {
+        (self.read)(text)
+    }
 
-/// Names with commas between; the file may also have them as a list.
-pub(super) const NAMES: Form<Vec<String>> = Form { read: read_names, write: |names| names.join(",") };
+    /// Prints a value.
+    pub(super) fn write(&self, value: &T) -> String {
+        (self.write)(value)
+    }
 
-/// Networks with commas between; an address alone is the network of that address.
-pub(super) const NETWORKS: Form<Vec<IpNet>> = Form {
-    read: read_networks,
-    write: |networks| networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
-};
+    /// Restricts the form to values within bounds.
+    pub(super) fn within(self, bounds: RangeInclusive<T>) -> Self
+    where
+        T: PartialOrd,
+    {
+        let Self { read, write } = self;
+        let write: Rc<Write<T>> = Rc::from(write);
+        let print = Rc::clone(&write);
+        let read = move |text: &str| {
+            let value = read(text)?;
+            if bounds.contains(&value) {
+                return Ok(value);
+            }
+            let [value, min, max] = [&value, bounds.start(), bounds.end()].map(|value| print(value));
+            Err(ValueError::OutOfBounds { value, min, max })
+        };
+        Self::new(read, move |value| write(value))
+    }
 
-/// `json`, or a template.
-pub(super) const LOG_FORMAT: Form<Format> = Form { read: read_log_format, write: Format::to_string };
-
-/// What the type itself reads and prints.
-pub(super) fn plain<T: FromStr<Err: Display> + Display>() -> Form<T> {
-    Form {
-        read: |text| text.parse().map_err(|error: T::Err| format!("{text:?} cannot be read: {error}")),
-        write: T::to_string,
+    /// Makes the value optional. `absent` is the text for no value.
+    pub(super) fn or(self, absent: &'static str) -> Form<Option<T>> {
+        let Self { read, write } = self;
+        Form::new(
+            move |text| if text == absent { Ok(None) } else { read(text).map(Some) },
+            move |value| value.as_ref().map_or_else(|| absent.to_owned(), &write),
+        )
     }
 }
 
-/// Values with commas between, each as its type reads and prints it.
-pub(super) fn list<T: FromStr<Err: Display> + Display>() -> Form<Vec<T>> {
-    Form {
-        read: |text| {
-            let one = |text: &String| {
-                text.parse().map_err(|error: T::Err| format!("{text:?} cannot be read: {error}"))
-            };
-            read_names(text)?.iter().map(one).collect()
-        },
-        write: |values| values.iter().map(T::to_string).collect::<Vec<_>>().join(","),
-    }
+/// Durations as RoutePolicy has them: `800ms`, `10s`, `1h30m`.
+pub(super) fn time() -> Form<Duration> {
+    Form::new(read_time, write_time)
 }
 
-fn read_names(text: &str) -> Result<Vec<String>, String> {
+/// Sizes in bytes: `32Ki`, `32KiB`, `1048576`.
+pub(super) fn bytes() -> Form<usize> {
+    Form::new(read_bytes, write_bytes)
+}
+
+/// Whole numbers.
+pub(super) fn count() -> Form<usize> {
+    Form::new(read_number, usize::to_string)
+}
+
+/// Names, separated by commas.
+pub(super) fn names() -> Form<Vec<String>> {
+    Form::new(read_names, |names| names.join(","))
+}
+
+/// IP networks, separated by commas. An address is the network of that address alone.
+pub(super) fn networks() -> Form<Vec<IpNet>> {
+    Form::new(read_networks, |networks: &Vec<IpNet>| join(networks))
+}
+
+/// Names of Services: `NAMESPACE/NAME`.
+pub(super) fn service_name() -> Form<Name> {
+    Form::new(read_service_name, Name::to_string)
+}
+
+/// Formats of the access log: `json`, or a text with placeholders.
+pub(super) fn log_format() -> Form<Format> {
+    Form::new(read_log_format, Format::to_string)
+}
+
+/// The form that the type itself has by `FromStr` and `Display`.
+pub(super) fn plain<T: FromStr<Err: Display> + Display + 'static>() -> Form<T> {
+    Form::new(read_plain, T::to_string)
+}
+
+/// Values in the form of their type, separated by commas.
+pub(super) fn list<T: FromStr<Err: Display> + Display + 'static>() -> Form<Vec<T>> {
+    Form::new(
+        |text| read_names(text)?.iter().map(|text| read_plain(text)).collect(),
+        |values: &Vec<T>| join(values),
+    )
+}
+
+/// One of several words, each of which is a value.
+pub(super) fn words<T: Copy + PartialEq + 'static, const N: usize>(words: [(&'static str, T); N]) -> Form<T> {
+    let read = move |text: &str| {
+        let found = words.into_iter().find(|(word, _)| *word == text);
+        found.map(|(_, value)| value).ok_or_else(|| ValueError::NotAWord {
+            words: words.map(|(word, _)| word).join(" or "),
+            text: text.to_owned(),
+        })
+    };
+    let write = move |value: &T| {
+        words.into_iter().find(|(_, known)| known == value).map_or("", |(word, _)| word).to_owned()
+    };
+    Form::new(read, write)
+}
+
+fn join<T: Display>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn read_plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, ValueError> {
+    text.parse()
+        .map_err(|error: T::Err| ValueError::Unreadable { text: text.to_owned(), cause: error.to_string() })
+}
+
+fn read_names(text: &str) -> Result<Vec<String>, ValueError> {
     let names: Vec<_> = text.split(',').map(|name| name.trim().to_owned()).collect();
     match names.as_slice() {
         [only] if only.is_empty() => Ok(Vec::new()),
-        names if names.iter().any(String::is_empty) => Err(format!("an empty name is among {text:?}")),
+        names if names.iter().any(String::is_empty) => Err(ValueError::EmptyName(text.to_owned())),
         _ => Ok(names),
     }
 }
 
-fn read_networks(text: &str) -> Result<Vec<IpNet>, String> {
+fn read_networks(text: &str) -> Result<Vec<IpNet>, ValueError> {
     let network = |name: String| {
         let network = name.parse().or_else(|_| name.parse::<IpAddr>().map(IpNet::from));
-        network.map_err(|_| format!("networks such as 10.0.0.0/8 are expected, not {name:?}"))
+        network.map_err(|_| ValueError::NotANetwork(name))
     };
     read_names(text)?.into_iter().map(network).collect()
 }
 
-fn read_log_format(text: &str) -> Result<Format, String> {
+fn read_log_format(text: &str) -> Result<Format, ValueError> {
     text.parse().map_err(|error| match error {
         FormatError::Unknown(name) => {
-            let near = nearest(&name, Field::ALL.iter().map(|field| field.name()));
-            format!("{{{name}}} is no field{near}")
+            let similar = most_similar(&name, Field::ALL.iter().map(|field| field.name()));
+            ValueError::UnknownField { similar: similar.map(str::to_owned), name }
         }
-        error => error.to_string(),
+        error => ValueError::Format(error.to_string()),
     })
 }
 
-fn read_number(text: &str) -> Result<usize, String> {
-    // `parse` would take a plus sign.
+fn read_number(text: &str) -> Result<usize, ValueError> {
+    // `parse` also accepts a plus sign.
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = if is_number { text.parse().ok() } else { None };
-    number.ok_or_else(|| format!("a whole number is expected, not {text:?}"))
+    number.ok_or_else(|| ValueError::NotANumber(text.to_owned()))
 }
 
-fn read_bytes(text: &str) -> Result<usize, String> {
+fn read_bytes(text: &str) -> Result<usize, ValueError> {
     let size = text.strip_suffix('B').unwrap_or(text).parse::<ByteSize>();
     let size = size.ok().and_then(|size| usize::try_from(size.0).ok());
-    size.ok_or_else(|| format!("a size such as 1048576 or 32Ki is expected, not {text:?}"))
+    size.ok_or_else(|| ValueError::NotASize(text.to_owned()))
 }
 
 fn write_bytes(bytes: &usize) -> String {
     ByteSize(*bytes as u64).to_string()
 }
 
-pub(crate) fn read_time(text: &str) -> Result<Duration, String> {
+/// Parses `NAMESPACE/NAME`.
+///
+/// # Errors
+/// Returns [`ValueError::NotAService`].
+pub(crate) fn read_service_name(text: &str) -> Result<Name, ValueError> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(Name::new(namespace, name))
+        }
+        _ => Err(ValueError::NotAService),
+    }
+}
+
+/// Parses a duration with units.
+///
+/// # Errors
+/// Returns [`ValueError::NotADuration`].
+pub(crate) fn read_time(text: &str) -> Result<Duration, ValueError> {
     let time = text.parse::<api::Duration>().map(Duration::from);
-    time.map_err(|_| format!("a duration such as 800ms, 10s or 1h30m is expected, not {text:?}"))
+    time.map_err(|_| ValueError::NotADuration(text.to_owned()))
 }
 
 fn write_time(time: &Duration) -> String {
@@ -149,7 +252,7 @@ mod tests {
             ("", ""),
         ] {
             let read = read_networks(text).unwrap();
-            assert_eq!((NETWORKS.write)(&read), written);
+            assert_eq!(networks().write(&read), written);
             assert_eq!(read_networks(written), Ok(read));
         }
         for text in ["10.0.0.0/33", "example.com", "10.0.0.0/8,", "10/8"] {

@@ -13,9 +13,10 @@ use clap::{Args, ValueEnum};
 use routing::object::Name;
 use routing::{Config, Reason};
 
-use super::request::{self, RequestSpec};
+use super::request::RequestSpec;
 use super::{ExplainContext, explain};
 use crate::cli;
+use crate::cli::config::read_service_name;
 use crate::cli::identity::Identity;
 use crate::cli::loopback;
 use crate::cli::pages::{self, encode};
@@ -56,7 +57,7 @@ pub struct Explain {
     #[arg(long, value_name = "ADDR", default_value_t = loopback(9080))]
     admin: SocketAddr,
     /// The Service by which the outside reaches the gateway; it is only told of.
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = request::service_name)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = read_service_name)]
     status_service: Option<Name>,
     /// For people or for tools.
     #[arg(long, value_enum, default_value_t = Output::Text)]

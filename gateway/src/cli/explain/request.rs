@@ -4,7 +4,6 @@
 
 use bytes::BytesMut;
 use http1::{Head, HeadLimits, HeadScanner};
-use routing::object::Name;
 
 use crate::data::exchange::Scheme;
 use crate::data::exchange::reply_reason::ReplyReason;
@@ -21,19 +20,6 @@ pub enum RequestSpecError {
     /// A header without a colon.
     #[error("a header looks like \"Name: value\"")]
     Header,
-}
-
-/// Reads NAMESPACE/NAME.
-///
-/// # Errors
-/// Says what is missing.
-pub fn service_name(text: &str) -> Result<Name, String> {
-    match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(Name::new(namespace, name))
-        }
-        _ => Err("a Service is named as NAMESPACE/NAME".to_owned()),
-    }
 }
 
 /// A request that is asked about.

@@ -16,7 +16,8 @@ use routing::object::{Name, Version};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::cli::explain::request::{self, RequestSpec};
+use crate::cli::config::read_service_name;
+use crate::cli::explain::request::RequestSpec;
 use crate::cli::explain::{self, ExplainContext};
 use crate::cli::wait::Standing;
 use crate::control::reload::{Problems, Questions};
@@ -159,7 +160,9 @@ impl ExplainForm {
                 ("url", _) => url = Some(value),
                 ("method", _) => method = value,
                 ("header", _) => headers.push(value),
-                ("service", _) => service = Some(request::service_name(&value)?),
+                ("service", _) => {
+                    service = Some(read_service_name(&value).map_err(|error| error.to_string())?)
+                }
                 ("output", "text") => output = Output::Text,
                 ("output", "json") => output = Output::Json,
                 _ => return Err(format!("{name}={value} is not known")),

@@ -24,7 +24,7 @@ pub(super) fn places(wanted: Option<NonZeroU32>, limit: u64) -> u64 {
     let Some(wanted) = wanted else { return (most / 2).max(1) };
     let wanted = u64::from(wanted.get());
     if wanted > most {
-        tracing::warn!(wanted, most, "limits.connections is more than the file descriptors allow");
+        tracing::warn!(wanted, most, "limits.clientConnections is more than the file descriptors allow");
     }
     wanted.min(most)
 }

@@ -15,7 +15,7 @@ use crate::control::reload::Reload;
 use crate::control::source::Update;
 use crate::control::source::files::{self, FolderWatcher};
 use crate::control::source::kube as kubernetes;
-use crate::settings;
+use crate::settings::DnsSettings;
 
 /// Answers about names that may wait to be taken in.
 const WAITING_ANSWERS: usize = 16;
@@ -38,7 +38,7 @@ pub(super) struct Feeding {
 /// Starts it, as often as need be.
 pub(super) struct Feeder {
     origin: Origin,
-    dns: settings::Dns,
+    dns: DnsSettings,
     control: Handle,
 }
 

@@ -14,8 +14,7 @@ use routing::object::{Name, Version};
 
 use super::Standing;
 use super::verdict::{Looks, Verdict};
-use crate::cli::config::read_time;
-use crate::cli::explain::request;
+use crate::cli::config::{read_service_name, read_time};
 use crate::cli::pods::Pods;
 use crate::cli::{self, loopback, pages};
 
@@ -70,7 +69,7 @@ pub struct Wait {
 
 fn ingress(text: &str) -> Result<Name, String> {
     let wrong = || "an Ingress is named as ingress/NAMESPACE/NAME".to_owned();
-    request::service_name(text.strip_prefix("ingress/").ok_or_else(wrong)?).map_err(|_| wrong())
+    read_service_name(text.strip_prefix("ingress/").ok_or_else(wrong)?).map_err(|_| wrong())
 }
 
 impl Wait {

@@ -12,17 +12,17 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RecordType};
 
 use super::{Addresses, Failure, Found, Lookup};
-use crate::settings::{self, Loopback};
+use crate::settings::{DnsSettings, Loopback};
 
 /// Asks name servers.
 pub struct Resolver {
-    settings: settings::Dns,
+    settings: DnsSettings,
     resolver: OnceLock<TokioResolver>,
 }
 
 impl Resolver {
     /// Prepares to ask.
-    pub fn new(settings: settings::Dns) -> Self {
+    pub fn new(settings: DnsSettings) -> Self {
         Self { settings, resolver: OnceLock::new() }
     }
 
@@ -203,7 +203,7 @@ mod tests {
     /// The start of a gateway must not hang on what only names need.
     #[tokio::test]
     async fn an_address_is_refused_without_asking_anybody() {
-        let dns = Resolver::new(settings::Dns::default());
+        let dns = Resolver::new(DnsSettings::default());
         let found = dns.lookup("10.0.0.1".into()).await;
         assert_eq!(found, [Err(Failure::NotAName), Err(Failure::NotAName)]);
         assert!(dns.resolver.get().is_none());

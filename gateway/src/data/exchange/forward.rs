@@ -242,9 +242,9 @@ impl<D: Downstream> Exchange<'_, D> {
         let echoed = [("x-request-id", self.source.id.as_bytes())];
         let response = Response {
             date: self.worker.date.now(&self.worker.clock),
-            extra: match self.worker.settings.request_id_echo {
+            extra: match self.worker.settings.responses.request_id {
                 RequestIdEcho::Every => &echoed,
-                RequestIdEcho::OwnAnswers => &[],
+                RequestIdEcho::LocalReplies => &[],
             },
             is_head_request: self.request.head.method() == b"HEAD",
             ..Response::from_endpoint(&head, length)

@@ -25,7 +25,7 @@ impl<D: Downstream> Exchange<'_, D> {
         self.record.on_local_reply(reason);
         // The request's own time may be over; the answer has its own.
         self.timer.clear();
-        self.timer.set(self.worker.settings.header);
+        self.timer.set(self.worker.settings.timeouts.request_header);
         let method = self.request.head.method();
         let sent =
             self.timer.limit(write_reply(self.worker, &mut *self.down, reason, (&self.source.id, method)));
@@ -60,7 +60,7 @@ pub async fn send_local_reply<D: Downstream>(
     // There is no time to tell: the exchange never began.
     report.record.started_at = None;
     report.record.on_local_reply(reason);
-    timer.set(worker.settings.header);
+    timer.set(worker.settings.timeouts.request_header);
     let method = asked.map_or(&b""[..], |asked| asked.method);
     let body = match timer.limit(write_reply(worker, down, reason, (&source.id, method))).await {
         Ok(Ok(body)) => body,
@@ -84,7 +84,7 @@ async fn write_reply<D: Downstream>(
 ) -> Result<u64, StreamError> {
     let (status, word) = (reason.status(), reason.as_str());
     let body = if status == 204 { String::new() } else { format!("{status} {word}\n") };
-    let shows_reason = worker.settings.reason_header == ReasonHeader::Shown;
+    let shows_reason = worker.settings.responses.reason_header == ReasonHeader::Shown;
     let mut extra = Vec::with_capacity(5);
     extra.push(("x-request-id", id.as_bytes()));
     if !body.is_empty() {

@@ -26,9 +26,9 @@ impl Timeouts {
     /// What holds before a route is found.
     pub(super) fn from_settings(settings: &Settings) -> Self {
         Self {
-            first_byte: settings.first_byte,
-            stall: settings.stall,
-            tunnel_idle: settings.tunnel_idle,
+            first_byte: settings.timeouts.first_byte,
+            stall: settings.timeouts.stall,
+            tunnel_idle: settings.timeouts.tunnel_idle,
             request: None,
         }
     }
@@ -36,11 +36,11 @@ impl Timeouts {
     /// What holds on a route.
     pub(super) fn for_route(policy: &Policy, settings: &Settings) -> Self {
         let timeouts = &policy.timeouts;
-        let request = timeouts.request.as_ref().map_or(settings.request, |field| Some(field.value));
+        let request = timeouts.request.as_ref().map_or(settings.timeouts.request, |field| Some(field.value));
         Self {
-            first_byte: effective_timeout(Sourced::or(&timeouts.first_byte, settings.first_byte)),
-            stall: effective_timeout(Sourced::or(&timeouts.stall, settings.stall)),
-            tunnel_idle: effective_timeout(Sourced::or(&timeouts.tunnel_idle, settings.tunnel_idle)),
+            first_byte: effective_timeout(Sourced::or(&timeouts.first_byte, settings.timeouts.first_byte)),
+            stall: effective_timeout(Sourced::or(&timeouts.stall, settings.timeouts.stall)),
+            tunnel_idle: effective_timeout(Sourced::or(&timeouts.tunnel_idle, settings.timeouts.tunnel_idle)),
             request: request.filter(|span| !span.is_zero()),
         }
     }

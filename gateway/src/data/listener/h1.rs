@@ -66,7 +66,7 @@ pub(super) async fn serve(
 ) -> Option<Box<Client>> {
     let timer = worker.clock.timer();
     let mut state = ReadState { age: ConnectionAge::New, has_partial_head: false };
-    timer.set(worker.settings.header);
+    timer.set(worker.settings.timeouts.request_header);
     loop {
         let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
         let on_drain = match state.age {
@@ -81,7 +81,7 @@ pub(super) async fn serve(
         };
         // On the heap for as long as it runs, so that waiting connections stay small.
         match Box::pin(serve_readable(worker, &client, (connection, &timer), &mut state, readiness)).await {
-            NextAction::AwaitRequest => timer.set(worker.settings.keep_alive),
+            NextAction::AwaitRequest => timer.set(worker.settings.timeouts.keep_alive),
             // The deadline stays: bytes that make no request win no time.
             NextAction::AwaitInput => {}
             NextAction::Close => break,
@@ -138,7 +138,7 @@ async fn serve_readable(
     loop {
         // Once for each head, however many pieces it comes in.
         if !std::mem::replace(&mut state.has_partial_head, true) {
-            timer.set(worker.settings.header);
+            timer.set(worker.settings.timeouts.request_header);
         }
         let head = match poll_request(connection, state.age, &mut cx) {
             Poll::Ready(Ok(Incoming::Request(head))) => head,
@@ -230,7 +230,7 @@ async fn serve_request(
     (connection, timer): (&mut Connection<Transport>, &Timer),
     mut head: Head,
 ) -> NextAction {
-    headers::sanitize(&mut head, worker.settings.underscore_names);
+    headers::sanitize(&mut head, worker.settings.requests.underscore_names);
     let Ok(length) = BodyLength::from_request(&head) else {
         let request = Request { head: &head, length: BodyLength::Empty, client };
         let destination = exchange::parse_destination(&head).ok();
@@ -257,7 +257,7 @@ async fn serve_request(
         discards_body: false,
         has_upgrade: head.get(KnownName::Upgrade).is_some(),
         is_head_request: head.method() == b"HEAD",
-        pace: BodyPace::new(length, worker.settings.body_rate),
+        pace: BodyPace::new(length, worker.settings.limits.min_body_rate),
     };
     let request = Request { head: &head, length, client };
     let served = exchange::serve(worker, request, &mut downstream, timer).await;
@@ -370,7 +370,7 @@ impl BodyReader for Http1Downstream<'_> {
                         pace.on_data(data.len(), self.worker.clock.now_ms())?
                     }
                     (Piece::Trailers(trailers), _) => {
-                        headers::sanitize(trailers, self.worker.settings.underscore_names);
+                        headers::sanitize(trailers, self.worker.settings.requests.underscore_names);
                     }
                     _ => {}
                 }

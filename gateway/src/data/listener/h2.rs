@@ -70,10 +70,10 @@ impl StreamCounts {
 pub(super) async fn serve(worker: &Worker, mut client: Box<Client>, mut transport: Transport, prefix: Bytes) {
     client.codec = Codec::Http2;
     let timer = worker.clock.timer();
-    timer.set(worker.settings.header);
+    timer.set(worker.settings.timeouts.request_header);
     let progress = WriteProgress::default();
     let prefixed = PrefixedTransport { prefix, transport: &mut transport, progress: &progress };
-    let handshake = server_builder(worker.settings.limits).handshake::<_, Bytes>(prefixed);
+    let handshake = server_builder(worker.settings.limits.head).handshake::<_, Bytes>(prefixed);
     // Boxed: it would be more than half of what an idle connection holds.
     let handshake = Box::pin(timer.limit_on_drain(OnDrain::Grace(LINGER_TIMEOUT), handshake));
     let mut connection = match handshake.await {
@@ -113,7 +113,7 @@ async fn serve_streams(
     let mut end_phase = Phase::Closing;
     loop {
         match (streams.is_empty(), is_closing) {
-            (true, false) => timer.set(worker.settings.keep_alive),
+            (true, false) => timer.set(worker.settings.timeouts.keep_alive),
             (true, true) => timer.set(LINGER_TIMEOUT),
             // Each stream has deadlines of its own.
             (false, _) => timer.clear(),
@@ -130,7 +130,7 @@ async fn serve_streams(
             }
             if is_closing && streams.is_empty() {
                 let has_pending = had_streams || connection.has_streams() || progress.is_blocked.get();
-                flush = flush.update(has_pending, progress, (timer, worker.settings.stall));
+                flush = flush.update(has_pending, progress, (timer, worker.settings.timeouts.stall));
             }
             next
         });
@@ -276,10 +276,10 @@ async fn serve_stream(
     let expects_continue = parts.headers.get(http::header::EXPECT);
     let expects_continue =
         expects_continue.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let underscore_names = worker.settings.underscore_names;
+    let underscore_names = worker.settings.requests.underscore_names;
     let mut downstream =
         Http2Downstream { body, respond, send: None, pending_data: None, expects_continue, underscore_names };
-    let served = match request_head(&parts, worker.settings.limits) {
+    let served = match request_head(&parts, worker.settings.limits.head) {
         Ok(mut head) => {
             headers::sanitize(&mut head, underscore_names);
             let request = Request { head: &head, length, client };

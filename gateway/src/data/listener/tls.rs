@@ -59,7 +59,7 @@ pub(super) async fn handshake(
     config: Arc<ServerConfig>,
 ) -> Option<(Box<TlsStream<TcpStream>>, bool)> {
     let timer = worker.clock.timer();
-    timer.set(worker.settings.header);
+    timer.set(worker.settings.timeouts.request_header);
     // Who closes without a word looked whether the port is open, as health checks do: that is no failed handshake.
     let has_sent_bytes = Cell::new(false);
     let handshake = async {

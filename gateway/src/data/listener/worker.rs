@@ -115,7 +115,7 @@ fn run(
             clock.clone(),
             Rc::clone(&counters),
             resources.upstreams,
-            resources.settings.limits,
+            resources.settings.limits.head,
         );
         let worker = Rc::new(Worker {
             live: resources.live,

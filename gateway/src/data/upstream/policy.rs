@@ -7,12 +7,12 @@ use std::time::Duration;
 use api::{LoadBalancingType, Method, RetryOn};
 use routing::table::{Policy, Sourced};
 
-use crate::settings::{ConnectLimits, Settings};
+use crate::settings::Settings;
 
 /// The numbers and rules for one request; small, so that a request can carry them.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamPolicy {
-    pub(super) connect: ConnectLimits,
+    pub(super) connect: ConnectTimeouts,
     pub(super) balancing: LoadBalancingType,
     /// Connections that the Backend may have.
     pub(super) max_connections: u32,
@@ -22,6 +22,15 @@ pub struct UpstreamPolicy {
     pub(super) max_retries: u8,
     retry_on: VariantSet,
     retry_methods: VariantSet,
+}
+
+/// Time limits of connecting to endpoints.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectTimeouts {
+    /// One attempt.
+    pub(super) attempt: Duration,
+    /// All attempts of one request.
+    pub(super) total: Duration,
 }
 
 /// A set of the variants of a small enum, by their places.
@@ -35,14 +44,14 @@ impl UpstreamPolicy {
         let on = retries.on.as_ref().map_or(&*settings.retries.on, |field| &field.value);
         let methods = retries.methods.as_ref().map_or(&*settings.retries.methods, |field| &field.value);
         Self {
-            connect: ConnectLimits {
-                once: Sourced::or(&timeouts.connect, settings.connect.once),
-                total: Sourced::or(&timeouts.connect_total, settings.connect.total),
+            connect: ConnectTimeouts {
+                attempt: Sourced::or(&timeouts.connect, settings.timeouts.connect),
+                total: Sourced::or(&timeouts.connect_total, settings.timeouts.connect_total),
             },
             balancing: Sourced::or(&policy.load_balancing, settings.load_balancing),
-            max_connections: Sourced::or(&limits.upstream_connections, settings.per_service.connections)
+            max_connections: Sourced::or(&limits.upstream_connections, settings.limits.upstream_connections)
                 .get(),
-            max_pending: Sourced::or(&limits.pending_requests, settings.per_service.pending),
+            max_pending: Sourced::or(&limits.pending_requests, settings.limits.pending_requests),
             max_retries: Sourced::or(&retries.attempts, settings.retries.attempts).get(),
             retry_on: on.iter().map(|on| *on as u16).collect(),
             retry_methods: methods.iter().map(|method| *method as u16).collect(),

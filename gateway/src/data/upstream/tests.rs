@@ -8,7 +8,7 @@ use routing::table::{Endpoints, Policy};
 use super::health::HealthStatus;
 use super::queue::ConnectionQueue;
 use super::*;
-use crate::settings::{ConnectLimits, Settings};
+use crate::settings::{Settings, TimeoutSettings};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -21,7 +21,8 @@ fn upstreams() -> Upstreams {
 
 /// A request that may take `once` for one connect and `total` for all of them.
 fn retry(once: Duration, total: Duration) -> RetryState {
-    let settings = Settings { connect: ConnectLimits { once, total }, ..Settings::default() };
+    let timeouts = TimeoutSettings { connect: once, connect_total: total, ..TimeoutSettings::default() };
+    let settings = Settings { timeouts, ..Settings::default() };
     RetryState::new(UpstreamPolicy::new(&Policy::default(), &settings), Resend::Forbidden)
 }
 

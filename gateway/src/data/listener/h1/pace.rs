@@ -9,7 +9,7 @@ use http1::BodyLength;
 
 use crate::data::wire::StreamError;
 use crate::data::wire::clock::TICK;
-use crate::settings::BodyRate;
+use crate::settings::MinBodyRate;
 
 /// One body's pace.
 #[derive(Debug)]
@@ -29,8 +29,10 @@ pub(super) struct BodyPace {
 
 impl BodyPace {
     /// The pace of a body, if it is to be judged.
-    pub(super) fn new(length: BodyLength, rate: BodyRate) -> Option<Self> {
-        let (BodyLength::Exact(remaining @ 1..), Some(least)) = (length, rate.least) else { return None };
+    pub(super) fn new(length: BodyLength, rate: MinBodyRate) -> Option<Self> {
+        let (BodyLength::Exact(remaining @ 1..), Some(least)) = (length, rate.bytes_per_second) else {
+            return None;
+        };
         // The clock may have been a tick behind when the waiting began: never early.
         let grace_ms = u64::try_from((rate.grace + TICK).as_millis()).unwrap_or(u64::MAX);
         Some(Self {
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     fn pace(length: u64) -> BodyPace {
-        let rate = BodyRate { least: NonZeroU32::new(500), grace: Duration::from_secs(20) };
+        let rate = MinBodyRate { bytes_per_second: NonZeroU32::new(500), grace: Duration::from_secs(20) };
         BodyPace::new(BodyLength::Exact(length), rate).unwrap()
     }
 
@@ -119,10 +121,12 @@ mod tests {
 
     #[test]
     fn only_bodies_whose_length_is_known_have_a_pace() {
-        let rate = BodyRate { least: NonZeroU32::new(500), grace: Duration::ZERO };
+        let rate = MinBodyRate { bytes_per_second: NonZeroU32::new(500), grace: Duration::ZERO };
         for length in [BodyLength::Empty, BodyLength::Exact(0), BodyLength::Chunked, BodyLength::UntilClose] {
             assert!(BodyPace::new(length, rate).is_none(), "{length:?}");
         }
-        assert!(BodyPace::new(BodyLength::Exact(1), BodyRate { least: None, ..rate }).is_none());
+        assert!(
+            BodyPace::new(BodyLength::Exact(1), MinBodyRate { bytes_per_second: None, ..rate }).is_none()
+        );
     }
 }

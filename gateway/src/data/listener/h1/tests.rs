@@ -29,7 +29,7 @@ fn worker() -> Worker {
             clock.clone(),
             Rc::clone(&counters),
             Arc::default(),
-            settings.limits,
+            settings.limits.head,
         ),
         settings,
         clock,
@@ -60,7 +60,7 @@ async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
         let _second = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         listener.accept().await.unwrap()
     };
-    let mut connection = Connection::new(Transport::Plain(stream), worker.settings.limits);
+    let mut connection = Connection::new(Transport::Plain(stream), worker.settings.limits.head);
     assert_eq!(connection.input().len() + connection.output().capacity(), 0);
     connection.acquire_buffers(&worker.buffers);
     assert_ne!(connection.output().capacity(), 0);
