@@ -1,7 +1,7 @@
-//! Chunked bodies: the delivery of the bytes changes nothing, and a body that was accepted gives the same data
-//! and trailers when it is written anew and read again.
+//! Fuzzes chunked bodies. The result must not depend on delivery, and an accepted body that is encoded again
+//! must decode to the same data and trailers.
 //!
-//! The first byte of the input chooses the size of the pieces, the rest is what the connection delivers.
+//! The first byte of the input selects the size of the pieces. The rest is the received data.
 
 #![no_main]
 
@@ -16,30 +16,30 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(whole.data, pieces.data);
     assert_eq!(whole.end, pieces.end);
     assert_eq!(fields(whole.trailers.as_ref()), fields(pieces.trailers.as_ref()));
-    // The framing of nothing at all is 5 bytes long.
-    if let Ok(Some(taken)) = whole.end {
-        assert!(taken >= whole.data.len() + 5);
-        check_again(&whole);
+    // The framing of an empty body is 5 bytes long.
+    if let Ok(Some(consumed)) = whole.end {
+        assert!(consumed >= whole.data.len() + 5);
+        check_roundtrip(&whole);
     }
 });
 
 struct Body {
     data: Vec<u8>,
     trailers: Option<Head>,
-    /// How many bytes the whole body took, if it ended.
+    /// Number of bytes of the whole body, or `None` if it is incomplete.
     end: Result<Option<usize>, BodyError>,
 }
 
 fn decode(bytes: &[u8], size: usize) -> Body {
     let mut decoder = BodyDecoder::new(BodyLength::Chunked);
-    // The first call says what type the buffer has: this workspace has no use for `bytes` otherwise.
+    // The first call infers the buffer type, so this workspace does not depend on `bytes`.
     let mut buffer = Default::default();
     assert!(matches!(decoder.decode(&mut buffer, &HeadLimits::default()), Ok(Decoded::Incomplete)));
     let mut body = Body { data: Vec::new(), trailers: None, end: Ok(None) };
-    let mut given = 0;
+    let mut received = 0;
     for piece in bytes.chunks(size.max(1)) {
         buffer.extend_from_slice(piece);
-        given += piece.len();
+        received += piece.len();
         loop {
             match decoder.decode(&mut buffer, &HeadLimits::default()) {
                 Ok(Decoded::Data(data)) => {
@@ -50,7 +50,7 @@ fn decode(bytes: &[u8], size: usize) -> Body {
                 Ok(Decoded::Incomplete) => break,
                 Ok(Decoded::End) => {
                     assert!(decoder.is_ended());
-                    body.end = Ok(Some(given - buffer.len()));
+                    body.end = Ok(Some(received - buffer.len()));
                     return body;
                 }
                 Err(error) => {
@@ -69,17 +69,17 @@ fn fields(head: Option<&Head>) -> Vec<(&[u8], &[u8])> {
     head.into_iter().flat_map(Head::fields).map(|(_, name, value)| (name, value)).collect()
 }
 
-fn check_again(body: &Body) {
+fn check_roundtrip(body: &Body) {
     let (mut out, mut encoder) = (Default::default(), BodyEncoder::new(BodyLength::Chunked));
     if !body.data.is_empty() {
-        assert!(encoder.begin_data(body.data.len(), &mut out));
+        assert_eq!(encoder.begin_data(body.data.len(), &mut out), Ok(()));
         out.extend_from_slice(&body.data);
         encoder.end_data(&mut out);
     }
-    assert!(encoder.finish(body.trailers.as_ref(), &mut out));
+    assert_eq!(encoder.finish(body.trailers.as_ref(), &mut out), Ok(()));
     let again = decode(&out, 7);
     assert_eq!(again.data, body.data);
-    // Trailers written anew may be longer by a space each, and so beyond the limit.
+    // Encoding may add one space to each trailer and thereby exceed the limit.
     if out.len() < body.data.len() + HeadLimits::default().head_bytes {
         assert_eq!(again.end, Ok(Some(out.len())));
         let sent =

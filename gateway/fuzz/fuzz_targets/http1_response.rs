@@ -1,7 +1,7 @@
-//! Response heads: the delivery of the bytes changes nothing, and a response with doubtful framing is refused,
-//! whatever the request was.
+//! Fuzzes response heads. The result must not depend on delivery, and a response with ambiguous framing is
+//! rejected for every request method.
 //!
-//! The first byte of the input chooses the size of the pieces, the rest is what the connection delivers.
+//! The first byte of the input selects the size of the pieces. The rest is the received data.
 
 #![no_main]
 
@@ -11,31 +11,31 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some((size, bytes)) = input.split_first() else { return };
-    let whole = feed(bytes, bytes.len());
-    let pieces = feed(bytes, usize::from(*size));
+    let whole = parse_pieces(bytes, bytes.len());
+    let pieces = parse_pieces(bytes, usize::from(*size));
     match (whole, pieces) {
         (Ok(None), Ok(None)) => {}
         (Err(whole), Err(pieces)) => assert_eq!(whole, pieces),
-        (Ok(Some((head, taken))), Ok(Some((other, other_taken)))) => {
-            assert_eq!(taken, other_taken);
+        (Ok(Some((head, consumed))), Ok(Some((other, other_consumed)))) => {
+            assert_eq!(consumed, other_consumed);
             assert_eq!((head.status(), head.reason()), (other.status(), other.reason()));
             assert_eq!(head.version(), other.version());
             assert!(head.fields().eq(other.fields()));
-            check(&head, &bytes[..taken]);
+            check(&head, &bytes[..consumed]);
         }
         (whole, pieces) => panic!("{whole:?} at once, {pieces:?} in pieces of {size}"),
     }
 });
 
-fn feed(bytes: &[u8], size: usize) -> Result<Option<(Head, usize)>, HeadError> {
-    // The first call says what type the buffer has: this workspace has no use for `bytes` otherwise.
-    let (mut buffer, mut scanner, mut given) = (Default::default(), HeadScanner::default(), 0);
+fn parse_pieces(bytes: &[u8], size: usize) -> Result<Option<(Head, usize)>, HeadError> {
+    // The first call infers the buffer type, so this workspace does not depend on `bytes`.
+    let (mut buffer, mut scanner, mut received) = (Default::default(), HeadScanner::default(), 0);
     assert!(matches!(response(&mut buffer, &mut scanner, &HeadLimits::default()), Ok(None)));
     for piece in bytes.chunks(size.max(1)) {
         buffer.extend_from_slice(piece);
-        given += piece.len();
+        received += piece.len();
         if let Some(head) = response(&mut buffer, &mut scanner, &HeadLimits::default())? {
-            return Ok(Some((head, given - buffer.len())));
+            return Ok(Some((head, received - buffer.len())));
         }
     }
     Ok(None)

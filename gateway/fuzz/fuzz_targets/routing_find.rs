@@ -1,5 +1,5 @@
-//! Bytes become a few Ingresses, in a few deltas, and a request: the table must agree with a scan over all rules
-//! in order of precedence, and with the table of a cold compile.
+//! Fuzzes lookups. The input becomes a few Ingresses, applied in several deltas, and a request. The table must
+//! agree with a scan over all rules in order of precedence, and with the table of a cold compile.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -22,7 +22,7 @@ mod naive;
 
 use naive::Model;
 
-/// As rules name them; nothing is a rule without a host.
+/// Hosts of the rules. The empty string is a rule without host.
 const HOSTS: [&str; 4] = ["a.example", "b.example", "*.example", ""];
 const REQUEST_HOSTS: [&str; 5] = ["a.example", "b.example", "c.example", "x.a.example", ""];
 const TYPES: [&str; 3] = ["Exact", "Prefix", "ImplementationSpecific"];
@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(cold.to_string(), table.to_string());
 
     let mut paths: Vec<String> = path::canonical(request).into_iter().map(|path| path.into_owned()).collect();
-    // The rules' own paths, and their neighbours, are the interesting requests.
+    // Requests cover the paths of the rules and their neighbours.
     for written in ingresses.iter().flat_map(|ingress| &*ingress.rules).flat_map(|rule| &rule.paths) {
         for suffix in ["", "/", "/x", "x"] {
             paths.extend(path::rule_path(&format!("{}{suffix}", written.path)).map(|path| path.into_owned()));
@@ -60,14 +60,14 @@ fuzz_target!(|data: &[u8]| {
             let found = table.find(host, path).map(|route| {
                 (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
             });
-            let told = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
-            assert_eq!(told, found.as_ref().map(|(_, name, field)| (name.to_string(), field.clone())));
+            let traced = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
+            assert_eq!(traced, found.as_ref().map(|(_, name, field)| (name.to_string(), field.clone())));
             assert_eq!(found, model.answer(host, path), "{host} {path}\n{table}");
         }
     }
 });
 
-/// One rule a line: a byte says whose and what kind of rule it is, the rest of the line is its path.
+/// Parses one rule a line: the first byte selects Ingress, host and path type, the rest is the path.
 fn ingresses(data: &[u8]) -> Vec<Ingress> {
     let mut rules: [Vec<IngressRule>; 4] = Default::default();
     for line in data.split(|byte| *byte == b'\n').take(32) {

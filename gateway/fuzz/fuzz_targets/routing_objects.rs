@@ -1,5 +1,5 @@
-//! Bytes choose objects of every kind, in deltas, by the strategies of the property tests: the table must be that of
-//! a cold compile, and answer as the model does.
+//! Fuzzes objects of every kind, applied in deltas, by the strategies of the property tests. The table must equal
+//! that of a cold compile and agree with the naive model.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ use objects::REQUEST_HOSTS;
 fuzz_target!(|data: &[u8]| {
     let mut compiler = Compiler::new(objects::config());
     let mut known = BTreeMap::new();
-    let mut account = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     let mut table = RoutingTable::default();
     for delta in deltas(data) {
         for change in &delta {
@@ -42,18 +42,19 @@ fuzz_target!(|data: &[u8]| {
         }
         let (next, problems) = compiler.apply(delta);
         table = next;
-        assert!(problems.removed.iter().all(|problem| account.remove(problem)), "removed, but never added");
-        assert!(problems.added.into_iter().all(|problem| account.insert(problem)), "added twice");
+        assert!(problems.removed.iter().all(|problem| reported.remove(problem)), "removed, but never added");
+        assert!(problems.added.into_iter().all(|problem| reported.insert(problem)), "added twice");
     }
     let objects: Vec<Object> = known.into_values().collect();
     let (cold, problems) = routing::compile(objects::config(), objects.iter().cloned());
     assert_eq!(table.to_string(), cold.to_string());
-    assert_eq!(account.into_iter().collect::<Vec<_>>(), problems);
-    ask(&table, &objects);
+    assert_eq!(reported.into_iter().collect::<Vec<_>>(), problems);
+    check_lookups(&table, &objects);
 });
 
-/// Four bytes stand for one change, so that whoever moves, copies or drops them does so with whole changes. The bytes
-/// are not the strategy's random numbers themselves: it would draw forever once they are spent.
+/// Derives one change from each four bytes, so that mutations of the input move, copy or drop whole changes.
+///
+/// The bytes seed a generator instead of being its random numbers: a strategy never terminates once they are used up.
 fn deltas(data: &[u8]) -> Vec<Vec<Change>> {
     let mut deltas = vec![vec![Change::Apply(objects::plain_class())]];
     for chunk in data.chunks_exact(4).take(48) {
@@ -65,13 +66,13 @@ fn deltas(data: &[u8]) -> Vec<Vec<Change>> {
         if chunk[0] % 4 == 0 {
             deltas.push(Vec::new());
         }
-        deltas.last_mut().expect("there is one from the start").push(change.current());
+        deltas.last_mut().expect("the first delta always exists").push(change.current());
     }
     deltas
 }
 
-/// Asks for the rules' own paths and their neighbours, on all hosts.
-fn ask(table: &RoutingTable, objects: &[Object]) {
+/// Looks up the paths of the rules and their neighbours on all hosts.
+fn check_lookups(table: &RoutingTable, objects: &[Object]) {
     let config = objects::config();
     let model = Model::new(&config, objects);
     let mut paths = BTreeSet::from(["/".to_owned()]);
@@ -97,8 +98,8 @@ fn ask(table: &RoutingTable, objects: &[Object]) {
                 (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
             });
             assert_eq!(found, model.answer(host, path), "{host} {path}\n{table}");
-            let told = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
-            assert_eq!(told, found.map(|(_, name, field)| (name.to_string(), field)));
+            let traced = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
+            assert_eq!(traced, found.map(|(_, name, field)| (name.to_string(), field)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Canonical paths: no input panics, and a canonical path is its own canonical form, for requests and rules.
+//! Fuzzes canonical paths. No input panics, and a canonical path is its own canonical form.
 #![no_main]
 
 use std::borrow::Cow;

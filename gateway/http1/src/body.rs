@@ -1,6 +1,6 @@
-//! Body bytes in and out: what stands between a head and the next one.
+//! Body framing: decodes and encodes message bodies and trailer sections (RFC 9112 §6 and §7).
 //!
-//! Not here: which framing applies ([`crate::framing`]). Data is never copied here; pieces share the buffer.
+//! [`crate::framing`] decides which framing applies. Decoded data shares the input buffer and is never copied.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -8,17 +8,17 @@ use crate::framing::BodyLength;
 use crate::head::Head;
 use crate::parse::{self, HeadError, HeadLimits, HeadScanner};
 
-/// The longest chunk-size line, extensions and line end included. Nobody needs more; unbounded ones are
-/// a known way to make a server read for ever.
+/// Maximum bytes of a chunk-size line, extensions and CRLF included. Longer lines are rejected.
+/// Without a limit, a client could send extensions without end. 256 is far above what clients send.
 const MAX_CHUNK_LINE_BYTES: usize = 256;
 
-/// Why a body was refused.
+/// Why a body was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// A chunk-size line is not `1*15HEXDIG [extensions] CRLF`.
     #[error("malformed chunk size")]
     ChunkSize,
-    /// A chunk extension is no list of `;name[=value]`, or too long.
+    /// A chunk extension is not `;name[=value]`, or the line exceeds 256 bytes.
     #[error("malformed chunk extension")]
     ChunkExtension,
     /// Chunk data is not followed by CRLF.
@@ -27,21 +27,21 @@ pub enum BodyError {
     /// The trailer section is malformed or too large.
     #[error("trailers: {0}")]
     Trailers(#[from] HeadError),
-    /// The connection ended before the body did.
+    /// The connection ended before the body was complete.
     #[error("body ends early")]
     Truncated,
 }
 
-/// What [`BodyDecoder::decode`] found.
+/// The result of [`BodyDecoder::decode`].
 #[derive(Debug)]
 pub enum Decoded {
     /// The next bytes of the body; never empty.
     Data(Bytes),
-    /// The trailer section, after the last data; the body ends here.
+    /// The trailer section. It follows the last data and ends the body.
     Trailers(Head),
-    /// The body ended without trailers; said again on every further call.
+    /// The body ended without trailers. Every further call returns this again.
     End,
-    /// Nothing can be said before more bytes arrive.
+    /// More input is needed.
     Incomplete,
 }
 
@@ -54,19 +54,18 @@ enum DecoderState {
     Trailers(HeadScanner),
     UntilClose,
     End,
-    /// It was refused. What of the refused bytes was taken already is not known any more, so nothing behind them can
-    /// be read as if they had been fine.
+    /// The body was rejected. Part of the malformed input may be consumed already, so decoding cannot resume.
     Failed(BodyError),
 }
 
-/// Takes a body out of a buffer, piece by piece.
+/// Decodes a body from a buffer, piece by piece.
 #[derive(Debug)]
 pub struct BodyDecoder {
     state: DecoderState,
 }
 
 impl BodyDecoder {
-    /// Begins a body of this framing.
+    /// Creates a decoder for a body of this framing.
     pub fn new(length: BodyLength) -> Self {
         let state = match length {
             BodyLength::Empty | BodyLength::Exact(0) => DecoderState::End,
@@ -77,16 +76,16 @@ impl BodyDecoder {
         Self { state }
     }
 
-    /// Whether the whole body, trailers included, has been taken out.
+    /// Returns true once the whole body, trailers included, is decoded.
     pub fn is_ended(&self) -> bool {
         matches!(self.state, DecoderState::End)
     }
 
-    /// Takes the next piece off the front of `input`.
+    /// Removes the next piece from the front of `input`.
     ///
     /// # Errors
-    /// Framing that is not exactly as RFC 9112 §7.1 writes it. Nothing behind it can be trusted then: the same error
-    /// is said again on every further call, and no input taken.
+    /// Any [`BodyError`] except [`BodyError::Truncated`]: the framing deviates from RFC 9112 §7.1.
+    /// Every further call returns the same error and leaves `input` unchanged.
     pub fn decode(&mut self, input: &mut BytesMut, limits: &HeadLimits) -> Result<Decoded, BodyError> {
         self.next(input, limits).inspect_err(|error| self.state = DecoderState::Failed(*error))
     }
@@ -152,24 +151,25 @@ impl BodyDecoder {
         Ok(if trailers.fields().next().is_some() { Decoded::Trailers(trailers) } else { Decoded::End })
     }
 
-    /// Says that the connection delivers no more bytes; all that came before has been decoded.
+    /// Ends the body at the end of the connection. The caller has decoded all received bytes before.
     ///
     /// # Errors
-    /// [`BodyError::Truncated`] unless the body had ended, or ends with the connection; what was wrong with it before.
+    /// [`BodyError::Truncated`] if the framing requires more bytes, or the error that [`Self::decode`] returned.
     pub fn finish(&mut self) -> Result<(), BodyError> {
         self.state = match self.state {
             DecoderState::End | DecoderState::UntilClose => DecoderState::End,
             DecoderState::Failed(error) => DecoderState::Failed(error),
-            _ => DecoderState::Failed(BodyError::Truncated),
+            DecoderState::Exact(_)
+            | DecoderState::ChunkSize
+            | DecoderState::ChunkData(_)
+            | DecoderState::ChunkEnd
+            | DecoderState::Trailers(_) => DecoderState::Failed(BodyError::Truncated),
         };
-        match self.state {
-            DecoderState::Failed(error) => Err(error),
-            _ => Ok(()),
-        }
+        if let DecoderState::Failed(error) = self.state { Err(error) } else { Ok(()) }
     }
 }
 
-/// Up to `left` bytes of `input`, or nothing if it is empty.
+/// Removes up to `left` bytes from `input`. Returns `None` if it is empty.
 fn take(input: &mut BytesMut, left: u64) -> Option<Bytes> {
     if input.is_empty() {
         return None;
@@ -178,11 +178,11 @@ fn take(input: &mut BytesMut, left: u64) -> Option<Bytes> {
     Some(input.split_to(length).freeze())
 }
 
-/// Takes a chunk-size line, if it is complete.
+/// Removes a chunk-size line. Returns `None` if it is incomplete.
 fn take_chunk_size(input: &mut BytesMut) -> Result<Option<u64>, BodyError> {
     let window = input.get(..input.len().min(MAX_CHUNK_LINE_BYTES)).unwrap_or_default();
     let Some(feed) = memchr::memchr(b'\n', window) else {
-        // A client that sends garbage learns it now, not when its line is long enough.
+        // Reject an impossible first byte at once instead of waiting for 256 bytes.
         let plausible = window.first().is_none_or(u8::is_ascii_hexdigit);
         return match window.len() {
             0..MAX_CHUNK_LINE_BYTES if plausible => Ok(None),
@@ -205,7 +205,8 @@ fn take_chunk_size(input: &mut BytesMut) -> Result<Option<u64>, BodyError> {
     Ok(Some(size))
 }
 
-/// `1*( ";" token [ "=" ( token / quoted-string ) ] )`, without the white space that RFC 9112 calls bad.
+/// Returns true for `1*( ";" token [ "=" ( token / quoted-string ) ] )`, without the optional white space
+/// that RFC 9112 §7.1.1 calls "bad".
 fn is_chunk_extensions(text: &[u8]) -> bool {
     let mut rest = text;
     while let Some(after) = rest.strip_prefix(b";") {
@@ -242,19 +243,33 @@ fn strip_quoted_string(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Frames body data for sending. The data itself is put between what the two calls write.
+/// Why a body cannot be framed as announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// The data exceeds the announced `Content-Length`.
+    #[error("body longer than its content-length")]
+    TooLong,
+    /// The body ends before the announced `Content-Length`.
+    #[error("body shorter than its content-length")]
+    TooShort,
+    /// A chunk without data would end the body.
+    #[error("empty chunk")]
+    EmptyChunk,
+}
+
+/// Frames body data for sending. The caller writes the data between [`Self::begin_data`] and [`Self::end_data`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyEncoder {
-    /// As many bytes as `Content-Length` promised are still owed.
+    /// Bytes that `Content-Length` announced and that are not written yet.
     Exact(u64),
-    /// Chunks.
+    /// Chunked transfer coding.
     Chunked,
-    /// Bytes as they are; the end is the connection's end.
+    /// Unframed bytes. The end of the connection ends the body.
     UntilClose,
 }
 
 impl BodyEncoder {
-    /// Begins a body of this framing.
+    /// Creates an encoder for a body of this framing.
     pub fn new(length: BodyLength) -> Self {
         match length {
             BodyLength::Empty => Self::Exact(0),
@@ -264,19 +279,15 @@ impl BodyEncoder {
         }
     }
 
-    /// Writes what comes before `length` bytes of data. False: more than was promised, or a chunk of nothing,
-    /// which would end the body; nothing was written then.
-    pub fn begin_data(&mut self, length: usize, out: &mut BytesMut) -> bool {
+    /// Writes the framing before `length` bytes of data.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] or [`EncodeError::EmptyChunk`]. Nothing is written then.
+    pub fn begin_data(&mut self, length: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
         match self {
-            Self::UntilClose => true,
-            Self::Exact(left) => match left.checked_sub(length as u64) {
-                Some(rest) => {
-                    *left = rest;
-                    true
-                }
-                None => false,
-            },
-            Self::Chunked if length == 0 => false,
+            Self::UntilClose => {}
+            Self::Exact(left) => *left = left.checked_sub(length as u64).ok_or(EncodeError::TooLong)?,
+            Self::Chunked if length == 0 => return Err(EncodeError::EmptyChunk),
             Self::Chunked => {
                 let digits = (usize::BITS - length.leading_zeros()).div_ceil(4);
                 for place in (0..digits).rev() {
@@ -284,24 +295,26 @@ impl BodyEncoder {
                     out.put_u8(b"0123456789abcdef".get(digit).copied().unwrap_or(b'0'));
                 }
                 out.put_slice(b"\r\n");
-                true
             }
         }
+        Ok(())
     }
 
-    /// Writes what comes after data.
+    /// Writes the framing after data.
     pub fn end_data(&self, out: &mut BytesMut) {
         if *self == Self::Chunked {
             out.put_slice(b"\r\n");
         }
     }
 
-    /// Writes the end of the body, with trailers where the framing has a place for them.
-    /// False: fewer bytes were written than promised.
-    pub fn finish(&self, trailers: Option<&Head>, out: &mut BytesMut) -> bool {
+    /// Writes the end of the body. Trailers are written only in chunked framing.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooShort`].
+    pub fn finish(&self, trailers: Option<&Head>, out: &mut BytesMut) -> Result<(), EncodeError> {
         match self {
-            Self::Exact(left) => *left == 0,
-            Self::UntilClose => true,
+            Self::Exact(0) | Self::UntilClose => Ok(()),
+            Self::Exact(_) => Err(EncodeError::TooShort),
             Self::Chunked => {
                 out.put_slice(b"0\r\n");
                 for (known, name, value) in trailers.iter().flat_map(|head| head.fields()) {
@@ -310,15 +323,14 @@ impl BodyEncoder {
                     }
                 }
                 out.put_slice(b"\r\n");
-                true
+                Ok(())
             }
         }
     }
 }
 
-/// Names that no trailer may have, besides the known ones: what says who asks, what the body is, or what is to be
-/// done with the message was needed before the body, and a recipient that merges trailers into the head would be
-/// told otherwise behind everybody's back.
+/// Fields that are never written as trailers, in addition to the known names. They authenticate, describe the
+/// content or control the exchange, so a recipient needs them before the body.
 const FORBIDDEN_TRAILERS: [&[u8]; 27] = [
     b"age",
     b"authorization",
@@ -349,8 +361,10 @@ const FORBIDDEN_TRAILERS: [&[u8]; 27] = [
     b"x-http-method-override",
 ];
 
-/// Whether a field may stand in trailers: none that frames, routes, authenticates, controls or tells of hops, since
-/// some servers merge trailers into the head (RFC 9110 §6.5.1).
+/// Returns true if a field may be sent as a trailer (RFC 9110 §6.5.1).
+///
+/// Fields that frame, route, authenticate, control or describe earlier hops are excluded: some servers merge
+/// trailers into the head.
 pub fn is_trailer_allowed(known: Option<crate::KnownName>, name: &[u8]) -> bool {
     known.is_none()
         && !crate::name::is_forwarding_field(name)

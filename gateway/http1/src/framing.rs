@@ -1,4 +1,4 @@
-//! How long a message's body is: RFC 9112 §6.3 without its leniencies.
+//! Body length of a message: RFC 9112 §6.3 without its leniencies.
 
 use crate::head::{Head, Version};
 use crate::name::KnownName;
@@ -6,23 +6,23 @@ use crate::name::KnownName;
 /// How a message's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
-    /// No body, and no field says otherwise.
+    /// No body, and no framing field.
     Empty,
-    /// So many bytes.
+    /// Exactly this many bytes.
     Exact(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// All bytes until the connection closes; responses only.
+    /// All bytes until the connection closes. Responses only.
     UntilClose,
 }
 
-/// Why a message's framing fields were refused.
+/// Why the framing fields of a message were rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// Both `Content-Length` and `Transfer-Encoding` stand in the head.
+    /// Both `Content-Length` and `Transfer-Encoding` are present.
     #[error("both content-length and transfer-encoding")]
     LengthAndEncoding,
-    /// `Content-Length` is no plain decimal number below 2^63.
+    /// `Content-Length` is not a plain decimal number of at most 18 digits.
     #[error("malformed content-length")]
     MalformedLength,
     /// More than one `Content-Length` field.
@@ -31,24 +31,24 @@ pub enum FramingError {
     /// `Transfer-Encoding` in an HTTP/1.0 message.
     #[error("transfer-encoding in HTTP/1.0")]
     EncodingInHttp10,
-    /// `Transfer-Encoding` is anything but one `chunked`.
+    /// `Transfer-Encoding` is anything but a single `chunked`.
     #[error("transfer-encoding other than chunked")]
     UnknownEncoding,
 }
 
 impl BodyLength {
-    /// Reads a request's framing.
+    /// Returns the body length of a request.
     ///
     /// # Errors
-    /// Any doubt: the message is then to be refused with 400 and the connection closed.
+    /// Any [`FramingError`]. The caller responds with 400 and closes the connection.
     pub fn from_request(head: &Head) -> Result<Self, FramingError> {
         Ok(declared(head)?.unwrap_or(Self::Empty))
     }
 
-    /// Reads the framing of a response to a request with `method`.
+    /// Returns the body length of a response to a request with `method`.
     ///
     /// # Errors
-    /// As strict as for requests: such a response is never passed on.
+    /// Any [`FramingError`], by the same rules as for requests. The caller never forwards such a response.
     pub fn from_response(head: &Head, method: &[u8]) -> Result<Self, FramingError> {
         let declared = declared(head)?;
         if method == b"HEAD" || matches!(head.status(), 100..=199 | 204 | 304) {
@@ -58,7 +58,7 @@ impl BodyLength {
     }
 }
 
-/// What `Content-Length` or `Transfer-Encoding` says, if one is there.
+/// Returns the length that `Content-Length` or `Transfer-Encoding` declares, or `None` without these fields.
 fn declared(head: &Head) -> Result<Option<BodyLength>, FramingError> {
     let length = head.get(KnownName::ContentLength);
     let encoding = head.get(KnownName::TransferEncoding);
@@ -85,7 +85,7 @@ fn declared(head: &Head) -> Result<Option<BodyLength>, FramingError> {
     }
 }
 
-/// Reads `1*DIGIT`; at most 18 digits, so that no sum of lengths overflows.
+/// Parses `1*DIGIT`. At most 18 digits are accepted, so that no sum of lengths overflows.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 18 {
         return None;

@@ -1,22 +1,22 @@
-//! The one form of a message head: ordered fields over one buffer, with an index of known names.
+//! Message heads: ordered fields over one buffer, with an index of known names.
 //!
-//! Not here: where the bytes come from ([`crate::parse`], or HTTP/2 through [`HeadBuilder`]), and what the
-//! fields mean for the body ([`crate::framing`]).
+//! [`crate::parse`] creates heads from bytes, [`HeadBuilder`] from HTTP/2 header blocks.
+//! [`crate::framing`] derives the body length.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::name::{COUNT, KnownName};
 
-/// HTTP/1.0 or later; HTTP/2 heads count as [`Version::Http11`], whose semantics they share.
+/// The HTTP version. HTTP/2 heads count as [`Version::Http11`] because they share its semantics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0.
     Http10,
-    /// HTTP/1.1, and what HTTP/2 becomes.
+    /// HTTP/1.1 or HTTP/2.
     Http11,
 }
 
-/// A place in a head's text.
+/// A range of bytes in the text of a head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u32,
@@ -30,24 +30,24 @@ pub(crate) struct FieldSpan {
     pub(crate) known: Option<KnownName>,
 }
 
-/// What the first line says.
+/// The parsed first line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StartLine {
     Request { method: Span, target: Span },
     Response { status: u16, reason: Span },
 }
 
-/// A message head: first line and fields in their order, as slices of one [`Bytes`].
+/// A message head: first line and fields in order, as slices of one [`Bytes`].
 ///
-/// Making one costs two allocations at most (the field list, and the buffer's share count on its first use);
-/// looking up a known name costs an array read.
+/// Creating one costs at most two allocations: the field list, and the buffer's reference count on its first use.
+/// Looking up a known name costs one array read.
 #[derive(Clone, Debug)]
 pub struct Head {
     text: Bytes,
     start: StartLine,
     version: Version,
     fields: Vec<FieldSpan>,
-    /// Place of the first field of each known name, plus one; 0: absent; 255: there or later.
+    /// Position of the first field of each known name, plus one. 0 means absent, 255 means position 254 or later.
     known: [u8; COUNT],
 }
 
@@ -57,7 +57,7 @@ impl Head {
         Self { text, start, version, fields, known }
     }
 
-    /// Forgets the fields that are not to be seen by anybody. Costs a look at each name if all are to stay.
+    /// Removes the fields whose name `keep` rejects. Allocates nothing if all fields are kept.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
         if self.fields.iter().all(|field| keep(self.slice(field.name))) {
             return;
@@ -73,7 +73,7 @@ impl Head {
         self.text.get(start..start + span.len as usize).unwrap_or_default()
     }
 
-    /// The request's method as sent; empty for a response.
+    /// Returns the request method as sent. Empty for a response.
     pub fn method(&self) -> &[u8] {
         match self.start {
             StartLine::Request { method, .. } => self.slice(method),
@@ -81,11 +81,11 @@ impl Head {
         }
     }
 
-    /// The request's target in origin form (path and query) or `*`; empty for a response.
+    /// Returns the request target: origin form (path and query) or `*`. Empty for a response.
     pub fn target(&self) -> &[u8] {
         match self.start {
-            // The absolute form may leave the path away; it means the server as a whole to OPTIONS (RFC 9112 §3.2.4),
-            // and `/` otherwise (RFC 9110 §4.2.3).
+            // An absolute-form target may omit the path. For OPTIONS it then means the whole server (RFC 9112 §3.2.4),
+            // otherwise `/` (RFC 9110 §4.2.3).
             StartLine::Request { method, target: Span { len: 0, .. } }
                 if self.slice(method) == b"OPTIONS" =>
             {
@@ -97,14 +97,14 @@ impl Head {
         }
     }
 
-    /// The target without its query.
+    /// Returns the target without its query.
     pub fn path(&self) -> &[u8] {
         let target = self.target();
         let end = memchr::memchr(b'?', target).unwrap_or(target.len());
         target.get(..end).unwrap_or_default()
     }
 
-    /// The response's status, 100 to 599; 0 for a request.
+    /// Returns the response status, 100 to 599. 0 for a request.
     pub fn status(&self) -> u16 {
         match self.start {
             StartLine::Request { .. } => 0,
@@ -112,7 +112,7 @@ impl Head {
         }
     }
 
-    /// The response's reason phrase, which may be empty; empty for a request.
+    /// Returns the reason phrase of a response, which may be empty. Empty for a request.
     pub fn reason(&self) -> &[u8] {
         match self.start {
             StartLine::Request { .. } => b"",
@@ -120,29 +120,29 @@ impl Head {
         }
     }
 
-    /// The message's version.
+    /// Returns the version of the message.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The value of the first field with this name.
+    /// Returns the value of the first field with this name.
     pub fn get(&self, name: KnownName) -> Option<&[u8]> {
         self.get_all(name).next()
     }
 
-    /// The values of all fields with this name, in order.
+    /// Returns the values of all fields with this name, in order.
     pub fn get_all(&self, name: KnownName) -> impl DoubleEndedIterator<Item = &[u8]> {
         let place = self.known.get(name as usize).copied().unwrap_or(0) as usize;
         let rest = place.checked_sub(1).and_then(|first| self.fields.get(first..)).unwrap_or_default();
         rest.iter().filter(move |field| field.known == Some(name)).map(|field| self.slice(field.value))
     }
 
-    /// All fields in their order: known name, name as sent, value without surrounding white space.
+    /// Returns all fields in order: known name, name as sent, value without surrounding white space.
     pub fn fields(&self) -> impl Iterator<Item = (Option<KnownName>, &[u8], &[u8])> {
         self.fields.iter().map(|field| (field.known, self.slice(field.name), self.slice(field.value)))
     }
 
-    /// Whether a comma-separated list in fields of this name holds `token`, whatever the case.
+    /// Returns true if a comma-separated list in fields of this name contains `token`, ignoring case.
     pub fn has_token(&self, name: KnownName, token: &[u8]) -> bool {
         self.get_all(name)
             .flat_map(|value| value.split(|byte| *byte == b','))
@@ -160,9 +160,9 @@ fn first_positions(fields: &[FieldSpan]) -> [u8; COUNT] {
     known
 }
 
-/// Builds a [`Head`] from parts that do not stand in one buffer, such as an HTTP/2 header block.
+/// Builds a [`Head`] from separate parts, such as an HTTP/2 header block.
 ///
-/// The parts are trusted to hold no CR, LF or NUL: the `http` crate's types guarantee that.
+/// The parts must not contain CR, LF or NUL. The types of the `http` crate guarantee that.
 #[derive(Debug)]
 pub struct HeadBuilder {
     text: BytesMut,
@@ -171,7 +171,7 @@ pub struct HeadBuilder {
 }
 
 impl HeadBuilder {
-    /// Begins a request.
+    /// Creates a builder for a request.
     pub fn request(method: &[u8], target: &[u8], expected_fields: usize) -> Self {
         let mut text = BytesMut::with_capacity(64 + target.len() + expected_fields * 40);
         let method = push(&mut text, method);
@@ -183,14 +183,14 @@ impl HeadBuilder {
         }
     }
 
-    /// Begins a response.
+    /// Creates a builder for a response.
     pub fn response(status: u16, expected_fields: usize) -> Self {
         let text = BytesMut::with_capacity(expected_fields * 40);
         let start = StartLine::Response { status, reason: Span::default() };
         Self { text, start, fields: Vec::with_capacity(expected_fields) }
     }
 
-    /// Adds a field after those already there.
+    /// Appends a field.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         let known = KnownName::from_bytes(name);
         let name = push(&mut self.text, name);
@@ -198,13 +198,13 @@ impl HeadBuilder {
         self.fields.push(FieldSpan { name, value, known });
     }
 
-    /// Finishes the head.
+    /// Returns the finished head.
     pub fn build(self) -> Head {
         Head::new(self.text.freeze(), self.start, Version::Http11, self.fields)
     }
 }
 
-/// Appends a part. Heads are limited to far less than 4 GiB before they get here, so first_positions fit `u32`.
+/// Appends a part and returns its span. Head limits are far below 4 GiB, so spans fit `u32`.
 fn push(text: &mut BytesMut, part: &[u8]) -> Span {
     let span = Span {
         start: u32::try_from(text.len()).unwrap_or(u32::MAX),

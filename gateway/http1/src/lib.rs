@@ -1,13 +1,13 @@
-//! Strict HTTP/1.1: message heads, body framing and how both are written. No I/O, no clock, no routing.
+//! Strict HTTP/1.1: parses and writes message heads and body framing. No I/O, no clock, no routing.
 //!
-//! `httparse` finds the tokens; the rules on top are stricter than RFC 9112 asks of a recipient, since a
-//! gateway that guesses what a message means lets others guess differently (request smuggling).
+//! `httparse` finds the tokens. The rules on top are stricter than RFC 9112 requires of a recipient: if a gateway
+//! and its endpoint interpret an ambiguous message differently, a client can smuggle requests.
 //!
-//! - [`head`]: [`Head`], the one form in which both codecs, filters and plugins see a message head
-//! - [`name`]: the field names that the gateway itself looks at
+//! - [`head`]: [`Head`], the representation of a message head that codecs, filters and plugins share
+//! - [`name`]: the field names that the gateway itself reads
 //! - [`parse`]: bytes to a [`Head`]
-//! - [`framing`]: how long the body is
-//! - [`body`]: body bytes in and out
+//! - [`framing`]: body length
+//! - [`body`]: body decoder and encoder
 //! - [`mod@write`]: a [`Head`] to bytes
 
 pub mod body;
@@ -17,7 +17,7 @@ pub mod name;
 pub mod parse;
 pub mod write;
 
-pub use body::{BodyDecoder, BodyEncoder, BodyError, Decoded};
+pub use body::{BodyDecoder, BodyEncoder, BodyError, Decoded, EncodeError};
 pub use framing::{BodyLength, FramingError};
 pub use head::{Head, HeadBuilder, Version};
 pub use name::KnownName;

@@ -1,6 +1,6 @@
-//! The field names that the gateway itself looks at, so that a [`crate::Head`] can index them while parsing.
+//! Field names that the gateway itself reads. A [`crate::Head`] indexes them while parsing.
 
-/// A field name that the gateway looks at.
+/// A field name that the gateway reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum KnownName {
@@ -46,10 +46,10 @@ pub enum KnownName {
     XRequestId,
 }
 
-/// How many names are known.
+/// Number of known names.
 pub(crate) const COUNT: usize = 20;
 
-/// Every known name in lower case, with its variant.
+/// Known names in lower case, in the order of the variants.
 const NAMES: [(&[u8], KnownName); COUNT] = [
     (b"connection", KnownName::Connection),
     (b"content-length", KnownName::ContentLength),
@@ -74,10 +74,10 @@ const NAMES: [(&[u8], KnownName); COUNT] = [
 ];
 
 impl KnownName {
-    /// Finds the variant of a field name, whatever its case.
+    /// Returns the variant of a field name, ignoring case. Returns `None` if the name is not known.
     ///
-    /// A request names a handful of fields and most are unknown, so length and first letter sort out
-    /// nearly all before any comparison of whole names.
+    /// Most fields of a request are not known. Length and first letter exclude nearly all of them before whole names
+    /// are compared.
     #[inline]
     pub fn from_bytes(name: &[u8]) -> Option<Self> {
         let first = name.first()?.to_ascii_lowercase();
@@ -112,14 +112,14 @@ impl KnownName {
             .find(|known| name.eq_ignore_ascii_case(known.as_bytes()))
     }
 
-    /// The name in lower case.
+    /// Returns the name in lower case.
     pub fn as_bytes(self) -> &'static [u8] {
         NAMES.get(self as usize).map_or(b"", |(name, _)| name)
     }
 
-    /// Whether the field speaks about one connection only (RFC 9110 §7.6.1) and so never travels further.
+    /// Returns true for fields that concern one connection only (RFC 9110 §7.6.1) and are never forwarded.
     ///
-    /// `TE` and `Transfer-Encoding` are among them: framing is made anew on each side.
+    /// `TE` and `Transfer-Encoding` are included: the gateway frames each side itself.
     pub fn is_hop_by_hop(self) -> bool {
         matches!(
             self,
@@ -134,14 +134,14 @@ impl KnownName {
     }
 }
 
-/// Whether a field tells of the hops before: where a request came from, what it was before somebody rewrote it,
-/// or its id. That is every `X-Forwarded…` and `X-Original-…`, `X-Real-IP`, `Forwarded` and `X-Request-ID`.
+/// Returns true for fields in which proxies describe the original request: `X-Forwarded…`, `X-Original-…`,
+/// `X-Real-IP`, `Forwarded` and `X-Request-ID`.
 ///
-/// Names with `_` for `-` count too: a server that hands fields on as environment variables, as CGI does, cannot
-/// tell them apart (CVE-2025-64484).
+/// Names with `_` instead of `-` match too: CGI passes fields as environment variables, where both spellings are
+/// equal (CVE-2025-64484).
 #[inline]
 pub fn is_forwarding_field(name: &[u8]) -> bool {
-    // Few names begin so: nearly all are sorted out here.
+    // Few field names start with these letters, so nearly all calls return here.
     if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F')) {
         return false;
     }

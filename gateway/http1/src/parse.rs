@@ -1,7 +1,7 @@
-//! Bytes to a [`Head`], in one pass over complete lines.
+//! Parses bytes into a [`Head`], in one pass over complete lines.
 //!
-//! Not here: reading (the caller appends to the buffer), the body ([`crate::body`]), and whether the host or
-//! path is one that anybody serves.
+//! The caller reads from the connection and appends to the buffer. [`crate::body`] decodes the body.
+//! Whether a route for host and path exists is not checked here.
 
 use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
@@ -11,30 +11,30 @@ use bytes::{Buf, BytesMut};
 use crate::head::{FieldSpan, Head, Span, StartLine, Version};
 use crate::name::KnownName;
 
-/// Bounds of a head.
+/// Limits of a message head.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
-    /// Bytes of the whole head, its empty line included.
+    /// Maximum bytes of the whole head, the final empty line included.
     pub head_bytes: usize,
-    /// Number of fields; at most [`HeadLimits::MAX_FIELDS`].
+    /// Maximum number of fields, at most [`HeadLimits::MAX_FIELDS`].
     pub fields: usize,
-    /// Bytes of a request target.
+    /// Maximum bytes of a request target.
     pub target_bytes: usize,
 }
 
 impl HeadLimits {
-    /// No head has more fields than this, whatever is configured: the parser keeps its table on the stack.
+    /// Upper bound of the configurable field limit: the parser keeps its field table on the stack.
     pub const MAX_FIELDS: usize = 128;
 }
 
 impl Default for HeadLimits {
-    /// 32 KiB, 100 fields, a target of 16 KiB.
+    /// Returns 32 KiB, 100 fields, and a target of 16 KiB.
     fn default() -> Self {
         Self { head_bytes: 32 << 10, fields: 100, target_bytes: 16 << 10 }
     }
 }
 
-/// Why a head was refused.
+/// Why a head was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// A line ends in LF without CR.
@@ -43,65 +43,65 @@ pub enum HeadError {
     /// A byte or token that the grammar does not allow.
     #[error("malformed {0}")]
     Malformed(&'static str),
-    /// The head is longer than allowed.
+    /// The head exceeds [`HeadLimits::head_bytes`].
     #[error("head too long")]
     TooLong,
-    /// More fields than allowed.
+    /// The head exceeds [`HeadLimits::fields`].
     #[error("too many fields")]
     TooManyFields,
-    /// The request target is longer than allowed.
+    /// The request target exceeds [`HeadLimits::target_bytes`].
     #[error("request target too long")]
     TargetTooLong,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
+    /// The version is neither HTTP/1.0 nor HTTP/1.1.
     #[error("unknown HTTP version")]
     Version,
-    /// An HTTP/1.1 request without Host.
+    /// An HTTP/1.1 request has no Host field.
     #[error("no Host field")]
     NoHost,
-    /// More than one Host field.
+    /// The request has more than one Host field.
     #[error("several Host fields")]
     SeveralHosts,
-    /// An absolute-form target whose authority is not Host's.
+    /// The authority of an absolute-form target differs from Host.
     #[error("target and Host name different authorities")]
     HostMismatch,
-    /// The method is CONNECT, which a gateway does not do.
+    /// The method is CONNECT, which a gateway does not implement.
     #[error("CONNECT is not supported")]
     Connect,
 }
 
 impl HeadError {
-    /// The status that tells the client: 400, 405, 414, 431 or 505.
+    /// Returns the status of the local reply: 400, 405, 414, 431 or 505.
     pub fn status(self) -> u16 {
         match self {
             Self::TooLong | Self::TooManyFields => 431,
             Self::TargetTooLong => 414,
             Self::Version => 505,
             Self::Connect => 405,
-            _ => 400,
+            Self::BareLf | Self::Malformed(_) | Self::NoHost | Self::SeveralHosts | Self::HostMismatch => 400,
         }
     }
 }
 
-/// Finds the end of a head while its bytes trickle in; every byte is looked at once.
+/// Finds the end of a head across reads. Searches every byte once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScanner {
     /// Bytes already searched for LF.
     searched: usize,
-    /// Where the current line begins.
+    /// Start of the current line.
     line_start: usize,
-    /// Whether the empty line that may stand before a request has been looked for.
+    /// True once the optional empty line before a request was skipped or is known to be absent.
     is_empty_line_checked: bool,
 }
 
 impl HeadScanner {
-    /// Says where the head ends (after its empty line), or that more bytes are needed.
+    /// Returns the length of the head with its final empty line, or `None` if it is incomplete.
     ///
     /// # Errors
-    /// A line that ends in LF alone, as soon as it is seen, and a head beyond the limit.
+    /// [`HeadError::BareLf`] as soon as a line ends in LF without CR, and [`HeadError::TooLong`].
     fn find_end(&mut self, text: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         while let Some(found) = memchr::memchr(b'\n', text.get(self.searched..).unwrap_or_default()) {
             let feed = self.searched + found;
-            // Before anything else, so that the answer does not depend on how much arrived at once.
+            // Check the limit first, so that the result does not depend on how many bytes arrived at once.
             if feed >= limits.head_bytes {
                 return Err(HeadError::TooLong);
             }
@@ -119,9 +119,9 @@ impl HeadScanner {
         if text.len() >= limits.head_bytes { Err(HeadError::TooLong) } else { Ok(None) }
     }
 
-    /// Drops the empty line before a request, if there is one; false: more bytes must tell.
+    /// Removes one empty line before the request line (RFC 9112 §2.2). Returns false if more bytes are needed.
     ///
-    /// Only one for each head, however it trickles in: who sends more of them is no HTTP client.
+    /// A second empty line is left in place and rejected by the parser: HTTP clients never send it.
     fn skip_empty_line(&mut self, buffer: &mut BytesMut) -> bool {
         if self.is_empty_line_checked {
             return true;
@@ -136,12 +136,12 @@ impl HeadScanner {
     }
 }
 
-/// Takes a request head off the front of `buffer` if it is complete; `scanner` begins anew with each head.
+/// Removes a request head from the front of `buffer`. Returns `None` if it is incomplete.
 ///
-/// One empty line before the request line is skipped (RFC 9112 §2.2).
+/// `scanner` keeps the progress between calls and is reset after each head.
 ///
 /// # Errors
-/// A head that is malformed, doubtful or too large; nothing behind it can be trusted then.
+/// Any [`HeadError`]. The rest of the buffer cannot be interpreted then, so the caller closes the connection.
 pub fn request(
     buffer: &mut BytesMut,
     scanner: &mut HeadScanner,
@@ -181,10 +181,13 @@ pub fn request(
     Ok(Some(head))
 }
 
-/// Takes a response head off the front of `buffer` if it is complete; `scanner` begins anew with each head.
+/// Removes a response head from the front of `buffer`. Returns `None` if it is incomplete.
+///
+/// `scanner` keeps the progress between calls and is reset after each head.
 ///
 /// # Errors
-/// A head that is malformed or too large; the connection is of no more use then.
+/// [`HeadError::BareLf`], [`HeadError::Malformed`], [`HeadError::TooLong`], [`HeadError::TooManyFields`] or
+/// [`HeadError::Version`]. The caller closes the connection.
 pub fn response(
     buffer: &mut BytesMut,
     scanner: &mut HeadScanner,
@@ -209,12 +212,12 @@ pub fn response(
     Ok(Some(Head::new(text, StartLine::Response { status, reason }, version, fields)))
 }
 
-/// Takes the trailer section of a chunked body off the front of `buffer` if it is complete.
+/// Removes the trailer section of a chunked body from the front of `buffer`. Returns `None` if it is incomplete.
 ///
-/// The result is a head without a first line, to be read with [`Head::fields`].
+/// The result is a head without a first line. [`Head::fields`] returns the trailers.
 ///
 /// # Errors
-/// As for any head.
+/// [`HeadError::BareLf`], [`HeadError::Malformed`], [`HeadError::TooLong`] or [`HeadError::TooManyFields`].
 pub(crate) fn trailers(
     buffer: &mut BytesMut,
     scanner: &mut HeadScanner,
@@ -234,20 +237,21 @@ pub(crate) fn trailers(
     Ok(Some(Head::new(text, start, Version::Http11, fields)))
 }
 
-/// The part of the table that a head may fill. A limit beyond the table means all of it.
+/// Returns the slots that a head may fill: the configured limit, or the whole table if the limit exceeds it.
 fn field_slots<'a, T>(slots: &'a mut [T; HeadLimits::MAX_FIELDS], limits: &HeadLimits) -> &'a mut [T] {
     slots.get_mut(..limits.fields.min(HeadLimits::MAX_FIELDS)).unwrap_or_default()
 }
 
-/// A head beyond the limit whose target alone is beyond the target's limit is a matter of the target.
+/// Returns [`HeadError::TargetTooLong`] if the target of an oversized head exceeds its own limit.
 fn too_long_error(text: &[u8], limits: &HeadLimits) -> HeadError {
     let line = text.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     if target.len() > limits.target_bytes { HeadError::TargetTooLong } else { HeadError::TooLong }
 }
 
-/// `httparse` takes whatever stands behind the first two words for a version. Only what has the form of one
-/// deserves 505; a space in the target does not.
+/// Returns [`HeadError::Version`] only for a third word of the form `HTTP/d.d`.
+///
+/// `httparse` reports a version error for everything after the second word, also for a space in the target.
 fn version_error(text: &[u8]) -> HeadError {
     let line = text.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut rest = line.split(|byte| *byte == b' ').skip(2);
@@ -277,7 +281,7 @@ fn version(minor: Option<u8>) -> Result<Version, HeadError> {
     }
 }
 
-/// Turns what `httparse` borrowed from `text` into places in it.
+/// Converts the slices that `httparse` borrowed from `text` into spans.
 fn fields(text: &[u8], parsed: &[httparse::Header<'_>]) -> Vec<FieldSpan> {
     parsed
         .iter()
@@ -289,10 +293,10 @@ fn fields(text: &[u8], parsed: &[httparse::Header<'_>]) -> Vec<FieldSpan> {
         .collect()
 }
 
-/// Where `part`, which was borrowed from `text`, stands in it.
+/// Returns the position of `part`, a subslice of `text`.
 fn span(text: &[u8], part: &[u8]) -> Span {
     let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-    // An empty part may be a constant from elsewhere; heads are far below 4 GiB.
+    // An empty part may be a constant outside `text`. Heads are far below 4 GiB.
     match (u32::try_from(start), u32::try_from(part.len())) {
         (Ok(start), Ok(len)) if start as usize + len as usize <= text.len() => Span { start, len },
         _ => Span::default(),
@@ -304,7 +308,7 @@ fn slice(text: &[u8], span: Span) -> &[u8] {
     text.get(start..start + span.len as usize).unwrap_or_default()
 }
 
-/// Splits a request target into the authority of its absolute form, if it has one, and path with query.
+/// Splits a request target into the authority of its absolute form, if any, and path with query.
 fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a [u8]>, &'a [u8]), HeadError> {
     if method == "CONNECT" {
         return Err(HeadError::Connect);
@@ -326,15 +330,16 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a [u8]>, 
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, b""));
     match path.first() {
-        // A query without a path is too rare to be worth a rewrite.
+        // A query without a path is rejected: it is too rare to justify rewriting the target.
         None | Some(b'/') => Ok((Some(authority), path)),
         Some(_) => Err(HeadError::Malformed("request target")),
     }
 }
 
-/// Whether a request with `method` may have this target: a path, perhaps with a query, or for OPTIONS `*` (RFC 9112
-/// §3.2, RFC 9113 §8.3.1), of visible ASCII characters and without a fragment. The same for HTTP/2's `:path`, since the
-/// endpoint gets either in a request line.
+/// Returns true if a request with `method` may have this target (RFC 9112 §3.2, RFC 9113 §8.3.1).
+///
+/// A target is a path with an optional query, or `*` for OPTIONS. It consists of visible ASCII characters without
+/// `#`. HTTP/2's `:path` follows the same rule because the gateway writes it into an HTTP/1.1 request line.
 pub fn is_valid_target(method: &[u8], target: &[u8]) -> bool {
     let has_form = target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS");
     has_form && is_plain(target)
@@ -344,7 +349,7 @@ fn is_plain(target: &[u8]) -> bool {
     target.iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#')
 }
 
-/// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1, and no disagreement with an absolute-form target.
+/// Requires exactly one valid Host in HTTP/1.1 that equals the authority of an absolute-form target (RFC 9112 §3.2).
 fn check_host(head: &Head, authority: Option<&[u8]>) -> Result<(), HeadError> {
     let mut hosts = head.get_all(KnownName::Host);
     let host = hosts.next();
@@ -365,10 +370,10 @@ fn check_host(head: &Head, authority: Option<&[u8]>) -> Result<(), HeadError> {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2) with a name of letters, digits and `-._~`, or an IP address.
+/// Returns true for `uri-host [ ":" port ]` (RFC 9110 §7.2) with an IP address or a name of letters, digits, `-._~`.
 ///
-/// The sub-delimiters and percent-encoding that RFC 3986 allows in a name are refused: no DNS name has them,
-/// and a comma reads like two hosts. So is the empty value, which an http URI cannot have (RFC 9110 §4.2.1).
+/// Sub-delimiters and percent-encoding, which RFC 3986 allows in names, are rejected: no DNS name contains them,
+/// and a comma reads like two hosts. An empty value is rejected too (RFC 9110 §4.2.1).
 pub fn is_valid_host(value: &[u8]) -> bool {
     let end = if value.first() == Some(&b'[') {
         memchr::memchr(b']', value).map_or(0, |bracket| bracket + 1)
@@ -386,7 +391,7 @@ pub fn is_valid_host(value: &[u8]) -> bool {
     is_name && is_port(port)
 }
 
-/// Nothing, or a colon and perhaps a port; the colon alone is allowed by RFC 3986 §3.2.3.
+/// Returns true for an empty string, or a colon with an optional port (RFC 3986 §3.2.3).
 fn is_port(text: &[u8]) -> bool {
     let Some(digits) = text.strip_prefix(b":") else { return text.is_empty() };
     let number = digits.iter().try_fold(0u32, |sum, byte| {

@@ -1,4 +1,4 @@
-//! Heads to bytes. The caller decides which fields are sent; here is only how they look.
+//! Writes message heads. The caller decides which fields are sent.
 
 use bytes::{BufMut, BytesMut};
 
@@ -13,7 +13,7 @@ pub fn request_line(out: &mut BytesMut, method: &[u8], target: &[u8]) {
     out.put_slice(b" HTTP/1.1\r\n");
 }
 
-/// Writes a status line for HTTP/1.1; `status` is 100 to 599.
+/// Writes a status line for HTTP/1.1. `status` is 100 to 599.
 pub fn status_line(out: &mut BytesMut, status: u16, reason: &[u8]) {
     out.reserve(reason.len() + 16);
     out.put_slice(b"HTTP/1.1 ");
@@ -23,7 +23,7 @@ pub fn status_line(out: &mut BytesMut, status: u16, reason: &[u8]) {
     out.put_slice(b"\r\n");
 }
 
-/// Writes a field line. Name and value are trusted to hold no CR, LF or NUL.
+/// Writes a field line. Name and value must not contain CR, LF or NUL.
 pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.put_slice(name);
@@ -32,7 +32,7 @@ pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.put_slice(b"\r\n");
 }
 
-/// Writes the field that frames the body, if there is one.
+/// Writes the field that frames the body. Writes nothing for [`BodyLength::Empty`] and [`BodyLength::UntilClose`].
 pub fn framing(out: &mut BytesMut, length: BodyLength) {
     match length {
         BodyLength::Empty | BodyLength::UntilClose => {}

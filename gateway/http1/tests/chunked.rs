@@ -1,10 +1,11 @@
-//! Every rule for chunked bodies, one row a case, each delivered in every way; then the other framings.
+//! Rules for chunked bodies, one row a case, each with every kind of delivery. Then the other framings.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests fail by panicking")]
 
 use bytes::BytesMut;
 use http1::{
-    BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded, Head, HeadBuilder, HeadError, HeadLimits,
+    BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded, EncodeError, Head, HeadBuilder, HeadError,
+    HeadLimits,
 };
 
 use BodyError::{ChunkEnd, ChunkExtension, ChunkSize, Trailers, Truncated};
@@ -14,13 +15,13 @@ mod support {
     pub(crate) mod deliveries;
 }
 
-/// What follows the body in the buffer and must stay there.
+/// The bytes behind the body, which must stay in the buffer.
 const NEXT_REQUEST: &[u8] = b"GET /rest HTTP/1.1\r\nHost: rest.example\r\n\r\n";
 
 const NAME: BodyError = Trailers(HeadError::Malformed("field name"));
 const VALUE: BodyError = Trailers(HeadError::Malformed("field value"));
 
-/// What came out of a body: its data, its trailers, and what was left of the input or what was wrong.
+/// The result of decoding: data, trailers, and the remaining input or the error.
 #[derive(Debug, PartialEq)]
 struct Body {
     data: Vec<u8>,
@@ -38,7 +39,7 @@ fn decode(length: BodyLength, pieces: &[&[u8]], limits: &HeadLimits) -> Body {
         loop {
             match decoder.decode(&mut buffer, limits) {
                 Ok(Decoded::Data(data)) => {
-                    assert!(!data.is_empty(), "a piece of nothing");
+                    assert!(!data.is_empty(), "empty piece");
                     body.data.extend_from_slice(&data);
                 }
                 Ok(Decoded::Trailers(head)) => body.trailers = fields(&head),
@@ -60,20 +61,20 @@ fn decode(length: BodyLength, pieces: &[&[u8]], limits: &HeadLimits) -> Body {
     body
 }
 
-/// What was refused stays refused, however well it goes on, and nothing is taken any more.
+/// Asserts that a rejected body returns the same error for any further input and leaves it unchanged.
 fn assert_error_is_final(mut decoder: BodyDecoder, mut buffer: BytesMut, error: BodyError) {
     for more in [&b""[..], b"\r\n", b"0\r\n\r\n", NEXT_REQUEST] {
         buffer.extend_from_slice(more);
         let before = buffer.clone();
         let again = decoder.decode(&mut buffer, &HeadLimits::default());
-        assert_eq!(again.err(), Some(error), "said again before {more:?}");
+        assert_eq!(again.err(), Some(error), "after {more:?}");
         assert_eq!(buffer, before);
         assert!(!decoder.is_ended());
-        assert_eq!(decoder.finish(), Err(error), "the end makes it no better");
+        assert_eq!(decoder.finish(), Err(error), "at the end");
     }
 }
 
-/// Decodes a chunked body in every way of delivery, all of which must agree.
+/// Decodes a chunked body with every kind of delivery and asserts that all results are equal.
 fn decode_all(name: &str, bytes: &[u8], limits: &HeadLimits) -> Body {
     let whole = decode(BodyLength::Chunked, &[bytes], limits);
     for pieces in deliveries(bytes) {
@@ -84,7 +85,7 @@ fn decode_all(name: &str, bytes: &[u8], limits: &HeadLimits) -> Body {
     whole
 }
 
-/// Checks a body that is fine, with another request behind it.
+/// Asserts the data and trailers of a valid body that is followed by another request.
 fn check_good(name: &str, bytes: &str, data: &str, trailers: &[(&str, &str)]) {
     let body = decode_all(name, &[bytes.as_bytes(), NEXT_REQUEST].concat(), &HeadLimits::default());
     let trailers = trailers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
@@ -319,21 +320,21 @@ fn chunks_are_written_with_size_and_crlf() {
     let mut encoder = BodyEncoder::new(BodyLength::Chunked);
     for length in [1, 15, 16, 255, 256, 0xabc_def0, usize::MAX] {
         out.clear();
-        assert!(encoder.begin_data(length, &mut out));
+        assert_eq!(encoder.begin_data(length, &mut out), Ok(()));
         assert_eq!(out, format!("{length:x}\r\n").as_bytes());
     }
     out.clear();
     encoder.end_data(&mut out);
     assert_eq!(out, &b"\r\n"[..]);
     out.clear();
-    assert!(encoder.finish(None, &mut out));
+    assert_eq!(encoder.finish(None, &mut out), Ok(()));
     assert_eq!(out, &b"0\r\n\r\n"[..]);
 }
 
 #[test]
 fn empty_chunk_is_rejected_by_the_encoder() {
     let mut out = BytesMut::new();
-    assert!(!BodyEncoder::new(BodyLength::Chunked).begin_data(0, &mut out));
+    assert_eq!(BodyEncoder::new(BodyLength::Chunked).begin_data(0, &mut out), Err(EncodeError::EmptyChunk));
     assert!(out.is_empty());
 }
 
@@ -346,7 +347,7 @@ fn forbidden_trailers_are_not_written() {
     builder.field(b"X-Forwarded-For", b"1");
     builder.field(b"grpc-status", b"0");
     let mut out = BytesMut::new();
-    assert!(BodyEncoder::new(BodyLength::Chunked).finish(Some(&builder.build()), &mut out));
+    assert_eq!(BodyEncoder::new(BodyLength::Chunked).finish(Some(&builder.build()), &mut out), Ok(()));
     assert_eq!(out, &b"0\r\nx-sum: 1\r\ngrpc-status: 0\r\n\r\n"[..]);
 }
 
@@ -354,25 +355,25 @@ fn forbidden_trailers_are_not_written() {
 fn exact_encoder_enforces_its_length() {
     let mut out = BytesMut::new();
     let mut encoder = BodyEncoder::new(BodyLength::Exact(5));
-    assert!(!encoder.finish(None, &mut out), "5 bytes are owed");
-    assert!(encoder.begin_data(3, &mut out));
-    assert!(!encoder.begin_data(3, &mut out), "only 2 are left");
-    assert!(!encoder.finish(None, &mut out), "2 bytes are owed");
-    assert!(encoder.begin_data(2, &mut out));
-    assert!(!encoder.begin_data(1, &mut out), "none are left");
+    assert_eq!(encoder.finish(None, &mut out), Err(EncodeError::TooShort), "5 bytes are missing");
+    assert_eq!(encoder.begin_data(3, &mut out), Ok(()));
+    assert_eq!(encoder.begin_data(3, &mut out), Err(EncodeError::TooLong), "only 2 are left");
+    assert_eq!(encoder.finish(None, &mut out), Err(EncodeError::TooShort), "2 bytes are missing");
+    assert_eq!(encoder.begin_data(2, &mut out), Ok(()));
+    assert_eq!(encoder.begin_data(1, &mut out), Err(EncodeError::TooLong), "none are left");
     encoder.end_data(&mut out);
-    assert!(encoder.finish(None, &mut out));
-    assert!(out.is_empty(), "a plain body has no framing of its own");
+    assert_eq!(encoder.finish(None, &mut out), Ok(()));
+    assert!(out.is_empty(), "an exact body has no framing bytes");
 }
 
 #[test]
 fn bodies_without_framing_are_written_unchanged() {
     let (mut out, mut none) = (BytesMut::new(), BodyEncoder::new(BodyLength::Empty));
-    assert!(!none.begin_data(1, &mut out));
-    assert!(none.finish(None, &mut out));
+    assert_eq!(none.begin_data(1, &mut out), Err(EncodeError::TooLong));
+    assert_eq!(none.finish(None, &mut out), Ok(()));
     let mut encoder = BodyEncoder::new(BodyLength::UntilClose);
-    assert!(encoder.begin_data(usize::MAX, &mut out));
+    assert_eq!(encoder.begin_data(usize::MAX, &mut out), Ok(()));
     encoder.end_data(&mut out);
-    assert!(encoder.finish(None, &mut out));
+    assert_eq!(encoder.finish(None, &mut out), Ok(()));
     assert!(out.is_empty());
 }

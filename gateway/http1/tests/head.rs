@@ -1,4 +1,4 @@
-//! What a request head shows, and how large it may be.
+//! Accessors of request heads, and head limits.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -19,7 +19,7 @@ fn parsed(bytes: &[u8]) -> Head {
     parse_pieces(&[bytes], &HeadLimits::default()).0.expect("valid").expect("complete")
 }
 
-/// A head of exactly `length` bytes, of few fields.
+/// Returns a head of exactly `length` bytes with few fields.
 fn head_of(length: usize) -> Vec<u8> {
     let (start, end) = ("GET / HTTP/1.1\r\nHost: a\r\nA: ", "\r\n\r\n");
     format!("{start}{}{end}", "v".repeat(length - start.len() - end.len())).into_bytes()
@@ -142,7 +142,7 @@ fn built_head_returns_its_parts() {
 
 #[test]
 fn known_names_are_found_at_any_position() {
-    // The index holds places in a byte each; only a built head can have more fields than that.
+    // The index stores positions in one byte. Only built heads can have more fields than that.
     for before in [0, 1, 253, 254, 255, 256, 1000] {
         let mut builder = HeadBuilder::request(b"GET", b"/", before + 2);
         (0..before).for_each(|_| builder.field(b"cookie", b"a=b"));

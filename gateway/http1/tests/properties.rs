@@ -1,5 +1,5 @@
-//! Properties of heads and bodies: what is written is read back, delivery changes nothing, and no bytes
-//! whatever make a parser panic or take more than there is.
+//! Properties of heads and bodies: written messages are parsed back, results do not depend on delivery, and no
+//! input makes a parser panic or consume more bytes than it received.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -19,13 +19,13 @@ type Parse = fn(&mut BytesMut, &mut HeadScanner, &HeadLimits) -> Result<Option<H
 
 const TOKEN: &str = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}";
 
-/// Field values as RFC 9110 §5.5 allows them: no white space at the ends, obs-text anywhere.
+/// Generates field values of RFC 9110 §5.5: no white space at the ends, obs-text anywhere.
 fn value() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![9 => 0x21..=0x7eu8, 1 => Just(b' '), 1 => Just(b'\t'), 1 => 0x80..=0xffu8], 0..80)
         .prop_map(|bytes| bytes.trim_ascii().to_vec())
 }
 
-/// Fields, now and then one whose name the gateway knows, but no Host.
+/// Generates fields, some with a known name, but no Host.
 fn fields() -> impl Strategy<Value = Fields> {
     let known =
         select(vec!["Connection", "CONTENT-LENGTH", "te", "Transfer-Encoding", "X-Forwarded-For", "date"]);
@@ -34,7 +34,7 @@ fn fields() -> impl Strategy<Value = Fields> {
     vec((name.prop_filter("Host comes on its own", is_other), value()), 0..30)
 }
 
-/// Cuts `bytes` at these places.
+/// Cuts `bytes` at these positions.
 fn cut<'a>(bytes: &'a [u8], places: &[Index]) -> Vec<&'a [u8]> {
     let mut places: Vec<_> = places.iter().map(|place| place.index(bytes.len() + 1)).collect();
     places.extend([0, bytes.len()]);
@@ -42,41 +42,41 @@ fn cut<'a>(bytes: &'a [u8], places: &[Index]) -> Vec<&'a [u8]> {
     places.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect()
 }
 
-/// What a parser made of the bytes: the head's parts, and how many bytes it took.
+/// Returns the parts of the parsed head and the number of consumed bytes.
 fn parse(parse: Parse, pieces: &[&[u8]]) -> Result<Option<(String, usize)>, HeadError> {
     let (mut buffer, mut scanner) = (BytesMut::new(), HeadScanner::default());
-    let mut given = 0;
+    let mut received = 0;
     for piece in pieces {
         buffer.extend_from_slice(piece);
-        given += piece.len();
+        received += piece.len();
         let found = parse(&mut buffer, &mut scanner, &HeadLimits::default())?;
-        assert!(buffer.len() <= given, "bytes from nowhere");
+        assert!(buffer.len() <= received, "more bytes than received");
         let Some(head) = found else { continue };
         let fields: Vec<_> = head.fields().collect();
         let lengths = (BodyLength::from_request(&head), BodyLength::from_response(&head, b"GET"));
         let start = (head.method(), head.target(), head.status(), head.reason(), head.version());
-        return Ok(Some((format!("{start:?} {fields:?} {lengths:?}"), given - buffer.len())));
+        return Ok(Some((format!("{start:?} {fields:?} {lengths:?}"), received - buffer.len())));
     }
     Ok(None)
 }
 
-/// What came out of a body: data, trailers, and how it ended with how many bytes taken.
+/// Returns the decoded data, the trailers, and the number of consumed bytes or the error.
 fn decode(length: BodyLength, pieces: &[&[u8]]) -> (Vec<u8>, String, Result<Option<usize>, BodyError>) {
     let (mut decoder, mut buffer) = (BodyDecoder::new(length), BytesMut::new());
-    let (mut data, mut trailers, mut given) = (Vec::new(), String::new(), 0);
+    let (mut data, mut trailers, mut received) = (Vec::new(), String::new(), 0);
     for piece in pieces {
         buffer.extend_from_slice(piece);
-        given += piece.len();
+        received += piece.len();
         loop {
             let before = buffer.len();
             let found = decoder.decode(&mut buffer, &HeadLimits::default());
-            assert!(buffer.len() <= before, "bytes from nowhere");
+            assert!(buffer.len() <= before, "more bytes than received");
             match found {
                 Ok(Decoded::Data(piece)) => data.extend_from_slice(&piece),
                 Ok(Decoded::Trailers(head)) => trailers = format!("{:?}", head.fields().collect::<Vec<_>>()),
                 Ok(Decoded::Incomplete | Decoded::End) => break,
                 Err(error) => {
-                    // Whatever follows: it is said again.
+                    // Further input must not change the error.
                     buffer.extend_from_slice(b"\r\n0\r\n\r\n");
                     let again = decoder.decode(&mut buffer, &HeadLimits::default());
                     assert_eq!((again.err(), decoder.is_ended()), (Some(error), false));
@@ -85,23 +85,23 @@ fn decode(length: BodyLength, pieces: &[&[u8]]) -> (Vec<u8>, String, Result<Opti
             }
         }
     }
-    let end = decoder.is_ended().then(|| given - buffer.len());
+    let end = decoder.is_ended().then(|| received - buffer.len());
     (data, trailers, Ok(end))
 }
 
-/// Writes `body` in pieces cut at `places`, each in a frame of its own.
+/// Encodes `body` in pieces cut at `places`.
 fn encode(length: BodyLength, body: &[u8], places: &[Index], trailers: Option<&Head>) -> BytesMut {
     let (mut out, mut encoder) = (BytesMut::new(), BodyEncoder::new(length));
     for piece in cut(body, places).into_iter().filter(|piece| !piece.is_empty()) {
-        assert!(encoder.begin_data(piece.len(), &mut out));
+        assert_eq!(encoder.begin_data(piece.len(), &mut out), Ok(()));
         out.extend_from_slice(piece);
         encoder.end_data(&mut out);
     }
-    assert!(encoder.finish(trailers, &mut out));
+    assert_eq!(encoder.finish(trailers, &mut out), Ok(()));
     out
 }
 
-/// Bytes that come near to messages: words of the grammar and of attacks, mixed with anything.
+/// Generates near-messages: words of the grammar and of attacks, mixed with arbitrary bytes.
 fn almost_message() -> impl Strategy<Value = Vec<u8>> {
     const WORDS: &[&str] = &[
         "GET / HTTP/1.1\r\n",
@@ -173,7 +173,7 @@ proptest! {
         prop_assert_eq!(&buffer[..], &rest[..]);
         prop_assert_eq!((head.method(), head.target()), (method.as_bytes(), target.as_bytes()));
 
-        // The parsed head and the one built from its parts are the same to every reader.
+        // The parsed head and a head built from the same parts must be equal.
         let mut builder = HeadBuilder::request(method.as_bytes(), target.as_bytes(), 0);
         builder.field(b"Host", host.as_bytes());
         fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value));
@@ -187,7 +187,7 @@ proptest! {
         prop_assert_eq!(BodyLength::from_request(&head), BodyLength::from_request(&built));
 
         let whole = parse(request, &[&out]);
-        prop_assert_eq!(whole.as_ref().map(|found| found.as_ref().map(|(_, taken)| *taken)), Ok(Some(length)));
+        prop_assert_eq!(whole.as_ref().map(|found| found.as_ref().map(|(_, consumed)| *consumed)), Ok(Some(length)));
         prop_assert_eq!(parse(request, &cut(&out, &places)), whole);
     }
 
@@ -249,7 +249,7 @@ proptest! {
             prop_assert_eq!(&decode(length, &[&wire]), &expected);
             prop_assert_eq!(&decode(length, &cut(&wire, &deliveries)), &expected);
             prop_assert_eq!(&decode(length, &wire.chunks(1).collect::<Vec<_>>()), &expected);
-            // No shorter piece of it passes for a whole body.
+            // A truncated body is never complete.
             let (data, _, cut_off) = decode(length, &[&wire[..end.saturating_sub(1)]]);
             prop_assert!(body.starts_with(&data));
             prop_assert_eq!(cut_off, if end == 0 { Ok(Some(0)) } else { Ok(None) });
@@ -274,7 +274,7 @@ proptest! {
         }
     }
 
-    /// What was decoded is a part of what came in, in order: nothing is made up, nothing comes twice.
+    /// Decoded data is a subsequence of the input: no byte is invented or repeated.
     #[test]
     fn decoded_data_is_a_subsequence_of_the_input(bytes in almost_chunks()) {
         let (data, ..) = decode(BodyLength::Chunked, &[&bytes]);

@@ -1,4 +1,4 @@
-//! Every rule for request heads and their framing, one row a case, each delivered in every way.
+//! Rules for request heads and their framing, one row a case, each with every kind of delivery.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests fail by panicking")]
 
@@ -29,7 +29,7 @@ fn check(name: &str, head: &[u8], expected: Outcome) {
     check_with_limits(&HeadLimits::default(), name, head, expected);
 }
 
-/// Checks rows of (name, field lines without the last CRLF, expected) in an otherwise blameless POST.
+/// Checks rows of name, field lines without the last CRLF, and outcome. The rest of the request is valid.
 fn check_fields(start: &str, rows: &[(&str, &str, Outcome)]) {
     for (name, fields, expected) in rows {
         check(name, format!("{start}\r\n{fields}\r\n\r\n").as_bytes(), *expected);
@@ -38,7 +38,7 @@ fn check_fields(start: &str, rows: &[(&str, &str, Outcome)]) {
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.example";
 
-/// The head of a request whose first line is `line`.
+/// Returns a request head whose first line is `line`.
 fn with_line(line: &str) -> Vec<u8> {
     format!("{line}\r\nHost: a.example\r\n\r\n").into_bytes()
 }
@@ -227,7 +227,7 @@ fn absolute_form_other_than_host_is_rejected() {
     }
     check("two Hosts", b"GET http://a/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Rejected(SeveralHosts));
     check("1.1 without Host", b"GET http://a/ HTTP/1.1\r\n\r\n", Rejected(NoHost));
-    // The head has no other place for the authority than Host, so HTTP/1.0 cannot name it in the target alone.
+    // A head stores the authority in Host only, so HTTP/1.0 cannot name it in the target alone.
     check("1.0 without Host", b"GET http://a/ HTTP/1.0\r\n\r\n", Rejected(HostMismatch));
     check("1.0 with Host", b"GET http://a/ HTTP/1.0\r\nHost: a\r\n\r\n", Accepted(Empty));
 }
@@ -296,13 +296,13 @@ fn method_and_target_bytes_are_all_checked() {
     for byte in 0..=u8::MAX {
         let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let is_visible = byte.is_ascii_graphic() && byte != b'#';
-        // Long enough for each width at which the tokenizer compares, and at each place in it.
+        // Covers each width at which the tokenizer compares, and each position in it.
         for place in 0..70 {
             for (long, is_allowed) in [("M", is_token), ("/", is_visible)] {
                 let mut word = long.as_bytes().repeat(70);
                 word[place] = byte;
                 let (method, target) = if long == "M" { (&*word, &b"/"[..]) } else { (&b"GET"[..], &*word) };
-                // A first byte that is no slash is no origin form.
+                // An origin-form target starts with a slash.
                 let is_allowed = is_allowed && (long == "M" || place > 0 || byte == b'/');
                 let bytes = [method, b" ", target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
                 let (found, _) = parse_pieces(&[&bytes], &HeadLimits::default());
@@ -327,7 +327,7 @@ fn field_name_and_value_bytes_are_all_checked() {
                 let mut word = b"n".repeat(70);
                 word[place] = byte;
                 let (field, value) = if in_name { (&*word, &b"v"[..]) } else { (&b"n"[..], &*word) };
-                // A colon ends a name; there is none before the first byte.
+                // A colon ends the name, except at its first byte.
                 let is_allowed = is_allowed || (in_name && byte == b':' && place > 0);
                 let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\n", field, b":", value, b"\r\n\r\n"].concat();
                 let (found, _) = parse_pieces(&[&bytes], &HeadLimits::default());

@@ -1,4 +1,4 @@
-//! Every rule for response heads and their framing, one row a case, each delivered in every way.
+//! Rules for response heads and their framing, one row a case, each with every kind of delivery.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -15,7 +15,7 @@ mod support {
     pub(crate) mod deliveries;
 }
 
-/// What becomes of a response to GET.
+/// The outcome of parsing a response to GET.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
     Accepted(BodyLength),
@@ -24,7 +24,7 @@ enum Outcome {
     Incomplete,
 }
 
-/// What follows the head in the buffer and must stay there.
+/// The bytes behind the head, which must stay in the buffer.
 const NEXT_REQUEST: &[u8] = b"HTTP/1.1 299 Rest\r\nContent-Length: 0\r\n\r\n";
 
 const NAME: HeadError = Malformed("field name");
@@ -255,6 +255,6 @@ fn head_returns_what_was_sent() {
     let fields: Vec<_> = head.fields().map(|(_, name, value)| (name, value)).collect();
     assert_eq!(fields, [(&b"sErver"[..], &b"x"[..]), (b"Set-Cookie", b"a"), (b"Set-Cookie", b"b")]);
     assert_eq!(parsed(b"HTTP/1.1 200\r\n\r\n").reason(), b"");
-    // The tokenizer drops a reason that is not ASCII; it means nothing to anybody.
+    // The tokenizer drops a reason phrase that is not ASCII.
     assert_eq!(parsed(b"HTTP/1.1 200 \xe4\r\n\r\n").reason(), b"");
 }

@@ -1,12 +1,12 @@
-//! The ways in which a test hands bytes to a parser. What comes out must be the same for all of them.
+//! Deliveries: the ways in which a test splits input for a parser. The result must be the same for all of them.
 
-/// Inputs up to this length are cut at every byte.
+/// Inputs up to this length are split at every byte.
 const CUT_EVERYWHERE: usize = 4096;
 
-/// At once, in two pieces cut at each place, and byte by byte.
+/// Returns the input whole, byte by byte, and in two pieces for each split position.
 ///
-/// A longer input is cut at each of its first and last 64 bytes and at every 509th between (a prime, so that
-/// the cuts fall differently into each line); the tests of limits therefore also run with small limits.
+/// A longer input is split at each of its first and last 64 bytes and at every 509th byte between. 509 is prime,
+/// so the splits hit different offsets of each line. Tests of limits therefore also run with small limits.
 pub(crate) fn deliveries(bytes: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     let end = bytes.len();
     let is_cut =

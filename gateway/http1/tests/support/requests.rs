@@ -1,4 +1,4 @@
-//! Feeds request heads to the parser in every way and compares what becomes of them.
+//! Parses request heads with every kind of delivery and compares the outcome.
 
 use bytes::BytesMut;
 use http1::parse::request;
@@ -8,7 +8,7 @@ use super::deliveries::deliveries;
 
 use Outcome::{Accepted, BadFraming, Incomplete, Rejected};
 
-/// What becomes of a head.
+/// The outcome of parsing a head.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Accepted(BodyLength),
@@ -17,10 +17,10 @@ pub(crate) enum Outcome {
     Incomplete,
 }
 
-/// What follows the head in the buffer and must stay there: a second request, as a smuggler would hide it.
+/// A second request behind the head, as in request smuggling. It must stay in the buffer.
 pub(crate) const NEXT_REQUEST: &[u8] = b"GET /rest HTTP/1.1\r\nHost: rest.example\r\n\r\n";
 
-/// Feeds the pieces as a connection would, and stops at the first answer.
+/// Parses the pieces one after another, as a connection delivers them, until there is a result.
 pub(crate) fn parse_pieces(
     pieces: &[&[u8]],
     limits: &HeadLimits,
@@ -61,7 +61,7 @@ fn shape(head: &Head) -> String {
 
 pub(crate) fn check_with_limits(limits: &HeadLimits, name: &str, head: &[u8], expected: Outcome) {
     let is_accepted = matches!(expected, Accepted(_) | BadFraming(_));
-    // A head that is not complete must not be completed by what follows it.
+    // An incomplete head gets no bytes behind it: they could complete it.
     let bytes = if is_accepted { [head, NEXT_REQUEST].concat() } else { head.to_vec() };
     let mut first = None;
     for pieces in deliveries(&bytes) {

@@ -222,17 +222,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> BodyWriter for Connection<T> {
     }
 
     fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
-        let matches_length = match piece {
-            Piece::Data(data) => {
-                let fits = self.encoder.begin_data(data.len(), &mut self.output.tail);
+        let tail = &mut self.output.tail;
+        let framed = match piece {
+            Piece::Data(data) => self.encoder.begin_data(data.len(), tail).map(|()| {
                 self.output.push(data);
                 self.encoder.end_data(&mut self.output.tail);
-                fits
-            }
-            Piece::Trailers(trailers) => self.encoder.finish(Some(&trailers), &mut self.output.tail),
-            Piece::End => self.encoder.finish(None, &mut self.output.tail),
+            }),
+            Piece::Trailers(trailers) => self.encoder.finish(Some(&trailers), tail),
+            Piece::End => self.encoder.finish(None, tail),
         };
-        if matches_length { Ok(()) } else { Err(StreamError::LengthMismatch) }
+        framed.map_err(|_| StreamError::LengthMismatch)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
