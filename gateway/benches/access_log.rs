@@ -5,7 +5,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use gateway::observe::access_log::{Entry, Format, Lines, RequestFields, RouteFields, Settings, To, start};
+use gateway::observe::access_log::{
+    Destination, Entry, Format, LogHandle, LogSettings, RequestFields, RouteFields, start,
+};
 use routing::object::{Name, PortRef};
 use routing::table::Field;
 
@@ -40,7 +42,7 @@ fn entry<'a>(ingress: &'a Name, service: &'a (Name, PortRef)) -> Entry<'a> {
         duration: Some(Duration::from_micros(2345)),
         first_byte: Some(Duration::from_micros(2100)),
         upstream: Some((Ipv4Addr::new(10, 1, 2, 3), 8080).into()),
-        tries: 1,
+        attempts: 1,
         is_reused: true,
         route: Some(RouteFields {
             ingress,
@@ -51,15 +53,16 @@ fn entry<'a>(ingress: &'a Name, service: &'a (Name, PortRef)) -> Entry<'a> {
 }
 
 fn lines(bencher: divan::Bencher<'_, '_>, to: &str, format: Format) {
-    let settings = Settings { to: To::File(to.into()), format, ..Settings::default() };
+    let settings =
+        LogSettings { destination: Destination::File(to.into()), format, ..LogSettings::default() };
     let Ok(Some((sink, _running))) = start(&settings) else { return };
-    let lines = Lines::new(sink);
+    let log = LogHandle::new(sink);
     let (ingress, service) =
         (Name::new("shop", "web"), (Name::new("shop", "web"), PortRef::Name("http".into())));
     let entry = entry(&ingress, &service);
     bencher.counter(divan::counter::ItemsCount::new(LINES)).bench_local(|| {
         for _ in 0..LINES {
-            lines.add(divan::black_box(&entry));
+            log.log(divan::black_box(&entry));
         }
     });
 }

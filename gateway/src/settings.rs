@@ -40,7 +40,7 @@ pub struct Settings {
     /// The fields that the gateway adds to responses.
     pub responses: ResponseSettings,
     /// Destination, format and sampling of the access log.
-    pub access_log: access_log::Settings,
+    pub access_log: access_log::LogSettings,
     /// The Service that exposes the gateway. `explain` reads it; the gateway never writes it.
     pub status_service: Option<Name>,
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gateway::cli::loopback;
 use gateway::cli::process::{Gateway, Options, Source};
-use gateway::observe::access_log::To;
+use gateway::observe::access_log::Destination;
 use gateway::settings::{ListenerSettings, Settings};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -32,13 +32,13 @@ const MOST_PER_REQUEST: usize = 4;
 #[test]
 fn a_plain_request_costs_at_most_four_allocations_with_and_without_the_access_log() {
     let folder = tempfile::tempdir().unwrap();
-    for to in [To::Off, To::File(folder.path().join("log"))] {
+    for to in [Destination::Off, Destination::File(folder.path().join("log"))] {
         check(to);
     }
     assert!(std::fs::read_to_string(folder.path().join("log")).unwrap().lines().count() >= 2000);
 }
 
-fn check(to: To) {
+fn check(to: Destination) {
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = origin.local_addr().unwrap().port();
     std::thread::spawn(move || answer_for_ever(&origin));
@@ -48,7 +48,7 @@ fn check(to: To) {
     let listeners =
         ListenerSettings { http: loopback(0), https: loopback(0), admin: loopback(0), probe: None };
     let mut settings = Settings { listeners, workers: Some(1), ..Settings::default() };
-    settings.access_log.to = to.clone();
+    settings.access_log.destination = to.clone();
     settings.drain.delay = Duration::ZERO;
     let gateway =
         Gateway::start(&Options { source: Source::Files(folder.path().to_owned()), settings }).unwrap();

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway::observe::access_log::To;
+use gateway::observe::access_log::Destination;
 use gateway::settings::Settings;
 use serde_json::Value;
 use support::{Origin, Refusing, TestGateway, Then, ingress, ok, one, service, tls, until};
@@ -32,7 +32,7 @@ impl Logged {
     fn with(yaml: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
-        settings.access_log.to = To::File(folder.path().join("log"));
+        settings.access_log.destination = Destination::File(folder.path().join("log"));
         change(&mut settings);
         Self { started: TestGateway::with(yaml, settings), folder }
     }
@@ -83,7 +83,7 @@ fn a_served_request_has_all_there_is_to_know() {
         &json(
             r#"{"client": "127.0.0.1", "scheme": "http", "protocol": "HTTP/1.1", "tls": null, "method": "PUT",
                 "host": "a.example", "path": "/b", "query": true, "status": 200, "reason": null, "abort": null,
-                "bytesIn": 3, "bytesOut": 5, "tries": 1, "reused": false, "ingress": "default/a",
+                "bytesIn": 3, "bytesOut": 5, "attempts": 1, "reused": false, "ingress": "default/a",
                 "rule": "spec.rules[0].http.paths[0]", "service": "default/a:80", "userAgent": "a \"b\"\tc"}"#,
         ),
     );
@@ -128,11 +128,11 @@ fn every_answer_of_the_gateway_has_its_reason_malformed_requests_too() {
         ),
         (
             "GET / HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n",
-            r#"{"status": 404, "reason": "no_rule", "host": "b.example", "ingress": null, "tries": null, "bytesOut": 12}"#,
+            r#"{"status": 404, "reason": "no_rule", "host": "b.example", "ingress": null, "attempts": null, "bytesOut": 12}"#,
         ),
         (
             "GET / HTTP/1.0\r\nHost: a.example\r\n\r\n",
-            r#"{"status": 502, "reason": "upstream_refused", "protocol": "HTTP/1.0", "service": "default/a:80", "tries": 1}"#,
+            r#"{"status": 502, "reason": "upstream_refused", "protocol": "HTTP/1.0", "service": "default/a:80", "attempts": 1}"#,
         ),
         (
             "GET /none HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
@@ -187,7 +187,7 @@ fn http2_requests_are_logged_and_those_of_a_lost_connection_as_aborted() {
             r#"{"protocol": "HTTP/2", "method": "CONNECT", "status": 405, "reason": "connect_not_supported"}"#,
         ),
     );
-    check(&lines[2], &json(r#"{"path": "/never", "status": null, "abort": "client_closed", "tries": 1}"#));
+    check(&lines[2], &json(r#"{"path": "/never", "status": null, "abort": "client_closed", "attempts": 1}"#));
     let metrics = log.started.admin("/metrics").1;
     assert!(metrics.contains("gateway_aborts_total{reason=\"client_closed\"} 1"), "{metrics}");
 }
@@ -240,7 +240,7 @@ fn http2_requests_that_the_codec_refuses_by_itself_are_logged_and_counted() {
     for sample in [
         "gateway_aborts_total{reason=\"client_malformed\"} 2",
         "gateway_aborts_total{reason=\"stream_refused\"} 1",
-        "gateway_refusals_total{reason=\"head_too_long\"} 1",
+        "gateway_local_replies_total{reason=\"head_too_long\"} 1",
     ] {
         assert!(metrics.contains(sample), "no {sample}: {metrics}");
     }
@@ -423,7 +423,8 @@ fn a_sample_of_none_leaves_failures_and_aborts() {
         "/cut" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Close),
         _ => call.answer(ok("a")).map(|()| Then::Keep),
     });
-    let log = Logged::with(&one(&origin), |settings| settings.access_log.sample = "0.0".parse().unwrap());
+    let log =
+        Logged::with(&one(&origin), |settings| settings.access_log.sample_rate = "0.0".parse().unwrap());
     let mut client = log.started.client();
     for (target, status) in [("/", 200), ("/500", 500), ("/", 200)] {
         assert_eq!(client.get("a.example", target).status(), status);
@@ -471,7 +472,8 @@ fn a_file_that_is_moved_away_is_opened_anew_and_no_line_is_lost() {
 fn blocked(origin: &Origin) -> (TestGateway, PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut settings = Settings::default();
-    settings.access_log.to = To::File(format!("/proc/self/fd/{}", writer.as_raw_fd()).into());
+    settings.access_log.destination =
+        Destination::File(format!("/proc/self/fd/{}", writer.as_raw_fd()).into());
     let started = TestGateway::with(&one(origin), settings);
     // The gateway has opened it by then.
     drop(writer);

@@ -66,14 +66,14 @@ fn counters_add_up_after_known_requests() {
     assert_eq!(client.response().status(), 400);
     assert_eq!(client.rest(), b"");
     drop(client);
-    let answers = |ingress: &str, class: &str| {
+    let answers = |ingress: &str, code: &str| {
         let namespace = if ingress.is_empty() { "" } else { "default" };
-        format!("gateway_requests_total{{namespace=\"{namespace}\",ingress=\"{ingress}\",class=\"{class}\"}}")
+        format!("gateway_requests_total{{namespace=\"{namespace}\",ingress=\"{ingress}\",code=\"{code}\"}}")
     };
     let mut page = String::new();
     until("the connection's end is counted", || {
         page = started.admin("/metrics").1;
-        metric(&page, "gateway_connections_open") == 0
+        metric(&page, "gateway_client_connections_open") == 0
     });
     for (name, value) in [
         (answers("one", "2xx"), 5),
@@ -83,10 +83,10 @@ fn counters_add_up_after_known_requests() {
         (by_reason("refusals", "no_rule"), 6),
         (by_reason("refusals", "no_host"), 1),
         (by_reason("refusals", "upstream_refused"), 3),
-        ("gateway_connections_accepted_total".to_owned(), 1),
-        ("gateway_dials_total".to_owned(), 1),
-        ("gateway_dial_failures_total".to_owned(), 3),
-        ("gateway_upstream_reuses_total".to_owned(), 10),
+        ("gateway_client_connections_accepted_total".to_owned(), 1),
+        ("gateway_upstream_connects_total".to_owned(), 1),
+        ("gateway_upstream_connect_failures_total".to_owned(), 3),
+        ("gateway_upstream_connection_reuses_total".to_owned(), 10),
         ("gateway_requests_in_flight".to_owned(), 0),
         ("gateway_panics_total".to_owned(), 0),
         ("gateway_problems".to_owned(), 0),
@@ -126,17 +126,17 @@ fn requests_without_a_whole_answer_are_counted_by_reason_and_in_no_status_class_
     let mut page = String::new();
     until("all have ended", || {
         page = started.admin("/metrics").1;
-        metric(&page, "gateway_connections_open") == 0
+        metric(&page, "gateway_client_connections_open") == 0
     });
     for (name, value) in [
         (by_reason("aborts", "upstream_cut"), 1),
         (by_reason("aborts", "upstream_malformed"), 1),
         (by_reason("aborts", "client_closed"), 1),
-        ("gateway_requests_total{namespace=\"default\",ingress=\"a\",class=\"2xx\"}".to_owned(), 2),
+        ("gateway_requests_total{namespace=\"default\",ingress=\"a\",code=\"2xx\"}".to_owned(), 2),
     ] {
         assert_eq!(metric(&page, &name), value, "{name}");
     }
-    assert!(!page.contains("class=\"1xx\""), "{page}");
+    assert!(!page.contains("code=\"1xx\""), "{page}");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_request_in_flight_is_counted_while_it_lasts() {
     origin.wait_heads(1);
     let page = started.admin("/metrics").1;
     assert_eq!(
-        (metric(&page, "gateway_requests_in_flight"), metric(&page, "gateway_connections_open")),
+        (metric(&page, "gateway_requests_in_flight"), metric(&page, "gateway_client_connections_open")),
         (1, 1)
     );
 }

@@ -152,7 +152,7 @@ fn a_client_that_connects_and_says_nothing_delays_the_end_by_a_second_at_most() 
         beginning
     });
     let metrics = || Client::connect(program.admin).get("admin", "/metrics").text().to_owned();
-    until("all are accepted", || metrics().contains("gateway_connections_open 3\n"));
+    until("all are accepted", || metrics().contains("gateway_client_connections_open 3\n"));
     let told = Instant::now();
     program.signal(Signal::TERM);
     let (status, _) = program.wait();

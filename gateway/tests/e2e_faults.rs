@@ -173,11 +173,11 @@ fn one_dead_endpoint_of_three_under_load_costs_no_get_and_returns_within_ten_sec
     let load = Load::start(&gateway, 4);
     until("all serve", || mortals.iter().all(|mortal| mortal.served() > 100));
     mortals[1].die();
-    until("the death is noticed", || counter(&gateway, "dial_failures") > 0);
+    until("the death is noticed", || counter(&gateway, "upstream_connect_failures") > 0);
     let noticed = Instant::now();
     until("a second has passed", || noticed.elapsed() > Duration::from_secs(1));
     // Four clients may have tried at the same time; then it is out, but for one attempt a second.
-    let failures = counter(&gateway, "dial_failures");
+    let failures = counter(&gateway, "upstream_connect_failures");
     assert!(failures <= 4 + 2, "{failures} attempts to connect to a dead endpoint");
     let before = mortals[1].served();
     mortals[1].rise();
@@ -202,7 +202,7 @@ fn a_blackholed_endpoint_among_three_costs_no_request_and_later_ones_do_not_pay_
         slow += usize::from(asked.elapsed() > Duration::from_millis(700));
     }
     assert_eq!(slow, 1, "the one that found out");
-    assert!(counter(&gateway, "dial_failures") >= 2, "it was tried again beside the requests");
+    assert!(counter(&gateway, "upstream_connect_failures") >= 2, "it was tried again beside the requests");
 }
 
 #[test]

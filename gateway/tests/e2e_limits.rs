@@ -238,7 +238,7 @@ fn beyond_the_limit_clients_are_reset_at_once_and_those_connected_are_served() {
         // Which of the two depends on who is faster, the reset or the request.
         assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     }
-    assert!(gateway.admin("/metrics").1.contains("gateway_connections_turned_away_total 20\n"));
+    assert!(gateway.admin("/metrics").1.contains("gateway_client_connections_rejected_total 20\n"));
     for client in &mut clients {
         assert_eq!(client.get("a.example", "/").status(), 200);
     }
@@ -336,7 +336,7 @@ fn clients_are_spread_over_the_workers_and_served_where_they_are() {
     }
     let by_worker = || {
         let page = gateway.admin("/metrics").1;
-        let gauges = page.lines().filter(|line| line.starts_with("gateway_worker_connections{"));
+        let gauges = page.lines().filter(|line| line.starts_with("gateway_worker_client_connections{"));
         gauges.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect::<Vec<u64>>()
     };
     let counts = by_worker();

@@ -254,5 +254,5 @@ fn a_hundred_changes_of_other_hosts_close_no_connection_and_disturb_no_request()
         assert_eq!((answer.status(), answer.field("connection")), (200, None));
     }
     let metrics = gateway.admin("/metrics").1;
-    assert!(metrics.contains("gateway_connections_accepted_total 3\n"), "{metrics}");
+    assert!(metrics.contains("gateway_client_connections_accepted_total 3\n"), "{metrics}");
 }

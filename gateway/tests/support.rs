@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gateway::cli::process::{Gateway, Options, Source};
-use gateway::observe::access_log::To;
+use gateway::observe::access_log::Destination;
 use gateway::settings::{ListenerSettings, Settings};
 use tempfile::TempDir;
 
@@ -62,8 +62,8 @@ impl TestGateway {
             Options { source: Source::Files(folder.path().to_owned()), settings: Settings::default() };
         change(&mut options);
         // Standard output is the test runner's.
-        if options.settings.access_log.to == To::Stdout {
-            options.settings.access_log.to = To::Off;
+        if options.settings.access_log.destination == Destination::Stdout {
+            options.settings.access_log.destination = Destination::Off;
         }
         options.settings.listeners =
             ListenerSettings { http: ANY_PORT, https: ANY_PORT, admin: ANY_PORT, probe: None };

@@ -141,7 +141,10 @@ fn parse(metrics: &str) -> Option<Counters> {
         let lines = metrics.lines().filter_map(|line| line.split_once(' '));
         lines.filter(|(key, _)| *key == name).find_map(|(_, value)| value.trim().parse().ok())
     };
-    Some(Counters { reuses: value("gateway_upstream_reuses_total")?, dials: value("gateway_dials_total")? })
+    Some(Counters {
+        reuses: value("gateway_upstream_connection_reuses_total")?,
+        dials: value("gateway_upstream_connects_total")?,
+    })
 }
 
 #[cfg(test)]
@@ -152,10 +155,12 @@ mod tests {
 
     #[test]
     fn counters_are_found_among_the_others() {
-        let text = "# HELP gateway_dials Connections opened to endpoints.\n# TYPE gateway_dials counter\n\
-            gateway_dials_total 12\ngateway_dial_failures_total 3\ngateway_upstream_reuses_total 4711\n";
+        let text = "# HELP gateway_upstream_connects Connections opened to endpoints.\n\
+            # TYPE gateway_upstream_connects counter\n\
+            gateway_upstream_connects_total 12\ngateway_upstream_connect_failures_total 3\n\
+            gateway_upstream_connection_reuses_total 4711\n";
         assert_eq!(parse(text), Some(Counters { reuses: 4711, dials: 12 }));
-        assert_eq!(parse("gateway_dials_total 12\n"), None);
+        assert_eq!(parse("gateway_upstream_connects_total 12\n"), None);
     }
 
     #[test]

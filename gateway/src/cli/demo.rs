@@ -20,7 +20,7 @@ use self::report::Visit;
 use crate::cli::process::{Gateway, Options, Source};
 use crate::cli::{Signals, loopback};
 use crate::data::exchange::Scheme::{Http, Https};
-use crate::observe::access_log::To;
+use crate::observe::access_log::Destination;
 use crate::settings::{ListenerSettings, Settings};
 
 mod apps;
@@ -110,7 +110,7 @@ impl Demo {
         // Nobody balances between demos, so nobody needs time to learn that this one ends.
         settings.drain.delay = Duration::ZERO;
         // The demo tells by itself which way requests went.
-        settings.access_log.to = To::Off;
+        settings.access_log.destination = Destination::Off;
         Ok(Options { source: Source::Files(folder.path().to_owned()), settings })
     }
 }

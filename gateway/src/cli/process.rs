@@ -81,7 +81,7 @@ pub struct Gateway {
     drain: DrainSettings,
     control: Runtime,
     // Last: it waits a moment for what the workers had to say.
-    _access_log: Option<access_log::Running>,
+    _access_log: Option<access_log::WriterThread>,
 }
 
 impl Gateway {
@@ -131,7 +131,10 @@ impl Gateway {
             waiting,
             questions: reload.questions(),
             restarts: Arc::clone(&restarts),
-            log_dropped: access_log.as_ref().map(access_log::Running::dropped).unwrap_or_default(),
+            access_log_dropped: access_log
+                .as_ref()
+                .map(access_log::WriterThread::dropped)
+                .unwrap_or_default(),
             status_service: options.settings.status_service.clone(),
         };
         serve_pages(&control, pages.clone().probes(), probe_socket.unwrap_or_default())?;
@@ -243,10 +246,10 @@ fn start_workers(
 
 /// Starts the access log, if there is to be one: where lines go, and what writes them.
 fn start_log(
-    settings: &access_log::Settings,
-) -> anyhow::Result<(Option<access_log::Sink>, Option<access_log::Running>)> {
+    settings: &access_log::LogSettings,
+) -> anyhow::Result<(Option<access_log::LogSink>, Option<access_log::WriterThread>)> {
     let started = access_log::start(settings);
-    Ok(started.with_context(|| format!("cannot write the access log {}", settings.to))?.unzip())
+    Ok(started.with_context(|| format!("cannot write the access log {}", settings.destination))?.unzip())
 }
 
 /// Makes aws-lc-rs the provider of the whole process (measured faster than ring for RSA and X25519), before

@@ -19,8 +19,8 @@ use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::{Clock, Timer};
 use crate::data::wire::{BodyReader, BodyWriter, StreamError};
 use crate::live::LiveCell;
-use crate::observe::access_log::Lines;
-use crate::observe::counters::{Counters, Gauge};
+use crate::observe::access_log::LogHandle;
+use crate::observe::counters::{Counters, GaugeGuard};
 use crate::settings::Settings;
 
 pub mod abort;
@@ -72,7 +72,7 @@ pub struct Worker {
     /// What requests are called.
     pub request_ids: RequestIds,
     /// The worker's end of the access log, if there is one.
-    pub access_log: Option<Lines>,
+    pub access_log: Option<LogHandle>,
 }
 
 /// The client's side of one exchange.
@@ -129,7 +129,7 @@ pub async fn serve<D: Downstream>(
     down: &mut D,
     timer: &Timer,
 ) -> ExchangeOutcome {
-    let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
+    let _in_flight = GaugeGuard::increment(&worker.counters, |counters| &counters.requests_in_flight);
     let destination = parse_destination(request.head);
     let client = request.client;
     let source = RequestSource {

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 
 use crate::data::exchange::{Client, Worker};
 use crate::data::wire::h1::Connection;
-use crate::observe::counters::{Counters, Gauge, bump};
+use crate::observe::counters::{Counters, GaugeGuard, increment};
 use transport::Transport;
 
 /// What a listener's connections speak.
@@ -34,9 +34,9 @@ pub enum Protocol {
 
 /// Serves one accepted connection to its end.
 async fn serve_connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, protocol: Protocol) {
-    let _open_gauge = Gauge::raise(&worker.counters, |counters| &counters.open);
+    let _open_gauge = GaugeGuard::increment(&worker.counters, |counters| &counters.connections_open);
     let _panic_counter = PanicCounter(Rc::clone(&worker.counters));
-    bump(&worker.counters.accepted);
+    increment(&worker.counters.connections_accepted);
     // Without it the last segment of an answer waits for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let (transport, tls, is_h2) = match protocol {
@@ -68,7 +68,7 @@ struct PanicCounter(Rc<Counters>);
 impl Drop for PanicCounter {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            bump(&self.0.panics);
+            increment(&self.0.panics);
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::data::wire::clock::{Clock, TICK};
 use crate::data::wire::h1;
-use crate::observe::counters::{Counters, bump};
+use crate::observe::counters::{Counters, increment};
 
 mod balance;
 mod connect;
@@ -193,7 +193,7 @@ impl Upstreams {
         retry: &RetryState,
     ) -> Option<PooledConnection> {
         let (connection, permit) = endpoint.take_idle(retry.reuse, self.clock.now_ms())?;
-        bump(&self.counters.reuses);
+        increment(&self.counters.upstream_connection_reuses);
         let request = InFlightGuard::new(endpoint);
         Some(PooledConnection { connection, is_reused: true, permit, request, pool: Rc::clone(pool) })
     }

@@ -22,31 +22,31 @@ mod writer;
 pub use format::{Entry, Field, Format, FormatError, RequestFields, RouteFields, Template};
 use stamp::Stamp;
 use writer::Batch;
-pub use writer::{Running, start};
+pub use writer::{WriterThread, start};
 
 /// A batch of so many bytes goes to the writer at once.
-const BATCH: usize = 16 << 10;
+const BATCH_BYTES: usize = 16 << 10;
 
 /// Room beyond that for the line that fills a batch, so that it need not grow.
-const LAST_LINE: usize = 4 << 10;
+const BATCH_SPARE_BYTES: usize = 4 << 10;
 
 /// How often a worker hands over what it has, full or not.
-pub const FLUSH: Duration = Duration::from_millis(100);
+pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is logged, where and how.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settings {
+pub struct LogSettings {
     /// Where lines go.
-    pub to: To,
+    pub destination: Destination,
     /// How they look.
     pub format: Format,
     /// How many of them there are.
-    pub sample: Sample,
+    pub sample_rate: SampleRate,
 }
 
 /// Where lines go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum To {
+pub enum Destination {
     /// Nowhere.
     Off,
     /// Standard output. The program's own log goes to standard error.
@@ -56,7 +56,7 @@ pub enum To {
     File(PathBuf),
 }
 
-impl FromStr for To {
+impl FromStr for Destination {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -69,7 +69,7 @@ impl FromStr for To {
     }
 }
 
-impl fmt::Display for To {
+impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
@@ -81,16 +81,16 @@ impl fmt::Display for To {
 
 /// The share of requests that are logged, 0 to 1. Answers from 500 on and aborted exchanges are logged whatever it is.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub struct Sample(f64);
+pub struct SampleRate(f64);
 
-impl Default for Sample {
+impl Default for SampleRate {
     /// All.
     fn default() -> Self {
         Self(1.0)
     }
 }
 
-impl FromStr for Sample {
+impl FromStr for SampleRate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -99,7 +99,7 @@ impl FromStr for Sample {
     }
 }
 
-impl fmt::Display for Sample {
+impl fmt::Display for SampleRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -107,58 +107,58 @@ impl fmt::Display for Sample {
 
 /// The way from workers to the writer; clones are the same way.
 #[derive(Clone, Debug)]
-pub struct Sink {
+pub struct LogSink {
     batches: SyncSender<Batch>,
     /// Lines that nobody will ever see.
     dropped: Arc<AtomicU64>,
-    settings: Arc<Settings>,
+    settings: Arc<LogSettings>,
 }
 
 /// One worker's end of the log. Dropping it hands over what is left.
 #[derive(Debug)]
-pub struct Lines {
-    sink: Sink,
+pub struct LogHandle {
+    sink: LogSink,
     batch: RefCell<Batch>,
     stamp: RefCell<Stamp>,
     /// The state of the numbers by which lines are picked (splitmix64).
     random: Cell<u64>,
 }
 
-impl Lines {
+impl LogHandle {
     /// Begins with nothing written.
-    pub fn new(sink: Sink) -> Self {
+    pub fn new(sink: LogSink) -> Self {
         let random = Cell::new(RandomState::new().hash_one(0));
         Self { sink, batch: RefCell::default(), stamp: RefCell::default(), random }
     }
 
     /// Writes a line, if it is one of those that are to be written.
-    pub fn add(&self, entry: &Entry<'_>) {
-        if !entry.is_alarming() && !self.is_picked() {
+    pub fn log(&self, entry: &Entry<'_>) {
+        if !entry.is_always_logged() && !self.is_sampled() {
             return;
         }
         let mut batch = self.batch.borrow_mut();
         if batch.text.capacity() == 0 {
-            batch.text.reserve_exact(BATCH + LAST_LINE);
+            batch.text.reserve_exact(BATCH_BYTES + BATCH_SPARE_BYTES);
         }
         let mut stamp = self.stamp.borrow_mut();
         let time = stamp.at(SystemTime::now());
         self.sink.settings.format.write(&mut batch.text, entry, time);
-        batch.lines += 1;
-        if batch.text.len() >= BATCH {
+        batch.entries += 1;
+        if batch.text.len() >= BATCH_BYTES {
             self.sink.send(std::mem::take(&mut batch));
         }
     }
 
-    /// Hands over what there is; called every [`FLUSH`].
+    /// Hands over what there is; called every [`FLUSH_INTERVAL`].
     pub fn flush(&self) {
         let mut batch = self.batch.borrow_mut();
-        if batch.lines > 0 {
+        if batch.entries > 0 {
             self.sink.send(std::mem::take(&mut batch));
         }
     }
 
-    fn is_picked(&self) -> bool {
-        let Sample(share) = self.sink.settings.sample;
+    fn is_sampled(&self) -> bool {
+        let SampleRate(share) = self.sink.settings.sample_rate;
         if share >= 1.0 {
             return true;
         }
@@ -171,19 +171,19 @@ impl Lines {
     }
 }
 
-impl Drop for Lines {
+impl Drop for LogHandle {
     fn drop(&mut self) {
         self.flush();
     }
 }
 
-impl Sink {
+impl LogSink {
     fn send(&self, batch: Batch) {
         // Full or gone: the request's way does not wait either way.
         if let Err(error) = self.batches.try_send(batch) {
             use std::sync::mpsc::TrySendError::{Disconnected, Full};
             let (Full(batch) | Disconnected(batch)) = error;
-            self.dropped.fetch_add(batch.lines, Relaxed);
+            self.dropped.fetch_add(batch.entries, Relaxed);
         }
     }
 }

@@ -13,26 +13,26 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use routing::object::Name;
 
-use super::counters::{CLASSES, Counts};
+use super::counters::{CODE_CLASSES, CounterSnapshot};
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-const CLASS_NAMES: [&str; CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const CODE_LABELS: [&str; CODE_CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What one scrape shows.
 #[derive(Debug, Default)]
 pub struct Scrape {
     /// One entry per worker.
-    pub workers: Vec<Counts>,
+    pub workers: Vec<CounterSnapshot>,
     /// Problems of this moment.
     pub problems: usize,
     /// The number of the live table.
     pub generation: u64,
     /// Times that everything was read anew after a panic.
-    pub restarts: u64,
+    pub control_restarts: u64,
     /// Lines of the access log that were dropped.
-    pub log_dropped: u64,
+    pub access_log_dropped: u64,
 }
 
 impl Scrape {
@@ -48,16 +48,19 @@ impl Scrape {
         Ok(text)
     }
 
-    fn sum(&self, field: fn(&Counts) -> u64) -> u64 {
+    fn sum(&self, field: fn(&CounterSnapshot) -> u64) -> u64 {
         self.workers.iter().map(field).sum()
     }
 
-    fn gauge(&self, field: fn(&Counts) -> u64) -> ConstGauge<i64> {
+    fn gauge(&self, field: fn(&CounterSnapshot) -> u64) -> ConstGauge<i64> {
         ConstGauge::new(i64::try_from(self.sum(field)).unwrap_or(i64::MAX))
     }
 
     /// A count by reason, over all workers.
-    fn by_reason(&self, field: fn(&Counts) -> &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
+    fn by_reason(
+        &self,
+        field: fn(&CounterSnapshot) -> &BTreeMap<&'static str, u64>,
+    ) -> BTreeMap<&'static str, u64> {
         let mut sums = BTreeMap::new();
         for (reason, count) in self.workers.iter().flat_map(field) {
             *sums.entry(*reason).or_insert(0) += count;
@@ -66,11 +69,11 @@ impl Scrape {
     }
 
     /// Answers by Ingress and class, over all workers.
-    fn requests(&self) -> BTreeMap<Option<&Name>, [u64; CLASSES]> {
+    fn requests(&self) -> BTreeMap<Option<&Name>, [u64; CODE_CLASSES]> {
         let mut sums = BTreeMap::new();
         for requests in self.workers.iter().flat_map(|worker| &worker.requests) {
-            let sum = sums.entry(requests.ingress.as_ref()).or_insert([0; CLASSES]);
-            for (sum, count) in sum.iter_mut().zip(requests.by_class) {
+            let sum = sums.entry(requests.ingress.as_ref()).or_insert([0; CODE_CLASSES]);
+            for (sum, count) in sum.iter_mut().zip(requests.by_code) {
                 *sum += count;
             }
         }
@@ -86,8 +89,8 @@ impl Scrape {
         for (ingress, counts) in self.requests() {
             let (namespace, name) =
                 ingress.map_or(("", ""), |ingress| (&ingress.namespace[..], &ingress.name[..]));
-            for (class, count) in CLASS_NAMES.iter().zip(counts).filter(|(_, count)| *count > 0) {
-                let labels = [("namespace", namespace), ("ingress", name), ("class", *class)];
+            for (code, count) in CODE_LABELS.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                let labels = [("namespace", namespace), ("ingress", name), ("code", *code)];
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
@@ -97,18 +100,28 @@ impl Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        type Field = fn(&Counts) -> u64;
+        type Field = fn(&CounterSnapshot) -> u64;
         let counters: [(&str, &str, Field); 7] = [
-            ("connections_accepted", "Connections that clients opened", |counts| counts.accepted),
-            ("connections_turned_away", "Connections reset because as many were open as may be", |counts| {
-                counts.turned_away
+            ("client_connections_accepted", "Connections that clients opened", |counts| {
+                counts.connections_accepted
             }),
-            ("connections_handed_over", "Connections accepted for a worker that had fewer", |counts| {
-                counts.handed_over
+            (
+                "client_connections_rejected",
+                "Connections reset because as many were open as may be",
+                |counts| counts.connections_rejected,
+            ),
+            (
+                "client_connections_handed_over",
+                "Connections accepted for a worker that had fewer",
+                |counts| counts.connections_handed_over,
+            ),
+            ("upstream_connects", "Connections opened to endpoints", |counts| counts.upstream_connects),
+            ("upstream_connect_failures", "Attempts to open one that failed", |counts| {
+                counts.upstream_connect_failures
             }),
-            ("dials", "Connections opened to endpoints", |counts| counts.dials),
-            ("dial_failures", "Attempts to open one that failed", |counts| counts.dial_failures),
-            ("upstream_reuses", "Requests sent over a connection that stood", |counts| counts.reuses),
+            ("upstream_connection_reuses", "Requests sent over a connection that stood", |counts| {
+                counts.upstream_connection_reuses
+            }),
             ("panics", "Connections that ended by a panic", |counts| counts.panics),
         ];
         for (name, help, field) in counters {
@@ -119,18 +132,30 @@ impl Collector for Scrape {
             (
                 "access_log_dropped",
                 "Lines of the access log that could not be written in time",
-                self.log_dropped,
+                self.access_log_dropped,
             ),
-            ("restarts", "Times that all objects were read anew after a panic", self.restarts),
+            (
+                "control_restarts",
+                "Times that all objects were read anew after a panic",
+                self.control_restarts,
+            ),
         ];
         for (name, help, count) in others {
             let value = ConstCounter::new(count);
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
         }
         let gauges = [
-            ("connections_open", "Connections of clients", self.gauge(|counts| counts.open)),
-            ("requests_in_flight", "Requests not answered yet", self.gauge(|counts| counts.in_flight)),
-            ("tunnels_open", "WebSockets and other tunnels", self.gauge(|counts| counts.tunnels)),
+            (
+                "client_connections_open",
+                "Connections of clients",
+                self.gauge(|counts| counts.connections_open),
+            ),
+            (
+                "requests_in_flight",
+                "Requests not answered yet",
+                self.gauge(|counts| counts.requests_in_flight),
+            ),
+            ("tunnels_open", "WebSockets and other tunnels", self.gauge(|counts| counts.tunnels_open)),
             ("problems", "Objects, or parts of them, not accepted as written", signed(self.problems as u64)),
             ("generation", "Number of the live routing table", signed(self.generation)),
         ];
@@ -138,14 +163,15 @@ impl Collector for Scrape {
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
         }
         let help = "Connections of clients by worker";
-        let mut family = encoder.encode_descriptor("worker_connections", help, None, MetricType::Gauge)?;
+        let mut family =
+            encoder.encode_descriptor("worker_client_connections", help, None, MetricType::Gauge)?;
         for (worker, counts) in self.workers.iter().enumerate() {
-            signed(counts.open).encode(family.encode_family(&[("worker", worker)])?)?;
+            signed(counts.connections_open).encode(family.encode_family(&[("worker", worker)])?)?;
         }
         let type_of_counter = ConstCounter::new(0u64).metric_type();
-        type Reasons = fn(&Counts) -> &BTreeMap<&'static str, u64>;
+        type Reasons = fn(&CounterSnapshot) -> &BTreeMap<&'static str, u64>;
         let by_reason: [(&str, &str, Reasons); 2] = [
-            ("refusals", "Answers of the gateway's own, by reason", |counts| &counts.refusals),
+            ("local_replies", "Answers of the gateway's own, by reason", |counts| &counts.local_replies),
             ("aborts", "Requests without a whole answer, by reason", |counts| &counts.aborts),
         ];
         for (name, help, field) in by_reason {

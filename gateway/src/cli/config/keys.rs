@@ -358,7 +358,7 @@ fn access_log() -> Vec<Key> {
         Key::new(
             "accessLog.to",
             "Where requests are logged: stdout, off, or a file. A file that was renamed is reopened.",
-            |all| &mut all.access_log.to,
+            |all| &mut all.access_log.destination,
             plain(),
         ),
         Key::new(
@@ -370,7 +370,7 @@ fn access_log() -> Vec<Key> {
         Key::new(
             "accessLog.sample",
             "Share of requests to log, 0.0 to 1.0. Statuses from 500 on and aborted requests are always logged.",
-            |all| &mut all.access_log.sample,
+            |all| &mut all.access_log.sample_rate,
             plain(),
         ),
     ]

@@ -45,7 +45,7 @@ pub struct Admin {
     /// Times that everything was read anew after a panic.
     pub restarts: Arc<AtomicU64>,
     /// Lines of the access log that were dropped.
-    pub log_dropped: Arc<AtomicU64>,
+    pub access_log_dropped: Arc<AtomicU64>,
     /// The Service by which the outside reaches the gateway.
     pub status_service: Option<Name>,
 }
@@ -109,8 +109,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         workers: Vec::new(),
         problems: admin.problems.count(),
         generation: *admin.generation.borrow(),
-        restarts: admin.restarts.load(Ordering::Relaxed),
-        log_dropped: admin.log_dropped.load(Ordering::Relaxed),
+        control_restarts: admin.restarts.load(Ordering::Relaxed),
+        access_log_dropped: admin.access_log_dropped.load(Ordering::Relaxed),
     };
     for worker in admin.workers.iter() {
         scrape.workers.extend(worker.counts().await);

@@ -212,7 +212,7 @@ fn entry<'a>(
         duration: record.started_at.map(|started_at| started_at.elapsed()),
         first_byte: record.first_byte,
         upstream: record.upstream,
-        tries: record.attempts,
+        attempts: record.attempts,
         is_reused: record.is_reused,
         route: None,
     }
@@ -221,17 +221,17 @@ fn entry<'a>(
 impl Worker {
     /// Counts and logs what an exchange came to.
     pub fn report(&self, info: &RequestInfo<'_>, record: &Record) {
-        self.counters.answered(info.route.map(|route| &route.origin.ingress), record.status);
+        self.counters.count_response(info.route.map(|route| &route.origin.ingress), record.status);
         match record.completion {
             Completion::Unfinished | Completion::Forwarded => {}
             Completion::LocalReply(reason) | Completion::ReplyUnsent(reason) => {
-                self.counters.refused(reason.as_str())
+                self.counters.count_local_reply(reason.as_str())
             }
-            Completion::Aborted(abort) => self.counters.aborted(abort.as_str()),
+            Completion::Aborted(abort) => self.counters.count_abort(abort.as_str()),
             Completion::Upgraded => return,
         }
         if let Some(log) = &self.access_log {
-            log.add(&info.entry(record));
+            log.log(&info.entry(record));
         }
     }
 
@@ -241,12 +241,12 @@ impl Worker {
         (address, scheme, tls): (IpAddr, Scheme, Option<ProtocolVersion>),
         abort: Abort,
     ) {
-        self.counters.aborted(abort.as_str());
+        self.counters.count_abort(abort.as_str());
         if let Some(log) = &self.access_log {
             // There is no time to tell: no request started_at.
             let record =
                 Record { completion: Completion::Aborted(abort), started_at: None, ..Record::new(self) };
-            log.add(&entry((self.request_ids.make().as_bytes(), address, scheme, tls), &record));
+            log.log(&entry((self.request_ids.make().as_bytes(), address, scheme, tls), &record));
         }
     }
 
@@ -261,10 +261,10 @@ impl Worker {
     /// Counts and logs how a tunnel ended, whose request was counted when it started_at.
     pub(super) fn report_tunnel(&self, completion: Completion, told: Option<(&OwnedRequestInfo, Record)>) {
         if let Completion::Aborted(abort) = completion {
-            self.counters.aborted(abort.as_str());
+            self.counters.count_abort(abort.as_str());
         }
         if let (Some(log), Some((owned, record))) = (&self.access_log, told) {
-            log.add(&owned.entry(&record));
+            log.log(&owned.entry(&record));
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Timer;
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyCopy, CopyError};
-use crate::observe::counters::Gauge;
+use crate::observe::counters::GaugeGuard;
 
 /// The endpoint's side of a tunnel.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Tunnel {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let _open = Gauge::raise(&worker.counters, |counters| &counters.tunnels);
+        let _open = GaugeGuard::increment(&worker.counters, |counters| &counters.tunnels_open);
         let mut active =
             ActiveTunnel { worker, report: self.report.take(), end: None, meters: TunnelMeters::default() };
         let sides = (down, &mut self.opened.connection);

@@ -16,7 +16,7 @@ use super::Protocol;
 use super::connections::{ConnectionPermit, ConnectionTracker, Handoff};
 use crate::data::exchange::Worker;
 use crate::data::wire::clock::{OnDrain, Phase, TICK};
-use crate::observe::counters::bump;
+use crate::observe::counters::increment;
 
 /// How often the log says that clients are turned away.
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ impl Acceptor {
     fn admit(&self, stream: &TcpStream, warnings: &mut WarningLimiter) -> Option<ConnectionPermit> {
         let permit = self.tracker.acquire(self.index);
         if permit.is_none() {
-            bump(&self.worker.counters.turned_away);
+            increment(&self.worker.counters.connections_rejected);
             warnings.warn(&self.worker, "a client was turned away: as many are connected as may be");
             // A reset costs no memory and tells at once, so that whoever balances between gateways tries another.
             // In the kernel's queue the client would wait for nothing, and health checks with it.
@@ -123,7 +123,7 @@ impl Acceptor {
         let Ok(stream) = stream.into_std() else { return };
         let handoff = Handoff { stream, peer, protocol, permit };
         match self.tracker.hand_off(handoff, other) {
-            Ok(()) => bump(&self.worker.counters.handed_over),
+            Ok(()) => increment(&self.worker.counters.connections_handed_over),
             Err(handoff) => self.serve_handoff(handoff),
         }
     }

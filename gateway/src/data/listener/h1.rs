@@ -19,7 +19,7 @@ use crate::data::wire::clock::{OnDrain, Phase, Timer, WaitError};
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
 use crate::observe::access_log::RequestFields;
-use crate::observe::counters::Gauge;
+use crate::observe::counters::GaugeGuard;
 
 mod pace;
 
@@ -311,7 +311,7 @@ async fn reply_and_close(
     refusal: ReplyReason,
     asked: Option<RequestFields<'_>>,
 ) -> NextAction {
-    let _in_flight = Gauge::raise(&worker.counters, |counters| &counters.in_flight);
+    let _in_flight = GaugeGuard::increment(&worker.counters, |counters| &counters.requests_in_flight);
     let mut downstream = Http1Downstream {
         worker,
         connection,

@@ -31,7 +31,7 @@ use crate::data::wire::buffers::BUFFER_BYTES;
 use crate::data::wire::clock::{OnDrain, Phase, Timer};
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
 use crate::observe::access_log::RequestFields;
-use crate::observe::counters::bump;
+use crate::observe::counters::increment;
 use crate::settings::UnderscoreNames;
 
 mod frames;
@@ -301,9 +301,9 @@ async fn serve_stream(
         }
     };
     if downstream.is_reset() {
-        bump(&counts.reset);
+        increment(&counts.reset);
     } else {
-        bump(&counts.completed);
+        increment(&counts.completed);
     }
     if !matches!(served, ExchangeOutcome::Completed | ExchangeOutcome::CompletedThenClose) {
         downstream.reset();

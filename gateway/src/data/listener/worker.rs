@@ -20,14 +20,14 @@ use crate::data::upstream::{SharedUpstreams, Upstreams};
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::{Clock, Phase};
 use crate::live::LiveCell;
-use crate::observe::access_log::{self, Lines, Sink};
-use crate::observe::counters::{Counters, Counts};
+use crate::observe::access_log::{self, LogHandle, LogSink};
+use crate::observe::counters::{CounterSnapshot, Counters};
 use crate::settings::Settings;
 
 /// Commands to a worker.
 enum Command {
     /// Copy the counters out.
-    CopyCounters(oneshot::Sender<Counts>),
+    CopyCounters(oneshot::Sender<CounterSnapshot>),
     /// Go towards the end; it comes when nobody is connected any more.
     EnterPhase(Phase),
     /// End at once.
@@ -51,7 +51,7 @@ pub struct Resources {
     /// What all workers know of endpoints.
     pub upstreams: Arc<SharedUpstreams>,
     /// Where lines of the access log go, if they go anywhere.
-    pub access_log: Option<Sink>,
+    pub access_log: Option<LogSink>,
 }
 
 impl Handle {
@@ -76,7 +76,7 @@ impl Handle {
     }
 
     /// The worker's counters, or nothing if it has stopped.
-    pub async fn counts(&self) -> Option<Counts> {
+    pub async fn counts(&self) -> Option<CounterSnapshot> {
         let (reply, counts) = oneshot::channel();
         self.commands.send(Command::CopyCounters(reply)).ok()?;
         counts.await.ok()
@@ -126,7 +126,7 @@ fn run(
             counters,
             upstreams,
             request_ids: RequestIds::default(),
-            access_log: resources.access_log.map(Lines::new),
+            access_log: resources.access_log.map(LogHandle::new),
         });
         let ticker = Rc::clone(&worker);
         tokio::task::spawn_local(async move { ticker.clock.run().await });
@@ -161,7 +161,7 @@ async fn handle_commands(worker: &Worker, mut command_rx: mpsc::UnboundedReceive
     while let Some(command) = command_rx.recv().await {
         match command {
             // Whoever asked may have given up waiting.
-            Command::CopyCounters(reply) => drop(reply.send(worker.counters.copy())),
+            Command::CopyCounters(reply) => drop(reply.send(worker.counters.snapshot())),
             Command::EnterPhase(phase) => worker.clock.enter(phase),
             Command::Stop => return,
         }
@@ -170,7 +170,7 @@ async fn handle_commands(worker: &Worker, mut command_rx: mpsc::UnboundedReceive
 
 /// Hands over what is logged, so that the log is never far behind.
 async fn flush_access_log(worker: &Worker) {
-    let mut interval = tokio::time::interval(access_log::FLUSH);
+    let mut interval = tokio::time::interval(access_log::FLUSH_INTERVAL);
     loop {
         interval.tick().await;
         if let Some(log) = &worker.access_log {

@@ -20,7 +20,7 @@ use super::endpoint::Endpoint;
 use super::health::EjectionCause;
 use super::{ConnectError, Connection};
 use crate::data::wire::h1;
-use crate::observe::counters::{Counters, bump};
+use crate::observe::counters::{Counters, increment};
 
 /// So many retransmissions in a row that nobody acknowledges are no loss by chance.
 const DEAD_PEER_RETRANSMISSIONS: u8 = 3;
@@ -64,11 +64,11 @@ impl Connector {
         peer.options.connection_timeout = Some(limit);
         match self.connector.new_stream(&peer).await {
             Ok(stream) => {
-                bump(&self.counters.dials);
+                increment(&self.counters.upstream_connects);
                 Ok(h1::Connection::new(stream, self.limits))
             }
             Err(error) => {
-                bump(&self.counters.dial_failures);
+                increment(&self.counters.upstream_connect_failures);
                 Err(classify_error(&error))
             }
         }

@@ -14,7 +14,7 @@ use routing::table;
 
 mod escape;
 
-use super::stamp::thousandths;
+use super::stamp::three_digits;
 use escape::Escape;
 
 /// What one line tells. What is not known is left out in JSON, and is `-` in text.
@@ -49,7 +49,7 @@ pub struct Entry<'a> {
     /// The endpoint that was asked last.
     pub upstream: Option<SocketAddr>,
     /// How often an endpoint was asked, failed connects included.
-    pub tries: u32,
+    pub attempts: u32,
     /// Whether the last connection to an endpoint had carried a request before.
     pub is_reused: bool,
     /// Whose rule took the request.
@@ -85,9 +85,9 @@ pub struct RouteFields<'a> {
 }
 
 impl Entry<'_> {
-    /// Whether it is logged whatever the sample: an answer from 500 on, or none that is whole. Whoever knocks at the
+    /// Whether it is logged whatever the sample_rate: an answer from 500 on, or none that is whole. Whoever knocks at the
     /// port with something that is no request alarms nobody.
-    pub fn is_alarming(&self) -> bool {
+    pub fn is_always_logged(&self) -> bool {
         self.status >= 500 || (self.abort.is_some() && self.asked.is_some()) || self.is_unsent
     }
 }
@@ -168,8 +168,8 @@ fields! {
     FirstByte = "firstByteMs",
     /// [`Entry::upstream`]
     Upstream = "upstream",
-    /// [`Entry::tries`]
-    Tries = "tries",
+    /// [`Entry::attempts`]
+    Attempts = "attempts",
     /// [`Entry::is_reused`]
     Reused = "reused",
     /// [`RouteFields::ingress`], as namespace/name
@@ -201,19 +201,19 @@ impl Field {
     #[inline(always)]
     fn value<'a>(self, entry: &Entry<'a>, time: &'a str) -> Option<Value<'a>> {
         let word = |word: &'static str| Value::Text(word.as_bytes());
-        let of_asked = |value: fn(&RequestFields<'a>) -> Value<'a>| entry.asked.as_ref().map(value);
-        let is_asked = entry.tries > 0;
+        let of_request = |value: fn(&RequestFields<'a>) -> Value<'a>| entry.asked.as_ref().map(value);
+        let was_attempted = entry.attempts > 0;
         match self {
             Self::Time => Some(Value::Text(time.as_bytes())),
             Self::Id => Some(Value::Text(entry.id)),
             Self::Client => Some(Value::Address(entry.client)),
             Self::Scheme => Some(word(entry.scheme)),
             Self::Tls => entry.tls.map(word),
-            Self::Protocol => of_asked(|asked| Value::Text(asked.protocol.as_bytes())),
-            Self::Method => of_asked(|asked| Value::Text(asked.method)),
-            Self::Host => of_asked(|asked| Value::Text(asked.host)),
-            Self::Path => of_asked(|asked| Value::Text(asked.path)),
-            Self::Query => of_asked(|asked| Value::Flag(asked.has_query)),
+            Self::Protocol => of_request(|asked| Value::Text(asked.protocol.as_bytes())),
+            Self::Method => of_request(|asked| Value::Text(asked.method)),
+            Self::Host => of_request(|asked| Value::Text(asked.host)),
+            Self::Path => of_request(|asked| Value::Text(asked.path)),
+            Self::Query => of_request(|asked| Value::Flag(asked.has_query)),
             Self::UserAgent => entry.asked.and_then(|asked| asked.user_agent).map(Value::Text),
             Self::Status => (entry.status != 0).then_some(Value::Number(entry.status.into())),
             Self::Reason => entry.reason.map(word),
@@ -224,8 +224,8 @@ impl Field {
             Self::Duration => entry.duration.map(Value::Millis),
             Self::FirstByte => entry.first_byte.map(Value::Millis),
             Self::Upstream => entry.upstream.map(Value::Endpoint),
-            Self::Tries => is_asked.then_some(Value::Number(entry.tries.into())),
-            Self::Reused => is_asked.then_some(Value::Flag(entry.is_reused)),
+            Self::Attempts => was_attempted.then_some(Value::Number(entry.attempts.into())),
+            Self::Reused => was_attempted.then_some(Value::Flag(entry.is_reused)),
             Self::Ingress => entry.route.map(|taken| Value::Name(taken.ingress)),
             Self::Rule => entry.route.map(|taken| Value::Rule(taken.rule)),
             Self::Service => entry
@@ -354,7 +354,7 @@ fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, time: &str) {
         let Some(value) = field.value(entry, time) else { return };
         out.push(before);
         out.extend_from_slice(field.key());
-        if value.is_bare() {
+        if value.is_unquoted() {
             value.write(out, Escape::Json);
         } else {
             out.push(b'"');
@@ -369,7 +369,7 @@ fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, time: &str) {
 impl Value<'_> {
     /// Whether JSON has it without quotes.
     #[inline(always)]
-    fn is_bare(&self) -> bool {
+    fn is_unquoted(&self) -> bool {
         matches!(self, Self::Flag(_) | Self::Number(_) | Self::Millis(_))
     }
 
@@ -382,7 +382,7 @@ impl Value<'_> {
             Self::Millis(time) => {
                 number(out, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
                 out.push(b'.');
-                out.extend_from_slice(&thousandths(time.subsec_micros()));
+                out.extend_from_slice(&three_digits(time.subsec_micros()));
             }
             Self::Address(address) => self::address(out, *address),
             Self::Endpoint(SocketAddr::V4(endpoint)) => {

@@ -33,14 +33,14 @@ impl Stamp {
             let _ = write!(self.text.as_mut_slice(), "{:.3}", shown.unwrap_or_default());
         }
         if let Some(millis) = self.text.get_mut(20..23) {
-            millis.copy_from_slice(&thousandths(since.subsec_millis()));
+            millis.copy_from_slice(&three_digits(since.subsec_millis()));
         }
         str::from_utf8(&self.text).unwrap_or_default()
     }
 }
 
 /// Three digits, of a number below 1000 or of the end of a larger one.
-pub(super) fn thousandths(number: u32) -> [u8; 3] {
+pub(super) fn three_digits(number: u32) -> [u8; 3] {
     [100, 10, 1].map(|place| b'0' + u8::try_from(number / place % 10).unwrap_or(0))
 }
 

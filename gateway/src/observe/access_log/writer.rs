@@ -1,7 +1,7 @@
 //! The thread that writes batches to standard output or a file.
 //!
 //! A thread of its own and not a task: whoever reads standard output may stop reading, and a blocked write must hold
-//! neither the control runtime nor the end of the process. Nobody ever joins it; [`Running`] waits for it for a moment.
+//! neither the control runtime nor the end of the process. Nobody ever joins it; [`WriterThread`] waits for it for a moment.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -13,16 +13,16 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Settings, Sink, To};
+use super::{Destination, LogSettings, LogSink};
 
 /// Batches that may wait for the writer: 4 MiB, since none is much larger than 16 KiB.
-const MOST_WAITING: usize = 256;
+const MAX_QUEUED_BATCHES: usize = 256;
 
-/// How often a file is looked for where it was.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a file is last_check for where it was.
+const REOPEN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the end of the process waits for what is still to be written.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const FINAL_WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Lines on their way to the writer.
 #[derive(Debug, Default)]
@@ -30,13 +30,13 @@ pub(super) struct Batch {
     /// Whole lines.
     pub(super) text: Vec<u8>,
     /// How many.
-    pub(super) lines: u64,
+    pub(super) entries: u64,
 }
 
 /// The running writer. Dropping it waits until all is written, half a second at most; that makes sense when all workers
 /// have been told to end.
 #[derive(Debug)]
-pub struct Running {
+pub struct WriterThread {
     dropped: Arc<AtomicU64>,
     /// Disconnected when the writer has ended. Nobody ever waits for the lock: it makes this sharable.
     ended: Mutex<Receiver<()>>,
@@ -46,9 +46,9 @@ pub struct Running {
 ///
 /// # Errors
 /// The file cannot be opened, or the system gives no thread.
-pub fn start(settings: &Settings) -> io::Result<Option<(Sink, Running)>> {
-    let Some(output) = Output::open(&settings.to)? else { return Ok(None) };
-    let (batches, waiting) = mpsc::sync_channel(MOST_WAITING);
+pub fn start(settings: &LogSettings) -> io::Result<Option<(LogSink, WriterThread)>> {
+    let Some(output) = Output::open(&settings.destination)? else { return Ok(None) };
+    let (batches, waiting) = mpsc::sync_channel(MAX_QUEUED_BATCHES);
     let (presence, ended) = mpsc::sync_channel(0);
     let dropped = Arc::new(AtomicU64::new(0));
     let lost = Arc::clone(&dropped);
@@ -56,21 +56,21 @@ pub fn start(settings: &Settings) -> io::Result<Option<(Sink, Running)>> {
         output.run(&waiting, &lost);
         drop(presence);
     })?;
-    let sink = Sink { batches, dropped: Arc::clone(&dropped), settings: Arc::new(settings.clone()) };
-    Ok(Some((sink, Running { dropped, ended: Mutex::new(ended) })))
+    let sink = LogSink { batches, dropped: Arc::clone(&dropped), settings: Arc::new(settings.clone()) };
+    Ok(Some((sink, WriterThread { dropped, ended: Mutex::new(ended) })))
 }
 
-impl Running {
+impl WriterThread {
     /// Lines that were dropped since the start, to be read at any time.
     pub fn dropped(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.dropped)
     }
 }
 
-impl Drop for Running {
+impl Drop for WriterThread {
     fn drop(&mut self) {
         if let Ok(ended) = self.ended.get_mut() {
-            let _ = ended.recv_timeout(LAST_WORDS);
+            let _ = ended.recv_timeout(FINAL_WRITE_TIMEOUT);
         }
     }
 }
@@ -79,65 +79,65 @@ struct Output {
     file: File,
     /// Nothing for standard output, which cannot be opened anew.
     path: Option<PathBuf>,
-    looked: Instant,
-    state: State,
+    last_check: Instant,
+    state: WriteState,
 }
 
 /// How the last write ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Fine,
+enum WriteState {
+    Complete,
     /// In the middle of a line, perhaps: the next one has to begin behind a line end.
-    Torn,
+    Partial,
 }
 
 impl Output {
-    fn open(to: &To) -> io::Result<Option<Self>> {
+    fn open(to: &Destination) -> io::Result<Option<Self>> {
         let (file, path) = match to {
-            To::Off => return Ok(None),
+            Destination::Off => return Ok(None),
             // Not `io::stdout()`: its lock would be held by a blocked write, and its buffer splits batches.
-            To::Stdout => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
-            To::File(path) => (append(path)?, Some(path.clone())),
+            Destination::Stdout => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
+            Destination::File(path) => (append(path)?, Some(path.clone())),
         };
-        Ok(Some(Self { file, path, looked: Instant::now(), state: State::Fine }))
+        Ok(Some(Self { file, path, last_check: Instant::now(), state: WriteState::Complete }))
     }
 
     fn run(mut self, waiting: &Receiver<Batch>, dropped: &AtomicU64) {
         loop {
-            let batch = match waiting.recv_timeout(LOOK) {
+            let batch = match waiting.recv_timeout(REOPEN_CHECK_INTERVAL) {
                 Ok(batch) => batch,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.look();
+                    self.reopen_if_moved();
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            if self.looked.elapsed() >= LOOK {
-                self.look();
+            if self.last_check.elapsed() >= REOPEN_CHECK_INTERVAL {
+                self.reopen_if_moved();
             }
             if let Err(error) = self.write(&batch) {
-                dropped.fetch_add(batch.lines, Relaxed);
-                if self.state == State::Fine {
+                dropped.fetch_add(batch.entries, Relaxed);
+                if self.state == WriteState::Complete {
                     tracing::warn!(%error, "the access log cannot be written");
                 }
-                self.state = State::Torn;
+                self.state = WriteState::Partial;
             }
         }
     }
 
     fn write(&mut self, batch: &Batch) -> io::Result<()> {
-        if self.state == State::Torn {
+        if self.state == WriteState::Partial {
             self.file.write_all(b"\n")?;
         }
         self.file.write_all(&batch.text)?;
-        self.state = State::Fine;
+        self.state = WriteState::Complete;
         Ok(())
     }
 
     /// Opens the file anew if it is no longer where it was: whoever rotates logs moves it away. If that fails, lines go
     /// on to the old one.
-    fn look(&mut self) {
-        self.looked = Instant::now();
+    fn reopen_if_moved(&mut self) {
+        self.last_check = Instant::now();
         let Some(path) = &self.path else { return };
         let place = |file: io::Result<std::fs::Metadata>| file.ok().map(|file| (file.dev(), file.ino()));
         if place(std::fs::metadata(path)) == place(self.file.metadata()) {
@@ -146,7 +146,7 @@ impl Output {
         match append(path) {
             Ok(file) => {
                 self.file = file;
-                self.state = State::Fine;
+                self.state = WriteState::Complete;
             }
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "the access log cannot be opened anew")
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn batch(text: &str) -> Batch {
-        Batch { text: text.as_bytes().to_vec(), lines: 1 }
+        Batch { text: text.as_bytes().to_vec(), entries: 1 }
     }
 
     #[test]
@@ -172,29 +172,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("log"), folder.path().join("old"));
         std::fs::write(&path, "before\n").unwrap();
-        let mut output = Output::open(&To::File(path.clone())).unwrap().unwrap();
+        let mut output = Output::open(&Destination::File(path.clone())).unwrap().unwrap();
         output.write(&batch("1\n")).unwrap();
         std::fs::rename(&path, &old).unwrap();
         output.write(&batch("2\n")).unwrap();
-        output.look();
-        output.state = State::Torn;
+        output.reopen_if_moved();
+        output.state = WriteState::Partial;
         output.write(&batch("3\n")).unwrap();
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "before\n1\n2\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "\n3\n");
         // The file that replaces it may be there already, and may be gone altogether.
-        output.look();
+        output.reopen_if_moved();
         std::fs::remove_file(&path).unwrap();
-        output.look();
+        output.reopen_if_moved();
         output.write(&batch("4\n")).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "4\n");
     }
 
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
-        let full = Settings { to: To::File("/dev/full".into()), ..Settings::default() };
+        let full =
+            LogSettings { destination: Destination::File("/dev/full".into()), ..LogSettings::default() };
         let (sink, running) = start(&full).unwrap().unwrap();
         for _ in 0..3 {
-            sink.send(Batch { text: b"x\n".to_vec(), lines: 2 });
+            sink.send(Batch { text: b"x\n".to_vec(), entries: 2 });
         }
         drop(sink);
         let dropped = running.dropped();
@@ -204,8 +205,15 @@ mod tests {
 
     #[test]
     fn a_log_that_cannot_be_opened_is_an_error_at_the_start() {
-        let missing = Settings { to: To::File("/nonexistent/log".into()), ..Settings::default() };
+        let missing = LogSettings {
+            destination: Destination::File("/nonexistent/log".into()),
+            ..LogSettings::default()
+        };
         assert!(start(&missing).is_err());
-        assert!(start(&Settings { to: To::Off, ..Settings::default() }).unwrap().is_none());
+        assert!(
+            start(&LogSettings { destination: Destination::Off, ..LogSettings::default() })
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! lines act on; what is no UTF-8 becomes U+FFFD.
 
 /// So many bytes of one value are written at most, and `...` behind them.
-pub(super) const LONGEST: usize = 1024;
+pub(super) const MAX_VALUE_BYTES: usize = 1024;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -19,7 +19,7 @@ pub(super) enum Escape {
 impl Escape {
     /// Writes a value.
     pub(super) fn write(self, out: &mut Vec<u8>, value: &[u8]) {
-        let kept = value.get(..LONGEST).unwrap_or(value);
+        let kept = value.get(..MAX_VALUE_BYTES).unwrap_or(value);
         // Nearly every value is harmless as a whole, so looking at all of it, many bytes at a time, beats stopping early.
         if kept.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
             out.extend_from_slice(kept);
@@ -60,7 +60,7 @@ fn json(out: &mut Vec<u8>, value: &[u8]) {
                 '"' => out.extend_from_slice(b"\\\""),
                 '\\' => out.extend_from_slice(b"\\\\"),
                 '\t' => out.extend_from_slice(b"\\t"),
-                c if must_hide(c) => {
+                c if must_escape(c) => {
                     out.extend_from_slice(b"\\u");
                     digits(out, c as u16, 4);
                 }
@@ -75,7 +75,7 @@ fn json(out: &mut Vec<u8>, value: &[u8]) {
 
 /// Control characters (C1 ones too, which terminals obey), line ends of Unicode, and what turns the direction of writing.
 /// All are below U+10000.
-fn must_hide(c: char) -> bool {
+fn must_escape(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -135,12 +135,15 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut_at_the_bound_before_it_is_escaped() {
-        let quotes = vec![b'"'; LONGEST];
-        assert_eq!(escaped(Escape::Json, &quotes), "\\\"".repeat(LONGEST));
-        assert_eq!(escaped(Escape::Json, &[b'"'; LONGEST + 1]), "\\\"".repeat(LONGEST) + "...");
-        assert_eq!(escaped(Escape::Text, &[b'x'; 5000]), "x".repeat(LONGEST) + "...");
+        let quotes = vec![b'"'; MAX_VALUE_BYTES];
+        assert_eq!(escaped(Escape::Json, &quotes), "\\\"".repeat(MAX_VALUE_BYTES));
+        assert_eq!(
+            escaped(Escape::Json, &[b'"'; MAX_VALUE_BYTES + 1]),
+            "\\\"".repeat(MAX_VALUE_BYTES) + "..."
+        );
+        assert_eq!(escaped(Escape::Text, &[b'x'; 5000]), "x".repeat(MAX_VALUE_BYTES) + "...");
         // A character that is cut in two is no character.
-        let long = "x".repeat(LONGEST - 1) + "\u{fc}";
-        assert_eq!(escaped(Escape::Json, long.as_bytes()), "x".repeat(LONGEST - 1) + "\u{fffd}...");
+        let long = "x".repeat(MAX_VALUE_BYTES - 1) + "\u{fc}";
+        assert_eq!(escaped(Escape::Json, long.as_bytes()), "x".repeat(MAX_VALUE_BYTES - 1) + "\u{fffd}...");
     }
 }

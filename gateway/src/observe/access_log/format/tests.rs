@@ -33,7 +33,7 @@ fn malformed() -> Entry<'static> {
         duration: None,
         first_byte: None,
         upstream: None,
-        tries: 0,
+        attempts: 0,
         is_reused: false,
         route: None,
     }
@@ -58,7 +58,7 @@ fn json_has_what_is_known_with_its_type() {
         duration: Some(Duration::from_nanos(1_002_003_999)),
         first_byte: Some(Duration::from_micros(7)),
         upstream: Some(([10, 0, 0, 1], 80).into()),
-        tries: 2,
+        attempts: 2,
         is_reused: true,
         route: Some(RouteFields {
             ingress: &ingress,
@@ -69,7 +69,7 @@ fn json_has_what_is_known_with_its_type() {
     };
     assert_eq!(
         line("json", &entry),
-        r#"{"time":"T","requestId":"0a","client":"192.0.2.1","scheme":"https","protocol":"HTTP/1.1","tls":"1.3","method":"GET","host":"a.example","path":"/x","query":true,"status":200,"bytesIn":0,"bytesOut":12,"durationMs":1002.003,"firstByteMs":0.007,"upstream":"10.0.0.1:80","tries":2,"reused":true,"ingress":"shop/web","rule":"spec.rules[0].http.paths[1]","service":"shop/api:1","userAgent":"curl \"8\"\u000d\u000a{status}"}
+        r#"{"time":"T","requestId":"0a","client":"192.0.2.1","scheme":"https","protocol":"HTTP/1.1","tls":"1.3","method":"GET","host":"a.example","path":"/x","query":true,"status":200,"bytesIn":0,"bytesOut":12,"durationMs":1002.003,"firstByteMs":0.007,"upstream":"10.0.0.1:80","attempts":2,"reused":true,"ingress":"shop/web","rule":"spec.rules[0].http.paths[1]","service":"shop/api:1","userAgent":"curl \"8\"\u000d\u000a{status}"}
 "#
     );
     assert_eq!(
@@ -117,10 +117,10 @@ fn what_is_no_template_is_refused() {
 #[test]
 fn what_is_alarming_is_logged_whatever_the_sample() {
     let plain = malformed();
-    assert!(!plain.is_alarming());
-    assert!(Entry { status: 500, ..plain }.is_alarming());
+    assert!(!plain.is_always_logged());
+    assert!(Entry { status: 500, ..plain }.is_always_logged());
     let aborted = Entry { abort: Some("client_closed"), ..plain };
-    assert!(Entry { asked: Some(asked()), ..aborted }.is_alarming());
-    assert!(!aborted.is_alarming(), "there was no request");
-    assert!(Entry { is_unsent: true, ..plain }.is_alarming());
+    assert!(Entry { asked: Some(asked()), ..aborted }.is_always_logged());
+    assert!(!aborted.is_always_logged(), "there was no request");
+    assert!(Entry { is_unsent: true, ..plain }.is_always_logged());
 }
