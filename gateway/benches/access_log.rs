@@ -9,7 +9,7 @@ use gateway::observe::access_log::{
     Destination, Entry, Format, LogHandle, LogSettings, RequestFields, RouteFields, start,
 };
 use routing::object::{Name, PortRef};
-use routing::table::Field;
+use routing::table::FieldPath;
 
 /// As many lines as a worker writes between two hand-overs, about.
 const LINES: usize = 1000;
@@ -46,7 +46,7 @@ fn entry<'a>(ingress: &'a Name, service: &'a (Name, PortRef)) -> Entry<'a> {
         is_reused: true,
         route: Some(RouteFields {
             ingress,
-            rule: Field::Path { rule: 0, path: 1 },
+            rule: FieldPath::Path { rule: 0, path: 1 },
             service: Some((&service.0, &service.1)),
         }),
     }

@@ -260,7 +260,7 @@ impl Default for RetrySettings {
     fn default() -> Self {
         use Method::{Delete, Get, Head, Options, Put, Trace};
         Self {
-            attempts: Attempts::TWO,
+            attempts: Attempts::DEFAULT,
             on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection],
             methods: vec![Get, Head, Options, Put, Delete, Trace],
         }

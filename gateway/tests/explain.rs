@@ -472,7 +472,8 @@ fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
             );
             assert_eq!(found.is_none(), told.outcome.reason == Some("no_rule"), "{told}");
             let trace = told.trace.as_ref().unwrap();
-            let by_rule = trace.routes.iter().filter(|one| one.verdict == routing::table::Verdict::Chosen);
+            let by_rule =
+                trace.routes.iter().filter(|one| one.verdict == routing::table::RouteVerdict::Chosen);
             let by_default =
                 trace.defaults.iter().filter(|one| one.verdict == routing::table::DefaultVerdict::Chosen);
             let winners: Vec<_> =

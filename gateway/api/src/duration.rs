@@ -20,10 +20,10 @@ use serde::de;
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// GEP-2257 allows so many parts such as `1h30m`.
-const MOST_PARTS: usize = 4;
+const MAX_PARTS: usize = 4;
 
 /// GEP-2257 allows so many digits in each part, so that the sum always fits.
-const MOST_DIGITS: usize = 5;
+const MAX_DIGITS: usize = 5;
 
 /// A span of time in whole milliseconds, at most 99999h59m59s999ms when printed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -72,10 +72,10 @@ impl FromStr for Duration {
     fn from_str(text: &str) -> Result<Self, DurationError> {
         let mut milliseconds = 0;
         let mut rest = text;
-        for _ in 0..MOST_PARTS {
+        for _ in 0..MAX_PARTS {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
             let (number, after) = rest.split_at(digits);
-            if number.len() > MOST_DIGITS {
+            if number.len() > MAX_DIGITS {
                 return Err(DurationError);
             }
             let number: u64 = number.parse().map_err(|_| DurationError)?;

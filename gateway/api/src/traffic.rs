@@ -128,10 +128,10 @@ pub struct Limits {
 
 impl Attempts {
     /// Three tries in all, which is what holds by default.
-    pub const TWO: Self = Self(2);
+    pub const DEFAULT: Self = Self(2);
 
     /// The most that can be said.
-    pub const MOST: u8 = 10;
+    pub const MAX: u8 = 10;
 
     /// The number.
     pub const fn get(self) -> u8 {
@@ -143,10 +143,10 @@ impl TryFrom<u8> for Attempts {
     type Error = String;
 
     fn try_from(number: u8) -> Result<Self, String> {
-        if number <= Self::MOST {
+        if number <= Self::MAX {
             return Ok(Self(number));
         }
-        Err(format!("{number} further attempts are too many, {} are allowed", Self::MOST))
+        Err(format!("{number} further attempts are too many, {} are allowed", Self::MAX))
     }
 }
 
@@ -154,8 +154,7 @@ impl FromStr for Attempts {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number: u8 =
-            text.parse().map_err(|_| format!("a number from 0 to {} is expected", Self::MOST))?;
+        let number: u8 = text.parse().map_err(|_| format!("a number from 0 to {} is expected", Self::MAX))?;
         number.try_into()
     }
 }
@@ -178,7 +177,7 @@ impl JsonSchema for Attempts {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0, "maximum": Self::MOST })
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
     }
 }
 

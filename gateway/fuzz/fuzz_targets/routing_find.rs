@@ -60,7 +60,7 @@ fuzz_target!(|data: &[u8]| {
             let found = table.find(host, path).map(|route| {
                 (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
             });
-            let traced = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
+            let traced = table.match_report(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
             assert_eq!(traced, found.as_ref().map(|(_, name, field)| (name.to_string(), field.clone())));
             assert_eq!(found, model.answer(host, path), "{host} {path}\n{table}");
         }

@@ -98,7 +98,7 @@ fn check_lookups(table: &RoutingTable, objects: &[Object]) {
                 (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
             });
             assert_eq!(found, model.answer(host, path), "{host} {path}\n{table}");
-            let traced = table.trace(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
+            let traced = table.match_report(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
             assert_eq!(traced, found.map(|(_, name, field)| (name.to_string(), field)));
         }
     }

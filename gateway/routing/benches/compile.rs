@@ -10,10 +10,10 @@ use routing::Config;
 use routing::object::Change;
 use routing::object::Object;
 
-use set::ingress;
-use set::ingresses;
+use route_set::ingress;
+use route_set::ingresses;
 
-mod set;
+mod route_set;
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();

@@ -12,11 +12,11 @@ use divan::black_box;
 use routing::Config;
 use routing::RoutingTable;
 
-use set::ROUTES;
-use set::ingresses;
-use set::on_one_host;
+use route_set::ROUTES;
+use route_set::ingresses;
+use route_set::on_one_host;
 
-mod set;
+mod route_set;
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();

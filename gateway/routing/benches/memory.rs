@@ -15,11 +15,11 @@ use stats_alloc::INSTRUMENTED_SYSTEM;
 use stats_alloc::Region;
 use stats_alloc::StatsAlloc;
 
-use set::ROUTES;
-use set::class_policy;
-use set::ingresses;
+use route_set::ROUTES;
+use route_set::class_policy;
+use route_set::ingresses;
 
-mod set;
+mod route_set;
 
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

@@ -7,21 +7,21 @@
 //! The way of one Ingress: `class` (is it ours?) → `translate` (to the shape of HTTPRoute, with field paths) →
 //! `lower` (to Routes that share Backends) → `hosts` (who wins which path of a host) → table.
 
-mod backend;
-mod class;
+mod backend_registry;
+mod change_set;
+mod class_index;
 mod defaults;
 mod endpoints;
-mod hosts;
+mod host_index;
 mod inspect;
-mod interned;
-mod ledger;
-mod lower;
 mod namespaces;
-mod overlay;
-mod pending;
-mod policy;
-mod secret;
-mod seniority;
+mod policy_index;
+mod policy_interner;
+mod policy_merge;
+mod precedence;
+mod problem_delta;
+mod route_builder;
+mod secret_registry;
 mod tls;
 mod translate;
 
@@ -45,24 +45,24 @@ use crate::table::IngressOrigin;
 use crate::table::Ownership;
 use crate::table::RoutingTable;
 
-use backend::Backends;
-use class::Admission;
-use class::Classes;
+use backend_registry::BackendRegistry;
+use change_set::ChangeSet;
+use change_set::IngressChange;
+use class_index::ClassIndex;
+use class_index::ClassMatch;
 use defaults::DefaultBackends;
-use hosts::Hosts;
-use ledger::Ledger;
-use lower::Lowered;
-use lower::Lowering;
+use host_index::HostIndex;
 use namespaces::Namespaces;
-use pending::IngressChange;
-use pending::Pending;
-use policy::Lack;
-use policy::Policies;
-use policy::Scope;
-use secret::Secrets;
-use seniority::Seniority;
+use policy_index::PolicyIndex;
+use policy_index::TargetError;
+use policy_index::TargetScope;
+use precedence::Precedence;
+use problem_delta::ProblemDeltaBuilder;
+use route_builder::IngressContribution;
+use route_builder::RouteBuilder;
+use secret_registry::SecretRegistry;
 
-pub use ledger::ProblemDelta;
+pub use problem_delta::ProblemDelta;
 
 /// How a Compiler reads objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,33 +100,33 @@ impl Default for Config {
 pub struct Compiler {
     own_namespace: String,
     table: RoutingTable,
-    classes: Classes,
+    classes: ClassIndex,
     namespaces: Namespaces,
     ownership: Arc<Ownership>,
-    policies: Policies,
-    ingresses: BTreeMap<Name, Entry>,
-    hosts: Hosts,
+    policies: PolicyIndex,
+    ingresses: BTreeMap<Name, IngressEntry>,
+    hosts: HostIndex,
     defaults: DefaultBackends,
-    backends: Backends,
-    secrets: Secrets,
+    backends: BackendRegistry,
+    secrets: SecretRegistry,
     next_origin: u64,
 }
 
 /// An Ingress and what became of it.
 #[derive(Debug)]
-struct Entry {
+struct IngressEntry {
     ingress: Ingress,
     /// Under which it stands in the indexes.
-    seniority: Seniority,
+    precedence: Precedence,
     origin: Arc<IngressOrigin>,
-    lowered: Lowered,
+    contribution: IngressContribution,
 }
 
 /// What a delta asks to be done, beside the Ingresses in it.
 #[derive(Debug, Default)]
 struct Dirty {
     /// To be admitted again although they may be the same.
-    again: BTreeSet<Name>,
+    recompile: BTreeSet<Name>,
     /// Whose targets may have come or gone.
     policies: BTreeSet<Name>,
     hosts: BTreeSet<HostName>,
@@ -143,15 +143,15 @@ impl Compiler {
     pub fn new(config: Config) -> Self {
         Self {
             table: RoutingTable::default(),
-            classes: Classes::new(&config),
+            classes: ClassIndex::new(&config),
             namespaces: Namespaces::default(),
             ownership: Arc::default(),
-            policies: Policies::new(&config.namespace),
+            policies: PolicyIndex::new(&config.namespace),
             ingresses: BTreeMap::new(),
-            hosts: Hosts::default(),
+            hosts: HostIndex::default(),
             defaults: DefaultBackends::default(),
-            backends: Backends::new(config.zone),
-            secrets: Secrets::default(),
+            backends: BackendRegistry::new(config.zone),
+            secrets: SecretRegistry::default(),
             next_origin: 0,
             own_namespace: config.namespace,
         }
@@ -159,18 +159,18 @@ impl Compiler {
 
     /// The names that Services of type ExternalName began or ceased to stand for since this was asked last, as far as
     /// their classes allow it. Whoever resolves names hands the addresses to [`Compiler::resolved`].
-    pub fn take_touched_names(&mut self) -> BTreeSet<Arc<str>> {
-        self.backends.take_touched_names()
+    pub fn take_changed_external_names(&mut self) -> BTreeSet<Arc<str>> {
+        self.backends.take_changed_external_names()
     }
 
     /// The Services whose name this is, each once, as far as they are to be resolved.
-    pub fn users_of_name(&self, host: &str) -> BTreeSet<Name> {
-        self.backends.external(host).map(|backend| backend.service.clone()).collect()
+    pub fn services_with_external_name(&self, host: &str) -> BTreeSet<Name> {
+        self.backends.with_external_name(host).map(|backend| backend.service.clone()).collect()
     }
 
     /// Takes in what a name was resolved to: requests see it when this returns.
-    pub fn resolved(&self, host: &str, addresses: &[IpAddr]) {
-        for backend in self.backends.external(host) {
+    pub fn set_addresses(&self, host: &str, addresses: &[IpAddr]) {
+        for backend in self.backends.with_external_name(host) {
             let name = backend.external_name.load();
             let Some(name) = name.as_deref() else { continue };
             let endpoint =
@@ -197,12 +197,12 @@ impl Compiler {
     /// Endpoint cells are shared with earlier tables, so changes of Services and EndpointSlices are visible in
     /// those as soon as this returns.
     pub fn apply(&mut self, delta: Delta) -> (RoutingTable, ProblemDelta) {
-        let mut pending = Pending::new(delta);
-        let mut ledger = Ledger::default();
-        let mut dirty = self.take_surroundings(&mut pending, &mut ledger);
+        let mut pending = ChangeSet::new(delta);
+        let mut problem_delta = ProblemDeltaBuilder::default();
+        let mut dirty = self.apply_context(&mut pending, &mut problem_delta);
         let mut ingresses = pending.ingresses;
-        for name in &dirty.again {
-            ingresses.entry(name.clone()).or_insert(IngressChange::Again);
+        for name in &dirty.recompile {
+            ingresses.entry(name.clone()).or_insert(IngressChange::Recompile);
         }
 
         // Everything is withdrawn before anything is admitted again, but Backends without users stay until the
@@ -210,80 +210,80 @@ impl Compiler {
         let mut admitted = Vec::new();
         for (name, change) in ingresses {
             let existed = self.ingresses.contains_key(&name);
-            if self.is_known(&name, &change) && !dirty.again.contains(&name) {
+            if self.is_unchanged(&name, &change) && !dirty.recompile.contains(&name) {
                 continue;
             }
             if existed {
-                self.withdraw(&name, &mut dirty, &mut ledger);
+                self.withdraw(&name, &mut dirty, &mut problem_delta);
             }
             // It may have come or gone, or have become another controller's.
-            dirty.policies.extend(self.policies.about_ingress(&name).cloned());
+            dirty.policies.extend(self.policies.targeting_ingress(&name).cloned());
             if self.store(&name, change) {
                 admitted.push(name);
             }
         }
         for name in admitted {
-            self.admit(&name, &mut dirty, &mut ledger);
+            self.admit(&name, &mut dirty, &mut problem_delta);
         }
         let (ingresses, classes) = (&self.ingresses, &self.classes);
-        let lack = |scope: &Scope| match scope {
-            Scope::Class(class) => classes.lack(class),
-            Scope::Ingress { name, .. } => match ingresses.get(name) {
-                None => Some(Lack::Absent),
-                Some(entry) => classes.lack_of(&entry.ingress),
+        let target_error = |scope: &TargetScope| match scope {
+            TargetScope::Class(class) => classes.class_target_error(class),
+            TargetScope::Ingress { name, .. } => match ingresses.get(name) {
+                None => Some(TargetError::NotFound),
+                Some(entry) => classes.ingress_target_error(&entry.ingress),
             },
         };
-        self.policies.look_for_targets(dirty.policies, lack, &mut ledger);
+        self.policies.check_targets(dirty.policies, target_error, &mut problem_delta);
         self.backends.sweep();
         self.secrets.sweep();
-        let rebuilt = self.hosts.rebuild(dirty.hosts, &self.ownership, &mut ledger);
-        let defaults = self.defaults.build(&self.ownership, &mut ledger);
+        let rebuilt = self.hosts.rebuild(dirty.hosts, &self.ownership, &mut problem_delta);
+        let defaults = self.defaults.build(&self.ownership, &mut problem_delta);
         self.table = self.table.with(rebuilt, defaults, Arc::clone(&self.ownership));
-        (self.table.clone(), ledger.close())
+        (self.table.clone(), problem_delta.close())
     }
 
     /// Takes in all but the Ingresses, and tells which Ingresses and policies have to be looked at because of it.
-    fn take_surroundings(&mut self, pending: &mut Pending, ledger: &mut Ledger) -> Dirty {
+    fn apply_context(&mut self, pending: &mut ChangeSet, problem_delta: &mut ProblemDeltaBuilder) -> Dirty {
         let mut dirty = Dirty::default();
         for namespace in self.namespaces.update(std::mem::take(&mut pending.namespaces)) {
             let first = Name { namespace: namespace.clone(), name: "".into() };
             let of_namespace = self.ingresses.range(first..).map(|(name, _)| name);
-            dirty.again.extend(of_namespace.take_while(|name| name.namespace == namespace).cloned());
+            dirty.recompile.extend(of_namespace.take_while(|name| name.namespace == namespace).cloned());
         }
         let (classes, configs) =
             (std::mem::take(&mut pending.classes), std::mem::take(&mut pending.class_configs));
-        let changed = self.classes.update(classes, configs, ledger);
-        let touched = self.policies.update(std::mem::take(&mut pending.policies), ledger);
-        dirty.again.extend(touched.ingresses);
-        dirty.policies = touched.policies;
+        let changed = self.classes.update(classes, configs, problem_delta);
+        let affected = self.policies.update(std::mem::take(&mut pending.policies), problem_delta);
+        dirty.recompile.extend(affected.ingresses);
+        dirty.policies = affected.policies;
         for class in &changed {
-            dirty.policies.extend(self.policies.about_class(class).cloned());
+            dirty.policies.extend(self.policies.targeting_class(class).cloned());
         }
-        for class in changed.union(&touched.classes) {
-            dirty.again.extend(self.classes.users(class));
+        for class in changed.union(&affected.classes) {
+            dirty.recompile.extend(self.classes.ingresses_of_class(class));
         }
         // What belongs to whom is for all classes, so that a change of it may be about any Ingress.
         if !changed.is_empty() && *self.ownership != self.classes.ownership() {
             self.ownership = Arc::new(self.classes.ownership());
-            self.defaults.forget();
-            dirty.again.extend(self.classes.all_users());
+            self.defaults.mark_dirty();
+            dirty.recompile.extend(self.classes.all_ingresses());
         }
         let (services, slices) = (std::mem::take(&mut pending.services), std::mem::take(&mut pending.slices));
-        self.backends.update(services, slices, ledger);
-        self.secrets.update(std::mem::take(&mut pending.secrets), ledger);
-        if !(changed.is_empty() && touched.classes.is_empty()) {
+        self.backends.update(services, slices, problem_delta);
+        self.secrets.update(std::mem::take(&mut pending.secrets), problem_delta);
+        if !(changed.is_empty() && affected.classes.is_empty()) {
             self.defaults.set_classes(
                 (&self.classes, &mut self.policies),
                 &self.own_namespace,
                 (&mut self.backends, &mut self.secrets),
-                (&mut self.next_origin, ledger),
+                (&mut self.next_origin, problem_delta),
             );
         }
         dirty
     }
 
     /// Whether a change tells nothing that is compiled. Somebody else's status, or a label, still makes a new version.
-    fn is_known(&mut self, name: &Name, change: &IngressChange) -> bool {
+    fn is_unchanged(&mut self, name: &Name, change: &IngressChange) -> bool {
         let IngressChange::Apply(ingress) = change else { return false };
         let Some(known) = self.ingresses.get_mut(name).map(|entry| &mut entry.ingress) else { return false };
         let version = std::mem::replace(&mut known.version, ingress.version);
@@ -295,31 +295,31 @@ impl Compiler {
     }
 
     /// Takes out of all indexes what an Ingress brought in. It stays known.
-    fn withdraw(&mut self, name: &Name, dirty: &mut Dirty, ledger: &mut Ledger) {
+    fn withdraw(&mut self, name: &Name, dirty: &mut Dirty, problem_delta: &mut ProblemDeltaBuilder) {
         let Some(entry) = self.ingresses.get_mut(name) else { return };
-        let lowered = std::mem::take(&mut entry.lowered);
-        ledger.remove(lowered.problems);
-        self.policies.remove_shared(lowered.policy_problems.into_vec(), ledger);
-        for host in lowered.hosts {
-            self.hosts.leave(&host, &entry.seniority);
+        let contribution = std::mem::take(&mut entry.contribution);
+        problem_delta.remove(contribution.problems);
+        self.policies.remove_shared(contribution.policy_problems.into_vec(), problem_delta);
+        for host in contribution.hosts {
+            self.hosts.remove(&host, &entry.precedence);
             dirty.hosts.insert(host);
         }
-        if lowered.default.is_some() {
-            self.defaults.leave(&entry.ingress, &entry.seniority);
+        if contribution.default.is_some() {
+            self.defaults.remove(&entry.ingress, &entry.precedence);
         }
-        for claim in &lowered.backend_uses {
-            self.backends.release(claim, ledger);
+        for claim in &contribution.backend_uses {
+            self.backends.release(claim, problem_delta);
         }
-        for claim in &lowered.secret_uses {
-            self.secrets.release(claim, ledger);
+        for claim in &contribution.secret_uses {
+            self.secrets.release(claim, problem_delta);
         }
-        self.classes.leave(&entry.ingress);
+        self.classes.remove_ingress(&entry.ingress);
     }
 
     /// Keeps the new state of an Ingress, and tells whether it exists.
     fn store(&mut self, name: &Name, change: IngressChange) -> bool {
         match change {
-            IngressChange::Again => self.ingresses.contains_key(name),
+            IngressChange::Recompile => self.ingresses.contains_key(name),
             IngressChange::Delete => {
                 self.ingresses.remove(name);
                 false
@@ -329,10 +329,16 @@ impl Compiler {
                     Slot::Occupied(mut slot) => slot.get_mut().ingress = ingress,
                     Slot::Vacant(slot) => {
                         let (kind, name) = (Kind::Ingress, slot.key().clone());
-                        let seniority = Seniority::of(&ingress, self.namespaces.presence(&name.namespace));
+                        let precedence =
+                            Precedence::of_ingress(&ingress, self.namespaces.lifecycle(&name.namespace));
                         let origin = Arc::new(IngressOrigin { kind, name, id: self.next_origin });
                         self.next_origin += 1;
-                        slot.insert(Entry { ingress, seniority, origin, lowered: Lowered::default() });
+                        slot.insert(IngressEntry {
+                            ingress,
+                            precedence,
+                            origin,
+                            contribution: IngressContribution::default(),
+                        });
                     }
                 }
                 true
@@ -341,42 +347,43 @@ impl Compiler {
     }
 
     /// Compiles an Ingress, if it is ours, as far as it can be compiled alone, and enters it into the indexes.
-    fn admit(&mut self, name: &Name, dirty: &mut Dirty, ledger: &mut Ledger) {
+    fn admit(&mut self, name: &Name, dirty: &mut Dirty, problem_delta: &mut ProblemDeltaBuilder) {
         let Some(entry) = self.ingresses.get_mut(name) else { return };
-        entry.seniority = Seniority::of(&entry.ingress, self.namespaces.presence(&name.namespace));
-        self.classes.join(&entry.ingress);
-        let (lowered, hosts) = match self.classes.admission(&entry.ingress) {
-            Admission::NotOurs => return,
-            Admission::Refused(problem) => {
-                (Lowered { problems: Box::new([*problem]), ..Lowered::default() }, BTreeMap::new())
-            }
-            Admission::Ours(rules) => {
+        entry.precedence = Precedence::of_ingress(&entry.ingress, self.namespaces.lifecycle(&name.namespace));
+        self.classes.add_ingress(&entry.ingress);
+        let (contribution, hosts) = match self.classes.match_ingress(&entry.ingress) {
+            ClassMatch::Foreign => return,
+            ClassMatch::Rejected(problem) => (
+                IngressContribution { problems: Box::new([*problem]), ..IngressContribution::default() },
+                BTreeMap::new(),
+            ),
+            ClassMatch::Served(rules) => {
                 let translation = translate::translate(&entry.ingress, &self.ownership);
-                let context = Lowering {
+                let context = RouteBuilder {
                     origin: &entry.origin,
                     external_names: rules.external_names,
                     class_certificate: rules.default_certificate.clone(),
                     backends: &mut self.backends,
-                    overlay: self.policies.overlay(Some(name), entry.ingress.class_name()),
+                    merger: self.policies.merger(Some(name), entry.ingress.class_name()),
                 };
-                lower::lower(translation, context)
+                route_builder::build(translation, context)
             }
         };
-        ledger.add(lowered.problems.iter().cloned());
-        self.policies.add_shared(&lowered.policy_problems, ledger);
+        problem_delta.add(contribution.problems.iter().cloned());
+        self.policies.add_shared(&contribution.policy_problems, problem_delta);
         for (host, claims) in hosts {
             dirty.hosts.insert(host.clone());
-            self.hosts.join(host, &entry.seniority, claims);
+            self.hosts.insert(host, &entry.precedence, claims);
         }
-        if let Some(default) = &lowered.default {
-            self.defaults.join(&entry.ingress, &entry.seniority, default);
+        if let Some(default) = &contribution.default {
+            self.defaults.insert(&entry.ingress, &entry.precedence, default);
         }
-        for claim in &lowered.backend_uses {
-            self.backends.report(claim, ledger);
+        for claim in &contribution.backend_uses {
+            self.backends.report_fault(claim, problem_delta);
         }
-        for claim in &lowered.secret_uses {
-            self.secrets.claim(claim, ledger);
+        for claim in &contribution.secret_uses {
+            self.secrets.acquire(claim, problem_delta);
         }
-        entry.lowered = lowered;
+        entry.contribution = contribution;
     }
 }

@@ -9,9 +9,9 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 /// RFC 1123 limit on a whole name, without the root's dot.
-const MAX_NAME: usize = 253;
+const MAX_NAME_LENGTH: usize = 253;
 /// RFC 1035 limit on one label.
-const MAX_LABEL: usize = 63;
+const MAX_LABEL_LENGTH: usize = 63;
 
 /// A host as rules name it, in lower case: labels of letters, digits and inner hyphens (DNS-1123 subdomain). The
 /// order is the one in which tables list hosts, and that in which they are asked.
@@ -73,13 +73,13 @@ impl HostName {
     /// one label more (RFC 9525 §6.3).
     pub fn covers(&self, other: &Self) -> bool {
         match other {
-            Self::Exact(name) => self.takes(name),
+            Self::Exact(name) => self.matches(name),
             Self::Wildcard(_) | Self::Any => self == other,
         }
     }
 
     /// Whether a host in normal form is one of those that this name stands for.
-    pub fn takes(&self, host: &str) -> bool {
+    pub fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => **name == *host,
             Self::Wildcard(name) => parent(host) == Some(name),
@@ -120,7 +120,7 @@ fn dns_name(text: &str) -> Result<Cow<'_, str>, HostError> {
     if name.contains('*') {
         return Err(HostError::Wildcard);
     }
-    if name.len() > MAX_NAME {
+    if name.len() > MAX_NAME_LENGTH {
         return Err(HostError::TooLong);
     }
     if !name.split('.').all(is_dns_label) {
@@ -130,7 +130,7 @@ fn dns_name(text: &str) -> Result<Cow<'_, str>, HostError> {
 }
 
 fn is_dns_label(label: &str) -> bool {
-    (1..=MAX_LABEL).contains(&label.len())
+    (1..=MAX_LABEL_LENGTH).contains(&label.len())
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !label.starts_with('-')
         && !label.ends_with('-')
@@ -181,9 +181,9 @@ fn is_request_name(name: &str) -> bool {
         match byte {
             b'.' if label == 0 => return false,
             b'.' => label = 0,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' if label < MAX_LABEL => label += 1,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' if label < MAX_LABEL_LENGTH => label += 1,
             _ => return false,
         }
     }
-    label > 0 && name.len() <= MAX_NAME
+    label > 0 && name.len() <= MAX_NAME_LENGTH
 }

@@ -13,14 +13,14 @@ pub mod table;
 
 pub mod compiler;
 
-mod pool;
+mod interner;
 
 pub use compiler::Compiler;
 pub use compiler::Config;
 pub use compiler::ProblemDelta;
 pub use compiler::compile;
 pub use host::HostName;
-pub use object::Unreadable;
+pub use object::FieldError;
 pub use problem::Problem;
 pub use problem::Reason;
 pub use problem::Severity;
@@ -28,14 +28,14 @@ pub use table::Backend;
 pub use table::CertificateChoice;
 pub use table::Endpoints;
 pub use table::ExternalName;
-pub use table::Field;
+pub use table::FieldPath;
 pub use table::IngressOrigin;
-pub use table::Origin;
+pub use table::MatchReport;
 pub use table::PathMatch;
 pub use table::Policy;
 pub use table::PolicyOrigin;
+pub use table::PolicyValue;
 pub use table::Route;
+pub use table::RouteOrigin;
 pub use table::RoutingTable;
-pub use table::Sourced;
-pub use table::Trace;
 pub use table::WeightedBackend;

@@ -10,19 +10,19 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 mod convert;
+mod resource_version;
 mod secret;
-mod texts;
-mod version;
+mod string_interner;
 
 pub use convert::ENDPOINTS_ANNOTATION;
-pub use convert::Unreadable;
-pub use secret::Instead;
+pub use convert::FieldError;
+pub use resource_version::ResourceVersion;
+pub use resource_version::ResourceVersionError;
+pub use secret::FallbackCertificate;
 pub use secret::Secret;
 pub use secret::SecretContent;
 pub use secret::Validity;
-pub use texts::Texts;
-pub use version::NoVersion;
-pub use version::Version;
+pub use string_interner::StringInterner;
 
 /// The kinds that a Snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,7 +169,7 @@ pub struct Ingress {
     /// Namespace and name.
     pub name: Name,
     /// `metadata.resourceVersion`, if it can be compared. Nothing is compiled from it: it tells how new the rest is.
-    pub version: Option<Version>,
+    pub version: Option<ResourceVersion>,
     /// Seconds since 1970 of `metadata.creationTimestamp`; absent ones count as younger than any present one.
     pub created: Option<i64>,
     /// Whether `metadata.deletionTimestamp` is set: it gives way to live ones.
@@ -329,12 +329,12 @@ pub struct Service {
     /// `spec.clusterIPs`, or `spec.clusterIP` if there are none; a headless Service has none.
     pub cluster_ips: Box<[IpAddr]>,
     /// How the outside reaches it. Most Services are not meant for the outside and have none.
-    pub outside: Option<Box<Outside>>,
+    pub external_addresses: Option<Box<ExternalAddresses>>,
 }
 
 /// By which addresses the outside reaches a Service, beside those of the nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outside {
+pub struct ExternalAddresses {
     /// `spec.externalIPs`.
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress`: IP addresses and host names.

@@ -28,7 +28,7 @@ pub enum PathError {
 
 /// What a byte means in a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum ByteClass {
     Dot,
     Forbidden,
     Other,
@@ -39,29 +39,29 @@ enum Class {
 }
 
 /// RFC 3986 section 2.3, and what may not stand in a path at all.
-const CLASSES: [Class; 256] = classes();
+const BYTE_CLASSES: [ByteClass; 256] = classes();
 
 #[expect(clippy::indexing_slicing, reason = "constant evaluation: an index out of bounds does not compile")]
-const fn classes() -> [Class; 256] {
-    let mut table = [Class::Forbidden; 256];
+const fn classes() -> [ByteClass; 256] {
+    let mut table = [ByteClass::Forbidden; 256];
     let mut byte = 0x21;
     while byte < 0x7f {
         table[byte] = match byte as u8 {
-            b'.' => Class::Dot,
-            b'%' => Class::Percent,
-            b'/' => Class::Slash,
-            b'?' | b'#' => Class::Terminator,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => Class::Unreserved,
-            _ => Class::Other,
+            b'.' => ByteClass::Dot,
+            b'%' => ByteClass::Percent,
+            b'/' => ByteClass::Slash,
+            b'?' | b'#' => ByteClass::Terminator,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => ByteClass::Unreserved,
+            _ => ByteClass::Other,
         };
         byte += 1;
     }
     table
 }
 
-fn class(byte: u8) -> Class {
+fn byte_class(byte: u8) -> ByteClass {
     // The table has an entry for every byte, so the compiler drops the check and the default.
-    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Forbidden)
+    BYTE_CLASSES.get(usize::from(byte)).copied().unwrap_or(ByteClass::Forbidden)
 }
 
 /// Brings a path, without its query, into canonical form. Borrows if it is in that form already: one pass over
@@ -102,10 +102,10 @@ pub fn rule_path(path: &str) -> Result<Cow<'_, str>, PathError> {
 
 /// What else an upstream may take a canonical path for: one that decodes `%2F`, `%5C` or both, or takes a backslash
 /// for a slash. Each reading is canonical; there is none for a path without any of the three.
-pub fn other_readings(path: &str) -> impl Iterator<Item = String> {
+pub fn alternative_readings(path: &str) -> impl Iterator<Item = String> {
     let is_plain = !path.bytes().any(|byte| matches!(byte, b'%' | b'\\'))
         || !["%2F", "%5C", "\\"].iter().any(|doubtful| path.contains(doubtful));
-    let ways: &[_] = if is_plain { &[] } else { &READINGS };
+    let ways: &[_] = if is_plain { &[] } else { &SLASH_READINGS };
     ways.iter().filter_map(move |[slash, backslash, plain]| {
         let read = path.replace('\\', plain).replace("%2F", slash).replace("%5C", backslash);
         canonical(read.as_bytes()).ok().filter(|read| read != path).map(Cow::into_owned)
@@ -113,7 +113,7 @@ pub fn other_readings(path: &str) -> impl Iterator<Item = String> {
 }
 
 /// What `%2F`, `%5C` and a backslash are read as.
-const READINGS: [[&str; 3]; 5] =
+const SLASH_READINGS: [[&str; 3]; 5] =
     [["/", "%5C", "\\"], ["/", "\\", "\\"], ["/", "/", "/"], ["%2F", "\\", "\\"], ["%2F", "/", "/"]];
 
 /// One pass. Anything unusual, valid or not, is left for [`rewrite`] to judge.
@@ -122,26 +122,26 @@ fn is_canonical(raw: &[u8]) -> bool {
     let mut rest = rest;
     let mut after_slash = true;
     while let [byte, tail @ ..] = rest {
-        match class(*byte) {
-            Class::Unreserved | Class::Other => after_slash = false,
-            Class::Slash if after_slash => return false,
-            Class::Slash => after_slash = true,
-            Class::Dot => {
+        match byte_class(*byte) {
+            ByteClass::Unreserved | ByteClass::Other => after_slash = false,
+            ByteClass::Slash if after_slash => return false,
+            ByteClass::Slash => after_slash = true,
+            ByteClass::Dot => {
                 if after_slash && is_dot_segment(rest) {
                     return false;
                 }
                 after_slash = false;
             }
-            Class::Percent => {
-                let Some((decoded, after)) = canonical_triplet(tail) else { return false };
-                if decoded == 0 || keeps_decoded(decoded) {
+            ByteClass::Percent => {
+                let Some((decoded, after)) = decode_canonical_hex(tail) else { return false };
+                if decoded == 0 || is_kept_decoded(decoded) {
                     return false;
                 }
                 rest = after;
                 after_slash = false;
                 continue;
             }
-            Class::Forbidden | Class::Terminator => return false,
+            ByteClass::Forbidden | ByteClass::Terminator => return false,
         }
         rest = tail;
     }
@@ -153,22 +153,22 @@ fn is_dot_segment(rest: &[u8]) -> bool {
 }
 
 /// The value of two upper-case hex digits, and what follows them.
-fn canonical_triplet(tail: &[u8]) -> Option<(u8, &[u8])> {
+fn decode_canonical_hex(tail: &[u8]) -> Option<(u8, &[u8])> {
     match tail {
-        [b'0'..=b'9' | b'A'..=b'F', b'0'..=b'9' | b'A'..=b'F', ..] => triplet(tail),
+        [b'0'..=b'9' | b'A'..=b'F', b'0'..=b'9' | b'A'..=b'F', ..] => decode_hex(tail),
         _ => None,
     }
 }
 
 /// The value of two hex digits, and what follows them.
-fn triplet(tail: &[u8]) -> Option<(u8, &[u8])> {
+fn decode_hex(tail: &[u8]) -> Option<(u8, &[u8])> {
     let [high, low, after @ ..] = tail else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
     Some((digit(*high)? * 16 + digit(*low)?, after))
 }
 
-fn keeps_decoded(byte: u8) -> bool {
-    matches!(class(byte), Class::Unreserved | Class::Dot)
+fn is_kept_decoded(byte: u8) -> bool {
+    matches!(byte_class(byte), ByteClass::Unreserved | ByteClass::Dot)
 }
 
 /// Decodes what is to be decoded, segment by segment. Empty segments go before dot segments are resolved, so
@@ -204,19 +204,19 @@ fn decode_segment(segment: &[u8], path: &mut Vec<u8>) -> Result<(), PathError> {
     let mut rest = segment;
     while let [byte, tail @ ..] = rest {
         rest = tail;
-        match class(*byte) {
-            Class::Forbidden => return Err(PathError::ForbiddenByte(*byte)),
-            Class::Terminator => return Err(PathError::NotOnlyPath),
-            Class::Percent => {
-                let (decoded, after) = triplet(tail).ok_or(PathError::PercentEncoding)?;
+        match byte_class(*byte) {
+            ByteClass::Forbidden => return Err(PathError::ForbiddenByte(*byte)),
+            ByteClass::Terminator => return Err(PathError::NotOnlyPath),
+            ByteClass::Percent => {
+                let (decoded, after) = decode_hex(tail).ok_or(PathError::PercentEncoding)?;
                 rest = after;
                 match decoded {
                     0 => return Err(PathError::Nul),
-                    _ if keeps_decoded(decoded) => path.push(decoded),
+                    _ if is_kept_decoded(decoded) => path.push(decoded),
                     _ => push_encoded(path, decoded),
                 }
             }
-            Class::Dot | Class::Other | Class::Slash | Class::Unreserved => path.push(*byte),
+            ByteClass::Dot | ByteClass::Other | ByteClass::Slash | ByteClass::Unreserved => path.push(*byte),
         }
     }
     Ok(())

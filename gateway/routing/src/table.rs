@@ -5,12 +5,12 @@
 
 mod display;
 mod host;
+mod host_map;
+mod match_report;
 mod ownership;
 mod path_match;
 mod policy;
 mod route;
-mod shards;
-mod trace;
 mod view;
 
 use std::sync::Arc;
@@ -20,53 +20,53 @@ use crate::host::parent;
 use crate::object::Name;
 
 pub use self::host::Host;
-pub use self::host::Standing;
+pub use self::host::HostRole;
+pub use match_report::DefaultCandidate;
+pub use match_report::DefaultVerdict;
+pub use match_report::HostCandidate;
+pub use match_report::HostKind;
+pub use match_report::HostVerdict;
+pub use match_report::MatchReport;
+pub use match_report::RouteCandidate;
+pub use match_report::RouteVerdict;
 pub use ownership::Owner;
 pub use ownership::Ownership;
 pub use path_match::PathMatch;
-pub use policy::Limits;
 pub use policy::Policy;
+pub use policy::PolicyLimits;
 pub use policy::PolicyOrigin;
-pub use policy::Retries;
-pub use policy::Sourced;
-pub use policy::Timeouts;
+pub use policy::PolicyRetries;
+pub use policy::PolicyTimeouts;
+pub use policy::PolicyValue;
 pub use route::Backend;
 pub use route::Endpoints;
 pub use route::ExternalName;
-pub use route::Field;
+pub use route::FieldPath;
 pub use route::IngressOrigin;
-pub use route::Origin;
 pub use route::Route;
+pub use route::RouteOrigin;
 pub use route::WeightedBackend;
-pub use trace::DefaultCandidate;
-pub use trace::DefaultVerdict;
-pub use trace::HostCandidate;
-pub use trace::HostKind;
-pub use trace::HostVerdict;
-pub use trace::RouteCandidate;
-pub use trace::Trace;
-pub use trace::Verdict;
 pub use view::BackendView;
 pub use view::DefaultsView;
 pub use view::EndpointState;
 pub use view::EndpointView;
 pub use view::HostView;
+pub use view::OwnerDefaultsView;
 pub use view::OwnerView;
-pub use view::OwnersDefaultsView;
 pub use view::PolicyView;
 pub use view::RouteView;
 pub use view::TableView;
 
 pub(crate) use self::host::HostParts;
-pub(crate) use ownership::ByOwners;
-pub(crate) use ownership::Owners;
+pub(crate) use ownership::OwnerMap;
+pub(crate) use ownership::OwnerSet;
 
 /// Hosts and their Routes. A clone shares everything. The one thing in it that changes is what the cells of its
 /// [`Backend`]s hold: an EndpointSlice's change becomes visible there, without a new table.
 #[derive(Clone, Debug, Default)]
 pub struct RoutingTable {
-    exact: shards::Shards,
-    wildcards: shards::Shards,
+    exact: host_map::HostMap,
+    wildcards: host_map::HostMap,
     any: Option<Arc<Host>>,
     defaults: Arc<Defaults>,
     ownership: Arc<Ownership>,
@@ -84,12 +84,12 @@ pub struct Defaults {
     /// The Secret for hosts without one, by the oldest of our classes whose parameters have one.
     pub certificate: Option<Name>,
     /// In place of the first two, for owned hosts.
-    pub(crate) of_owners: ByOwners<OwnersDefaults>,
+    pub(crate) for_owners: OwnerMap<OwnerDefaults>,
 }
 
 /// The default backends of the owners of a host.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OwnersDefaults {
+pub(crate) struct OwnerDefaults {
     /// Of their oldest Ingress without rules.
     pub(crate) without_rules: Option<Arc<Route>>,
     /// Of their oldest Ingress with rules.
@@ -117,15 +117,15 @@ impl RoutingTable {
         let chosen = self.serving_host(host);
         chosen
             .and_then(|host| host.find(path).or(host.default_route()))
-            .or_else(|| self.defaults.first(self.ownership.of(host)))
+            .or_else(|| self.defaults.first(self.ownership.owner_of(host)))
     }
 
     /// The host whose rules serve a request: the exact one, the wildcard, or the rules without a host. Of the last two
     /// an owned host gets what its owners say.
     pub fn serving_host(&self, host: &str) -> Option<&Arc<Host>> {
-        let is_named = |found: &&Arc<Host>| found.standing() == Standing::Named;
+        let is_named = |found: &&Arc<Host>| found.role() == HostRole::Routed;
         self.exact.find(host).filter(is_named).or_else(|| {
-            let owner = self.ownership.of(host);
+            let owner = self.ownership.owner_of(host);
             self.wildcard(host, owner).filter(is_named).or_else(|| self.any(owner).filter(is_named))
         })
     }
@@ -144,11 +144,11 @@ impl RoutingTable {
     /// any host if no rule names this one; for an owned host, only its owners'. Then the defaults of its class, and
     /// of the oldest class with one. Allocates nothing.
     pub fn certificates(&self, host: Option<&str>) -> impl Iterator<Item = CertificateChoice<'_>> {
-        let owner = host.and_then(|host| self.ownership.of(host));
+        let owner = host.and_then(|host| self.ownership.owner_of(host));
         let exact = host.and_then(|host| self.exact.find(host));
         let wildcard = host.and_then(|host| self.wildcard(host, owner));
         let by_name = [exact, wildcard];
-        let is_named = by_name.iter().flatten().any(|found| found.standing() == Standing::Named);
+        let is_named = by_name.iter().flatten().any(|found| found.role() == HostRole::Routed);
         let all = by_name.into_iter().chain([self.any(owner).filter(|_| !is_named)]).flatten();
         let named = all.clone().filter_map(|found| found.tls());
         let of_class = all.into_iter().find_map(|found| found.class_certificate());
@@ -186,7 +186,7 @@ impl RoutingTable {
         let found = parent(host).and_then(|parent| self.wildcards.find(parent))?;
         match owner {
             // Whoever owns the host by a wildcard's entry owns this wildcard too, so nobody else speaks about it.
-            Some(owner) if matches!(owner.host(), HostName::Exact(_)) => found.of(owner),
+            Some(owner) if matches!(owner.host(), HostName::Exact(_)) => found.for_owner(owner),
             Some(_) | None => Some(found),
         }
     }
@@ -194,7 +194,7 @@ impl RoutingTable {
     /// The rules without a host.
     fn any(&self, owner: Option<&Owner>) -> Option<&Arc<Host>> {
         let found = self.any.as_ref()?;
-        owner.map_or(Some(found), |owner| found.of(owner))
+        owner.map_or(Some(found), |owner| found.for_owner(owner))
     }
 
     /// A copy in which some hosts are other ones, or gone. Untouched hosts are shared.
@@ -229,7 +229,7 @@ impl Defaults {
     fn by_ingress(&self, owner: Option<&Owner>) -> [Option<&Arc<Route>>; 2] {
         match owner {
             None => [self.without_rules.as_ref(), self.with_rules.as_ref()],
-            Some(owner) => match self.of_owners.find(owner) {
+            Some(owner) => match self.for_owners.find(owner) {
                 None => [None, None],
                 Some(its) => [its.without_rules.as_ref(), its.with_rules.as_ref()],
             },
@@ -239,5 +239,5 @@ impl Defaults {
 
 /// Whether what an Ingress says may serve what belongs to this owner, if to anybody.
 fn serves_for(route: &Route, owner: Option<&Owner>) -> bool {
-    owner.is_none_or(|owner| owner.is(&route.origin.ingress.name.namespace))
+    owner.is_none_or(|owner| owner.includes(&route.origin.ingress.name.namespace))
 }

@@ -29,17 +29,17 @@ use routing::WeightedBackend;
 use routing::host;
 use routing::object::Change;
 use routing::object::EndpointSlice;
+use routing::object::FallbackCertificate;
+use routing::object::FieldError;
 use routing::object::Ingress;
 use routing::object::IngressClass;
 use routing::object::IngressClassConfig;
-use routing::object::Instead;
 use routing::object::Namespace;
 use routing::object::Object;
 use routing::object::RoutePolicy;
 use routing::object::Secret;
 use routing::object::SecretContent;
 use routing::object::Service;
-use routing::object::Unreadable;
 use routing::object::Validity;
 use routing::path;
 use serde::Deserialize;
@@ -207,8 +207,9 @@ struct Found {
 impl Found {
     fn content(&self) -> SecretContent {
         if let Some(fault) = &self.malformed {
-            let instead = if self.last_good { Instead::LastGood } else { Instead::Default };
-            return SecretContent::Malformed { fault: fault.as_str().into(), instead };
+            let fallback =
+                if self.last_good { FallbackCertificate::LastGood } else { FallbackCertificate::Default };
+            return SecretContent::Malformed { fault: fault.as_str().into(), fallback };
         }
         let validity = match (self.valid_from, self.expired_at) {
             (Some(from), _) => Validity::NotYet { from },
@@ -250,7 +251,7 @@ fn read(yaml: &str) -> Case {
             secret.content = found.content();
         }
         let reference = object.reference();
-        for Unreadable { field, message } in left_out {
+        for FieldError { field, message } in left_out {
             unreadable.push(format!("{reference} {field}: {message}"));
         }
         objects.push(object);
@@ -259,7 +260,7 @@ fn read(yaml: &str) -> Case {
 }
 
 /// Takes an object from a document of its kind, and what of it cannot be read.
-fn object(kind: &str, document: Value) -> (Object, Vec<Unreadable>) {
+fn object(kind: &str, document: Value) -> (Object, Vec<FieldError>) {
     match kind {
         "EndpointSlice" => {
             let (slice, left_out) =

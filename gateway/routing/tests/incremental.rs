@@ -243,7 +243,7 @@ fn the_view_serialises_for_the_admin() {
     let json = serde_json::to_value(table.view()).unwrap();
     let expected = serde_json::json!({ "hosts": [{
         "host": HOST,
-        "ofOwners": [],
+        "forOwners": [],
         "tlsSecret": null,
         "classTlsSecret": null,
         "named": true,
@@ -265,7 +265,7 @@ fn the_view_serialises_for_the_admin() {
             "policy": [],
         }],
     }], "defaults": { "withoutRules": null, "withRules": null, "class": null, "tlsSecret": null },
-    "ownersDefaults": [], "owners": []});
+    "ownerDefaults": [], "owners": []});
     assert_eq!(json, expected);
 }
 
@@ -309,7 +309,7 @@ fn class_with(external_names: api::ExternalNames) -> Vec<Change> {
 
 /// What requests are sent to, and the names that were touched since.
 fn dialled(compiler: &mut Compiler, table: &RoutingTable) -> (Vec<String>, Vec<String>) {
-    let touched = compiler.take_touched_names();
+    let touched = compiler.take_changed_external_names();
     (addresses(&backend(table)), touched.iter().map(ToString::to_string).collect())
 }
 
@@ -322,12 +322,12 @@ fn addresses_of_a_name_stay_until_it_changes() {
     assert_eq!(problems, ProblemDelta::default());
     assert_eq!(dialled(&mut compiler, &table), (vec![], vec!["db.example".to_owned()]));
 
-    compiler.resolved("other.example", &["192.0.2.9".parse().unwrap()]);
-    compiler.resolved("db.example", &["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
+    compiler.set_addresses("other.example", &["192.0.2.9".parse().unwrap()]);
+    compiler.set_addresses("db.example", &["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
     let resolved = vec!["192.0.2.1:80".to_owned(), "[2001:db8::1]:80".to_owned()];
     assert_eq!(dialled(&mut compiler, &table), (resolved.clone(), vec![]));
     assert_eq!(
-        compiler.users_of_name("db.example").into_iter().collect::<Vec<_>>(),
+        compiler.services_with_external_name("db.example").into_iter().collect::<Vec<_>>(),
         [Name::new("shop", "web")]
     );
 
@@ -343,7 +343,7 @@ fn addresses_of_a_name_stay_until_it_changes() {
     let (table, _) = compiler.apply(vec![external("other.example", 80)]);
     let both = vec!["db.example".to_owned(), "other.example".to_owned()];
     assert_eq!(dialled(&mut compiler, &table), (vec![], both));
-    assert!(compiler.users_of_name("db.example").is_empty());
+    assert!(compiler.services_with_external_name("db.example").is_empty());
 }
 
 #[test]
@@ -361,11 +361,11 @@ fn a_name_is_wanted_only_while_an_ingress_of_a_class_that_allows_it_names_it() {
         (vec![external("db.example", 80)], true),
         (vec![delete(Kind::Service, "web")], false),
     ] {
-        compiler.take_touched_names();
+        compiler.take_changed_external_names();
         compiler.apply(change.clone());
-        let touched = compiler.take_touched_names();
+        let touched = compiler.take_changed_external_names();
         assert_eq!(touched.iter().map(|name| &**name).collect::<Vec<_>>(), ["db.example"], "{change:?}");
-        assert_eq!(!compiler.users_of_name("db.example").is_empty(), is_wanted, "{change:?}");
+        assert_eq!(!compiler.services_with_external_name("db.example").is_empty(), is_wanted, "{change:?}");
     }
 }
 

@@ -171,7 +171,7 @@ fn rule_hosts_are_dns_names_or_one_label_wildcards() {
 
 #[test]
 fn what_an_upstream_may_read_otherwise_is_listed_canonically() {
-    let readings = |path: &str| path::other_readings(path).collect::<Vec<_>>();
+    let readings = |path: &str| path::alternative_readings(path).collect::<Vec<_>>();
     for plain in ["/", "/a", "/a%20b", "/%252F", "/a%2E%41"] {
         assert_eq!(readings(plain), [""; 0], "{plain}");
     }

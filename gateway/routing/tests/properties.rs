@@ -35,7 +35,7 @@ use routing::object::ObjectRef;
 use routing::path;
 use routing::table::DefaultVerdict;
 use routing::table::HostVerdict;
-use routing::table::Verdict;
+use routing::table::RouteVerdict;
 
 #[path = "model/naive.rs"]
 mod naive;
@@ -162,13 +162,13 @@ proptest! {
         let (table, _) = routing::compile(config(), objects.clone());
         for request in requests(&objects) {
             for host in REQUEST_HOSTS {
-                let trace = table.trace(host, &request, &[]);
+                let trace = table.match_report(host, &request, &[]);
                 let found = answer(&table, host, &request);
                 let chosen = trace.chosen.as_ref();
                 let told = chosen.map(|route| (route.path.as_str(), route.ingress.clone(), route.field.as_str()));
                 let wanted = found.as_ref().map(|(path, name, field)| (path.path(), name.to_string(), field.as_str()));
                 prop_assert_eq!(told, wanted, "{} {}", host, request);
-                let by_rule: Vec<_> = trace.routes.iter().filter(|route| route.verdict == Verdict::Chosen).collect();
+                let by_rule: Vec<_> = trace.routes.iter().filter(|route| route.verdict == RouteVerdict::Chosen).collect();
                 let by_default: Vec<_> =
                     trace.defaults.iter().filter(|route| route.verdict == DefaultVerdict::Chosen).collect();
                 prop_assert_eq!(by_rule.len() + by_default.len(), usize::from(found.is_some()));
@@ -262,7 +262,7 @@ fn random_objects_run_into_everything() {
         let mut note = |what: String| *seen.entry(what).or_default() += 1;
         objects.iter().for_each(|object| note(object.reference().kind.to_string()));
         problems.iter().for_each(|problem| note(problem.reason.to_string()));
-        for trace in REQUEST_HOSTS.map(|host| table.trace(host, "/a", &[])) {
+        for trace in REQUEST_HOSTS.map(|host| table.match_report(host, "/a", &[])) {
             trace.hosts.iter().for_each(|host| note(format!("{:?} {:?}", host.kind, host.verdict)));
             trace.routes.iter().for_each(|route| note(format!("Route {:?}", route.verdict)));
             trace.defaults.iter().for_each(|route| note(format!("{} {:?}", route.because, route.verdict)));
@@ -279,11 +279,11 @@ fn random_objects_run_into_everything() {
          InvalidPath, InvalidPathType, NamespaceNotAllowed, NoEndpoints, NotPermitted, ParametersNotFound, \
          PortNotFound, SecretMalformed, SecretNotFound, ServiceNotFound, TargetNotFound, TargetNotServed, \
          Unsupported",
-        "Exact Chosen, Exact NotNamed, Wildcard Chosen, Wildcard Hidden, Wildcard KeptOut, Wildcard NotNamed, \
-         HostLess Chosen, HostLess Hidden, HostLess KeptOut, HostLess NotNamed",
+        "Exact Chosen, Exact NotNamed, Wildcard Chosen, Wildcard Hidden, Wildcard HostNotOwned, Wildcard NotNamed, \
+         HostLess Chosen, HostLess Hidden, HostLess HostNotOwned, HostLess NotNamed",
         "Route Chosen, Route LostToExact, Route LostToLonger, Route NoMatch",
         "the oldest Ingress naming this host Chosen, the oldest Ingress without rules Chosen, \
-         the oldest Ingress without rules KeptOut, the oldest other Ingress Chosen, the oldest other Ingress KeptOut, \
+         the oldest Ingress without rules HostNotOwned, the oldest other Ingress Chosen, the oldest other Ingress HostNotOwned, \
          the class Chosen, the class LostToEarlier, the class NotNeeded",
         "backends by policy true, backends by policy false, body size by policy true",
     ];

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use http1::{BodyLength, Head, KnownName};
 use routing::object::{Ingress, Kind, Name, ObjectRef};
-use routing::table::Trace;
+use routing::table::MatchReport;
 use routing::{CertificateChoice, Compiler, HostName, host};
 
 use crate::cli::outcome::Outcome;
@@ -78,15 +78,16 @@ fn host_field(head: &Head) -> Option<&[u8]> {
 fn admit(
     head: Result<&Head, ReplyReason>,
     context: ExplainContext<'_>,
-) -> Result<(Trace, Outcome), ReplyReason> {
+) -> Result<(MatchReport, Outcome), ReplyReason> {
     let head = head?;
     let length = BodyLength::from_request(head).map_err(|_| ReplyReason::MalformedFraming)?;
     let (host, path) = exchange::parse_destination(head)?;
     let table = &context.live.table;
     let outcome = Outcome::for_destination(table, &host, &path);
     let serving = table.serving_host(&host).map(|host| host.name());
-    let claims: Vec<_> = serving.into_iter().flat_map(|host| context.compiler.claims(host)).collect();
-    Ok((table.trace(&host, &path, &claims), outcome.with_body(length)))
+    let claims: Vec<_> =
+        serving.into_iter().flat_map(|host| context.compiler.candidate_routes(host)).collect();
+    Ok((table.match_report(&host, &path, &claims), outcome.with_body(length)))
 }
 
 /// Where the request comes in. A TLS client names the URL's host, whatever the field Host says later.
@@ -107,7 +108,7 @@ fn listener_view(request: &RequestSpec, live: &Live) -> ListenerView {
 }
 
 /// The Ingresses that name one of the hosts that were asked, and the one that serves, sorted by name.
-fn matching_ingresses<'a>(trace: &Trace, compiler: &'a Compiler) -> Vec<&'a Ingress> {
+fn matching_ingresses<'a>(trace: &MatchReport, compiler: &'a Compiler) -> Vec<&'a Ingress> {
     let chosen = trace.chosen.as_ref().map(|route| route.ingress.as_str());
     let is_same_host =
         |rule: &str, host: &str| rule.strip_suffix('.').unwrap_or(rule).eq_ignore_ascii_case(host);
@@ -129,7 +130,7 @@ fn ingress_view(ingress: &Ingress, compiler: &Compiler) -> IngressView {
         (None, Some(class)) => (Some(class), "the annotation kubernetes.io/ingress.class"),
         (None, None) => (None, "nothing"),
     };
-    let rejection = compiler.refusal(ingress);
+    let rejection = compiler.unserved_reason(ingress);
     IngressView {
         ingress: ingress.name.to_string(),
         class: class.map(ToString::to_string),

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use routing::Reason;
-use routing::object::{Kind, Name, ObjectRef, Version};
+use routing::object::{Kind, Name, ObjectRef, ResourceVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::control::reload::{ProblemView, Reload};
@@ -49,7 +49,7 @@ impl Standing {
     ///
     /// That no endpoint is ready is told but refuses nothing: the table holds what was written, and endpoints come and
     /// go in cells of their own.
-    pub fn of(name: &Name, at_least: Option<Version>, reload: &Reload) -> Self {
+    pub fn of(name: &Name, at_least: Option<ResourceVersion>, reload: &Reload) -> Self {
         let object = ObjectRef { kind: Kind::Ingress, name: name.clone() };
         let known = reload.compiler().ingress(name);
         let version = known.and_then(|ingress| ingress.version);
@@ -58,7 +58,7 @@ impl Standing {
         let (state, why) = match known {
             None => (State::Missing, Some(format!("the gateway knows no Ingress {name}"))),
             Some(_) if version < at_least => (State::Older, Some(older(version))),
-            Some(ingress) => match reload.compiler().refusal(ingress) {
+            Some(ingress) => match reload.compiler().unserved_reason(ingress) {
                 // A refusal that is a Problem is told there.
                 Some(refusal) => (State::Refused, problems.is_empty().then_some(refusal)),
                 None if is_as_written => (State::Live, None),
@@ -96,7 +96,7 @@ impl Display for State {
     }
 }
 
-fn older(version: Option<Version>) -> String {
+fn older(version: Option<ResourceVersion>) -> String {
     match version {
         Some(version) => format!("the gateway still has version {version}"),
         None => "what the gateway has says no resourceVersion that can be compared".to_owned(),

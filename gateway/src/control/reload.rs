@@ -188,9 +188,9 @@ impl Reload {
     /// Says which names are to be resolved, if they are others than before, and brings what is known of them to
     /// Backends that are new. Costs what changed, however many names there are.
     fn follow_names(&mut self) {
-        let touched = self.compiler.take_touched_names();
+        let touched = self.compiler.take_changed_external_names();
         let (named, gone): (Vec<_>, Vec<_>) =
-            touched.into_iter().partition(|name| !self.compiler.users_of_name(name).is_empty());
+            touched.into_iter().partition(|name| !self.compiler.services_with_external_name(name).is_empty());
         for name in &gone {
             if let Some(known) = self.resolved.remove(name) {
                 self.problems.change(known.problems.iter(), Vec::new());
@@ -227,8 +227,8 @@ impl Reload {
 
     /// Brings what is known of a name to its Backends, and the Problem, if there is one, in place of those `before`.
     fn hold(&mut self, answer: Answer, before: &[Problem]) {
-        self.compiler.resolved(&answer.name, &answer.addresses);
-        let services = self.compiler.users_of_name(&answer.name).into_iter();
+        self.compiler.set_addresses(&answer.name, &answer.addresses);
+        let services = self.compiler.services_with_external_name(&answer.name).into_iter();
         let problem = |service, message: &String| Problem {
             object: ObjectRef { kind: Kind::Service, name: service },
             field: "spec.externalName".to_owned(),

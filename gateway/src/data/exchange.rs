@@ -199,7 +199,7 @@ pub fn find_route<'t>(
 ) -> Result<&'t Arc<Route>, ReplyReason> {
     let route = table.find(host, path).ok_or(ReplyReason::NoRule)?;
     let is_elsewhere = |read: String| table.find(host, &read).is_none_or(|other| !Arc::ptr_eq(other, route));
-    if path::other_readings(path).any(is_elsewhere) && !matches!(route.path, PathMatch::Exact(_)) {
+    if path::alternative_readings(path).any(is_elsewhere) && !matches!(route.path, PathMatch::Exact(_)) {
         return Err(ReplyReason::EncodedSlash);
     }
     Ok(route)

@@ -59,7 +59,7 @@ impl Certificates {
         host: Option<&str>,
     ) -> (Option<&'a Name>, &'a Arc<CertifiedKey>) {
         let covers_host = |certificate: &&Certificate| {
-            host.is_none_or(|host| certificate.hosts.iter().any(|name| name.takes(host)))
+            host.is_none_or(|host| certificate.hosts.iter().any(|name| name.matches(host)))
         };
         let usable = |choice| match choice {
             CertificateChoice::Named(secret) => {

@@ -6,56 +6,56 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::backend::BackendUse;
-use super::backend::Backends;
-use super::backend::User;
-use super::backend::Wanted;
-use super::class::ClassRules;
-use super::class::Classes;
-use super::ledger::Ledger;
-use super::lower;
-use super::policy::Policies;
-use super::secret::SecretUse;
-use super::secret::Secrets;
-use super::seniority::Seniority;
+use super::backend_registry::BackendReference;
+use super::backend_registry::BackendRegistry;
+use super::backend_registry::BackendTarget;
+use super::backend_registry::Referrer;
+use super::class_index::ClassIndex;
+use super::class_index::ClassParameters;
+use super::policy_index::PolicyIndex;
+use super::precedence::Precedence;
+use super::problem_delta::ProblemDeltaBuilder;
+use super::route_builder;
+use super::secret_registry::SecretReference;
+use super::secret_registry::SecretRegistry;
 use crate::object::Ingress;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
-use crate::table::ByOwners;
 use crate::table::Defaults;
-use crate::table::Field;
+use crate::table::FieldPath;
 use crate::table::IngressOrigin;
-use crate::table::Origin;
-use crate::table::Owners;
-use crate::table::OwnersDefaults;
+use crate::table::OwnerDefaults;
+use crate::table::OwnerMap;
+use crate::table::OwnerSet;
 use crate::table::Ownership;
 use crate::table::PathMatch;
 use crate::table::Route;
+use crate::table::RouteOrigin;
 use crate::table::WeightedBackend;
 
 /// All default backends, and what the table was told of them last.
 #[derive(Debug, Default)]
 pub(super) struct DefaultBackends {
-    without_rules: Queue,
-    with_rules: Queue,
+    without_rules: IngressDefaults,
+    with_rules: IngressDefaults,
     classes: Vec<ClassDefaults>,
     problems: Vec<Problem>,
     built: Arc<Defaults>,
-    state: State,
+    freshness: Freshness,
 }
 
 /// The default backends of Ingresses by namespace, oldest first, since those of an owned host are of its owners.
 #[derive(Debug, Default)]
-struct Queue {
-    by_namespace: BTreeMap<Arc<str>, BTreeMap<Seniority, Arc<Route>>>,
+struct IngressDefaults {
+    by_namespace: BTreeMap<Arc<str>, BTreeMap<Precedence, Arc<Route>>>,
 }
 
 /// Whether the table knows the latest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum Freshness {
     #[default]
     Clean,
     Dirty,
@@ -64,81 +64,85 @@ enum State {
 /// What the parameters of one class bring in.
 #[derive(Debug)]
 struct ClassDefaults {
-    backend: Option<(BackendUse, Arc<Route>)>,
-    certificate: Option<SecretUse>,
+    backend: Option<(BackendReference, Arc<Route>)>,
+    certificate: Option<SecretReference>,
 }
 
 impl DefaultBackends {
-    pub(super) fn join(&mut self, ingress: &Ingress, seniority: &Seniority, route: &Arc<Route>) {
-        let namespace = Arc::clone(&seniority.name.namespace);
+    pub(super) fn insert(&mut self, ingress: &Ingress, precedence: &Precedence, route: &Arc<Route>) {
+        let namespace = Arc::clone(&precedence.name.namespace);
         let queue = self.queue(ingress).by_namespace.entry(namespace).or_default();
-        queue.insert(seniority.clone(), Arc::clone(route));
+        queue.insert(precedence.clone(), Arc::clone(route));
     }
 
-    pub(super) fn leave(&mut self, ingress: &Ingress, seniority: &Seniority) {
+    pub(super) fn remove(&mut self, ingress: &Ingress, precedence: &Precedence) {
         let namespaces = &mut self.queue(ingress).by_namespace;
-        let Some(queue) = namespaces.get_mut(&seniority.name.namespace) else { return };
-        queue.remove(seniority);
+        let Some(queue) = namespaces.get_mut(&precedence.name.namespace) else { return };
+        queue.remove(precedence);
         if queue.is_empty() {
-            namespaces.remove(&seniority.name.namespace);
+            namespaces.remove(&precedence.name.namespace);
         }
     }
 
     /// Who owns which host is another matter now.
-    pub(super) fn forget(&mut self) {
-        self.state = State::Dirty;
+    pub(super) fn mark_dirty(&mut self) {
+        self.freshness = Freshness::Dirty;
     }
 
-    fn queue(&mut self, ingress: &Ingress) -> &mut Queue {
-        self.state = State::Dirty;
+    fn queue(&mut self, ingress: &Ingress) -> &mut IngressDefaults {
+        self.freshness = Freshness::Dirty;
         if ingress.rules.is_empty() { &mut self.without_rules } else { &mut self.with_rules }
     }
 
     /// Takes the parameters of all our classes anew. Backends that stay in use keep their cells.
     pub(super) fn set_classes(
         &mut self,
-        (classes, policies): (&Classes, &mut Policies),
+        (classes, policies): (&ClassIndex, &mut PolicyIndex),
         own_namespace: &str,
-        (backends, secrets): (&mut Backends, &mut Secrets),
-        (next_origin, ledger): (&mut u64, &mut Ledger),
+        (backends, secrets): (&mut BackendRegistry, &mut SecretRegistry),
+        (next_origin, problem_delta): (&mut u64, &mut ProblemDeltaBuilder),
     ) {
-        self.state = State::Dirty;
+        self.freshness = Freshness::Dirty;
         for old in std::mem::take(&mut self.classes) {
             if let Some((claim, _)) = old.backend {
-                backends.release(&claim, ledger);
+                backends.release(&claim, problem_delta);
             }
             if let Some(claim) = old.certificate {
-                secrets.release(&claim, ledger);
+                secrets.release(&claim, problem_delta);
             }
         }
-        for (seniority, rules) in classes.by_age() {
-            let class = seniority.name;
+        for (precedence, rules) in classes.served_by_age() {
+            let class = precedence.name;
             let origin = IngressOrigin { kind: Kind::IngressClass, name: class.clone(), id: *next_origin };
             *next_origin += 1;
             let origin = Arc::new(origin);
-            let backend = wanted_backend(&rules, own_namespace).map(|wanted| {
-                let claim = backends.claim(wanted, user(&origin, &rules, "spec.defaultBackend"));
+            let backend = backend_target(&rules, own_namespace).map(|wanted| {
+                let claim = backends.acquire(wanted, user(&origin, &rules, "spec.defaultBackend"));
                 let weighted = WeightedBackend { backend: Arc::clone(&claim.backend), weight: 1 };
-                backends.report(&claim, ledger);
-                let origin = Origin { ingress: Arc::clone(&origin), field: Field::Parameters };
-                let (policy, _) = policies.overlay(None, Some(&class.name)).of_route(None);
+                backends.report_fault(&claim, problem_delta);
+                let origin = RouteOrigin { ingress: Arc::clone(&origin), field: FieldPath::Parameters };
+                let (policy, _) = policies.merger(None, Some(&class.name)).merge_for_route(None);
                 let path = PathMatch::prefix("/");
                 (claim, Arc::new(Route { path, backends: Box::new([weighted]), policy, origin }))
             });
-            let certificate = secret_use(&origin, &rules);
+            let certificate = certificate_reference(&origin, &rules);
             if let Some(claim) = &certificate {
-                secrets.claim(claim, ledger);
+                secrets.acquire(claim, problem_delta);
             }
             self.classes.push(ClassDefaults { backend, certificate });
         }
     }
 
     /// What the table is to hold. Nothing is made anew if nothing changed.
-    pub(super) fn build(&mut self, ownership: &Ownership, ledger: &mut Ledger) -> Arc<Defaults> {
-        if self.state == State::Clean {
+    pub(super) fn build(
+        &mut self,
+        ownership: &Ownership,
+        problem_delta: &mut ProblemDeltaBuilder,
+    ) -> Arc<Defaults> {
+        if self.freshness == Freshness::Clean {
             return Arc::clone(&self.built);
         }
-        self.state = State::Clean;
+        self.freshness = Freshness::Clean;
         let class = self.classes.iter().find_map(|class| class.backend.as_ref());
         let certificate = self.classes.iter().find_map(|class| class.certificate.as_ref());
         self.built = Arc::new(Defaults {
@@ -146,21 +150,21 @@ impl DefaultBackends {
             with_rules: self.with_rules.oldest().map(|(_, route)| Arc::clone(route)),
             class: class.map(|(_, route)| Arc::clone(route)),
             certificate: certificate.map(|claim| claim.secret.clone()),
-            of_owners: self.of_owners(ownership),
+            for_owners: self.for_owners(ownership),
         });
-        ledger.remove(std::mem::take(&mut self.problems));
+        problem_delta.remove(std::mem::take(&mut self.problems));
         self.problems = self.conflicts(ownership);
-        ledger.add(self.problems.iter().cloned());
+        problem_delta.add(self.problems.iter().cloned());
         Arc::clone(&self.built)
     }
 
-    fn of_owners(&self, ownership: &Ownership) -> ByOwners<OwnersDefaults> {
-        let route = |(_, route): (&Seniority, &Arc<Route>)| Arc::clone(route);
-        let of = |owners: &Owners| OwnersDefaults {
+    fn for_owners(&self, ownership: &Ownership) -> OwnerMap<OwnerDefaults> {
+        let route = |(_, route): (&Precedence, &Arc<Route>)| Arc::clone(route);
+        let of = |owners: &OwnerSet| OwnerDefaults {
             without_rules: self.without_rules.oldest_of(owners).map(route),
             with_rules: self.with_rules.oldest_of(owners).map(route),
         };
-        ByOwners::new(ownership.owners().map(|owners| (Arc::clone(owners), of(owners))).collect())
+        OwnerMap::new(ownership.owners().map(|owners| (Arc::clone(owners), of(owners))).collect())
     }
 
     /// An Ingress without rules that is not the first one, nor the first one of a host's owners, does nothing at all.
@@ -168,16 +172,16 @@ impl DefaultBackends {
     fn conflicts(&self, ownership: &Ownership) -> Vec<Problem> {
         let Some((winner, _)) = self.without_rules.oldest() else { return Vec::new() };
         let oldest_of = |owners| self.without_rules.oldest_of(owners).map(|(oldest, _)| oldest);
-        let serving: BTreeSet<&Seniority> =
+        let serving: BTreeSet<&Precedence> =
             ownership.owners().filter_map(oldest_of).chain([winner]).collect();
-        let lost = |loser: &Seniority| Problem {
+        let lost = |loser: &Precedence| Problem {
             object: ObjectRef { kind: Kind::Ingress, name: loser.name.clone() },
             field: "spec.defaultBackend".to_owned(),
             reason: Reason::Conflict,
             message: format!(
                 "what no rule takes goes to the default backend of Ingress {} ({})",
                 winner.name,
-                loser.why_last()
+                loser.loss_reason()
             ),
         };
         let all = self.without_rules.by_namespace.values().flat_map(BTreeMap::keys);
@@ -185,35 +189,35 @@ impl DefaultBackends {
     }
 }
 
-impl Queue {
-    fn oldest(&self) -> Option<(&Seniority, &Arc<Route>)> {
+impl IngressDefaults {
+    fn oldest(&self) -> Option<(&Precedence, &Arc<Route>)> {
         self.by_namespace.values().filter_map(BTreeMap::first_key_value).min_by_key(|(age, _)| *age)
     }
 
-    fn oldest_of(&self, owners: &Owners) -> Option<(&Seniority, &Arc<Route>)> {
+    fn oldest_of(&self, owners: &OwnerSet) -> Option<(&Precedence, &Arc<Route>)> {
         let queues = owners.iter().filter_map(|namespace| self.by_namespace.get(namespace));
         queues.filter_map(BTreeMap::first_key_value).min_by_key(|(age, _)| *age)
     }
 }
 
-fn user(class: &Arc<IngressOrigin>, rules: &ClassRules, field: &str) -> User {
+fn user(class: &Arc<IngressOrigin>, rules: &ClassParameters, field: &str) -> Referrer {
     let by = format!("IngressClassConfig {} {field}", rules.config);
-    User { owner: Arc::clone(class), field: Field::Parameters, by: Some(by.into()) }
+    Referrer { owner: Arc::clone(class), field: FieldPath::Parameters, by: Some(by.into()) }
 }
 
-fn wanted_backend(rules: &ClassRules, own_namespace: &str) -> Option<Wanted> {
+fn backend_target(rules: &ClassParameters, own_namespace: &str) -> Option<BackendTarget> {
     let from = rules.default_backend.as_ref()?;
     let namespace = from.namespace.as_deref().unwrap_or(own_namespace);
-    Some(Wanted {
+    Some(BackendTarget {
         service: Name::new(namespace, &from.service),
-        port: lower::port_ref(&from.port),
+        port: route_builder::port_ref(&from.port),
         external_names: rules.external_names,
     })
 }
 
-fn secret_use(class: &Arc<IngressOrigin>, rules: &ClassRules) -> Option<SecretUse> {
+fn certificate_reference(class: &Arc<IngressOrigin>, rules: &ClassParameters) -> Option<SecretReference> {
     let secret = Name::clone(rules.default_certificate.as_ref()?);
     // It is for whatever has none, so there is no host that it could be wrong for.
     let hosts = Arc::default();
-    Some(SecretUse { user: user(class, rules, "spec.defaultCertificate"), secret, hosts })
+    Some(SecretReference { user: user(class, rules, "spec.defaultCertificate"), secret, hosts })
 }

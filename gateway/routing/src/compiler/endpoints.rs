@@ -21,14 +21,14 @@ use crate::table::ExternalName;
 
 /// What a Backend's cells are to hold.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Resolved {
+pub(super) struct ServiceResolution {
     pub(super) endpoints: Endpoints,
     pub(super) app_protocol: Option<Arc<str>>,
     pub(super) external_name: Option<ExternalName>,
 }
 
-impl Resolved {
-    fn nothing(endpoints: Endpoints) -> Self {
+impl ServiceResolution {
+    fn without_name(endpoints: Endpoints) -> Self {
         Self { endpoints, app_protocol: None, external_name: None }
     }
 }
@@ -44,17 +44,17 @@ pub(super) fn resolve(
     slices: &BTreeMap<Name, EndpointSlice>,
     (port, external_names): (&PortRef, ExternalNames),
     zone: Option<&str>,
-) -> Resolved {
-    let Some(service) = service else { return Resolved::nothing(Endpoints::ServiceMissing) };
+) -> ServiceResolution {
+    let Some(service) = service else { return ServiceResolution::without_name(Endpoints::ServiceMissing) };
     if is_external(service) {
-        return external(service, port, external_names);
+        return resolve_external_name(service, port, external_names);
     }
     let Some(port) = service.ports.iter().find(|candidate| is_port(candidate, port)) else {
-        return Resolved::nothing(Endpoints::PortMissing);
+        return ServiceResolution::without_name(Endpoints::PortMissing);
     };
     let mut endpoints = match &service.fixed_endpoints {
         Some(fixed) => fixed.clone(),
-        None => dialled(slices, port, zone),
+        None => select_endpoints(slices, port, zone),
     };
     // Slices may overlap while endpoints move between them; of two names for one address the first stays.
     endpoints.sort_unstable();
@@ -63,20 +63,24 @@ pub(super) fn resolve(
         true => Endpoints::NoneReady,
         false => Endpoints::Ready(endpoints.into()),
     };
-    Resolved { endpoints, app_protocol: port.app_protocol.clone(), external_name: None }
+    ServiceResolution { endpoints, app_protocol: port.app_protocol.clone(), external_name: None }
 }
 
 /// Endpoints of such a Service are not looked at: whoever wrote them may have no right to write the Service.
-fn external(service: &Service, port: &PortRef, external_names: ExternalNames) -> Resolved {
+fn resolve_external_name(
+    service: &Service,
+    port: &PortRef,
+    external_names: ExternalNames,
+) -> ServiceResolution {
     let known = service.ports.iter().find(|candidate| is_port(candidate, port));
     // Such Services need not list ports, and then a number stands for itself.
     let number = known.map(|known| known.port).or(match port {
         PortRef::Number(number) => Some(*number),
         PortRef::Name(_) => None,
     });
-    let Some(port) = number else { return Resolved::nothing(Endpoints::PortMissing) };
+    let Some(port) = number else { return ServiceResolution::without_name(Endpoints::PortMissing) };
     let host = service.external_name.clone().filter(|_| external_names == ExternalNames::Allow);
-    Resolved {
+    ServiceResolution {
         endpoints: Endpoints::NoneReady,
         app_protocol: known.and_then(|known| known.app_protocol.clone()),
         external_name: host.map(|host| ExternalName { host, port }),
@@ -91,8 +95,12 @@ fn is_port(candidate: &ServicePort, port: &PortRef) -> bool {
 }
 
 /// The ready endpoints; if there are none, those that still serve while they terminate. Never others.
-fn dialled(slices: &BTreeMap<Name, EndpointSlice>, port: &ServicePort, zone: Option<&str>) -> Vec<Endpoint> {
-    let all = || slices.values().flat_map(|slice| candidates(slice, port));
+fn select_endpoints(
+    slices: &BTreeMap<Name, EndpointSlice>,
+    port: &ServicePort,
+    zone: Option<&str>,
+) -> Vec<Endpoint> {
+    let all = || slices.values().flat_map(|slice| port_endpoints(slice, port));
     let mut ready: Vec<_> =
         all().filter(|(candidate, _)| candidate.ready && !candidate.terminating).collect();
     if ready.is_empty() {
@@ -113,7 +121,7 @@ fn dialled(slices: &BTreeMap<Name, EndpointSlice>, port: &ServicePort, zone: Opt
 }
 
 /// A slice's port carries the name of the Service port, not its number: the target number may differ per slice.
-fn candidates<'a>(
+fn port_endpoints<'a>(
     slice: &'a EndpointSlice,
     port: &'a ServicePort,
 ) -> impl Iterator<Item = (&'a SliceEndpoint, NonZeroU16)> {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Admission;
+use super::ClassMatch;
 use super::Compiler;
 use crate::host::HostName;
 use crate::object::EndpointSlice;
@@ -25,18 +25,18 @@ impl Compiler {
     }
 
     /// Why an Ingress is not served at all, for people; nothing if its class makes it ours.
-    pub fn refusal(&self, ingress: &Ingress) -> Option<String> {
-        match self.classes.admission(ingress) {
-            Admission::Ours(_) => None,
-            Admission::NotOurs => Some(self.classes.whose(ingress)),
-            Admission::Refused(problem) => Some(problem.message),
+    pub fn unserved_reason(&self, ingress: &Ingress) -> Option<String> {
+        match self.classes.match_ingress(ingress) {
+            ClassMatch::Served(_) => None,
+            ClassMatch::Foreign => Some(self.classes.foreign_reason(ingress)),
+            ClassMatch::Rejected(problem) => Some(problem.message),
         }
     }
 
     /// The Routes that Ingresses ask for under a host as rules name it, oldest Ingress first. Of several for one
     /// path the table holds the first one.
-    pub fn claims<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Arc<Route>> {
-        self.hosts.claims(host)
+    pub fn candidate_routes<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Arc<Route>> {
+        self.hosts.candidate_routes(host)
     }
 
     /// A Service.

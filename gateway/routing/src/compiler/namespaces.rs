@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::seniority::Presence;
+use super::precedence::Lifecycle;
 use crate::object::Name;
 use crate::object::Namespace;
 
 /// The namespaces that are being deleted; all others, known or not, are live.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
-    leaving: BTreeSet<Arc<str>>,
+    terminating: BTreeSet<Arc<str>>,
 }
 
 impl Namespaces {
-    /// Takes changes in and tells which namespaces turned live or leaving.
+    /// Takes changes in and tells which namespaces turned live or terminating.
     pub(super) fn update(&mut self, changes: BTreeMap<Name, Option<Namespace>>) -> Vec<Arc<str>> {
         let mut changed = Vec::new();
         for (Name { name, .. }, namespace) in changes {
             let has_changed = match namespace {
-                Some(Namespace { terminating: true, .. }) => self.leaving.insert(name.clone()),
-                _ => self.leaving.remove(&name),
+                Some(Namespace { terminating: true, .. }) => self.terminating.insert(name.clone()),
+                _ => self.terminating.remove(&name),
             };
             if has_changed {
                 changed.push(name);
@@ -30,7 +30,7 @@ impl Namespaces {
         changed
     }
 
-    pub(super) fn presence(&self, namespace: &str) -> Presence {
-        if self.leaving.contains(namespace) { Presence::Leaving } else { Presence::Live }
+    pub(super) fn lifecycle(&self, namespace: &str) -> Lifecycle {
+        if self.terminating.contains(namespace) { Lifecycle::Terminating } else { Lifecycle::Active }
     }
 }

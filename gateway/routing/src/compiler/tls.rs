@@ -8,23 +8,23 @@ use super::translate::Translation;
 use crate::host::HostName;
 use crate::object::IngressTls;
 use crate::object::Name;
-use crate::table::Field;
+use crate::table::FieldPath;
 
 /// One host of one entry that names a Secret.
 #[derive(Clone, Debug)]
-pub(super) struct TlsClaim {
+pub(super) struct CertificateRef {
     pub(super) host: HostName,
     pub(super) secret: Name,
     /// Where the Ingress says so.
-    pub(super) field: Field,
+    pub(super) field: FieldPath,
 }
 
 /// A field that names a Secret, and the hosts that its certificate is for, each with the field that says so.
 #[derive(Debug)]
-pub(super) struct TlsSecret {
+pub(super) struct SecretRef {
     pub(super) secret: Name,
-    pub(super) field: Field,
-    pub(super) hosts: Vec<(HostName, Field)>,
+    pub(super) field: FieldPath,
+    pub(super) hosts: Vec<(HostName, FieldPath)>,
 }
 
 /// An entry without a Secret asks for the default certificate. One without hosts is for all hosts of the Ingress's
@@ -39,14 +39,14 @@ pub(super) fn translate(translation: &mut Translation, entries: &[IngressTls]) {
             .map(|name| Name { namespace: translation.name.namespace.clone(), name: name.clone() });
         let mut hosts = Vec::with_capacity(entry.hosts.len());
         for (host, text) in (0..).zip(&entry.hosts) {
-            let field = Field::TlsHost { entry: index, host };
+            let field = FieldPath::TlsHost { entry: index, host };
             hosts.extend(translation.host(field, text).map(|host| (host, field)));
         }
-        let field = Field::TlsSecret { entry: index };
+        let field = FieldPath::SecretRef { entry: index };
         match secret {
             None => translation.default_certificate.extend(hosts.into_iter().map(|(host, _)| host)),
             Some(secret) if entry.hosts.is_empty() => without_hosts.push((field, secret)),
-            Some(secret) => claim(translation, TlsSecret { secret, field, hosts }),
+            Some(secret) => claim(translation, SecretRef { secret, field, hosts }),
         }
     }
     if without_hosts.is_empty() {
@@ -57,12 +57,12 @@ pub(super) fn translate(translation: &mut Translation, entries: &[IngressTls]) {
     own.retain(|host| !named.contains(host));
     for (field, secret) in without_hosts {
         let hosts = own.iter().map(|host| (host.clone(), field)).collect();
-        claim(translation, TlsSecret { secret, field, hosts });
+        claim(translation, SecretRef { secret, field, hosts });
     }
 }
 
-fn claim(translation: &mut Translation, from: TlsSecret) {
-    let claim = |(host, field): &(HostName, Field)| TlsClaim {
+fn claim(translation: &mut Translation, from: SecretRef) {
+    let claim = |(host, field): &(HostName, FieldPath)| CertificateRef {
         host: host.clone(),
         secret: from.secret.clone(),
         field: *field,

@@ -16,8 +16,8 @@ use api::PathMatchType;
 use api::Port;
 
 use super::tls;
-use super::tls::TlsClaim;
-use super::tls::TlsSecret;
+use super::tls::CertificateRef;
+use super::tls::SecretRef;
 use crate::host::HostName;
 use crate::object::Ingress;
 use crate::object::IngressBackend;
@@ -30,7 +30,7 @@ use crate::object::PortRef;
 use crate::path;
 use crate::problem::Problem;
 use crate::problem::Reason;
-use crate::table::Field;
+use crate::table::FieldPath;
 use crate::table::Ownership;
 
 /// What one Ingress says.
@@ -39,12 +39,12 @@ pub(super) struct Translation {
     pub(super) name: Name,
     pub(super) routes: Vec<TranslatedRoute>,
     /// The default backend, with its field path.
-    pub(super) default: Option<(HttpRouteRule, Field)>,
-    pub(super) tls: Vec<TlsClaim>,
+    pub(super) default: Option<(HttpRouteRule, FieldPath)>,
+    pub(super) tls: Vec<CertificateRef>,
     /// Hosts for which the default certificate is asked for.
     pub(super) default_certificate: Vec<HostName>,
     /// Fields that name a Secret.
-    pub(super) secret_uses: Vec<TlsSecret>,
+    pub(super) secret_uses: Vec<SecretRef>,
     pub(super) problems: Vec<Problem>,
     ownership: Arc<Ownership>,
     is_rule_less: bool,
@@ -57,7 +57,7 @@ pub(super) struct TranslatedRoute {
     pub(super) host: HostName,
     pub(super) route: HttpRoute,
     /// The field of each of `route.rules`.
-    pub(super) fields: Vec<Field>,
+    pub(super) fields: Vec<FieldPath>,
 }
 
 pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Translation {
@@ -73,7 +73,7 @@ pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Transl
         is_rule_less: ingress.rules.is_empty(),
     };
     if let Some(backend) = &ingress.default_backend {
-        let field = Field::DefaultBackend;
+        let field = FieldPath::DefaultBackend;
         let backend_refs = translation.backend(&field, backend).into_iter().collect();
         translation.default = Some((HttpRouteRule { matches: Vec::new(), backend_refs }, field));
     }
@@ -102,8 +102,8 @@ impl Translation {
     pub(super) fn host(&mut self, field: impl Display, text: &Arc<str>) -> Option<HostName> {
         match HostName::parse_shared(text) {
             Ok(host) => {
-                let owner = self.ownership.of_rule(&host);
-                let Some(owner) = owner.filter(|owner| !owner.is(&self.name.namespace)) else {
+                let owner = self.ownership.owner_of_rule(&host);
+                let Some(owner) = owner.filter(|owner| !owner.includes(&self.name.namespace)) else {
                     return Some(host);
                 };
                 let message = format!(
@@ -133,7 +133,7 @@ impl Translation {
         let mut route = HttpRoute { hostnames: Vec::new(), rules: Vec::with_capacity(rule.paths.len()) };
         let mut fields = Vec::with_capacity(rule.paths.len());
         for (path, from) in (0..).zip(&rule.paths) {
-            let field = Field::Path { rule: index, path };
+            let field = FieldPath::Path { rule: index, path };
             if let Some(rule) = self.path(field, from) {
                 route.rules.push(rule);
                 fields.push(field);
@@ -142,10 +142,10 @@ impl Translation {
         self.routes.push(TranslatedRoute { host, route, fields });
     }
 
-    fn path(&mut self, field: Field, from: &IngressPath) -> Option<HttpRouteRule> {
+    fn path(&mut self, field: FieldPath, from: &IngressPath) -> Option<HttpRouteRule> {
         let kind = self.path_type(field, from)?;
         let value = self.path_value(field, from)?;
-        if kind == PathMatchType::PathPrefix && path::other_readings(&value).next().is_some() {
+        if kind == PathMatchType::PathPrefix && path::alternative_readings(&value).next().is_some() {
             // The rule stays: its requests are refused, and no other rule gets them.
             let message = format!(
                 "every request under \"{}\" is refused (400), because an endpoint may read %2F, %5C or a \
@@ -162,7 +162,7 @@ impl Translation {
         })
     }
 
-    fn path_type(&mut self, field: Field, from: &IngressPath) -> Option<PathMatchType> {
+    fn path_type(&mut self, field: FieldPath, from: &IngressPath) -> Option<PathMatchType> {
         let message = match from.path_type.as_deref() {
             Some("Exact") => return Some(PathMatchType::Exact),
             // What the class makes of its own type is up to the class: as Prefix, like most controllers.
@@ -179,7 +179,7 @@ impl Translation {
         None
     }
 
-    fn path_value(&mut self, field: Field, from: &IngressPath) -> Option<Arc<str>> {
+    fn path_value(&mut self, field: FieldPath, from: &IngressPath) -> Option<Arc<str>> {
         // The API allows an absent path for ImplementationSpecific alone, where it means all paths.
         let is_own_type = from.path_type.as_deref() == Some("ImplementationSpecific");
         let text = if from.path.is_empty() && is_own_type { "/" } else { &from.path };

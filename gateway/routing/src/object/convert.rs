@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Endpoint;
 use super::EndpointSlice;
+use super::ExternalAddresses;
 use super::Ingress;
 use super::IngressBackend;
 use super::IngressClass;
@@ -23,7 +24,6 @@ use super::IngressRule;
 use super::IngressTls;
 use super::Name;
 use super::Namespace;
-use super::Outside;
 use super::ParametersRef;
 use super::PortRef;
 use super::RoutePolicy;
@@ -42,14 +42,14 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// A value that was left out because it cannot be used. Sources report it as a Problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct FieldError {
     /// Where in the object, as a field path.
     pub field: String,
     /// What is wrong with the value: a fragment in lower case.
     pub message: String,
 }
 
-impl Unreadable {
+impl FieldError {
     fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
@@ -59,9 +59,9 @@ impl Unreadable {
 
 impl Ingress {
     /// Takes what routing reads. Unusable backends become [`IngressBackend::Invalid`], which the compiler reports.
-    pub fn from_kubernetes(from: &networking::Ingress) -> (Self, Vec<Unreadable>) {
-        let mut unreadable = Vec::new();
-        let name = namespaced(&from.metadata, &mut unreadable);
+    pub fn from_kubernetes(from: &networking::Ingress) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = namespaced(&from.metadata, &mut errors);
         let spec = from.spec.as_ref();
         let ingress = Self {
             name,
@@ -74,7 +74,7 @@ impl Ingress {
             tls: spec.map(|spec| list(spec.tls.as_deref(), tls).into()).unwrap_or_default(),
             default_backend: spec.and_then(|spec| spec.default_backend.as_ref()).map(backend),
         };
-        (ingress, unreadable)
+        (ingress, errors)
     }
 }
 
@@ -133,14 +133,14 @@ fn tls(from: &networking::IngressTLS) -> IngressTls {
 
 impl IngressClass {
     /// Takes what routing reads. An absent controller becomes an empty one, which is nobody's.
-    pub fn from_kubernetes(from: &networking::IngressClass) -> (Self, Vec<Unreadable>) {
-        let mut unreadable = Vec::new();
-        let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut unreadable) };
+    pub fn from_kubernetes(from: &networking::IngressClass) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut errors) };
         let spec = from.spec.as_ref();
         let controller = spec.and_then(|spec| spec.controller.as_deref()).unwrap_or_default().into();
         let parameters = spec.and_then(|spec| spec.parameters.as_ref()).map(parameters);
         let is_default = annotation(&from.metadata, DEFAULT_CLASS_ANNOTATION) == Some("true");
-        (Self { name, created: created(&from.metadata), controller, parameters, is_default }, unreadable)
+        (Self { name, created: created(&from.metadata), controller, parameters, is_default }, errors)
     }
 }
 
@@ -158,19 +158,19 @@ fn parameters(from: &networking::IngressClassParametersReference) -> ParametersR
 
 impl IngressClassConfig {
     /// Takes the two parts of an IngressClassConfig.
-    pub fn from_parts(metadata: &ObjectMeta, spec: api::IngressClassConfigSpec) -> (Self, Vec<Unreadable>) {
-        let mut unreadable = Vec::new();
-        let name = Name { namespace: "".into(), name: object_name(metadata, &mut unreadable) };
-        (Self { name, spec }, unreadable)
+    pub fn from_parts(metadata: &ObjectMeta, spec: api::IngressClassConfigSpec) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = Name { namespace: "".into(), name: object_name(metadata, &mut errors) };
+        (Self { name, spec }, errors)
     }
 }
 
 impl RoutePolicy {
     /// Takes the two parts of a RoutePolicy.
-    pub fn from_parts(metadata: &ObjectMeta, spec: api::RoutePolicySpec) -> (Self, Vec<Unreadable>) {
-        let mut unreadable = Vec::new();
-        let name = namespaced(metadata, &mut unreadable);
-        (Self { name, created: created(metadata), spec: Box::new(spec) }, unreadable)
+    pub fn from_parts(metadata: &ObjectMeta, spec: api::RoutePolicySpec) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = namespaced(metadata, &mut errors);
+        (Self { name, created: created(metadata), spec: Box::new(spec) }, errors)
     }
 }
 
@@ -178,12 +178,12 @@ impl RoutePolicy {
 
 impl Namespace {
     /// Takes whether it is being deleted.
-    pub fn from_kubernetes(from: &core::Namespace) -> (Self, Vec<Unreadable>) {
-        let mut unreadable = Vec::new();
-        let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut unreadable) };
+    pub fn from_kubernetes(from: &core::Namespace) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut errors) };
         let phase = from.status.as_ref().and_then(|status| status.phase.as_deref());
         let terminating = from.metadata.deletion_timestamp.is_some() || phase == Some("Terminating");
-        (Self { name, terminating }, unreadable)
+        (Self { name, terminating }, errors)
     }
 }
 
@@ -192,9 +192,9 @@ impl Namespace {
 impl Service {
     /// Takes what routing reads: TCP ports only, and the endpoints of [`ENDPOINTS_ANNOTATION`]. A source in which
     /// that annotation must not count clears `fixed_endpoints`.
-    pub fn from_kubernetes(from: &core::Service) -> (Self, Vec<Unreadable>) {
-        let mut unreadable = Vec::new();
-        let name = namespaced(&from.metadata, &mut unreadable);
+    pub fn from_kubernetes(from: &core::Service) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = namespaced(&from.metadata, &mut errors);
         let spec = from.spec.as_ref();
         let mut ports = Vec::new();
         for (index, port) in
@@ -204,7 +204,7 @@ impl Service {
                 continue;
             }
             let Some(number) = port_number(port.port) else {
-                unreadable.push(bad_port(format!("spec.ports[{index}].port"), port.port));
+                errors.push(bad_port(format!("spec.ports[{index}].port"), port.port));
                 continue;
             };
             ports.push(ServicePort {
@@ -216,61 +216,72 @@ impl Service {
         }
         let service_type = spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP").into();
         let fixed = annotation(&from.metadata, ENDPOINTS_ANNOTATION);
-        let fixed_endpoints = fixed.map(|value| fixed_endpoints(value, &mut unreadable));
+        let fixed_endpoints = fixed.map(|value| fixed_endpoints(value, &mut errors));
         let external_name = spec.and_then(|spec| text(spec.external_name.as_deref()));
-        let cluster_ips = cluster_ips(spec, &mut unreadable).into();
-        let outside = outside(from, &mut unreadable).map(Box::new);
-        (Self { name, service_type, external_name, ports, fixed_endpoints, cluster_ips, outside }, unreadable)
+        let cluster_ips = cluster_ips(spec, &mut errors).into();
+        let external_addresses = external_addresses(from, &mut errors).map(Box::new);
+        (
+            Self {
+                name,
+                service_type,
+                external_name,
+                ports,
+                fixed_endpoints,
+                cluster_ips,
+                external_addresses,
+            },
+            errors,
+        )
     }
 }
 
-fn cluster_ips(spec: Option<&core::ServiceSpec>, unreadable: &mut Vec<Unreadable>) -> Vec<IpAddr> {
+fn cluster_ips(spec: Option<&core::ServiceSpec>, errors: &mut Vec<FieldError>) -> Vec<IpAddr> {
     let Some(spec) = spec else { return Vec::new() };
     let list = spec.cluster_ips.as_deref().unwrap_or_default();
     if !list.is_empty() {
-        return addresses(list.iter().enumerate(), |index| format!("spec.clusterIPs[{index}]"), unreadable);
+        return addresses(list.iter().enumerate(), |index| format!("spec.clusterIPs[{index}]"), errors);
     }
-    addresses(spec.cluster_ip.iter().enumerate(), |_| "spec.clusterIP".to_owned(), unreadable)
+    addresses(spec.cluster_ip.iter().enumerate(), |_| "spec.clusterIP".to_owned(), errors)
 }
 
-fn outside(from: &core::Service, unreadable: &mut Vec<Unreadable>) -> Option<Outside> {
+fn external_addresses(from: &core::Service, errors: &mut Vec<FieldError>) -> Option<ExternalAddresses> {
     let external = from.spec.as_ref().and_then(|spec| spec.external_ips.as_deref()).unwrap_or_default();
     let field = |index| format!("spec.externalIPs[{index}]");
-    let external_ips = addresses(external.iter().enumerate(), field, unreadable);
+    let external_ips = addresses(external.iter().enumerate(), field, errors);
     let balancer = from.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let points = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
     let load_balancer: Vec<_> =
         points.iter().filter_map(|point| text(point.ip.as_deref().or(point.hostname.as_deref()))).collect();
     let is_some = !(external_ips.is_empty() && load_balancer.is_empty());
-    is_some.then_some(Outside { external_ips, load_balancer })
+    is_some.then_some(ExternalAddresses { external_ips, load_balancer })
 }
 
 /// The word of headless Services in the place of an address is no address, and no mistake either.
 fn addresses<'a>(
     from: impl Iterator<Item = (usize, &'a String)>,
     field: impl Fn(usize) -> String,
-    unreadable: &mut Vec<Unreadable>,
+    errors: &mut Vec<FieldError>,
 ) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for (index, text) in from.filter(|(_, text)| !text.is_empty() && *text != "None") {
         match text.parse() {
             Ok(address) => addresses.push(address),
-            Err(_) => unreadable.push(not_an_address(field(index), text)),
+            Err(_) => errors.push(not_an_address(field(index), text)),
         }
     }
     addresses
 }
 
-fn not_an_address(field: String, text: &str) -> Unreadable {
-    Unreadable::new(field, format!("\"{}\" is not an IP address", text.escape_debug()))
+fn not_an_address(field: String, text: &str) -> FieldError {
+    FieldError::new(field, format!("\"{}\" is not an IP address", text.escape_debug()))
 }
 
-fn fixed_endpoints(value: &str, unreadable: &mut Vec<Unreadable>) -> Vec<Endpoint> {
+fn fixed_endpoints(value: &str, errors: &mut Vec<FieldError>) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     for item in value.split(',').map(str::trim) {
         match item.parse::<SocketAddr>() {
             Ok(address) if address.port() != 0 => endpoints.push(Endpoint { address, pod: None }),
-            _ => unreadable.push(Unreadable::new(
+            _ => errors.push(FieldError::new(
                 format!("metadata.annotations[{ENDPOINTS_ANNOTATION}]"),
                 format!(
                     "\"{}\" is not an IP address with a port, such as 127.0.0.1:9001",
@@ -286,23 +297,23 @@ fn fixed_endpoints(value: &str, unreadable: &mut Vec<Unreadable>) -> Vec<Endpoin
 
 impl EndpointSlice {
     /// Takes what routing reads: TCP ports and IP addresses.
-    pub fn from_kubernetes(from: &discovery::EndpointSlice) -> (Self, Vec<Unreadable>) {
-        let mut unreadable = Vec::new();
-        let name = namespaced(&from.metadata, &mut unreadable);
+    pub fn from_kubernetes(from: &discovery::EndpointSlice) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = namespaced(&from.metadata, &mut errors);
         let labels = from.metadata.labels.as_ref();
         let service = text(labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL)).map(String::as_str));
-        let ports = slice_ports(from, &mut unreadable);
+        let ports = slice_ports(from, &mut errors);
         let endpoints = if from.address_type == "FQDN" {
-            unreadable.push(Unreadable::new("addressType", "FQDN slices are not dialled; use IPv4 or IPv6"));
+            errors.push(FieldError::new("addressType", "FQDN slices are not dialled; use IPv4 or IPv6"));
             Vec::new()
         } else {
-            slice_endpoints(from, &mut unreadable)
+            slice_endpoints(from, &mut errors)
         };
-        (Self { name, service, ports, endpoints }, unreadable)
+        (Self { name, service, ports, endpoints }, errors)
     }
 }
 
-fn slice_ports(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreadable>) -> Vec<SlicePort> {
+fn slice_ports(from: &discovery::EndpointSlice, errors: &mut Vec<FieldError>) -> Vec<SlicePort> {
     let mut ports = Vec::new();
     for (index, port) in from.ports.as_deref().unwrap_or_default().iter().enumerate() {
         if !is_tcp(port.protocol.as_deref()) {
@@ -311,7 +322,7 @@ fn slice_ports(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreadable>
         let number = match port.port.map(|number| port_number(number).ok_or(number)).transpose() {
             Ok(number) => number,
             Err(number) => {
-                unreadable.push(bad_port(format!("ports[{index}].port"), number));
+                errors.push(bad_port(format!("ports[{index}].port"), number));
                 continue;
             }
         };
@@ -320,7 +331,7 @@ fn slice_ports(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreadable>
     ports
 }
 
-fn slice_endpoints(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreadable>) -> Vec<SliceEndpoint> {
+fn slice_endpoints(from: &discovery::EndpointSlice, errors: &mut Vec<FieldError>) -> Vec<SliceEndpoint> {
     let mut endpoints = Vec::new();
     for (index, endpoint) in from.endpoints.as_deref().unwrap_or_default().iter().enumerate() {
         let mut addresses = Vec::new();
@@ -329,7 +340,7 @@ fn slice_endpoints(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreada
                 Ok(address) => addresses.push(address),
                 Err(_) => {
                     let field = format!("endpoints[{index}].addresses[{position}]");
-                    unreadable.push(not_an_address(field, address));
+                    errors.push(not_an_address(field, address));
                 }
             }
         }
@@ -359,9 +370,9 @@ fn slice_endpoints(from: &discovery::EndpointSlice, unreadable: &mut Vec<Unreada
 
 impl Secret {
     /// Takes the name and whether both keys of a certificate hold anything; the bytes are not looked at.
-    pub fn from_kubernetes(from: &core::Secret) -> (Self, Vec<Unreadable>) {
-        let mut unreadable = Vec::new();
-        let name = namespaced(&from.metadata, &mut unreadable);
+    pub fn from_kubernetes(from: &core::Secret) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = namespaced(&from.metadata, &mut errors);
         let holds = |key: &str| {
             from.data.as_ref().and_then(|data| data.get(key)).is_some_and(|value| !value.0.is_empty())
                 || from
@@ -371,25 +382,25 @@ impl Secret {
                     .is_some_and(|text| !text.is_empty())
         };
         let content = match holds("tls.crt") && holds("tls.key") {
-            true => SecretContent::Unread,
+            true => SecretContent::Unchecked,
             false => SecretContent::Missing,
         };
-        (Self { name, content }, unreadable)
+        (Self { name, content }, errors)
     }
 }
 
 // ===== shared pieces =====
 
 /// Reads namespace and name. An absent namespace is `default`, as `kubectl apply` would have it.
-fn namespaced(metadata: &ObjectMeta, unreadable: &mut Vec<Unreadable>) -> Name {
+fn namespaced(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) -> Name {
     let namespace = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-    Name { namespace: namespace.unwrap_or("default").into(), name: object_name(metadata, unreadable) }
+    Name { namespace: namespace.unwrap_or("default").into(), name: object_name(metadata, errors) }
 }
 
-fn object_name(metadata: &ObjectMeta, unreadable: &mut Vec<Unreadable>) -> Arc<str> {
+fn object_name(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) -> Arc<str> {
     let name = metadata.name.as_deref().unwrap_or_default();
     if name.is_empty() {
-        unreadable.push(Unreadable::new("metadata.name", "an object needs a name"));
+        errors.push(FieldError::new("metadata.name", "an object needs a name"));
     }
     name.into()
 }
@@ -419,6 +430,6 @@ fn port_number(from: i32) -> Option<NonZeroU16> {
     u16::try_from(from).ok().and_then(NonZeroU16::new)
 }
 
-fn bad_port(field: String, number: i32) -> Unreadable {
-    Unreadable::new(field, format!("{number} is not a port from 1 to 65535"))
+fn bad_port(field: String, number: i32) -> FieldError {
+    FieldError::new(field, format!("{number} is not a port from 1 to 65535"))
 }

@@ -23,13 +23,13 @@ pub enum SecretContent {
     #[default]
     Missing,
     /// Both are there. Nobody has looked at them.
-    Unread,
+    Unchecked,
     /// They cannot be used.
     Malformed {
         /// What is wrong, as a fragment of a sentence.
         fault: Arc<str>,
         /// Which certificate is served in its place.
-        instead: Instead,
+        fallback: FallbackCertificate,
     },
     /// They can be used.
     Certificate {
@@ -42,7 +42,7 @@ pub enum SecretContent {
 
 /// Which certificate is served in place of one that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
+pub enum FallbackCertificate {
     /// The one that stood in the Secret before.
     LastGood,
     /// The default one.

@@ -7,8 +7,8 @@ use super::view::BackendView;
 use super::view::DefaultsView;
 use super::view::EndpointState;
 use super::view::HostView;
+use super::view::OwnerDefaultsView;
 use super::view::OwnerView;
-use super::view::OwnersDefaultsView;
 use super::view::PolicyView;
 use super::view::RouteView;
 
@@ -22,7 +22,7 @@ impl fmt::Display for RoutingTable {
             write_host(f, host)?;
         }
         write_defaults(f, &view.defaults)?;
-        for defaults in &view.owners_defaults {
+        for defaults in &view.owner_defaults {
             write_owners_defaults(f, defaults)?;
         }
         write_owners(f, &view.owners)
@@ -31,8 +31,8 @@ impl fmt::Display for RoutingTable {
 
 fn write_host(f: &mut fmt::Formatter<'_>, host: &HostView) -> fmt::Result {
     write!(f, "{}", host.host)?;
-    if !host.of_owners.is_empty() {
-        write!(f, "  (for hosts of {})", host.of_owners.join(", "))?;
+    if !host.for_owners.is_empty() {
+        write!(f, "  (for hosts of {})", host.for_owners.join(", "))?;
     }
     match (&host.tls_secret, &host.class_tls_secret) {
         (Some(secret), _) => write!(f, "  (TLS: Secret {secret})")?,
@@ -74,7 +74,7 @@ fn write_defaults(f: &mut fmt::Formatter<'_>, defaults: &DefaultsView) -> fmt::R
     Ok(())
 }
 
-fn write_owners_defaults(f: &mut fmt::Formatter<'_>, defaults: &OwnersDefaultsView) -> fmt::Result {
+fn write_owners_defaults(f: &mut fmt::Formatter<'_>, defaults: &OwnerDefaultsView) -> fmt::Result {
     writeln!(f, "(no rule matches)  (for hosts of {})", defaults.namespaces.join(", "))?;
     for route in defaults.without_rules.iter().chain(&defaults.with_rules) {
         writeln!(f, "  Default  (Ingress {} {})", route.ingress, route.field)?;

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use super::ownership::ByOwners;
 use super::ownership::Owner;
-use super::ownership::Owners;
+use super::ownership::OwnerMap;
+use super::ownership::OwnerSet;
 use super::path_match::PathMatch;
 use super::route::Route;
 use crate::host::HostName;
@@ -23,7 +23,7 @@ const MAX_SCANNED: usize = 16;
 #[derive(Debug)]
 pub struct Host {
     name: HostName,
-    standing: Standing,
+    role: HostRole,
     default: Option<Arc<Route>>,
     routes: Box<[Arc<Route>]>,
     tls: Option<Name>,
@@ -31,51 +31,51 @@ pub struct Host {
     /// Of a host with many Routes.
     index: Option<Box<Index>>,
     /// What serves the owned hosts among those that this one takes.
-    of_owners: Option<Box<ByOwners<Arc<Host>>>>,
+    for_owners: Option<Box<OwnerMap<Arc<Host>>>>,
 }
 
 /// Why a host is in the table. The order is that of strength.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum HostRole {
     /// Only for its certificate: its requests go where they would go without it.
     #[default]
-    Certificate,
+    CertificateOnly,
     /// A rule names it, perhaps without any path: no wildcard and no host-less rule serves it.
-    Named,
+    Routed,
 }
 
 /// What a host is built from.
 #[derive(Debug)]
 pub(crate) struct HostParts {
     pub(crate) name: HostName,
-    pub(crate) standing: Standing,
+    pub(crate) role: HostRole,
     /// In match order. Of Routes with the same condition the first serves.
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) default: Option<Arc<Route>>,
     pub(crate) tls: Option<Name>,
     pub(crate) class_certificate: Option<Arc<Name>>,
     /// The same host as if only these had Ingresses.
-    pub(crate) of_owners: ByOwners<Arc<Host>>,
+    pub(crate) for_owners: OwnerMap<Arc<Host>>,
 }
 
 impl Host {
     /// Builds the index if one is needed.
     pub(crate) fn new(parts: HostParts) -> Self {
-        let HostParts { name, standing, routes, default, tls, class_certificate, of_owners } = parts;
+        let HostParts { name, role, routes, default, tls, class_certificate, for_owners } = parts;
         let index = (routes.len() > MAX_SCANNED).then(|| Box::new(Index::new(&routes)));
-        let of_owners = (!of_owners.is_empty()).then(|| Box::new(of_owners));
-        Self { name, standing, default, routes: routes.into(), tls, class_certificate, index, of_owners }
+        let for_owners = (!for_owners.is_empty()).then(|| Box::new(for_owners));
+        Self { name, role, default, routes: routes.into(), tls, class_certificate, index, for_owners }
     }
 
     /// What serves a host that this one takes and that is somebody's: this host as if there were no Ingresses but
     /// the owner's. Nothing: the owner's do not speak about it. Allocates nothing.
-    pub(super) fn of(&self, owner: &Owner) -> Option<&Arc<Self>> {
-        self.of_owners.as_ref()?.find(owner)
+    pub(super) fn for_owner(&self, owner: &Owner) -> Option<&Arc<Self>> {
+        self.for_owners.as_ref()?.find(owner)
     }
 
     /// All that serve owned hosts, with whom these belong to.
-    pub(super) fn of_owners(&self) -> impl Iterator<Item = &(Owners, Arc<Self>)> {
-        self.of_owners.iter().flat_map(|of_owners| of_owners.iter())
+    pub(super) fn for_owners(&self) -> impl Iterator<Item = &(OwnerSet, Arc<Self>)> {
+        self.for_owners.iter().flat_map(|for_owners| for_owners.iter())
     }
 
     /// The host's name.
@@ -84,8 +84,8 @@ impl Host {
     }
 
     /// Why the host is in the table.
-    pub fn standing(&self) -> Standing {
-        self.standing
+    pub fn role(&self) -> HostRole {
+        self.role
     }
 
     /// The Route of the oldest Ingress naming this host that has a default backend.

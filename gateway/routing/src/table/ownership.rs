@@ -16,39 +16,39 @@ use crate::host::parent;
 pub struct Ownership {
     exact: BTreeMap<Arc<str>, Owner>,
     /// By what follows the star.
-    below: BTreeMap<Arc<str>, Owner>,
+    wildcard: BTreeMap<Arc<str>, Owner>,
     /// Those who own any host together, each such set once; no empty one.
-    all: BTreeSet<Owners>,
+    all: BTreeSet<OwnerSet>,
     /// The same for the hosts with an entry of their own one label below a wildcard, by what follows its star.
-    of_children: BTreeMap<Arc<str>, BTreeSet<Owners>>,
+    child_owners: BTreeMap<Arc<str>, BTreeSet<OwnerSet>>,
 }
 
 /// The namespaces that own a host together.
-pub(crate) type Owners = Arc<BTreeSet<Arc<str>>>;
+pub(crate) type OwnerSet = Arc<BTreeSet<Arc<str>>>;
 
 /// Something for each of several sets of owners.
 #[derive(Clone, Debug)]
-pub(crate) struct ByOwners<T> {
+pub(crate) struct OwnerMap<T> {
     /// Sorted.
-    entries: Box<[(Owners, T)]>,
+    entries: Box<[(OwnerSet, T)]>,
 }
 
 /// One owned host, and to whom it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     host: HostName,
-    namespaces: Owners,
+    namespaces: OwnerSet,
     config: Arc<str>,
 }
 
-impl<T> Default for ByOwners<T> {
+impl<T> Default for OwnerMap<T> {
     fn default() -> Self {
         Self { entries: Box::default() }
     }
 }
 
-impl<T> ByOwners<T> {
-    pub(crate) fn new(entries: BTreeMap<Owners, T>) -> Self {
+impl<T> OwnerMap<T> {
+    pub(crate) fn new(entries: BTreeMap<OwnerSet, T>) -> Self {
         Self { entries: entries.into_iter().collect() }
     }
 
@@ -62,7 +62,7 @@ impl<T> ByOwners<T> {
         self.entries.is_empty()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Owners, T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(OwnerSet, T)> {
         self.entries.iter()
     }
 }
@@ -78,23 +78,24 @@ impl Ownership {
             ownership.add(host, namespaces, config);
         }
         let owners = ownership.iter().filter(|owner| !owner.namespaces.is_empty());
-        let (mut all, mut of_children) = (BTreeSet::new(), BTreeMap::<_, BTreeSet<_>>::new());
+        let (mut all, mut child_owners) = (BTreeSet::new(), BTreeMap::<_, BTreeSet<_>>::new());
         for owner in owners {
             all.insert(Arc::clone(&owner.namespaces));
             let HostName::Exact(name) = &owner.host else { continue };
             let Some(parent) = parent(name) else { continue };
-            of_children.entry(parent.into()).or_default().insert(Arc::clone(&owner.namespaces));
+            child_owners.entry(parent.into()).or_default().insert(Arc::clone(&owner.namespaces));
         }
-        Self { all, of_children, ..ownership }
+        Self { all, child_owners, ..ownership }
     }
 
     fn add(&mut self, host: &HostName, namespaces: &[Arc<str>], config: &Arc<str>) {
         let entries = match host {
             HostName::Exact(_) => &mut self.exact,
-            HostName::Wildcard(_) => &mut self.below,
+            HostName::Wildcard(_) => &mut self.wildcard,
             HostName::Any => return,
         };
-        let new = || Owner { host: host.clone(), namespaces: Owners::default(), config: Arc::clone(config) };
+        let new =
+            || Owner { host: host.clone(), namespaces: OwnerSet::default(), config: Arc::clone(config) };
         let owner = entries.entry(host.key().into()).or_insert_with(new);
         Arc::make_mut(&mut owner.namespaces).extend(namespaces.iter().cloned());
         // Of several, the first by name is told, whatever the order in which they come.
@@ -104,41 +105,41 @@ impl Ownership {
     }
 
     /// Those who own hosts that the rules of this one would serve, and who may not be all who may name this one.
-    pub(crate) fn owners_within(&self, host: &HostName) -> impl Iterator<Item = &Owners> {
+    pub(crate) fn owners_within(&self, host: &HostName) -> impl Iterator<Item = &OwnerSet> {
         let owners = match host {
             HostName::Any => Some(&self.all),
-            HostName::Wildcard(parent) => self.of_children.get(parent),
+            HostName::Wildcard(parent) => self.child_owners.get(parent),
             HostName::Exact(_) => None,
         };
         owners.into_iter().flatten()
     }
 
     /// Those who own any host together, each such set once.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = &Owners> {
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &OwnerSet> {
         self.all.iter()
     }
 
     /// To whom the host of a request belongs: the most specific entry decides alone. Allocates nothing.
-    pub fn of(&self, host: &str) -> Option<&Owner> {
+    pub fn owner_of(&self, host: &str) -> Option<&Owner> {
         if self.is_empty() {
             return None;
         }
-        self.exact.get(host).or_else(|| self.above(parent(host)))
+        self.exact.get(host).or_else(|| self.wildcard_owner(parent(host)))
     }
 
     /// To whom the host of a rule belongs.
-    pub(crate) fn of_rule(&self, host: &HostName) -> Option<&Owner> {
+    pub(crate) fn owner_of_rule(&self, host: &HostName) -> Option<&Owner> {
         match host {
-            HostName::Exact(name) => self.of(name),
-            HostName::Wildcard(parent) => self.above(Some(parent)),
+            HostName::Exact(name) => self.owner_of(name),
+            HostName::Wildcard(parent) => self.wildcard_owner(Some(parent)),
             HostName::Any => None,
         }
     }
 
     /// A wildcard owns all names below it, however deep.
-    fn above(&self, mut name: Option<&str>) -> Option<&Owner> {
+    fn wildcard_owner(&self, mut name: Option<&str>) -> Option<&Owner> {
         while let Some(candidate) = name {
-            if let Some(owner) = self.below.get(candidate) {
+            if let Some(owner) = self.wildcard.get(candidate) {
                 return Some(owner);
             }
             name = parent(candidate);
@@ -148,12 +149,12 @@ impl Ownership {
 
     /// All entries: exact hosts by name, then wildcards by name.
     pub fn iter(&self) -> impl Iterator<Item = &Owner> {
-        self.exact.values().chain(self.below.values())
+        self.exact.values().chain(self.wildcard.values())
     }
 
     /// Whether no host is owned.
     pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.below.is_empty()
+        self.exact.is_empty() && self.wildcard.is_empty()
     }
 }
 
@@ -174,7 +175,7 @@ impl Owner {
     }
 
     /// Whether it belongs to this namespace.
-    pub fn is(&self, namespace: &str) -> bool {
+    pub fn includes(&self, namespace: &str) -> bool {
         self.namespaces.contains(namespace)
     }
 }

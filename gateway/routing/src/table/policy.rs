@@ -1,6 +1,6 @@
 //! What RoutePolicies say about a Route, each value with its origin.
 //!
-//! Not here: which policy wins (`compiler::overlay`), and what holds where none says anything (the data plane's
+//! Not here: which policy wins (`compiler::merger`), and what holds where none says anything (the data plane's
 //! settings).
 
 use std::num::NonZeroU32;
@@ -19,57 +19,57 @@ pub struct Policy {
     /// Who set the Route's Backends in place of the rule's own one.
     pub backends: Option<PolicyOrigin>,
     /// The most bytes that a request's body may have; absent: no limit by policy.
-    pub body_size: Option<Sourced<u64>>,
+    pub body_size: Option<PolicyValue<u64>>,
     /// How long things may take.
-    pub timeouts: Timeouts,
+    pub timeouts: PolicyTimeouts,
     /// When a request is sent again.
-    pub retries: Retries,
+    pub retries: PolicyRetries,
     /// How endpoints are chosen.
-    pub load_balancing: Option<Sourced<LoadBalancingType>>,
+    pub load_balancing: Option<PolicyValue<LoadBalancingType>>,
     /// How much of a Service may be taken up.
-    pub limits: Limits,
+    pub limits: PolicyLimits,
 }
 
 /// Time limits; what each means stands with [`api::Timeouts`]. Zero: there is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Timeouts {
+pub struct PolicyTimeouts {
     /// The whole request.
-    pub request: Option<Sourced<Duration>>,
+    pub request: Option<PolicyValue<Duration>>,
     /// One attempt to connect.
-    pub connect: Option<Sourced<Duration>>,
+    pub connect: Option<PolicyValue<Duration>>,
     /// All attempts to get a connection.
-    pub connect_total: Option<Sourced<Duration>>,
+    pub connect_total: Option<PolicyValue<Duration>>,
     /// From the request's last byte to the head of the answer.
-    pub first_byte: Option<Sourced<Duration>>,
+    pub first_byte: Option<PolicyValue<Duration>>,
     /// A body that stands still.
-    pub stall: Option<Sourced<Duration>>,
+    pub stall: Option<PolicyValue<Duration>>,
     /// A silent tunnel.
-    pub tunnel_idle: Option<Sourced<Duration>>,
+    pub tunnel_idle: Option<PolicyValue<Duration>>,
 }
 
 /// When a request is sent again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Retries {
+pub struct PolicyRetries {
     /// How many times at most.
-    pub attempts: Option<Sourced<Attempts>>,
+    pub attempts: Option<PolicyValue<Attempts>>,
     /// After which failures.
-    pub on: Option<Sourced<Box<[RetryOn]>>>,
+    pub on: Option<PolicyValue<Box<[RetryOn]>>>,
     /// The methods of requests that may be sent a second time.
-    pub methods: Option<Sourced<Box<[Method]>>>,
+    pub methods: Option<PolicyValue<Box<[Method]>>>,
 }
 
 /// How much of a Service may be taken up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Limits {
+pub struct PolicyLimits {
     /// Maximum number of open connections.
-    pub upstream_connections: Option<Sourced<NonZeroU32>>,
+    pub upstream_connections: Option<PolicyValue<NonZeroU32>>,
     /// Maximum number of requests that wait for a connection.
-    pub pending_requests: Option<Sourced<u32>>,
+    pub pending_requests: Option<PolicyValue<u32>>,
 }
 
 /// A value and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Sourced<T> {
+pub struct PolicyValue<T> {
     /// The value.
     pub value: T,
     /// Who says so.
@@ -107,7 +107,7 @@ impl Policy {
     }
 }
 
-impl Timeouts {
+impl PolicyTimeouts {
     fn list<'a>(&'a self, fields: &mut Vec<(String, &'a PolicyOrigin)>) {
         let Self { request, connect, connect_total, first_byte, stall, tunnel_idle } = self;
         for limit in [request, connect, connect_total, first_byte, stall, tunnel_idle] {
@@ -116,7 +116,7 @@ impl Timeouts {
     }
 }
 
-fn shown<T>(field: &Option<Sourced<T>>, text: impl Fn(&T) -> String) -> Option<(String, &PolicyOrigin)> {
+fn shown<T>(field: &Option<PolicyValue<T>>, text: impl Fn(&T) -> String) -> Option<(String, &PolicyOrigin)> {
     field.as_ref().map(|field| (text(&field.value), &field.origin))
 }
 
@@ -125,11 +125,11 @@ fn join(words: impl Iterator<Item = String>) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-// ===== impl Sourced =====
+// ===== impl PolicyValue =====
 
-impl<T: Copy> Sourced<T> {
+impl<T: Copy> PolicyValue<T> {
     /// The value of a field that policies may set, or else the given one.
-    pub fn or(field: &Option<Self>, otherwise: T) -> T {
+    pub fn value_or(field: &Option<Self>, otherwise: T) -> T {
         field.as_ref().map_or(otherwise, |field| field.value)
     }
 }

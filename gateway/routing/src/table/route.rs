@@ -27,7 +27,7 @@ pub struct Route {
     /// What RoutePolicies say about it. One value is shared by all Routes about which none says anything.
     pub policy: Arc<Policy>,
     /// Which rule this is.
-    pub origin: Origin,
+    pub origin: RouteOrigin,
 }
 
 /// A Backend and its share.
@@ -41,17 +41,17 @@ pub struct WeightedBackend {
 
 /// The rule that a Route was compiled from.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct RouteOrigin {
     /// The object; one value per Ingress, shared by its Routes.
     pub ingress: Arc<IngressOrigin>,
     /// Where in the object.
-    pub field: Field,
+    pub field: FieldPath,
 }
 
 /// A field of an object that names a Backend or a Secret, or stands for a Route. Prints as a field path. A number or
 /// two instead of a text: a Route and the uses of its Backends hold three of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Field {
+pub enum FieldPath {
     /// `spec.defaultBackend` of an Ingress.
     DefaultBackend,
     /// `spec.defaultBackend.service`.
@@ -85,13 +85,13 @@ pub enum Field {
         host: u32,
     },
     /// `spec.tls[entry].secretName`.
-    TlsSecret {
+    SecretRef {
         /// Index of the entry.
         entry: u32,
     },
 }
 
-impl Field {
+impl FieldPath {
     /// The field below that names the Service, of fields that have one.
     #[must_use]
     pub fn service(self) -> Self {
@@ -103,7 +103,7 @@ impl Field {
     }
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DefaultBackend => f.write_str("spec.defaultBackend"),
@@ -115,7 +115,7 @@ impl fmt::Display for Field {
             }
             Self::Tls { entry } => write!(f, "spec.tls[{entry}]"),
             Self::TlsHost { entry, host } => write!(f, "spec.tls[{entry}].hosts[{host}]"),
-            Self::TlsSecret { entry } => write!(f, "spec.tls[{entry}].secretName"),
+            Self::SecretRef { entry } => write!(f, "spec.tls[{entry}].secretName"),
         }
     }
 }

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::RoutingTable;
 use super::host::Host;
-use super::host::Standing;
+use super::host::HostRole;
 use super::ownership::Owner;
-use super::ownership::Owners;
+use super::ownership::OwnerSet;
 use super::policy::Policy;
 use super::policy::PolicyOrigin;
 use super::route::Backend;
@@ -27,7 +27,7 @@ pub struct TableView {
     /// Who serves what no rule takes.
     pub defaults: DefaultsView,
     /// Who does so in place of the first two for owned hosts.
-    pub owners_defaults: Vec<OwnersDefaultsView>,
+    pub owner_defaults: Vec<OwnerDefaultsView>,
     /// The owned hosts: exact ones by name, then wildcards by name.
     pub owners: Vec<OwnerView>,
 }
@@ -60,7 +60,7 @@ pub struct DefaultsView {
 /// The default backends of those who own a host together, as plain values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OwnersDefaultsView {
+pub struct OwnerDefaultsView {
     /// To whom such hosts belong.
     pub namespaces: Vec<String>,
     /// By their oldest Ingress without rules.
@@ -76,7 +76,7 @@ pub struct HostView {
     /// The host's name.
     pub host: String,
     /// For hosts of these namespaces only; empty: for all that is nobody's.
-    pub of_owners: Vec<String>,
+    pub for_owners: Vec<String>,
     /// The Secret that an Ingress names for its certificate, as namespace/name.
     pub tls_secret: Option<String>,
     /// The Secret of its class's default certificate, as namespace/name.
@@ -173,18 +173,18 @@ impl RoutingTable {
         let defaults = self.defaults();
         let view = |route: &Option<Arc<Route>>| route.as_deref().map(default_view);
         let hosts = self.hosts().flat_map(|host| {
-            let of_owners = host.of_owners().map(|(owners, host)| host_view(host, texts(owners)));
-            std::iter::once(host_view(host, Vec::new())).chain(of_owners)
+            let for_owners = host.for_owners().map(|(owners, host)| host_view(host, texts(owners)));
+            std::iter::once(host_view(host, Vec::new())).chain(for_owners)
         });
-        let owners_defaults = defaults.of_owners.iter().map(|(owners, its)| OwnersDefaultsView {
+        let owner_defaults = defaults.for_owners.iter().map(|(owners, its)| OwnerDefaultsView {
             namespaces: texts(owners),
             without_rules: view(&its.without_rules),
             with_rules: view(&its.with_rules),
         });
-        let has_any = |its: &OwnersDefaultsView| its.without_rules.is_some() || its.with_rules.is_some();
+        let has_any = |its: &OwnerDefaultsView| its.without_rules.is_some() || its.with_rules.is_some();
         TableView {
             hosts: hosts.collect(),
-            owners_defaults: owners_defaults.filter(has_any).collect(),
+            owner_defaults: owner_defaults.filter(has_any).collect(),
             defaults: DefaultsView {
                 without_rules: view(&defaults.without_rules),
                 with_rules: view(&defaults.with_rules),
@@ -204,17 +204,17 @@ pub(super) fn owner_view(owner: &Owner) -> OwnerView {
     }
 }
 
-fn texts(owners: &Owners) -> Vec<String> {
+fn texts(owners: &OwnerSet) -> Vec<String> {
     owners.iter().map(ToString::to_string).collect()
 }
 
-fn host_view(host: &Host, of_owners: Vec<String>) -> HostView {
+fn host_view(host: &Host, for_owners: Vec<String>) -> HostView {
     HostView {
         host: host.name().to_string(),
-        of_owners,
+        for_owners,
         tls_secret: host.tls().map(ToString::to_string),
         class_tls_secret: host.class_certificate().map(ToString::to_string),
-        named: host.standing() == Standing::Named,
+        named: host.role() == HostRole::Routed,
         routes: host.routes().iter().map(|route| route_view(route)).collect(),
         default: host.default_route().map(|route| default_view(route)),
     }

@@ -332,7 +332,7 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
 
 fn secret() -> impl Strategy<Value = Secret> {
     (name("secret"), any::<bool>()).prop_map(|(name, is_there)| {
-        let content = if is_there { SecretContent::Unread } else { SecretContent::Missing };
+        let content = if is_there { SecretContent::Unchecked } else { SecretContent::Missing };
         Secret { name, content }
     })
 }

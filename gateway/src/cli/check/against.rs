@@ -88,7 +88,7 @@ fn sample(name: &HostName, tables: [&RoutingTable; 2]) -> String {
         let wildcard = HostName::Wildcard("invalid".into());
         tables.iter().all(|table| {
             let is_hidden = *name == HostName::Any && table.host(&wildcard).is_some();
-            let is_owned = match table.ownership().of(host).map(Owner::host) {
+            let is_owned = match table.ownership().owner_of(host).map(Owner::host) {
                 None => false,
                 Some(owner) => *name == HostName::Any || *owner == exact,
             };

@@ -78,7 +78,7 @@ fn endpoint_view(endpoint: &SliceEndpoint, used_addresses: &[IpAddr]) -> Endpoin
 /// The Service by which the outside reaches the gateway.
 pub(super) fn exposure_view(name: Option<&Name>, compiler: &Compiler) -> ExposureView {
     let service = name.and_then(|name| compiler.service(name));
-    let exposure = service.and_then(|service| service.outside.as_deref());
+    let exposure = service.and_then(|service| service.external_addresses.as_deref());
     let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect();
     let balancer = exposure.map(|exposure| exposure.load_balancer.as_slice()).unwrap_or_default();
     ExposureView {

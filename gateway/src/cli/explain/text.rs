@@ -4,7 +4,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use routing::table::{DefaultVerdict, HostCandidate, HostKind, HostVerdict, RouteCandidate, Trace, Verdict};
+use routing::table::{
+    DefaultVerdict, HostCandidate, HostKind, HostVerdict, MatchReport, RouteCandidate, RouteVerdict,
+};
 
 use super::view::{
     EndpointView, Explanation, ExposureView, IngressView, ListenerView, PortView, ServiceView,
@@ -65,7 +67,7 @@ fn write_class(view: &IngressView, f: &mut Formatter<'_>) -> fmt::Result {
 
 // ===== the table =====
 
-fn write_trace(trace: &Trace, f: &mut Formatter<'_>) -> fmt::Result {
+fn write_trace(trace: &MatchReport, f: &mut Formatter<'_>) -> fmt::Result {
     if let Some(owner) = &trace.owner {
         let namespaces = owner.namespaces.join(", ");
         writeln!(
@@ -82,7 +84,7 @@ fn write_trace(trace: &Trace, f: &mut Formatter<'_>) -> fmt::Result {
     for candidate in &trace.defaults {
         let verdict = match candidate.verdict {
             DefaultVerdict::Chosen => "chosen",
-            DefaultVerdict::KeptOut => "not asked: this host belongs to other namespaces",
+            DefaultVerdict::HostNotOwned => "not asked: this host belongs to other namespaces",
             DefaultVerdict::LostToEarlier => "lost: an earlier one serves",
             DefaultVerdict::NotNeeded => "not needed: a rule serves",
         };
@@ -109,7 +111,7 @@ fn host_verdict(candidate: &HostCandidate) -> &'static str {
             "not asked: rules without a host never serve a host that is named"
         }
         (HostVerdict::Hidden, _) => "not asked: the chosen host answers for all of its paths",
-        (HostVerdict::KeptOut, _) => "not asked: this host belongs to other namespaces than these rules",
+        (HostVerdict::HostNotOwned, _) => "not asked: this host belongs to other namespaces than these rules",
         (HostVerdict::NotNamed, HostKind::HostLess) => "there is no rule without a host",
         (HostVerdict::NotNamed, _) => "no rule names it",
     }
@@ -122,24 +124,26 @@ fn write_routes(candidates: &[RouteCandidate], f: &mut Formatter<'_>) -> fmt::Re
     for candidate in candidates {
         let RouteCandidate { route, verdict } = candidate;
         let verdict = match (verdict, holder) {
-            (Verdict::Chosen, _) => "chosen".to_owned(),
-            (Verdict::LostToExact, _) => "lost: matches, but an Exact path goes first".to_owned(),
-            (Verdict::LostToLonger, _) => "lost: matches, but the longest path goes first".to_owned(),
-            (Verdict::LostToOlder, Some(holder)) => {
+            (RouteVerdict::Chosen, _) => "chosen".to_owned(),
+            (RouteVerdict::LostToExact, _) => "lost: matches, but an Exact path goes first".to_owned(),
+            (RouteVerdict::LostToLonger, _) => "lost: matches, but the longest path goes first".to_owned(),
+            (RouteVerdict::LostToOlder, Some(holder)) => {
                 format!("lost: {holder} has the same path and goes first")
             }
-            (Verdict::LostToOlder, None) => "lost: another one has the same path and goes first".to_owned(),
-            (Verdict::KeptOut, _) => "not asked: this host belongs to other namespaces".to_owned(),
-            (Verdict::NoMatch, _) => "does not match".to_owned(),
+            (RouteVerdict::LostToOlder, None) => {
+                "lost: another one has the same path and goes first".to_owned()
+            }
+            (RouteVerdict::HostNotOwned, _) => "not asked: this host belongs to other namespaces".to_owned(),
+            (RouteVerdict::NoMatch, _) => "does not match".to_owned(),
         };
-        if candidate.verdict == Verdict::NoMatch {
+        if candidate.verdict == RouteVerdict::NoMatch {
             misses += 1;
             if misses > MAX_LISTED_MISMATCHES {
                 continue;
             }
         }
         writeln!(f, "  {} {} of {} {}: {verdict}", route.kind, route.path, route.ingress, route.field)?;
-        if candidate.verdict != Verdict::LostToOlder {
+        if candidate.verdict != RouteVerdict::LostToOlder {
             holder = Some(&route.ingress);
         }
     }

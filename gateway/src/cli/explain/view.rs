@@ -2,7 +2,7 @@
 //!
 //! Not here: how it is found out.
 
-use routing::table::Trace;
+use routing::table::MatchReport;
 use serde::Serialize;
 
 use crate::cli::outcome::Outcome;
@@ -19,7 +19,7 @@ pub struct Explanation {
     /// The Ingresses that name the host, and the one that serves, with their classes.
     pub ingresses: Vec<IngressView>,
     /// Hosts, paths, default backends and policy, by the table itself; nothing if the request is refused before.
-    pub trace: Option<Trace>,
+    pub trace: Option<MatchReport>,
     /// The Services of the chosen Route, in its order.
     pub services: Vec<ServiceView>,
     /// What the client gets.

@@ -12,7 +12,7 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use routing::object::{Name, Version};
+use routing::object::{Name, ResourceVersion};
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -211,7 +211,7 @@ struct IngressForm {
 
 /// How an Ingress stands; `gateway wait` asks this until it is live.
 async fn ingress(State(admin): State<Admin>, Query(form): Query<IngressForm>) -> Response {
-    let version = match form.resource_version.as_deref().map(str::parse::<Version>).transpose() {
+    let version = match form.resource_version.as_deref().map(str::parse::<ResourceVersion>).transpose() {
         Ok(version) => version,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use routing::object::{Name, Version};
+use routing::object::{Name, ResourceVersion};
 
 use super::Standing;
 use super::verdict::{Looks, Verdict};
@@ -51,7 +51,7 @@ pub struct Wait {
     /// Wait for this `metadata.resourceVersion` or a later one, as `kubectl apply -o jsonpath` prints it; if not given,
     /// any version will do.
     #[arg(long, value_name = "RV")]
-    resource_version: Option<Version>,
+    resource_version: Option<ResourceVersion>,
     /// Ask the running gateway whose admin pages are here.
     #[arg(long, value_name = "ADDR", default_value_t = loopback(9080))]
     admin: SocketAddr,

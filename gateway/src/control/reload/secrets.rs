@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use routing::object::{Change, Delta, Instead, Name, Object, Secret, SecretContent, Validity};
+use routing::object::{Change, Delta, FallbackCertificate, Name, Object, Secret, SecretContent, Validity};
 use rustls::crypto::CryptoProvider;
 
 use crate::control::certificates;
@@ -61,11 +61,11 @@ impl Secrets {
                     content
                 }
                 Err(error) => {
-                    let instead = match self.certificates.get(&name) {
-                        Some(_) => Instead::LastGood,
-                        None => Instead::Default,
+                    let fallback = match self.certificates.get(&name) {
+                        Some(_) => FallbackCertificate::LastGood,
+                        None => FallbackCertificate::Default,
                     };
-                    SecretContent::Malformed { fault: error.to_string().into(), instead }
+                    SecretContent::Malformed { fault: error.to_string().into(), fallback }
                 }
             };
             self.contents.insert(name.clone(), content);
@@ -76,7 +76,7 @@ impl Secrets {
         }
         for change in objects.iter_mut() {
             if let Change::Apply(Object::Secret(Secret { name, content })) = change
-                && *content == SecretContent::Unread
+                && *content == SecretContent::Unchecked
                 && let Some(known) = self.contents.get(name)
             {
                 content.clone_from(known);

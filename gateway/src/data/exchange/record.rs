@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http1::{Head, Version};
 use routing::object::{Name, PortRef};
-use routing::table::{Field, Route};
+use routing::table::{FieldPath, Route};
 use rustls::ProtocolVersion;
 
 use super::abort::Abort;
@@ -280,7 +280,7 @@ pub(super) struct OwnedRequestInfo {
     path: Box<[u8]>,
     has_query: bool,
     user_agent: Option<Box<[u8]>>,
-    ingress: Option<(Name, Field)>,
+    ingress: Option<(Name, FieldPath)>,
     service: Option<(Name, PortRef)>,
 }
 

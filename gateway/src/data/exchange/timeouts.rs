@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use routing::table::{Policy, Sourced};
+use routing::table::{Policy, PolicyValue};
 
 use crate::data::upstream::effective_timeout;
 use crate::settings::Settings;
@@ -38,9 +38,15 @@ impl Timeouts {
         let timeouts = &policy.timeouts;
         let request = timeouts.request.as_ref().map_or(settings.timeouts.request, |field| Some(field.value));
         Self {
-            first_byte: effective_timeout(Sourced::or(&timeouts.first_byte, settings.timeouts.first_byte)),
-            stall: effective_timeout(Sourced::or(&timeouts.stall, settings.timeouts.stall)),
-            tunnel_idle: effective_timeout(Sourced::or(&timeouts.tunnel_idle, settings.timeouts.tunnel_idle)),
+            first_byte: effective_timeout(PolicyValue::value_or(
+                &timeouts.first_byte,
+                settings.timeouts.first_byte,
+            )),
+            stall: effective_timeout(PolicyValue::value_or(&timeouts.stall, settings.timeouts.stall)),
+            tunnel_idle: effective_timeout(PolicyValue::value_or(
+                &timeouts.tunnel_idle,
+                settings.timeouts.tunnel_idle,
+            )),
             request: request.filter(|span| !span.is_zero()),
         }
     }

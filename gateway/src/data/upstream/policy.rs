@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use api::{LoadBalancingType, Method, RetryOn};
-use routing::table::{Policy, Sourced};
+use routing::table::{Policy, PolicyValue};
 
 use crate::settings::Settings;
 
@@ -45,14 +45,17 @@ impl UpstreamPolicy {
         let methods = retries.methods.as_ref().map_or(&*settings.retries.methods, |field| &field.value);
         Self {
             connect: ConnectTimeouts {
-                attempt: Sourced::or(&timeouts.connect, settings.timeouts.connect),
-                total: Sourced::or(&timeouts.connect_total, settings.timeouts.connect_total),
+                attempt: PolicyValue::value_or(&timeouts.connect, settings.timeouts.connect),
+                total: PolicyValue::value_or(&timeouts.connect_total, settings.timeouts.connect_total),
             },
-            balancing: Sourced::or(&policy.load_balancing, settings.load_balancing),
-            max_connections: Sourced::or(&limits.upstream_connections, settings.limits.upstream_connections)
-                .get(),
-            max_pending: Sourced::or(&limits.pending_requests, settings.limits.pending_requests),
-            max_retries: Sourced::or(&retries.attempts, settings.retries.attempts).get(),
+            balancing: PolicyValue::value_or(&policy.load_balancing, settings.load_balancing),
+            max_connections: PolicyValue::value_or(
+                &limits.upstream_connections,
+                settings.limits.upstream_connections,
+            )
+            .get(),
+            max_pending: PolicyValue::value_or(&limits.pending_requests, settings.limits.pending_requests),
+            max_retries: PolicyValue::value_or(&retries.attempts, settings.retries.attempts).get(),
             retry_on: on.iter().map(|on| *on as u16).collect(),
             retry_methods: methods.iter().map(|method| *method as u16).collect(),
         }

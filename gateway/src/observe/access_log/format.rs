@@ -79,7 +79,7 @@ pub struct RouteFields<'a> {
     /// The Ingress; an IngressClass for the default backend of a class.
     pub ingress: &'a Name,
     /// Where in it.
-    pub rule: table::Field,
+    pub rule: table::FieldPath,
     /// The Service that was chosen, if any.
     pub service: Option<(&'a Name, &'a PortRef)>,
 }
@@ -192,7 +192,7 @@ enum Value<'a> {
     Address(IpAddr),
     Endpoint(SocketAddr),
     Name(&'a Name),
-    Rule(table::Field),
+    Rule(table::FieldPath),
     Service(&'a Name, &'a PortRef),
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair};
-use routing::object::{Change, Delta, Instead, Name, Object, Secret, SecretContent, Validity};
+use routing::object::{Change, Delta, FallbackCertificate, Name, Object, Secret, SecretContent, Validity};
 use routing::{Config, Reason};
 
 use super::super::Reload;
@@ -92,28 +92,28 @@ fn a_renewed_certificate_has_its_own_dates_only() {
 #[test]
 fn a_malformed_secret_keeps_its_last_good_certificate_and_a_deleted_one_does_not() {
     let mut secrets = secrets();
-    let instead = |secrets: &mut Secrets| {
+    let fallback = |secrets: &mut Secrets| {
         let mut objects = Delta::default();
         secrets.take(change(broken()), &mut objects, at(1500));
         match content(&objects) {
-            SecretContent::Malformed { instead, .. } => *instead,
+            SecretContent::Malformed { fallback, .. } => *fallback,
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(instead(&mut secrets), Instead::Default);
+    assert_eq!(fallback(&mut secrets), FallbackCertificate::Default);
     secrets.take(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
-    assert_eq!(instead(&mut secrets), Instead::LastGood);
+    assert_eq!(fallback(&mut secrets), FallbackCertificate::LastGood);
     assert!(secrets.certificates().get(&name()).is_some());
     assert_eq!(secrets.pass(at(9999)), [], "it is told to be malformed, and not to be expired beside that");
     secrets.take(vec![SecretChange { name: name(), pair: None }], &mut Delta::default(), at(1500));
-    assert_eq!(instead(&mut secrets), Instead::Default);
+    assert_eq!(fallback(&mut secrets), FallbackCertificate::Default);
 }
 
 #[test]
 fn an_object_that_comes_without_new_bytes_says_what_is_known_of_it() {
     let mut secrets = secrets();
     secrets.take(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
-    let unread = Secret { name: name(), content: SecretContent::Unread };
+    let unread = Secret { name: name(), content: SecretContent::Unchecked };
     let mut objects = vec![Change::Apply(Object::Secret(unread))];
     secrets.take(Vec::new(), &mut objects, at(1500));
     assert_eq!(validity(&objects), Validity::Valid);
@@ -142,7 +142,7 @@ fn an_ingress_is_told_when_the_date_of_its_certificate_passes() {
     let objects = vec![
         Change::Apply(Object::IngressClass(class)),
         Change::Apply(Object::Ingress(ingress)),
-        Change::Apply(Object::Secret(Secret { name: name(), content: SecretContent::Unread })),
+        Change::Apply(Object::Secret(Secret { name: name(), content: SecretContent::Unchecked })),
     ];
     let secrets = change(pair("a.example", 1000, 2000));
     reload.apply(Update { objects, secrets, ..Update::default() }, at(1500));

@@ -13,8 +13,8 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use routing::object::{
-    EndpointSlice, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object, ObjectRef,
-    RoutePolicy, Secret, Service, Texts, Unreadable,
+    EndpointSlice, FieldError, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object,
+    ObjectRef, RoutePolicy, Secret, Service, StringInterner,
 };
 use routing::problem::{Problem, Reason};
 use serde::Deserialize;
@@ -98,7 +98,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<ParsedFile, ParseFailure>
     let mut parser = FileParser {
         path,
         file,
-        texts: Texts::default(),
+        texts: StringInterner::default(),
         content: ParsedFile::default(),
         errors: Vec::new(),
     };
@@ -122,7 +122,7 @@ struct FileParser<'a> {
     path: &'a Path,
     /// The path as Problems name it.
     file: Arc<str>,
-    texts: Texts,
+    texts: StringInterner,
     content: ParsedFile,
     errors: Vec<LocatedProblem>,
 }
@@ -235,7 +235,7 @@ impl FileParser<'_> {
                 let (ingress, unknown) = deserialize_object::<networking::Ingress>(node)?;
                 let names_no_class = names_no_class(&ingress);
                 let (mut object, unreadable) = Ingress::from_kubernetes(&ingress);
-                self.texts.share(&mut object);
+                self.texts.intern_ingress(&mut object);
                 let entry = ParsedObject {
                     names_no_class,
                     ..self.parsed_object(Object::Ingress(object), node, &ingress)
@@ -303,7 +303,7 @@ impl FileParser<'_> {
         ParsedObject { object, source_map, names_no_class: false, created, pair: None }
     }
 
-    fn push(&mut self, entry: ParsedObject, (unknown, unreadable): (Vec<UnknownField>, Vec<Unreadable>)) {
+    fn push(&mut self, entry: ParsedObject, (unknown, unreadable): (Vec<UnknownField>, Vec<FieldError>)) {
         let object = entry.object.reference();
         let problem = |field, reason, message| Problem { object: object.clone(), field, reason, message };
         let unknown = unknown.into_iter().map(|UnknownField { field, line }| {
@@ -314,7 +314,7 @@ impl FileParser<'_> {
                 location: Some(location),
             }
         });
-        let unreadable = unreadable.into_iter().map(|Unreadable { field, message }| {
+        let unreadable = unreadable.into_iter().map(|FieldError { field, message }| {
             let location = entry.source_map.locate(&field);
             LocatedProblem {
                 problem: problem(field, Reason::InvalidValue, message),

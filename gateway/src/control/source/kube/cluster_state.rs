@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use routing::Config;
-use routing::object::{Change, Kind, Name, Object, ObjectRef, Texts, Unreadable};
+use routing::object::{Change, FieldError, Kind, Name, Object, ObjectRef, StringInterner};
 use routing::problem::{Problem, Reason};
 use tokio::time::Instant;
 
@@ -52,7 +52,7 @@ pub(super) struct ClusterState {
     /// The zone that was told last.
     zone: Option<String>,
     /// What Ingresses have in common: they come one by one.
-    texts: Texts,
+    texts: StringInterner,
 }
 
 /// An Update as it grows: of each object the last change counts, so that it does not grow beyond what there is while
@@ -89,7 +89,7 @@ impl ClusterState {
             all_listed_at: None,
             is_first: true,
             zone: None,
-            texts: Texts::default(),
+            texts: StringInterner::default(),
         }
     }
 
@@ -382,15 +382,15 @@ impl TrimmedObject {
         }
     }
 
-    fn share(&mut self, texts: &mut Texts) {
+    fn share(&mut self, texts: &mut StringInterner) {
         if let Self::Object(Object::Ingress(ingress), _) = self {
-            texts.share(ingress);
+            texts.intern_ingress(ingress);
         }
     }
 }
 
-fn problem(object: &ObjectRef, found: Unreadable) -> Problem {
-    let Unreadable { field, message } = found;
+fn problem(object: &ObjectRef, found: FieldError) -> Problem {
+    let FieldError { field, message } = found;
     Problem { object: object.clone(), field, reason: Reason::InvalidValue, message }
 }
 

@@ -17,7 +17,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
-use routing::object::{self, Kind, Name, Object, ObjectRef, Unreadable};
+use routing::object::{self, FieldError, Kind, Name, Object, ObjectRef};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -79,7 +79,7 @@ pub(super) enum WatchEvent {
 #[derive(Debug)]
 pub(super) enum TrimmedObject {
     /// All that routing reads, and what of it cannot be used.
-    Object(Object, Vec<Unreadable>),
+    Object(Object, Vec<FieldError>),
     /// One of our kinds whose spec cannot be read.
     Invalid(ObjectRef, String),
     /// A Secret exists in this version; its bytes are read only if somebody names it.
@@ -89,7 +89,7 @@ pub(super) enum TrimmedObject {
 }
 
 impl TrimmedObject {
-    fn converted<T>((value, unreadable): (T, Vec<Unreadable>), wrap: fn(T) -> Object) -> Self {
+    fn converted<T>((value, unreadable): (T, Vec<FieldError>), wrap: fn(T) -> Object) -> Self {
         Self::Object(wrap(value), unreadable)
     }
 }

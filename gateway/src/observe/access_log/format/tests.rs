@@ -62,7 +62,7 @@ fn json_has_what_is_known_with_its_type() {
         is_reused: true,
         route: Some(RouteFields {
             ingress: &ingress,
-            rule: table::Field::Path { rule: 0, path: 1 },
+            rule: table::FieldPath::Path { rule: 0, path: 1 },
             service: Some((&service, &port)),
         }),
         ..malformed()

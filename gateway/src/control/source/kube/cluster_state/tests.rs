@@ -365,7 +365,7 @@ fn each_namespace_has_its_own_problem() {
 #[test]
 fn problems_of_an_object_go_with_it() {
     let mut cluster = empty_state();
-    let unreadable = Unreadable { field: "spec.ports[0]".to_owned(), message: "no number".to_owned() };
+    let unreadable = FieldError { field: "spec.ports[0]".to_owned(), message: "no number".to_owned() };
     handle(
         &mut cluster,
         SERVICES,

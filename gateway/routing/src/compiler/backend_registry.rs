@@ -13,8 +13,8 @@ use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 
 use super::endpoints;
-use super::endpoints::Resolved;
-use super::ledger::Ledger;
+use super::endpoints::ServiceResolution;
+use super::problem_delta::ProblemDeltaBuilder;
 use crate::object::EndpointSlice;
 use crate::object::Name;
 use crate::object::ObjectRef;
@@ -25,12 +25,12 @@ use crate::problem::Reason;
 use crate::table::Backend;
 use crate::table::Endpoints;
 use crate::table::ExternalName;
-use crate::table::Field;
+use crate::table::FieldPath;
 use crate::table::IngressOrigin;
 
 /// A Service port that somebody names, and what decides about its cells beside the Service.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct BackendTarget {
     pub(super) service: Name,
     pub(super) port: PortRef,
     pub(super) external_names: ExternalNames,
@@ -38,8 +38,8 @@ pub(super) struct Wanted {
 
 /// A field that names a Service port.
 #[derive(Clone, Debug)]
-pub(super) struct BackendUse {
-    pub(super) user: User,
+pub(super) struct BackendReference {
+    pub(super) user: Referrer,
     pub(super) backend: Arc<Backend>,
     external_names: ExternalNames,
 }
@@ -47,35 +47,35 @@ pub(super) struct BackendUse {
 /// Who is told if something that was named cannot be used. There is one per Route and more, so it holds no text of
 /// its own, and its order is by number.
 #[derive(Clone, Debug)]
-pub(super) struct User {
+pub(super) struct Referrer {
     pub(super) owner: Arc<IngressOrigin>,
-    pub(super) field: Field,
+    pub(super) field: FieldPath,
     /// The other object that names it on behalf of the owner, and where: `RoutePolicy shop/canary spec.backends[0]`.
     pub(super) by: Option<Arc<str>>,
 }
 
-impl Ord for User {
+impl Ord for Referrer {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |user: &Self| (user.owner.id, user.field);
         key(self).cmp(&key(other)).then_with(|| self.by.cmp(&other.by))
     }
 }
 
-impl PartialOrd for User {
+impl PartialOrd for Referrer {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for User {
+impl PartialEq for Referrer {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for User {}
+impl Eq for Referrer {}
 
-impl User {
+impl Referrer {
     pub(super) fn problem(&self, reason: Reason, message: &str) -> Problem {
         let message = match &self.by {
             Some(by) => format!("{message} (named by {by})"),
@@ -88,20 +88,20 @@ impl User {
 
 /// The known Services and slices, and who names them.
 #[derive(Debug, Default)]
-pub(super) struct Backends {
+pub(super) struct BackendRegistry {
     /// Where this gateway runs.
     zone: Option<String>,
     /// Whether Services were resolved for another zone.
-    is_zone_new: bool,
+    zone_changed: bool,
     services: BTreeMap<Name, ServiceEntry>,
     /// The Service that each slice belongs to: a slice's label may change.
     slice_owners: BTreeMap<Name, Name>,
     /// Those whose Service is a name that is to be resolved, by name and by number.
     external: BTreeMap<Arc<str>, BTreeMap<u64, Arc<Backend>>>,
-    /// Names that gained or lost one of those since [`Backends::take_touched_names`].
-    touched_names: BTreeSet<Arc<str>>,
+    /// Names that gained or lost one of those since [`BackendRegistry::take_changed_external_names`].
+    changed_external_names: BTreeSet<Arc<str>>,
     /// Services that may have lost a Backend's last user, or their last reason to exist.
-    loose: BTreeSet<Name>,
+    sweep_candidates: BTreeSet<Name>,
     next_id: u64,
 }
 
@@ -117,7 +117,7 @@ struct ServiceEntry {
 struct PortEntry {
     backend: Arc<Backend>,
     fault: Option<Fault>,
-    users: BTreeSet<User>,
+    users: BTreeSet<Referrer>,
 }
 
 /// What the users of a Backend have to be told.
@@ -128,14 +128,14 @@ struct Fault {
 }
 
 impl Fault {
-    fn problem(&self, user: &User) -> Problem {
+    fn problem(&self, user: &Referrer) -> Problem {
         user.problem(self.reason, &self.message)
     }
 }
 
-// ===== impl BackendUse =====
+// ===== impl BackendReference =====
 
-impl BackendUse {
+impl BackendReference {
     fn key(&self) -> (PortRef, ExternalNames) {
         (self.backend.port.clone(), self.external_names)
     }
@@ -143,14 +143,14 @@ impl BackendUse {
 
 // ===== impl Backends =====
 
-impl Backends {
+impl BackendRegistry {
     pub(super) fn new(zone: Option<String>) -> Self {
         Self { zone, ..Self::default() }
     }
 
-    /// Counts from the next [`Backends::update`] on.
+    /// Counts from the next [`BackendRegistry::update`] on.
     pub(super) fn set_zone(&mut self, zone: Option<String>) {
-        self.is_zone_new |= self.zone != zone;
+        self.zone_changed |= self.zone != zone;
         self.zone = zone;
     }
 
@@ -158,10 +158,10 @@ impl Backends {
         &mut self,
         services: BTreeMap<Name, Option<Service>>,
         slices: BTreeMap<Name, Option<EndpointSlice>>,
-        ledger: &mut Ledger,
+        problem_delta: &mut ProblemDeltaBuilder,
     ) {
         let mut dirty = BTreeSet::new();
-        if std::mem::take(&mut self.is_zone_new) {
+        if std::mem::take(&mut self.zone_changed) {
             dirty.extend(self.services.keys().cloned());
         }
         for (name, service) in services {
@@ -173,34 +173,34 @@ impl Backends {
         }
         for name in dirty {
             let entry = self.services.get_mut(&name);
-            let renamed = entry.map(|entry| entry.resolve(&name, self.zone.as_deref(), ledger));
-            for Renamed { before, backend } in renamed.unwrap_or_default() {
-                self.forget_external(before.as_deref(), backend.id);
-                self.note_external(&backend);
+            let renamed = entry.map(|entry| entry.resolve(&name, self.zone.as_deref(), problem_delta));
+            for ExternalNameChange { before, backend } in renamed.unwrap_or_default() {
+                self.unindex_external_name(before.as_deref(), backend.id);
+                self.index_external_name(&backend);
             }
-            self.loose.insert(name);
+            self.sweep_candidates.insert(name);
         }
     }
 
     /// Backends whose Service is this name, and whose addresses are to be resolved.
-    pub(super) fn external(&self, host: &str) -> impl Iterator<Item = &Arc<Backend>> {
+    pub(super) fn with_external_name(&self, host: &str) -> impl Iterator<Item = &Arc<Backend>> {
         self.external.get(host).into_iter().flat_map(BTreeMap::values)
     }
 
     /// The names that gained or lost a Backend since this was asked last.
-    pub(super) fn take_touched_names(&mut self) -> BTreeSet<Arc<str>> {
-        std::mem::take(&mut self.touched_names)
+    pub(super) fn take_changed_external_names(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.changed_external_names)
     }
 
-    fn note_external(&mut self, backend: &Arc<Backend>) {
+    fn index_external_name(&mut self, backend: &Arc<Backend>) {
         if let Some(name) = &*backend.external_name.load() {
             let of_name = self.external.entry(Arc::clone(&name.host)).or_default();
             of_name.insert(backend.id, Arc::clone(backend));
-            self.touched_names.insert(Arc::clone(&name.host));
+            self.changed_external_names.insert(Arc::clone(&name.host));
         }
     }
 
-    fn forget_external(&mut self, name: Option<&ExternalName>, id: u64) {
+    fn unindex_external_name(&mut self, name: Option<&ExternalName>, id: u64) {
         let Some(name) = name else { return };
         if let Some(of_name) = self.external.get_mut(&name.host) {
             of_name.remove(&id);
@@ -208,7 +208,7 @@ impl Backends {
                 self.external.remove(&name.host);
             }
         }
-        self.touched_names.insert(Arc::clone(&name.host));
+        self.changed_external_names.insert(Arc::clone(&name.host));
     }
 
     /// Tells the Services whose slices changed: the one it belonged to and the one it belongs to.
@@ -240,21 +240,21 @@ impl Backends {
     }
 
     /// Finds or makes the Backend and notes its user.
-    pub(super) fn claim(&mut self, wanted: Wanted, user: User) -> BackendUse {
-        let external_names = wanted.external_names;
-        let key = (wanted.port, external_names);
-        let known = self.services.get_mut(&wanted.service).and_then(|entry| entry.ports.get_mut(&key));
+    pub(super) fn acquire(&mut self, target: BackendTarget, user: Referrer) -> BackendReference {
+        let external_names = target.external_names;
+        let key = (target.port, external_names);
+        let known = self.services.get_mut(&target.service).and_then(|entry| entry.ports.get_mut(&key));
         let backend = match known {
             Some(port) => {
                 port.users.insert(user.clone());
                 Arc::clone(&port.backend)
             }
-            None => self.make(wanted.service, key, user.clone()),
+            None => self.create(target.service, key, user.clone()),
         };
-        BackendUse { user, backend, external_names }
+        BackendReference { user, backend, external_names }
     }
 
-    fn make(&mut self, service: Name, key: (PortRef, ExternalNames), user: User) -> Arc<Backend> {
+    fn create(&mut self, service: Name, key: (PortRef, ExternalNames), user: Referrer) -> Arc<Backend> {
         let entry = self.services.entry(service.clone()).or_default();
         let known = entry.known.as_ref();
         let resolved = endpoints::resolve(known, &entry.slices, (&key.0, key.1), self.zone.as_deref());
@@ -270,36 +270,36 @@ impl Backends {
         self.next_id += 1;
         let users = BTreeSet::from([user]);
         entry.ports.insert(key, PortEntry { backend: Arc::clone(&backend), fault, users });
-        self.note_external(&backend);
+        self.index_external_name(&backend);
         backend
     }
 
     /// Adds the Problem of a user that was noted, if there is any.
-    pub(super) fn report(&self, from: &BackendUse, ledger: &mut Ledger) {
+    pub(super) fn report_fault(&self, from: &BackendReference, problem_delta: &mut ProblemDeltaBuilder) {
         let port = self.services.get(&from.backend.service).and_then(|entry| entry.ports.get(&from.key()));
         let fault = port.and_then(|port| port.fault.as_ref());
-        ledger.add(fault.map(|fault| fault.problem(&from.user)));
+        problem_delta.add(fault.map(|fault| fault.problem(&from.user)));
     }
 
     /// Forgets a user, with its Problem. The Backend stays until the next sweep.
-    pub(super) fn release(&mut self, from: &BackendUse, ledger: &mut Ledger) {
+    pub(super) fn release(&mut self, from: &BackendReference, problem_delta: &mut ProblemDeltaBuilder) {
         let Some(entry) = self.services.get_mut(&from.backend.service) else { return };
         let Some(port) = entry.ports.get_mut(&from.key()) else { return };
         port.users.remove(&from.user);
-        ledger.remove(port.fault.as_ref().map(|fault| fault.problem(&from.user)));
-        self.loose.insert(from.backend.service.clone());
+        problem_delta.remove(port.fault.as_ref().map(|fault| fault.problem(&from.user)));
+        self.sweep_candidates.insert(from.backend.service.clone());
     }
 
     /// Forgets Backends that nobody names, and Services that neither exist nor are named.
     pub(super) fn sweep(&mut self) {
-        for name in std::mem::take(&mut self.loose) {
+        for name in std::mem::take(&mut self.sweep_candidates) {
             let Some(entry) = self.services.get_mut(&name) else { continue };
             let unused: Vec<_> = entry.ports.extract_if(.., |_, port| port.users.is_empty()).collect();
             if entry.known.is_none() && entry.slices.is_empty() && entry.ports.is_empty() {
                 self.services.remove(&name);
             }
             for (_, PortEntry { backend, .. }) in unused {
-                self.forget_external(backend.external_name.load().as_deref(), backend.id);
+                self.unindex_external_name(backend.external_name.load().as_deref(), backend.id);
             }
         }
     }
@@ -310,7 +310,12 @@ impl Backends {
 impl ServiceEntry {
     /// Brings the cells of all Backends of this Service up to date, and the Problems of their users. Gives those whose
     /// name to be resolved is another one now.
-    fn resolve(&mut self, name: &Name, zone: Option<&str>, ledger: &mut Ledger) -> Vec<Renamed> {
+    fn resolve(
+        &mut self,
+        name: &Name,
+        zone: Option<&str>,
+        problem_delta: &mut ProblemDeltaBuilder,
+    ) -> Vec<ExternalNameChange> {
         let mut renamed = Vec::new();
         let known = self.known.as_ref();
         for ((port, external_names), entry) in &mut self.ports {
@@ -318,9 +323,9 @@ impl ServiceEntry {
             let fault = fault(&resolved, known, name, port);
             renamed.extend(entry.store(resolved));
             if fault != entry.fault {
-                ledger.remove(entry.problems());
+                problem_delta.remove(entry.problems());
                 entry.fault = fault;
-                ledger.add(entry.problems());
+                problem_delta.add(entry.problems());
             }
         }
         renamed
@@ -328,7 +333,7 @@ impl ServiceEntry {
 }
 
 /// A Backend of which another name is to be resolved now, or none.
-struct Renamed {
+struct ExternalNameChange {
     before: Option<Arc<ExternalName>>,
     backend: Arc<Backend>,
 }
@@ -337,7 +342,7 @@ struct Renamed {
 
 impl PortEntry {
     /// Leaves cells alone that hold the same already, so that whoever compares pointers sees no change.
-    fn store(&self, resolved: Resolved) -> Option<Renamed> {
+    fn store(&self, resolved: ServiceResolution) -> Option<ExternalNameChange> {
         let is_same_name = self.backend.external_name.load().as_deref() == resolved.external_name.as_ref();
         // What a name was resolved to is not ours to forget.
         let keeps_addresses = is_same_name && resolved.external_name.is_some();
@@ -352,7 +357,7 @@ impl PortEntry {
             return None;
         }
         let before = self.backend.external_name.swap(resolved.external_name.map(Arc::new));
-        Some(Renamed { before, backend: Arc::clone(&self.backend) })
+        Some(ExternalNameChange { before, backend: Arc::clone(&self.backend) })
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -365,7 +370,12 @@ fn shared(text: Option<Arc<str>>) -> Option<Arc<String>> {
     text.map(|text| Arc::new(text.as_ref().to_owned()))
 }
 
-fn fault(resolved: &Resolved, known: Option<&Service>, service: &Name, port: &PortRef) -> Option<Fault> {
+fn fault(
+    resolved: &ServiceResolution,
+    known: Option<&Service>,
+    service: &Name,
+    port: &PortRef,
+) -> Option<Fault> {
     let is_external = known.is_some_and(endpoints::is_external);
     let (reason, message) = match &resolved.endpoints {
         Endpoints::Ready(_) => return None,

@@ -8,43 +8,43 @@ use std::sync::Arc;
 use super::Ingress;
 use super::IngressBackend;
 use super::PortRef;
-use crate::pool::Pool;
+use crate::interner::Interner;
 
 /// Fewer texts than this are not worth a look.
-const LEAST_LIMIT: usize = 1024;
+const MIN_SWEEP: usize = 1024;
 
 /// Texts seen so far. Those that nobody else holds are dropped when there are twice as many as were in use the last
 /// time, so it may live as long as a source does.
 #[derive(Debug, Default)]
-pub struct Texts {
-    known: Pool<str, LEAST_LIMIT>,
+pub struct StringInterner {
+    known: Interner<str, MIN_SWEEP>,
 }
 
-impl Texts {
+impl StringInterner {
     /// Makes an Ingress use the texts of those before it. Names and hosts are left alone: they are its own. So is
     /// all of it that somebody holds already.
-    pub fn share(&mut self, ingress: &mut Ingress) {
-        self.one(&mut ingress.name.namespace);
+    pub fn intern_ingress(&mut self, ingress: &mut Ingress) {
+        self.intern(&mut ingress.name.namespace);
         for text in ingress.class.iter_mut().chain(&mut ingress.class_annotation) {
-            self.one(text);
+            self.intern(text);
         }
         for path in Arc::get_mut(&mut ingress.rules).into_iter().flatten().flat_map(|rule| &mut rule.paths) {
-            self.one(&mut path.path);
-            path.path_type.iter_mut().for_each(|text| self.one(text));
-            self.backend(&mut path.backend);
+            self.intern(&mut path.path);
+            path.path_type.iter_mut().for_each(|text| self.intern(text));
+            self.intern_backend(&mut path.backend);
         }
-        ingress.default_backend.iter_mut().for_each(|backend| self.backend(backend));
+        ingress.default_backend.iter_mut().for_each(|backend| self.intern_backend(backend));
     }
 
-    fn backend(&mut self, backend: &mut IngressBackend) {
+    fn intern_backend(&mut self, backend: &mut IngressBackend) {
         let IngressBackend::Service { name, port } = backend else { return };
-        self.one(name);
+        self.intern(name);
         if let PortRef::Name(name) = port {
-            self.one(name);
+            self.intern(name);
         }
     }
 
-    fn one(&mut self, text: &mut Arc<str>) {
+    fn intern(&mut self, text: &mut Arc<str>) {
         if let Some(known) = self.known.get(&**text) {
             *text = Arc::clone(known);
             return;
@@ -59,18 +59,18 @@ mod tests {
 
     #[test]
     fn texts_that_nobody_holds_any_more_are_dropped() {
-        let mut texts = Texts::default();
+        let mut texts = StringInterner::default();
         let mut kept: Arc<str> = "kept".into();
-        texts.one(&mut kept);
-        for number in 0..10 * LEAST_LIMIT {
-            texts.one(&mut number.to_string().into());
-            assert!(texts.known.len() <= LEAST_LIMIT);
+        texts.intern(&mut kept);
+        for number in 0..10 * MIN_SWEEP {
+            texts.intern(&mut number.to_string().into());
+            assert!(texts.known.len() <= MIN_SWEEP);
         }
         let mut again: Arc<str> = "kept".into();
-        texts.one(&mut again);
+        texts.intern(&mut again);
         assert!(Arc::ptr_eq(&kept, &again));
-        let mut held: Vec<Arc<str>> = (0..4 * LEAST_LIMIT).map(|number| number.to_string().into()).collect();
-        held.iter_mut().for_each(|text| texts.one(text));
+        let mut held: Vec<Arc<str>> = (0..4 * MIN_SWEEP).map(|number| number.to_string().into()).collect();
+        held.iter_mut().for_each(|text| texts.intern(text));
         let all_known = held.iter().all(|text| texts.known.get(text).is_some());
         assert!(all_known, "what is in use stays, however much it is");
     }

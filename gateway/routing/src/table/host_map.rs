@@ -20,14 +20,14 @@ type HashedChange = (u64, HostName, Option<Arc<Host>>);
 
 /// The map. `HashTable` rather than `HashMap`: one hash picks the shard and the entry.
 #[derive(Clone, Debug)]
-pub(super) struct Shards {
+pub(super) struct HostMap {
     hasher: DefaultHashBuilder,
     shards: Arc<[Arc<HashTable<Arc<Host>>>]>,
     /// How many hosts there are in all shards.
     count: usize,
 }
 
-impl Default for Shards {
+impl Default for HostMap {
     fn default() -> Self {
         // All shards start as one shared empty map.
         let empty = Arc::new(HashTable::new());
@@ -35,7 +35,7 @@ impl Default for Shards {
     }
 }
 
-impl Shards {
+impl HostMap {
     /// Finds a host by its key: its name, or what follows the star.
     pub(super) fn find(&self, key: &str) -> Option<&Arc<Host>> {
         let hash = self.hasher.hash_one(key);

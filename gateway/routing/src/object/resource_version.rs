@@ -12,13 +12,13 @@ use std::str::FromStr;
 /// grow with every write (KEP-5504). It leaves their length open; those of built-in kinds are etcd's revisions, which
 /// have 63 bits, so eight bytes hold what one Ingress among 100,000 needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(NonZeroU64);
+pub struct ResourceVersion(NonZeroU64);
 
 /// The text is no version with an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoVersion;
+pub struct ResourceVersionError;
 
-impl fmt::Display for NoVersion {
+impl fmt::Display for ResourceVersionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "a resource version is a decimal number from 1 to 18446744073709551615, without leading zeros",
@@ -26,18 +26,18 @@ impl fmt::Display for NoVersion {
     }
 }
 
-impl std::error::Error for NoVersion {}
+impl std::error::Error for ResourceVersionError {}
 
-impl FromStr for Version {
-    type Err = NoVersion;
+impl FromStr for ResourceVersion {
+    type Err = ResourceVersionError;
 
-    fn from_str(text: &str) -> Result<Self, NoVersion> {
+    fn from_str(text: &str) -> Result<Self, ResourceVersionError> {
         let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-        text.parse().ok().filter(|_| is_decimal).map(Self).ok_or(NoVersion)
+        text.parse().ok().filter(|_| is_decimal).map(Self).ok_or(ResourceVersionError)
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for ResourceVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_as_numbers() {
-        let read = |text: &str| text.parse::<Version>().ok();
+        let read = |text: &str| text.parse::<ResourceVersion>().ok();
         assert!(read("9") < read("10"));
         assert!(read("9").is_some() && read("99999") < read("18446744073709551615"));
         assert_eq!(read("184").map(|version| version.to_string()).as_deref(), Some("184"));
@@ -58,12 +58,12 @@ mod tests {
     #[test]
     fn what_has_no_order_is_no_version() {
         for text in ["", "0", "007", "+7", "-7", " 7", "7a", "18446744073709551616", "v1"] {
-            assert_eq!(text.parse::<Version>(), Err(NoVersion), "{text:?}");
+            assert_eq!(text.parse::<ResourceVersion>(), Err(ResourceVersionError), "{text:?}");
         }
     }
 
     #[test]
     fn it_is_small() {
-        assert_eq!(size_of::<Option<Version>>(), 8);
+        assert_eq!(size_of::<Option<ResourceVersion>>(), 8);
     }
 }

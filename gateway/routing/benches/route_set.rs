@@ -14,7 +14,7 @@ use routing::object::PortRef;
 use routing::object::RoutePolicy;
 use routing::object::Service;
 use routing::object::ServicePort;
-use routing::object::Texts;
+use routing::object::StringInterner;
 
 /// So many Services are shared by all Ingresses, as DESIGN's measure has it.
 const SERVICES: usize = 100;
@@ -73,12 +73,12 @@ pub(crate) fn ingresses(count: usize) -> Vec<Object> {
         })
     };
     let services = (0..SERVICES).map(service);
-    let mut texts = Texts::default();
+    let mut texts = StringInterner::default();
     let ingresses = (0..count).map(|index| {
         let mut object = ingress(index);
         if let Object::Ingress(ingress) = &mut object {
             // As sources do.
-            texts.share(ingress);
+            texts.intern_ingress(ingress);
         }
         object
     });

@@ -10,10 +10,10 @@ use api::ClassBackend;
 use api::ExternalNames;
 
 use super::Config;
-use super::ledger::Ledger;
-use super::policy::Lack;
-use super::seniority::Presence;
-use super::seniority::Seniority;
+use super::policy_index::TargetError;
+use super::precedence::Lifecycle;
+use super::precedence::Precedence;
+use super::problem_delta::ProblemDeltaBuilder;
 use crate::host::HostName;
 use crate::object::Ingress;
 use crate::object::IngressClass;
@@ -31,18 +31,18 @@ const ANNOTATION_FIELD: &str = "metadata.annotations[kubernetes.io/ingress.class
 
 /// Whether we serve an Ingress.
 #[derive(Debug)]
-pub(super) enum Admission {
+pub(super) enum ClassMatch {
     /// Somebody else's, or nobody's.
-    NotOurs,
+    Foreign,
     /// Ours.
-    Ours(Arc<ClassRules>),
+    Served(Arc<ClassParameters>),
     /// Not served, and that is a mistake of somebody.
-    Refused(Box<Problem>),
+    Rejected(Box<Problem>),
 }
 
 /// What the parameters of a class say, in a form that cannot be wrong.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct ClassRules {
+pub(super) struct ClassParameters {
     pub(super) external_names: ExternalNames,
     pub(super) default_backend: Option<ClassBackend>,
     /// The Secret for hosts for which no Ingress names one.
@@ -50,54 +50,54 @@ pub(super) struct ClassRules {
     /// The name of the IngressClassConfig; empty without one.
     pub(super) config: Arc<str>,
     allowed_namespaces: Option<BTreeSet<String>>,
-    owned: Vec<Owned>,
+    owned: Vec<OwnedHost>,
 }
 
 /// An owned host and its namespaces.
-type Owned = (HostName, Vec<Arc<str>>);
+type OwnedHost = (HostName, Vec<Arc<str>>);
 
 /// Why a class is not served, and what holds of its parameters all the same.
 #[derive(Clone, Debug, PartialEq)]
-struct Failure {
+struct ClassFailure {
     problem: Problem,
-    /// As in [`ClassRules`].
+    /// As in [`ClassParameters`].
     config: Arc<str>,
     /// The entries that can be read. One that cannot must not give away the hosts of the others.
-    owned: Vec<Owned>,
+    owned: Vec<OwnedHost>,
 }
 
 /// What a class means for its Ingresses.
 #[derive(Clone, Debug, PartialEq)]
-enum Standing {
+enum ClassStatus {
     /// Another controller's.
     Foreign,
     /// Ours, but its parameters cannot be used.
-    Failed(Box<Failure>),
+    Failed(Box<ClassFailure>),
     /// Ours.
-    Served(Arc<ClassRules>),
+    Served(Arc<ClassParameters>),
 }
 
 /// The known classes, and who names them.
 #[derive(Debug)]
-pub(super) struct Classes {
+pub(super) struct ClassIndex {
     config: Config,
     known: BTreeMap<Arc<str>, IngressClass>,
     configs: BTreeMap<Arc<str>, IngressClassConfig>,
-    standings: BTreeMap<Arc<str>, Standing>,
-    users: BTreeMap<Arc<str>, BTreeSet<Name>>,
+    statuses: BTreeMap<Arc<str>, ClassStatus>,
+    ingresses: BTreeMap<Arc<str>, BTreeSet<Name>>,
 }
 
 // ===== impl Classes =====
 
-impl Classes {
+impl ClassIndex {
     pub(super) fn new(config: &Config) -> Self {
-        let served = |name: &String| (name.as_str().into(), Standing::Served(Arc::default()));
+        let served = |name: &String| (name.as_str().into(), ClassStatus::Served(Arc::default()));
         Self {
-            standings: config.classes.iter().map(served).collect(),
+            statuses: config.classes.iter().map(served).collect(),
             config: config.clone(),
             known: BTreeMap::new(),
             configs: BTreeMap::new(),
-            users: BTreeMap::new(),
+            ingresses: BTreeMap::new(),
         }
     }
 
@@ -106,7 +106,7 @@ impl Classes {
         &mut self,
         classes: BTreeMap<Name, Option<IngressClass>>,
         configs: BTreeMap<Name, Option<IngressClassConfig>>,
-        ledger: &mut Ledger,
+        problem_delta: &mut ProblemDeltaBuilder,
     ) -> BTreeSet<Arc<str>> {
         let mut dirty = BTreeSet::new();
         for (Name { name, .. }, config) in configs {
@@ -124,44 +124,48 @@ impl Classes {
             dirty.insert(name);
         }
         for name in dirty {
-            let after = self.judge(&name);
-            if self.standings.get(&name) == after.as_ref() {
+            let after = self.evaluate(&name);
+            if self.statuses.get(&name) == after.as_ref() {
                 continue;
             }
-            ledger.add(after.as_ref().and_then(Standing::problem).cloned());
-            let before = self.standings.remove(&name);
-            ledger.remove(before.as_ref().and_then(Standing::problem).cloned());
-            set(&mut self.standings, name.clone(), after);
+            problem_delta.add(after.as_ref().and_then(ClassStatus::problem).cloned());
+            let before = self.statuses.remove(&name);
+            problem_delta.remove(before.as_ref().and_then(ClassStatus::problem).cloned());
+            set(&mut self.statuses, name.clone(), after);
             changed.insert(name);
         }
         changed
     }
 
-    fn judge(&self, name: &Arc<str>) -> Option<Standing> {
+    fn evaluate(&self, name: &Arc<str>) -> Option<ClassStatus> {
         let class = self.known.get(name);
         if !self.config.serves(name, class.map(|class| &*class.controller)) {
-            return class.map(|_| Standing::Foreign);
+            return class.map(|_| ClassStatus::Foreign);
         }
-        let Some(class) = class else { return Some(Standing::Served(Arc::default())) };
+        let Some(class) = class else { return Some(ClassStatus::Served(Arc::default())) };
         let is_ours = *class.controller == *self.config.controller;
         let rules = match &class.parameters {
-            None => Ok(ClassRules::default()),
+            None => Ok(ClassParameters::default()),
             // A class that is served only because it was asked for keeps the parameters of the controller it was
             // made for. They are that controller's business, and no mistake: ours are the defaults.
-            Some(parameters) if !is_ours && !names_our_kind(parameters) => Ok(ClassRules::default()),
-            Some(parameters) => self.rules(class, parameters),
+            Some(parameters) if !is_ours && !names_our_kind(parameters) => Ok(ClassParameters::default()),
+            Some(parameters) => self.read_parameters(class, parameters),
         };
         Some(match rules {
-            Ok(rules) => Standing::Served(Arc::new(rules)),
-            Err(failure) => Standing::Failed(failure),
+            Ok(rules) => ClassStatus::Served(Arc::new(rules)),
+            Err(failure) => ClassStatus::Failed(failure),
         })
     }
 
-    fn rules(&self, class: &IngressClass, from: &ParametersRef) -> Result<ClassRules, Box<Failure>> {
+    fn read_parameters(
+        &self,
+        class: &IngressClass,
+        from: &ParametersRef,
+    ) -> Result<ClassParameters, Box<ClassFailure>> {
         let failed = |reason, message| {
             let object = ObjectRef { kind: Kind::IngressClass, name: class.name.clone() };
             let problem = Problem { object, field: "spec.parameters".to_owned(), reason, message };
-            Box::new(Failure { problem, config: from.name.clone(), owned: Vec::new() })
+            Box::new(ClassFailure { problem, config: from.name.clone(), owned: Vec::new() })
         };
         if !names_our_kind(from) {
             let message = format!(
@@ -184,33 +188,33 @@ impl Classes {
             );
             return Err(failed(Reason::ParametersNotFound, message));
         };
-        let (rules, unreadable) = ClassRules::read(config, &self.config.namespace);
+        let (rules, unreadable) = ClassParameters::read(config, &self.config.namespace);
         match unreadable {
             None => Ok(rules),
             Some(message) => {
                 let failure = failed(Reason::InvalidParameters, message);
-                Err(Box::new(Failure { owned: rules.owned, ..*failure }))
+                Err(Box::new(ClassFailure { owned: rules.owned, ..*failure }))
             }
         }
     }
 
     /// The Ingresses that name a class.
-    pub(super) fn users(&self, class: &str) -> Vec<Name> {
-        self.users.get(class).into_iter().flatten().cloned().collect()
+    pub(super) fn ingresses_of_class(&self, class: &str) -> Vec<Name> {
+        self.ingresses.get(class).into_iter().flatten().cloned().collect()
     }
 
     /// The Ingresses that name any class.
-    pub(super) fn all_users(&self) -> impl Iterator<Item = Name> {
-        self.users.values().flatten().cloned()
+    pub(super) fn all_ingresses(&self) -> impl Iterator<Item = Name> {
+        self.ingresses.values().flatten().cloned()
     }
 
     /// What all our classes together say about who owns which host. Those that failed go on owning what they can.
     pub(super) fn ownership(&self) -> Ownership {
-        let owned = self.standings.values().flat_map(|standing| {
-            let (config, owned) = match standing {
-                Standing::Served(rules) => (&rules.config, &*rules.owned),
-                Standing::Failed(failure) => (&failure.config, &*failure.owned),
-                Standing::Foreign => return Vec::new(),
+        let owned = self.statuses.values().flat_map(|status| {
+            let (config, owned) = match status {
+                ClassStatus::Served(rules) => (&rules.config, &*rules.owned),
+                ClassStatus::Failed(failure) => (&failure.config, &*failure.owned),
+                ClassStatus::Foreign => return Vec::new(),
             };
             owned.iter().map(|(host, namespaces)| (host, &**namespaces, config)).collect()
         });
@@ -218,59 +222,61 @@ impl Classes {
     }
 
     /// Why a policy about a class has no effect; nothing if the class is ours.
-    pub(super) fn lack(&self, class: &str) -> Option<Lack> {
-        match self.standings.get(class) {
-            None => Some(Lack::Absent),
-            Some(Standing::Foreign) => Some(Lack::Foreign(self.whose_class(class))),
-            Some(Standing::Failed(_) | Standing::Served(_)) => None,
+    pub(super) fn class_target_error(&self, class: &str) -> Option<TargetError> {
+        match self.statuses.get(class) {
+            None => Some(TargetError::NotFound),
+            Some(ClassStatus::Foreign) => Some(TargetError::NotServed(self.foreign_class_reason(class))),
+            Some(ClassStatus::Failed(_) | ClassStatus::Served(_)) => None,
         }
     }
 
     /// Why a policy about an Ingress has no effect; nothing if the Ingress is ours, or has a Problem of its own that
     /// says why it is not served.
-    pub(super) fn lack_of(&self, ingress: &Ingress) -> Option<Lack> {
-        match self.admission(ingress) {
-            Admission::NotOurs => Some(Lack::Foreign(self.whose(ingress))),
-            Admission::Ours(_) | Admission::Refused(_) => None,
+    pub(super) fn ingress_target_error(&self, ingress: &Ingress) -> Option<TargetError> {
+        match self.match_ingress(ingress) {
+            ClassMatch::Foreign => Some(TargetError::NotServed(self.foreign_reason(ingress))),
+            ClassMatch::Served(_) | ClassMatch::Rejected(_) => None,
         }
     }
 
     /// What our classes say, oldest first.
-    pub(super) fn by_age(&self) -> BTreeMap<Seniority, Arc<ClassRules>> {
-        let served = self.standings.iter().filter_map(|(name, standing)| match standing {
-            Standing::Served(rules) => Some((name, rules)),
-            Standing::Failed(_) | Standing::Foreign => None,
+    pub(super) fn served_by_age(&self) -> BTreeMap<Precedence, Arc<ClassParameters>> {
+        let served = self.statuses.iter().filter_map(|(name, status)| match status {
+            ClassStatus::Served(rules) => Some((name, rules)),
+            ClassStatus::Failed(_) | ClassStatus::Foreign => None,
         });
         served
             .map(|(name, rules)| {
                 let created = self.known.get(name).and_then(|class| class.created);
                 let name = Name { namespace: "".into(), name: name.clone() };
-                (Seniority::new(Presence::Live, created, name), Arc::clone(rules))
+                (Precedence::new(Lifecycle::Active, created, name), Arc::clone(rules))
             })
             .collect()
     }
 
-    pub(super) fn join(&mut self, ingress: &Ingress) {
+    pub(super) fn add_ingress(&mut self, ingress: &Ingress) {
         if let Some(class) = ingress.class_name() {
-            self.users.entry(class.clone()).or_default().insert(ingress.name.clone());
+            self.ingresses.entry(class.clone()).or_default().insert(ingress.name.clone());
         }
     }
 
-    pub(super) fn leave(&mut self, ingress: &Ingress) {
+    pub(super) fn remove_ingress(&mut self, ingress: &Ingress) {
         let Some(class) = ingress.class_name() else { return };
-        let Some(users) = self.users.get_mut(class) else { return };
+        let Some(users) = self.ingresses.get_mut(class) else { return };
         users.remove(&ingress.name);
         if users.is_empty() {
-            self.users.remove(class);
+            self.ingresses.remove(class);
         }
     }
 
     /// Why an Ingress is somebody else's, for people.
-    pub(super) fn whose(&self, ingress: &Ingress) -> String {
-        ingress.class_name().map_or_else(|| "it names no class".to_owned(), |class| self.whose_class(class))
+    pub(super) fn foreign_reason(&self, ingress: &Ingress) -> String {
+        ingress
+            .class_name()
+            .map_or_else(|| "it names no class".to_owned(), |class| self.foreign_class_reason(class))
     }
 
-    fn whose_class(&self, class: &str) -> String {
+    fn foreign_class_reason(&self, class: &str) -> String {
         match self.known.get(class) {
             Some(known) => {
                 format!("IngressClass {class} belongs to controller {}", known.controller.escape_debug())
@@ -279,33 +285,33 @@ impl Classes {
         }
     }
 
-    pub(super) fn admission(&self, ingress: &Ingress) -> Admission {
-        let Some(class) = ingress.class_name() else { return Admission::NotOurs };
+    pub(super) fn match_ingress(&self, ingress: &Ingress) -> ClassMatch {
+        let Some(class) = ingress.class_name() else { return ClassMatch::Foreign };
         let by_field = ingress.class.is_some();
-        let refused = |reason, message| {
-            Admission::Refused(Box::new(Problem {
+        let rejected = |reason, message| {
+            ClassMatch::Rejected(Box::new(Problem {
                 object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
                 field: if by_field { FIELD } else { ANNOTATION_FIELD }.to_owned(),
                 reason,
                 message,
             }))
         };
-        match self.standings.get(class) {
-            Some(Standing::Served(rules)) if rules.takes(&ingress.name.namespace) => {
-                Admission::Ours(Arc::clone(rules))
+        match self.statuses.get(class) {
+            Some(ClassStatus::Served(rules)) if rules.allows_namespace(&ingress.name.namespace) => {
+                ClassMatch::Served(Arc::clone(rules))
             }
-            Some(Standing::Served(_)) => refused(
+            Some(ClassStatus::Served(_)) => rejected(
                 Reason::NamespaceNotAllowed,
                 format!("IngressClass {class} takes no Ingresses of namespace {}", ingress.name.namespace),
             ),
-            Some(Standing::Failed(_)) => refused(
+            Some(ClassStatus::Failed(_)) => rejected(
                 Reason::ClassFailed,
                 format!("the parameters of IngressClass {class} cannot be used, so nothing of it is served"),
             ),
-            Some(Standing::Foreign) => Admission::NotOurs,
+            Some(ClassStatus::Foreign) => ClassMatch::Foreign,
             // Controllers of old serve annotated Ingresses without any IngressClass.
-            None if !by_field => Admission::NotOurs,
-            None => refused(
+            None if !by_field => ClassMatch::Foreign,
+            None => rejected(
                 Reason::ClassNotFound,
                 format!("there is no IngressClass {}, so no controller serves this", class.escape_debug()),
             ),
@@ -313,9 +319,9 @@ impl Classes {
     }
 }
 
-// ===== impl ClassRules =====
+// ===== impl ClassParameters =====
 
-impl ClassRules {
+impl ClassParameters {
     /// Takes in what can be read, and says what cannot.
     fn read(config: &IngressClassConfig, own_namespace: &str) -> (Self, Option<String>) {
         let spec = &config.spec;
@@ -347,12 +353,12 @@ impl ClassRules {
         (rules, unreadable)
     }
 
-    fn takes(&self, namespace: &str) -> bool {
+    fn allows_namespace(&self, namespace: &str) -> bool {
         self.allowed_namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
     }
 }
 
-impl Standing {
+impl ClassStatus {
     fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Failed(failure) => Some(&failure.problem),

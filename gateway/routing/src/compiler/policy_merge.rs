@@ -10,25 +10,25 @@ use std::sync::Arc;
 use api::PolicyBackend;
 use api::RoutePolicySpec;
 
-use super::interned::Interned;
-use super::policy;
-use super::policy::PolicyEntry;
-use super::policy::Scope;
-use super::policy::Target;
+use super::policy_index;
+use super::policy_index::PolicyEntry;
+use super::policy_index::PolicyTarget;
+use super::policy_index::TargetScope;
+use super::policy_interner::PolicyInterner;
 use crate::host::HostName;
 use crate::problem::Problem;
 use crate::problem::Reason;
-use crate::table::Limits;
 use crate::table::PathMatch;
 use crate::table::Policy;
+use crate::table::PolicyLimits;
 use crate::table::PolicyOrigin;
-use crate::table::Retries;
-use crate::table::Sourced;
-use crate::table::Timeouts;
+use crate::table::PolicyRetries;
+use crate::table::PolicyTimeouts;
+use crate::table::PolicyValue;
 
 /// How much a target narrows down; more goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+enum Specificity {
     Class,
     Ingress,
     Host,
@@ -38,18 +38,18 @@ enum Rank {
 
 /// All that policies say about one Ingress.
 #[derive(Debug)]
-pub(super) struct Overlay<'a> {
-    interned: &'a mut Interned,
-    /// Most specific first, then by seniority.
+pub(super) struct PolicyMerger<'a> {
+    interned: &'a mut PolicyInterner,
+    /// Most specific first, then by precedence.
     layers: Vec<Layer<'a>>,
     problems: BTreeSet<Problem>,
 }
 
 #[derive(Debug)]
 struct Layer<'a> {
-    rank: Rank,
+    specificity: Specificity,
     entry: &'a PolicyEntry,
-    target: &'a Target,
+    target: &'a PolicyTarget,
     matched: Matched,
 }
 
@@ -61,37 +61,37 @@ enum Matched {
 
 /// The Services that serve a Route in place of its own, and who says so.
 #[derive(Debug)]
-pub(super) struct Split<'a> {
+pub(super) struct BackendOverride<'a> {
     pub(super) backends: &'a [PolicyBackend],
     pub(super) origin: PolicyOrigin,
 }
 
-impl<'a> Overlay<'a> {
-    pub(super) fn new(interned: &'a mut Interned) -> Self {
+impl<'a> PolicyMerger<'a> {
+    pub(super) fn new(interned: &'a mut PolicyInterner) -> Self {
         Self { interned, layers: Vec::new(), problems: BTreeSet::new() }
     }
 
-    pub(super) fn add(&mut self, entry: &'a PolicyEntry, target: &'a Target) {
-        let rank = match &target.scope {
-            Scope::Class(_) => Rank::Class,
-            Scope::Ingress { host: None, path: None, .. } => Rank::Ingress,
-            Scope::Ingress { host: Some(_), path: None, .. } => Rank::Host,
-            Scope::Ingress { host: None, path: Some(_), .. } => Rank::Path,
-            Scope::Ingress { host: Some(_), path: Some(_), .. } => Rank::HostAndPath,
+    pub(super) fn add(&mut self, entry: &'a PolicyEntry, target: &'a PolicyTarget) {
+        let specificity = match &target.scope {
+            TargetScope::Class(_) => Specificity::Class,
+            TargetScope::Ingress { host: None, path: None, .. } => Specificity::Ingress,
+            TargetScope::Ingress { host: Some(_), path: None, .. } => Specificity::Host,
+            TargetScope::Ingress { host: None, path: Some(_), .. } => Specificity::Path,
+            TargetScope::Ingress { host: Some(_), path: Some(_), .. } => Specificity::HostAndPath,
         };
-        self.layers.push(Layer { rank, entry, target, matched: Matched::Never });
+        self.layers.push(Layer { specificity, entry, target, matched: Matched::Never });
     }
 
     /// To be called when all layers are there; targets of one policy keep their order.
     pub(super) fn sort(&mut self) {
-        self.layers.sort_by_key(|layer| (Reverse(layer.rank), layer.entry.seniority.clone()));
+        self.layers.sort_by_key(|layer| (Reverse(layer.specificity), layer.entry.precedence.clone()));
     }
 
     /// What holds for a Route: by its host and condition, or nothing for a default backend.
-    pub(super) fn of_route(
+    pub(super) fn merge_for_route(
         &mut self,
         at: Option<(&HostName, &PathMatch)>,
-    ) -> (Arc<Policy>, Option<Split<'a>>) {
+    ) -> (Arc<Policy>, Option<BackendOverride<'a>>) {
         if self.layers.is_empty() {
             return (self.interned.none(), None);
         }
@@ -102,18 +102,18 @@ impl<'a> Overlay<'a> {
                 covering.push(index);
             }
         }
-        let split = self.pick(&covering, "spec.backends", |layer| {
+        let backend_override = self.pick(&covering, "spec.backends", |layer| {
             let backends = layer.entry.policy.spec.backends.as_deref()?;
-            (!backends.is_empty() && layer.rank != Rank::Class).then_some(backends)
+            (!backends.is_empty() && layer.specificity != Specificity::Class).then_some(backends)
         });
         let policy = Policy {
-            backends: split.as_ref().map(|(_, origin)| origin.clone()),
+            backends: backend_override.as_ref().map(|(_, origin)| origin.clone()),
             body_size: self.field(&covering, "spec.bodySize", |spec| Some(spec.body_size?.0)),
             timeouts: self.timeouts(&covering),
             retries: self.retries(&covering),
             load_balancing: self
                 .field(&covering, "spec.loadBalancing.type", |spec| Some(spec.load_balancing?.kind)),
-            limits: Limits {
+            limits: PolicyLimits {
                 upstream_connections: self.field(&covering, "spec.limits.upstreamConnections", |spec| {
                     spec.limits?.upstream_connections
                 }),
@@ -121,14 +121,17 @@ impl<'a> Overlay<'a> {
                     .field(&covering, "spec.limits.pendingRequests", |spec| spec.limits?.pending_requests),
             },
         };
-        (self.interned.share(policy), split.map(|(backends, origin)| Split { backends, origin }))
+        (
+            self.interned.intern(policy),
+            backend_override.map(|(backends, origin)| BackendOverride { backends, origin }),
+        )
     }
 
-    fn timeouts(&mut self, covering: &[usize]) -> Timeouts {
+    fn timeouts(&mut self, covering: &[usize]) -> PolicyTimeouts {
         let mut limit = |field, value: fn(api::Timeouts) -> Option<api::Duration>| {
             self.field(covering, field, |spec| Some(value(spec.timeouts?)?.into()))
         };
-        Timeouts {
+        PolicyTimeouts {
             request: limit("spec.timeouts.request", |timeouts| timeouts.request),
             connect: limit("spec.timeouts.connect", |timeouts| timeouts.connect),
             connect_total: limit("spec.timeouts.connectTotal", |timeouts| timeouts.connect_total),
@@ -138,9 +141,9 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    fn retries(&mut self, covering: &[usize]) -> Retries {
+    fn retries(&mut self, covering: &[usize]) -> PolicyRetries {
         let spec = |spec: &'a RoutePolicySpec| spec.retries.as_ref();
-        Retries {
+        PolicyRetries {
             attempts: self.field(covering, "spec.retries.attempts", |from| spec(from)?.attempts),
             on: self.field(covering, "spec.retries.on", |from| Some(spec(from)?.on.as_deref()?.into())),
             methods: self
@@ -154,12 +157,12 @@ impl<'a> Overlay<'a> {
         covering: &[usize],
         field: &'static str,
         value: impl Fn(&'a RoutePolicySpec) -> Option<T>,
-    ) -> Option<Sourced<T>> {
+    ) -> Option<PolicyValue<T>> {
         let (value, origin) = self.pick(covering, field, |layer| value(&layer.entry.policy.spec))?;
-        Some(Sourced { value, origin })
+        Some(PolicyValue { value, origin })
     }
 
-    /// The first layer that has the field. Later ones of the same rank wanted to decide the same, and are told.
+    /// The first layer that has the field. Later ones of the same specificity wanted to decide the same, and are told.
     fn pick<T>(
         &mut self,
         covering: &[usize],
@@ -169,7 +172,7 @@ impl<'a> Overlay<'a> {
         let layers = covering.iter().filter_map(|index| self.layers.get(*index));
         let mut holding = layers.filter_map(|layer| Some((value(layer)?, layer)));
         let (value, winner) = holding.next()?;
-        for (_, loser) in holding.take_while(|(_, layer)| layer.rank == winner.rank) {
+        for (_, loser) in holding.take_while(|(_, layer)| layer.specificity == winner.specificity) {
             if loser.entry.policy.name == winner.entry.policy.name {
                 continue;
             }
@@ -178,7 +181,7 @@ impl<'a> Overlay<'a> {
                 winner.entry.policy.name, winner.target.field, loser.target.field
             );
             let loser = &loser.entry.policy.name;
-            self.problems.insert(policy::problem(loser, field.to_owned(), Reason::Conflict, message));
+            self.problems.insert(policy_index::problem(loser, field.to_owned(), Reason::Conflict, message));
         }
         let origin = PolicyOrigin {
             policy: winner.entry.policy.name.clone(),
@@ -192,7 +195,7 @@ impl<'a> Overlay<'a> {
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems;
         for layer in self.layers.iter().filter(|layer| layer.matched == Matched::Never) {
-            let Scope::Ingress { name, host, path } = &layer.target.scope else { continue };
+            let TargetScope::Ingress { name, host, path } = &layer.target.scope else { continue };
             if host.is_none() && path.is_none() {
                 continue;
             }
@@ -200,7 +203,7 @@ impl<'a> Overlay<'a> {
             let path = path.as_ref().map(|path| format!(" with path {path}")).unwrap_or_default();
             let message = format!("Ingress {name} has no rule{host}{path} that is served");
             let field = layer.target.field.clone();
-            problems.insert(policy::problem(
+            problems.insert(policy_index::problem(
                 &layer.entry.policy.name,
                 field,
                 Reason::TargetNotFound,
@@ -211,8 +214,8 @@ impl<'a> Overlay<'a> {
     }
 }
 
-fn covers(scope: &Scope, at: Option<(&HostName, &PathMatch)>) -> bool {
-    let Scope::Ingress { host, path, .. } = scope else { return true };
+fn covers(scope: &TargetScope, at: Option<(&HostName, &PathMatch)>) -> bool {
+    let TargetScope::Ingress { host, path, .. } = scope else { return true };
     let Some((at_host, at_path)) = at else { return host.is_none() && path.is_none() };
     host.as_ref().is_none_or(|host| host == at_host)
         && path.as_ref().is_none_or(|path| match at_path {

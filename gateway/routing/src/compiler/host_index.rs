@@ -7,50 +7,50 @@ use std::collections::BTreeSet;
 use std::collections::btree_map;
 use std::sync::Arc;
 
-use super::ledger::Ledger;
-use super::lower::HostClaims;
-use super::seniority::Seniority;
-use super::tls::TlsClaim;
+use super::precedence::Precedence;
+use super::problem_delta::ProblemDeltaBuilder;
+use super::route_builder::HostContribution;
+use super::tls::CertificateRef;
 use crate::host::HostName;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
-use crate::table::ByOwners;
-use crate::table::Field;
+use crate::table::FieldPath;
 use crate::table::Host;
 use crate::table::HostParts;
-use crate::table::Owners;
+use crate::table::HostRole;
+use crate::table::OwnerMap;
+use crate::table::OwnerSet;
 use crate::table::Ownership;
 use crate::table::PathMatch;
 use crate::table::Route;
-use crate::table::Standing;
 
 /// All hosts that any of our Ingresses names.
 #[derive(Debug, Default)]
-pub(super) struct Hosts {
+pub(super) struct HostIndex {
     entries: BTreeMap<HostName, HostEntry>,
 }
 
 #[derive(Debug, Default)]
 struct HostEntry {
-    claimants: Claimants,
+    contributors: Contributors,
     /// The conflicts of the last rebuild.
     problems: Box<[Problem]>,
 }
 
-/// Who speaks about a host, oldest first. Most hosts have one claimant, and the smallest map has room for 11.
+/// Who speaks about a host, oldest first. Most hosts have one contributor, and the smallest map has room for 11.
 #[derive(Debug, Default)]
-enum Claimants {
+enum Contributors {
     #[default]
     None,
-    One(Seniority, HostClaims),
-    Many(BTreeMap<Seniority, HostClaims>),
+    One(Precedence, HostContribution),
+    Many(BTreeMap<Precedence, HostContribution>),
 }
 
-impl Claimants {
-    fn insert(&mut self, ingress: Seniority, claims: HostClaims) {
+impl Contributors {
+    fn insert(&mut self, ingress: Precedence, claims: HostContribution) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(ingress, claims),
             Self::One(first, its) => Self::Many(BTreeMap::from([(first, its), (ingress, claims)])),
@@ -61,7 +61,7 @@ impl Claimants {
         };
     }
 
-    fn remove(&mut self, ingress: &Seniority) {
+    fn remove(&mut self, ingress: &Precedence) {
         match self {
             Self::One(known, _) if known == ingress => *self = Self::None,
             Self::None | Self::One(..) => {}
@@ -74,7 +74,7 @@ impl Claimants {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&Seniority, &HostClaims)> {
+    fn iter(&self) -> impl Iterator<Item = (&Precedence, &HostContribution)> {
         let (one, many) = match self {
             Self::None => (None, None),
             Self::One(ingress, claims) => (Some((ingress, claims)), None),
@@ -84,47 +84,47 @@ impl Claimants {
     }
 
     /// The host as each of these would have it, if there were no other Ingresses.
-    fn of_owners<'a>(
+    fn for_owners<'a>(
         &self,
         host: &HostName,
-        owners: impl Iterator<Item = &'a Owners>,
-    ) -> ByOwners<Arc<Host>> {
-        let mut by_namespace: BTreeMap<&str, Vec<(&Seniority, &HostClaims)>> = BTreeMap::new();
+        owners: impl Iterator<Item = &'a OwnerSet>,
+    ) -> OwnerMap<Arc<Host>> {
+        let mut by_namespace: BTreeMap<&str, Vec<(&Precedence, &HostContribution)>> = BTreeMap::new();
         let mut built = BTreeMap::new();
         for owners in owners {
             // Most hosts have no owned ones below them and never come here.
             if by_namespace.is_empty() {
-                for (claimant, claims) in self.iter() {
-                    by_namespace.entry(&claimant.name.namespace).or_default().push((claimant, claims));
+                for (contributor, claims) in self.iter() {
+                    by_namespace.entry(&contributor.name.namespace).or_default().push((contributor, claims));
                 }
             }
             let its = owners.iter().filter_map(|namespace| by_namespace.get(&**namespace)).flatten();
-            let its: BTreeMap<&Seniority, &HostClaims> = its.copied().collect();
+            let its: BTreeMap<&Precedence, &HostContribution> = its.copied().collect();
             if !its.is_empty() {
                 // Who lost to whom was told for the host as a whole.
-                let (parts, _) = Merge::of(host, its.into_iter());
+                let (parts, _) = HostMerger::merge(host, its.into_iter());
                 built.insert(Arc::clone(owners), Arc::new(Host::new(parts)));
             }
         }
-        ByOwners::new(built)
+        OwnerMap::new(built)
     }
 }
 
-impl Hosts {
-    pub(super) fn join(&mut self, host: HostName, ingress: &Seniority, claims: HostClaims) {
-        self.entries.entry(host).or_default().claimants.insert(ingress.clone(), claims);
+impl HostIndex {
+    pub(super) fn insert(&mut self, host: HostName, ingress: &Precedence, claims: HostContribution) {
+        self.entries.entry(host).or_default().contributors.insert(ingress.clone(), claims);
     }
 
     /// The Routes that Ingresses ask for under a host, oldest Ingress first.
-    pub(super) fn claims(&self, host: &HostName) -> impl Iterator<Item = &Arc<Route>> {
-        let claims = self.entries.get(host).into_iter().flat_map(|entry| entry.claimants.iter());
+    pub(super) fn candidate_routes(&self, host: &HostName) -> impl Iterator<Item = &Arc<Route>> {
+        let claims = self.entries.get(host).into_iter().flat_map(|entry| entry.contributors.iter());
         claims.flat_map(|(_, claims)| &claims.routes)
     }
 
     /// The host itself stays until it is rebuilt.
-    pub(super) fn leave(&mut self, host: &HostName, ingress: &Seniority) {
+    pub(super) fn remove(&mut self, host: &HostName, ingress: &Precedence) {
         if let Some(entry) = self.entries.get_mut(host) {
-            entry.claimants.remove(ingress);
+            entry.contributors.remove(ingress);
         }
     }
 
@@ -133,22 +133,22 @@ impl Hosts {
         &mut self,
         dirty: BTreeSet<HostName>,
         ownership: &Ownership,
-        ledger: &mut Ledger,
+        problem_delta: &mut ProblemDeltaBuilder,
     ) -> Vec<(HostName, Option<Arc<Host>>)> {
         let mut rebuilt = Vec::with_capacity(dirty.len());
         for host in dirty {
             let Some(entry) = self.entries.get_mut(&host) else { continue };
-            ledger.remove(std::mem::take(&mut entry.problems));
-            if matches!(entry.claimants, Claimants::None) {
+            problem_delta.remove(std::mem::take(&mut entry.problems));
+            if matches!(entry.contributors, Contributors::None) {
                 self.entries.remove(&host);
                 rebuilt.push((host, None));
                 continue;
             }
-            let of_owners = entry.claimants.of_owners(&host, ownership.owners_within(&host));
-            let (parts, problems) = Merge::of(&host, entry.claimants.iter());
-            ledger.add(problems.iter().cloned());
+            let for_owners = entry.contributors.for_owners(&host, ownership.owners_within(&host));
+            let (parts, problems) = HostMerger::merge(&host, entry.contributors.iter());
+            problem_delta.add(problems.iter().cloned());
             entry.problems = problems.into();
-            let built = Host::new(HostParts { of_owners, ..parts });
+            let built = Host::new(HostParts { for_owners, ..parts });
             rebuilt.push((host, Some(Arc::new(built))));
         }
         rebuilt
@@ -157,48 +157,48 @@ impl Hosts {
 
 /// One host in the making; claims are taken oldest first.
 #[derive(Debug, Default)]
-struct Merge {
-    standing: Standing,
+struct HostMerger {
+    role: HostRole,
     default: Option<Arc<Route>>,
     /// Sorted by precedence, because that is the order of `PathMatch`.
     routes: BTreeMap<PathMatch, Arc<Route>>,
-    tls: Option<(Name, TlsClaim)>,
+    tls: Option<(Name, CertificateRef)>,
     class_certificate: Option<Arc<Name>>,
     problems: Vec<Problem>,
 }
 
-impl Merge {
+impl HostMerger {
     /// What a host is built from, and the conflicts; claims come oldest first.
-    fn of<'a>(
+    fn merge<'a>(
         host: &HostName,
-        claims: impl Iterator<Item = (&'a Seniority, &'a HostClaims)>,
+        claims: impl Iterator<Item = (&'a Precedence, &'a HostContribution)>,
     ) -> (HostParts, Vec<Problem>) {
         let mut merge = Self::default();
-        for (claimant, claims) in claims {
-            merge.take(claimant, claims);
-            merge.take_default(host, claims);
+        for (contributor, claims) in claims {
+            merge.add(contributor, claims);
+            merge.add_default(host, claims);
         }
         let parts = HostParts {
             name: host.clone(),
-            standing: merge.standing,
+            role: merge.role,
             routes: merge.routes.into_values().collect(),
             default: merge.default,
             tls: merge.tls.map(|(_, claim)| claim.secret),
             class_certificate: merge.class_certificate,
-            of_owners: ByOwners::default(),
+            for_owners: OwnerMap::default(),
         };
         (parts, merge.problems)
     }
 
     /// The default backend of whoever names the host counts for it. Rules without a host name none.
-    fn take_default(&mut self, host: &HostName, claims: &HostClaims) {
-        if claims.standing == Standing::Named && *host != HostName::Any && self.default.is_none() {
+    fn add_default(&mut self, host: &HostName, claims: &HostContribution) {
+        if claims.role == HostRole::Routed && *host != HostName::Any && self.default.is_none() {
             self.default.clone_from(&claims.default);
         }
     }
 
-    fn take(&mut self, owner: &Seniority, claims: &HostClaims) {
-        self.standing = self.standing.max(claims.standing);
+    fn add(&mut self, owner: &Precedence, claims: &HostContribution) {
+        self.role = self.role.max(claims.role);
         if self.class_certificate.is_none() {
             self.class_certificate.clone_from(&claims.class_certificate);
         }
@@ -224,7 +224,7 @@ impl Merge {
     }
 }
 
-fn route_conflict(owner: &Seniority, loser: &Route, winner: &Route) -> Problem {
+fn route_conflict(owner: &Precedence, loser: &Route, winner: &Route) -> Problem {
     let origin = &winner.origin;
     let message = match &origin.ingress.name {
         name if *name == owner.name => {
@@ -234,13 +234,18 @@ fn route_conflict(owner: &Seniority, loser: &Route, winner: &Route) -> Problem {
             "{} of this host is taken by {} of Ingress {name} ({})",
             winner.path,
             origin.field,
-            owner.why_last()
+            owner.loss_reason()
         ),
     };
     conflict(&owner.name, loser.origin.field, message)
 }
 
-fn tls_conflict(owner: &Seniority, loser: &TlsClaim, winner: &Name, first: &TlsClaim) -> Problem {
+fn tls_conflict(
+    owner: &Precedence,
+    loser: &CertificateRef,
+    winner: &Name,
+    first: &CertificateRef,
+) -> Problem {
     let message = if *winner == owner.name {
         format!("{} has Secret {} already, by {}", first.host, first.secret, first.field)
     } else {
@@ -249,13 +254,13 @@ fn tls_conflict(owner: &Seniority, loser: &TlsClaim, winner: &Name, first: &TlsC
             first.host,
             first.secret,
             first.field,
-            owner.why_last()
+            owner.loss_reason()
         )
     };
     conflict(&owner.name, loser.field, message)
 }
 
-fn conflict(owner: &Name, field: Field, message: String) -> Problem {
+fn conflict(owner: &Name, field: FieldPath, message: String) -> Problem {
     Problem {
         object: ObjectRef { kind: Kind::Ingress, name: owner.clone() },
         field: field.to_string(),

@@ -12,7 +12,7 @@ use super::Defaults;
 use super::PathMatch;
 use super::RoutingTable;
 use super::host::Host;
-use super::host::Standing;
+use super::host::HostRole;
 use super::route::Route;
 use super::view;
 use super::view::OwnerView;
@@ -23,7 +23,7 @@ use crate::host::HostName;
 /// The way of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Trace {
+pub struct MatchReport {
     /// The normal host; empty for a request without one.
     pub host: String,
     /// The canonical path.
@@ -74,7 +74,7 @@ pub enum HostVerdict {
     /// Rules name it, but an earlier one was chosen. There is no falling through.
     Hidden,
     /// Rules name it, but the request's host is owned, and none of them is its owners'.
-    KeptOut,
+    HostNotOwned,
     /// No rule names it.
     NotNamed,
 }
@@ -86,13 +86,13 @@ pub struct RouteCandidate {
     /// The Route.
     pub route: RouteView,
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: RouteVerdict,
 }
 
 /// What became of a Route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Verdict {
+pub enum RouteVerdict {
     /// It serves.
     Chosen,
     /// It matches, but the chosen one matches the whole path.
@@ -103,7 +103,7 @@ pub enum Verdict {
     /// hold it.
     LostToOlder,
     /// It matches, but the request's host belongs to other namespaces.
-    KeptOut,
+    HostNotOwned,
     /// It does not match the path.
     NoMatch,
 }
@@ -127,7 +127,7 @@ pub enum DefaultVerdict {
     /// It serves.
     Chosen,
     /// The request's host belongs to other namespaces.
-    KeptOut,
+    HostNotOwned,
     /// An earlier one serves.
     LostToEarlier,
     /// A rule serves.
@@ -140,7 +140,7 @@ impl RoutingTable {
     ///
     /// `claims` are what Ingresses ask for under the serving host, as [`crate::Compiler::claims`] gives them: the
     /// table does not hold what lost its path to an older Ingress. Without them those are not told of.
-    pub fn trace(&self, host: &str, path: &str, claims: &[&Arc<Route>]) -> Trace {
+    pub fn match_report(&self, host: &str, path: &str, claims: &[&Arc<Route>]) -> MatchReport {
         let chosen = self.find(host, path);
         let serving = self.serving_host(host);
         let by_rule = serving.and_then(|host| host.find(path));
@@ -148,43 +148,45 @@ impl RoutingTable {
             Some(_) => view::route_view(route),
             None => view::default_view(route),
         };
-        Trace {
+        MatchReport {
             host: host.to_owned(),
             path: path.to_owned(),
-            owner: self.ownership().of(host).map(view::owner_view),
-            hosts: self.trace_hosts(host),
-            routes: serving.map(|serving| self.trace_routes(host, serving, path, claims)).unwrap_or_default(),
-            defaults: self.trace_defaults(host, serving, by_rule),
+            owner: self.ownership().owner_of(host).map(view::owner_view),
+            hosts: self.explain_hosts(host),
+            routes: serving
+                .map(|serving| self.explain_routes(host, serving, path, claims))
+                .unwrap_or_default(),
+            defaults: self.explain_defaults(host, serving, by_rule),
             chosen: chosen.map(view),
         }
     }
 
-    fn trace_hosts(&self, host: &str) -> Vec<HostCandidate> {
+    fn explain_hosts(&self, host: &str) -> Vec<HostCandidate> {
         let serving = self.serving_host(host);
         let exact = (!host.is_empty()).then(|| (HostKind::Exact, HostName::Exact(host.into())));
         let wildcard =
             host::parent(host).map(|parent| (HostKind::Wildcard, HostName::Wildcard(parent.into())));
         let names = exact.into_iter().chain(wildcard).chain([(HostKind::HostLess, HostName::Any)]);
         let candidate = |(kind, name): (HostKind, HostName)| {
-            let found = self.host(&name).filter(|found| found.standing() == Standing::Named);
+            let found = self.host(&name).filter(|found| found.role() == HostRole::Routed);
             let verdict = match (found, serving) {
                 (None, _) => HostVerdict::NotNamed,
                 (Some(_), Some(serving)) if *serving.name() == name => HostVerdict::Chosen,
                 (Some(_), Some(serving)) if *serving.name() < name => HostVerdict::Hidden,
-                (Some(_), _) => HostVerdict::KeptOut,
+                (Some(_), _) => HostVerdict::HostNotOwned,
             };
             HostCandidate { kind, host: name.to_string(), verdict }
         };
         names.map(candidate).collect()
     }
 
-    fn trace_defaults(
+    fn explain_defaults(
         &self,
         host: &str,
         serving: Option<&Arc<Host>>,
         by_rule: Option<&Arc<Route>>,
     ) -> Vec<DefaultCandidate> {
-        let owner = self.ownership().of(host);
+        let owner = self.ownership().owner_of(host);
         let [without_rules, with_rules] = self.defaults().by_ingress(owner);
         // What would serve if the host were nobody's is told too.
         let foreign = |route: &Option<Arc<Route>>| {
@@ -205,7 +207,7 @@ impl RoutingTable {
         };
         let mut candidates = Vec::new();
         for (because, foreign, route) in rows {
-            let kept_out = |route| DefaultCandidate { because, route, verdict: DefaultVerdict::KeptOut };
+            let kept_out = |route| DefaultCandidate { because, route, verdict: DefaultVerdict::HostNotOwned };
             candidates.extend(foreign.map(kept_out));
             let Some(route) = route else { continue };
             let route = view::default_view(route);
@@ -217,39 +219,40 @@ impl RoutingTable {
         candidates
     }
 
-    fn trace_routes(
+    fn explain_routes(
         &self,
         host: &str,
         serving: &Host,
         path: &str,
         claims: &[&Arc<Route>],
     ) -> Vec<RouteCandidate> {
-        let owner = self.ownership().of(host);
+        let owner = self.ownership().owner_of(host);
         let is_foreign = |route: &&Arc<Route>| !super::serves_for(route, owner);
         let claims: Vec<_> = claims.iter().copied().filter(|route| !is_foreign(route)).collect();
-        let mut candidates = trace_routes(serving, path, &claims);
+        let mut candidates = explain_routes(serving, path, &claims);
         let all = self.host(serving.name()).filter(|_| owner.is_some());
         candidates.extend(all.into_iter().flat_map(|all| all.routes()).filter(is_foreign).map(|route| {
-            let verdict = if route.path.matches(path) { Verdict::KeptOut } else { Verdict::NoMatch };
+            let verdict =
+                if route.path.matches(path) { RouteVerdict::HostNotOwned } else { RouteVerdict::NoMatch };
             RouteCandidate { route: view::route_view(route), verdict }
         }));
         candidates
     }
 }
 
-fn trace_routes(host: &Host, path: &str, claims: &[&Arc<Route>]) -> Vec<RouteCandidate> {
+fn explain_routes(host: &Host, path: &str, claims: &[&Arc<Route>]) -> Vec<RouteCandidate> {
     let chosen = host.find(path);
     let judge = |route: &Arc<Route>| match chosen {
-        Some(chosen) if Arc::ptr_eq(chosen, route) => Verdict::Chosen,
+        Some(chosen) if Arc::ptr_eq(chosen, route) => RouteVerdict::Chosen,
         Some(chosen) if route.path.matches(path) => match chosen.path {
-            PathMatch::Exact(_) => Verdict::LostToExact,
-            PathMatch::Prefix(_) => Verdict::LostToLonger,
+            PathMatch::Exact(_) => RouteVerdict::LostToExact,
+            PathMatch::Prefix(_) => RouteVerdict::LostToLonger,
         },
-        _ => Verdict::NoMatch,
+        _ => RouteVerdict::NoMatch,
     };
     let judge_loser = |route: &Arc<Route>| match route.path.matches(path) {
-        true => Verdict::LostToOlder,
-        false => Verdict::NoMatch,
+        true => RouteVerdict::LostToOlder,
+        false => RouteVerdict::NoMatch,
     };
     let mut by_path: BTreeMap<&PathMatch, Vec<&Arc<Route>>> = BTreeMap::new();
     for route in claims {

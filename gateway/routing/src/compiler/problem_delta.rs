@@ -16,11 +16,11 @@ pub struct ProblemDelta {
 
 /// Counts reports and withdrawals, so that a Problem withdrawn and reported again does not show.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct ProblemDeltaBuilder {
     balance: BTreeMap<Problem, i64>,
 }
 
-impl Ledger {
+impl ProblemDeltaBuilder {
     pub(super) fn add(&mut self, problems: impl IntoIterator<Item = Problem>) {
         for problem in problems {
             *self.balance.entry(problem).or_default() += 1;

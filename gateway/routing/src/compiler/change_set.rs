@@ -20,7 +20,7 @@ use crate::object::Service;
 #[derive(Debug)]
 pub(super) enum IngressChange {
     /// It is the same, but what it refers to is not.
-    Again,
+    Recompile,
     /// It looks like this now.
     Apply(Ingress),
     /// It is gone.
@@ -29,7 +29,7 @@ pub(super) enum IngressChange {
 
 /// The changes by kind. `None` is a deletion.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct ChangeSet {
     pub(super) classes: BTreeMap<Name, Option<IngressClass>>,
     pub(super) class_configs: BTreeMap<Name, Option<IngressClassConfig>>,
     pub(super) ingresses: BTreeMap<Name, IngressChange>,
@@ -40,7 +40,7 @@ pub(super) struct Pending {
     pub(super) slices: BTreeMap<Name, Option<EndpointSlice>>,
 }
 
-impl Pending {
+impl ChangeSet {
     pub(super) fn new(delta: Delta) -> Self {
         let mut pending = Self::default();
         for change in delta {
