@@ -1,6 +1,6 @@
-//! A number of bytes, written as a Kubernetes quantity: `10Mi`, `500k`, `1048576`.
+//! Numbers of bytes in the format of Kubernetes quantities: `10Mi`, `500k`, `1048576`.
 //!
-//! Whole, non-negative numbers only: a limit of `0.5` bytes is a mistake. Not here: what is limited.
+//! Only whole, non-negative numbers are accepted. Not here: the limits that use them (`route_policy`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::de;
 
-/// The suffixes of whole quantities, and how many bytes each stands for.
+/// Suffixes of whole quantities and their bytes.
 const SUFFIXES: [(&str, u64); 8] = [
     ("Ki", 1 << 10),
     ("Mi", 1 << 20),
@@ -32,13 +32,13 @@ const SUFFIXES: [(&str, u64); 8] = [
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ByteSize(pub u64);
 
-/// Why a text is no number of bytes.
+/// The text is not a whole number of bytes below 2^64.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ByteSizeError;
 
 impl fmt::Display for ByteSizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number of bytes below 2^64, such as 1048576, 500k or 10Mi, is expected")
+        f.write_str("expected a whole number of bytes below 2^64, such as 1048576, 500k or 10Mi")
     }
 }
 
@@ -52,7 +52,7 @@ impl FromStr for ByteSize {
             .into_iter()
             .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, unit)))
             .unwrap_or((text, 1));
-        // `parse` would take a plus sign.
+        // `parse` would accept a plus sign.
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(ByteSizeError);
         }
@@ -62,7 +62,7 @@ impl FromStr for ByteSize {
 }
 
 impl fmt::Display for ByteSize {
-    /// Prints the largest binary unit that divides the number.
+    /// Prints the number in the largest binary unit that divides it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole =
             |(_, unit): &&(&str, u64)| unit.is_power_of_two() && self.0 != 0 && self.0.is_multiple_of(*unit);
@@ -101,7 +101,7 @@ impl JsonSchema for ByteSize {
     }
 }
 
-/// Reads a number or a string, as Kubernetes does for quantities.
+/// Reads a number or a string, as Kubernetes reads quantities.
 struct ByteSizeVisitor;
 
 impl de::Visitor<'_> for ByteSizeVisitor {

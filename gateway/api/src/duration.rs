@@ -1,6 +1,6 @@
-//! A span of time, written as Gateway API does (GEP-2257): `800ms`, `2s500ms`, `1h`.
+//! Durations in the format of Gateway API (GEP-2257): `800ms`, `2s500ms`, `1h`.
 //!
-//! Not here: what takes that long.
+//! Not here: the timeouts that use them (`traffic`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,30 +16,30 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::de;
 
-/// The units, and how many milliseconds each stands for; greatest first. `ms` is looked for before `m` and `s`.
+/// Units and their milliseconds, greatest first.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// GEP-2257 allows so many parts such as `1h30m`.
+/// Maximum number of parts in a duration (GEP-2257). `1h30m` has two.
 const MAX_PARTS: usize = 4;
 
-/// GEP-2257 allows so many digits in each part, so that the sum always fits.
+/// Maximum number of digits in a part (GEP-2257). The sum of four such parts fits 64 bits.
 const MAX_DIGITS: usize = 5;
 
-/// A span of time in whole milliseconds, at most 99999h59m59s999ms when printed.
+/// A duration in whole milliseconds.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Duration {
     milliseconds: u64,
 }
 
-/// Why a text is no span of time.
+/// The text is not a duration (GEP-2257).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DurationError;
 
 impl fmt::Display for DurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "one to four whole numbers of at most five digits are expected, each with its unit h, m, s or ms, \
-             such as 800ms, 30s or 1h30m",
+            "expected one to four whole numbers of at most five digits, each with a unit h, m, s or ms, such as \
+             800ms, 30s or 1h30m",
         )
     }
 }
@@ -47,22 +47,22 @@ impl fmt::Display for DurationError {
 impl std::error::Error for DurationError {}
 
 impl Duration {
-    /// Makes a span of so many milliseconds.
+    /// Creates a duration from milliseconds.
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self { milliseconds }
     }
 }
 
 impl From<Duration> for std::time::Duration {
-    fn from(span: Duration) -> Self {
-        Self::from_millis(span.milliseconds)
+    fn from(duration: Duration) -> Self {
+        Self::from_millis(duration.milliseconds)
     }
 }
 
 impl From<std::time::Duration> for Duration {
-    /// Leaves out what is less than a millisecond.
-    fn from(span: std::time::Duration) -> Self {
-        Self::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    /// Rounds down to whole milliseconds.
+    fn from(duration: std::time::Duration) -> Self {
+        Self::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
@@ -79,7 +79,7 @@ impl FromStr for Duration {
                 return Err(DurationError);
             }
             let number: u64 = number.parse().map_err(|_| DurationError)?;
-            let (unit, after) = unit(after).ok_or(DurationError)?;
+            let (unit, after) = split_unit(after).ok_or(DurationError)?;
             milliseconds += number * unit;
             rest = after;
             if rest.is_empty() {
@@ -90,14 +90,14 @@ impl FromStr for Duration {
     }
 }
 
-/// Takes a unit off the front: how many milliseconds it stands for, and what follows.
-fn unit(text: &str) -> Option<(u64, &str)> {
-    // The last one is `ms`, which must not be taken for minutes.
+/// Splits the unit off the front. Returns its milliseconds and the rest of the text.
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    // In reverse order: `ms` comes before `m`, which is its prefix.
     UNITS.iter().rev().find_map(|(name, unit)| Some((*unit, text.strip_prefix(name)?)))
 }
 
 impl fmt::Display for Duration {
-    /// Prints each unit that is needed once, the greatest first.
+    /// Prints each unit at most once, greatest first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.milliseconds == 0 {
             return f.write_str("0s");
@@ -141,7 +141,7 @@ impl de::Visitor<'_> for DurationVisitor {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a span of time such as 800ms, 30s or 1h30m")
+        f.write_str("a duration such as 800ms, 30s or 1h30m")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {

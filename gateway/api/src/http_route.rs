@@ -1,6 +1,6 @@
-//! The subset of Gateway API's `HTTPRoute` spec that routing compiles through, field names as there.
+//! Subset of Gateway API's `HTTPRoute` spec that routing compiles, with the same field names.
 //!
-//! Not here: metadata, parents and status. Provenance rides beside these types, not in them.
+//! Not here: metadata, parents, status and provenance. `routing` keeps the provenance beside these types.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,35 +17,35 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::de;
 
-/// Hosts, and what happens to requests for them (`HTTPRouteSpec`).
+/// Host names and the rules for their requests (`HTTPRouteSpec`).
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRoute {
-    /// DNS names in lower case, without port.
+    /// Lower-case DNS names without port.
     #[serde(default)]
     pub hostnames: Vec<String>,
-    /// What may match. Precedence comes from the matches, not from the order.
+    /// Rules. The matches decide their precedence, not the order of this list.
     #[serde(default)]
     pub rules: Vec<HttpRouteRule>,
 }
 
-/// Matches and where matching requests go (`HTTPRouteRule`).
+/// Matches, and the backends of matching requests (`HTTPRouteRule`).
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRouteRule {
-    /// A request is taken if any of these holds.
+    /// Conditions. A request matches the rule if it meets at least one.
     #[serde(default)]
     pub matches: Vec<HttpRouteMatch>,
-    /// Where requests go, by weight. None at all: the rule matches, but nothing can serve it.
+    /// Weighted backends. If empty, matching requests get a 503.
     #[serde(default)]
     pub backend_refs: Vec<HttpBackendRef>,
 }
 
-/// One condition on a request (`HTTPRouteMatch`).
+/// A condition on a request (`HTTPRouteMatch`).
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRouteMatch {
-    /// What the path has to look like.
+    /// Condition on the path.
     pub path: HttpPathMatch,
 }
 
@@ -53,31 +53,31 @@ pub struct HttpRouteMatch {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpPathMatch {
-    /// How `value` is compared.
+    /// Comparison of `value` with the request path.
     #[serde(rename = "type")]
     pub kind: PathMatchType,
-    /// An absolute path. Shared: of 100,000 Ingresses most have the same few paths.
+    /// Absolute path. Shared, because most of 100,000 Ingresses have the same few paths.
     pub value: Arc<str>,
 }
 
-/// How a path is compared.
+/// Comparison of a path.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum PathMatchType {
-    /// The whole path is equal, case-sensitively.
+    /// The whole path is equal. Case matters.
     Exact,
-    /// The first path elements are equal, case-sensitively.
+    /// The first path elements are equal. Case matters.
     PathPrefix,
 }
 
-/// A Service port that serves a rule (`HTTPBackendRef`); its namespace is the route's own.
+/// A Service port that serves a rule (`HTTPBackendRef`), in the namespace of the route.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpBackendRef {
-    /// The Service's name. Shared, as paths are.
+    /// Name of the Service. Shared, as paths are.
     pub name: Arc<str>,
-    /// The Service's port.
+    /// Port of the Service.
     pub port: Port,
-    /// The share of requests, relative to the sum of all weights of the rule; 0 takes none.
+    /// Share of requests, relative to the sum of all weights of the rule. 0 receives none.
     #[serde(default = "one")]
     pub weight: u32,
 }
@@ -86,12 +86,12 @@ fn one() -> u32 {
     1
 }
 
-/// How a backend names a Service port. Gateway API knows numbers only; names are our extension, for Ingress.
+/// A Service port, by name or by number. Gateway API has numbers only; Ingress needs the names.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Port {
-    /// The name of the Service port.
+    /// Name of the Service port.
     Name(Arc<str>),
-    /// The number of the Service port.
+    /// Number of the Service port.
     Number(NonZeroU16),
 }
 
@@ -128,7 +128,7 @@ impl JsonSchema for Port {
     }
 }
 
-/// Reads a number or a string. Written out because serde's `untagged` loses the reason of a failure.
+/// Reads a number or a string. serde's `untagged` would lose the reason of a failure.
 struct PortVisitor;
 
 impl de::Visitor<'_> for PortVisitor {

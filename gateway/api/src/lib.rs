@@ -1,8 +1,8 @@
-//! Our kinds as serde and schemars types: what a file, a class handler or the API server hands over.
+//! Serde and schemars types of the gateway's own kinds, as a file, a class handler or the API server delivers them.
 //!
-//! The specs of RoutePolicy and IngressClassConfig, and the subset of Gateway API's HTTPRoute that routing compiles
-//! through. Not here: what the types mean (`routing`), metadata, and trimmed Kubernetes objects
-//! (`routing::object`). No I/O, so plugins can use it too.
+//! The crate holds the specs of RoutePolicy and IngressClassConfig, and the subset of Gateway API's HTTPRoute that
+//! routing compiles. Not here: the meaning of the types (`routing`), metadata, and trimmed Kubernetes objects
+//! (`routing::object`). It does no I/O, so plugins can use it.
 
 pub mod http_route;
 
@@ -31,6 +31,7 @@ pub use route_policy::RoutePolicySpec;
 pub use route_policy::TargetKind;
 pub use route_policy::TargetRef;
 pub use traffic::Attempts;
+pub use traffic::AttemptsError;
 pub use traffic::Limits;
 pub use traffic::LoadBalancing;
 pub use traffic::LoadBalancingType;
@@ -38,8 +39,14 @@ pub use traffic::Method;
 pub use traffic::Retries;
 pub use traffic::RetryOn;
 pub use traffic::Timeouts;
+pub use traffic::UnknownMethod;
+pub use traffic::UnknownRetryOn;
 
-/// The API group of our kinds.
+/// API group of the gateway's kinds.
 pub const GROUP: &str = "wasm-gateway.dev";
-/// The version of our kinds.
+
+/// API version of the gateway's kinds.
 pub const VERSION: &str = "v1alpha1";
+
+/// `spec.controller` of the IngressClasses that the gateway serves.
+pub const CONTROLLER: &str = "wasm-gateway.dev/ingress-controller";

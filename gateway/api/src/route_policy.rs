@@ -1,6 +1,6 @@
-//! `RoutePolicy`: what Ingress cannot say about the requests that it routes.
+//! `RoutePolicy`: settings of routes that Ingress has no fields for.
 //!
-//! A namespaced kind of group `wasm-gateway.dev`, version `v1alpha1`. Not here: which policy wins (`routing`).
+//! A namespaced kind of group `wasm-gateway.dev`, version `v1alpha1`. Not here: merging of policies (`routing`).
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,69 +13,69 @@ use crate::traffic::LoadBalancing;
 use crate::traffic::Retries;
 use crate::traffic::Timeouts;
 
-/// The spec of a RoutePolicy.
+/// Spec of a RoutePolicy.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RoutePolicySpec {
-    /// What the policy is about.
+    /// Objects that the policy applies to.
+    // The maximum is Gateway API's. The API server rejects CEL rules on unbounded lists.
     #[schemars(length(min = 1, max = 16))]
-    // As in Gateway API; without a bound a rule in CEL is refused.
     pub target_refs: Vec<TargetRef>,
-    /// Who serves instead of the Ingress's own backend, by weight: Services of the policy's namespace.
+    /// Weighted Services in the policy's namespace that replace the Ingress's own backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backends: Option<Vec<PolicyBackend>>,
-    /// The longest request body that is taken, such as `10Mi`; longer ones are answered 413.
+    /// Maximum size of a request body, such as `10Mi`. Larger requests get a 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_size: Option<ByteSize>,
-    /// How long things may take.
+    /// Timeouts of a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
-    /// When a request is sent again.
+    /// Retries of failed requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
-    /// How requests are spread among the endpoints of a Service.
+    /// Balancing of requests over the endpoints of a Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancing>,
-    /// How much of a Service may be taken up.
+    /// Limits on the use of a Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 }
 
-/// An Ingress, one host or path of it, or an IngressClass for defaults.
+/// The target of a policy: an Ingress, one host or path of it, or an IngressClass for defaults.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetRef {
-    /// The kind's group: `networking.k8s.io`.
+    /// API group of the kind: `networking.k8s.io`.
     pub group: String,
-    /// Which kind.
+    /// Kind of the object.
     pub kind: TargetKind,
-    /// The object's name; an Ingress is looked up in the policy's namespace.
+    /// Name of the object. An Ingress must be in the policy's namespace.
     pub name: String,
-    /// A host as the Ingress's rules name it; absent: all of them.
+    /// A host, as in the Ingress's rules. Absent: all hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// A path as the Ingress's rules name it, of either type; absent: all of them.
+    /// A path of either type, as in the Ingress's rules. Absent: all paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
 
-/// The kinds that a policy can be about.
+/// Kinds that a policy can target.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum TargetKind {
     /// `networking.k8s.io Ingress`.
     Ingress,
-    /// `networking.k8s.io IngressClass`, from the gateway's own namespace only.
+    /// `networking.k8s.io IngressClass`. Only policies in the gateway's own namespace may target it.
     IngressClass,
 }
 
-/// A Service port and its share.
+/// A Service port and its weight.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyBackend {
-    /// The Service's name.
+    /// Name of the Service.
     pub service: String,
-    /// The Service's port.
+    /// Port of the Service.
     pub port: Port,
-    /// The share of requests, relative to the sum of all weights; 0 takes none.
+    /// Share of requests, relative to the sum of all weights. 0 receives none.
     pub weight: u32,
 }

@@ -1,7 +1,7 @@
-//! How a RoutePolicy bounds and spreads the requests of its routes: time limits, retries, balancing, limits.
+//! Traffic settings of a RoutePolicy: timeouts, retries, load balancing, limits.
 //!
-//! Names are Gateway API's where it has one (HTTPRoute's `timeouts.request`, `retry.attempts`). Not here: what
-//! holds where nothing is said, which is the gateway's configuration.
+//! Names are Gateway API's where it has one (HTTPRoute's `timeouts.request`, `retry.attempts`). Not here: the
+//! defaults, which the gateway's configuration holds.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,69 +17,77 @@ use serde::Serialize;
 
 use crate::duration::Duration;
 
-/// How long things may take. In each field `0s` means that there is no limit, as in Gateway API.
+/// Timeouts of a request. `0s` disables a timeout, as in Gateway API.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Timeouts {
-    /// The whole request: from its head having arrived to the last byte of the answer, retries included (as
-    /// HTTPRoute's `timeouts.request`). By default there is no such limit. A tunnel is not bound by it once it
-    /// stands.
+    /// The whole request, from its complete head to the last byte of the response, retries included (HTTPRoute's
+    /// `timeouts.request`). Disabled by default. Established tunnels are exempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Duration>,
-    /// One attempt to connect to an endpoint.
+    /// A single attempt to connect to an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<Duration>,
-    /// All attempts to get a connection for one request, waiting for a free one included.
+    /// All attempts to obtain a connection for a request, including the wait for a free one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_total: Option<Duration>,
-    /// From the request's last byte having been sent to the head of the answer.
+    /// From the last byte of the sent request to the head of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<Duration>,
-    /// How long a body may stand still, in either direction.
+    /// Maximum pause within a body, in either direction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stall: Option<Duration>,
-    /// How long a tunnel (WebSocket) may be silent in both directions.
+    /// Maximum silence of a tunnel (WebSocket) in both directions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel_idle: Option<Duration>,
 }
 
-/// When a request is sent again, to another endpoint if there is one.
+/// Retries of a failed request. A retry goes to another endpoint if there is one.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retries {
-    /// How many times a request is tried again at most (as HTTPRoute's `retry.attempts`); 0 turns retries off.
+    /// Maximum number of retries after the first attempt (HTTPRoute's `retry.attempts`). 0 disables retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
-    /// After which failures. An empty list turns retries off.
+    /// Failures that permit a retry. An empty list disables retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Vec<RetryOn>>,
-    /// The methods of requests that may be sent a second time. A failure to connect does not ask for it: nothing
-    /// was sent then.
+    /// Methods of requests that may be sent twice. A connect failure permits a retry of any method, because nothing
+    /// was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<Method>>,
 }
 
-/// A number of further attempts, 10 at most.
+/// Number of retries after the first attempt, from 0 to 10.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Attempts(u8);
 
-/// A failure after which a request may be tried again.
+/// Why a number of retries is invalid.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AttemptsError {
+    /// The text is not a number from 0 to 255.
+    NotANumber,
+    /// The number is larger than [`Attempts::MAX`].
+    TooMany(u8),
+}
+
+/// A failure that permits a retry.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum RetryOn {
-    /// No connection was had: nothing was sent, so the method does not matter.
+    /// No connection was established. Nothing was sent, so the method does not matter.
     ConnectFailure,
-    /// The connection had carried a request before and was lost without a byte of the answer: the endpoint had
-    /// most likely closed it while it was idle.
+    /// A reused connection was lost before the first byte of the response. Most likely the endpoint closed it while
+    /// it was idle.
     StaleConnection,
-    /// Any connection was lost without a byte of the answer. The endpoint may have begun to serve the request.
+    /// A connection was lost before the first byte of the response. The endpoint may have processed the request.
     Reset,
 }
 
 /// A request method.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[expect(missing_docs, reason = "the names say it all (RFC 9110 §9.3, RFC 5789)")]
+#[expect(missing_docs, reason = "the names are those of RFC 9110 §9.3 and RFC 5789")]
 pub enum Method {
     Delete,
     Get,
@@ -91,22 +99,30 @@ pub enum Method {
     Trace,
 }
 
-/// How requests are spread among the endpoints of a Service.
+/// The text is not the name of a [`Method`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UnknownMethod;
+
+/// The text is not the name of a [`RetryOn`] failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UnknownRetryOn;
+
+/// Balancing of requests over the endpoints of a Service.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoadBalancing {
-    /// By which rule.
+    /// Balancing algorithm.
     #[serde(rename = "type")]
     pub kind: LoadBalancingType,
 }
 
-/// A rule for choosing an endpoint.
+/// An algorithm that chooses an endpoint.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum LoadBalancingType {
-    /// One after the other.
+    /// Each endpoint in turn.
     #[default]
     RoundRobin,
-    /// Of two taken at random the one with fewer requests in flight.
+    /// The endpoint with fewer requests in flight, out of two random ones.
     LeastRequest,
 }
 
@@ -127,34 +143,31 @@ pub struct Limits {
 // ===== impl Attempts =====
 
 impl Attempts {
-    /// Three tries in all, which is what holds by default.
+    /// Default number of retries: three attempts in all.
     pub const DEFAULT: Self = Self(2);
 
-    /// The most that can be said.
+    /// Maximum number of retries.
     pub const MAX: u8 = 10;
 
-    /// The number.
+    /// Returns the number of retries.
     pub const fn get(self) -> u8 {
         self.0
     }
 }
 
 impl TryFrom<u8> for Attempts {
-    type Error = String;
+    type Error = AttemptsError;
 
-    fn try_from(number: u8) -> Result<Self, String> {
-        if number <= Self::MAX {
-            return Ok(Self(number));
-        }
-        Err(format!("{number} further attempts are too many, {} are allowed", Self::MAX))
+    fn try_from(number: u8) -> Result<Self, AttemptsError> {
+        if number <= Self::MAX { Ok(Self(number)) } else { Err(AttemptsError::TooMany(number)) }
     }
 }
 
 impl FromStr for Attempts {
-    type Err = String;
+    type Err = AttemptsError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number: u8 = text.parse().map_err(|_| format!("a number from 0 to {} is expected", Self::MAX))?;
+    fn from_str(text: &str) -> Result<Self, AttemptsError> {
+        let number: u8 = text.parse().map_err(|_| AttemptsError::NotANumber)?;
         number.try_into()
     }
 }
@@ -181,14 +194,42 @@ impl JsonSchema for Attempts {
     }
 }
 
+// ===== impl AttemptsError =====
+
+impl fmt::Display for AttemptsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotANumber => write!(f, "expected a number from 0 to {}", Attempts::MAX),
+            Self::TooMany(number) => write!(f, "{number} is not a number from 0 to {}", Attempts::MAX),
+        }
+    }
+}
+
+impl std::error::Error for AttemptsError {}
+
 // ===== impl Method =====
 
 impl Method {
-    /// All of them.
+    /// All methods, in alphabetical order.
     pub const ALL: [Self; 8] =
         [Self::Delete, Self::Get, Self::Head, Self::Options, Self::Patch, Self::Post, Self::Put, Self::Trace];
 
-    /// The method as requests write it.
+    /// Parses the method of a request line. Returns `None` if it is not one of [`Method::ALL`]. Case matters.
+    pub const fn from_bytes(token: &[u8]) -> Option<Self> {
+        Some(match token {
+            b"DELETE" => Self::Delete,
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"OPTIONS" => Self::Options,
+            b"PATCH" => Self::Patch,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"TRACE" => Self::Trace,
+            _ => return None,
+        })
+    }
+
+    /// Returns the method as in a request line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delete => "DELETE",
@@ -210,18 +251,27 @@ impl fmt::Display for Method {
 }
 
 impl FromStr for Method {
-    type Err = String;
+    type Err = UnknownMethod;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let named = Self::ALL.into_iter().find(|method| method.as_str() == text);
-        named.ok_or_else(|| format!("one of {} is expected", Self::ALL.map(Self::as_str).join(", ")))
+    fn from_str(text: &str) -> Result<Self, UnknownMethod> {
+        Self::from_bytes(text.as_bytes()).ok_or(UnknownMethod)
     }
 }
+
+// ===== impl UnknownMethod =====
+
+impl fmt::Display for UnknownMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected one of {}", Method::ALL.map(Method::as_str).join(", "))
+    }
+}
+
+impl std::error::Error for UnknownMethod {}
 
 // ===== impl RetryOn =====
 
 impl RetryOn {
-    /// All of them.
+    /// All failures.
     pub const ALL: [Self; 3] = [Self::ConnectFailure, Self::StaleConnection, Self::Reset];
 }
 
@@ -232,10 +282,19 @@ impl fmt::Display for RetryOn {
 }
 
 impl FromStr for RetryOn {
-    type Err = String;
+    type Err = UnknownRetryOn;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let named = Self::ALL.into_iter().find(|failure| failure.to_string() == text);
-        named.ok_or_else(|| format!("one of {} is expected", Self::ALL.map(|on| on.to_string()).join(", ")))
+    fn from_str(text: &str) -> Result<Self, UnknownRetryOn> {
+        Self::ALL.into_iter().find(|failure| failure.to_string() == text).ok_or(UnknownRetryOn)
     }
 }
+
+// ===== impl UnknownRetryOn =====
+
+impl fmt::Display for UnknownRetryOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected one of {}", RetryOn::ALL.map(|failure| failure.to_string()).join(", "))
+    }
+}
+
+impl std::error::Error for UnknownRetryOn {}

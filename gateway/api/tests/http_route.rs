@@ -1,4 +1,4 @@
-//! The types read and write what Gateway API's HTTPRoute looks like, and refuse what it does not.
+//! Reading and writing the subset of Gateway API's HTTPRoute.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use api::HttpRoute;
@@ -22,7 +22,7 @@ fn read_port(port: &Value) -> Result<Port, String> {
 }
 
 #[test]
-fn what_is_read_is_written_again() {
+fn route_round_trips_with_either_port() {
     for port in [json!(80), json!("http")] {
         let read: HttpRoute = serde_json::from_value(route(&port)).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), route(&port));
@@ -30,7 +30,7 @@ fn what_is_read_is_written_again() {
 }
 
 #[test]
-fn an_absent_weight_is_one() {
+fn weight_absent_is_one() {
     let mut value = route(&json!(80));
     value["rules"][0]["backendRefs"][0].as_object_mut().unwrap().remove("weight");
     let read: HttpRoute = serde_json::from_value(value).unwrap();
@@ -38,7 +38,7 @@ fn an_absent_weight_is_one() {
 }
 
 #[test]
-fn a_bad_port_is_refused_with_the_reason() {
+fn port_out_of_range_names_the_valid_ones() {
     for port in [json!(0), json!(65536), json!(-1), json!("")] {
         let error = read_port(&port).unwrap_err();
         assert!(
@@ -50,7 +50,7 @@ fn a_bad_port_is_refused_with_the_reason() {
 }
 
 #[test]
-fn unknown_fields_are_refused() {
+fn unknown_field_is_rejected() {
     let mut value = route(&json!(80));
     value["rules"][0]["filters"] = json!([]);
     let error = serde_json::from_value::<HttpRoute>(value).unwrap_err().to_string();
@@ -58,7 +58,7 @@ fn unknown_fields_are_refused() {
 }
 
 #[test]
-fn the_schema_closes_objects_and_knows_both_kinds_of_port() {
+fn schema_is_closed_and_port_is_int_or_string() {
     let schema = serde_json::to_value(schemars::schema_for!(HttpRoute)).unwrap();
     assert_eq!(schema["additionalProperties"], json!(false));
     assert_eq!(schema["$defs"]["Port"]["x-kubernetes-int-or-string"], json!(true));

@@ -87,7 +87,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            controller: "wasm-gateway.dev/ingress-controller".to_owned(),
+            controller: api::CONTROLLER.to_owned(),
             classes: Vec::new(),
             namespace: "gateway-system".to_owned(),
             zone: None,

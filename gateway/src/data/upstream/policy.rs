@@ -64,7 +64,7 @@ impl UpstreamPolicy {
     /// Whether a request of this method may be sent a second time.
     pub fn allows_resend(&self, method: &[u8]) -> bool {
         self.max_retries > 0
-            && parse_method(method).is_some_and(|method| self.retry_methods.contains(method as u16))
+            && Method::from_bytes(method).is_some_and(|method| self.retry_methods.contains(method as u16))
     }
 
     /// Whether a request is tried again after such a failure, as far as its method allows.
@@ -78,20 +78,6 @@ pub fn effective_timeout(span: Duration) -> Duration {
     /// Longer than anybody waits (136 years), and still far from what a clock can hold.
     const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
     if span.is_zero() { NEVER } else { span.min(NEVER) }
-}
-
-fn parse_method(method: &[u8]) -> Option<Method> {
-    Some(match method {
-        b"GET" => Method::Get,
-        b"POST" => Method::Post,
-        b"HEAD" => Method::Head,
-        b"PUT" => Method::Put,
-        b"DELETE" => Method::Delete,
-        b"OPTIONS" => Method::Options,
-        b"PATCH" => Method::Patch,
-        b"TRACE" => Method::Trace,
-        _ => return None,
-    })
 }
 
 impl VariantSet {

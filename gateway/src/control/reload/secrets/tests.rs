@@ -126,7 +126,7 @@ fn an_ingress_is_told_when_the_date_of_its_certificate_passes() {
     let problems = reload.problems();
     let class = routing::object::IngressClass {
         name: Name::new("", "gateway"),
-        controller: "wasm-gateway.dev/ingress-controller".into(),
+        controller: api::CONTROLLER.into(),
         ..Default::default()
     };
     let ingress = routing::object::Ingress {

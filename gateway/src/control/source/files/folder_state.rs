@@ -16,8 +16,6 @@ use super::document::{ParseFailure, ParsedFile, ParsedObject};
 use crate::control::source::location::{LocatedProblem, SourceMap};
 use crate::control::source::{PemPair, SecretChange, Update};
 
-/// `spec.controller` of the classes that are ours.
-const OUR_CONTROLLER: &str = "wasm-gateway.dev/ingress-controller";
 /// The class that exists if the folder holds none of ours.
 const BUILTIN_CLASS: &str = "gateway";
 
@@ -365,7 +363,7 @@ impl ClassDefaults {
         let classes: Vec<_> = classes.collect();
         let is_ours = |class: &IngressClass| {
             let name = &*class.name.name;
-            &*class.controller == OUR_CONTROLLER || name == BUILTIN_CLASS || own_classes.contains(name)
+            &*class.controller == api::CONTROLLER || name == BUILTIN_CLASS || own_classes.contains(name)
         };
         if !classes.iter().any(|(class, _)| is_ours(class)) {
             // Admission takes the youngest of several default classes, and ours is made just now.
@@ -393,7 +391,7 @@ impl ClassDefaults {
 fn builtin_class() -> Object {
     Object::IngressClass(IngressClass {
         name: Name::new("", BUILTIN_CLASS),
-        controller: OUR_CONTROLLER.into(),
+        controller: api::CONTROLLER.into(),
         is_default: true,
         ..IngressClass::default()
     })
