@@ -1,7 +1,8 @@
-//! Accepting: from a listening socket to connections, one task each.
+//! Accepts connections from listening sockets and other workers, and spawns one task for each.
 //!
-//! Not here: what a connection does (`super`), which sockets there are (`sockets`).
+//! Not here: what a connection does (`connection`), and which sockets exist (`sockets`).
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -12,76 +13,91 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Protocol;
+use super::connection;
 use super::connections::{ConnectionPermit, ConnectionTracker, Handoff};
+use super::protocol::Protocol;
+use super::transport::reset_on_close;
 use crate::data::exchange::Worker;
 use crate::data::wire::clock::{OnDrain, Phase, TICK};
 use crate::observe::counters::increment;
 
-/// How often the log says that clients are turned away.
+/// Minimum time between two warnings of one worker. A flood of clients must not flood the log.
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Held by everything that keeps a worker from ending; nothing is ever sent. When the last one is dropped, the
-/// receiver learns of it.
+/// Keeps a worker running. Nothing is ever sent: the receiver completes when the last guard is dropped.
 pub(super) type ShutdownGuard = Rc<oneshot::Sender<Infallible>>;
 
-/// Where a worker's clients come in: through its sockets, and from the other workers.
+/// Accepts the connections of one worker.
 pub(super) struct Acceptor {
     pub(super) worker: Rc<Worker>,
-    /// Which worker it is.
+    /// The worker's index in the tracker.
     pub(super) index: usize,
     pub(super) tracker: Arc<ConnectionTracker>,
     pub(super) shutdown_guard: ShutdownGuard,
+    pub(super) warnings: WarningLimiter,
 }
 
 impl Acceptor {
-    /// Accepts until the worker is closing, and then whatever the kernel has queued by that time: closing a socket
-    /// would reset those clients.
+    /// Accepts connections until [`Phase::Closing`], then drains the kernel's queue: closing the socket would reset the
+    /// clients in it.
+    ///
+    /// # Cancellation
+    /// Dropping the future closes the socket. Connections that it spawned continue.
     pub(super) async fn accept_connections(self: Rc<Self>, listener: TcpListener, protocol: Protocol) {
         let timer = self.worker.clock.timer();
-        let mut warnings = WarningLimiter::default();
         loop {
             match timer.limit_on_drain(OnDrain::StopAt(Phase::Closing), listener.accept()).await {
                 Ok(Ok((stream, peer))) => {
-                    if let Some(permit) = self.admit(&stream, &mut warnings) {
-                        self.dispatch(stream, peer, (protocol.clone(), permit));
+                    if let Some(permit) = self.admit(&stream) {
+                        self.dispatch(stream, peer, protocol.clone(), permit);
                     }
                 }
-                Ok(Err(error)) => self.handle_accept_error(&error, &mut warnings).await,
+                Ok(Err(error)) => self.handle_accept_error(&error).await,
                 Err(_closing) => break,
             }
         }
-        // The runtime may not yet have heard of the last ones, so the kernel is asked itself. They stay here, since the
-        // other workers may have gone.
-        let Ok(listener) = listener.into_std() else { return };
+        self.accept_queued(listener, &protocol).await;
+    }
+
+    /// Accepts the connections that the kernel has queued. They stay with this worker, since other workers may have
+    /// stopped.
+    async fn accept_queued(&self, listener: TcpListener, protocol: &Protocol) {
+        // The runtime may not have received the last readiness events, so the loop calls accept(2) itself.
+        let listener = match listener.into_std() {
+            Ok(listener) => listener,
+            Err(error) => return self.warn(&format!("queued connections are lost: {error}")),
+        };
         loop {
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    if stream.set_nonblocking(true).is_ok()
-                        && let Ok(stream) = TcpStream::from_std(stream)
-                        && let Some(permit) = self.admit(&stream, &mut warnings)
+                    let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                    if let Some(stream) = self.registered(stream, peer)
+                        && let Some(permit) = self.admit(&stream)
                     {
-                        self.spawn_connection(stream, peer, (protocol.clone(), permit));
+                        self.spawn_connection(stream, peer, protocol.clone(), permit);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => self.handle_accept_error(&error, &mut warnings).await,
+                Err(error) => self.handle_accept_error(&error).await,
             }
         }
     }
 
-    /// Waits for as long as accepting makes no sense after this error.
-    async fn handle_accept_error(&self, error: &io::Error, warnings: &mut WarningLimiter) {
+    /// Waits until accepting can succeed again after `error`.
+    async fn handle_accept_error(&self, error: &io::Error) {
         if is_client_error(error) {
             return;
         }
-        // Out of file descriptors or memory, most likely: they come back when connections end. The socket stays ready,
-        // so without a pause this would be a busy loop.
-        warnings.warn(&self.worker, &format!("accepting failed: {error}"));
+        // Most likely the process has no file descriptor or memory left, until connections end. The socket remains
+        // ready, so without a pause this would be a busy loop.
+        self.warn(&format!("accepting failed: {error}"));
         tokio::time::sleep(TICK).await;
     }
 
-    /// Serves what other workers accepted for this one, until it is closing.
+    /// Serves the connections that other workers hand off to this one, until [`Phase::Closing`].
+    ///
+    /// # Cancellation
+    /// Dropping the future closes the connections that are still in the channel.
     pub(super) async fn receive_handoffs(self: Rc<Self>, mut handoff_rx: mpsc::UnboundedReceiver<Handoff>) {
         let timer = self.worker.clock.timer();
         while let Ok(Some(handoff)) =
@@ -89,40 +105,36 @@ impl Acceptor {
         {
             self.serve_handoff(handoff);
         }
-        // From here on the others keep what they have; what is on its way is served.
+        // Other workers now keep their connections. What the channel already holds is served here.
         handoff_rx.close();
         while let Some(handoff) = handoff_rx.recv().await {
             self.serve_handoff(handoff);
         }
     }
 
-    /// Returns a permit for a client. Without one the client is reset.
-    fn admit(&self, stream: &TcpStream, warnings: &mut WarningLimiter) -> Option<ConnectionPermit> {
+    /// Acquires a permit for a client. Returns `None` if the connection limit is reached; the client is then reset.
+    fn admit(&self, stream: &TcpStream) -> Option<ConnectionPermit> {
         let permit = self.tracker.acquire(self.index);
         if permit.is_none() {
             increment(&self.worker.counters.connections_rejected);
-            warnings.warn(&self.worker, "a client was turned away: as many are connected as may be");
-            // A reset costs no memory and tells at once, so that whoever balances between gateways tries another.
-            // In the kernel's queue the client would wait for nothing, and health checks with it.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            self.warn("client rejected: the limit of client connections is reached");
+            // A reset costs no memory, and a load balancer then selects another gateway at once. In the kernel's queue
+            // the client would wait without a prospect, and health checks with it.
+            reset_on_close(stream);
         }
         permit
     }
 
-    /// Serves a client here, or has it served by the worker that has the fewest.
-    fn dispatch(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        (protocol, permit): (Protocol, ConnectionPermit),
-    ) {
+    /// Serves a connection here, or hands it off to the worker with the fewest connections.
+    fn dispatch(&self, stream: TcpStream, peer: SocketAddr, protocol: Protocol, permit: ConnectionPermit) {
         let Some(other) = self.tracker.less_loaded(&permit) else {
-            return self.spawn_connection(stream, peer, (protocol, permit));
+            return self.spawn_connection(stream, peer, protocol, permit);
         };
-        // Leaving this worker's runtime fails as little as entering it did.
-        let Ok(stream) = stream.into_std() else { return };
-        let handoff = Handoff { stream, peer, protocol, permit };
-        match self.tracker.hand_off(handoff, other) {
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return self.warn(&format!("connection of {peer} lost in a handoff: {error}")),
+        };
+        match self.tracker.hand_off(Handoff { stream, peer, protocol, permit }, other) {
             Ok(()) => increment(&self.worker.counters.connections_handed_over),
             Err(handoff) => self.serve_handoff(handoff),
         }
@@ -130,43 +142,52 @@ impl Acceptor {
 
     fn serve_handoff(&self, handoff: Handoff) {
         let Handoff { stream, peer, protocol, permit } = handoff;
-        if let Ok(stream) = TcpStream::from_std(stream) {
-            self.spawn_connection(stream, peer, (protocol, permit));
+        if let Some(stream) = self.registered(TcpStream::from_std(stream), peer) {
+            self.spawn_connection(stream, peer, protocol, permit);
         }
+    }
+
+    /// Returns a stream that the worker's runtime has registered. Logs the failure otherwise.
+    fn registered(&self, stream: io::Result<TcpStream>, peer: SocketAddr) -> Option<TcpStream> {
+        stream.inspect_err(|error| self.warn(&format!("connection of {peer} lost: {error}"))).ok()
+    }
+
+    fn warn(&self, message: &str) {
+        self.warnings.warn(self.worker.clock.now_ms(), message);
     }
 
     fn spawn_connection(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        (protocol, permit): (Protocol, ConnectionPermit),
+        protocol: Protocol,
+        permit: ConnectionPermit,
     ) {
         let (worker, shutdown_guard) = (Rc::clone(&self.worker), Rc::clone(&self.shutdown_guard));
         tokio::task::spawn_local(async move {
-            super::serve_connection(worker, stream, peer, protocol).await;
+            connection::serve(worker, stream, peer, protocol).await;
             drop((permit, shutdown_guard));
         });
     }
 }
 
-/// Whether accepting failed for the client that was to be accepted alone (accept(2)).
+/// Returns true if accept(2) failed because of the client to accept, not because of the socket or the process.
 fn is_client_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
 }
 
-/// A warning that is made once a second at most.
+/// Logs at most one warning in [`WARNING_INTERVAL`].
 #[derive(Debug, Default)]
-struct WarningLimiter {
-    /// When the next one may be made, in the clock's milliseconds.
-    next_at: u64,
+pub(super) struct WarningLimiter {
+    /// The time from which the next warning is logged, in milliseconds of the worker's clock.
+    next_at: Cell<u64>,
 }
 
 impl WarningLimiter {
-    fn warn(&mut self, worker: &Worker, message: &str) {
-        let now = worker.clock.now_ms();
-        if now >= self.next_at {
-            self.next_at = now + WARNING_INTERVAL.as_millis() as u64;
+    fn warn(&self, now_ms: u64, message: &str) {
+        if now_ms >= self.next_at.get() {
+            self.next_at.set(now_ms + WARNING_INTERVAL.as_millis() as u64);
             tracing::warn!("{message}");
         }
     }

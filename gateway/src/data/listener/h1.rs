@@ -1,46 +1,60 @@
-//! HTTP/1.1 clients: requests one after the other over one connection.
+//! HTTP/1.1 connections: requests in sequence over one connection.
 //!
-//! Between requests a connection is [`serve`]'s future and nothing else: no buffer, no exchange. While a head has not
-//! come to its end, it is that and what has come.
+//! Between requests a connection is [`serve`]'s future and nothing else: no buffer, no exchange. While a head is
+//! incomplete, the connection also keeps the bytes received so far.
 
+use std::io;
 use std::task::{Context, Poll, Waker, ready};
 
-use http1::{BodyLength, Head, KnownName, Version, write};
+use http1::{BodyLength, Head};
 
-use self::pace::BodyPace;
+use self::downstream::{Http1Downstream, Persistence};
+use self::request::{Incoming, poll_incoming};
 use super::linger::{LINGER_TIMEOUT, linger};
 use super::transport::Transport;
 use crate::data::exchange::abort::Abort;
-use crate::data::exchange::headers::{self, Response, is_keep_alive};
+use crate::data::exchange::headers::{self, is_keep_alive};
 use crate::data::exchange::record;
 use crate::data::exchange::reply_reason::ReplyReason;
-use crate::data::exchange::{self, Client, Downstream, ExchangeOutcome, Request, Tunnel, TunnelEnd, Worker};
-use crate::data::wire::clock::{OnDrain, Phase, Timer, WaitError};
+use crate::data::exchange::{self, Client, ExchangeOutcome, Request, Tunnel, TunnelEnd, Worker};
+use crate::data::wire::clock::{OnDrain, Phase, Timer};
 use crate::data::wire::h1::Connection;
-use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
+use crate::data::wire::{BodyReader, Piece, StreamError};
 use crate::observe::access_log::RequestFields;
 use crate::observe::counters::GaugeGuard;
 
+mod downstream;
 mod pace;
+mod request;
 
-/// How HTTP/2 with prior knowledge begins (RFC 9113 §3.4); no HTTP/1.1 request looks like it.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// So much of a body that nobody wants is read to keep the connection; beyond it, closing is cheaper.
+/// Maximum bytes of an unread request body that are read to keep the connection. For larger bodies closing is cheaper.
 const MAX_DRAINED_BYTES: usize = 64 << 10;
 
-/// What becomes of a connection after what was readable has been served.
+/// The next step of a connection, after its readable input was served.
 enum NextAction {
+    /// Wait for the next request.
     AwaitRequest,
-    /// There was nothing to read after all, or part of a head.
+    /// Wait for more input: there was none, or an incomplete head.
     AwaitInput,
+    /// Close.
     Close,
-    /// Close so that the client can read its answer first.
+    /// Close so that the client can read its response first.
     Linger,
-    /// Close so that the client cannot take it for an orderly end.
+    /// Close so that the client does not see an orderly end.
     Reset,
+    /// Continue with HTTP/2, whose preface is still unread.
     ServeHttp2,
+    /// Copy bytes between client and endpoint.
     RunTunnel(Tunnel),
+}
+
+/// The result of a wait for input.
+enum Wait {
+    Readable,
+    /// The request head is incomplete, and its time has passed.
+    HeadTimeout,
+    /// No request is pending, and the connection must close.
+    Closed,
 }
 
 /// Whether a connection has carried a request.
@@ -50,41 +64,51 @@ enum ConnectionAge {
     Used,
 }
 
-/// How much a client has sent.
-struct ReadState {
+/// One connection and the values that all its requests share.
+struct Session<'a> {
+    worker: &'a Worker,
+    client: &'a Client,
+    connection: &'a mut Connection<Transport>,
+    timer: &'a Timer,
     age: ConnectionAge,
-    /// Part of a head, whose deadline runs.
+    /// Set while a head is incomplete. Its timeout then runs.
     has_partial_head: bool,
 }
 
-/// Serves a client until one side has enough. Gives the client back if it begins with HTTP/2's preface, which is then
-/// still to be read.
+/// Serves a connection until it closes. Returns the client if it sends the preface of HTTP/2, which is then unread.
+///
+/// # Cancellation
+/// Dropping the future aborts the request in flight.
 pub(super) async fn serve(
     worker: &Worker,
     client: Box<Client>,
     connection: &mut Connection<Transport>,
 ) -> Option<Box<Client>> {
     let timer = worker.clock.timer();
-    let mut state = ReadState { age: ConnectionAge::New, has_partial_head: false };
     timer.set(worker.settings.timeouts.request_header);
+    let mut session = Session {
+        worker,
+        client: &client,
+        connection: &mut *connection,
+        timer: &timer,
+        age: ConnectionAge::New,
+        has_partial_head: false,
+    };
     loop {
-        let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
-        let on_drain = match state.age {
-            _ if state.has_partial_head => OnDrain::Ignore,
-            ConnectionAge::New => OnDrain::Grace(LINGER_TIMEOUT),
-            ConnectionAge::Used => OnDrain::StopAt(Phase::Closing),
+        // Boxed, so that the futures of waiting connections are small.
+        let next = match session.wait_readable().await {
+            Wait::Readable => Box::pin(session.serve_readable()).await,
+            Wait::HeadTimeout => Box::pin(session.reply_and_close(ReplyReason::HeadTimeout, None)).await,
+            Wait::Closed => NextAction::Close,
         };
-        let readiness = match timer.limit_on_drain(on_drain, readable).await {
-            Ok(Ok(())) => Ok(()),
-            Err(late) if state.has_partial_head => Err(late),
-            _ => break,
-        };
-        // On the heap for as long as it runs, so that waiting connections stay small.
-        match Box::pin(serve_readable(worker, &client, (connection, &timer), &mut state, readiness)).await {
+        match next {
             NextAction::AwaitRequest => timer.set(worker.settings.timeouts.keep_alive),
-            // The deadline stays: bytes that make no request win no time.
+            // The timeout runs on: bytes that complete no request do not extend it.
             NextAction::AwaitInput => {}
-            NextAction::Close => break,
+            NextAction::Close => {
+                session.shut_down().await;
+                return None;
+            }
             NextAction::Linger => {
                 connection.discard_input();
                 connection.release_buffers(&worker.buffers);
@@ -97,390 +121,203 @@ pub(super) async fn serve(
             }
             NextAction::ServeHttp2 => return Some(client),
             NextAction::RunTunnel(tunnel) => {
-                // What only requests need is not to be kept for hours.
+                // A tunnel may run for hours and does not use the client's fields.
                 drop(client);
-                if let TunnelEnd::Broken(_) = Box::pin(tunnel.run(worker, connection, &timer)).await {
+                let tunnel = Box::pin(tunnel.run(worker, connection, &timer));
+                if let TunnelEnd::Broken(_) = tunnel.await {
                     connection.io().reset_on_close();
                 }
                 return None;
             }
         }
     }
-    // An orderly end for TLS; for TCP the same as dropping.
-    timer.set(LINGER_TIMEOUT);
-    let _ = timer.limit(std::future::poll_fn(|cx| connection.poll_shutdown(cx))).await;
-    None
 }
 
-/// Serves requests until nothing more is readable, or answers that a head came too late.
-async fn serve_readable(
-    worker: &Worker,
-    client: &Client,
-    (connection, timer): (&mut Connection<Transport>, &Timer),
-    state: &mut ReadState,
-    readiness: Result<(), WaitError>,
-) -> NextAction {
-    if readiness.is_err() {
-        return reply_and_close((worker, client), (connection, timer), ReplyReason::HeadTimeout, None).await;
-    }
-    connection.acquire_buffers(&worker.buffers);
-    // Nothing is woken: what is not there yet is waited for without buffers.
-    let mut cx = Context::from_waker(Waker::noop());
-    // Tokio takes an accepted socket for readable without asking: the client may have sent nothing yet.
-    match connection.poll_fill(&mut cx) {
-        Poll::Ready(Ok(1..)) => {}
-        Poll::Ready(_) => return on_disconnect((worker, client), connection),
-        Poll::Pending => {
-            connection.release_buffers(&worker.buffers);
-            return NextAction::AwaitInput;
-        }
-    }
-    loop {
-        // Once for each head, however many pieces it comes in.
-        if !std::mem::replace(&mut state.has_partial_head, true) {
-            timer.set(worker.settings.timeouts.request_header);
-        }
-        let head = match poll_request(connection, state.age, &mut cx) {
-            Poll::Ready(Ok(Incoming::Request(head))) => head,
-            Poll::Ready(Ok(Incoming::Http2)) => return NextAction::ServeHttp2,
-            Poll::Ready(Ok(Incoming::Closed)) => return NextAction::Close,
-            Poll::Ready(Err(StreamError::Head(error))) => {
-                return reply_and_close(
-                    (worker, client),
-                    (connection, timer),
-                    ReplyReason::InvalidHead(error),
-                    None,
-                )
-                .await;
-            }
-            Poll::Ready(Err(_lost)) => return on_disconnect((worker, client), connection),
-            Poll::Pending => {
-                connection.release_buffers(&worker.buffers);
-                return NextAction::AwaitInput;
-            }
+impl Session<'_> {
+    async fn wait_readable(&mut self) -> Wait {
+        let on_drain = match self.age {
+            _ if self.has_partial_head => OnDrain::Ignore,
+            ConnectionAge::New => OnDrain::Grace(LINGER_TIMEOUT),
+            ConnectionAge::Used => OnDrain::StopAt(Phase::Closing),
         };
-        *state = ReadState { age: ConnectionAge::Used, has_partial_head: false };
-        let next = serve_request(worker, client, (connection, timer), head).await;
-        if !matches!(next, NextAction::AwaitRequest) {
-            return next;
-        }
-        if connection.has_input() {
-            continue;
-        }
-        if connection.io().may_buffer_input() {
-            match connection.poll_fill(&mut cx) {
-                Poll::Ready(Ok(1..)) => continue,
-                Poll::Ready(_) => return NextAction::Close,
-                Poll::Pending => {}
+        let readable = std::future::poll_fn(|cx| self.connection.io().poll_readable(cx));
+        match self.timer.limit_on_drain(on_drain, readable).await {
+            Ok(Ok(())) => Wait::Readable,
+            Ok(Err(error)) => {
+                self.log_lost(&error);
+                Wait::Closed
             }
-        }
-        connection.release_buffers(&worker.buffers);
-        return NextAction::AwaitRequest;
-    }
-}
-
-/// Closes after a client that has left, and tells of the head that it began.
-fn on_disconnect((worker, client): (&Worker, &Client), connection: &Connection<Transport>) -> NextAction {
-    if connection.has_input() {
-        worker.report_connection((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
-    }
-    NextAction::Close
-}
-
-/// What a client begins with.
-enum Incoming {
-    Request(Head),
-    Http2,
-    Closed,
-}
-
-fn poll_request(
-    connection: &mut Connection<Transport>,
-    age: ConnectionAge,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Incoming, StreamError>> {
-    if age == ConnectionAge::New && ready!(poll_preface(connection, cx))? {
-        return Poll::Ready(Ok(Incoming::Http2));
-    }
-    let head = ready!(connection.poll_head(http1::parse::request, cx))?;
-    Poll::Ready(Ok(head.map_or(Incoming::Closed, Incoming::Request)))
-}
-
-/// Tells whether the client begins with HTTP/2's preface, as soon as its bytes tell.
-fn poll_preface(
-    connection: &mut Connection<Transport>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<bool, StreamError>> {
-    loop {
-        let input = connection.input();
-        let prefix = input.get(..input.len().min(HTTP2_PREFACE.len())).unwrap_or_default();
-        if !HTTP2_PREFACE.starts_with(prefix) || prefix.len() == HTTP2_PREFACE.len() {
-            return Poll::Ready(Ok(prefix == HTTP2_PREFACE));
-        }
-        // A client that closes here has sent the beginning of a head at most: reading that finds out.
-        if ready!(connection.poll_fill(cx))? == 0 {
-            return Poll::Ready(Ok(false));
+            Err(_) if self.has_partial_head => Wait::HeadTimeout,
+            Err(_) => Wait::Closed,
         }
     }
-}
 
-async fn serve_request(
-    worker: &Worker,
-    client: &Client,
-    (connection, timer): (&mut Connection<Transport>, &Timer),
-    mut head: Head,
-) -> NextAction {
-    headers::sanitize(&mut head, worker.settings.requests.underscore_names);
-    let Ok(length) = BodyLength::from_request(&head) else {
-        let request = Request { head: &head, length: BodyLength::Empty, client };
-        let destination = exchange::parse_destination(&head).ok();
-        let destination = destination.as_ref().map(|(host, path)| (&**host, &**path));
-        let asked = record::request_fields(&request, destination);
-        return reply_and_close(
-            (worker, client),
-            (connection, timer),
-            ReplyReason::MalformedFraming,
-            Some(asked),
-        )
-        .await;
-    };
-    connection.start_receiving_body(length);
-    let mut downstream = Http1Downstream {
-        worker,
-        connection,
-        version: head.version(),
-        persistence: if is_keep_alive(&head) { Persistence::KeepAlive } else { Persistence::Close },
-        // RFC 9110 §10.1.1: an HTTP/1.0 client knows no interim answer, whatever it expects.
-        expects_continue: head.version() == Version::Http11
-            && head.has_token(KnownName::Expect, b"100-continue")
-            && length != BodyLength::Empty,
-        discards_body: false,
-        has_upgrade: head.get(KnownName::Upgrade).is_some(),
-        is_head_request: head.method() == b"HEAD",
-        pace: BodyPace::new(length, worker.settings.limits.min_body_rate),
-    };
-    let request = Request { head: &head, length, client };
-    let served = exchange::serve(worker, request, &mut downstream, timer).await;
-    let persistence = downstream.persistence;
-    match served {
-        // The close would end a body that is not whole.
-        ExchangeOutcome::Aborted if persistence == Persistence::CloseDelimited => NextAction::Reset,
-        ExchangeOutcome::Aborted => NextAction::Close,
-        ExchangeOutcome::CompletedThenClose => NextAction::Linger,
-        ExchangeOutcome::Completed
-            if is_final_request(&head, length) && !connection.io().may_buffer_input() =>
-        {
-            NextAction::Close
+    /// Serves requests until no more input is readable.
+    async fn serve_readable(&mut self) -> NextAction {
+        self.connection.acquire_buffers(&self.worker.buffers);
+        // No task is woken: the caller waits for further input, without buffers.
+        let mut cx = Context::from_waker(Waker::noop());
+        // Tokio reports an accepted socket as readable without a check, so there may be no input yet.
+        match self.connection.poll_fill(&mut cx) {
+            Poll::Ready(Ok(1..)) => {}
+            Poll::Ready(Ok(0)) => return self.on_disconnect(None),
+            Poll::Ready(Err(error)) => return self.on_disconnect(Some(error.into())),
+            Poll::Pending => return self.await_input(),
         }
-        ExchangeOutcome::Completed if persistence != Persistence::KeepAlive => NextAction::Linger,
-        ExchangeOutcome::Completed if connection.is_body_read() => NextAction::AwaitRequest,
-        ExchangeOutcome::Completed => drain_body((connection, timer)).await,
-        ExchangeOutcome::Upgraded(tunnel) => NextAction::RunTunnel(tunnel),
-    }
-}
-
-/// Reads what is left of a body that nobody wanted, if that is little and comes soon.
-async fn drain_body((connection, timer): (&mut Connection<Transport>, &Timer)) -> NextAction {
-    timer.set(LINGER_TIMEOUT);
-    let mut budget = MAX_DRAINED_BYTES;
-    let drained = timer.limit(std::future::poll_fn(|cx| {
         loop {
-            match ready!(connection.poll_piece(cx)) {
-                Ok(Piece::Data(data)) if data.len() <= budget => budget -= data.len(),
-                Ok(Piece::End | Piece::Trailers(_)) => return Poll::Ready(NextAction::AwaitRequest),
-                Ok(Piece::Data(_)) | Err(_) => return Poll::Ready(NextAction::Close),
+            // Once for each head, also if it arrives in several parts.
+            if !std::mem::replace(&mut self.has_partial_head, true) {
+                self.timer.set(self.worker.settings.timeouts.request_header);
             }
+            let may_be_http2 = self.age == ConnectionAge::New;
+            let head = match poll_incoming(self.connection, may_be_http2, &mut cx) {
+                Poll::Ready(Ok(Incoming::Request(head))) => head,
+                Poll::Ready(Ok(Incoming::Http2)) => return NextAction::ServeHttp2,
+                Poll::Ready(Ok(Incoming::Closed)) => return NextAction::Close,
+                Poll::Ready(Err(StreamError::Head(error))) => {
+                    return self.reply_and_close(ReplyReason::InvalidHead(error), None).await;
+                }
+                Poll::Ready(Err(error)) => return self.on_disconnect(Some(error)),
+                Poll::Pending => return self.await_input(),
+            };
+            (self.age, self.has_partial_head) = (ConnectionAge::Used, false);
+            let next = self.serve_request(head).await;
+            if !matches!(next, NextAction::AwaitRequest) {
+                return next;
+            }
+            if self.connection.has_input() {
+                continue;
+            }
+            if self.connection.io().may_buffer_input() {
+                match self.connection.poll_fill(&mut cx) {
+                    Poll::Ready(Ok(1..)) => continue,
+                    Poll::Ready(Ok(0)) => return NextAction::Close,
+                    Poll::Ready(Err(error)) => {
+                        self.log_lost(&error);
+                        return NextAction::Close;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            self.connection.release_buffers(&self.worker.buffers);
+            return NextAction::AwaitRequest;
         }
-    }));
-    match drained.await {
-        Ok(NextAction::AwaitRequest) => NextAction::AwaitRequest,
-        _ => NextAction::Linger,
+    }
+
+    fn await_input(&mut self) -> NextAction {
+        self.connection.release_buffers(&self.worker.buffers);
+        NextAction::AwaitInput
+    }
+
+    /// Reports an incomplete head of a client that has disconnected.
+    fn on_disconnect(&mut self, error: Option<StreamError>) -> NextAction {
+        if let Some(error) = error {
+            tracing::debug!(client = %self.client.peer, %error, "connection lost before a complete request head");
+        }
+        if self.connection.has_input() {
+            let client = self.client;
+            self.worker.report_connection((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
+        }
+        NextAction::Close
+    }
+
+    fn log_lost(&self, error: &io::Error) {
+        tracing::debug!(client = %self.client.peer, %error, "idle connection lost");
+    }
+
+    async fn serve_request(&mut self, mut head: Head) -> NextAction {
+        headers::sanitize(&mut head, self.worker.settings.requests.underscore_names);
+        let Ok(length) = BodyLength::from_request(&head) else {
+            let request = Request { head: &head, length: BodyLength::Empty, client: self.client };
+            let destination = exchange::parse_destination(&head).ok();
+            let destination = destination.as_ref().map(|(host, path)| (&**host, &**path));
+            let fields = record::request_fields(&request, destination);
+            return self.reply_and_close(ReplyReason::MalformedFraming, Some(fields)).await;
+        };
+        self.connection.start_receiving_body(length);
+        let mut downstream = Http1Downstream::for_request(self.worker, self.connection, &head, length);
+        let request = Request { head: &head, length, client: self.client };
+        let served = exchange::serve(self.worker, request, &mut downstream, self.timer).await;
+        let persistence = downstream.persistence();
+        match served {
+            // An orderly close would end the incomplete body.
+            ExchangeOutcome::Aborted if persistence == Persistence::CloseDelimited => NextAction::Reset,
+            ExchangeOutcome::Aborted => NextAction::Close,
+            ExchangeOutcome::CompletedThenClose => NextAction::Linger,
+            ExchangeOutcome::Completed
+                if is_final_request(&head, length) && !self.connection.io().may_buffer_input() =>
+            {
+                NextAction::Close
+            }
+            ExchangeOutcome::Completed if persistence != Persistence::KeepAlive => NextAction::Linger,
+            ExchangeOutcome::Completed if self.connection.is_body_read() => NextAction::AwaitRequest,
+            ExchangeOutcome::Completed => self.drain_body().await,
+            ExchangeOutcome::Upgraded(tunnel) => NextAction::RunTunnel(tunnel),
+        }
+    }
+
+    /// Reads the rest of an unread body, if it is short and arrives within [`LINGER_TIMEOUT`].
+    async fn drain_body(&mut self) -> NextAction {
+        self.timer.set(LINGER_TIMEOUT);
+        let mut budget = MAX_DRAINED_BYTES;
+        let drained = self.timer.limit(std::future::poll_fn(|cx| {
+            loop {
+                match ready!(self.connection.poll_piece(cx)) {
+                    Ok(Piece::Data(data)) if data.len() <= budget => budget -= data.len(),
+                    Ok(Piece::End | Piece::Trailers(_)) => return Poll::Ready(Ok(NextAction::AwaitRequest)),
+                    Ok(Piece::Data(_)) => return Poll::Ready(Ok(NextAction::Linger)),
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+        }));
+        match drained.await {
+            Ok(Ok(next)) => next,
+            Ok(Err(error)) => {
+                tracing::debug!(client = %self.client.peer, %error, "the rest of a request body is unreadable");
+                NextAction::Linger
+            }
+            Err(_elapsed) => NextAction::Linger,
+        }
+    }
+
+    /// Sends a local reply where there is no request to serve. `fields` is the readable part of the head.
+    async fn reply_and_close(
+        &mut self,
+        reason: ReplyReason,
+        fields: Option<RequestFields<'_>>,
+    ) -> NextAction {
+        let _in_flight =
+            GaugeGuard::increment(&self.worker.counters, |counters| &counters.requests_in_flight);
+        let is_head = fields.is_some_and(|fields| fields.method == b"HEAD");
+        let mut downstream = Http1Downstream::for_local_reply(self.worker, self.connection, is_head);
+        match exchange::send_local_reply(
+            self.worker,
+            (&mut downstream, self.timer),
+            reason,
+            (self.client, fields),
+        )
+        .await
+        {
+            Ok(()) => NextAction::Linger,
+            // Already in the access log.
+            Err(_abort) => NextAction::Close,
+        }
+    }
+
+    /// Closes in order: TLS sends `close_notify`. For TCP this equals dropping the connection.
+    async fn shut_down(&mut self) {
+        self.timer.set(LINGER_TIMEOUT);
+        let shutdown = std::future::poll_fn(|cx| self.connection.poll_shutdown(cx));
+        if let Ok(Err(error)) = self.timer.limit(shutdown).await {
+            self.log_lost(&error);
+        }
     }
 }
 
-/// Whether a client has promised that nothing follows its request (RFC 9112 §9.6): then no byte can be unread when the
-/// connection is closed. Where there is a body, some old clients send a line end more than they say.
+/// Returns true if the client declares that this is its last request (RFC 9112 §9.6). Closing then leaves no byte
+/// unread. Requests with a body do not count: some old clients send an additional line end after it.
 fn is_final_request(head: &Head, length: BodyLength) -> bool {
     length == BodyLength::Empty && !is_keep_alive(head)
-}
-
-/// Answers where there is no request to serve, and closes.
-async fn reply_and_close(
-    (worker, client): (&Worker, &Client),
-    (connection, timer): (&mut Connection<Transport>, &Timer),
-    refusal: ReplyReason,
-    asked: Option<RequestFields<'_>>,
-) -> NextAction {
-    let _in_flight = GaugeGuard::increment(&worker.counters, |counters| &counters.requests_in_flight);
-    let mut downstream = Http1Downstream {
-        worker,
-        connection,
-        version: Version::Http11,
-        persistence: Persistence::Close,
-        expects_continue: false,
-        discards_body: false,
-        has_upgrade: false,
-        is_head_request: asked.is_some_and(|asked| asked.method == b"HEAD"),
-        pace: None,
-    };
-    match exchange::send_local_reply(worker, (&mut downstream, timer), refusal, (client, asked)).await {
-        Ok(()) => NextAction::Linger,
-        Err(_) => NextAction::Close,
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Persistence {
-    KeepAlive,
-    Close,
-    /// The close is what ends the body.
-    CloseDelimited,
-}
-
-/// One request's view of the connection.
-struct Http1Downstream<'a> {
-    worker: &'a Worker,
-    connection: &'a mut Connection<Transport>,
-    version: Version,
-    persistence: Persistence,
-    /// Whether the client waits for a 100 before it sends the body.
-    expects_continue: bool,
-    /// Whether nobody reads the rest of the body, and its bytes are dropped as they come.
-    discards_body: bool,
-    /// Whether the client may already speak another protocol behind the request.
-    has_upgrade: bool,
-    is_head_request: bool,
-    /// How fast the body has to arrive.
-    pace: Option<BodyPace>,
-}
-
-impl BodyReader for Http1Downstream<'_> {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
-        if self.expects_continue {
-            self.expects_continue = false;
-            if !self.connection.has_input() {
-                write::status_line(self.connection.output(), 100, b"Continue");
-                write::end(self.connection.output());
-            }
-        }
-        match self.connection.poll_piece(cx)? {
-            Poll::Ready(mut piece) => {
-                match (&mut piece, &mut self.pace) {
-                    (Piece::Data(data), Some(pace)) => {
-                        pace.on_data(data.len(), self.worker.clock.now_ms())?
-                    }
-                    (Piece::Trailers(trailers), _) => {
-                        headers::sanitize(trailers, self.worker.settings.requests.underscore_names);
-                    }
-                    _ => {}
-                }
-                Poll::Ready(Ok(piece))
-            }
-            Poll::Pending => {
-                if let Some(pace) = &mut self.pace {
-                    pace.on_pending(self.worker.clock.now_ms());
-                }
-                // The 100, if it is still to be sent.
-                let _ = self.connection.poll_flush(cx)?;
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl BodyWriter for Http1Downstream<'_> {
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        self.connection.poll_ready(cx)
-    }
-
-    fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
-        if self.is_head_request && !matches!(piece, Piece::Data(_)) {
-            return Ok(());
-        }
-        self.connection.write(piece)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        self.connection.poll_flush(cx)
-    }
-}
-
-impl Downstream for Http1Downstream<'_> {
-    fn send_head(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
-        let length = match (response.length, self.version) {
-            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
-            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
-            (length, _) => length,
-        };
-        // The client waits for a 100 that will not come, or sends a body that will not be read: either way
-        // what it sends next cannot be told from a request.
-        let skips_body = self.expects_continue && !self.connection.is_body_read();
-        // RFC 9931 §3: what was sent in the hope of a switch that did not come is no request.
-        let sent_ahead = self.has_upgrade && self.connection.is_body_read() && self.connection.has_input();
-        if length == BodyLength::UntilClose {
-            self.persistence = Persistence::CloseDelimited;
-        } else if skips_body
-            || sent_ahead
-            || response.closes_connection
-            || self.worker.clock.phase() >= Phase::Draining
-        {
-            self.persistence = Persistence::Close;
-        }
-        let out = self.connection.output();
-        write::status_line(out, response.status, response.reason);
-        response.for_each_field(|name, value| write::field(out, name, value));
-        write::framing(out, length);
-        match (self.persistence, self.version) {
-            _ if response.status == 101 => write::field(out, b"connection", b"upgrade"),
-            (Persistence::Close | Persistence::CloseDelimited, _) => {
-                write::field(out, b"connection", b"close")
-            }
-            (Persistence::KeepAlive, Version::Http10) => write::field(out, b"connection", b"keep-alive"),
-            (Persistence::KeepAlive, Version::Http11) => {}
-        }
-        write::end(out);
-        self.connection.start_sending_body(length);
-        Ok(())
-    }
-
-    fn send_informational(&mut self, response: &Response<'_>) -> Result<(), StreamError> {
-        // RFC 9110 §15.2: HTTP/1.0 knows no interim answers.
-        if self.version == Version::Http11 {
-            let out = self.connection.output();
-            write::status_line(out, response.status, response.reason);
-            response.for_each_field(|name, value| write::field(out, name, value));
-            write::end(out);
-        }
-        Ok(())
-    }
-
-    fn discard_body(&mut self) {
-        self.discards_body = true;
-        // What follows cannot be told from the rest of the body.
-        if self.persistence == Persistence::KeepAlive {
-            self.persistence = Persistence::Close;
-        }
-    }
-
-    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
-        while self.discards_body {
-            // Unread, its bytes would hide the client's end.
-            self.connection.discard_input();
-            if !matches!(ready!(self.connection.poll_fill(cx)), Ok(1..)) {
-                return Poll::Ready(Abort::ClientClosed);
-            }
-        }
-        // Whoever reads the body learns of its end. And a client that has sent more already is asked when that is
-        // read: until then it need not be looked at.
-        if !self.connection.is_body_read() || self.connection.has_input() {
-            return Poll::Pending;
-        }
-        match ready!(self.connection.poll_fill(cx)) {
-            // The next request, or the protocol that is hoped for.
-            Ok(1..) => Poll::Pending,
-            Ok(0) | Err(_) => Poll::Ready(Abort::ClientClosed),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,21 @@
-//! Sockets that workers share an address by: `SO_REUSEPORT` gives each worker a queue of its own.
+//! Listening sockets: `SO_REUSEPORT` lets the workers share an address, each with its own accept queue.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait to be accepted, per worker; the kernel caps it at `net.core.somaxconn`.
+/// Maximum connections in the accept queue of one worker. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Binds `address` once for each worker. Port 0 picks a free port, the same for all; it is handed back.
+/// Binds `address` once for each worker, and returns the bound address. Port 0 selects one free port for all workers.
 ///
 /// # Errors
-/// The address is taken or may not be bound.
+/// [`io::ErrorKind::AddrInUse`] if another socket has the address, [`io::ErrorKind::PermissionDenied`] for a privileged
+/// port, and other errors of socket(2), bind(2) and listen(2).
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    // Another process may share a port bound with SO_REUSEPORT, and would silently get half of the
-    // connections: one bind without it shows that the address is free.
+    // Another process can share a port bound with SO_REUSEPORT, and would silently receive half of the connections.
+    // One bind without it shows that the address is free.
     if address.port() != 0 {
         drop(open(address, Sharing::Exclusive)?);
     }
@@ -30,6 +31,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<
     Ok((address, listeners))
 }
 
+/// Whether other sockets may bind the same address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
     Exclusive,

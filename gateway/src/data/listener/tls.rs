@@ -1,4 +1,4 @@
-//! TLS towards clients: one policy, certificates by SNI.
+//! TLS for clients: one configuration for all listeners, certificates by SNI.
 
 use std::cell::Cell;
 use std::io;
@@ -19,17 +19,17 @@ use crate::data::exchange::{Scheme, Worker};
 use crate::data::wire::clock::OnDrain;
 use crate::live::LiveCell;
 
-/// How long a client may take to finish its handshake once nothing more is accepted.
+/// Maximum time that a client has to finish its handshake once the worker is closing.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// Picks the certificate for a handshake from what is live at that moment.
+/// Selects the certificate of a handshake from the live certificates.
 #[derive(Debug)]
 struct SniResolver {
     live: LiveCell,
 }
 
 impl ResolvesServerCert for SniResolver {
-    /// The certificate of the Secret that an Ingress names for the SNI host, or else a default one.
+    /// Returns the certificate of the Secret that an Ingress names for the SNI host, or else a default certificate.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let live = self.live.load();
         let host = hello.server_name().map(str::to_ascii_lowercase);
@@ -37,10 +37,10 @@ impl ResolvesServerCert for SniResolver {
     }
 }
 
-/// Makes the policy of a listener: TLS 1.2 and 1.3, `h2` and `http/1.1` by ALPN, session tickets.
+/// Returns the TLS configuration of a listener: TLS 1.2 and 1.3, `h2` and `http/1.1` by ALPN, session tickets.
 ///
 /// # Errors
-/// The provider supports no protocol version, or has no randomness for tickets.
+/// The error of rustls if the provider supports no protocol version, or has no randomness for tickets.
 pub fn server_config(live: LiveCell, provider: Arc<CryptoProvider>) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -51,32 +51,32 @@ pub fn server_config(live: LiveCell, provider: Arc<CryptoProvider>) -> Result<Se
     Ok(config)
 }
 
-/// Does the handshake, within the header deadline. Says whether HTTP/2 was chosen; nothing if there is no one
-/// left to talk to.
+/// Performs the handshake within the timeout of a request head. Returns `None` if it fails, which is then reported.
+///
+/// # Cancellation
+/// Dropping the future closes the connection, without a report.
 pub(super) async fn handshake(
     worker: &Worker,
-    (stream, peer): (TcpStream, SocketAddr),
+    stream: TcpStream,
+    peer: SocketAddr,
     config: Arc<ServerConfig>,
-) -> Option<(Box<TlsStream<TcpStream>>, bool)> {
+) -> Option<Box<TlsStream<TcpStream>>> {
     let timer = worker.clock.timer();
     timer.set(worker.settings.timeouts.request_header);
-    // Who closes without a word looked whether the port is open, as health checks do: that is no failed handshake.
+    // Health checks connect and close without a byte. That is no failed handshake.
     let has_sent_bytes = Cell::new(false);
     let handshake = async {
         has_sent_bytes.set(stream.peek(&mut [0]).await? > 0);
-        // The ClientHello is read before a configuration is chosen: hosts will have policies of their own.
+        // The ClientHello is read before the configuration is selected, since hosts will have their own configurations.
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         hello.into_stream(config).await
     };
     let abort = match timer.limit_on_drain(OnDrain::Grace(DRAIN_GRACE), handshake).await {
-        Ok(Ok(stream)) => {
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            // On the heap before anybody borrows it: more than a kilobyte, which an idle connection would keep twice.
-            return Some((Box::new(stream), is_h2));
-        }
+        // Boxed before it is borrowed: it is more than 1 KiB, which the future of an idle connection would keep twice.
+        Ok(Ok(stream)) => return Some(Box::new(stream)),
         Ok(Err(error)) => {
-            tracing::debug!(error = %error, "TLS handshake failed");
-            // What TLS has to say against a client is invalid data; everything else is the network's.
+            tracing::debug!(client = %peer, %error, "TLS handshake failed");
+            // rustls reports protocol errors as invalid data. Every other error comes from the network.
             if error.kind() == io::ErrorKind::InvalidData { Abort::TlsFailed } else { Abort::TlsUnfinished }
         }
         Err(_elapsed) => Abort::TlsTimeout,

@@ -1,8 +1,9 @@
-//! The byte stream of a client: plaintext or TLS.
+//! A client's byte stream: plaintext or TLS.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,35 +17,41 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Waits until there is something to read, without a buffer to read it into.
+    /// Waits until input is readable, without a read buffer.
     pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => {
                 let (socket, tls) = stream.get_mut();
-                // A client's first request may have come with the end of its handshake, and have left the socket.
+                // A request may have arrived with the end of the handshake and no longer be in the socket.
                 match tls.process_new_packets() {
                     Ok(state) if state.plaintext_bytes_to_read() == 0 => socket.poll_read_ready(cx),
-                    // Reading tells what is wrong.
+                    // The next read returns the error.
                     Ok(_) | Err(_) => Poll::Ready(Ok(())),
                 }
             }
         }
     }
 
-    /// Makes closing look like a failure to the client: no orderly end, neither of TLS nor of TCP.
+    /// Makes the later drop of the socket send a TCP reset, without `close_notify`. The client then sees a failure.
     pub(super) fn reset_on_close(&self) {
         let socket = match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
         };
-        // Where it is refused, the client has to tell by other means that the body is cut off.
-        let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+        reset_on_close(socket);
     }
 
-    /// Whether bytes may have left the socket and wait inside: then its readiness says nothing.
+    /// Returns true if received bytes may be buffered outside the socket. The socket's readiness then says nothing.
     pub(super) fn may_buffer_input(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+}
+
+/// Makes the later drop of a socket send a TCP reset.
+pub(super) fn reset_on_close(socket: &TcpStream) {
+    if let Err(error) = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "SO_LINGER cannot be set, a client sees an orderly close instead of a reset");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A worker: one thread with its own sockets, connections to endpoints, buffers and counters.
+//! A worker: one thread with its own sockets, upstream connections, buffers and counters.
 
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Protocol;
-use super::accept::Acceptor;
+use super::accept::{Acceptor, WarningLimiter};
 use super::connections::WorkerConnections;
+use super::protocol::Protocol;
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::exchange::{DateCache, Worker};
 use crate::data::upstream::{SharedUpstreams, Upstreams};
@@ -25,40 +25,40 @@ use crate::observe::counters::{CounterSnapshot, Counters};
 use crate::settings::Settings;
 
 /// Commands to a worker.
-enum Command {
-    /// Copy the counters out.
+enum WorkerCommand {
+    /// Send a copy of the counters.
     CopyCounters(oneshot::Sender<CounterSnapshot>),
-    /// Go towards the end; it comes when nobody is connected any more.
+    /// Enter a phase of the shutdown.
     EnterPhase(Phase),
-    /// End at once.
+    /// Stop at once.
     Stop,
 }
 
-/// A running worker. Dropping the handle stops it at once.
+/// Controls a running worker. Dropping the handle stops the worker at once.
 pub struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<WorkerCommand>,
 }
 
-/// What a worker needs from the process.
+/// The resources of the process that a worker uses.
 #[derive(Clone)]
 pub struct Resources {
-    /// What is being served.
+    /// The live routing table and certificates.
     pub live: LiveCell,
-    /// Deadlines and bounds.
+    /// Timeouts and limits.
     pub settings: Arc<Settings>,
-    /// Pingora's dialler, shared by all workers.
+    /// Pingora's connector, shared by all workers.
     pub connector: Arc<TransportConnector>,
-    /// What all workers know of endpoints.
+    /// The state of endpoints that all workers share.
     pub upstreams: Arc<SharedUpstreams>,
-    /// Where lines of the access log go, if they go anywhere.
+    /// The destination of the access log. `None` disables the log.
     pub access_log: Option<LogSink>,
 }
 
 impl Handle {
-    /// Starts a worker on sockets of its own.
+    /// Starts a worker on its own sockets.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The error of the system if it cannot start a thread.
     pub fn start(
         connections: WorkerConnections,
         resources: Resources,
@@ -66,7 +66,7 @@ impl Handle {
     ) -> io::Result<Self> {
         let (commands, command_rx) = mpsc::unbounded_channel();
         let index = connections.worker;
-        // Whether it still runs shows by the channel: nobody has to join it.
+        // The thread is not joined: the closed command channel shows that it has stopped.
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             if let Err(error) = run(connections, resources, listeners, command_rx) {
                 tracing::error!(worker = index, %error, "worker stopped");
@@ -75,71 +75,56 @@ impl Handle {
         Ok(Self { commands })
     }
 
-    /// The worker's counters, or nothing if it has stopped.
+    /// Returns a copy of the worker's counters, or `None` if the worker has stopped.
+    ///
+    /// # Cancellation
+    /// Safe. The worker discards its reply.
     pub async fn counts(&self) -> Option<CounterSnapshot> {
         let (reply, counts) = oneshot::channel();
-        self.commands.send(Command::CopyCounters(reply)).ok()?;
+        self.commands.send(WorkerCommand::CopyCounters(reply)).ok()?;
         counts.await.ok()
     }
 
-    /// Tells the worker how far to go towards its end. It ends by itself when it is [`Phase::Closing`] and nobody is
-    /// connected any more.
+    /// Makes the worker enter a phase of its shutdown. From [`Phase::Closing`] on it stops with its last connection.
     pub fn enter_phase(&self, phase: Phase) {
-        // A worker that has stopped already has nothing to do.
-        let _ = self.commands.send(Command::EnterPhase(phase));
+        // Fails if the worker has already stopped.
+        let _ = self.commands.send(WorkerCommand::EnterPhase(phase));
     }
 
-    /// Tells the worker to end at once, whoever is connected.
+    /// Stops the worker at once. Open connections are cut off.
     pub fn stop(&self) {
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.send(WorkerCommand::Stop);
     }
 
-    /// Waits until the worker has ended.
+    /// Waits until the worker has stopped.
+    ///
+    /// # Cancellation
+    /// Safe.
     pub async fn wait_stopped(&self) {
         self.commands.closed().await;
     }
 }
 
+/// Runs a worker on this thread until it stops.
 fn run(
     connections: WorkerConnections,
     resources: Resources,
     listeners: Vec<(StdListener, Protocol)>,
-    command_rx: mpsc::UnboundedReceiver<Command>,
+    command_rx: mpsc::UnboundedReceiver<WorkerCommand>,
 ) -> io::Result<()> {
     let runtime = LocalRuntime::new()?;
     runtime.block_on(async move {
-        let clock = Clock::default();
-        let counters = Rc::new(Counters::default());
-        let upstreams = Upstreams::new(
-            resources.connector,
-            clock.clone(),
-            Rc::clone(&counters),
-            resources.upstreams,
-            resources.settings.limits.head,
-        );
-        let worker = Rc::new(Worker {
-            live: resources.live,
-            settings: resources.settings,
-            clock,
-            buffers: BufferPool::default(),
-            date: DateCache::default(),
-            counters,
-            upstreams,
-            request_ids: RequestIds::default(),
-            access_log: resources.access_log.map(LogHandle::new),
-        });
-        let ticker = Rc::clone(&worker);
-        tokio::task::spawn_local(async move { ticker.clock.run().await });
-        let sweeper = Rc::clone(&worker);
-        tokio::task::spawn_local(async move { sweep_pools(&sweeper).await });
-        if worker.access_log.is_some() {
-            let flusher = Rc::clone(&worker);
-            tokio::task::spawn_local(async move { flush_access_log(&flusher).await });
-        }
+        let worker = Rc::new(create_worker(resources));
+        spawn_maintenance(&worker);
         let (guard, all_closed) = oneshot::channel();
         let WorkerConnections { worker: index, tracker, handoff_rx } = connections;
-        let acceptor =
-            Rc::new(Acceptor { worker: Rc::clone(&worker), index, tracker, shutdown_guard: Rc::new(guard) });
+        let acceptor = Rc::new(Acceptor {
+            worker: Rc::clone(&worker),
+            index,
+            tracker,
+            shutdown_guard: Rc::new(guard),
+            warnings: WarningLimiter::default(),
+        });
         for (listener, protocol) in listeners {
             let listener = TcpListener::from_std(listener)?;
             tokio::task::spawn_local(Rc::clone(&acceptor).accept_connections(listener, protocol));
@@ -147,28 +132,63 @@ fn run(
         tokio::task::spawn_local(acceptor.receive_handoffs(handoff_rx));
         tokio::select! {
             () = handle_commands(&worker, command_rx) => {}
-            // All doors are closed and all connections have ended.
+            // All sockets are closed and all connections have ended.
             _ = all_closed => {}
         }
-        // The tasks that are left are dropped with the runtime, and tell of their requests why.
+        // The runtime drops the remaining tasks. Their requests are reported with this phase as the reason.
         worker.clock.enter(Phase::Stopped);
         Ok(())
     })
 }
 
-/// Executes commands until [`Command::Stop`] or until the handle is dropped.
-async fn handle_commands(worker: &Worker, mut command_rx: mpsc::UnboundedReceiver<Command>) {
+fn create_worker(resources: Resources) -> Worker {
+    let clock = Clock::default();
+    let counters = Rc::new(Counters::default());
+    let upstreams = Upstreams::new(
+        resources.connector,
+        clock.clone(),
+        Rc::clone(&counters),
+        resources.upstreams,
+        resources.settings.limits.head,
+    );
+    Worker {
+        live: resources.live,
+        settings: resources.settings,
+        clock,
+        buffers: BufferPool::default(),
+        date: DateCache::default(),
+        counters,
+        upstreams,
+        request_ids: RequestIds::default(),
+        access_log: resources.access_log.map(LogHandle::new),
+    }
+}
+
+/// Spawns the periodic tasks of a worker.
+fn spawn_maintenance(worker: &Rc<Worker>) {
+    let ticker = Rc::clone(worker);
+    tokio::task::spawn_local(async move { ticker.clock.run().await });
+    let sweeper = Rc::clone(worker);
+    tokio::task::spawn_local(async move { sweep_pools(&sweeper).await });
+    if worker.access_log.is_some() {
+        let flusher = Rc::clone(worker);
+        tokio::task::spawn_local(async move { flush_access_log(&flusher).await });
+    }
+}
+
+/// Executes commands until [`WorkerCommand::Stop`] or until the handle is dropped.
+async fn handle_commands(worker: &Worker, mut command_rx: mpsc::UnboundedReceiver<WorkerCommand>) {
     while let Some(command) = command_rx.recv().await {
         match command {
-            // Whoever asked may have given up waiting.
-            Command::CopyCounters(reply) => drop(reply.send(worker.counters.snapshot())),
-            Command::EnterPhase(phase) => worker.clock.enter(phase),
-            Command::Stop => return,
+            // Fails if the caller no longer waits.
+            WorkerCommand::CopyCounters(reply) => drop(reply.send(worker.counters.snapshot())),
+            WorkerCommand::EnterPhase(phase) => worker.clock.enter(phase),
+            WorkerCommand::Stop => return,
         }
     }
 }
 
-/// Hands over what is logged, so that the log is never far behind.
+/// Flushes the access log periodically, so that it lags at most [`access_log::FLUSH_INTERVAL`].
 async fn flush_access_log(worker: &Worker) {
     let mut interval = tokio::time::interval(access_log::FLUSH_INTERVAL);
     loop {
@@ -179,6 +199,7 @@ async fn flush_access_log(worker: &Worker) {
     }
 }
 
+/// Removes expired entries of the upstream state once a second.
 async fn sweep_pools(worker: &Worker) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {

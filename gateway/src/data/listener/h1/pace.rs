@@ -1,8 +1,8 @@
-//! How slowly a request body may arrive before the client is taken for one that only wants to hold a place.
+//! Minimum rate of a request body. A slower client is assumed to occupy a connection on purpose.
 //!
-//! Only time spent waiting for the client counts: an endpoint that takes the body slowly is not its fault. Only bodies
-//! with a Content-Length are judged, since whoever says how much will come has it; a chunked body may be a stream that
-//! lasts for hours. Silence is the stall deadline's matter. Not here: HTTP/2, whose clients hold a stream and not a
+//! Only the time spent waiting for the client counts, since an endpoint may read the body slowly. Only bodies with a
+//! Content-Length are limited: a client that declares a length has the data, while a chunked body may be a stream that
+//! lasts for hours. Silence is limited by the stall timeout. Not here: HTTP/2, whose clients occupy a stream and not a
 //! connection.
 
 use http1::BodyLength;
@@ -11,32 +11,32 @@ use crate::data::wire::StreamError;
 use crate::data::wire::clock::TICK;
 use crate::settings::MinBodyRate;
 
-/// One body's pace.
+/// The rate of one request body.
 #[derive(Debug)]
 pub(super) struct BodyPace {
-    /// Bytes a second.
+    /// The minimum rate.
     min_bytes_per_second: u64,
-    /// Milliseconds of waiting before it is judged.
+    /// Waiting time before the rate is enforced.
     grace_ms: u64,
-    /// Bytes that are still to come.
+    /// Bytes that the client still has to send.
     remaining: u64,
     received: u64,
-    /// Milliseconds spent waiting for the client.
+    /// Time spent waiting for the client.
     waited_ms: u64,
-    /// When the present waiting began, in the clock's milliseconds.
+    /// The start of the current wait, in milliseconds of the worker's clock.
     wait_began: Option<u64>,
 }
 
 impl BodyPace {
-    /// The pace of a body, if it is to be judged.
+    /// Creates the rate of a body. Returns `None` if its rate is not limited.
     pub(super) fn new(length: BodyLength, rate: MinBodyRate) -> Option<Self> {
-        let (BodyLength::Exact(remaining @ 1..), Some(least)) = (length, rate.bytes_per_second) else {
+        let (BodyLength::Exact(remaining @ 1..), Some(minimum)) = (length, rate.bytes_per_second) else {
             return None;
         };
-        // The clock may have been a tick behind when the waiting began: never early.
+        // The clock may be one tick behind when a wait begins. With that tick added, the grace never ends early.
         let grace_ms = u64::try_from((rate.grace + TICK).as_millis()).unwrap_or(u64::MAX);
         Some(Self {
-            min_bytes_per_second: u64::from(least.get()),
+            min_bytes_per_second: u64::from(minimum.get()),
             grace_ms,
             remaining,
             received: 0,
@@ -45,15 +45,15 @@ impl BodyPace {
         })
     }
 
-    /// Notes that there is nothing from the client now.
+    /// Records that a wait for the client begins or continues.
     pub(super) fn on_pending(&mut self, now: u64) {
         self.wait_began.get_or_insert(now);
     }
 
-    /// Notes that a part arrived.
+    /// Records that `bytes` of the body arrived.
     ///
     /// # Errors
-    /// [`StreamError::TooSlow`] if there is more to come and what came so far took too long.
+    /// [`StreamError::TooSlow`] if the body is incomplete, its grace has passed, and the rate is below the minimum.
     pub(super) fn on_data(&mut self, bytes: usize, now: u64) -> Result<(), StreamError> {
         let bytes = bytes as u64;
         self.received = self.received.saturating_add(bytes);
@@ -81,7 +81,7 @@ mod tests {
         BodyPace::new(BodyLength::Exact(length), rate).unwrap()
     }
 
-    /// Lets a part of this size arrive each second, and says after how many it was too slow.
+    /// Adds `bytes` each second, and returns the first second in which the body is too slow.
     fn first_slow_second(pace: &mut BodyPace, bytes: usize) -> Option<u64> {
         (1..=100).find(|second| {
             pace.on_pending(second * 1000 - 1000);
@@ -90,21 +90,21 @@ mod tests {
     }
 
     #[test]
-    fn a_body_below_the_rate_is_too_slow_once_its_grace_is_over() {
+    fn body_below_the_rate_fails_after_its_grace() {
         assert_eq!(first_slow_second(&mut pace(1 << 20), 1), Some(21));
         assert_eq!(first_slow_second(&mut pace(1 << 20), 499), Some(21));
         assert_eq!(first_slow_second(&mut pace(1 << 20), 500), None);
     }
 
     #[test]
-    fn what_came_fast_at_first_counts() {
+    fn early_bytes_count_towards_the_rate() {
         let mut pace = pace(1 << 20);
         pace.on_data(20_000, 0).unwrap();
-        assert_eq!(first_slow_second(&mut pace, 1), Some(41), "20000 bytes are worth 40 seconds");
+        assert_eq!(first_slow_second(&mut pace, 1), Some(41), "20000 bytes cover 40 seconds");
     }
 
     #[test]
-    fn time_in_which_nothing_is_asked_of_the_client_does_not_count() {
+    fn time_without_a_wait_does_not_count() {
         let mut pace = pace(1 << 20);
         for hour in 0..10 {
             pace.on_data(1, hour * 3_600_000).unwrap();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_part_is_never_too_late() {
+    fn last_part_is_never_too_slow() {
         let mut pace = pace(10);
         pace.on_pending(0);
         assert!(pace.on_data(9, 59_000).is_err());
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn only_bodies_whose_length_is_known_have_a_pace() {
+    fn only_bodies_of_known_length_are_limited() {
         let rate = MinBodyRate { bytes_per_second: NonZeroU32::new(500), grace: Duration::ZERO };
         for length in [BodyLength::Empty, BodyLength::Exact(0), BodyLength::Chunked, BodyLength::UntilClose] {
             assert!(BodyPace::new(length, rate).is_none(), "{length:?}");

@@ -1,4 +1,4 @@
-//! How much memory an idle client costs.
+//! Memory of idle HTTP/1.1 connections.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,12 +42,12 @@ fn worker() -> Worker {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
+async fn idle_connection_is_below_1_kib_and_owns_no_buffer() {
     let worker = Rc::new(worker());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
-    let future = crate::data::listener::serve_connection(
+    let future = crate::data::listener::connection::serve(
         Rc::clone(&worker),
         stream,
         peer,
@@ -69,12 +69,12 @@ async fn an_idle_connection_is_a_future_below_1_kib_and_owns_no_buffer() {
 }
 
 #[tokio::test]
-async fn a_client_in_the_middle_of_its_head_holds_no_buffer() {
+async fn connection_with_partial_head_owns_no_buffer() {
     let worker = Rc::new(worker());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
-    let server = crate::data::listener::serve_connection(
+    let server = crate::data::listener::connection::serve(
         Rc::clone(&worker),
         stream,
         peer,
@@ -83,7 +83,7 @@ async fn a_client_in_the_middle_of_its_head_holds_no_buffer() {
     let exchange = async {
         for part in ["GET / HT", "TP/1.1\r\nHost: a.exa", "mple\r\nConnection: cl"] {
             client.write_all(part.as_bytes()).await.unwrap();
-            // Both were lent when the bytes came; never again if they were not given back.
+            // Both buffers are used to read the bytes, and must return to the pool.
             while worker.buffers.free_count() != 2 {
                 tokio::task::yield_now().await;
             }

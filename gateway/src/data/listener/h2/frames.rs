@@ -1,9 +1,8 @@
-//! What the `h2` crate says to a client by itself, seen in the bytes that it writes.
+//! Finds requests that the `h2` crate rejects itself, in the bytes that it writes.
 //!
-//! It refuses requests without handing them over: malformed header blocks and streams beyond the limit by RST_STREAM,
-//! header lists that are too long by an answer of its own. They are to be told of as all others are, and `h2` has no
-//! other way to learn of them. Only frame headers are looked at; payloads are skipped by their length. Not here: what
-//! is done about it (`h2`).
+//! `h2` does not hand such requests over: it rejects malformed header blocks and excess streams by RST_STREAM, and
+//! header lists that are too long by a 431. They must be reported like all other requests, and `h2` has no other way to
+//! observe them. Only frame headers are parsed; payloads are skipped by their length. Not here: the report (`io`).
 
 use h2::Reason;
 
@@ -11,30 +10,31 @@ use h2::Reason;
 const HEADERS: u128 = 1;
 const RST_STREAM: u128 = 3;
 
-/// Bytes of a frame's header, and of one with the error code of a RST_STREAM behind it.
+/// Bytes of a frame header.
 const FRAME_HEADER_BYTES: u8 = 9;
+/// Bytes of a RST_STREAM frame: its header and its error code.
 const RESET_FRAME_BYTES: u8 = FRAME_HEADER_BYTES + 4;
 
-/// The end of a stream that the server alone has brought about.
+/// How `h2` rejected a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
-    /// By an answer: 431, `h2` has no other one.
+    /// By a response. Its status is 431, since `h2` generates no other response.
     Response,
-    /// By a reset.
+    /// By RST_STREAM with this error code.
     Reset(Reason),
 }
 
-/// Follows what a server writes, and finds the streams that ended without having been handed over.
+/// Scans the bytes that `h2` writes for the end of streams that it did not hand over.
 #[derive(Debug, Default)]
 pub(super) struct RejectionScanner {
     scanner: FrameScanner,
     handled: HandledStreams,
-    /// Found, but perhaps only waiting to be handed over; usually empty, which takes no memory.
+    /// Streams that have ended, but may still be handed over. Usually empty, which takes no memory.
     found: Vec<(u32, Rejection)>,
 }
 
 impl RejectionScanner {
-    /// The server has written these bytes.
+    /// Scans bytes that `h2` has written.
     pub(super) fn on_write(&mut self, bytes: &[u8]) {
         let Self { scanner, handled, found } = self;
         scanner.scan(bytes, |stream, rejection| {
@@ -44,12 +44,12 @@ impl RejectionScanner {
         });
     }
 
-    /// This stream has been handed over.
+    /// Records that `h2` has handed over this stream.
     pub(super) fn on_accept(&mut self, stream: u32) {
         self.handled.insert(stream);
     }
 
-    /// All that were to be handed over have been: gives each stream that never will be, once.
+    /// Passes each rejection to `each`, once. Called when `h2` has handed over all streams that it will hand over.
     pub(super) fn drain_rejected(&mut self, mut each: impl FnMut(Rejection)) {
         for (stream, rejection) in self.found.drain(..) {
             if !self.handled.contains(stream) {
@@ -60,15 +60,15 @@ impl RejectionScanner {
     }
 }
 
-/// Which of a client's streams have been handed over or told of: their numbers are odd and only grow.
+/// The client's streams that were handed over or reported. Their numbers are odd and increase.
 ///
-/// It looks back on 128 streams from the last one: more than may be open, so a refusal that a client does not read
-/// while more than so many others are handed over is not told.
+/// The window holds the latest 128 streams, which is more than may be open. Older streams count as handled. A rejection
+/// that the client leaves unread while 128 later streams are handed over is therefore not reported.
 #[derive(Debug, Default)]
 struct HandledStreams {
-    /// The how manieth stream the last one is, from 1.
+    /// The ordinal of the latest stream, from 1.
     last: u32,
-    /// Bit n: the n-th one before the last one.
+    /// Bit n is set if the n-th stream before the latest one was handled.
     window: u128,
 }
 
@@ -84,7 +84,7 @@ impl HandledStreams {
     }
 
     fn contains(&self, stream: u32) -> bool {
-        // Those of the server, and 0, which is the connection.
+        // Even numbers are streams of the server, 0 is the connection.
         if stream.is_multiple_of(2) {
             return true;
         }
@@ -95,23 +95,24 @@ impl HandledStreams {
     }
 }
 
+/// Returns the ordinal of a client's stream, from 1.
 fn ordinal(stream: u32) -> u32 {
     stream / 2 + 1
 }
 
-/// Finds frames in a stream of bytes, however it is cut.
+/// Finds frames in a byte stream that arrives in arbitrary parts.
 #[derive(Debug, Default)]
 struct FrameScanner {
-    /// The beginning of a frame, as far as it has come; the last byte is the lowest.
+    /// The first bytes of an incomplete frame, the latest byte in the lowest bits.
     partial: u128,
-    /// How many bytes that is.
+    /// The number of bytes in `partial`.
     length: u8,
-    /// How much of a frame is still to be skipped, bytes.
+    /// Bytes of the frame's payload to skip.
     to_skip: u32,
 }
 
 impl FrameScanner {
-    /// Calls `found` with HEADERS and RST_STREAM frames and their streams.
+    /// Calls `found` with the stream of each HEADERS and RST_STREAM frame.
     fn scan(&mut self, mut bytes: &[u8], mut found: impl FnMut(u32, Rejection)) {
         loop {
             let skipped = bytes.len().min(self.to_skip as usize);
@@ -140,7 +141,7 @@ impl FrameScanner {
     }
 }
 
-/// The lowest 32 bits.
+/// Returns the lowest 32 bits.
 fn low_u32(number: u128) -> u32 {
     u32::try_from(number & u128::from(u32::MAX)).unwrap_or(u32::MAX)
 }
@@ -164,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_are_found_however_they_are_cut(
+        fn frames_cut_anywhere_are_found(
             frames in prop::collection::vec(
                 (0u8..12, any::<u32>(), prop::collection::vec(any::<u8>(), 0..40)),
                 0..12,
@@ -174,7 +175,7 @@ mod tests {
             let mut expected = Vec::new();
             let mut bytes = Vec::new();
             for (kind, stream, payload) in &frames {
-                // A reset has four bytes; the crate writes no other one.
+                // The payload of RST_STREAM has four bytes.
                 let payload = if *kind == 3 { &[1, 2, 3, 4][..] } else { payload };
                 let id = stream & 0x7fff_ffff;
                 match kind {
@@ -196,7 +197,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_walked(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..20)) {
+        fn arbitrary_bytes_are_scanned(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..20)) {
             let mut frames = RejectionScanner::default();
             for piece in pieces {
                 frames.on_write(&piece);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_never_handed_over_is_told_once() {
+    fn rejected_stream_is_reported_once() {
         let mut frames = RejectionScanner::default();
         frames.on_accept(1);
         frames.on_write(&[frame(1, 1, b"head"), frame(0, 1, &[0; 300]), frame(3, 1, &[0, 0, 0, 8])].concat());
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!(rejected(&mut frames), [Rejection::Reset(Reason::PROTOCOL_ERROR), Rejection::Response]);
         frames.on_write(&[frame(3, 3, &[0, 0, 0, 5]), frame(3, 7, &[0, 0, 0, 1])].concat());
         assert_eq!(rejected(&mut frames), []);
-        // What comes before it is handed over is its own affair.
+        // A stream that is handed over after its end is not rejected.
         frames.on_write(&frame(3, 9, &[0, 0, 0, 3]));
         frames.on_accept(9);
         assert_eq!(rejected(&mut frames), []);
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_known_in_any_order_of_refusals_and_long_ago_all_are() {
+    fn handled_streams_are_known_in_any_order() {
         let mut handled = HandledStreams::default();
         assert!(!handled.contains(1) && !handled.contains(u32::MAX));
         handled.insert(5);
@@ -236,7 +237,7 @@ mod tests {
         handled.insert(255 + 4);
         assert!(
             handled.contains(5) && !handled.contains(7) && handled.contains(3),
-            "of 127 before it is known what they were"
+            "the 127 streams before the latest one are distinguished"
         );
         handled.insert(u32::MAX);
         assert!(handled.contains(259) && handled.contains(u32::MAX) && !handled.contains(u32::MAX - 2));
