@@ -1,122 +1,120 @@
-//! The Kubernetes API as a source: watches on all kinds, trimmed at once, gathered into [`Update`]s.
+//! The Kubernetes API as a source of objects: watches every kind, trims objects, and coalesces changes into
+//! [`Update`]s.
 //!
-//! Purpose: what the API server says becomes an Update within milliseconds; what it does not say (it is away, its
-//! watch stalls, it starts anew) changes nothing. An object goes only if a watch says so or a complete new list
-//! lacks it. Not here: what objects mean (`routing`), and writing anything to the API.
-//!
-//! `feed` turns a kind's watch into `Seen`s, `gather` keeps account of what is known and of what has changed
-//! since the last Update, `secrets` reads the Secrets that objects name.
+//! A change reaches an update within milliseconds. An object is removed only if a watch reports its deletion, or if a
+//! complete new list lacks it. An unreachable or restarting API server, or a stalled watch, removes nothing. Not here:
+//! what objects mean (`routing`), and writes to the API.
 
+mod backoff;
 mod cluster_state;
 mod debounce;
+mod event;
 mod feed;
 mod secret_reader;
+mod spec;
+mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use futures::StreamExt as _;
 use futures::stream::SelectAll;
 pub use kube::Client;
 use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use tokio::sync::{mpsc, watch};
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Update;
 use cluster_state::ClusterState;
 use debounce::Debounce;
+use feed::Feeds;
 use secret_reader::SecretReader;
 
-/// How long the API server may be silent within one answer. Watches end themselves sooner (`feed::WATCH_SECONDS`);
-/// this is for lists on a connection that has died.
+pub use spec::{Purpose, WatchScope, WatchSpec};
+
+/// Maximum silence of the API server within one response. Watches end earlier (`watch::WATCH_SECONDS`); this limit is
+/// for lists on a dead connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// How often it is looked whether something has become old.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval at which outages of feeds are checked for their end.
+const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// So many events are taken in before anything else is looked at.
+/// Maximum watch events that are handled in a row. Secret reads and updates get their turn after it.
 const MAX_EVENTS_PER_BATCH: usize = 256;
 
-/// Which namespaces are watched.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum WatchScope {
-    /// All of them; needs rights in the whole cluster.
-    #[default]
-    Cluster,
-    /// These only; rights in them are enough, and the features that need more are off.
-    Namespaces(Vec<String>),
+/// Why a client cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The kubeconfig file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The path as given.
+        path: PathBuf,
+        /// The cause.
+        source: Box<KubeconfigError>,
+    },
+    /// The kubeconfig file names no usable cluster or user.
+    #[error("cannot use {}", path.display())]
+    Unusable {
+        /// The path as given.
+        path: PathBuf,
+        /// The cause.
+        source: Box<KubeconfigError>,
+    },
+    /// There is no kubeconfig file, and the process has no service account.
+    #[error("neither --files nor --kubeconfig is given, and this is no pod")]
+    NotInCluster(#[source] InClusterError),
+    /// The TLS or proxy configuration is invalid.
+    #[error("cannot set up the client of the API server")]
+    Setup(#[source] Box<kube::Error>),
 }
 
-impl WatchScope {
-    /// The scope of the namespaces that a setting names; none named: all of them.
-    pub fn from_namespaces(namespaces: &[String]) -> Self {
-        match namespaces {
-            [] => Self::Cluster,
-            named => Self::Namespaces(named.to_vec()),
-        }
-    }
-}
-
-/// What it is read for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To serve: without rights to Secrets there is no TLS, so it does not begin.
-    Serve,
-    /// To explain: whoever asks may not be allowed all that a gateway is, and is told what is missing.
-    Explain,
-}
-
-/// What is to be read.
-#[derive(Clone, Debug)]
-pub struct WatchSpec {
-    /// Which namespaces are watched.
-    pub scope: WatchScope,
-    /// Which classes are ours, and where their certificates are unless they say otherwise.
-    pub routing: routing::Config,
-    /// The node whose zone is the gateway's.
-    pub node: Option<String>,
-    /// What it is read for.
-    pub purpose: Purpose,
-}
-
-/// The client for a kubeconfig file, or for the pod's own service account.
+/// Builds the client for a kubeconfig file, or for the service account of this pod.
 ///
 /// # Errors
-/// The file makes no sense, or there is none and this is no pod.
-pub async fn build_client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+/// Returns [`ClientError::Unreadable`] or [`ClientError::Unusable`] for the file, [`ClientError::NotInCluster`] if there
+/// is neither a file nor a service account, and [`ClientError::Setup`] if the configuration is invalid.
+///
+/// # Cancellation
+/// Has no effect: nothing is sent.
+pub async fn build_client(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
     let mut config = match kubeconfig {
         Some(file) => {
-            let read =
-                Kubeconfig::read_from(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
+            let path = || file.to_owned();
+            let parsed = Kubeconfig::read_from(file)
+                .map_err(|source| ClientError::Unreadable { path: path(), source: Box::new(source) })?;
+            let config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await;
+            config.map_err(|source| ClientError::Unusable { path: path(), source: Box::new(source) })?
         }
-        None => {
-            Config::incluster().context("neither --files nor --kubeconfig is given, and this is no pod")?
-        }
+        None => Config::incluster().map_err(ClientError::NotInCluster)?,
     };
     config.read_timeout = Some(READ_TIMEOUT);
-    // Watches and reads try again themselves, and tell meanwhile what is wrong. The library's own tries (of 429, 503 and
-    // 504) would come to wait for minutes between two of them, in silence.
+    // Watches and reads are repeated and reported here. The library's retries (of 429, 503 and 504) would wait for
+    // minutes without a report.
     config.default_retry = false;
-    Ok(Client::try_from(config)?)
+    Client::try_from(config).map_err(|source| ClientError::Setup(Box::new(source)))
 }
 
-/// Follows the API until nobody takes Updates any more. The first Update comes when every kind was listed; until
-/// then `waiting` says what is missing.
+/// Follows the API until the receiver of `updates` is closed.
+///
+/// The first update is sent after every required kind was listed. Until then `pending_reason` holds the reason for the
+/// wait. While the channel is full, changes are coalesced into the next update.
+///
+/// # Cancellation
+/// Ends all watches. Changes that were not sent are lost.
 pub async fn run(
     client: Client,
     spec: WatchSpec,
     updates: mpsc::Sender<Update>,
-    pending_reason: watch::Sender<Option<String>>,
+    pending_reason: tokio::sync::watch::Sender<Option<String>>,
 ) {
-    let (feeds, streams) = feed::start_feeds(&client, &spec);
+    let Feeds { specs, streams } = feed::feeds(&client, &spec);
     let mut events = streams.into_iter().collect::<SelectAll<_>>().ready_chunks(MAX_EVENTS_PER_BATCH);
-    let mut cluster_state = ClusterState::new(feeds, spec.routing);
+    let mut cluster_state = ClusterState::new(specs, spec.routing);
     let mut secret_reader = SecretReader::new(client);
     let mut debounce = Debounce::default();
-    let mut health_checks = tokio::time::interval(HEALTH_INTERVAL);
+    let mut outage_checks = tokio::time::interval(OUTAGE_CHECK_INTERVAL);
     loop {
         tokio::select! {
             Some(batch) = events.next() => for (feed, event) in batch {
@@ -124,7 +122,7 @@ pub async fn run(
                 cluster_state.handle_event(feed, event, now);
                 debounce.record(now);
             },
-            now = health_checks.tick() => cluster_state.expire_outages(now),
+            now = outage_checks.tick() => cluster_state.expire_outages(now),
             Some(read) = secret_reader.next() => {
                 let now = Instant::now();
                 cluster_state.handle_secret_read(read, now);
@@ -140,8 +138,8 @@ pub async fn run(
                 debounce.reset();
             }
         }
-        for (name, when) in cluster_state.start_secret_reads() {
-            secret_reader.start(name, when);
+        for (name, timing) in cluster_state.start_secret_reads() {
+            secret_reader.start(name, timing);
         }
         let reason = cluster_state.pending_reason();
         pending_reason.send_if_modified(|known| {
@@ -152,14 +150,15 @@ pub async fn run(
     }
 }
 
-/// Waits for a moment and gives what it has become; for ever if there is none.
+/// Sleeps until `at` and returns the time after it. Never completes if `at` is `None`.
 async fn sleep_until(at: Option<Instant>) -> Instant {
     let Some(at) = at else { return std::future::pending().await };
     tokio::time::sleep_until(at).await;
     Instant::now()
 }
 
-/// Waits until an Update is due and the last one was taken; in the meantime changes gather.
+/// Waits until `at`, and until the channel has capacity. The update is taken after the wait, so it includes all changes
+/// up to then.
 async fn reserve_at(
     updates: &mpsc::Sender<Update>,
     at: Instant,

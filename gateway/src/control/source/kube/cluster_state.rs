@@ -1,8 +1,8 @@
-//! What is known of the cluster by name, and what has changed since the last Update. Pure.
+//! Collects events of all feeds into the next [`Update`]. Pure.
 //!
-//! Objects themselves are not kept: the compiler has them. Kept are names (to tell what a new list lacks), the
-//! Secrets that objects name, and Problems of the source. `standing` judges whether a feed works, `naming` which
-//! Secrets count, `wanted` which of those are to be read.
+//! The compiler holds the objects. This state keeps their names, to find what a new list lacks; the references to
+//! Secrets; and the Problems of the source. `feed_health` decides whether a feed works, `secret_refs` which Secrets
+//! are referenced, `secret_tracker` which of them must be read.
 
 mod feed_health;
 mod secret_refs;
@@ -17,7 +17,7 @@ use routing::problem::{Problem, Reason};
 use tokio::time::Instant;
 
 use super::debounce::Debounce;
-use super::feed::{FeedSpec, TrimmedObject, WatchEvent};
+use super::event::{FeedSpec, TrimmedObject, WatchEvent, WatchFailure};
 use super::secret_reader::{ReadOutcome, ReadTiming, SecretRead};
 use crate::control::source::location::LocatedProblem;
 use crate::control::source::{PemPair, SecretChange, Update};
@@ -26,37 +26,37 @@ use feed_health::{FailureEffect, FeedHealth};
 use secret_refs::SecretRefs;
 use secret_tracker::SecretTracker;
 
-/// How long the first Update waits for the Secrets that objects name, once all else is known: a gateway that is
-/// ready has its certificates, but one Secret that cannot be read must not keep it from serving.
-const SECRETS_LIMIT: Duration = Duration::from_secs(10);
+/// How long the first update waits for referenced Secrets after all kinds were listed. A ready gateway has its
+/// certificates, but one field_errors Secret must not keep it from serving.
+const SECRETS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an Ingress waits for the Secrets that it names and that were never heard of: a read takes milliseconds,
-/// and without it a host that changes its Secret would have the default certificate for so long.
-const HOLD_LIMIT: Duration = Duration::from_secs(1);
+/// How long an Ingress is held back for Secrets that were never read. A read takes milliseconds. Without the hold, a
+/// host with a new Secret would serve the default certificate for that time.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The account of the source.
+/// The known names of the cluster, and the update that is being collected.
 pub(super) struct ClusterState {
     feeds: Vec<FeedHealth>,
     secret_refs: SecretRefs,
     secret_tracker: SecretTracker,
-    /// What the next Update will say.
     pending: PendingUpdate,
-    /// Ingresses that wait for their Secrets. What was known of them before goes on.
+    /// Ingresses that wait for their Secrets. Their previous versions stay in use.
     held: BTreeMap<ObjectRef, HeldIngress>,
-    /// Problems of objects, and of what may not be read.
+    /// The Problems of each object, and of feeds that may not be read.
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
-    problems_changed: bool,
+    have_problems_changed: bool,
     /// When all feeds were complete for the first time.
     all_listed_at: Option<Instant>,
+    /// Whether no update was taken yet.
     is_first: bool,
-    /// The zone that was told last.
+    /// The zone of the last update.
     zone: Option<String>,
-    /// What Ingresses have in common: they come one by one.
-    texts: StringInterner,
+    /// StringInterner that Ingresses share, which arrive one at a time.
+    strings: StringInterner,
 }
 
-/// An Update as it grows: of each object the last change counts, so that it does not grow beyond what there is while
-/// it has to wait.
+/// The changes since the last update. The last change of an object replaces earlier ones, so the size is limited by
+/// the number of objects.
 #[derive(Default)]
 struct PendingUpdate {
     objects: BTreeMap<ObjectRef, Change>,
@@ -64,19 +64,21 @@ struct PendingUpdate {
     zone: Option<String>,
 }
 
+/// A version of an Ingress that waits for its Secrets.
 struct HeldIngress {
     object: Object,
-    /// Secrets that only its version before named.
+    /// Secrets that only its previous version referred to.
     orphans: Vec<Name>,
     until: Instant,
 }
 
+// ===== events =====
+
 impl ClusterState {
-    /// Knows nothing yet. `routing` tells which classes are ours, and where their certificates are unless they say
-    /// otherwise.
+    /// Returns the state before the first event. `routing` decides which classes are ours.
     pub(super) fn new(specs: Vec<FeedSpec>, routing: Config) -> Self {
-        let of_secrets = specs.iter().filter(|spec| spec.kind == Kind::Secret);
-        let namespaces: Vec<&str> = of_secrets.map(|spec| &*spec.namespace).collect();
+        let secret_feeds = specs.iter().filter(|spec| spec.kind == Kind::Secret);
+        let namespaces: Vec<&str> = secret_feeds.map(|spec| &*spec.namespace).collect();
         let watched = (!namespaces.contains(&"")).then(|| namespaces.into_iter().map(Into::into).collect());
         Self {
             feeds: specs.into_iter().map(FeedHealth::new).collect(),
@@ -85,15 +87,15 @@ impl ClusterState {
             pending: PendingUpdate::default(),
             held: BTreeMap::new(),
             problems: BTreeMap::new(),
-            problems_changed: false,
+            have_problems_changed: false,
             all_listed_at: None,
             is_first: true,
             zone: None,
-            texts: StringInterner::default(),
+            strings: StringInterner::default(),
         }
     }
 
-    /// Takes in what happened on the feed at `place`.
+    /// Handles an event of the feed with this index.
     pub(super) fn handle_event(&mut self, index: usize, event: WatchEvent, now: Instant) {
         if matches!(event, WatchEvent::ListCompleted | WatchEvent::Applied(_) | WatchEvent::Deleted(_)) {
             self.mark_healthy(index);
@@ -102,16 +104,16 @@ impl ClusterState {
         match event {
             WatchEvent::ListStarted => feed.start_list(),
             WatchEvent::Listed(mut object) => {
-                object.share(&mut self.texts);
+                object.intern(&mut self.strings);
                 feed.add_listed(object.name());
                 self.apply(object, now);
             }
             WatchEvent::ListCompleted => {
-                let gone = feed.complete_list();
-                self.remove_all(index, gone, now);
+                let removed = feed.complete_list();
+                self.remove_all(index, removed, now);
             }
             WatchEvent::Applied(mut object) => {
-                object.share(&mut self.texts);
+                object.intern(&mut self.strings);
                 feed.names.insert(object.name());
                 self.apply(object, now);
             }
@@ -120,51 +122,51 @@ impl ClusterState {
                 let kind = feed.spec.kind;
                 self.remove(ObjectRef { kind, name });
             }
-            WatchEvent::Failed { code, message } => self.handle_failure(index, (code, message), now),
+            WatchEvent::Failed(failure) => self.handle_failure(index, failure, now),
         }
     }
 
-    /// All of a feed was heard, and these are gone.
-    fn remove_all(&mut self, index: usize, gone: Vec<Name>, now: Instant) {
+    /// Removes objects of a feed that has become complete.
+    fn remove_all(&mut self, index: usize, names: Vec<Name>, now: Instant) {
         let Some(kind) = self.feeds.get(index).map(|feed| feed.spec.kind) else { return };
-        for name in gone {
+        for name in names {
             self.remove(ObjectRef { kind, name });
         }
-        if self.all_listed_at.is_none() && self.feeds.iter().all(|feed| feed.is_complete) {
+        if self.all_listed_at.is_none() && self.feeds.iter().all(FeedHealth::is_complete) {
             self.all_listed_at = Some(now);
         }
     }
 
-    fn handle_failure(&mut self, index: usize, failure: (Option<u16>, String), now: Instant) {
+    fn handle_failure(&mut self, index: usize, failure: WatchFailure, now: Instant) {
         let Some(feed) = self.feeds.get_mut(index) else { return };
-        tracing::debug!(kind = %feed.spec.kind, code = failure.0, message = failure.1, "watch failed");
+        tracing::debug!(kind = %feed.spec.kind, code = failure.code, message = failure.message, "watch failed");
         match feed.on_failure(failure, now) {
             FailureEffect::Ignore => {}
             FailureEffect::KindAbsent => {
-                let gone = feed.mark_absent();
+                let removed = feed.mark_absent();
                 self.mark_healthy(index);
-                self.remove_all(index, gone, now);
+                self.remove_all(index, removed, now);
             }
-            FailureEffect::Problem { problem, skip_kind } => {
-                if skip_kind {
-                    let gone = feed.mark_absent();
-                    self.remove_all(index, gone, now);
-                }
+            FailureEffect::Report(problem) => {
+                self.set_problems(problem.object.clone(), vec![*problem]);
+            }
+            FailureEffect::ReportAndSkip(problem) => {
+                let removed = feed.mark_absent();
+                self.remove_all(index, removed, now);
                 self.set_problems(problem.object.clone(), vec![*problem]);
             }
         }
     }
 
-    /// A feed works again.
     fn mark_healthy(&mut self, index: usize) {
         let Some(feed) = self.feeds.get_mut(index) else { return };
         if feed.mark_healthy() {
-            let all = feed.wildcard();
-            self.set_problems(all, Vec::new());
+            let wildcard = feed.wildcard();
+            self.set_problems(wildcard, Vec::new());
         }
     }
 
-    /// Takes in that time has passed.
+    /// Ends the outages of feeds that have not failed for long enough.
     pub(super) fn expire_outages(&mut self, now: Instant) {
         for index in 0..self.feeds.len() {
             if self.feeds.get(index).is_some_and(|feed| feed.is_outage_over(now)) {
@@ -172,24 +174,28 @@ impl ClusterState {
             }
         }
     }
+}
 
+// ===== objects =====
+
+impl ClusterState {
     fn apply(&mut self, object: TrimmedObject, now: Instant) {
         match object {
-            TrimmedObject::Object(object, unreadable) => {
+            TrimmedObject::Object { object, field_errors } => {
                 let reference = object.reference();
-                let problems = unreadable.into_iter().map(|found| problem(&reference, found)).collect();
+                let problems = field_errors.into_iter().map(|found| problem(&reference, found)).collect();
                 self.set_problems(reference, problems);
                 self.upsert(object, now);
             }
-            // Its last good version goes on: a policy that turns unreadable must not open what it closed.
-            TrimmedObject::Invalid(reference, message) => {
+            // The last valid version stays in use: an invalid policy must not allow what the valid one denied.
+            TrimmedObject::Invalid { reference, message } => {
                 let (field, reason) = ("spec".to_owned(), Reason::InvalidValue);
                 let problem = Problem { object: reference.clone(), field, reason, message };
                 self.set_problems(reference, vec![problem]);
             }
-            TrimmedObject::Secret(name, version) => self.secret_tracker.on_version(&name, version),
-            // A node changes all the time, and one that lost its label is where it was.
-            TrimmedObject::Node(_, zone) => {
+            TrimmedObject::Secret { name, version } => self.secret_tracker.on_version(&name, version),
+            // A Node that loses its label has not moved, so its last zone is kept.
+            TrimmedObject::Node { zone, .. } => {
                 if zone.is_some() && self.zone != zone {
                     self.zone.clone_from(&zone);
                     self.pending.zone = zone;
@@ -198,14 +204,15 @@ impl ClusterState {
         }
     }
 
+    /// Adds the present version of an object to the update, or holds it until its Secrets were read.
     fn upsert(&mut self, object: Object, now: Instant) {
         let reference = object.reference();
         let mut orphans = self.secret_tracker.apply_delta(self.secret_refs.apply(&object));
-        let before = self.held.remove(&reference);
-        let until = before.as_ref().map_or(now + HOLD_LIMIT, |held| held.until);
-        orphans.extend(before.into_iter().flat_map(|held| held.orphans));
+        let previous = self.held.remove(&reference);
+        let until = previous.as_ref().map_or(now + HOLD_TIMEOUT, |held| held.until);
+        orphans.extend(previous.into_iter().flat_map(|held| held.orphans));
         let held = HeldIngress { object, orphans, until };
-        // The first Update waits for all Secrets together.
+        // The first update waits for all Secrets together.
         if !self.is_first && self.must_hold(&reference, &held, now) {
             self.held.insert(reference, held);
         } else {
@@ -214,22 +221,23 @@ impl ClusterState {
     }
 
     fn must_hold(&self, reference: &ObjectRef, held: &HeldIngress, now: Instant) -> bool {
-        held.until > now
-            && self.secret_refs.refs_from(reference).any(|name| self.secret_tracker.is_unresolved(name))
+        let mut secrets = self.secret_refs.refs_from(reference);
+        held.until > now && secrets.any(|name| self.secret_tracker.is_unresolved(name))
     }
 
+    /// Adds a held object to the update.
     fn release(&mut self, held: HeldIngress) {
         let HeldIngress { object, orphans, .. } = held;
         self.remove_unreferenced(orphans);
         self.pending.objects.insert(object.reference(), Change::Apply(object));
     }
 
-    /// When the next Ingress that waits has waited long enough; nothing: none waits.
+    /// Returns the earliest end of a hold; `None` if no Ingress is held.
     pub(super) fn next_release_at(&self) -> Option<Instant> {
         self.held.values().map(|held| held.until).min()
     }
 
-    /// Lets go what need not wait any more.
+    /// Releases all Ingresses whose Secrets were read or whose hold has ended.
     pub(super) fn release_ready(&mut self, now: Instant) {
         for (reference, held) in std::mem::take(&mut self.held) {
             if self.must_hold(&reference, &held, now) {
@@ -242,17 +250,24 @@ impl ClusterState {
 
     fn remove(&mut self, reference: ObjectRef) {
         match reference.kind {
-            // A node that is gone takes this gateway with it.
+            // This gateway runs on the Node. It ends with it.
             Kind::Node => return,
             Kind::Secret => {
-                // Of one that nobody names nothing was ever said.
+                // No update contained a Secret without references.
                 if self.secret_tracker.on_deleted(&reference.name) {
                     self.set_problems(reference.clone(), Vec::new());
-                    self.set_secret(reference.name, None);
+                    self.remove_secret(reference.name);
                 }
                 return;
             }
-            _ => {}
+            Kind::EndpointSlice
+            | Kind::File
+            | Kind::Ingress
+            | Kind::IngressClass
+            | Kind::IngressClassConfig
+            | Kind::Namespace
+            | Kind::RoutePolicy
+            | Kind::Service => {}
         }
         self.set_problems(reference.clone(), Vec::new());
         let mut orphans = self.secret_tracker.apply_delta(self.secret_refs.remove(&reference));
@@ -261,16 +276,39 @@ impl ClusterState {
         self.pending.objects.insert(reference.clone(), Change::Delete(reference));
     }
 
-    /// Takes in a Secret that was read.
+    fn set_problems(&mut self, object: ObjectRef, problems: Vec<Problem>) {
+        if problems.is_empty() {
+            self.have_problems_changed |= self.problems.remove(&object).is_some();
+        } else {
+            let previous = self.problems.insert(object, problems.clone());
+            self.have_problems_changed |= previous != Some(problems);
+        }
+    }
+}
+
+fn problem(object: &ObjectRef, field_errors: FieldError) -> Problem {
+    let FieldError { field, message } = field_errors;
+    Problem { object: object.clone(), field, reason: Reason::InvalidValue, message }
+}
+
+// ===== Secrets =====
+
+impl ClusterState {
+    /// Returns the Secrets that must be read now, and marks them as in flight.
+    pub(super) fn start_secret_reads(&mut self) -> Vec<(Name, ReadTiming)> {
+        self.secret_tracker.start_reads()
+    }
+
+    /// Handles a completed read of a Secret.
     pub(super) fn handle_secret_read(&mut self, read: SecretRead, now: Instant) {
         let SecretRead { name, outcome } = read;
         let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
-        let has_changed = match &outcome {
+        let is_new = match &outcome {
             ReadOutcome::Found { version, .. } => self.secret_tracker.on_read(&name, Some(version.clone())),
             ReadOutcome::Missing => self.secret_tracker.on_read(&name, None),
             ReadOutcome::Forbidden(_) => self.secret_tracker.on_forbidden(&name),
         };
-        if !has_changed {
+        if !is_new {
             return;
         }
         let mut problems = Vec::new();
@@ -279,7 +317,7 @@ impl ClusterState {
                 self.pending.objects.insert(reference.clone(), Change::Apply(Object::Secret(secret)));
                 self.pending.secrets.insert(name, pair);
             }
-            ReadOutcome::Missing => self.set_secret(name, None),
+            ReadOutcome::Missing => self.remove_secret(name),
             ReadOutcome::Forbidden(message) => problems.push(Problem {
                 object: reference.clone(),
                 field: String::new(),
@@ -293,55 +331,45 @@ impl ClusterState {
 
     fn remove_unreferenced(&mut self, orphans: Vec<Name>) {
         for name in orphans {
-            // One that was held back may be named again meanwhile.
+            // An orphan of a held Ingress may have got a new reference since.
             if !self.secret_tracker.is_tracked(&name) {
                 self.set_problems(ObjectRef { kind: Kind::Secret, name: name.clone() }, Vec::new());
-                self.set_secret(name, None);
+                self.remove_secret(name);
             }
         }
     }
 
-    fn set_secret(&mut self, name: Name, pair: Option<PemPair>) {
+    fn remove_secret(&mut self, name: Name) {
         let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
         self.pending.objects.insert(reference.clone(), Change::Delete(reference));
-        self.pending.secrets.insert(name, pair);
+        self.pending.secrets.insert(name, None);
     }
+}
 
-    fn set_problems(&mut self, of: ObjectRef, problems: Vec<Problem>) {
-        if problems.is_empty() {
-            self.problems_changed |= self.problems.remove(&of).is_some();
-        } else {
-            let before = self.problems.insert(of, problems.clone());
-            self.problems_changed |= before != Some(problems);
-        }
-    }
+// ===== updates =====
 
-    /// The Secrets that are to be read, and when: each is handed out once per version, and again after it was refused.
-    pub(super) fn start_secret_reads(&mut self) -> Vec<(Name, ReadTiming)> {
-        self.secret_tracker.start_reading()
-    }
-
-    /// Whether there is something to say, and all was heard that has to be heard first.
+impl ClusterState {
+    /// Returns true if all required kinds were listed, and there is a change or no update was taken yet.
     pub(super) fn has_update(&self) -> bool {
         let PendingUpdate { objects, secrets, zone } = &self.pending;
         let has_changes =
-            !objects.is_empty() || !secrets.is_empty() || zone.is_some() || self.problems_changed;
+            !objects.is_empty() || !secrets.is_empty() || zone.is_some() || self.have_problems_changed;
         self.all_listed_at.is_some() && (self.is_first || has_changes)
     }
 
-    /// When the next Update is due, if there is one.
+    /// Returns when the next update is due, if [`Self::has_update`].
     pub(super) fn update_due_at(&self, debounce: &Debounce) -> Instant {
         match self.all_listed_at {
-            Some(complete) if self.is_first && self.secret_tracker.has_pending_reads() => {
-                complete + SECRETS_LIMIT
+            Some(listed_at) if self.is_first && self.secret_tracker.has_pending_reads() => {
+                listed_at + SECRETS_TIMEOUT
             }
             _ => debounce.due_at(),
         }
     }
 
-    /// All that changed since the last Update.
+    /// Returns all changes since the last update.
     pub(super) fn take_update(&mut self) -> Update {
-        let has_problems = std::mem::take(&mut self.problems_changed) || self.is_first;
+        let has_problems = std::mem::take(&mut self.have_problems_changed) || self.is_first;
         let problems = has_problems.then(|| {
             let problems = self.problems.values().flatten().cloned();
             problems.map(|problem| LocatedProblem { problem, location: None }).collect()
@@ -357,41 +385,20 @@ impl ClusterState {
         }
     }
 
-    /// What stands between the source and its first Update, for people.
+    /// Returns why there is no first update yet, as a message for users; `None` after the first one.
     pub(super) fn pending_reason(&self) -> Option<String> {
         if !self.is_first {
             return None;
         }
-        let missing = self.feeds.iter().find(|feed| !feed.is_complete);
-        Some(match missing {
+        let incomplete = self.feeds.iter().find(|feed| !feed.is_complete());
+        Some(match incomplete {
             Some(feed) => {
-                let why = feed.outage_message().unwrap_or("not listed yet");
-                format!("the API server has not given all objects of kind {}: {why}", feed.spec.kind)
+                let cause = feed.outage_message().unwrap_or("not listed yet");
+                format!("the API server has not listed all objects of kind {}: {cause}", feed.spec.kind)
             }
-            None => "the Secrets that objects name are being read".to_owned(),
+            None => "referenced Secrets are being read".to_owned(),
         })
     }
-}
-
-impl TrimmedObject {
-    fn name(&self) -> Name {
-        match self {
-            Self::Object(object, _) => object.reference().name,
-            Self::Invalid(reference, _) => reference.name.clone(),
-            Self::Secret(name, _) | Self::Node(name, _) => name.clone(),
-        }
-    }
-
-    fn share(&mut self, texts: &mut StringInterner) {
-        if let Self::Object(Object::Ingress(ingress), _) = self {
-            texts.intern_ingress(ingress);
-        }
-    }
-}
-
-fn problem(object: &ObjectRef, found: FieldError) -> Problem {
-    let FieldError { field, message } = found;
-    Problem { object: object.clone(), field, reason: Reason::InvalidValue, message }
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
-//! How long changes gather before they become one Update: next to nothing when little happens, more in a storm.
+//! Groups changes into updates: 2 ms after a single change, up to 64 ms in a burst.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For a change that comes alone: its neighbours (an Ingress and its Service) come within this.
+/// The delay after a single change. Related changes (an Ingress and its Service) arrive within it.
 const MIN_DELAY: Duration = Duration::from_millis(2);
 
-/// In a storm: an endpoint is at most so much older than it need be.
+/// The delay in a lasting burst. Limits the staleness that batching adds to an endpoint.
 const MAX_DELAY: Duration = Duration::from_millis(64);
 
-/// So many changes in one window are a storm.
+/// Changes within one delay that count as a burst. The next delay then doubles, otherwise it halves.
 const BURST_CHANGES: usize = 32;
 
-/// The present window.
+/// Decides when the collected changes are sent.
 #[derive(Debug)]
 pub(super) struct Debounce {
     first_change_at: Option<Instant>,
@@ -28,18 +28,18 @@ impl Default for Debounce {
 }
 
 impl Debounce {
-    /// Takes note of a change; the first one opens the window.
+    /// Counts a change. The first one after a reset starts the delay.
     pub(super) fn record(&mut self, now: Instant) {
         self.first_change_at.get_or_insert(now);
         self.changes += 1;
     }
 
-    /// When it ends; now if nothing opened it.
+    /// Returns the end of the delay; the present if there was no change.
     pub(super) fn due_at(&self) -> Instant {
-        self.first_change_at.map_or_else(Instant::now, |first_change_at| first_change_at + self.delay)
+        self.first_change_at.map_or_else(Instant::now, |first| first + self.delay)
     }
 
-    /// Closes it; the next one is longer after a storm and shorter after a calm.
+    /// Starts over after an update was sent, and adapts the delay to the number of changes in it.
     pub(super) fn reset(&mut self) {
         self.delay = if self.changes >= BURST_CHANGES { self.delay * 2 } else { self.delay / 2 };
         self.delay = self.delay.clamp(MIN_DELAY, MAX_DELAY);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn storms_lengthen_the_window_and_calm_shortens_it() {
+    fn delay_doubles_in_a_burst_and_halves_after_it() {
         let mut debounce = Debounce::default();
         let mut delays = Vec::new();
         for changes in [1, 40, 40, 400, 4000, 4000, 4000, 1, 1, 1, 1, 1, 1] {

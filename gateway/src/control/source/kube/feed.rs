@@ -1,103 +1,67 @@
-//! One kind's watch: list, follow, begin anew; and what is taken of each object.
+//! The feeds of a cluster: one per kind, and one per namespace if the scope lists namespaces.
 //!
-//! A watch ends itself after [`WATCH_SECONDS`] and goes on where it was, so that one that is stalled or half-open is
-//! noticed. What fails is tried again within 30 s.
+//! Objects are trimmed as they arrive. Not here: restarts of a watch (`watch`), and what events mean
+//! (`cluster_state`).
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::core::{PartialObjectMeta, Status};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Event};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use routing::object::{self, FieldError, Kind, Name, Object, ObjectRef};
+use routing::object::{
+    EndpointSlice, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object, ObjectRef,
+    RoutePolicy, Service,
+};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
-use super::{Purpose, WatchScope, WatchSpec};
+use super::event::{FeedSpec, Requirement, TrimmedObject, WatchEvent};
+use super::spec::{Purpose, WatchScope, WatchSpec};
+use super::watch;
 
-/// After so many seconds a watch is begun anew where it was. With the 5 s that the library adds, a stalled one is
-/// noticed within 45 s.
-const WATCH_SECONDS: u32 = 40;
-
-/// Where a node says in which zone it is.
+/// The label of a Node that names its zone.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// Waits between tries: from half a second, doubling, to 10 s and at most a quarter more. An API server that starts
-/// anew also refuses everything for a moment, so two of the longest waits are to stay below 30 s.
-pub(super) const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
-pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// The events of one feed, each with the index of its [`FeedSpec`].
+pub(super) type FeedStream = BoxStream<'static, (usize, WatchEvent)>;
 
-/// A try after so long without a failure is a first one. Longer than a wait and a list that is given up.
-const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(90);
-
-/// What a feed is, and whether the gateway can do without it.
-#[derive(Clone, Debug)]
-pub(super) struct FeedSpec {
-    pub(super) kind: Kind,
-    /// Whose objects; empty: those of all namespaces, or of none.
-    pub(super) namespace: String,
-    pub(super) requirement: Requirement,
+/// All feeds of a cluster.
+pub(super) struct Feeds {
+    pub(super) specs: Vec<FeedSpec>,
+    /// In the order of `specs`.
+    pub(super) streams: Vec<FeedStream>,
 }
 
-/// Whether the gateway serves without a feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Requirement {
-    /// Not at all.
-    Required,
-    /// Yes if the kind does not exist here: its CRD is not installed (yet).
-    IfInstalled,
-    /// Yes if it may not be read or does not exist.
-    IfAllowed,
-}
-
-/// What happened on a feed.
-#[derive(Debug)]
-pub(super) enum WatchEvent {
-    /// A new list begins.
-    ListStarted,
-    /// The list holds this.
-    Listed(TrimmedObject),
-    /// The list is complete: what it did not hold is gone.
-    ListCompleted,
-    /// This was added or changed.
-    Applied(TrimmedObject),
-    /// This is gone.
-    Deleted(Name),
-    /// It did not work, and is tried again.
-    Failed { code: Option<u16>, message: String },
-}
-
-/// What is taken of an object.
-#[derive(Debug)]
-pub(super) enum TrimmedObject {
-    /// All that routing reads, and what of it cannot be used.
-    Object(Object, Vec<FieldError>),
-    /// One of our kinds whose spec cannot be read.
-    Invalid(ObjectRef, String),
-    /// A Secret exists in this version; its bytes are read only if somebody names it.
-    Secret(Name, String),
-    /// A node is in this zone, if it says so.
-    Node(Name, Option<String>),
-}
-
-impl TrimmedObject {
-    fn converted<T>((value, unreadable): (T, Vec<FieldError>), wrap: fn(T) -> Object) -> Self {
-        Self::Object(wrap(value), unreadable)
+/// Returns all feeds that a spec needs. Requests start when a stream is polled.
+pub(super) fn feeds(client: &Client, spec: &WatchSpec) -> Feeds {
+    let mut builder = FeedBuilder {
+        client,
+        requirements: Requirements::for_spec(spec),
+        namespace: None,
+        feeds: Feeds { specs: Vec::new(), streams: Vec::new() },
+    };
+    builder.add_cluster_kinds();
+    if let Some(node) = &spec.node {
+        builder.add_node(node);
     }
+    match &spec.scope {
+        WatchScope::Cluster => builder.add_namespaced_kinds(),
+        WatchScope::Namespaces(namespaces) => {
+            for namespace in namespaces {
+                builder.namespace = Some(namespace);
+                builder.add_namespaced_kinds();
+            }
+        }
+    }
+    builder.feeds
 }
 
-/// A feed by its place among the plans, and what happened on it.
-pub(super) type Stream = BoxStream<'static, (usize, WatchEvent)>;
-
-/// What is needed of the kinds that not everybody may read.
+/// The requirements of the kinds that a reader may lack the rights for.
 #[derive(Clone, Copy)]
 struct Requirements {
     secrets: Requirement,
@@ -121,7 +85,7 @@ impl Requirements {
                 configs: Requirement::IfInstalled,
                 policies: Requirement::IfInstalled,
             },
-            // What has no namespace needs rights in the cluster.
+            // Cluster-scoped kinds need a ClusterRole, which a gateway of some namespaces may lack.
             (Purpose::Serve, WatchScope::Namespaces(_)) => Self {
                 secrets: Requirement::Required,
                 classes: Requirement::IfAllowed,
@@ -132,343 +96,148 @@ impl Requirements {
     }
 }
 
-/// All feeds that are wanted.
-pub(super) fn start_feeds(client: &Client, spec: &WatchSpec) -> (Vec<FeedSpec>, Vec<Stream>) {
-    let requirements = Requirements::for_spec(spec);
-    let mut builder = FeedBuilder {
-        client,
-        namespace: String::new(),
-        requirements,
-        specs: Vec::new(),
-        streams: Vec::new(),
-    };
-    builder.add_cluster_kind(Kind::IngressClass, requirements.classes, |class: networking::IngressClass| {
-        TrimmedObject::converted(object::IngressClass::from_kubernetes(&class), Object::IngressClass)
-    });
-    let configs = Api::all_with(client.clone(), &own_resource("IngressClassConfig"));
-    builder.add_own_kind(Kind::IngressClassConfig, (requirements.configs, configs));
-    builder.add_metadata_kind::<core::Namespace>(
-        Kind::Namespace,
-        (Requirement::IfAllowed, Api::all(client.clone())),
-        |found| {
-            let name = Name::new("", &found.name_any());
-            let terminating = found.metadata.deletion_timestamp.is_some();
-            TrimmedObject::Object(Object::Namespace(object::Namespace { name, terminating }), Vec::new())
-        },
-    );
-    if let Some(node) = &spec.node {
-        builder.add_node(node);
-    }
-    match &spec.scope {
-        WatchScope::Cluster => builder.add_namespace(None),
-        WatchScope::Namespaces(namespaces) => {
-            for namespace in namespaces {
-                builder.add_namespace(Some(namespace));
-            }
-        }
-    }
-    (builder.specs, builder.streams)
-}
-
 struct FeedBuilder<'a> {
     client: &'a Client,
     requirements: Requirements,
-    /// The namespace of the feeds that are being made; empty: all, or none.
-    namespace: String,
-    specs: Vec<FeedSpec>,
-    streams: Vec<Stream>,
+    /// The namespace of the feeds that are added; `None` for all namespaces and for cluster-scoped kinds.
+    namespace: Option<&'a str>,
+    feeds: Feeds,
 }
 
 impl FeedBuilder<'_> {
-    /// The kinds that live in namespaces: of one namespace, or of all.
-    fn add_namespace(&mut self, namespace: Option<&str>) {
-        self.namespace = namespace.unwrap_or_default().to_owned();
-        self.add_namespaced_kind(namespace, Kind::Ingress, |ingress: networking::Ingress| {
-            TrimmedObject::converted(object::Ingress::from_kubernetes(&ingress), Object::Ingress)
+    fn add_cluster_kinds(&mut self) {
+        let classes = self.spec(Kind::IngressClass, self.requirements.classes);
+        self.add(classes, self.all(), |class: networking::IngressClass| {
+            TrimmedObject::converted(IngressClass::from_kubernetes(&class), Object::IngressClass)
         });
-        self.add_namespaced_kind(namespace, Kind::Service, |service: core::Service| {
-            let (mut service, unreadable) = object::Service::from_kubernetes(&service);
-            // The annotation is for folders of YAML: here it would let anybody name addresses to dial.
-            service.fixed_endpoints = None;
-            TrimmedObject::Object(Object::Service(service), unreadable)
-        });
-        self.add_namespaced_kind(namespace, Kind::EndpointSlice, |slice: EndpointSlice| {
-            TrimmedObject::converted(object::EndpointSlice::from_kubernetes(&slice), Object::EndpointSlice)
-        });
-        let policies = own_resource("RoutePolicy");
-        let policies = match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &policies),
-            None => Api::all_with(self.client.clone(), &policies),
-        };
-        self.add_own_kind(Kind::RoutePolicy, (self.requirements.policies, policies));
-        let secrets = api::<PartialObjectMeta<core::Secret>>(self.client, namespace);
-        self.add_metadata_kind(Kind::Secret, (self.requirements.secrets, secrets), |secret| {
-            let name = Name::new(&secret.namespace().unwrap_or_default(), &secret.name_any());
-            TrimmedObject::Secret(name, secret.resource_version().unwrap_or_default())
+        let configs = self.spec(Kind::IngressClassConfig, self.requirements.configs);
+        let api = Api::all_with(self.client.clone(), &own_resource("IngressClassConfig"));
+        self.add(configs, api, trim_class_config);
+        let namespaces = self.spec(Kind::Namespace, Requirement::IfAllowed);
+        self.add(namespaces, self.all(), |namespace: PartialObjectMeta<core::Namespace>| {
+            let name = Name::new("", &namespace.name_any());
+            let terminating = namespace.metadata.deletion_timestamp.is_some();
+            let object = Object::Namespace(Namespace { name, terminating });
+            TrimmedObject::Object { object, field_errors: Vec::new() }
         });
     }
 
-    /// One node's metadata.
+    /// Adds the metadata of one Node.
     fn add_node(&mut self, name: &str) {
-        let api = Api::<PartialObjectMeta<core::Node>>::all(self.client.clone());
-        let events = watch(api, watch_config().fields(&format!("metadata.name={name}")));
-        self.push((Kind::Node, Requirement::IfAllowed), events, |node| {
+        let config = watch::config().fields(&format!("metadata.name={name}"));
+        let trim = |node: PartialObjectMeta<core::Node>| {
             let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE_LABEL));
-            TrimmedObject::Node(Name::new("", &node.name_any()), zone.cloned())
+            TrimmedObject::Node { name: Name::new("", &node.name_any()), zone: zone.cloned() }
+        };
+        self.add_with(self.spec(Kind::Node, Requirement::IfAllowed), self.all(), config, trim);
+    }
+
+    /// Adds the namespaced kinds of the current namespace, or of all namespaces.
+    fn add_namespaced_kinds(&mut self) {
+        let required = |kind| self.spec(kind, Requirement::Required);
+        let (ingresses, services) = (required(Kind::Ingress), required(Kind::Service));
+        let slices = required(Kind::EndpointSlice);
+        self.add(ingresses, self.namespaced(), |ingress: networking::Ingress| {
+            TrimmedObject::converted(Ingress::from_kubernetes(&ingress), Object::Ingress)
+        });
+        self.add(services, self.namespaced(), |service: core::Service| {
+            let (mut service, field_errors) = Service::from_kubernetes(&service);
+            // The annotation is for folders of YAML. In a cluster it would let every author of a Service choose
+            // addresses that the gateway connects to.
+            service.fixed_endpoints = None;
+            TrimmedObject::Object { object: Object::Service(service), field_errors }
+        });
+        self.add(slices, self.namespaced(), |slice: discovery::EndpointSlice| {
+            TrimmedObject::converted(EndpointSlice::from_kubernetes(&slice), Object::EndpointSlice)
+        });
+        let policies = self.spec(Kind::RoutePolicy, self.requirements.policies);
+        let resource = own_resource("RoutePolicy");
+        let api = match self.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        self.add(policies, api, trim_policy);
+        let secrets = self.spec(Kind::Secret, self.requirements.secrets);
+        self.add(secrets, self.namespaced(), |secret: PartialObjectMeta<core::Secret>| {
+            TrimmedObject::Secret {
+                name: Name::new(&secret.namespace().unwrap_or_default(), &secret.name_any()),
+                version: secret.resource_version().unwrap_or_default(),
+            }
         });
     }
 
-    fn add_namespaced_kind<K>(&mut self, namespace: Option<&str>, kind: Kind, trim: fn(K) -> TrimmedObject)
+    fn spec(&self, kind: Kind, requirement: Requirement) -> FeedSpec {
+        FeedSpec { kind, namespace: self.namespace.unwrap_or_default().to_owned(), requirement }
+    }
+
+    fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
+        Api::all(self.client.clone())
+    }
+
+    fn namespaced<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-        K: Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let events = watch(api::<K>(self.client, namespace), watch_config());
-        self.push((kind, Requirement::Required), events, trim);
+        match self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
     }
 
-    fn add_cluster_kind<K>(&mut self, kind: Kind, requirement: Requirement, trim: fn(K) -> TrimmedObject)
+    fn add<K>(&mut self, spec: FeedSpec, api: Api<K>, trim: fn(K) -> TrimmedObject)
     where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let events = watch(Api::<K>::all(self.client.clone()), watch_config());
-        self.push((kind, requirement), events, trim);
+        self.add_with(spec, api, watch::config(), trim);
     }
 
-    fn add_metadata_kind<K>(
+    fn add_with<K>(
         &mut self,
-        kind: Kind,
-        (requirement, api): (Requirement, Api<PartialObjectMeta<K>>),
-        trim: fn(PartialObjectMeta<K>) -> TrimmedObject,
-    ) where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-    {
-        self.push((kind, requirement), watch(api, watch_config()), trim);
-    }
-
-    fn add_own_kind(&mut self, kind: Kind, (requirement, api): (Requirement, Api<DynamicObject>)) {
-        let trim = match kind {
-            Kind::RoutePolicy => trim_policy,
-            _ => trim_class_config,
-        };
-        self.push((kind, requirement), watch(api, watch_config()), trim);
-    }
-
-    fn push<K, S>(
-        &mut self,
-        (kind, requirement): (Kind, Requirement),
-        events: S,
+        spec: FeedSpec,
+        api: Api<K>,
+        config: watcher::Config,
         trim: fn(K) -> TrimmedObject,
     ) where
-        K: kube::ResourceExt + Send + 'static,
-        S: futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let index = self.specs.len();
-        self.specs.push(FeedSpec { kind, namespace: self.namespace.clone(), requirement });
-        let mut expired = ExpiredWatches::default();
-        let events = events
-            .filter(move |event| std::future::ready(!expired.is_suppressed(event)))
-            .backoff(WatchBackoff::default())
-            .map(move |event| (index, convert(event, trim)));
-        self.streams.push(events.boxed());
+        let index = self.feeds.specs.len();
+        self.feeds.specs.push(spec);
+        let events = watch::events(api, config, trim).map(move |event| (index, event));
+        self.feeds.streams.push(events.boxed());
     }
 }
 
-fn convert<K: kube::ResourceExt>(
-    event: watcher::Result<Event<K>>,
-    trim: fn(K) -> TrimmedObject,
-) -> WatchEvent {
-    match event {
-        Ok(Event::Init) => WatchEvent::ListStarted,
-        Ok(Event::InitApply(found)) => WatchEvent::Listed(trim(found)),
-        Ok(Event::InitDone) => WatchEvent::ListCompleted,
-        Ok(Event::Apply(found)) => WatchEvent::Applied(trim(found)),
-        Ok(Event::Delete(found)) => {
-            WatchEvent::Deleted(Name::new(&found.namespace().unwrap_or_default(), &found.name_any()))
-        }
-        Err(error) => {
-            let status = api_status(&error);
-            let message = status.map_or_else(|| with_causes(&error), |status| status.message.clone());
-            WatchEvent::Failed { code: status.map(|status| status.code), message }
-        }
-    }
-}
+// ===== our own kinds =====
 
-/// What the API server refused with, if it did.
-fn api_status(error: &watcher::Error) -> Option<&Status> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => Some(status),
-        _ => None,
-    }
-}
-
-/// An error with its causes, of which the outermost one alone says little, and some repeat those that follow.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-/// Watches a kind for ever. Where the API server says that there is none it is listed anew: the library would go on
-/// where it was, and if that was said in error nobody would tell again of what is there.
-fn watch<K>(
-    api: Api<K>,
-    config: watcher::Config,
-) -> impl futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static
-where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    let begin = move || watcher::watcher(api.clone(), config.clone()).boxed();
-    futures::stream::unfold((begin(), begin), |(mut watch, begin)| async move {
-        let event = watch.next().await?;
-        if event.as_ref().err().and_then(api_status).is_some_and(|status| status.code == 404) {
-            watch = begin();
-        }
-        Some((event, (watch, begin)))
-    })
-}
-
-fn watch_config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
-}
-
-/// One of our kinds.
 fn own_resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(api::GROUP, api::VERSION, kind))
 }
 
-fn trim_policy(found: DynamicObject) -> TrimmedObject {
-    let name = Name::new(&found.namespace().unwrap_or_default(), &found.name_any());
-    match spec(&found) {
-        Ok(spec) => TrimmedObject::converted(
-            object::RoutePolicy::from_parts(&found.metadata, spec),
-            Object::RoutePolicy,
-        ),
-        Err(error) => TrimmedObject::Invalid(ObjectRef { kind: Kind::RoutePolicy, name }, error),
+fn trim_policy(object: DynamicObject) -> TrimmedObject {
+    let name = Name::new(&object.namespace().unwrap_or_default(), &object.name_any());
+    match parse_spec(&object) {
+        Ok(spec) => {
+            TrimmedObject::converted(RoutePolicy::from_parts(&object.metadata, spec), Object::RoutePolicy)
+        }
+        Err(error) => invalid(ObjectRef { kind: Kind::RoutePolicy, name }, &error),
     }
 }
 
-fn trim_class_config(found: DynamicObject) -> TrimmedObject {
-    let name = Name::new("", &found.name_any());
-    match spec(&found) {
+fn trim_class_config(object: DynamicObject) -> TrimmedObject {
+    let name = Name::new("", &object.name_any());
+    match parse_spec(&object) {
         Ok(spec) => {
-            let parts = object::IngressClassConfig::from_parts(&found.metadata, spec);
+            let parts = IngressClassConfig::from_parts(&object.metadata, spec);
             TrimmedObject::converted(parts, Object::IngressClassConfig)
         }
-        Err(error) => TrimmedObject::Invalid(ObjectRef { kind: Kind::IngressClassConfig, name }, error),
+        Err(error) => invalid(ObjectRef { kind: Kind::IngressClassConfig, name }, &error),
     }
 }
 
-fn spec<T: DeserializeOwned>(found: &DynamicObject) -> Result<T, String> {
-    let spec = found.data.get("spec").unwrap_or(&serde_json::Value::Null);
-    T::deserialize(spec).map_err(|error| error.to_string())
+fn parse_spec<T: DeserializeOwned>(object: &DynamicObject) -> serde_json::Result<T> {
+    T::deserialize(object.data.get("spec").unwrap_or(&serde_json::Value::Null))
 }
 
-/// Watches that asked for what the API server has forgotten: 410 Gone. The list that follows is no further try, so that
-/// after an outage nobody waits twice; but only once in a while, should a server answer nothing else.
-#[derive(Debug, Default)]
-struct ExpiredWatches {
-    last: Option<Instant>,
-}
-
-impl ExpiredWatches {
-    /// Whether an event is such an answer, and is to be passed over.
-    fn is_suppressed<T>(&mut self, event: &watcher::Result<T>) -> bool {
-        let Err(watcher::Error::WatchError(status)) = event else { return false };
-        if status.code != 410 {
-            return false;
-        }
-        tracing::debug!(message = status.message, "watch expired");
-        let now = Instant::now();
-        let before = self.last.replace(now);
-        before.is_none_or(|before| now.duration_since(before) > BACKOFF_RESET_AFTER)
-    }
-}
-
-/// The waits between tries; they begin anew when nothing has failed for [`PEACE`].
-///
-/// Not by every success: the library counts the beginning of a list as one, before it has asked for anything.
-#[derive(Debug)]
-struct WatchBackoff {
-    next: Duration,
-    last_failure: Option<Instant>,
-}
-
-impl Default for WatchBackoff {
-    fn default() -> Self {
-        Self { next: INITIAL_BACKOFF, last_failure: None }
-    }
-}
-
-impl Iterator for WatchBackoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let now = Instant::now();
-        let before = self.last_failure.replace(now);
-        if before.is_none_or(|before| now.duration_since(before) > BACKOFF_RESET_AFTER) {
-            self.next = INITIAL_BACKOFF;
-        }
-        let wait = self.next;
-        self.next = (wait * 2).min(MAX_BACKOFF);
-        // Many gateways lose their API server at the same moment: a quarter of chance spreads them.
-        let jitter = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) % 256;
-        Some(wait + wait.mul_f64(f64::from(u32::try_from(jitter).unwrap_or(0)) / 1024.0))
-    }
-}
-
-impl Backoff for WatchBackoff {
-    fn reset(&mut self) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_expired_watch_is_no_failure_unless_it_happens_again_and_again() {
-        let gone = |code| {
-            let status = Status { code, ..Status::default() };
-            watcher::Result::<()>::Err(watcher::Error::WatchError(Box::new(status)))
-        };
-        let mut expired = ExpiredWatches::default();
-        assert!(!expired.is_suppressed(&gone(500)));
-        assert!(expired.is_suppressed(&gone(410)));
-        assert!(!expired.is_suppressed(&gone(410)));
-        tokio::time::advance(BACKOFF_RESET_AFTER * 2).await;
-        assert!(expired.is_suppressed(&gone(410)));
-        assert!(!expired.is_suppressed(&watcher::Result::Ok(())));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waits_double_to_ten_seconds_and_begin_anew_after_a_time_of_peace() {
-        let mut backoff = WatchBackoff::default();
-        let mut fail = async |expected: u64, pause: Duration| {
-            // A list begins.
-            backoff.reset();
-            let (wait, expected) = (backoff.next().unwrap(), Duration::from_millis(expected));
-            assert!(wait >= expected && wait <= expected * 5 / 4, "{wait:?} instead of {expected:?}");
-            tokio::time::advance(wait + pause).await;
-        };
-        for expected in [500, 1000, 2000, 4000, 8000, 10_000, 10_000] {
-            fail(expected, Duration::ZERO).await;
-        }
-        fail(10_000, BACKOFF_RESET_AFTER).await;
-        fail(500, Duration::ZERO).await;
-        fail(1000, Duration::ZERO).await;
-    }
+fn invalid(reference: ObjectRef, error: &serde_json::Error) -> TrimmedObject {
+    TrimmedObject::Invalid { reference, message: error.to_string() }
 }

@@ -1,4 +1,4 @@
-//! Reading the Secrets that objects name: a GET each, some at a time, again until it works.
+//! Reads the Secrets that objects refer to: one GET each, a limited number at a time, repeated until it succeeds.
 
 use futures::FutureExt as _;
 use futures::StreamExt as _;
@@ -9,73 +9,75 @@ use kube::{Api, Client};
 use routing::object::{Name, Secret};
 use tokio::sync::Semaphore;
 
-use super::feed::{INITIAL_BACKOFF, MAX_BACKOFF};
+use super::backoff::{self, Backoff};
+use super::watch::with_causes;
 use crate::control::source::PemPair;
 
-/// So many are read at a time.
+/// Maximum concurrent GETs. Further reads wait. It limits the load of a start with thousands of Secrets.
 const MAX_CONCURRENT_READS: usize = 16;
 
 static READ_PERMITS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_READS);
 
-/// What a GET brought.
+/// The result of a GET.
 #[derive(Debug)]
 pub(super) enum ReadOutcome {
-    /// The Secret, its version, and its bytes if both keys are there.
+    /// The Secret exists. `pair` is `None` if one of its two keys is missing or empty.
     Found { secret: Secret, version: String, pair: Option<PemPair> },
-    /// There is no such Secret.
+    /// The Secret does not exist.
     Missing,
-    /// It may not be read.
+    /// The gateway may not read the Secret. Holds the message of the API server.
     Forbidden(String),
 }
 
-/// When to read a Secret.
+/// When a Secret is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadTiming {
-    /// At once.
     Immediate,
-    /// After the longest wait: the API server forbade it a moment ago.
+    /// After [`backoff::MAX_DELAY`]: the last read was forbidden, or no watch reports changes.
     Delayed,
 }
 
-/// A Secret that was read.
+/// A completed read.
 #[derive(Debug)]
 pub(super) struct SecretRead {
     pub(super) name: Name,
     pub(super) outcome: ReadOutcome,
 }
 
-/// The reads under way.
+/// The reads in flight.
 pub(super) struct SecretReader {
     client: Client,
-    running: FuturesUnordered<BoxFuture<'static, SecretRead>>,
+    reads: FuturesUnordered<BoxFuture<'static, SecretRead>>,
 }
 
 impl SecretReader {
-    /// None yet.
+    /// Returns a reader without reads.
     pub(super) fn new(client: Client) -> Self {
-        Self { client, running: FuturesUnordered::new() }
+        Self { client, reads: FuturesUnordered::new() }
     }
 
-    /// Starts to read a Secret.
+    /// Adds a read. It makes progress while [`Self::next`] is polled.
     pub(super) fn start(&self, name: Name, timing: ReadTiming) {
         let api = Api::<core::Secret>::namespaced(self.client.clone(), &name.namespace);
         let read = async move {
-            if timing == ReadTiming::Delayed {
-                tokio::time::sleep(MAX_BACKOFF).await;
+            match timing {
+                ReadTiming::Immediate => {}
+                ReadTiming::Delayed => tokio::time::sleep(backoff::MAX_DELAY).await,
             }
             read_with_retry(api, name).await
         };
-        self.running.push(read.boxed());
+        self.reads.push(read.boxed());
     }
 
-    /// The next one that is done; nothing if none is under way.
+    /// Returns the next completed read; `None` if no read is in flight.
     pub(super) async fn next(&mut self) -> Option<SecretRead> {
-        self.running.next().await
+        self.reads.next().await
     }
 }
 
+/// Repeats the GET until the API server says that the Secret exists, is missing, or may not be read.
 async fn read_with_retry(api: Api<core::Secret>, name: Name) -> SecretRead {
-    let mut backoff = INITIAL_BACKOFF;
+    let mut backoff = Backoff::default();
     loop {
         let response = {
             // The semaphore is never closed.
@@ -83,15 +85,14 @@ async fn read_with_retry(api: Api<core::Secret>, name: Name) -> SecretRead {
             api.get_opt(&name.name).await
         };
         let outcome = match response {
-            Ok(Some(secret)) => found_outcome(&secret),
+            Ok(Some(secret)) => found(&secret),
             Ok(None) => ReadOutcome::Missing,
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 ReadOutcome::Forbidden(status.message.clone())
             }
             Err(error) => {
-                tracing::debug!(secret = %name, %error, "reading a Secret failed");
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(MAX_BACKOFF);
+                tracing::debug!(secret = %name, error = with_causes(&error), "cannot read a Secret; it is read again");
+                tokio::time::sleep(backoff.next_delay()).await;
                 continue;
             }
         };
@@ -99,7 +100,7 @@ async fn read_with_retry(api: Api<core::Secret>, name: Name) -> SecretRead {
     }
 }
 
-fn found_outcome(secret: &core::Secret) -> ReadOutcome {
+fn found(secret: &core::Secret) -> ReadOutcome {
     let bytes = |key: &str| {
         let value = secret.data.as_ref().and_then(|data| data.get(key));
         value.map(|value| value.0.clone()).filter(|value| !value.is_empty())

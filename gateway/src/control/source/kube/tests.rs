@@ -1,4 +1,4 @@
-//! The whole source against an API server made of a router, under a clock that jumps.
+//! The source against an API server that is an `axum` router, with a paused clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,60 +12,60 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse as _;
 use routing::object::{Change, Kind};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::*;
 
-/// Tries are at most so far apart.
-const MOST_APART: Duration = Duration::from_secs(30);
+/// Maximum time between two attempts.
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 const POLICIES: &str = "/apis/wasm-gateway.dev/v1alpha1/routepolicies";
 
-/// Answers lists with the Ingresses of these names, one policy, and with nothing of other kinds. Watches say nothing, unless they
-/// ask for what happened before the last return.
+/// Serves lists of the named Ingresses, of one policy, and empty lists of other kinds. A watch has no events. A watch
+/// from a version before the last restart fails with 410.
 #[derive(Clone, Default)]
 struct ApiServer(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    is_away: AtomicBool,
+    is_unreachable: AtomicBool,
     ingresses: Mutex<Vec<&'static str>>,
-    /// How often it came back: what was before is forgotten.
-    version: AtomicUsize,
-    /// What may not be read.
+    /// Number of restarts. It is the resource version, less one.
+    restarts: AtomicUsize,
+    /// Paths whose requests fail with 403.
     forbidden: Mutex<Vec<&'static str>>,
-    /// Of which it is said at the next watch that there is no such kind.
-    denied: Mutex<Vec<&'static str>>,
+    /// Paths whose next watch fails with 404.
+    not_found: Mutex<Vec<&'static str>>,
     /// Ends all watches.
-    end: Notify,
-    /// When each path was asked.
-    asked: Mutex<BTreeMap<String, Vec<Instant>>>,
+    end_watches: Notify,
+    /// The times of the requests, by path.
+    request_times: Mutex<BTreeMap<String, Vec<Instant>>>,
     /// Path, query and `Accept` of each request.
     requests: Mutex<Vec<[String; 3]>>,
 }
 
 impl ApiServer {
     fn client(&self) -> Client {
-        Client::new(Router::new().fallback(answer).with_state(self.clone()), "default")
+        Client::new(Router::new().fallback(respond).with_state(self.clone()), "default")
     }
 
     fn set_ingresses(&self, names: &[&'static str]) {
         *self.0.ingresses.lock().unwrap() = names.to_vec();
     }
 
-    fn leave(&self) {
-        self.0.is_away.store(true, Ordering::SeqCst);
-        self.0.asked.lock().unwrap().values_mut().for_each(Vec::clear);
-        self.0.end.notify_waiters();
+    fn disconnect(&self) {
+        self.0.is_unreachable.store(true, Ordering::SeqCst);
+        self.0.request_times.lock().unwrap().values_mut().for_each(Vec::clear);
+        self.0.end_watches.notify_waiters();
     }
 
-    fn come_back(&self) {
-        self.0.version.fetch_add(1, Ordering::SeqCst);
-        self.0.is_away.store(false, Ordering::SeqCst);
+    fn restart(&self) {
+        self.0.restarts.fetch_add(1, Ordering::SeqCst);
+        self.0.is_unreachable.store(false, Ordering::SeqCst);
     }
 
     fn version(&self) -> String {
-        format!("{}", self.0.version.load(Ordering::SeqCst) + 1)
+        format!("{}", self.0.restarts.load(Ordering::SeqCst) + 1)
     }
 
     fn list(&self, path: &str) -> Value {
@@ -86,27 +86,27 @@ impl ApiServer {
     }
 }
 
-async fn answer(State(server): State<ApiServer>, uri: Uri, headers: HeaderMap) -> axum::response::Response {
+async fn respond(State(server): State<ApiServer>, uri: Uri, headers: HeaderMap) -> axum::response::Response {
     let shared = Arc::clone(&server.0);
     let accept = headers.get(ACCEPT).map_or("", |value| value.to_str().unwrap());
     let request = [uri.path(), uri.query().unwrap_or_default(), accept].map(str::to_owned);
     shared.requests.lock().unwrap().push(request);
-    shared.asked.lock().unwrap().entry(uri.path().to_owned()).or_default().push(Instant::now());
-    if shared.is_away.load(Ordering::SeqCst) {
-        return Body::from_stream(futures::stream::once(async { lost() })).into_response();
+    shared.request_times.lock().unwrap().entry(uri.path().to_owned()).or_default().push(Instant::now());
+    if shared.is_unreachable.load(Ordering::SeqCst) {
+        return Body::from_stream(futures::stream::once(async { connection_lost() })).into_response();
     }
     if shared.forbidden.lock().unwrap().iter().any(|path| *path == uri.path()) {
         let status = json!({ "kind": "Status", "status": "Failure", "code": 403, "message": "no", "reason": "Forbidden" });
         return (StatusCode::FORBIDDEN, axum::Json(status)).into_response();
     }
     let query = uri.query().unwrap_or_default();
-    let denied = shared
-        .denied
+    let not_found = shared
+        .not_found
         .lock()
         .unwrap()
         .extract_if(.., |path| *path == uri.path() && query.contains("watch=true"))
         .count();
-    if denied > 0 {
+    if not_found > 0 {
         let status = json!({ "kind": "Status", "status": "Failure", "code": 404, "message": "no", "reason": "NotFound" });
         return (StatusCode::NOT_FOUND, axum::Json(status)).into_response();
     }
@@ -116,49 +116,49 @@ async fn answer(State(server): State<ApiServer>, uri: Uri, headers: HeaderMap) -
     }
     if query.contains("watch=true") {
         let ended = async move {
-            shared.end.notified().await;
-            lost()
+            shared.end_watches.notified().await;
+            connection_lost()
         };
         return Body::from_stream(futures::stream::once(ended)).into_response();
     }
     axum::Json(server.list(uri.path())).into_response()
 }
 
-/// The end of a connection to a machine that is gone.
-fn lost() -> std::io::Result<&'static str> {
+/// The error of a connection whose peer has vanished.
+fn connection_lost() -> std::io::Result<&'static str> {
     Err(std::io::ErrorKind::ConnectionReset.into())
 }
 
-/// All namespaces, to serve, on an unknown node.
-fn everything() -> WatchSpec {
+/// A spec for serving all namespaces, on an unknown node.
+fn serve_all() -> WatchSpec {
     let (scope, routing) = (WatchScope::Cluster, routing::Config::default());
     WatchSpec { scope, routing, node: None, purpose: Purpose::Serve }
 }
 
-/// The Ingresses that an Update tells of: `+` for those that are there.
+/// The Ingresses of an update: `+` for applied, `-` for deleted ones.
 fn ingresses(update: &Update) -> Vec<String> {
-    let told = update.objects.iter().filter_map(|change| match change {
+    let changes = update.objects.iter().filter_map(|change| match change {
         Change::Apply(object) if object.reference().kind == Kind::Ingress => {
             Some(format!("+{}", object.reference().name))
         }
         Change::Delete(reference) if reference.kind == Kind::Ingress => Some(format!("-{}", reference.name)),
         _ => None,
     });
-    told.collect()
+    changes.collect()
 }
 
-/// How many kinds an Update says are stale.
-fn stale(update: Update) -> usize {
+/// The number of kinds that an update reports as stale.
+fn stale_kinds(update: Update) -> usize {
     let problems = update.problems.into_iter().flatten();
     problems.filter(|located| located.problem.reason == routing::Reason::Stale).count()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kind_that_is_denied_by_mistake_is_listed_anew_and_loses_nothing() {
+async fn kind_with_an_erroneous_404_is_listed_again() {
     let server = ApiServer::default();
     let (sender, mut updates) = mpsc::channel(1);
-    let (told, _waiting) = watch::channel(None);
-    tokio::spawn(run(server.client(), everything(), sender, told));
+    let (reason_tx, _reason) = watch::channel(None);
+    tokio::spawn(run(server.client(), serve_all(), sender, reason_tx));
     let policies = |update: &Update| {
         let objects = update.objects.iter().map(|change| match change {
             Change::Apply(object) => (true, object.reference()),
@@ -170,51 +170,51 @@ async fn a_kind_that_is_denied_by_mistake_is_listed_anew_and_loses_nothing() {
             .collect::<Vec<_>>()
     };
     assert_eq!(policies(&updates.recv().await.unwrap()), [true]);
-    server.0.denied.lock().unwrap().push(POLICIES);
-    server.0.end.notify_waiters();
-    let again = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
-    assert_eq!(policies(&again), [true], "they were listed anew, and told of again");
-    assert!(server.0.denied.lock().unwrap().is_empty());
+    server.0.not_found.lock().unwrap().push(POLICIES);
+    server.0.end_watches.notify_waiters();
+    let again = tokio::time::timeout(MAX_RETRY_INTERVAL, updates.recv()).await.unwrap().unwrap();
+    assert_eq!(policies(&again), [true], "the kind was listed and sent again");
+    assert!(server.0.not_found.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_is_gone_for_ten_minutes_changes_nothing_and_is_asked_every_half_minute() {
+async fn ten_minute_outage_removes_nothing_and_is_retried() {
     let server = ApiServer::default();
     server.set_ingresses(&["stays", "goes"]);
     let (sender, mut updates) = mpsc::channel(1);
-    let (told, waiting) = watch::channel(None);
-    let wanted = everything();
-    tokio::spawn(run(server.client(), wanted, sender, told));
+    let (reason_tx, reason) = watch::channel(None);
+    let spec = serve_all();
+    tokio::spawn(run(server.client(), spec, sender, reason_tx));
     let first = updates.recv().await.unwrap();
     assert_eq!(ingresses(&first), ["+shop/goes", "+shop/stays"]);
 
-    server.leave();
+    server.disconnect();
     let left = Instant::now();
     let mut kinds = 0;
     while let Ok(update) = tokio::time::timeout_at(left + Duration::from_secs(600), updates.recv()).await {
         let update = update.unwrap();
-        assert!(update.objects.is_empty(), "nothing is told but what is wrong");
-        kinds = stale(update);
+        assert!(update.objects.is_empty(), "only Problems are sent");
+        kinds = stale_kinds(update);
     }
-    assert_eq!(kinds, 8, "all of them");
-    assert_eq!(*waiting.borrow(), None, "it goes on serving");
+    assert_eq!(kinds, 8, "all kinds");
+    assert_eq!(*reason.borrow(), None, "the gateway keeps serving");
     let back = Instant::now();
-    let asked = std::mem::take(&mut *server.0.asked.lock().unwrap());
-    assert_eq!(asked.len(), 8, "{:?}", asked.keys());
-    for (path, times) in asked {
-        assert!((20..100).contains(&times.len()), "{path} was asked {} times", times.len());
+    let request_times = std::mem::take(&mut *server.0.request_times.lock().unwrap());
+    assert_eq!(request_times.len(), 8, "{:?}", request_times.keys());
+    for (path, times) in request_times {
+        assert!((20..100).contains(&times.len()), "{} requests of {path}", times.len());
         let times = std::iter::once(left).chain(times).chain([back]).collect::<Vec<_>>();
         let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
-        assert!(longest <= Some(MOST_APART), "{path}: {longest:?}");
+        assert!(longest <= Some(MAX_RETRY_INTERVAL), "{path}: {longest:?}");
     }
 
     server.set_ingresses(&["stays", "comes"]);
-    server.come_back();
+    server.restart();
     let mut news = BTreeSet::new();
     loop {
-        let update = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
+        let update = tokio::time::timeout(MAX_RETRY_INTERVAL, updates.recv()).await.unwrap().unwrap();
         news.extend(ingresses(&update));
-        if update.problems.is_some() && stale(update) == 0 {
+        if update.problems.is_some() && stale_kinds(update) == 0 {
             break;
         }
     }
@@ -222,24 +222,25 @@ async fn an_api_server_that_is_gone_for_ten_minutes_changes_nothing_and_is_asked
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_starts_without_an_api_server_says_what_it_waits_for() {
+async fn start_without_an_api_server_reports_the_pending_reason() {
     let server = ApiServer::default();
-    server.leave();
+    server.disconnect();
     let (sender, mut updates) = mpsc::channel(1);
-    let (told, mut waiting) = watch::channel(None);
-    let wanted = everything();
-    tokio::spawn(run(server.client(), wanted, sender, told));
-    let says_why = |why: &Option<String>| why.as_ref().is_some_and(|why| why.contains("connection reset"));
-    waiting.wait_for(says_why).await.unwrap();
+    let (reason_tx, mut reason) = watch::channel(None);
+    let spec = serve_all();
+    tokio::spawn(run(server.client(), spec, sender, reason_tx));
+    let names_cause =
+        |reason: &Option<String>| reason.as_ref().is_some_and(|reason| reason.contains("connection reset"));
+    reason.wait_for(names_cause).await.unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(updates.try_recv().is_err());
-    server.come_back();
-    tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
-    waiting.wait_for(Option::is_none).await.unwrap();
+    server.restart();
+    tokio::time::timeout(MAX_RETRY_INTERVAL, updates.recv()).await.unwrap().unwrap();
+    reason.wait_for(Option::is_none).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn rights_in_one_namespace_are_enough_and_what_needs_more_says_that_it_is_off() {
+async fn namespace_rights_suffice_and_missing_features_are_reported() {
     let server = ApiServer::default();
     *server.0.forbidden.lock().unwrap() = vec![
         "/api/v1/namespaces",
@@ -248,16 +249,16 @@ async fn rights_in_one_namespace_are_enough_and_what_needs_more_says_that_it_is_
         "/apis/wasm-gateway.dev/v1alpha1/ingressclassconfigs",
     ];
     let (sender, mut updates) = mpsc::channel(1);
-    let (told, _waiting) = watch::channel(None);
+    let (reason_tx, _reason) = watch::channel(None);
     let scope = WatchScope::Namespaces(vec!["shop".to_owned()]);
-    let wanted = WatchSpec { scope, node: Some("here".to_owned()), ..everything() };
-    tokio::spawn(run(server.client(), wanted, sender, told));
-    let first = tokio::time::timeout(MOST_APART, updates.recv()).await.unwrap().unwrap();
+    let spec = WatchSpec { scope, node: Some("here".to_owned()), ..serve_all() };
+    tokio::spawn(run(server.client(), spec, sender, reason_tx));
+    let first = tokio::time::timeout(MAX_RETRY_INTERVAL, updates.recv()).await.unwrap().unwrap();
     let problems = first.problems.unwrap_or_default().into_iter().map(|located| located.problem);
-    let told: Vec<String> =
+    let reported: Vec<String> =
         problems.map(|problem| format!("{} {}", problem.object, problem.reason)).collect();
     assert_eq!(
-        told,
+        reported,
         [
             "IngressClass * NotPermitted",
             "IngressClassConfig * NotPermitted",
@@ -268,30 +269,30 @@ async fn rights_in_one_namespace_are_enough_and_what_needs_more_says_that_it_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_namespaces_nodes_and_secrets_the_metadata_alone_is_asked_for_and_watches_have_an_end() {
+async fn only_metadata_of_namespaces_nodes_and_secrets_is_read() {
     let server = ApiServer::default();
     server.set_ingresses(&["a"]);
     let (sender, mut updates) = mpsc::channel(1);
-    let (told, _waiting) = watch::channel(None);
-    let wanted = WatchSpec { node: Some("here".to_owned()), ..everything() };
-    tokio::spawn(run(server.client(), wanted, sender, told));
+    let (reason_tx, _reason) = watch::channel(None);
+    let spec = WatchSpec { node: Some("here".to_owned()), ..serve_all() };
+    tokio::spawn(run(server.client(), spec, sender, reason_tx));
     updates.recv().await.unwrap();
     let is_watch = |query: &str| query.contains("watch=true");
     let watched = || {
         let requests = server.0.requests.lock().unwrap();
         requests.iter().filter(|[_, query, _]| is_watch(query)).map(|[path, ..]| path.clone()).collect()
     };
-    // Watches follow the lists.
+    // Each watch starts after its list.
     while BTreeSet::from_iter::<Vec<String>>(watched()).len() < 9 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let requests = server.0.requests.lock().unwrap().clone();
     for path in ["/api/v1/namespaces", "/api/v1/nodes", "/api/v1/secrets"] {
-        let mut of_path = requests.iter().filter(|[asked, ..]| asked == path).peekable();
+        let mut of_path = requests.iter().filter(|[requested, ..]| requested == path).peekable();
         assert!(of_path.peek().is_some(), "{requests:?}");
         assert!(of_path.all(|[.., accept]| accept.contains("as=PartialObjectMetadata")), "{requests:?}");
     }
-    assert!(!requests.iter().any(|[path, ..]| path.contains("/secrets/")), "nobody names one");
+    assert!(!requests.iter().any(|[path, ..]| path.contains("/secrets/")), "no object refers to a Secret");
     for [path, query, _] in requests.iter().filter(|[_, query, _]| is_watch(query)) {
         assert!(
             query.contains("timeoutSeconds=40") && query.contains("allowWatchBookmarks=true"),
@@ -301,11 +302,11 @@ async fn of_namespaces_nodes_and_secrets_the_metadata_alone_is_asked_for_and_wat
 }
 
 #[tokio::test]
-async fn the_client_hands_refusals_on_and_does_not_try_again_by_itself() {
+async fn client_returns_errors_without_retries() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    let refuse = move || {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&requests);
+    let reject = move || {
         counter.fetch_add(1, Ordering::SeqCst);
         async { StatusCode::SERVICE_UNAVAILABLE }
     };
@@ -315,12 +316,12 @@ async fn the_client_hands_refusals_on_and_does_not_try_again_by_itself() {
         "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
         "current-context": "x",
     });
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(refuse)).await });
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(reject)).await });
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kubeconfig");
     std::fs::write(&file, config.to_string()).unwrap();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = build_client(Some(&file)).await.unwrap();
     client.apiserver_version().await.unwrap_err();
-    assert_eq!(asked.load(Ordering::SeqCst), 1, "the library would wait for minutes between its tries");
+    assert_eq!(requests.load(Ordering::SeqCst), 1, "the retries of the library would wait for minutes");
 }

@@ -1,6 +1,6 @@
-//! How one feed stands: what it told of, and whether it works. Pure.
+//! The state of one feed: which objects exist, and whether the feed works. Pure.
 //!
-//! Whatever was told stays: an API server that starts anew forbids or denies for a moment what it has.
+//! Known objects outlive failures. A restarting API server rejects requests for existing objects for a moment.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,53 +9,63 @@ use routing::object::{Kind, Name, ObjectRef};
 use routing::problem::{Problem, Reason};
 use tokio::time::Instant;
 
-use crate::control::source::kube::feed::{FeedSpec, Requirement};
+use crate::control::source::kube::event::{FeedSpec, Requirement, WatchFailure};
 
-/// How long what worked once may fail before that is a Problem, and before a kind is believed to be gone: an API
-/// server that starts anew refuses what is allowed until it knows its rules, which took it up to 3 s here.
+/// How long a feed that worked may fail before the failure is a Problem, or a 404 means that the kind is gone. A
+/// restarting API server rejects allowed requests until it has loaded its rules, which took up to 3 s in tests.
 const OUTAGE_GRACE: Duration = Duration::from_secs(30);
 
-/// What the API server did not refuse for so long works again: tries are at most 13 s apart (`feed::LONGEST_WAIT`),
-/// and a watch on which nothing happens does not say that it works.
+/// Time since the last 403 or 404 after which the feed counts as working. Attempts are at most 13 s apart
+/// (`backoff::MAX_DELAY` and jitter). A watch without events does not report success.
 const REJECTION_RECOVERY: Duration = Duration::from_secs(30);
 
-/// The same for what fails otherwise: a list is given up after 50 s (`READ_LIMIT`), a watch after 45 s.
+/// The same for all other failures. A list times out after 50 s (`READ_TIMEOUT`), a watch after 45 s.
 const FAILURE_RECOVERY: Duration = Duration::from_secs(70);
 
-/// A feed and what is known of it.
+/// A feed, its known objects and its failures.
 pub(super) struct FeedHealth {
     pub(super) spec: FeedSpec,
-    /// The names of all that was told of.
+    /// The names of all existing objects.
     pub(super) names: BTreeSet<Name>,
-    /// Whether the API server ever gave a list, and has not denied since that there is such a kind.
-    was_listed: bool,
-    /// The names of a list that is not complete yet.
+    availability: Availability,
+    /// The names of the list in progress.
     listing: Option<BTreeSet<Name>>,
-    /// Whether all was heard that there was to hear at first.
-    pub(super) is_complete: bool,
     outage: Option<Outage>,
 }
 
-/// What does not work since when.
+/// Whether the kind was listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Availability {
+    /// No list has completed.
+    Awaited,
+    /// A list has completed.
+    Listed,
+    /// The kind does not exist or may not be read, and the gateway runs without it.
+    Absent,
+}
+
+/// A sequence of failures without a success in between.
 struct Outage {
     started_at: Instant,
     last_failure_at: Instant,
-    /// After so long without a further failure it is over.
+    /// Time without a failure that ends the outage.
     recovers_after: Duration,
     message: String,
-    /// As what it is told.
+    /// The reason of the Problem that was reported for it.
     reported: Option<Reason>,
 }
 
-/// What follows from a failure.
+/// The consequence of a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FailureEffect {
-    /// Nothing, for now.
+    /// No consequence yet.
     Ignore,
-    /// There is no such kind: nothing of it exists, and nothing is wrong.
+    /// The API server has no such kind. Its objects are gone, and this is no Problem.
     KindAbsent,
-    /// It is a Problem; `is_done_without` says that the gateway begins without these objects.
-    Problem { problem: Box<Problem>, skip_kind: bool },
+    /// A Problem. Known objects are kept.
+    Report(Box<Problem>),
+    /// A Problem. The gateway starts without the objects of this kind.
+    ReportAndSkip(Box<Problem>),
 }
 
 impl FeedHealth {
@@ -63,19 +73,26 @@ impl FeedHealth {
         Self {
             spec,
             names: BTreeSet::new(),
-            was_listed: false,
+            availability: Availability::Awaited,
             listing: None,
-            is_complete: false,
             outage: None,
         }
     }
 
-    /// A new list begins.
+    /// Returns true if the first update need not wait for this feed.
+    pub(super) fn is_complete(&self) -> bool {
+        match self.availability {
+            Availability::Awaited => false,
+            Availability::Listed | Availability::Absent => true,
+        }
+    }
+
+    /// Starts a new list.
     pub(super) fn start_list(&mut self) {
         self.listing = Some(BTreeSet::new());
     }
 
-    /// A list holds this.
+    /// Adds an object to the list in progress.
     pub(super) fn add_listed(&mut self, name: Name) {
         self.names.insert(name.clone());
         if let Some(listing) = &mut self.listing {
@@ -83,36 +100,34 @@ impl FeedHealth {
         }
     }
 
-    /// The list is complete. Gives what it lacks.
+    /// Ends the list. Returns the known objects that it lacks.
     pub(super) fn complete_list(&mut self) -> Vec<Name> {
-        self.was_listed = true;
+        self.availability = Availability::Listed;
         let listed = self.listing.take().unwrap_or_default();
         self.retain_listed(&listed)
     }
 
-    /// There is no such kind. Gives what there was of it.
+    /// Records that the kind is absent. Returns all known objects.
     pub(super) fn mark_absent(&mut self) -> Vec<Name> {
-        self.was_listed = false;
+        self.availability = Availability::Absent;
         self.retain_listed(&BTreeSet::new())
     }
 
     fn retain_listed(&mut self, listed: &BTreeSet<Name>) -> Vec<Name> {
-        let gone = self.names.difference(listed).cloned().collect();
-        // What stays keeps the text of its name that it shares with the object that was told of first.
+        let removed = self.names.difference(listed).cloned().collect();
+        // The retained names share their text with the objects that the compiler holds; those in `listed` do not.
         self.names.retain(|name| listed.contains(name));
-        self.is_complete = true;
-        gone
+        removed
     }
 
-    /// Something does not work. Until an API server knows its CRDs it answers 503, so 404 means that there is no such
-    /// kind.
-    pub(super) fn on_failure(
-        &mut self,
-        (code, message): (Option<u16>, String),
-        now: Instant,
-    ) -> FailureEffect {
+    /// Handles a failed list or watch.
+    ///
+    /// An API server that has not loaded its CRDs yet sends 503, so a 404 means that there is no such kind.
+    pub(super) fn on_failure(&mut self, failure: WatchFailure, now: Instant) -> FailureEffect {
         self.listing = None;
-        let (was_listed, requirement) = (self.was_listed, self.spec.requirement);
+        let WatchFailure { code, message } = failure;
+        let was_listed = self.availability == Availability::Listed;
+        let requirement = self.spec.requirement;
         let recovers_after =
             if matches!(code, Some(403 | 404)) { REJECTION_RECOVERY } else { FAILURE_RECOVERY };
         let outage = self.outage.get_or_insert_with(|| Outage {
@@ -129,57 +144,62 @@ impl FeedHealth {
         let reason = match code {
             Some(404) if requirement != Requirement::Required => return FailureEffect::KindAbsent,
             Some(403) => Reason::NotPermitted,
-            // Before the first list it is told by not being ready.
+            // Before the first list the gateway is not ready, and `/readyz` shows the failure.
             _ if !was_listed => return FailureEffect::Ignore,
             _ => Reason::Stale,
         };
-        // Told once: each failure may have words of its own.
+        // Reported once per outage, although the messages of its failures may differ.
         if outage.reported.replace(reason) == Some(reason) {
             return FailureEffect::Ignore;
         }
-        let skip_kind =
-            reason == Reason::NotPermitted && requirement == Requirement::IfAllowed && !was_listed;
         let message = match reason {
             Reason::NotPermitted => {
-                let what = degraded_feature(self.spec.kind);
-                format!("{what}: the gateway may not read these objects: {}", outage.message)
+                let consequence = consequence_of_absence(self.spec.kind);
+                format!("{consequence}: the gateway may not read these objects: {}", outage.message)
             }
-            _ => {
-                format!("changes are not seen, and what was read last_failure_at goes on: {}", outage.message)
-            }
+            _ => format!("changes are not seen, and the last known objects stay in use: {}", outage.message),
         };
         let problem = Problem { object: self.wildcard(), field: String::new(), reason, message };
-        FailureEffect::Problem { problem: Box::new(problem), skip_kind }
+        if reason == Reason::NotPermitted && requirement == Requirement::IfAllowed && !was_listed {
+            FailureEffect::ReportAndSkip(Box::new(problem))
+        } else {
+            FailureEffect::Report(Box::new(problem))
+        }
     }
 
-    /// It works again. Says whether there is a Problem that is over.
+    /// Ends the outage. Returns true if a Problem was reported for it, which is now over.
     pub(super) fn mark_healthy(&mut self) -> bool {
         self.outage.take().is_some_and(|outage| outage.reported.is_some())
     }
 
-    /// Whether it has not failed for so long that it must work.
+    /// Returns true if the time without a failure is long enough to end the outage.
     pub(super) fn is_outage_over(&self, now: Instant) -> bool {
         self.outage.as_ref().is_some_and(|outage| now - outage.last_failure_at > outage.recovers_after)
     }
 
-    /// Why it does not work at the moment.
+    /// Returns the message of the last failure; `None` if there is no outage.
     pub(super) fn outage_message(&self) -> Option<&str> {
         self.outage.as_ref().map(|outage| &*outage.message)
     }
 
-    /// Stands for all objects of the feed.
+    /// Returns the reference under which Problems of the whole feed are reported: `Service shop/*`.
     pub(super) fn wildcard(&self) -> ObjectRef {
         ObjectRef { kind: self.spec.kind, name: Name::new(&self.spec.namespace, "*") }
     }
 }
 
-/// What is off while a kind may not be read.
-fn degraded_feature(kind: Kind) -> &'static str {
+/// Returns what does not work while a kind may not be read.
+fn consequence_of_absence(kind: Kind) -> &'static str {
     match kind {
-        Kind::Namespace => "Ingresses of namespaces that are going away count like any other",
+        Kind::Namespace => "Ingresses of terminating namespaces are served like all others",
         Kind::Node => "topology hints are off",
-        Kind::IngressClass => "classes are only names by --class",
-        Kind::IngressClassConfig => "what parameters of classes say is not names",
-        _ => "changes are not seen",
+        Kind::IngressClass => "classes are only known by --class",
+        Kind::IngressClassConfig => "parameters of classes have no effect",
+        Kind::EndpointSlice
+        | Kind::File
+        | Kind::Ingress
+        | Kind::RoutePolicy
+        | Kind::Secret
+        | Kind::Service => "changes are not seen",
     }
 }

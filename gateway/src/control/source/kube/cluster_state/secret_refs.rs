@@ -1,7 +1,7 @@
-//! Who names which Secrets, and whose names count: those of Ingresses whose class is ours, and of the parameters of
-//! such classes. The keys of other controllers' Secrets are none of the gateway's business. Pure.
+//! Which Secrets our objects refer to. Pure.
 //!
-//! Not here: reading Secrets, and what else a class means (`routing`).
+//! Only references of Ingresses whose class is ours count, and those of our classes' IngressClassConfigs. Keys of other
+//! controllers' Secrets are never read. Not here: reading Secrets, and what else a class means (`routing`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,38 +9,39 @@ use std::sync::Arc;
 use routing::Config;
 use routing::object::{IngressClass, Kind, Name, Object, ObjectRef};
 
-/// All that is known of it.
+/// All references to Secrets, and the classes that decide which of them count.
 pub(super) struct SecretRefs {
     routing: Config,
-    /// The IngressClasses: whether each is ours, and the IngressClassConfig that it names.
     classes: BTreeMap<Arc<str>, KnownClass>,
     referrers: BTreeMap<ObjectRef, Referrer>,
 }
 
-#[derive(Default, PartialEq)]
+/// An IngressClass.
+#[derive(PartialEq)]
 struct KnownClass {
     is_ours: bool,
+    /// The IngressClassConfig that its `parameters` name.
     config: Option<Arc<str>>,
 }
 
-/// Who names Secrets.
+/// An object that refers to Secrets.
 struct Referrer {
     owner: Owner,
     secrets: BTreeSet<Name>,
-    /// Whether that counts.
+    /// Whether its references count.
     is_ours: bool,
 }
 
-/// What has to be ours for a Namer to count.
+/// The class or config that decides whether a referrer is ours.
 #[derive(PartialEq)]
 enum Owner {
-    /// The class of this name.
+    /// The IngressClass of this name.
     Class(Arc<str>),
-    /// A class with these parameters.
+    /// Any IngressClass of ours with this IngressClassConfig.
     Config(Arc<str>),
 }
 
-/// Names that begin and names that cease to count, each as often as it does.
+/// A change of the counted references. A Secret appears once per reference.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RefDelta {
     pub(super) added: Vec<Name>,
@@ -48,63 +49,60 @@ pub(super) struct RefDelta {
 }
 
 impl SecretRefs {
-    /// Nobody names anything yet. `routing` tells which classes are ours.
+    /// Returns a set without references. `routing` decides which classes are ours.
     pub(super) fn new(routing: Config) -> Self {
         Self { routing, classes: BTreeMap::new(), referrers: BTreeMap::new() }
     }
 
-    /// An object is there, in this form.
+    /// Records the present version of an object.
     pub(super) fn apply(&mut self, object: &Object) -> RefDelta {
-        let (owner, secrets) = match object {
+        let reference = object.reference();
+        match object {
             Object::IngressClass(class) => {
-                let known = KnownClass {
-                    is_ours: self.routing.serves(&class.name.name, Some(&class.controller)),
-                    config: config_of(class),
-                };
-                return self.set_class(class.name.name.clone(), Some(known));
+                let is_ours = self.routing.serves(&class.name.name, Some(&class.controller));
+                let known = KnownClass { is_ours, config: config_of(class) };
+                self.set_class(class.name.name.clone(), Some(known))
             }
             Object::Ingress(ingress) => {
-                let Some(class) = ingress.class_name() else {
-                    return self.remove_referrer(&object.reference());
-                };
-                let named = ingress.tls.iter().filter_map(|tls| tls.secret.as_ref());
+                let Some(class) = ingress.class_name() else { return self.remove_referrer(&reference) };
                 let in_namespace = |secret: &Arc<str>| Name {
                     namespace: ingress.name.namespace.clone(),
                     name: secret.clone(),
                 };
-                (Owner::Class(class.clone()), named.map(in_namespace).collect())
+                let secrets = ingress.tls.iter().filter_map(|tls| tls.secret.as_ref()).map(in_namespace);
+                self.set_referrer(reference, Owner::Class(class.clone()), secrets.collect())
             }
             Object::IngressClassConfig(config) => {
                 let name = |secret: &api::ClassSecret| {
                     Name::new(secret.namespace.as_deref().unwrap_or(&self.routing.namespace), &secret.name)
                 };
-                let certificate = config.spec.default_certificate.iter();
-                (Owner::Config(config.name.name.clone()), certificate.map(name).collect())
+                let secrets = config.spec.default_certificate.iter().map(name).collect();
+                self.set_referrer(reference, Owner::Config(config.name.name.clone()), secrets)
             }
-            _ => return RefDelta::default(),
-        };
-        self.set(object.reference(), owner, secrets)
-    }
-
-    /// An object is gone.
-    pub(super) fn remove(&mut self, referrer: &ObjectRef) -> RefDelta {
-        if referrer.kind == Kind::IngressClass {
-            return self.set_class(referrer.name.name.clone(), None);
+            Object::EndpointSlice(_)
+            | Object::Namespace(_)
+            | Object::RoutePolicy(_)
+            | Object::Secret(_)
+            | Object::Service(_) => RefDelta::default(),
         }
-        self.remove_referrer(referrer)
     }
 
-    /// The Secrets that an object names, if that counts.
-    pub(super) fn refs_from(&self, referrer: &ObjectRef) -> impl Iterator<Item = &Name> {
-        self.referrers
-            .get(referrer)
-            .filter(|referrer| referrer.is_ours)
-            .into_iter()
-            .flat_map(|referrer| &referrer.secrets)
+    /// Records that an object was deleted.
+    pub(super) fn remove(&mut self, reference: &ObjectRef) -> RefDelta {
+        if reference.kind == Kind::IngressClass {
+            return self.set_class(reference.name.name.clone(), None);
+        }
+        self.remove_referrer(reference)
     }
 
-    fn set(&mut self, referrer: ObjectRef, owner: Owner, secrets: BTreeSet<Name>) -> RefDelta {
-        let mut delta = self.remove_referrer(&referrer);
+    /// Returns the counted references of an object.
+    pub(super) fn refs_from(&self, reference: &ObjectRef) -> impl Iterator<Item = &Name> {
+        let referrer = self.referrers.get(reference).filter(|referrer| referrer.is_ours);
+        referrer.into_iter().flat_map(|referrer| &referrer.secrets)
+    }
+
+    fn set_referrer(&mut self, reference: ObjectRef, owner: Owner, secrets: BTreeSet<Name>) -> RefDelta {
+        let mut delta = self.remove_referrer(&reference);
         if secrets.is_empty() {
             return delta;
         }
@@ -112,16 +110,14 @@ impl SecretRefs {
         if is_ours {
             delta.added.extend(secrets.iter().cloned());
         }
-        self.referrers.insert(referrer, Referrer { owner, secrets, is_ours });
+        self.referrers.insert(reference, Referrer { owner, secrets, is_ours });
         delta
     }
 
-    fn remove_referrer(&mut self, referrer: &ObjectRef) -> RefDelta {
-        let gone = self.referrers.remove(referrer).filter(|referrer| referrer.is_ours);
-        RefDelta {
-            added: Vec::new(),
-            removed: gone.into_iter().flat_map(|referrer| referrer.secrets).collect(),
-        }
+    fn remove_referrer(&mut self, reference: &ObjectRef) -> RefDelta {
+        let previous = self.referrers.remove(reference).filter(|referrer| referrer.is_ours);
+        let removed = previous.into_iter().flat_map(|referrer| referrer.secrets).collect();
+        RefDelta { added: Vec::new(), removed }
     }
 
     fn set_class(&mut self, name: Arc<str>, class: Option<KnownClass>) -> RefDelta {
@@ -132,15 +128,15 @@ impl SecretRefs {
             Some(class) => self.classes.insert(name, class),
             None => self.classes.remove(&name),
         };
-        // Classes are few and change seldom.
+        // A visit of all referrers is cheap enough: a cluster has few classes, and they change rarely.
         let mut delta = RefDelta::default();
         let mut referrers = std::mem::take(&mut self.referrers);
         for referrer in referrers.values_mut() {
             let is_ours = self.is_ours(&referrer.owner);
             if is_ours != referrer.is_ours {
                 referrer.is_ours = is_ours;
-                let side = if is_ours { &mut delta.added } else { &mut delta.removed };
-                side.extend(referrer.secrets.iter().cloned());
+                let changed = if is_ours { &mut delta.added } else { &mut delta.removed };
+                changed.extend(referrer.secrets.iter().cloned());
             }
         }
         self.referrers = referrers;

@@ -1,4 +1,4 @@
-//! What Gather makes of the events of feeds, without an API server.
+//! Updates that follow from feed events, without an API server.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -8,7 +8,7 @@ use routing::object::{Ingress, IngressTls, Secret, Service};
 
 use super::*;
 use crate::control::source::PemPair;
-use crate::control::source::kube::feed::Requirement;
+use crate::control::source::kube::event::Requirement;
 
 mod secrets;
 
@@ -16,8 +16,7 @@ fn spec(kind: Kind, requirement: Requirement) -> FeedSpec {
     FeedSpec { kind, namespace: String::new(), requirement }
 }
 
-/// Services at place 0, Secrets at 1, policies (whose CRD may be missing) at 2, Namespaces (which may be forbidden)
-/// at 3, Ingresses at 4.
+/// One feed per kind, in the order of the constants below.
 fn specs() -> Vec<FeedSpec> {
     vec![
         spec(Kind::Service, Requirement::Required),
@@ -42,7 +41,7 @@ fn reference(kind: Kind, text: &str) -> ObjectRef {
     ObjectRef { kind, name: name(text) }
 }
 
-/// A Service of which two states can be told apart.
+/// A Service whose versions differ in `state`.
 fn service(text: &str, state: u16) -> Object {
     Object::Service(Service {
         name: name(text),
@@ -52,10 +51,10 @@ fn service(text: &str, state: u16) -> Object {
 }
 
 fn trimmed(object: Object) -> TrimmedObject {
-    TrimmedObject::Object(object, Vec::new())
+    TrimmedObject::Object { object, field_errors: Vec::new() }
 }
 
-/// Class `gateway` is ours, even without an IngressClass.
+/// A config in which class `gateway` is ours, even without an IngressClass.
 fn ours() -> Config {
     Config { classes: vec!["gateway".to_owned()], ..Config::default() }
 }
@@ -71,7 +70,7 @@ fn ingress_of(class: &str, text: &str, secrets: &[&str]) -> TrimmedObject {
 }
 
 fn secret(text: &str, version: &str) -> TrimmedObject {
-    TrimmedObject::Secret(name(text), version.to_owned())
+    TrimmedObject::Secret { name: name(text), version: version.to_owned() }
 }
 
 fn found(text: &str, version: &str) -> SecretRead {
@@ -80,8 +79,15 @@ fn found(text: &str, version: &str) -> SecretRead {
     SecretRead { name: name(text), outcome: ReadOutcome::Found { secret, version: version.to_owned(), pair } }
 }
 
+fn invalid_policy(text: &str) -> TrimmedObject {
+    TrimmedObject::Invalid {
+        reference: reference(Kind::RoutePolicy, text),
+        message: "no such field".to_owned(),
+    }
+}
+
 fn failed(code: u16) -> WatchEvent {
-    WatchEvent::Failed { code: Some(code), message: format!("status {code}") }
+    WatchEvent::Failed(WatchFailure { code: Some(code), message: format!("status {code}") })
 }
 
 fn handle(cluster: &mut ClusterState, feed: usize, event: WatchEvent) {
@@ -100,33 +106,33 @@ fn list(cluster: &mut ClusterState, feed: usize, all: Vec<TrimmedObject>) {
     handle(cluster, feed, WatchEvent::ListCompleted);
 }
 
-/// All feeds are complete and empty, and the first Update was taken.
+/// A state whose feeds are listed and empty, after the first update.
 fn empty_state() -> ClusterState {
     let mut cluster = ClusterState::new(specs(), ours());
     for feed in 0..specs().len() {
         list(&mut cluster, feed, Vec::new());
     }
-    assert!(cluster.has_update(), "the first Update is due even if there is nothing");
+    assert!(cluster.has_update(), "the first update is due even if it is empty");
     cluster.take_update();
     cluster
 }
 
-/// What an Update says of objects: what exists now and what does not.
+/// The objects of an update: `true` for applied, `false` for deleted ones.
 fn changes(update: &Update) -> Vec<(bool, String)> {
-    let told = |change: &Change| match change {
+    let change = |change: &Change| match change {
         Change::Apply(object) => (true, object.reference().to_string()),
         Change::Delete(reference) => (false, reference.to_string()),
     };
-    update.objects.iter().map(told).collect()
+    update.objects.iter().map(change).collect()
 }
 
-/// What an Update says of Secrets' bytes.
+/// The bytes of Secrets in an update.
 fn bytes(update: &Update) -> Vec<(String, Option<String>)> {
-    let told = |change: &SecretChange| {
+    let change = |change: &SecretChange| {
         let chain = change.pair.as_ref().map(|pair| String::from_utf8(pair.chain.clone()).unwrap());
         (change.name.to_string(), chain)
     };
-    update.secrets.iter().map(told).collect()
+    update.secrets.iter().map(change).collect()
 }
 
 fn problems(update: Update) -> Vec<String> {
@@ -134,16 +140,16 @@ fn problems(update: Update) -> Vec<String> {
     located.into_iter().map(|located| located.problem.object.to_string()).collect()
 }
 
-fn is_there(text: &str) -> (bool, String) {
+fn applied(text: &str) -> (bool, String) {
     (true, text.to_owned())
 }
 
-fn is_gone(text: &str) -> (bool, String) {
+fn deleted(text: &str) -> (bool, String) {
     (false, text.to_owned())
 }
 
 #[test]
-fn there_is_no_update_before_everything_was_heard() {
+fn first_update_waits_until_all_kinds_are_listed() {
     let mut cluster = ClusterState::new(specs(), ours());
     for feed in [SECRETS, POLICIES, NAMESPACES, INGRESSES] {
         list(&mut cluster, feed, Vec::new());
@@ -153,7 +159,11 @@ fn there_is_no_update_before_everything_was_heard() {
     handle(&mut cluster, SERVICES, WatchEvent::Applied(trimmed(service("b", 1))));
     assert!(!cluster.has_update());
     assert!(cluster.pending_reason().unwrap().contains("kind Service"), "{:?}", cluster.pending_reason());
-    handle(&mut cluster, SERVICES, WatchEvent::Failed { code: Some(503), message: "starting".to_owned() });
+    handle(
+        &mut cluster,
+        SERVICES,
+        WatchEvent::Failed(WatchFailure { code: Some(503), message: "starting".to_owned() }),
+    );
     assert!(cluster.pending_reason().unwrap().ends_with("starting"), "{:?}", cluster.pending_reason());
     list(&mut cluster, SERVICES, vec![trimmed(service("a", 2)), trimmed(service("b", 1))]);
     assert!(cluster.has_update());
@@ -165,10 +175,11 @@ fn there_is_no_update_before_everything_was_heard() {
 }
 
 #[test]
-fn the_zone_is_told_when_it_is_known_and_when_it_changes() {
+fn zone_is_sent_when_it_becomes_known_or_changes() {
     let mut cluster = ClusterState::new(vec![spec(Kind::Node, Requirement::IfAllowed)], ours());
     assert!(cluster.pending_reason().unwrap().contains("kind Node"), "{:?}", cluster.pending_reason());
-    let node = |zone: Option<&str>| TrimmedObject::Node(Name::new("", "n"), zone.map(str::to_owned));
+    let node =
+        |zone: Option<&str>| TrimmedObject::Node { name: Name::new("", "n"), zone: zone.map(str::to_owned) };
     let zone = |cluster: &mut ClusterState, zone| {
         handle(cluster, 0, WatchEvent::Applied(node(zone)));
         cluster.has_update().then(|| cluster.take_update().zone)
@@ -182,51 +193,52 @@ fn the_zone_is_told_when_it_is_known_and_when_it_changes() {
 }
 
 #[test]
-fn a_node_that_may_not_be_read_is_a_problem_until_it_may() {
+fn forbidden_node_is_a_problem_until_it_may_be_read() {
     let mut cluster = ClusterState::new(vec![spec(Kind::Node, Requirement::IfAllowed)], ours());
     handle(&mut cluster, 0, failed(403));
     assert_eq!(problems(cluster.take_update()), ["Node *"]);
-    list(&mut cluster, 0, vec![TrimmedObject::Node(Name::new("", "n"), Some("a".to_owned()))]);
+    list(&mut cluster, 0, vec![TrimmedObject::Node { name: Name::new("", "n"), zone: Some("a".to_owned()) }]);
     let update = cluster.take_update();
     assert_eq!((update.zone.clone(), problems(update).len()), (Some("a".to_owned()), 0));
 }
 
 #[test]
-fn a_new_list_removes_what_it_lacks_and_nothing_else() {
+fn complete_list_removes_only_objects_that_it_lacks() {
     let mut cluster = empty_state();
     list(&mut cluster, SERVICES, ["a", "b", "c"].map(|name| trimmed(service(name, 1))).into());
     list(&mut cluster, INGRESSES, vec![ingress("a", &[])]);
     cluster.take_update();
     handle(&mut cluster, SERVICES, WatchEvent::ListStarted);
     handle(&mut cluster, SERVICES, WatchEvent::Listed(trimmed(service("a", 1))));
-    assert_eq!(changes(&cluster.take_update()), [is_there("Service shop/a")], "half a list removes nothing");
+    assert_eq!(
+        changes(&cluster.take_update()),
+        [applied("Service shop/a")],
+        "an incomplete list removes nothing"
+    );
     handle(&mut cluster, SERVICES, failed(500));
-    assert!(!cluster.has_update(), "nor does one that fails");
+    assert!(!cluster.has_update(), "a failed list removes nothing");
     list(&mut cluster, SERVICES, vec![trimmed(service("c", 1))]);
-    let expected = [is_gone("Service shop/a"), is_gone("Service shop/b"), is_there("Service shop/c")];
+    let expected = [deleted("Service shop/a"), deleted("Service shop/b"), applied("Service shop/c")];
     assert_eq!(changes(&cluster.take_update()), expected);
 }
 
 #[test]
-fn a_kind_that_is_not_installed_counts_as_none_and_may_come_later() {
+fn missing_crd_counts_as_empty_until_it_is_installed() {
     let mut cluster = ClusterState::new(specs(), ours());
     for feed in [SERVICES, SECRETS, NAMESPACES, INGRESSES] {
         list(&mut cluster, feed, Vec::new());
     }
     handle(&mut cluster, POLICIES, failed(503));
-    assert!(!cluster.has_update(), "an API server that is starting does not know its kinds");
+    assert!(!cluster.has_update(), "a starting API server has not loaded its CRDs");
     handle(&mut cluster, POLICIES, failed(404));
     assert!(cluster.has_update());
     assert!(problems(cluster.take_update()).is_empty());
-    let bad = TrimmedObject::Invalid(reference(Kind::RoutePolicy, "p"), "no such field".to_owned());
+    let bad = invalid_policy("p");
     list(&mut cluster, POLICIES, vec![bad]);
     assert_eq!(problems(cluster.take_update()), ["RoutePolicy shop/p"]);
     let mut now = Instant::now();
     cluster.handle_event(POLICIES, failed(404), now);
-    assert!(
-        !cluster.has_update(),
-        "one answer may be an error: of a proxy, or of a server that does not know it yet"
-    );
+    assert!(!cluster.has_update(), "a single 404 may be an error of a proxy or of a starting API server");
     for _ in 0..3 {
         now += Duration::from_secs(10);
         cluster.expire_outages(now);
@@ -235,7 +247,7 @@ fn a_kind_that_is_not_installed_counts_as_none_and_may_come_later() {
     let update = cluster.take_update();
     assert_eq!(
         changes(&update),
-        [is_gone("RoutePolicy shop/p")],
+        [deleted("RoutePolicy shop/p")],
         "the CRD was removed, and all policies with it"
     );
     assert!(problems(update).is_empty());
@@ -244,16 +256,16 @@ fn a_kind_that_is_not_installed_counts_as_none_and_may_come_later() {
 }
 
 #[test]
-fn a_watch_that_fails_for_long_is_a_problem_until_it_is_heard_of() {
-    for heard in [None, Some(WatchEvent::Applied(trimmed(service("b", 1))))] {
+fn lasting_watch_failure_is_a_problem_until_it_recovers() {
+    for recovery in [None, Some(WatchEvent::Applied(trimmed(service("b", 1))))] {
         let mut cluster = empty_state();
         let mut now = Instant::now();
         let fail = |cluster: &mut ClusterState, now| {
-            let message = format!("no answer at {now:?}");
-            cluster.handle_event(SERVICES, WatchEvent::Failed { code: None, message }, now);
+            let message = format!("no response at {now:?}");
+            cluster.handle_event(SERVICES, WatchEvent::Failed(WatchFailure { code: None, message }), now);
         };
         fail(&mut cluster, now);
-        // A list is given up after 50 s.
+        // A list times out after 50 s.
         for _ in 0..4 {
             now += Duration::from_secs(60);
             cluster.expire_outages(now);
@@ -263,12 +275,12 @@ fn a_watch_that_fails_for_long_is_a_problem_until_it_is_heard_of() {
         assert_eq!(changes(&update), []);
         let problems_of =
             |update: Update| update.problems.unwrap().into_iter().map(|located| located.problem);
-        let told: Vec<_> =
+        let reported: Vec<_> =
             problems_of(update).map(|problem| (problem.object.to_string(), problem.reason)).collect();
-        assert_eq!(told, [("Service *".to_owned(), Reason::Stale)]);
+        assert_eq!(reported, [("Service *".to_owned(), Reason::Stale)]);
         fail(&mut cluster, now);
-        assert!(!cluster.has_update(), "it is told once, whatever each failure says");
-        match heard {
+        assert!(!cluster.has_update(), "a Problem is reported once per outage");
+        match recovery {
             Some(event) => cluster.handle_event(SERVICES, event, now),
             None => cluster.expire_outages(now + Duration::from_secs(71)),
         }
@@ -277,7 +289,7 @@ fn a_watch_that_fails_for_long_is_a_problem_until_it_is_heard_of() {
 }
 
 #[test]
-fn of_what_changes_before_the_first_update_the_last_state_alone_is_kept() {
+fn changes_of_one_object_collapse_into_the_last() {
     let mut cluster = ClusterState::new(specs(), ours());
     list(&mut cluster, SERVICES, Vec::new());
     for state in 0..1000 {
@@ -291,19 +303,19 @@ fn of_what_changes_before_the_first_update_the_last_state_alone_is_kept() {
 }
 
 #[test]
-fn an_unreadable_policy_removes_nothing() {
+fn invalid_policy_keeps_its_last_valid_version() {
     let mut cluster = empty_state();
-    let bad = TrimmedObject::Invalid(reference(Kind::RoutePolicy, "p"), "no such field".to_owned());
+    let bad = invalid_policy("p");
     handle(&mut cluster, POLICIES, WatchEvent::Applied(bad));
     let update = cluster.take_update();
     assert_eq!(changes(&update), []);
     assert_eq!(problems(update), ["RoutePolicy shop/p"]);
     handle(&mut cluster, POLICIES, WatchEvent::Deleted(name("p")));
-    assert_eq!(changes(&cluster.take_update()), [is_gone("RoutePolicy shop/p")]);
+    assert_eq!(changes(&cluster.take_update()), [deleted("RoutePolicy shop/p")]);
 }
 
 #[test]
-fn what_may_not_be_read_skip_kind_if_it_can_be() {
+fn forbidden_kind_is_skipped_only_if_it_is_optional() {
     let mut cluster = ClusterState::new(specs(), ours());
     for feed in [SECRETS, POLICIES, INGRESSES] {
         list(&mut cluster, feed, Vec::new());
@@ -311,46 +323,42 @@ fn what_may_not_be_read_skip_kind_if_it_can_be() {
     handle(&mut cluster, NAMESPACES, failed(403));
     handle(&mut cluster, SERVICES, failed(404));
     handle(&mut cluster, SERVICES, failed(403));
-    assert!(!cluster.has_update(), "Services are needed");
+    assert!(!cluster.has_update(), "Services are required");
     assert!(
         cluster.pending_reason().unwrap().ends_with("Service: status 403"),
         "{:?}",
         cluster.pending_reason()
     );
     list(&mut cluster, SERVICES, Vec::new());
-    assert_eq!(
-        problems(cluster.take_update()),
-        ["Namespace *"],
-        "what is read again is no Problem any added"
-    );
+    assert_eq!(problems(cluster.take_update()), ["Namespace *"], "a Problem ends when the kind can be read");
     list(&mut cluster, NAMESPACES, Vec::new());
     assert!(problems(cluster.take_update()).is_empty());
 }
 
 #[test]
-fn what_may_not_be_read_any_more_stays_as_it_was() {
+fn kind_that_becomes_forbidden_keeps_its_objects() {
     for feed in [SERVICES, NAMESPACES] {
         let mut cluster = empty_state();
         list(&mut cluster, feed, vec![trimmed(service("a", 1))]);
         cluster.take_update();
         let mut now = Instant::now();
         cluster.handle_event(feed, failed(403), now);
-        assert!(!cluster.has_update(), "an API server that starts anew is no Problem");
+        assert!(!cluster.has_update(), "a restart of the API server is no Problem");
         for _ in 0..4 {
             now += Duration::from_secs(10);
             cluster.expire_outages(now);
             cluster.handle_event(feed, failed(403), now);
         }
         let update = cluster.take_update();
-        assert_eq!(changes(&update), [], "routes never disappear because of the API server");
-        assert_eq!(problems(update).len(), 1, "it lasts");
+        assert_eq!(changes(&update), [], "failures of the API server remove no routes");
+        assert_eq!(problems(update).len(), 1, "the rejection lasts");
         cluster.expire_outages(now + Duration::from_secs(31));
-        assert!(problems(cluster.take_update()).is_empty(), "no try was refused since");
+        assert!(problems(cluster.take_update()).is_empty(), "no attempt was rejected since");
     }
 }
 
 #[test]
-fn each_namespace_has_its_own_problem() {
+fn forbidden_namespaces_have_separate_problems() {
     let of = |namespace: &str| FeedSpec {
         kind: Kind::Service,
         namespace: namespace.to_owned(),
@@ -363,23 +371,26 @@ fn each_namespace_has_its_own_problem() {
 }
 
 #[test]
-fn problems_of_an_object_go_with_it() {
+fn problems_of_an_object_end_with_it() {
     let mut cluster = empty_state();
-    let unreadable = FieldError { field: "spec.ports[0]".to_owned(), message: "no number".to_owned() };
+    let field_errors = FieldError { field: "spec.ports[0]".to_owned(), message: "no number".to_owned() };
     handle(
         &mut cluster,
         SERVICES,
-        WatchEvent::Applied(TrimmedObject::Object(service("a", 1), vec![unreadable])),
+        WatchEvent::Applied(TrimmedObject::Object {
+            object: service("a", 1),
+            field_errors: vec![field_errors],
+        }),
     );
     assert_eq!(problems(cluster.take_update()), ["Service shop/a"]);
     handle(&mut cluster, SERVICES, WatchEvent::Applied(trimmed(service("a", 2))));
     assert!(problems(cluster.take_update()).is_empty());
     handle(&mut cluster, SERVICES, WatchEvent::Deleted(name("a")));
-    assert!(cluster.take_update().problems.is_none(), "they are told only if they changed");
+    assert!(cluster.take_update().problems.is_none(), "Problems are sent only if they changed");
 }
 
 #[test]
-fn ingresses_share_their_texts_and_a_new_list_holds_no_name_twice() {
+fn ingresses_share_texts_and_names_across_lists() {
     let with_class = |text: &str| {
         let class = Some("gateway".to_owned().into());
         trimmed(Object::Ingress(Ingress { name: name(text), class, ..Ingress::default() }))
@@ -393,29 +404,29 @@ fn ingresses_share_their_texts_and_a_new_list_holds_no_name_twice() {
         };
         update.objects.into_iter().filter_map(ingress).collect::<Vec<_>>()
     };
-    let told = ingresses(cluster.take_update());
-    let [a, b] = told.as_slice() else { panic!("{told:?}") };
-    let is_one = |one: &std::sync::Arc<str>, other| std::sync::Arc::ptr_eq(one, other);
-    assert!(is_one(a.class.as_ref().unwrap(), b.class.as_ref().unwrap()));
-    assert!(is_one(&a.name.namespace, &b.name.namespace));
+    let applied = ingresses(cluster.take_update());
+    let [a, b] = applied.as_slice() else { panic!("{applied:?}") };
+    let is_shared = |one: &std::sync::Arc<str>, other| std::sync::Arc::ptr_eq(one, other);
+    assert!(is_shared(a.class.as_ref().unwrap(), b.class.as_ref().unwrap()));
+    assert!(is_shared(&a.name.namespace, &b.name.namespace));
     list(&mut cluster, INGRESSES, vec![with_class("a"), with_class("b")]);
     let known = cluster.feeds[INGRESSES].names.first().unwrap();
-    assert!(is_one(&known.name, &a.name.name), "the name that the compiler has already");
+    assert!(is_shared(&known.name, &a.name.name), "the text that the compiler holds already");
 }
 
-// ===== against a model =====
+// ===== random events against a model =====
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// What the API server does to Services, as a watch tells it.
+/// A change of Services, as a watch reports it.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A list of these; it breaks off before the one at the index, if there is one.
+    /// A list of these names in one state. It fails before the name at the index, if there is one.
     List(Vec<&'static str>, u16, Option<Index>),
     Apply(&'static str, u16),
     Delete(&'static str),
     Fail(Option<u16>),
-    /// Somebody takes an Update, if one is due.
+    /// The receiver takes an update, if one is due.
     Take,
 }
 
@@ -431,7 +442,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What stands at the receiver of Updates.
+/// Applies the next update to the objects of its receiver.
 fn receive(cluster: &mut ClusterState, received: &mut BTreeMap<ObjectRef, Object>) {
     if !cluster.has_update() {
         return;
@@ -445,16 +456,16 @@ fn receive(cluster: &mut ClusterState, received: &mut BTreeMap<ObjectRef, Object
 }
 
 proptest! {
-    /// Whatever happens, who takes all Updates knows what the watch told of, and nothing that it took back.
+    /// The receiver of all updates has exactly the objects that the watch reported and did not delete.
     #[test]
-    fn updates_tell_what_the_watch_told(
+    fn updates_contain_exactly_the_watched_objects(
         steps in proptest::collection::vec(step(), 0..60),
         requirement in select(vec![Requirement::Required, Requirement::IfInstalled]),
     ) {
         let mut cluster = ClusterState::new(vec![spec(Kind::Service, requirement)], ours());
         let (mut model, mut received) = (BTreeMap::new(), BTreeMap::new());
         let mut was_listed = false;
-        let tell = |model: &mut BTreeMap<ObjectRef, Object>, name, state| {
+        let change = |model: &mut BTreeMap<ObjectRef, Object>, name, state| {
             model.insert(reference(Kind::Service, name), service(name, state));
             trimmed(service(name, state))
         };
@@ -464,7 +475,7 @@ proptest! {
                     handle(&mut cluster, 0, WatchEvent::ListStarted);
                     let end = cut.map_or(names.len(), |cut| cut.index(names.len() + 1));
                     for name in names.iter().take(end) {
-                        handle(&mut cluster, 0, WatchEvent::Listed(tell(&mut model, name, state)));
+                        handle(&mut cluster, 0, WatchEvent::Listed(change(&mut model, name, state)));
                     }
                     if cut.is_some() {
                         handle(&mut cluster, 0, failed(500));
@@ -474,7 +485,7 @@ proptest! {
                         model.retain(|reference, _| names.contains(&&*reference.name.name));
                     }
                 }
-                Step::Apply(name, state) => handle(&mut cluster, 0, WatchEvent::Applied(tell(&mut model, name, state))),
+                Step::Apply(name, state) => handle(&mut cluster, 0, WatchEvent::Applied(change(&mut model, name, state))),
                 Step::Delete(text) => {
                     model.remove(&reference(Kind::Service, text));
                     handle(&mut cluster, 0, WatchEvent::Deleted(name(text)));
@@ -483,7 +494,7 @@ proptest! {
                     if code == Some(404) && requirement == Requirement::IfInstalled && !was_listed {
                         model.clear();
                     }
-                    handle(&mut cluster, 0, WatchEvent::Failed { code, message: String::new() });
+                    handle(&mut cluster, 0, WatchEvent::Failed(WatchFailure { code, message: String::new() }));
                 }
                 Step::Take => {
                     receive(&mut cluster, &mut received);

@@ -1,10 +1,10 @@
-//! What Gather makes of Secrets: which are read, and who waits for them.
+//! Reads of Secrets, and the Ingresses that wait for them.
 
 use routing::object::{IngressClass, IngressClassConfig, ParametersRef};
 
 use super::*;
 
-/// A class with parameters.
+/// An IngressClass whose parameters name a config.
 fn class(name: &str, controller: &str, config: &str) -> TrimmedObject {
     let parameters = ParametersRef {
         group: api::GROUP.into(),
@@ -16,7 +16,7 @@ fn class(name: &str, controller: &str, config: &str) -> TrimmedObject {
     trimmed(Object::IngressClass(IngressClass { name, controller, parameters, ..IngressClass::default() }))
 }
 
-/// Parameters that name a certificate in the gateway's own namespace.
+/// A config with a default certificate in the gateway's own namespace.
 fn config(name: &str, secret: &str) -> TrimmedObject {
     let certificate = api::ClassSecret { name: secret.to_owned(), namespace: None };
     let spec = api::IngressClassConfigSpec { default_certificate: Some(certificate), ..Default::default() };
@@ -24,7 +24,7 @@ fn config(name: &str, secret: &str) -> TrimmedObject {
 }
 
 #[test]
-fn secrets_that_nobody_names_are_neither_read_nor_told_of() {
+fn unreferenced_secret_is_neither_read_nor_sent() {
     let mut cluster = empty_state();
     list(&mut cluster, SECRETS, vec![secret("s", "1")]);
     handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("t", "2")));
@@ -35,7 +35,7 @@ fn secrets_that_nobody_names_are_neither_read_nor_told_of() {
 }
 
 #[test]
-fn a_named_secret_is_read_once_per_version() {
+fn referenced_secret_is_read_once_per_version() {
     let mut cluster = empty_state();
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("j", &["s"])));
@@ -44,9 +44,9 @@ fn a_named_secret_is_read_once_per_version() {
     handle_read(&mut cluster, found("s", "1"));
     assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), Some("1".to_owned()))]);
     handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "1")));
-    assert!(cluster.start_secret_reads().is_empty(), "the watch tells of what was read already");
+    assert!(cluster.start_secret_reads().is_empty(), "this version was read already");
     handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
-    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)], "it is rotated");
+    assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)], "the Secret was rotated");
     handle_read(&mut cluster, found("s", "2"));
     assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), Some("2".to_owned()))]);
 }
@@ -67,32 +67,36 @@ fn secrets_of_other_controllers_are_not_read() {
     cluster.take_update();
 
     handle(&mut cluster, 1, WatchEvent::Applied(class("b", &ours, "b")));
-    assert_eq!(names(&cluster.start_secret_reads()), ["gateway-system/of-b", "shop/t"], "it became ours");
+    assert_eq!(
+        names(&cluster.start_secret_reads()),
+        ["gateway-system/of-b", "shop/t"],
+        "the class became ours"
+    );
     cluster.take_update();
     handle(&mut cluster, 1, WatchEvent::Deleted(Name::new("", "a")));
     let gone = [("gateway-system/of-a".to_owned(), None), ("shop/s".to_owned(), None)];
-    assert_eq!(bytes(&cluster.take_update()), gone, "nobody of ours names them any added");
+    assert_eq!(bytes(&cluster.take_update()), gone, "no object of ours refers to them");
 }
 
 #[test]
-fn an_ingress_waits_for_the_secrets_that_it_names_and_nothing_else_does() {
+fn only_ingresses_wait_for_their_secrets() {
     let mut cluster = empty_state();
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["old"])));
     cluster.start_secret_reads();
     handle_read(&mut cluster, found("old", "1"));
-    assert_eq!(changes(&cluster.take_update()), [is_there("Ingress shop/i"), is_there("Secret shop/old")]);
+    assert_eq!(changes(&cluster.take_update()), [applied("Ingress shop/i"), applied("Secret shop/old")]);
 
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["new"])));
     handle(&mut cluster, SERVICES, WatchEvent::Applied(trimmed(service("a", 1))));
     assert_eq!(
         changes(&cluster.take_update()),
-        [is_there("Service shop/a")],
+        [applied("Service shop/a")],
         "the host keeps its certificate"
     );
     cluster.start_secret_reads();
     handle_read(&mut cluster, found("new", "1"));
     let update = cluster.take_update();
-    let expected = [is_there("Ingress shop/i"), is_there("Secret shop/new"), is_gone("Secret shop/old")];
+    let expected = [applied("Ingress shop/i"), applied("Secret shop/new"), deleted("Secret shop/old")];
     assert_eq!(changes(&update), expected);
     assert_eq!(cluster.next_release_at(), None);
 
@@ -103,23 +107,23 @@ fn an_ingress_waits_for_the_secrets_that_it_names_and_nothing_else_does() {
     let update = cluster.take_update();
     assert_eq!(
         changes(&update),
-        [is_there("Ingress shop/i"), is_there("Secret shop/new"), is_gone("Secret shop/third")]
+        [applied("Ingress shop/i"), applied("Secret shop/new"), deleted("Secret shop/third")]
     );
 }
 
 #[test]
-fn an_ingress_waits_a_second_at_most_and_not_for_what_may_not_be_read() {
+fn ingress_hold_ends_after_a_second_or_a_forbidden_read() {
     let mut cluster = empty_state();
     let now = Instant::now();
     cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("i", &["s"])), now);
     cluster.start_secret_reads();
     assert!(!cluster.has_update());
     let end = cluster.next_release_at().unwrap();
-    assert_eq!(end, now + HOLD_LIMIT);
-    cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("i", &["s", "t"])), now + HOLD_LIMIT / 2);
-    assert_eq!(cluster.next_release_at(), Some(end), "changes do not lengthen it");
+    assert_eq!(end, now + HOLD_TIMEOUT);
+    cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("i", &["s", "t"])), now + HOLD_TIMEOUT / 2);
+    assert_eq!(cluster.next_release_at(), Some(end), "a change does not extend the hold");
     cluster.release_ready(end);
-    assert_eq!(changes(&cluster.take_update()), [is_there("Ingress shop/i")]);
+    assert_eq!(changes(&cluster.take_update()), [applied("Ingress shop/i")]);
 
     cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("j", &["u"])), end);
     cluster.start_secret_reads();
@@ -127,16 +131,16 @@ fn an_ingress_waits_a_second_at_most_and_not_for_what_may_not_be_read() {
         &mut cluster,
         SecretRead { name: name("u"), outcome: ReadOutcome::Forbidden("no".to_owned()) },
     );
-    assert_eq!(changes(&cluster.take_update()), [is_there("Ingress shop/j")]);
+    assert_eq!(changes(&cluster.take_update()), [applied("Ingress shop/j")]);
 
     cluster.handle_event(INGRESSES, WatchEvent::Applied(ingress("k", &["v"])), end);
     cluster.handle_event(INGRESSES, WatchEvent::Deleted(name("k")), end);
-    assert_eq!(cluster.next_release_at(), None, "one that is gone waits for nothing");
-    assert_eq!(changes(&cluster.take_update()), [is_gone("Ingress shop/k"), is_gone("Secret shop/v")]);
+    assert_eq!(cluster.next_release_at(), None, "a deleted Ingress is not held");
+    assert_eq!(changes(&cluster.take_update()), [deleted("Ingress shop/k"), deleted("Secret shop/v")]);
 }
 
 #[test]
-fn secrets_that_no_watch_tells_of_are_asked_for_again_and_again() {
+fn secrets_outside_watched_namespaces_are_polled() {
     let mut specs = specs();
     for spec in &mut specs {
         spec.namespace = "shop".to_owned();
@@ -152,26 +156,26 @@ fn secrets_that_no_watch_tells_of_are_asked_for_again_and_again() {
     cluster.take_update();
     let secret = Name::new("gateway-system", "s");
     assert_eq!(cluster.start_secret_reads(), [(secret.clone(), ReadTiming::Immediate)]);
-    let answer = |version: Option<&str>| {
+    let poll_result = |version: Option<&str>| {
         let outcome = match version {
             Some(version) => found("s", version).outcome,
             None => ReadOutcome::Missing,
         };
         SecretRead { name: secret.clone(), outcome }
     };
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     for version in [None, None, Some("1"), Some("1"), Some("2"), None] {
-        handle_read(&mut cluster, answer(version));
-        told.push(cluster.has_update());
+        handle_read(&mut cluster, poll_result(version));
+        sent.push(cluster.has_update());
         cluster.take_update();
         assert_eq!(cluster.start_secret_reads(), [(secret.clone(), ReadTiming::Delayed)]);
-        assert!(!cluster.secret_tracker.has_pending_reads(), "nothing waits for it");
+        assert!(!cluster.secret_tracker.has_pending_reads(), "no update waits for a poll");
     }
-    assert_eq!(told, [true, false, true, false, true, true]);
+    assert_eq!(sent, [true, false, true, false, true, true]);
 }
 
 #[test]
-fn a_secret_goes_with_the_last_who_names_it() {
+fn secret_is_removed_with_its_last_reference() {
     let mut cluster = empty_state();
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("j", &["s"])));
@@ -185,44 +189,44 @@ fn a_secret_goes_with_the_last_who_names_it() {
     handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
     assert!(cluster.start_secret_reads().is_empty());
     handle_read(&mut cluster, found("s", "2"));
-    assert!(!cluster.has_update(), "what was being read counts for nothing then");
+    assert!(!cluster.has_update(), "the read in flight is ignored");
 }
 
 #[test]
-fn a_secret_may_be_missing_and_come_late() {
+fn missing_secret_is_read_once_it_is_created() {
     let mut cluster = empty_state();
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
     assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
     handle_read(&mut cluster, SecretRead { name: name("s"), outcome: ReadOutcome::Missing });
     let update = cluster.take_update();
-    assert_eq!(changes(&update), [is_there("Ingress shop/i"), is_gone("Secret shop/s")]);
+    assert_eq!(changes(&update), [applied("Ingress shop/i"), deleted("Secret shop/s")]);
     handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "1")));
     assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
     handle_read(&mut cluster, found("s", "1"));
     assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), Some("1".to_owned()))]);
     handle(&mut cluster, SECRETS, WatchEvent::Deleted(name("s")));
     assert_eq!(bytes(&cluster.take_update()), [("shop/s".to_owned(), None)]);
-    assert!(cluster.start_secret_reads().is_empty(), "what is gone is not read");
+    assert!(cluster.start_secret_reads().is_empty(), "a deleted Secret is not read");
     handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
     assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
 }
 
 #[test]
-fn a_secret_that_changes_while_it_is_read_is_read_again() {
+fn secret_that_changes_during_a_read_is_read_again() {
     let mut cluster = empty_state();
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
     cluster.start_secret_reads();
     handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "2")));
-    assert!(cluster.start_secret_reads().is_empty(), "one at a time");
+    assert!(cluster.start_secret_reads().is_empty(), "one read at a time");
     handle_read(&mut cluster, found("s", "1"));
     assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Immediate)]);
     handle(&mut cluster, SECRETS, WatchEvent::Applied(secret("s", "3")));
     handle_read(&mut cluster, found("s", "3"));
-    assert!(cluster.start_secret_reads().is_empty(), "it was read in the version that the watch told of");
+    assert!(cluster.start_secret_reads().is_empty(), "the watched version was read");
 }
 
 #[test]
-fn a_secret_that_goes_while_it_is_read_is_read_again() {
+fn secret_deleted_during_a_read_is_read_again() {
     let mut cluster = empty_state();
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
     cluster.start_secret_reads();
@@ -231,7 +235,7 @@ fn a_secret_that_goes_while_it_is_read_is_read_again() {
     assert_eq!(
         cluster.start_secret_reads(),
         [(name("s"), ReadTiming::Immediate)],
-        "what was read may be older than its end"
+        "the read may predate the deletion"
     );
     handle_read(&mut cluster, SecretRead { name: name("s"), outcome: ReadOutcome::Missing });
     assert_eq!(bytes(&cluster.take_update()).last(), Some(&("shop/s".to_owned(), None)));
@@ -239,7 +243,7 @@ fn a_secret_that_goes_while_it_is_read_is_read_again() {
 }
 
 #[test]
-fn of_two_reads_at_a_time_neither_is_taken_for_the_newer_one() {
+fn two_concurrent_reads_cause_a_third() {
     let mut cluster = empty_state();
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
     cluster.start_secret_reads();
@@ -257,7 +261,7 @@ fn of_two_reads_at_a_time_neither_is_taken_for_the_newer_one() {
 }
 
 #[test]
-fn a_secret_that_may_not_be_read_keeps_its_last_bytes_and_is_tried_again() {
+fn forbidden_secret_keeps_its_bytes_and_is_read_again() {
     let mut cluster = empty_state();
     handle(&mut cluster, INGRESSES, WatchEvent::Applied(ingress("i", &["s"])));
     cluster.start_secret_reads();
@@ -273,8 +277,8 @@ fn a_secret_that_may_not_be_read_keeps_its_last_bytes_and_is_tried_again() {
     assert_eq!(bytes(&update), []);
     assert_eq!(problems(update), ["Secret shop/s"]);
     assert_eq!(cluster.start_secret_reads(), [(name("s"), ReadTiming::Delayed)]);
-    assert!(cluster.start_secret_reads().is_empty(), "one at a time");
-    assert!(!cluster.secret_tracker.has_pending_reads(), "the first Update does not wait for it");
+    assert!(cluster.start_secret_reads().is_empty(), "one read at a time");
+    assert!(!cluster.secret_tracker.has_pending_reads(), "the first update does not wait for it");
     handle_read(&mut cluster, found("s", "2"));
     let update = cluster.take_update();
     assert_eq!(bytes(&update), [("shop/s".to_owned(), Some("2".to_owned()))]);
@@ -283,14 +287,14 @@ fn a_secret_that_may_not_be_read_keeps_its_last_bytes_and_is_tried_again() {
 }
 
 #[test]
-fn the_first_update_waits_for_secrets_but_not_for_ever() {
+fn first_update_waits_ten_seconds_for_secrets() {
     let mut cluster = ClusterState::new(vec![spec(Kind::Ingress, Requirement::Required)], ours());
     let debounce = Debounce::default();
     let before = Instant::now();
     list(&mut cluster, 0, vec![ingress("i", &["s"])]);
     cluster.start_secret_reads();
-    assert!(cluster.update_due_at(&debounce) >= before + SECRETS_LIMIT);
-    assert!(cluster.update_due_at(&debounce) <= Instant::now() + SECRETS_LIMIT);
+    assert!(cluster.update_due_at(&debounce) >= before + SECRETS_TIMEOUT);
+    assert!(cluster.update_due_at(&debounce) <= Instant::now() + SECRETS_TIMEOUT);
     handle_read(&mut cluster, found("s", "1"));
     assert!(cluster.update_due_at(&debounce) <= Instant::now());
 }
