@@ -1,6 +1,6 @@
-//! Where objects come from: every source turns what it reads into [`Update`]s, in one shape.
+//! Sources of Kubernetes objects: an API server or a folder of YAML. Each turns what it reads into [`Update`]s.
 //!
-//! Not here: what the objects mean (`routing`), and when they become visible (`reload`).
+//! Not here: what the objects mean (`routing`), and when they take effect (`reload`).
 
 use std::fmt;
 
@@ -12,39 +12,39 @@ pub mod location;
 
 use location::{LocatedProblem, SourceMap};
 
-/// Changes that belong together, as a source hands them to `reload`. The first one holds all that was there.
+/// A set of changes that a source sends to `reload` together. The first one contains all objects.
 #[derive(Debug, Default)]
 pub struct Update {
-    /// What changed among the objects.
+    /// Applied and deleted objects.
     pub objects: Delta,
-    /// What changed among the Secrets' bytes; the same Secrets stand in `objects` without them.
+    /// Changed key pairs of Secrets. `objects` contains the same Secrets without their bytes.
     pub secrets: Vec<SecretChange>,
-    /// Where objects stand, of those for which that changed; nothing: the object is gone, or stands nowhere.
+    /// Changed locations of objects; `None` if the object was deleted or is not in a file.
     pub source_maps: Vec<(ObjectRef, Option<SourceMap>)>,
-    /// The zone that the gateway runs in, when the source has found it out: in the first update, or in a later one if
-    /// it could not be read at first.
+    /// The zone of the gateway's Node, if it became known or changed. Usually in the first update.
     pub zone: Option<String>,
-    /// All Problems of the source itself (files that cannot be read) if they changed since the last update.
+    /// All Problems of the source itself, such as unreadable files, if they changed.
     pub problems: Option<Vec<LocatedProblem>>,
 }
 
 impl Update {
-    /// Whether nothing changed but where things stand: a comment that was added above them.
+    /// Returns true if nothing but locations changed, as after a new comment above the objects.
     pub fn is_location_only(&self) -> bool {
         self.objects.is_empty() && self.secrets.is_empty() && self.problems.is_none() && self.zone.is_none()
     }
 }
 
-/// A Secret that was added, changed or removed.
+/// A change of a Secret's key pair.
 #[derive(Debug)]
 pub struct SecretChange {
-    /// Namespace and name.
+    /// The Secret.
     pub name: Name,
-    /// The two files of a certificate, or nothing if the Secret is gone or lacks them.
+    /// The new key pair; `None` if the Secret was deleted or has no complete pair.
     pub pair: Option<PemPair>,
 }
 
-/// A certificate chain and its private key, PEM as the Secret holds them. Prints redacted.
+/// A certificate chain and its private key in PEM. `Debug` redacts both.
+#[derive(Clone, PartialEq, Eq)]
 pub struct PemPair {
     /// `tls.crt`.
     pub chain: Vec<u8>,
