@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gateway::control::dns::resolver::Resolver;
-use gateway::control::dns::{Addresses, Failure, Found, Lookup as _};
+use gateway::control::dns::{Addresses, FamilyResults, Lookup as _, LookupError};
 use gateway::settings::{DnsSettings, Loopback, Settings};
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
@@ -99,12 +99,12 @@ fn answer(question: &Message, says: Says) -> Message {
 }
 
 /// What one question to this name server comes to.
-async fn look_up(says: Says) -> Found {
+async fn look_up(says: Says) -> FamilyResults {
     let server = NameServer::start(says);
     Resolver::new(server.dns(Loopback::Allowed)).lookup("db.example".into()).await
 }
 
-fn localhost(seconds: u64) -> Result<Addresses, Failure> {
+fn localhost(seconds: u64) -> Result<Addresses, LookupError> {
     let list = vec![Ipv4Addr::LOCALHOST.into()];
     Ok(Addresses { list, time_to_live: Duration::from_secs(seconds) })
 }
@@ -120,7 +120,7 @@ async fn the_shortest_time_to_live_on_the_way_counts() {
             answer.add_answer(Record::from_rdata(real, 600, RData::A(A(Ipv4Addr::LOCALHOST))));
         }
     });
-    assert_eq!(found.await, [localhost(7), Err(Failure::NoAddresses)]);
+    assert_eq!(found.await, [localhost(7), Err(LookupError::NoAddresses)]);
 
     // The same if the name server leaves the rest of the way to whoever asks.
     let found = look_up(|query, answer| {
@@ -131,7 +131,7 @@ async fn the_shortest_time_to_live_on_the_way_counts() {
             answer.add_answer(Record::from_rdata(real, 600, RData::A(A(Ipv4Addr::LOCALHOST))));
         }
     });
-    assert_eq!(found.await, [localhost(7), Err(Failure::NoAddresses)]);
+    assert_eq!(found.await, [localhost(7), Err(LookupError::NoAddresses)]);
 }
 
 #[tokio::test]
@@ -142,17 +142,17 @@ async fn one_family_stands_for_itself() {
     });
     let [v4, v6] = found.await;
     assert_eq!(v4, localhost(0));
-    assert!(matches!(v6, Err(Failure::Unknown(_))), "{v6:?}");
+    assert!(matches!(v6, Err(LookupError::Failed(_))), "{v6:?}");
 }
 
 #[tokio::test]
 async fn only_a_name_server_that_says_so_says_that_there_are_none() {
-    assert_eq!(look_up(gone).await, [Err(Failure::NoAddresses), Err(Failure::NoAddresses)]);
-    assert_eq!(look_up(|_, _| {}).await, [Err(Failure::NoAddresses), Err(Failure::NoAddresses)]);
+    assert_eq!(look_up(gone).await, [Err(LookupError::NoAddresses), Err(LookupError::NoAddresses)]);
+    assert_eq!(look_up(|_, _| {}).await, [Err(LookupError::NoAddresses), Err(LookupError::NoAddresses)]);
     let refuses: Says = |_, answer| answer.metadata.response_code = ResponseCode::Refused;
     for says in [fails as Says, refuses] {
         let found = look_up(says).await;
-        assert!(found.iter().all(|one| matches!(one, Err(Failure::Unknown(_)))), "{found:?}");
+        assert!(found.iter().all(|one| matches!(one, Err(LookupError::Failed(_)))), "{found:?}");
     }
 }
 

@@ -163,5 +163,5 @@ fn related_problems(
     let classes = explanation.ingresses.iter().filter_map(|view| view.class.as_deref());
     let classes = classes.map(|class| object(Kind::IngressClass, class));
     objects.extend(policies.chain(services).chain(secret).chain(classes));
-    problems.views_of(|problem| problem.object.kind == Kind::File || objects.contains(&problem.object))
+    problems.views_where(|problem| problem.object.kind == Kind::File || objects.contains(&problem.object))
 }

@@ -129,7 +129,7 @@ impl Gateway {
             generation: generation.clone(),
             draining: Arc::clone(&draining),
             waiting,
-            questions: reload.questions(),
+            reload: reload.handle(),
             restarts: Arc::clone(&restarts),
             access_log_dropped: access_log
                 .as_ref()

@@ -53,7 +53,7 @@ impl Standing {
         let object = ObjectRef { kind: Kind::Ingress, name: name.clone() };
         let known = reload.compiler().ingress(name);
         let version = known.and_then(|ingress| ingress.version);
-        let problems = reload.problems().views_of(|problem| problem.object == object);
+        let problems = reload.problems().views_where(|problem| problem.object == object);
         let is_as_written = problems.iter().all(|problem| problem.reason == Reason::NoEndpoints.to_string());
         let (state, why) = match known {
             None => (State::Missing, Some(format!("the gateway knows no Ingress {name}"))),

@@ -1,8 +1,8 @@
-//! DNS names that are dialled: asked for again and again for as long as a table names them.
+//! Resolution of the host names that a routing table dials. Repeats each lookup while a table has the name.
 //!
-//! Runs on the control runtime; no worker ever waits for a name. The time to live of an answer is kept to, between
-//! 5 s and 5 min. Addresses that can no longer be confirmed stay in use for an hour. Not here: who
-//! names them (`routing`), and into which cells the addresses go (`reload`).
+//! Runs on the control runtime; a worker never waits for DNS. The TTL of a record is honoured between 5 s and 5 min.
+//! Addresses that can no longer be confirmed stay in use for an hour. Not here: which objects have the names
+//! (`routing`), and into which cells the addresses go (`reload`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,237 +16,275 @@ use tokio::time::Instant;
 
 pub mod resolver;
 
-/// A name is not asked for more often, whatever its time to live: many zones say 0, and each name is one query for
-/// each of both families.
-const SHORTEST: Duration = Duration::from_secs(5);
+/// Minimum time between two lookups of a name. Many zones have a TTL of 0, and each lookup is one query for each
+/// address family.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A change is noticed after so long at the latest, whatever the time to live: moves are often made in a hurry, with a
-/// day's time to live still standing in the zone.
-const LONGEST: Duration = Duration::from_secs(300);
+/// Maximum time between two lookups of a name. A service may move within minutes while its zone still has a TTL of a
+/// day.
+const MAX_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Addresses that the name servers can no longer confirm are used for so long: an outage of DNS is shorter, as a
-/// rule, and an address may belong to somebody else afterwards.
-const STALE: Duration = Duration::from_secs(60 * 60);
+/// Time for which unconfirmed addresses stay in use. DNS outages are usually shorter. After an hour, an address may
+/// belong to another tenant.
+const MAX_STALE_TIME: Duration = Duration::from_secs(60 * 60);
 
-/// Waits between tries after a failure: doubling, from the first to the last of these.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LAST_WAIT: Duration = Duration::from_secs(30);
+/// Delay after the first failed lookup. Doubles with each further failure.
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+/// Maximum delay after a failed lookup.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Names that are asked for at the same time. Each takes up to four sockets (two families, two name servers), and 256
-/// descriptors are reserved for what is not a client's (`process::descriptors`).
-const AT_ONCE: usize = 32;
+/// Maximum concurrent lookups. Each takes up to four sockets (two families, two name servers) of the 256 descriptors
+/// that are reserved for the gateway itself (`process::descriptors`).
+const MAX_CONCURRENT_LOOKUPS: usize = 32;
 
 /// Addresses of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// At least one, sorted.
+    /// At least one address, sorted.
     pub list: Vec<IpAddr>,
-    /// As the zone has it.
+    /// TTL in the zone.
     pub time_to_live: Duration,
 }
 
-/// Why there are no addresses of a family; of two, the lesser one is told.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Failure {
-    /// Nobody can say at the moment, and why.
-    Unknown(String),
-    /// It is no name that DNS could have.
+/// Why a name has no addresses of a family. The Problem reports the smaller of two errors.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum LookupError {
+    /// The lookup failed, with its cause. Addresses may exist.
+    #[error("cannot be resolved: {0}")]
+    Failed(String),
+    /// The name is not a DNS name.
+    #[error("is not a DNS name; addresses belong into EndpointSlices")]
     NotAName,
-    /// There are some, and none may be dialled.
+    /// All addresses are of kinds that the gateway does not dial.
+    #[error("leads to addresses only that are not dialled")]
     NotDialled,
-    /// There are none.
+    /// The zone has no addresses for the name.
+    #[error("has no addresses")]
     NoAddresses,
 }
 
-impl Failure {
-    /// For people.
+impl LookupError {
+    /// Returns the message of a Problem about `name`.
     fn message(&self, name: &str) -> String {
         match self {
-            Self::Unknown(why) => format!("{name} cannot be resolved: {why}"),
-            Self::NotAName => format!("{name:?} is not a DNS name; addresses belong into EndpointSlices"),
-            Self::NotDialled => format!("{name} leads to addresses only that are not dialled"),
-            Self::NoAddresses => format!("{name} has no addresses"),
+            Self::NotAName => format!("{name:?} {self}"),
+            Self::Failed(_) | Self::NotDialled | Self::NoAddresses => format!("{name} {self}"),
         }
     }
 }
 
-/// What came of asking for a name: IPv4, then IPv6. Each stands for itself, since one may fail while the other is
-/// known, and a cluster often reaches but one of them.
-pub type Found = [Result<Addresses, Failure>; 2];
+/// The results of one lookup: IPv4, then IPv6. One family may fail while the other succeeds, and many clusters reach
+/// only one of them.
+pub type FamilyResults = [Result<Addresses, LookupError>; 2];
 
-/// Whoever knows addresses.
+/// Resolves names.
 pub trait Lookup: Send + Sync + 'static {
-    /// Asks once for a name.
-    fn lookup(&self, name: Arc<str>) -> BoxFuture<'static, Found>;
+    /// Resolves a name once.
+    fn lookup(&self, name: Arc<str>) -> BoxFuture<'static, FamilyResults>;
 }
 
-/// What is known of a name now.
+/// The present state of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The name that was asked for.
+pub struct Resolution {
+    /// The name.
     pub name: Arc<str>,
-    /// What to dial.
+    /// The addresses to dial.
     pub addresses: Vec<IpAddr>,
-    /// What is wrong, if anything is.
+    /// The message of a Problem, or `None` if there is none.
     pub problem: Option<String>,
 }
 
-/// Names that somebody wants to dial.
-pub type Wanted = BTreeSet<Arc<str>>;
+/// The names to resolve.
+pub type NameSet = BTreeSet<Arc<str>>;
 
-/// Asks for the names in `wanted` until nobody takes answers any more.
+/// Resolves the names in `names` until the receiver of `resolutions` or the sender of `names` is dropped.
+///
+/// # Cancellation
+/// Dropping the future stops all lookups. Nothing else is lost.
 pub async fn run(
     lookup: Box<dyn Lookup>,
-    mut wanted: watch::Receiver<Wanted>,
-    answers: mpsc::Sender<Answer>,
+    mut names: watch::Receiver<NameSet>,
+    resolutions: mpsc::Sender<Resolution>,
 ) {
-    let mut names =
-        Names { lookup, known: BTreeMap::new(), due: BTreeSet::new(), asked: FuturesUnordered::new() };
-    names.keep(&wanted.borrow_and_update());
+    let mut tracker = NameTracker::new(lookup);
+    tracker.set_names(&names.borrow_and_update());
     loop {
-        names.ask();
-        let due = names.next_due();
+        tracker.start_lookups();
+        let due = tracker.next_due();
         tokio::select! {
-            changed = wanted.changed() => match changed {
-                Ok(()) => names.keep(&wanted.borrow_and_update()),
-                Err(_gone) => return,
+            changed = names.changed() => match changed {
+                Ok(()) => tracker.set_names(&names.borrow_and_update()),
+                Err(_sender_dropped) => return,
             },
-            Some((name, found)) = names.asked.next() => {
-                if let Some(answer) = names.take(name, found)
-                    && answers.send(answer).await.is_err()
+            Some((name, results)) = tracker.lookups.next() => {
+                if let Some(resolution) = tracker.on_lookup_done(name, results)
+                    && resolutions.send(resolution).await.is_err()
                 {
                     return;
                 }
             }
-            () = until(due) => {}
+            () = sleep_until(due) => {}
         }
     }
 }
 
-async fn until(due: Option<Instant>) {
+async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
 }
 
-struct Names {
+/// Schedules the lookups of all names.
+struct NameTracker {
     lookup: Box<dyn Lookup>,
-    known: BTreeMap<Arc<str>, Known>,
-    /// When to ask for which name. Whoever waits longest goes first, so that names whose servers answer nothing do not
-    /// keep others from being asked for.
+    names: BTreeMap<Arc<str>, NameState>,
+    /// When each name is due. The name that is due first goes first, so that names whose servers do not respond cannot
+    /// starve other names.
     due: BTreeSet<(Instant, Arc<str>)>,
-    asked: FuturesUnordered<BoxFuture<'static, (Arc<str>, Found)>>,
+    lookups: FuturesUnordered<BoxFuture<'static, (Arc<str>, FamilyResults)>>,
 }
 
-impl Names {
-    /// Forgets what nobody wants any more, and takes in what is new.
-    fn keep(&mut self, wanted: &Wanted) {
-        self.known.retain(|name, _| wanted.contains(name));
-        self.due.retain(|(_, name)| wanted.contains(name));
+impl NameTracker {
+    fn new(lookup: Box<dyn Lookup>) -> Self {
+        Self { lookup, names: BTreeMap::new(), due: BTreeSet::new(), lookups: FuturesUnordered::new() }
+    }
+
+    /// Removes the names that are not in `names`, and adds the new ones, which are due at once.
+    fn set_names(&mut self, names: &NameSet) {
+        self.names.retain(|name, _| names.contains(name));
+        self.due.retain(|(_, name)| names.contains(name));
         let now = Instant::now();
-        for name in wanted {
-            if !self.known.contains_key(name) {
-                let fresh = Known { families: [None, None], wait: FIRST_WAIT, due: Some(now) };
-                self.known.insert(Arc::clone(name), fresh);
+        for name in names {
+            if !self.names.contains_key(name) {
+                self.names.insert(Arc::clone(name), NameState::due_at(now));
                 self.due.insert((now, Arc::clone(name)));
             }
         }
     }
 
-    /// When to ask next; nothing if enough is asked already.
+    /// Returns when the next lookup is due, or `None` if no further lookup may start.
     fn next_due(&self) -> Option<Instant> {
-        let (due, _) = self.due.first().filter(|_| self.asked.len() < AT_ONCE)?;
+        let (due, _) = self.due.first().filter(|_| self.lookups.len() < MAX_CONCURRENT_LOOKUPS)?;
         Some(*due)
     }
 
-    /// Asks for what is due. A task each, so that a panic costs that answer only.
-    fn ask(&mut self) {
+    /// Starts the lookups that are due. Each has its own task, so that a panic fails one lookup only.
+    fn start_lookups(&mut self) {
         while self.next_due().is_some_and(|due| due <= Instant::now())
             && let Some((_, name)) = self.due.pop_first()
         {
-            if let Some(known) = self.known.get_mut(&name) {
-                known.due = None;
+            if let Some(state) = self.names.get_mut(&name) {
+                state.due = None;
             }
-            let asking = tokio::spawn(self.lookup.lookup(Arc::clone(&name)));
-            self.asked.push(Box::pin(async move {
-                let panicked = || Err(Failure::Unknown("whoever asks panicked".to_owned()));
-                (name, asking.await.unwrap_or_else(|_| [panicked(), panicked()]))
+            let lookup = tokio::spawn(self.lookup.lookup(Arc::clone(&name)));
+            self.lookups.push(Box::pin(async move {
+                // The panic hook printed the message.
+                let panicked = || Err(LookupError::Failed("the lookup panicked".to_owned()));
+                (name, lookup.await.unwrap_or_else(|_| [panicked(), panicked()]))
             }));
         }
     }
 
-    /// Takes in what came of asking; nothing if nobody wants the name any more.
-    fn take(&mut self, name: Arc<str>, found: Found) -> Option<Answer> {
+    /// Applies the results of a lookup. Returns `None` if the name was removed meanwhile.
+    fn on_lookup_done(&mut self, name: Arc<str>, results: FamilyResults) -> Option<Resolution> {
         let now = Instant::now();
-        let known = self.known.get_mut(&name)?;
-        let (wait, failure) = known.take(found, now);
-        let problem = failure.map(|(failure, rest)| failure.message(&name) + rest);
-        let addresses = known.addresses();
-        // It is due already if it was given up and wanted again while it was asked for.
-        if let Some(due) = known.due.replace(now + wait) {
+        let state = self.names.get_mut(&name)?;
+        let NextLookup { delay, problem } = state.apply(results, now);
+        let problem = problem.map(|problem| problem.message(&name));
+        let addresses = state.addresses();
+        // The name is already due if it was removed and added again during the lookup.
+        if let Some(due) = state.due.replace(now + delay) {
             self.due.remove(&(due, Arc::clone(&name)));
         }
-        self.due.insert((now + wait, Arc::clone(&name)));
-        Some(Answer { name, addresses, problem })
+        self.due.insert((now + delay, Arc::clone(&name)));
+        Some(Resolution { name, addresses, problem })
     }
 }
 
-/// What is known of a name.
-struct Known {
-    /// By family, in the order of [`Found`].
+/// The state of one name.
+struct NameState {
+    /// By family, in the order of [`FamilyResults`].
     families: [Option<Confirmed>; 2],
-    /// How long to wait after the next failure.
-    wait: Duration,
-    /// When to ask, as [`Names::due`] has it; nothing while that is under way.
+    /// Delay after the next failure.
+    backoff: Duration,
+    /// When the next lookup is due, as in [`NameTracker::due`]. `None` during a lookup.
     due: Option<Instant>,
 }
 
-/// Addresses, and when they were last confirmed.
+/// Addresses of one family, and the time of their last confirmation.
 struct Confirmed {
     list: Vec<IpAddr>,
     at: Instant,
 }
 
-impl Known {
+/// What follows from the results of a lookup.
+struct NextLookup {
+    /// Time until the next lookup.
+    delay: Duration,
+    problem: Option<Unresolved>,
+}
+
+/// Why a name has no confirmed addresses.
+struct Unresolved {
+    error: LookupError,
+    /// Whether unconfirmed addresses stay in use.
+    keeps_addresses: bool,
+}
+
+impl Unresolved {
+    fn message(&self, name: &str) -> String {
+        let suffix = if self.keeps_addresses { "; its last addresses stay in use" } else { "" };
+        self.error.message(name) + suffix
+    }
+}
+
+impl NameState {
+    fn due_at(now: Instant) -> Self {
+        Self { families: [None, None], backoff: INITIAL_BACKOFF, due: Some(now) }
+    }
+
     fn addresses(&self) -> Vec<IpAddr> {
         self.families.iter().flatten().flat_map(|confirmed| &confirmed.list).copied().collect()
     }
 
-    /// Gives how long to wait before asking again, and what is wrong, with what comes of that.
-    fn take(&mut self, found: Found, now: Instant) -> (Duration, Option<(Failure, &'static str)>) {
-        let mut time_to_live = LONGEST;
-        let (mut failures, mut kept) = (Vec::new(), Vec::new());
-        let mut is_unsure = false;
-        for (family, found) in self.families.iter_mut().zip(found) {
-            match found {
+    fn apply(&mut self, results: FamilyResults, now: Instant) -> NextLookup {
+        let mut time_to_live = MAX_REFRESH_INTERVAL;
+        let (mut errors, mut kept_errors) = (Vec::new(), Vec::new());
+        let mut has_failed = false;
+        for (family, result) in self.families.iter_mut().zip(results) {
+            match result {
                 Ok(addresses) => {
                     time_to_live = time_to_live.min(addresses.time_to_live);
                     *family = Some(Confirmed { list: addresses.list, at: now });
                 }
-                Err(failure) => {
-                    let is_unknown = matches!(failure, Failure::Unknown(_));
-                    is_unsure |= is_unknown;
-                    family.take_if(|confirmed| !is_unknown || now - confirmed.at >= STALE);
-                    if family.is_some() { &mut kept } else { &mut failures }.push(failure);
+                Err(error) => {
+                    let failed = matches!(error, LookupError::Failed(_));
+                    has_failed |= failed;
+                    family.take_if(|confirmed| !failed || now - confirmed.at >= MAX_STALE_TIME);
+                    if family.is_some() { &mut kept_errors } else { &mut errors }.push(error);
                 }
             }
         }
         let has_none = self.families.iter().all(Option::is_none);
-        // A family that never had addresses is not missed while the other has some: there are name servers that do
-        // not answer for IPv6 at all.
-        let problem = match kept.into_iter().min() {
-            Some(failure) => Some((failure, "; its last addresses stay in use")),
-            None => failures.into_iter().min().filter(|_| has_none).map(|failure| (failure, "")),
+        // A family without addresses is no problem while the other family has some: many name servers never respond to
+        // queries for IPv6.
+        let problem = match kept_errors.into_iter().min() {
+            Some(error) => Some(Unresolved { error, keeps_addresses: true }),
+            None => errors
+                .into_iter()
+                .min()
+                .filter(|_| has_none)
+                .map(|error| Unresolved { error, keeps_addresses: false }),
         };
-        let wait = time_to_live.max(SHORTEST);
-        if !is_unsure && !has_none {
-            self.wait = FIRST_WAIT;
-            return (wait, problem);
+        let refresh = time_to_live.max(MIN_REFRESH_INTERVAL);
+        if !has_failed && !has_none {
+            self.backoff = INITIAL_BACKOFF;
+            return NextLookup { delay: refresh, problem };
         }
-        let retry = self.wait;
-        self.wait = (retry * 2).min(LAST_WAIT);
-        (wait.min(retry), problem)
+        let backoff = self.backoff;
+        self.backoff = (backoff * 2).min(MAX_BACKOFF);
+        NextLookup { delay: refresh.min(backoff), problem }
     }
 }
 

@@ -1,6 +1,6 @@
-//! From updates to what is live: compile, load certificates, publish with one swap.
+//! From updates to the live state: compiles, loads certificates, publishes with one swap.
 //!
-//! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`exchange`).
+//! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`data`).
 
 mod secrets;
 
@@ -9,238 +9,251 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use routing::object::{Kind, ObjectRef};
+use routing::object::{Kind, Name, ObjectRef};
 use routing::{Compiler, Config, Problem, Reason, RoutingTable};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::control::dns::{Answer, Wanted};
+use crate::control::dns::{NameSet, Resolution};
 use crate::control::source::Update;
 use crate::live::{Live, LiveCell};
 
-use secrets::Secrets;
+use secrets::SecretStore;
 
 pub mod problems;
 
 pub use problems::{ProblemView, Problems};
 
-/// Questions that may wait to be answered; who asks more waits.
-const WAITING_QUESTIONS: usize = 8;
+/// Maximum queued queries. Further callers wait.
+const QUERY_QUEUE: usize = 8;
 
-type Question = Box<dyn FnOnce(&Reload) + Send>;
+/// Maximum sleep until the wall clock is read again. The clock may be set, and it advances while a machine is suspended
+/// and timers do not.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The way to ask a running [`Reload`] for what only it holds: the objects.
+type Query = Box<dyn FnOnce(&Reload) + Send>;
+
+/// A handle to a running [`Reload`], for queries about the objects that only the Reload has.
 #[derive(Clone)]
-pub struct Questions(mpsc::Sender<Question>);
+pub struct ReloadHandle(mpsc::Sender<Query>);
 
-impl Questions {
-    /// Asks, and waits for the answer: it is made between two updates, so that it is about one moment. Nothing if
-    /// the source has ended.
-    pub async fn ask<T, Q>(&self, question: Q) -> Option<T>
+impl ReloadHandle {
+    /// Runs a query between two updates, so that it sees one consistent state. Returns `None` if the Reload ended or the
+    /// query panicked.
+    ///
+    /// # Cancellation
+    /// Dropping the future drops the result. The query may still run.
+    pub async fn query<T, Q>(&self, query: Q) -> Option<T>
     where
         T: Send + 'static,
         Q: FnOnce(&Reload) -> T + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let question: Question = Box::new(move |reload| {
-            // Who asked may be gone.
-            let _ = answer.send(question(reload));
+        let (result_tx, result_rx) = oneshot::channel();
+        let query: Query = Box::new(move |reload| {
+            // The caller may have been cancelled.
+            let _ = result_tx.send(query(reload));
         });
-        self.0.send(question).await.ok()?;
-        answered.await.ok()
+        self.0.send(query).await.ok()?;
+        result_rx.await.ok()
     }
 }
 
-/// How long to wait before the wall clock is looked at again: it may be set, and it runs on while a machine sleeps
-/// and timers do not.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-
-/// Turns updates into what is live.
+/// Turns updates into the live state.
 pub struct Reload {
-    questions: (mpsc::Sender<Question>, mpsc::Receiver<Question>),
+    query_tx: mpsc::Sender<Query>,
+    query_rx: mpsc::Receiver<Query>,
     routing: Config,
     compiler: Compiler,
-    secrets: Secrets,
+    secrets: SecretStore,
     live: LiveCell,
     problems: Arc<Problems>,
     generation: watch::Sender<u64>,
-    /// The names that are to be resolved.
-    names: watch::Sender<Wanted>,
-    /// What is known of them.
-    resolved: BTreeMap<Arc<str>, Resolved>,
-    /// Tables that a worker may still be looking at; they are dropped here and not by the worker.
+    /// The DNS names in the table.
+    dns_names: watch::Sender<NameSet>,
+    /// The last resolution of each of these names.
+    resolved: BTreeMap<Arc<str>, ResolvedName>,
+    /// Tables that a worker may still read. They are dropped here and not on the worker.
     retired: Vec<Arc<Live>>,
 }
 
+/// The last resolution of a name, and the Problems of its Services.
+struct ResolvedName {
+    resolution: Resolution,
+    problems: Vec<Problem>,
+}
+
 impl Reload {
-    /// Begins with an empty table of generation 0.
+    /// Creates a Reload with an empty table of generation 0.
     ///
     /// # Errors
-    /// The default certificate could not be made.
+    /// Returns an error if the default certificate cannot be generated.
     pub fn new(provider: Arc<CryptoProvider>, routing: Config) -> anyhow::Result<Self> {
-        let secrets = Secrets::new(provider)?;
+        let secrets = SecretStore::new(provider)?;
         let certificates = secrets.certificates().clone();
         let live = Live { table: RoutingTable::default(), certificates, generation: 0 };
+        let (query_tx, query_rx) = mpsc::channel(QUERY_QUEUE);
         Ok(Self {
-            questions: mpsc::channel(WAITING_QUESTIONS),
+            query_tx,
+            query_rx,
             compiler: Compiler::new(routing.clone()),
             routing,
             secrets,
             live: Arc::new(ArcSwap::from_pointee(live)),
             problems: Arc::default(),
             generation: watch::Sender::new(0),
-            names: watch::Sender::default(),
+            dns_names: watch::Sender::default(),
             resolved: BTreeMap::new(),
             retired: Vec::new(),
         })
     }
 
-    /// What is live, for the data plane.
+    /// Returns the cell of the live state, for the data plane.
     pub fn live(&self) -> LiveCell {
         Arc::clone(&self.live)
     }
 
-    /// The Problems, for people.
+    /// Returns all present Problems.
     pub fn problems(&self) -> Arc<Problems> {
         Arc::clone(&self.problems)
     }
 
-    /// The number of the table that is live; 0 before the first full one.
+    /// Returns the generation of the live table. It is 0 before the first update.
     pub fn generation(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// The names that are to be resolved; their addresses go to [`Reload::run`].
-    pub fn names(&self) -> watch::Receiver<Wanted> {
-        self.names.subscribe()
+    /// Returns the names to resolve. Their resolutions go to [`Reload::run`].
+    pub fn dns_names(&self) -> watch::Receiver<NameSet> {
+        self.dns_names.subscribe()
     }
 
-    /// The way to ask this Reload once it runs.
-    pub fn questions(&self) -> Questions {
-        Questions(self.questions.0.clone())
+    /// Returns a handle for queries while the Reload runs.
+    pub fn handle(&self) -> ReloadHandle {
+        ReloadHandle(self.query_tx.clone())
     }
 
-    /// Who holds the objects.
+    /// Returns the compiler, which has all objects.
     pub fn compiler(&self) -> &Compiler {
         &self.compiler
     }
 
-    /// Applies updates, and answers questions between them, until the source or who resolves names ends.
-    pub async fn run(&mut self, updates: &mut mpsc::Receiver<Update>, answers: &mut mpsc::Receiver<Answer>) {
+    /// Applies updates and resolutions, and runs queries between them, until one of the two channels closes.
+    ///
+    /// # Cancellation
+    /// Safe: each message is applied without waiting.
+    pub async fn run(
+        &mut self,
+        updates: &mut mpsc::Receiver<Update>,
+        resolutions: &mut mpsc::Receiver<Resolution>,
+    ) {
         loop {
             tokio::select! {
                 update = updates.recv() => match update {
                     Some(update) => self.apply(update, SystemTime::now()),
                     None => return,
                 },
-                answer = answers.recv() => match answer {
-                    Some(answer) => self.resolve(answer),
+                resolution = resolutions.recv() => match resolution {
+                    Some(resolution) => self.on_resolution(resolution),
                     None => return,
                 },
-                () = until(self.secrets.due()) => self.pass(SystemTime::now()),
-                Some(question) = self.questions.1.recv() => question(self),
+                () = sleep_until(self.secrets.next_check()) => self.check_certificate_dates(SystemTime::now()),
+                Some(query) = self.query_rx.recv() => query(self),
             }
         }
     }
 
-    /// Forgets everything that was read, and its Problems, as if nothing ever was. What is live stays until the next
-    /// update, which has to hold all that is there, as the first one of a source does.
-    pub fn forget(&mut self) {
+    /// Drops all objects and Problems. The live state stays until the next update, which must hold all objects, as the
+    /// first update of a source does.
+    pub fn reset(&mut self) {
         self.compiler = Compiler::new(self.routing.clone());
-        self.secrets.forget();
-        self.problems.forget();
+        self.secrets.clear();
+        self.problems.clear();
         self.resolved.clear();
-        self.names.send_replace(Wanted::default());
+        self.dns_names.send_replace(NameSet::default());
     }
 
-    /// Applies one update at a moment: when it returns, requests see it.
+    /// Applies one update at a moment of the wall clock. Requests see the result when this returns.
     pub fn apply(&mut self, mut update: Update, now: SystemTime) {
         let is_location_only = update.is_location_only();
-        self.problems.set_places(update.source_maps);
+        self.problems.update_source_maps(update.source_maps);
         if is_location_only && *self.generation.borrow() > 0 {
             return;
         }
-        self.secrets.take(update.secrets, &mut update.objects, now);
+        self.secrets.apply(update.secrets, &mut update.objects, now);
         if update.zone.is_some() {
             self.compiler.set_zone(update.zone);
         }
         let (table, delta) = self.compiler.apply(update.objects);
-        if let Some(found) = update.problems {
-            self.problems.set_source(found);
+        if let Some(problems) = update.problems {
+            self.problems.replace_source_problems(problems);
         }
         self.problems.change(delta.removed.iter(), delta.added);
-        self.follow_names();
+        self.update_dns_names();
         let generation = self.generation.borrow().wrapping_add(1);
         self.publish(Live { table, certificates: self.secrets.certificates().clone(), generation });
-        // At once: who sees the table may ask whether the gateway is ready.
+        // Before logging: a client that sees the new table may request /readyz.
         self.generation.send_replace(generation);
-        self.report(generation);
+        self.log_published(generation);
     }
 
-    /// Judges the dates of certificates anew. Nothing becomes live if none has passed since it was judged last.
-    pub fn pass(&mut self, now: SystemTime) {
-        let objects = self.secrets.pass(now);
+    /// Checks the validity periods of certificates. Publishes only if one began or ended since the last check.
+    pub fn check_certificate_dates(&mut self, now: SystemTime) {
+        let objects = self.secrets.check_dates(now);
         if !objects.is_empty() {
             self.apply(Update { objects, ..Update::default() }, now);
         }
     }
 
-    /// Says which names are to be resolved, if they are others than before, and brings what is known of them to
-    /// Backends that are new. Costs what changed, however many names there are.
-    fn follow_names(&mut self) {
-        let touched = self.compiler.take_changed_external_names();
-        let (named, gone): (Vec<_>, Vec<_>) =
-            touched.into_iter().partition(|name| !self.compiler.services_with_external_name(name).is_empty());
-        for name in &gone {
+    /// Publishes the names to resolve, if they changed, and copies known resolutions to new Backends. The cost depends on
+    /// the number of changes, not on the number of names.
+    fn update_dns_names(&mut self) {
+        let changed = self.compiler.take_changed_external_names();
+        let (used, unused): (Vec<_>, Vec<_>) =
+            changed.into_iter().partition(|name| !self.compiler.services_with_external_name(name).is_empty());
+        for name in &unused {
             if let Some(known) = self.resolved.remove(name) {
                 self.problems.change(known.problems.iter(), Vec::new());
             }
         }
-        for name in &named {
-            if let Some(Resolved { answer, problems }) = self.resolved.remove(name) {
-                self.hold(answer, &problems);
+        for name in &used {
+            if let Some(ResolvedName { resolution, problems }) = self.resolved.remove(name) {
+                self.apply_resolution(resolution, &problems);
             }
         }
-        self.names.send_if_modified(|wanted| {
-            let mut is_news = false;
-            for name in &gone {
-                is_news |= wanted.remove(name);
+        self.dns_names.send_if_modified(|names| {
+            let mut is_changed = false;
+            for name in &unused {
+                is_changed |= names.remove(name);
             }
-            for name in named {
-                is_news |= wanted.insert(name);
+            for name in used {
+                is_changed |= names.insert(name);
             }
-            is_news
+            is_changed
         });
     }
 
-    /// Takes in what a name was resolved to: no table changes, only cells in it.
-    fn resolve(&mut self, answer: Answer) {
-        // It may have been on its way while the last Service with that name went.
-        if !self.names.borrow().contains(&answer.name) {
+    /// Applies a resolution. The table does not change, only endpoint cells in it.
+    fn on_resolution(&mut self, resolution: Resolution) {
+        // The last Service with this name may have been deleted during the lookup.
+        if !self.dns_names.borrow().contains(&resolution.name) {
             return;
         }
-        tracing::debug!(name = %answer.name, addresses = ?answer.addresses, "resolved");
-        let before = self.resolved.remove(&answer.name).map(|known| known.problems);
-        self.hold(answer, &before.unwrap_or_default());
-        self.tell_problems();
+        tracing::debug!(name = %resolution.name, addresses = ?resolution.addresses, "resolved");
+        let before = self.resolved.remove(&resolution.name).map(|known| known.problems);
+        self.apply_resolution(resolution, &before.unwrap_or_default());
+        self.log_problem_changes();
     }
 
-    /// Brings what is known of a name to its Backends, and the Problem, if there is one, in place of those `before`.
-    fn hold(&mut self, answer: Answer, before: &[Problem]) {
-        self.compiler.set_addresses(&answer.name, &answer.addresses);
-        let services = self.compiler.services_with_external_name(&answer.name).into_iter();
-        let problem = |service, message: &String| Problem {
-            object: ObjectRef { kind: Kind::Service, name: service },
-            field: "spec.externalName".to_owned(),
-            reason: Reason::NameNotResolved,
-            message: message.clone(),
-        };
-        let problems: Vec<_> = match &answer.problem {
-            Some(message) => services.map(|service| problem(service, message)).collect(),
+    /// Copies a resolution to its Backends, and replaces the Problems `before` by those of this resolution.
+    fn apply_resolution(&mut self, resolution: Resolution, before: &[Problem]) {
+        self.compiler.set_addresses(&resolution.name, &resolution.addresses);
+        let services = self.compiler.services_with_external_name(&resolution.name).into_iter();
+        let problems: Vec<_> = match &resolution.problem {
+            Some(message) => services.map(|service| name_not_resolved(service, message.clone())).collect(),
             None => Vec::new(),
         };
         self.problems.change(before, problems.clone());
-        self.resolved.insert(Arc::clone(&answer.name), Resolved { answer, problems });
+        self.resolved.insert(Arc::clone(&resolution.name), ResolvedName { resolution, problems });
     }
 
     fn publish(&mut self, live: Live) {
@@ -249,33 +262,36 @@ impl Reload {
         self.retired.retain(|live| Arc::strong_count(live) > 1);
     }
 
-    /// Logs what became live and which Problems came and went with it.
-    fn report(&self, generation: u64) {
+    /// Logs the published generation, and the Problems that it added and removed.
+    fn log_published(&self, generation: u64) {
         let (live, problems) = (self.live.load(), self.problems.count());
         tracing::info!(generation, hosts = live.table.len(), problems, "live");
-        self.tell_problems();
+        self.log_problem_changes();
     }
 
-    fn tell_problems(&self) {
-        let (came, went) = self.problems.take_changes();
-        for problem in came {
+    fn log_problem_changes(&self) {
+        let changes = self.problems.take_changes();
+        for problem in changes.added {
             tracing::warn!(%problem, "problem");
         }
-        for problem in went {
+        for problem in changes.removed {
             tracing::info!(%problem, "problem solved");
         }
     }
 }
 
-/// What is known of a name, and what its Services were told.
-struct Resolved {
-    answer: Answer,
-    problems: Vec<Problem>,
+fn name_not_resolved(service: Name, message: String) -> Problem {
+    Problem {
+        object: ObjectRef { kind: Kind::Service, name: service },
+        field: "spec.externalName".to_owned(),
+        reason: Reason::NameNotResolved,
+        message,
+    }
 }
 
-/// Waits for a moment of the wall clock; for ever if there is none.
-async fn until(due: Option<SystemTime>) {
+/// Sleeps until a moment of the wall clock, or for [`CLOCK_CHECK_INTERVAL`] if that is sooner. Never returns for `None`.
+async fn sleep_until(due: Option<SystemTime>) {
     let Some(due) = due else { return std::future::pending().await };
     let left = due.duration_since(SystemTime::now()).unwrap_or_default();
-    tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+    tokio::time::sleep(left.min(CLOCK_CHECK_INTERVAL)).await;
 }

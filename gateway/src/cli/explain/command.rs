@@ -101,7 +101,7 @@ impl Explain {
         let reload =
             process::read_cluster_once(kubeconfig, WatchScope::from_namespaces(&self.namespaces), routing)?;
         let mut stderr = std::io::stderr().lock();
-        for problem in reload.problems().views_of(|problem| problem.reason == Reason::NotPermitted) {
+        for problem in reload.problems().views_where(|problem| problem.reason == Reason::NotPermitted) {
             writeln!(stderr, "{problem}").context("cannot print")?;
         }
         Ok(reload)

@@ -20,7 +20,7 @@ use crate::cli::config::read_service_name;
 use crate::cli::explain::request::RequestSpec;
 use crate::cli::explain::{self, ExplainContext};
 use crate::cli::wait::Standing;
-use crate::control::reload::{Problems, Questions};
+use crate::control::reload::{Problems, ReloadHandle};
 use crate::data::listener::worker::Handle;
 use crate::live::LiveCell;
 use crate::observe::metrics::{self, Scrape};
@@ -40,8 +40,8 @@ pub struct Admin {
     pub draining: Arc<AtomicBool>,
     /// What stands between the source and its first table.
     pub waiting: watch::Receiver<Option<String>>,
-    /// The way to the objects.
-    pub questions: Questions,
+    /// Queries the objects.
+    pub reload: ReloadHandle,
     /// Times that everything was read anew after a panic.
     pub restarts: Arc<AtomicU64>,
     /// Lines of the access log that were dropped.
@@ -181,7 +181,7 @@ async fn explained(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, 
     };
     let ExplainForm { request, service, output } = form;
     let service = service.or(admin.status_service);
-    let answer = admin.questions.ask(move |reload| {
+    let answer = admin.reload.query(move |reload| {
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let context = ExplainContext {
             compiler: reload.compiler(),
@@ -216,7 +216,7 @@ async fn ingress(State(admin): State<Admin>, Query(form): Query<IngressForm>) ->
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let name = Name::new(&form.namespace, &form.name);
-    let standing = admin.questions.ask(move |reload| Standing::of(&name, version, reload)).await;
+    let standing = admin.reload.query(move |reload| Standing::of(&name, version, reload)).await;
     match (standing, form.output) {
         (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "the source has ended\n").into_response(),
         (Some(standing), Output::Text) => standing.to_string().into_response(),

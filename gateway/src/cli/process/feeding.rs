@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Options, Source, WAITING_UPDATES};
-use crate::control::dns::{self, Answer};
+use crate::control::dns::{self, Resolution};
 use crate::control::reload::Reload;
 use crate::control::source::Update;
 use crate::control::source::files::{self, FolderWatcher};
@@ -18,7 +18,7 @@ use crate::control::source::kube as kubernetes;
 use crate::settings::DnsSettings;
 
 /// Answers about names that may wait to be taken in.
-const WAITING_ANSWERS: usize = 16;
+const RESOLUTION_QUEUE: usize = 16;
 
 /// The environment variable that names the node of this pod, by the downward API.
 const NODE_NAME: &str = "NODE_NAME";
@@ -28,7 +28,7 @@ pub(super) struct Feeding {
     /// From the source; closed if that has ended.
     pub(super) updates: mpsc::Receiver<Update>,
     /// About names; closed if nobody resolves them any more.
-    pub(super) answers: mpsc::Receiver<Answer>,
+    pub(super) resolutions: mpsc::Receiver<Resolution>,
     /// The thread that watches a folder.
     pub(super) _watcher: Option<FolderWatcher>,
     /// Whatever runs on the control runtime.
@@ -90,7 +90,7 @@ impl Feeder {
     /// The folder cannot be read.
     pub(super) fn begin(&self, reload: &Reload) -> anyhow::Result<Feeding> {
         let (sender, updates) = mpsc::channel(WAITING_UPDATES);
-        let (resolver, answers) = mpsc::channel(WAITING_ANSWERS);
+        let (resolver, resolutions) = mpsc::channel(RESOLUTION_QUEUE);
         let mut tasks = JoinSet::new();
         let watcher = match &self.origin {
             Origin::Files { folder, classes } => Some(files::watch(folder, classes, sender)?),
@@ -101,7 +101,7 @@ impl Feeder {
             }
         };
         let lookup = Box::new(dns::resolver::Resolver::new(self.dns.clone()));
-        tasks.spawn_on(dns::run(lookup, reload.names(), resolver), &self.control);
-        Ok(Feeding { updates, answers, _watcher: watcher, _tasks: tasks })
+        tasks.spawn_on(dns::run(lookup, reload.dns_names(), resolver), &self.control);
+        Ok(Feeding { updates, resolutions, _watcher: watcher, _tasks: tasks })
     }
 }

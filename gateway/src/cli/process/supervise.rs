@@ -30,7 +30,7 @@ pub(super) async fn run(
     let mut wait = FIRST_WAIT;
     loop {
         let began = Instant::now();
-        let running = AssertUnwindSafe(reload.run(&mut feeding.updates, &mut feeding.answers));
+        let running = AssertUnwindSafe(reload.run(&mut feeding.updates, &mut feeding.resolutions));
         // The panic's own message was printed by the panic hook.
         let panicked = running.catch_unwind().await.is_err();
         drop(feeding);
@@ -40,7 +40,7 @@ pub(super) async fn run(
             wait = FIRST_WAIT;
         }
         tracing::error!(part, ?wait, "ended by a panic; what is live stays, and everything is read anew");
-        reload.forget();
+        reload.reset();
         feeding = loop {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LAST_WAIT);
@@ -61,14 +61,14 @@ mod tests {
 
     use super::*;
     use crate::cli::process::provider;
-    use crate::control::reload::Questions;
+    use crate::control::reload::ReloadHandle;
     use crate::control::source::Update;
     use crate::control::source::location::LocatedProblem;
 
     /// A source that says once that one Ingress exists and has a Problem, and then does what it is told.
     fn feeding(ingress: &str, then: impl Future<Output = ()> + Send + 'static) -> Feeding {
         let (sender, updates) = mpsc::channel(1);
-        let (resolver, answers) = mpsc::channel(1);
+        let (resolver, resolutions) = mpsc::channel(1);
         let ingress = Ingress { name: Name::new("shop", ingress), ..Ingress::default() };
         let problem = Problem {
             object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
@@ -84,21 +84,21 @@ mod tests {
             then.await;
             drop((sender, resolver));
         });
-        Feeding { updates, answers, _watcher: None, _tasks: tasks }
+        Feeding { updates, resolutions, _watcher: None, _tasks: tasks }
     }
 
     /// Names of the Ingresses that are known when the table of this generation is live.
-    async fn known(questions: &Questions, live: &mut watch::Receiver<u64>, generation: u64) -> Vec<String> {
+    async fn known(handle: &ReloadHandle, live: &mut watch::Receiver<u64>, generation: u64) -> Vec<String> {
         live.wait_for(|number| *number == generation).await.unwrap();
         let names =
             |reload: &Reload| reload.compiler().ingresses().map(|found| found.name.to_string()).collect();
-        questions.ask(names).await.unwrap()
+        handle.query(names).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_a_panic_of_any_part_everything_is_read_anew_and_what_is_gone_is_gone() {
         let reload = Reload::new(provider().unwrap(), Config::default()).unwrap();
-        let (questions, mut live, problems) = (reload.questions(), reload.generation(), reload.problems());
+        let (handle, mut live, problems) = (reload.handle(), reload.generation(), reload.problems());
         let restarts = Arc::new(AtomicU64::new(0));
         let (break_it, broken) = tokio::sync::oneshot::channel::<()>();
         let first = feeding("first", async {
@@ -116,14 +116,14 @@ mod tests {
         };
         tokio::spawn(run(reload, first, begin, Arc::clone(&restarts)));
 
-        assert_eq!(known(&questions, &mut live, 1).await, ["shop/first"]);
+        assert_eq!(known(&handle, &mut live, 1).await, ["shop/first"]);
         drop(break_it);
-        assert_eq!(known(&questions, &mut live, 2).await, ["shop/second"]);
+        assert_eq!(known(&handle, &mut live, 2).await, ["shop/second"]);
         assert_eq!(restarts.load(Ordering::Relaxed), 1);
 
-        let panicked = questions.ask(|_| -> () { panic!("the question breaks it") }).await;
+        let panicked = handle.query(|_| -> () { panic!("the question breaks it") }).await;
         assert_eq!(panicked, None);
-        assert_eq!(known(&questions, &mut live, 3).await, ["shop/third"]);
+        assert_eq!(known(&handle, &mut live, 3).await, ["shop/third"]);
         assert_eq!(restarts.load(Ordering::Relaxed), 2);
         let named: Vec<_> = problems.all().iter().map(|problem| problem.object.name.to_string()).collect();
         assert_eq!(named, ["shop/third"]);

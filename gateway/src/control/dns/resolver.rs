@@ -1,4 +1,4 @@
-//! Names by DNS and the machine's hosts file, and which of their addresses may be dialled.
+//! Lookups by DNS and the hosts file of the machine, and the addresses that may be dialled.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -11,78 +11,78 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RecordType};
 
-use super::{Addresses, Failure, Found, Lookup};
+use super::{Addresses, FamilyResults, Lookup, LookupError};
 use crate::settings::{DnsSettings, Loopback};
 
-/// Asks name servers.
+/// Queries name servers.
 pub struct Resolver {
     settings: DnsSettings,
-    resolver: OnceLock<TokioResolver>,
+    hickory: OnceLock<TokioResolver>,
 }
 
 impl Resolver {
-    /// Prepares to ask.
+    /// Creates a resolver. Reads nothing yet.
     pub fn new(settings: DnsSettings) -> Self {
-        Self { settings, resolver: OnceLock::new() }
+        Self { settings, hickory: OnceLock::new() }
     }
 
-    /// The system's configuration is read when it is first needed: a gateway that dials no names can do without, and
-    /// one that cannot be read is tried again.
-    fn resolver(&self) -> Result<&TokioResolver, NetError> {
-        if let Some(resolver) = self.resolver.get() {
+    /// Returns the client, which the first call creates. A gateway that dials no names never reads the DNS configuration
+    /// of the system. After a failure, the next call reads it again.
+    fn hickory(&self) -> Result<&TokioResolver, NetError> {
+        if let Some(resolver) = self.hickory.get() {
             return Ok(resolver);
         }
         let servers = &self.settings.servers;
         let mut builder = if servers.is_empty() {
             TokioResolver::builder_tokio()?
         } else {
-            let servers = servers.iter().map(|server| server_at(*server)).collect();
+            let servers = servers.iter().map(|server| name_server(*server)).collect();
             let config = ResolverConfig::from_parts(None, Vec::new(), servers);
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
         };
         let options = builder.options_mut();
-        // How long an answer holds is kept by whoever asks.
+        // The parent module caches.
         options.cache_size = 0;
-        // Aliases are in the answer too, because the shortest time to live on the way counts.
+        // The records of aliases are returned too: the smallest TTL of the chain counts.
         options.preserve_intermediates = true;
         let resolver = builder.build()?;
-        Ok(self.resolver.get_or_init(|| resolver))
+        Ok(self.hickory.get_or_init(|| resolver))
     }
 }
 
-fn server_at(server: SocketAddr) -> NameServerConfig {
-    let at_port = |mut connection: ConnectionConfig| {
-        connection.port = server.port();
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let with_port = |mut connection: ConnectionConfig| {
+        connection.port = address.port();
         connection
     };
-    let connections = vec![at_port(ConnectionConfig::udp()), at_port(ConnectionConfig::tcp())];
-    NameServerConfig::new(server.ip(), true, connections)
+    let connections = vec![with_port(ConnectionConfig::udp()), with_port(ConnectionConfig::tcp())];
+    NameServerConfig::new(address.ip(), true, connections)
 }
 
 impl Lookup for Resolver {
-    fn lookup(&self, name: Arc<str>) -> BoxFuture<'static, Found> {
-        let both = |failure: Failure| [Err(failure.clone()), Err(failure)];
-        let Some(name) = whole(&name) else {
-            return Box::pin(std::future::ready(both(Failure::NotAName)));
+    fn lookup(&self, name: Arc<str>) -> BoxFuture<'static, FamilyResults> {
+        let both = |error: LookupError| [Err(error.clone()), Err(error)];
+        let Some(name) = absolute(&name) else {
+            return Box::pin(std::future::ready(both(LookupError::NotAName)));
         };
-        let resolver = match self.resolver() {
+        let resolver = match self.hickory() {
             Ok(resolver) => resolver.clone(),
             Err(error) => {
-                let why = format!("the system's name servers are not known: {error}");
-                return Box::pin(std::future::ready(both(Failure::Unknown(why))));
+                let cause = format!("the system's name servers are not known: {error}");
+                return Box::pin(std::future::ready(both(LookupError::Failed(cause))));
             }
         };
         let loopback = self.settings.loopback;
         Box::pin(async move {
-            let one = ask(&resolver, name.clone(), RecordType::A, loopback);
-            let other = ask(&resolver, name, RecordType::AAAA, loopback);
-            futures::future::join(one, other).await.into()
+            let v4 = query(&resolver, name.clone(), RecordType::A, loopback);
+            let v6 = query(&resolver, name, RecordType::AAAA, loopback);
+            futures::future::join(v4, v6).await.into()
         })
     }
 }
 
-/// The name as it stands, without search domains; nothing if it is none, or an address.
-fn whole(name: &str) -> Option<Name> {
+/// Returns the absolute name, to which no search domain applies. Returns `None` for an address or a malformed name.
+fn absolute(name: &str) -> Option<Name> {
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.is_empty() || name.parse::<IpAddr>().is_ok() {
         return None;
@@ -90,25 +90,25 @@ fn whole(name: &str) -> Option<Name> {
     Name::from_utf8(format!("{name}.")).ok()
 }
 
-async fn ask(
+async fn query(
     resolver: &TokioResolver,
     name: Name,
     family: RecordType,
     loopback: Loopback,
-) -> Result<Addresses, Failure> {
+) -> Result<Addresses, LookupError> {
     let found = resolver.lookup(name, family).await.map_err(|error| match error.is_no_records_found() {
-        true => Failure::NoAddresses,
-        false => Failure::Unknown(error.to_string()),
+        true => LookupError::NoAddresses,
+        false => LookupError::Failed(error.to_string()),
     })?;
     let records = found.answers();
     let addresses = records.iter().filter_map(|record| record.data.ip_addr());
     let mut list: Vec<_> = addresses.map(|address| address.to_canonical()).collect();
     if list.is_empty() {
-        return Err(Failure::NoAddresses);
+        return Err(LookupError::NoAddresses);
     }
     list.retain(|address| may_be_dialled(*address, loopback));
     if list.is_empty() {
-        return Err(Failure::NotDialled);
+        return Err(LookupError::NotDialled);
     }
     list.sort_unstable();
     list.dedup();
@@ -116,12 +116,12 @@ async fn ask(
     Ok(Addresses { list, time_to_live: Duration::from_secs(seconds.into()) })
 }
 
-/// Where clouds serve metadata and credentials beside their links: Alibaba Cloud, Oracle Cloud, Azure.
+/// Metadata services of clouds at addresses that are not link-local: Alibaba Cloud, Oracle Cloud, Azure.
 const METADATA: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
 
-/// Whether an address is one that a name may lead to: not this machine, not its link (where most clouds serve metadata
-/// and credentials), and no group.
+/// Returns true if a name may resolve to this address. Loopback (unless allowed), link-local addresses (where most
+/// clouds serve metadata and credentials) and multicast groups are excluded.
 fn may_be_dialled(address: IpAddr, loopback: Loopback) -> bool {
     if address.is_loopback() {
         return loopback == Loopback::Allowed;
@@ -131,12 +131,12 @@ fn may_be_dialled(address: IpAddr, loopback: Loopback) -> bool {
     }
     match address {
         IpAddr::V4(address) => {
-            // Linux takes all of 0.0.0.0/8 for somebody near.
-            let is_near = address.octets().starts_with(&[0]) || address.is_link_local();
-            !is_near && !address.is_broadcast() && !METADATA.contains(&address)
+            // Linux connects 0.0.0.0/8 to the machine itself.
+            let is_local = address.octets().starts_with(&[0]) || address.is_link_local();
+            !is_local && !address.is_broadcast() && !METADATA.contains(&address)
         }
         IpAddr::V6(address) => match address.octets() {
-            // RFC 6052: what stands behind the well-known prefix is dialled by a translator.
+            // RFC 6052: a NAT64 translator dials the IPv4 address behind the well-known prefix.
             [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => {
                 may_be_dialled(Ipv4Addr::new(a, b, c, d).into(), loopback)
             }
@@ -152,8 +152,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_near_the_machine_are_not_dialled() {
-        for near in [
+    fn local_and_metadata_addresses_are_not_dialled() {
+        for local in [
             "127.0.0.1",
             "127.8.9.10",
             "::1",
@@ -173,7 +173,7 @@ mod tests {
             "ff02::1",
             "255.255.255.255",
         ] {
-            assert!(!may_be_dialled(near.parse().unwrap(), Loopback::Refused), "{near}");
+            assert!(!may_be_dialled(local.parse().unwrap(), Loopback::Refused), "{local}");
         }
         for other in
             ["192.0.2.7", "10.0.0.1", "100.100.100.201", "2001:db8::1", "fd12::1", "64:ff9b::10.0.0.1"]
@@ -190,22 +190,21 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_whole_as_it_stands_and_an_address_is_none() {
+    fn absolute_names_ignore_search_domains_and_addresses_are_none() {
         for name in ["db.example", "db.example.", "DB", "_sip.db.example", "127.1", "0x7f000001"] {
-            assert!(whole(name).is_some_and(|whole| whole.is_fqdn()), "{name}");
+            assert!(absolute(name).is_some_and(|name| name.is_fqdn()), "{name}");
         }
         let long = "a".repeat(64);
         for name in ["", ".", "10.0.0.1", "10.0.0.1.", "::1", "2001:db8::1", "a..b", long.as_str()] {
-            assert_eq!(whole(name), None, "{name}");
+            assert_eq!(absolute(name), None, "{name}");
         }
     }
 
-    /// The start of a gateway must not hang on what only names need.
     #[tokio::test]
-    async fn an_address_is_refused_without_asking_anybody() {
+    async fn lookup_of_an_address_fails_without_a_query() {
         let dns = Resolver::new(DnsSettings::default());
         let found = dns.lookup("10.0.0.1".into()).await;
-        assert_eq!(found, [Err(Failure::NotAName), Err(Failure::NotAName)]);
-        assert!(dns.resolver.get().is_none());
+        assert_eq!(found, [Err(LookupError::NotAName), Err(LookupError::NotAName)]);
+        assert!(dns.hickory.get().is_none());
     }
 }

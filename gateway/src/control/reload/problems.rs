@@ -1,6 +1,6 @@
-//! All Problems of this moment, and where they stand.
+//! All present Problems, and the files and lines of their objects.
 //!
-//! Not here: how they come about (`routing`, `source`, and certificates in `reload`).
+//! Not here: finding them (`routing`, `source`, and `reload` for certificates and DNS names).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -12,146 +12,154 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::source::location::{LocatedProblem, Location, SourceMap};
 
-/// All Problems of this moment, in order. Only control work locks it.
+/// All present Problems, in order. Workers never lock it.
 #[derive(Debug, Default)]
-pub struct Problems(Mutex<Known>);
+pub struct Problems(Mutex<State>);
+
+/// Problems that were added and removed.
+pub(super) struct ProblemChanges {
+    /// With their locations.
+    pub(super) added: Vec<ProblemView>,
+    pub(super) removed: BTreeSet<Problem>,
+}
 
 #[derive(Debug, Default)]
-struct Known {
+struct State {
     all: BTreeSet<Problem>,
-    /// Those that came and went since that was asked last. None is in both.
-    came: BTreeSet<Problem>,
-    went: BTreeSet<Problem>,
-    /// Where those of the source stand.
-    of_source: BTreeMap<Problem, Option<Location>>,
-    /// Where objects stand, for all others.
-    places: BTreeMap<ObjectRef, SourceMap>,
+    /// Added and removed since the last [`Problems::take_changes`]. No Problem is in both.
+    added: BTreeSet<Problem>,
+    removed: BTreeSet<Problem>,
+    /// Locations of the Problems that the source found.
+    from_source: BTreeMap<Problem, Option<Location>>,
+    /// Locations of objects, for all other Problems.
+    source_maps: BTreeMap<ObjectRef, SourceMap>,
 }
 
 impl Problems {
-    /// A copy of all Problems, sorted by object and field.
+    /// Returns all Problems, sorted by object and field.
     pub fn all(&self) -> Vec<Problem> {
         self.lock().all.iter().cloned().collect()
     }
 
-    /// How many there are.
+    /// Returns the number of Problems.
     pub fn count(&self) -> usize {
         self.lock().all.len()
     }
 
-    /// All Problems with where they stand, in the same order.
+    /// Returns all Problems with their locations, in the same order.
     pub fn views(&self) -> Vec<ProblemView> {
-        self.views_of(|_| true)
+        self.views_where(|_| true)
     }
 
-    /// The same for some of them only.
-    pub fn views_of(&self, is_wanted: impl Fn(&Problem) -> bool) -> Vec<ProblemView> {
-        let known = self.lock();
-        let wanted = known.all.iter().filter(|problem| is_wanted(problem));
-        wanted.map(|problem| ProblemView::new(problem, known.location(problem))).collect()
+    /// Returns the Problems that match `predicate`, with their locations.
+    pub fn views_where(&self, predicate: impl Fn(&Problem) -> bool) -> Vec<ProblemView> {
+        let state = self.lock();
+        let matching = state.all.iter().filter(|problem| predicate(problem));
+        matching.map(|problem| ProblemView::new(problem, state.location(problem))).collect()
     }
 
-    /// Takes note of where objects stand now.
-    pub(super) fn set_places(&self, source_maps: Vec<(ObjectRef, Option<SourceMap>)>) {
-        let mut known = self.lock();
-        for (object, place) in source_maps {
-            match place {
-                Some(place) => known.places.insert(object, place),
-                None => known.places.remove(&object),
+    /// Updates the locations of objects. `None` removes one.
+    pub(super) fn update_source_maps(&self, source_maps: Vec<(ObjectRef, Option<SourceMap>)>) {
+        let mut state = self.lock();
+        for (object, map) in source_maps {
+            match map {
+                Some(map) => state.source_maps.insert(object, map),
+                None => state.source_maps.remove(&object),
             };
         }
     }
 
-    /// Replaces all Problems of the source.
-    pub(super) fn set_source(&self, found: Vec<LocatedProblem>) {
-        let mut known = self.lock();
-        for old in std::mem::take(&mut known.of_source).into_keys() {
-            known.remove(&old);
+    /// Replaces all Problems that the source found.
+    pub(super) fn replace_source_problems(&self, problems: Vec<LocatedProblem>) {
+        let mut state = self.lock();
+        for old in std::mem::take(&mut state.from_source).into_keys() {
+            state.remove(&old);
         }
-        for LocatedProblem { problem, location } in found {
-            known.insert(problem.clone());
-            // Of two equal Problems the first by file is told.
-            known.of_source.entry(problem).or_insert(location);
+        for LocatedProblem { problem, location } in problems {
+            state.insert(problem.clone());
+            // Of two equal Problems, the first file counts.
+            state.from_source.entry(problem).or_insert(location);
         }
     }
 
-    /// Removes and adds Problems of others.
+    /// Removes and adds Problems that others than the source found.
     pub(super) fn change<'a>(
         &self,
         removed: impl IntoIterator<Item = &'a Problem>,
         added: impl IntoIterator<Item = Problem>,
     ) {
-        let mut known = self.lock();
+        let mut state = self.lock();
         for old in removed {
-            known.remove(old);
+            state.remove(old);
         }
         for new in added {
-            known.insert(new);
+            state.insert(new);
         }
     }
 
-    /// Removes all of them, and where things stand.
-    pub(super) fn forget(&self) {
-        let mut known = self.lock();
-        for old in known.all.clone() {
-            known.remove(&old);
+    /// Removes all Problems and locations.
+    pub(super) fn clear(&self) {
+        let mut state = self.lock();
+        for old in state.all.clone() {
+            state.remove(&old);
         }
-        known.of_source.clear();
-        known.places.clear();
+        state.from_source.clear();
+        state.source_maps.clear();
     }
 
-    /// What came, with where it stands, and what went since this was asked last. Costs what changed.
-    pub(super) fn take_changes(&self) -> (Vec<ProblemView>, BTreeSet<Problem>) {
-        let mut known = self.lock();
-        let (came, went) = (std::mem::take(&mut known.came), std::mem::take(&mut known.went));
-        (came.iter().map(|problem| ProblemView::new(problem, known.location(problem))).collect(), went)
+    /// Returns the changes since the last call. The cost depends on the number of changes only.
+    pub(super) fn take_changes(&self) -> ProblemChanges {
+        let mut state = self.lock();
+        let (added, removed) = (std::mem::take(&mut state.added), std::mem::take(&mut state.removed));
+        let added = added.iter().map(|problem| ProblemView::new(problem, state.location(problem)));
+        ProblemChanges { added: added.collect(), removed }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // Maps and sets are whole after any panic: each of their operations is.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic cannot leave the maps in an inconsistent state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl State {
     fn insert(&mut self, problem: Problem) {
-        if self.all.insert(problem.clone()) && !self.went.remove(&problem) {
-            self.came.insert(problem);
+        if self.all.insert(problem.clone()) && !self.removed.remove(&problem) {
+            self.added.insert(problem);
         }
     }
 
     fn remove(&mut self, problem: &Problem) {
-        if self.all.remove(problem) && !self.came.remove(problem) {
-            self.went.insert(problem.clone());
+        if self.all.remove(problem) && !self.added.remove(problem) {
+            self.removed.insert(problem.clone());
         }
     }
 
     fn location(&self, problem: &Problem) -> Option<Location> {
-        let by_object = || self.places.get(&problem.object).map(|place| place.locate(&problem.field));
-        self.of_source.get(problem).cloned().flatten().or_else(by_object)
+        let by_object = || self.source_maps.get(&problem.object).map(|map| map.locate(&problem.field));
+        self.from_source.get(problem).cloned().flatten().or_else(by_object)
     }
 }
 
-/// A Problem as JSON shows it. Prints as one line for people, with its place first, as compilers do.
+/// A Problem in JSON. Prints as one line that begins with file and line, as compilers do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProblemView {
-    /// The object's kind.
+    /// Kind of the object.
     pub kind: String,
-    /// The object's namespace; may be empty.
+    /// Namespace of the object; may be empty.
     pub namespace: String,
-    /// The object's name.
+    /// Name of the object.
     pub name: String,
-    /// Where in the object; may be empty.
+    /// Path of the field in the object; may be empty.
     pub field: String,
-    /// The word for machines.
+    /// Machine-readable reason, in CamelCase.
     pub reason: String,
-    /// `error`, or `note` for what is well written and not there at the moment.
+    /// `error`, or `note` for an object that is correct but names something that does not exist at present.
     pub severity: String,
-    /// The sentence for people.
+    /// Description for people.
     pub message: String,
-    /// The file, relative to the folder; nothing if the object comes from no file.
+    /// File, relative to the folder. `None` if the object is not from a file.
     pub file: Option<String>,
-    /// The line in it, from 1: that of the field, or of the deepest part of its path that is there.
+    /// Line in the file, from 1: of the field, or of the deepest part of its path that exists.
     pub line: Option<u32>,
 }
 
@@ -179,7 +187,7 @@ impl Display for ProblemView {
             (Some(file), None) => write!(f, "{file}: ")?,
             (None, _) => {}
         }
-        // A file's name has just been said.
+        // The name of a File object is already printed.
         if *kind != Kind::File.to_string() {
             let slash = if namespace.is_empty() { "" } else { "/" };
             let space = if field.is_empty() { "" } else { " " };
@@ -202,16 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_once_and_what_came_back_is_none() {
+    fn changes_are_reported_once_and_cancel_out() {
         let problems = Problems::default();
         problems.change(None, [problem("a"), problem("b")]);
-        let (came, went) = problems.take_changes();
-        assert_eq!((came.len(), went.len()), (2, 0));
+        let changes = problems.take_changes();
+        assert_eq!((changes.added.len(), changes.removed.len()), (2, 0));
         problems.change([&problem("a"), &problem("b")], [problem("b"), problem("c")]);
         problems.change([&problem("c")], None);
-        let (came, went) = problems.take_changes();
-        assert_eq!((came.len(), went), (0, BTreeSet::from([problem("a")])));
+        let changes = problems.take_changes();
+        assert_eq!((changes.added.len(), changes.removed), (0, BTreeSet::from([problem("a")])));
         assert_eq!(problems.count(), 1);
-        assert_eq!(problems.take_changes().1.len(), 0);
+        assert_eq!(problems.take_changes().removed.len(), 0);
     }
 }

@@ -1,7 +1,7 @@
-//! Secrets: from their bytes to certificates, and to what the compiler may know of them.
+//! Secrets: parses their certificates, checks the validity periods, and reports the results to the compiler.
 //!
-//! Purpose: the one place where a certificate's date meets a clock, which is an input. Not here: which host wants
-//! which Secret, and telling of what is wrong (`routing`).
+//! This is the only place that compares the dates of a certificate with a clock. The clock is an input. Not here: which
+//! host needs which Secret, and the Problems (`routing`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,41 +14,45 @@ use crate::control::certificates;
 use crate::control::source::SecretChange;
 use crate::live::certificates::{Certificate, Certificates};
 
-/// All Secrets with both files of a certificate.
-pub(super) struct Secrets {
+/// All Secrets with a certificate and a key.
+pub(super) struct SecretStore {
     provider: Arc<CryptoProvider>,
     certificates: Certificates,
     contents: BTreeMap<Name, SecretContent>,
-    /// When which Secret is to be judged anew, in seconds since 1970.
-    dates: BTreeSet<(i64, Name)>,
+    /// When the certificate of each Secret becomes valid or expires, in seconds since 1970.
+    checks: BTreeSet<(i64, Name)>,
 }
 
-impl Secrets {
+impl SecretStore {
+    /// Creates an empty store with a generated default certificate.
+    ///
+    /// # Errors
+    /// Returns an error if the default certificate cannot be generated.
     pub(super) fn new(provider: Arc<CryptoProvider>) -> anyhow::Result<Self> {
         let certificates = certificates::generate(&provider)?;
-        Ok(Self { provider, certificates, contents: BTreeMap::new(), dates: BTreeSet::new() })
+        Ok(Self { provider, certificates, contents: BTreeMap::new(), checks: BTreeSet::new() })
     }
 
-    /// Forgets all Secrets; the default certificate stays the same.
-    pub(super) fn forget(&mut self) {
-        let gone = std::mem::take(&mut self.contents).into_keys().map(|name| (name, None)).collect();
-        self.certificates = self.certificates.with(gone);
-        self.dates.clear();
+    /// Removes all Secrets. The default certificate stays.
+    pub(super) fn clear(&mut self) {
+        let removed = std::mem::take(&mut self.contents).into_keys().map(|name| (name, None)).collect();
+        self.certificates = self.certificates.with(removed);
+        self.checks.clear();
     }
 
-    /// What can be served.
+    /// Returns all usable certificates.
     pub(super) fn certificates(&self) -> &Certificates {
         &self.certificates
     }
 
-    /// Reads the Secrets that changed, and writes into the objects what they hold. One that turned malformed keeps
+    /// Parses the Secrets that changed, and writes their contents into `objects`. A Secret that became malformed keeps
     /// its last good certificate.
-    pub(super) fn take(&mut self, changes: Vec<SecretChange>, objects: &mut Delta, now: SystemTime) {
-        let now = seconds(now);
+    pub(super) fn apply(&mut self, changes: Vec<SecretChange>, objects: &mut Delta, now: SystemTime) {
+        let now = unix_seconds(now);
         let mut loaded = Vec::new();
-        let mut read = Vec::new();
+        let mut changed = Vec::new();
         for SecretChange { name, pair } in changes {
-            self.forget_date(&name);
+            self.remove_checks(&name);
             self.contents.remove(&name);
             let Some(pair) = pair else {
                 loaded.push((name, None));
@@ -56,7 +60,7 @@ impl Secrets {
             };
             let content = match certificates::load(&pair, &self.provider) {
                 Ok(certificate) => {
-                    let content = self.judge(&name, &certificate, now);
+                    let content = self.check(&name, &certificate, now);
                     loaded.push((name.clone(), Some(certificate)));
                     content
                 }
@@ -69,7 +73,7 @@ impl Secrets {
                 }
             };
             self.contents.insert(name.clone(), content);
-            read.push(name);
+            changed.push(name);
         }
         if !loaded.is_empty() {
             self.certificates = self.certificates.with(loaded);
@@ -82,66 +86,67 @@ impl Secrets {
                 content.clone_from(known);
             }
         }
-        // New bytes alone are no change of the object to its source.
-        objects.extend(read.into_iter().filter_map(|name| self.object(name)));
+        // A source reports no change of the object if only its bytes changed.
+        objects.extend(changed.into_iter().filter_map(|name| self.change(name)));
     }
 
-    /// The Secrets whose certificates have another standing at this moment than when they were judged last.
-    pub(super) fn pass(&mut self, now: SystemTime) -> Delta {
-        let now = seconds(now);
+    /// Returns the Secrets whose certificate became valid or expired since the last check.
+    pub(super) fn check_dates(&mut self, now: SystemTime) -> Delta {
+        let now = unix_seconds(now);
         let mut delta = Delta::default();
-        while self.dates.first().is_some_and(|(date, _)| *date <= now) {
-            let Some((_, name)) = self.dates.pop_first() else { break };
-            // A last good certificate goes on without being judged: that it is not replaced is told already.
+        while self.checks.first().is_some_and(|(date, _)| *date <= now) {
+            let Some((_, name)) = self.checks.pop_first() else { break };
+            // A malformed Secret is a Problem already; the dates of its last good certificate are not checked.
             if !matches!(self.contents.get(&name), Some(SecretContent::Certificate { .. })) {
                 continue;
             }
             let Some(certificate) = self.certificates.get(&name).cloned() else { continue };
-            let content = self.judge(&name, &certificate, now);
+            let content = self.check(&name, &certificate, now);
             self.contents.insert(name.clone(), content);
-            delta.extend(self.object(name));
+            delta.extend(self.change(name));
         }
         delta
     }
 
-    /// When to ask next.
-    pub(super) fn due(&self) -> Option<SystemTime> {
-        let (date, _) = self.dates.first()?;
+    /// Returns when the next check is due.
+    pub(super) fn next_check(&self) -> Option<SystemTime> {
+        let (date, _) = self.checks.first()?;
         let date = u64::try_from(*date).unwrap_or_default();
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(date))
     }
 
-    /// What a certificate is at a moment; notes when that changes.
-    fn judge(&mut self, name: &Name, certificate: &Certificate, now: i64) -> SecretContent {
-        let (first, last) = (certificate.not_before, certificate.not_after);
+    /// Returns the content of a Secret at `now`, and schedules the check at which it changes.
+    fn check(&mut self, name: &Name, certificate: &Certificate, now: i64) -> SecretContent {
+        let Certificate { not_before, not_after, .. } = *certificate;
         // The last second is part of the validity period (RFC 5280 §4.1.2.5).
-        let (validity, changes) = match now {
-            _ if now > last => (Validity::Expired { at: last }, None),
-            _ if now < first => (Validity::NotYet { from: first }, Some(first)),
-            _ => (Validity::Valid, last.checked_add(1)),
+        let (validity, next_check) = if now > not_after {
+            (Validity::Expired { at: not_after }, None)
+        } else if now < not_before {
+            (Validity::NotYet { from: not_before }, Some(not_before))
+        } else {
+            (Validity::Valid, not_after.checked_add(1))
         };
-        self.dates.extend(changes.map(|date| (date, name.clone())));
+        self.checks.extend(next_check.map(|date| (date, name.clone())));
         SecretContent::Certificate { hosts: Arc::clone(&certificate.hosts), validity }
     }
 
-    fn forget_date(&mut self, name: &Name) {
+    fn remove_checks(&mut self, name: &Name) {
         if let Some(certificate) = self.certificates.get(name) {
-            for date in
-                [Some(certificate.not_before), certificate.not_after.checked_add(1)].into_iter().flatten()
-            {
-                self.dates.remove(&(date, name.clone()));
+            let dates = [Some(certificate.not_before), certificate.not_after.checked_add(1)];
+            for date in dates.into_iter().flatten() {
+                self.checks.remove(&(date, name.clone()));
             }
         }
     }
 
-    fn object(&self, name: Name) -> Option<Change> {
+    fn change(&self, name: Name) -> Option<Change> {
         let content = self.contents.get(&name)?.clone();
         Some(Change::Apply(Object::Secret(Secret { name, content })))
     }
 }
 
-/// Seconds since 1970. A clock before that year is wrong, and so is whatever is judged by it.
-fn seconds(moment: SystemTime) -> i64 {
+/// Returns the seconds since 1970, or 0 for earlier moments.
+fn unix_seconds(moment: SystemTime) -> i64 {
     let since = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

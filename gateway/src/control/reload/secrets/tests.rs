@@ -1,4 +1,4 @@
-//! Dates of certificates, judged by a clock that the test moves.
+//! Validity periods of certificates, checked by a clock that the test moves.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use routing::object::{Change, Delta, FallbackCertificate, Name, Object, Secret, 
 use routing::{Config, Reason};
 
 use super::super::Reload;
-use super::Secrets;
+use super::SecretStore;
 use crate::control::source::{PemPair, SecretChange, Update};
 
 fn at(seconds: u64) -> SystemTime {
@@ -36,11 +36,11 @@ fn change(pair: PemPair) -> Vec<SecretChange> {
     vec![SecretChange { name: name(), pair: Some(pair) }]
 }
 
-fn secrets() -> Secrets {
-    Secrets::new(rustls::crypto::aws_lc_rs::default_provider().into()).unwrap()
+fn secrets() -> SecretStore {
+    SecretStore::new(rustls::crypto::aws_lc_rs::default_provider().into()).unwrap()
 }
 
-/// What the objects say about the one Secret.
+/// Returns the content of the only Secret.
 fn content(objects: &Delta) -> &SecretContent {
     match objects.as_slice() {
         [Change::Apply(Object::Secret(Secret { content, .. }))] => content,
@@ -56,71 +56,71 @@ fn validity(objects: &Delta) -> Validity {
 }
 
 #[test]
-fn dates_pass_without_any_change_and_both_ends_belong_to_the_period() {
+fn validity_period_includes_its_first_and_last_second() {
     let mut secrets = secrets();
     let mut objects = Delta::default();
-    secrets.take(change(pair("a.example", 1000, 2000)), &mut objects, at(999));
+    secrets.apply(change(pair("a.example", 1000, 2000)), &mut objects, at(999));
     assert_eq!(validity(&objects), Validity::NotYet { from: 1000 });
-    assert_eq!(secrets.due(), Some(at(1000)));
-    assert_eq!(secrets.pass(at(999)), []);
-    assert_eq!(validity(&secrets.pass(at(1000))), Validity::Valid);
-    assert_eq!(secrets.due(), Some(at(2001)));
-    assert_eq!(secrets.pass(at(2000)), []);
-    assert_eq!(validity(&secrets.pass(at(2001))), Validity::Expired { at: 2000 });
-    assert_eq!(secrets.due(), None);
+    assert_eq!(secrets.next_check(), Some(at(1000)));
+    assert_eq!(secrets.check_dates(at(999)), []);
+    assert_eq!(validity(&secrets.check_dates(at(1000))), Validity::Valid);
+    assert_eq!(secrets.next_check(), Some(at(2001)));
+    assert_eq!(secrets.check_dates(at(2000)), []);
+    assert_eq!(validity(&secrets.check_dates(at(2001))), Validity::Expired { at: 2000 });
+    assert_eq!(secrets.next_check(), None);
 }
 
 #[test]
-fn a_clock_that_jumps_over_both_dates_is_believed() {
+fn clock_jump_over_the_period_expires_the_certificate() {
     let mut secrets = secrets();
-    secrets.take(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(0));
-    assert_eq!(validity(&secrets.pass(at(9999))), Validity::Expired { at: 2000 });
-    assert_eq!(secrets.due(), None);
+    secrets.apply(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(0));
+    assert_eq!(validity(&secrets.check_dates(at(9999))), Validity::Expired { at: 2000 });
+    assert_eq!(secrets.next_check(), None);
 }
 
 #[test]
-fn a_renewed_certificate_has_its_own_dates_only() {
+fn renewed_certificate_replaces_the_old_dates() {
     let mut secrets = secrets();
-    secrets.take(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
+    secrets.apply(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
     let mut objects = Delta::default();
-    secrets.take(change(pair("a.example", 1000, 3000)), &mut objects, at(1500));
-    assert_eq!((validity(&objects), secrets.due()), (Validity::Valid, Some(at(3001))));
-    secrets.take(vec![SecretChange { name: name(), pair: None }], &mut Delta::default(), at(1500));
-    assert_eq!((secrets.due(), secrets.certificates().get(&name()).is_none()), (None, true));
+    secrets.apply(change(pair("a.example", 1000, 3000)), &mut objects, at(1500));
+    assert_eq!((validity(&objects), secrets.next_check()), (Validity::Valid, Some(at(3001))));
+    secrets.apply(vec![SecretChange { name: name(), pair: None }], &mut Delta::default(), at(1500));
+    assert_eq!((secrets.next_check(), secrets.certificates().get(&name()).is_none()), (None, true));
 }
 
 #[test]
-fn a_malformed_secret_keeps_its_last_good_certificate_and_a_deleted_one_does_not() {
+fn malformed_secret_keeps_its_last_good_certificate() {
     let mut secrets = secrets();
-    let fallback = |secrets: &mut Secrets| {
+    let fallback = |secrets: &mut SecretStore| {
         let mut objects = Delta::default();
-        secrets.take(change(broken()), &mut objects, at(1500));
+        secrets.apply(change(broken()), &mut objects, at(1500));
         match content(&objects) {
             SecretContent::Malformed { fallback, .. } => *fallback,
             other => panic!("{other:?}"),
         }
     };
     assert_eq!(fallback(&mut secrets), FallbackCertificate::Default);
-    secrets.take(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
+    secrets.apply(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
     assert_eq!(fallback(&mut secrets), FallbackCertificate::LastGood);
     assert!(secrets.certificates().get(&name()).is_some());
-    assert_eq!(secrets.pass(at(9999)), [], "it is told to be malformed, and not to be expired beside that");
-    secrets.take(vec![SecretChange { name: name(), pair: None }], &mut Delta::default(), at(1500));
+    assert_eq!(secrets.check_dates(at(9999)), [], "it is reported as malformed, not as expired");
+    secrets.apply(vec![SecretChange { name: name(), pair: None }], &mut Delta::default(), at(1500));
     assert_eq!(fallback(&mut secrets), FallbackCertificate::Default);
 }
 
 #[test]
-fn an_object_that_comes_without_new_bytes_says_what_is_known_of_it() {
+fn secret_without_new_bytes_keeps_its_content() {
     let mut secrets = secrets();
-    secrets.take(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
+    secrets.apply(change(pair("a.example", 1000, 2000)), &mut Delta::default(), at(1500));
     let unread = Secret { name: name(), content: SecretContent::Unchecked };
     let mut objects = vec![Change::Apply(Object::Secret(unread))];
-    secrets.take(Vec::new(), &mut objects, at(1500));
+    secrets.apply(Vec::new(), &mut objects, at(1500));
     assert_eq!(validity(&objects), Validity::Valid);
 }
 
 #[test]
-fn an_ingress_is_told_when_the_date_of_its_certificate_passes() {
+fn expiry_of_a_certificate_is_a_problem_of_the_ingress() {
     let provider = rustls::crypto::aws_lc_rs::default_provider().into();
     let mut reload = Reload::new(provider, Config::default()).unwrap();
     let problems = reload.problems();
@@ -148,9 +148,9 @@ fn an_ingress_is_told_when_the_date_of_its_certificate_passes() {
     reload.apply(Update { objects, secrets, ..Update::default() }, at(1500));
     assert_eq!(problems.all(), []);
     let before = *reload.generation().borrow();
-    reload.pass(at(1999));
-    assert_eq!(*reload.generation().borrow(), before, "nothing has passed");
-    reload.pass(at(2001));
-    let told: Vec<_> = problems.all().into_iter().map(|problem| (problem.field, problem.reason)).collect();
-    assert_eq!(told, [("spec.tls[0].secretName".to_owned(), Reason::CertificateExpired)]);
+    reload.check_certificate_dates(at(1999));
+    assert_eq!(*reload.generation().borrow(), before, "no date has passed");
+    reload.check_certificate_dates(at(2001));
+    let found: Vec<_> = problems.all().into_iter().map(|problem| (problem.field, problem.reason)).collect();
+    assert_eq!(found, [("spec.tls[0].secretName".to_owned(), Reason::CertificateExpired)]);
 }
