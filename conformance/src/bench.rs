@@ -17,23 +17,23 @@ mod backend;
 mod case;
 mod cpu;
 mod figure;
-mod fresh;
 mod h2load;
 mod http;
 mod kube;
 mod leg;
-mod load;
 mod memory;
+mod new_connections;
 mod peer;
 mod process;
 mod report;
 mod reuse;
 mod routes;
 mod tls;
+mod wrk;
 
 use backend::Backend;
 use case::Case;
-use peer::Kind;
+use peer::PeerKind;
 use process::Cores;
 use report::Report;
 use tls::Certificate;
@@ -43,7 +43,7 @@ const FULL_ROUNDS: u32 = 7;
 
 /// What to measure and how long.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct BenchArgs {
     /// What is measured; several with commas.
     #[arg(long = "case", value_enum, value_delimiter = ',', default_value = "small")]
     cases: Vec<Case>,
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     seconds: f64,
     /// Who is measured.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["nginx", "haproxy", "gateway"])]
-    peers: Vec<Kind>,
+    peers: Vec<PeerKind>,
     /// The gateway's binary; by default `dist/gateway` in the target folder that this program is in.
     #[arg(long)]
     gateway: Option<PathBuf>,
@@ -74,14 +74,14 @@ pub(crate) struct Args {
     syscalls: bool,
     /// Sends this peer to a wrong backend: its legs have to come out void. For testing the checks.
     #[arg(long, value_enum)]
-    misroute: Option<Kind>,
+    misroute: Option<PeerKind>,
     /// How the result is printed to standard output.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Output {
+enum OutputFormat {
     /// Tables.
     Text,
     /// Every leg, the medians and the targets.
@@ -92,23 +92,23 @@ enum Output {
 ///
 /// # Errors
 /// The backend, the load or a peer that is installed cannot be started, or dies; or nothing at all could be measured.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let cores = Cores::of_this_process()?;
     if cores.proxy == cores.load {
         tell("only one core: the proxy shares it with the load, so these figures are no evidence");
     }
-    cores.leave_the_proxy_alone()?;
+    cores.pin_to_load_core()?;
     process::raise_open_files()?;
     let report = measure(args, cores)?;
     let mut out = std::io::stdout().lock();
     match args.output {
-        Output::Text => write!(out, "{}", report.text())?,
-        Output::Json => writeln!(out, "{}", report.json()?)?,
+        OutputFormat::Text => write!(out, "{}", report.text())?,
+        OutputFormat::Json => writeln!(out, "{}", report.json()?)?,
     }
     Ok(if report.is_void() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn measure(args: &Args, cores: Cores) -> Result<Report> {
+fn measure(args: &BenchArgs, cores: Cores) -> Result<Report> {
     let nginx = process::find("nginx").context("nginx, which is the backend, is not installed")?;
     let mut report = Report {
         command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -122,7 +122,7 @@ fn measure(args: &Args, cores: Cores) -> Result<Report> {
     };
     let peers = installed(args, &mut report)?;
     let dir = tempfile::tempdir()?;
-    let run = Run {
+    let context = BenchContext {
         args,
         cores,
         dir: dir.path(),
@@ -131,18 +131,18 @@ fn measure(args: &Args, cores: Cores) -> Result<Report> {
         certificate: &Certificate::new()?,
         peers: &peers,
     };
-    let cases = Case::chosen(&args.cases);
-    cpu::measure(&run, &cases, &mut report)?;
+    let cases = Case::selected(&args.cases);
+    cpu::measure(&context, &cases, &mut report)?;
     for case in cases {
-        run.others(case, &mut report).with_context(|| format!("{case:?}"))?;
+        context.measure_case(case, &mut report).with_context(|| format!("{case:?}"))?;
     }
     ensure!(!report.figures.is_empty(), "nothing was measured: {}", report.skipped.join("; "));
     Ok(report)
 }
 
 /// What all cases of a run have in common.
-struct Run<'a> {
-    args: &'a Args,
+struct BenchContext<'a> {
+    args: &'a BenchArgs,
     cores: Cores,
     /// For everybody's files.
     dir: &'a Path,
@@ -150,24 +150,24 @@ struct Run<'a> {
     nginx: &'a Path,
     certificate: &'a Certificate,
     /// The programs that are measured.
-    peers: &'a BTreeMap<Kind, PathBuf>,
+    peers: &'a BTreeMap<PeerKind, PathBuf>,
 }
 
-impl Run<'_> {
+impl BenchContext<'_> {
     /// Measures a case that is not about CPU time beside peers.
-    fn others(&self, case: Case, report: &mut Report) -> Result<()> {
+    fn measure_case(&self, case: Case, report: &mut Report) -> Result<()> {
         let Self { args, cores, dir, .. } = *self;
         match case {
             Case::Memory => {
                 let (peers, endpoints, certificate) = (self.peers, self.backend.ports(), self.certificate);
-                let memory = memory::Memory { peers, cores, dir, endpoints, certificate };
+                let memory = memory::MemoryCase { peers, cores, dir, endpoints, certificate };
                 report.figures.extend(memory.measure(args.held, args.rounds)?);
             }
             Case::Kube if !kube::is_inside() => {
                 skip(report, "bench case Kube: it runs in `conformance cluster run -- …` only".to_owned());
             }
             Case::Kube | Case::Reuse | Case::Routes => {
-                let Some(gateway) = self.peers.get(&Kind::Gateway) else {
+                let Some(gateway) = self.peers.get(&PeerKind::Gateway) else {
                     skip(
                         report,
                         format!("bench case {case:?}: it is about the gateway, which is not among the peers"),
@@ -181,7 +181,7 @@ impl Run<'_> {
                     let load = (args.connections, args.seconds);
                     report.figures.push(reuse::measure(&dir.join("reuse"), program, self.backend, load)?);
                 } else if let Some(wrk) = needed("wrk", case, report) {
-                    let load = load::Load { wrk, core: cores.load, connections: args.connections };
+                    let load = wrk::Wrk { wrk, core: cores.load, connections: args.connections };
                     let rounds = (args.rounds, args.seconds);
                     report.figures.extend(routes::measure(rounds, &load, (program, self.backend), dir)?);
                 }
@@ -193,7 +193,7 @@ impl Run<'_> {
 }
 
 /// The peers whose programs are installed, with those.
-fn installed(args: &Args, report: &mut Report) -> Result<BTreeMap<Kind, PathBuf>> {
+fn installed(args: &BenchArgs, report: &mut Report) -> Result<BTreeMap<PeerKind, PathBuf>> {
     let mut programs = BTreeMap::new();
     for &kind in &args.peers {
         let Some(program) = program_of(kind, args)? else {
@@ -222,8 +222,8 @@ fn skip(report: &mut Report, what: String) {
 }
 
 /// The program of a peer; none if a peer other than ours is not installed.
-fn program_of(kind: Kind, args: &Args) -> Result<Option<PathBuf>> {
-    if kind != Kind::Gateway {
+fn program_of(kind: PeerKind, args: &BenchArgs) -> Result<Option<PathBuf>> {
+    if kind != PeerKind::Gateway {
         return Ok(process::find(kind.program()));
     }
     gateway_program(args.gateway.as_deref()).map(Some)

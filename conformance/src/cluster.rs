@@ -2,19 +2,19 @@
 //!
 //! `run` gets the control plane's programs (`parts`), enters namespaces of its own (`sandbox`) and starts itself
 //! again in them; there it lays out a network, starts etcd, API server, controller manager and scheduler
-//! (`control_plane`), plays kubelet (`node`, `pod`, `kubelet`) and kube-proxy (`proxy`), and runs the command.
+//! (`control_plane`), plays port_forward (`node`, `pod`, `port_forward`) and kube-proxy (`proxy`), and runs the command.
 //! Everything lives in those namespaces and in a tmpfs, so one SIGKILL ends all of it and nothing is left behind.
 //! Not here: what is proven with it.
 
-mod control;
 mod control_plane;
 mod image;
-mod kubelet;
 mod layout;
 mod network;
 mod node;
 mod parts;
 mod pod;
+mod port_forward;
+mod power;
 mod proxy;
 mod run;
 mod sandbox;
@@ -28,15 +28,15 @@ use image::Image;
 
 /// What can be done with a cluster.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Cluster {
+pub(crate) enum ClusterCommand {
     /// Start a cluster, run a command in it with KUBECONFIG set, and end both; the command's exit code is handed on.
     Run(Run),
     /// Run a command in a pod; only from inside `cluster run`.
-    Exec(pod::exec::Exec),
+    Exec(pod::exec::ExecArgs),
     /// Take a node or the API server down as a power cut would; only from inside `cluster run`.
-    Stop(control::Target),
+    Stop(power::PowerTarget),
     /// Start it again; only from inside `cluster run`.
-    Start(control::Target),
+    Start(power::PowerTarget),
     /// Get the control plane's programs, say where they are, and see whether this machine can run a cluster.
     Parts(Parts),
     /// The second half of `run`, inside the namespaces.
@@ -83,23 +83,23 @@ pub(crate) struct Inside {
 ///
 /// # Errors
 /// What is missing on this machine, or did not start.
-pub(crate) fn execute(cluster: Cluster) -> anyhow::Result<ExitCode> {
-    match cluster {
-        Cluster::Run(run) => {
+pub(crate) fn execute(command: ClusterCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ClusterCommand::Run(run) => {
             // Before minutes are spent on a build.
             sandbox::check()?;
-            let parts = parts::get(parts::Missing::Build)?;
+            let parts = parts::ensure_programs(parts::IfMissing::Build)?;
             sandbox::enter(&parts, &run)
         }
-        Cluster::Inside(_) if std::process::id() == 1 => sandbox::reap(),
-        Cluster::Inside(inside) => run::run(inside),
-        Cluster::Exec(exec) => Err(exec.execute()),
-        Cluster::Stop(target) => control::ask(control::Verb::Stop, target),
-        Cluster::Start(target) => control::ask(control::Verb::Start, target),
-        Cluster::Parts(Parts { no_build }) => {
-            let missing = if no_build { parts::Missing::Fail } else { parts::Missing::Build };
+        ClusterCommand::Inside(_) if std::process::id() == 1 => sandbox::reap(),
+        ClusterCommand::Inside(inside) => run::run(inside),
+        ClusterCommand::Exec(exec) => Err(exec.execute()),
+        ClusterCommand::Stop(target) => power::send_request(power::PowerAction::Stop, target),
+        ClusterCommand::Start(target) => power::send_request(power::PowerAction::Start, target),
+        ClusterCommand::Parts(Parts { no_build }) => {
+            let missing = if no_build { parts::IfMissing::Fail } else { parts::IfMissing::Build };
             sandbox::check()?;
-            crate::say(&format!("{}", parts::get(missing)?.display()));
+            crate::say(&format!("{}", parts::ensure_programs(missing)?.display()));
             Ok(ExitCode::SUCCESS)
         }
     }

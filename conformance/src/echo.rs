@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// Where to listen.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Echo {
+pub(crate) struct EchoArgs {
     /// The address; `PORT` in the environment sets the port alone.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -19,7 +19,7 @@ pub(crate) struct Echo {
 
 /// What an answer says.
 #[derive(Debug, Serialize)]
-struct Seen {
+struct EchoResponse {
     /// `NAMESPACE` and `POD_NAME` of the environment.
     namespace: String,
     pod: String,
@@ -34,7 +34,7 @@ struct Seen {
 ///
 /// # Errors
 /// The address cannot be bound.
-pub(crate) fn run(echo: &Echo) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(echo: &EchoArgs) -> anyhow::Result<ExitCode> {
     let port = std::env::var("PORT").ok().map(|port| port.parse()).transpose()?.unwrap_or(3000);
     let listen = echo.listen.unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, port).into());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -49,22 +49,22 @@ pub(crate) fn run(echo: &Echo) -> anyhow::Result<ExitCode> {
                 _ = interrupt.recv() => {}
             }
         };
-        axum::serve(listener, Router::new().fallback(answer)).with_graceful_shutdown(stop).await?;
+        axum::serve(listener, Router::new().fallback(echo_request)).with_graceful_shutdown(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-async fn answer(request: Request) -> Json<Seen> {
+async fn echo_request(request: Request) -> Json<EchoResponse> {
     let mut headers = BTreeMap::<String, Vec<String>>::new();
     for (name, value) in request.headers() {
         let values = headers.entry(name.to_string()).or_default();
         values.push(String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
     let host = headers.get("host").and_then(|hosts| hosts.first()).cloned().unwrap_or_default();
-    let known = |name: &str| std::env::var(name).unwrap_or_default();
-    Json(Seen {
-        namespace: known("NAMESPACE"),
-        pod: known("POD_NAME"),
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    Json(EchoResponse {
+        namespace: variable("NAMESPACE"),
+        pod: variable("POD_NAME"),
         method: request.method().to_string(),
         path: request.uri().to_string(),
         version: format!("{:?}", request.version()),

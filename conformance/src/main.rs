@@ -22,12 +22,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// CPU time per request of the gateway beside nginx and HAProxy, in one run.
-    Bench(bench::Args),
+    Bench(bench::BenchArgs),
     /// A real control plane and nodes without containers, for as long as one command runs.
     #[command(subcommand)]
-    Cluster(cluster::Cluster),
+    Cluster(cluster::ClusterCommand),
     /// The app behind the Ingresses: answers with what it received.
-    Echo(echo::Echo),
+    Echo(echo::EchoArgs),
 }
 
 fn main() -> ExitCode {

@@ -6,29 +6,29 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::case::LARGE;
-use super::http::{self, Answer};
-use super::process::{self, Process};
+use super::case::LARGE_BODY_BYTES;
+use super::http::{self, Response};
+use super::process::{self, ChildProcess};
 
 /// The header that carries the backend's mark.
 pub(crate) const MARK: &str = "X-Backend";
 /// The header that says, for [`CHECK_PATH`] only, which forwarding headers the backend saw.
-pub(crate) const SEEN: &str = "X-Seen";
-/// The path whose answer has [`SEEN`]; everything else is the measured answer.
+pub(crate) const SEEN_FIELDS: &str = "X-Seen";
+/// The path whose answer has [`SEEN_FIELDS`]; everything else is the measured answer.
 pub(crate) const CHECK_PATH: &str = "/check";
-/// The path of a body of [`LARGE`] bytes.
+/// The path of a body of [`LARGE_BODY_BYTES`] bytes.
 pub(crate) const LARGE_PATH: &str = "/large";
 /// The measured answer's body: 92 bytes, about what a small API call returns.
 pub(crate) const BODY: &str =
     r#"{"products":[{"id":1,"name":"anvil","stock":7},{"id":2,"name":"hammer","stock":12}],"p":"1"}"#;
 
 /// It also listens on so many more loopback addresses, from this last byte on.
-const SINGLES: u8 = 50;
-const FIRST_SINGLE: u8 = 2;
+const EXTRA_ADDRESSES: u8 = 50;
+const FIRST_EXTRA_ADDRESS: u8 = 2;
 
 /// A running backend.
 pub(crate) struct Backend {
-    process: Process,
+    process: ChildProcess,
     ports: [u16; 2],
     status_port: u16,
     mark: String,
@@ -36,14 +36,14 @@ pub(crate) struct Backend {
 
 /// What a backend has counted since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Counts {
+pub(crate) struct BackendCounts {
     /// Connections accepted.
     pub(crate) accepts: u64,
     /// Requests answered.
     pub(crate) requests: u64,
 }
 
-impl Counts {
+impl BackendCounts {
     /// What was counted between two questions; the second question itself is left out.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
@@ -58,10 +58,10 @@ impl Backend {
     pub(crate) fn start(dir: &Path, nginx: &Path, (mark, core): (&str, usize)) -> Result<Self> {
         fs::create_dir_all(dir)?;
         // Zeros without blocks on the disk: reading them costs the backend the least.
-        fs::File::create(dir.join(LARGE_PATH.trim_start_matches('/')))?.set_len(LARGE)?;
+        fs::File::create(dir.join(LARGE_PATH.trim_start_matches('/')))?.set_len(LARGE_BODY_BYTES)?;
         process::with_free_ports(|[first, second, status_port]| {
             let config = config((mark, dir), [first, second], status_port);
-            let process = Process::spawn("backend", nginx_command(nginx, dir, core, &config)?, dir)?;
+            let process = ChildProcess::spawn("backend", nginx_command(nginx, dir, core, &config)?, dir)?;
             let mut backend = Self { process, ports: [first, second], status_port, mark: mark.to_owned() };
             backend.process.wait_until(|| http::get(status_port, "/", "").is_ok())?;
             Ok(backend)
@@ -71,7 +71,9 @@ impl Backend {
     /// Addresses of the same server for so many Services of one endpoint, each with an address of its own.
     pub(crate) fn addresses(&self, count: u8) -> Vec<SocketAddr> {
         let [port, _] = self.ports;
-        (0..count.min(SINGLES)).map(|index| ([127, 0, 0, FIRST_SINGLE + index], port).into()).collect()
+        (0..count.min(EXTRA_ADDRESSES))
+            .map(|index| ([127, 0, 0, FIRST_EXTRA_ADDRESS + index], port).into())
+            .collect()
     }
 
     /// The ports that it serves on.
@@ -85,7 +87,7 @@ impl Backend {
     }
 
     /// Asks for the counters. The question is a request on a connection of its own and counts too.
-    pub(crate) fn counts(&self) -> Result<Counts> {
+    pub(crate) fn counts(&self) -> Result<BackendCounts> {
         parse_counts(&http::get(self.status_port, "/", "")?).context("unreadable counters of the backend")
     }
 }
@@ -116,15 +118,15 @@ pub(crate) fn nginx_command(
 }
 
 fn config((mark, dir): (&str, &Path), [first, second]: [u16; 2], status_port: u16) -> String {
-    let singles: String = (FIRST_SINGLE..FIRST_SINGLE + SINGLES)
+    let extra_listeners: String = (FIRST_EXTRA_ADDRESS..FIRST_EXTRA_ADDRESS + EXTRA_ADDRESSES)
         .map(|last| format!("    listen 127.0.0.{last}:{first};\n"))
         .collect();
     format!(
-        "  sendfile on;\n  server {{\n    listen 127.0.0.1:{first};\n    listen 127.0.0.1:{second};\n{singles}    \
+        "  sendfile on;\n  server {{\n    listen 127.0.0.1:{first};\n    listen 127.0.0.1:{second};\n{extra_listeners}    \
          default_type application/json;\n    root {dir};\n    \
          location = {LARGE_PATH} {{ add_header {MARK} {mark}; }}\n    \
          location / {{ add_header {MARK} {mark}; return 200 '{BODY}'; }}\n    \
-         location = {CHECK_PATH} {{\n      add_header {MARK} {mark};\n      add_header {SEEN} \
+         location = {CHECK_PATH} {{\n      add_header {MARK} {mark};\n      add_header {SEEN_FIELDS} \
          \"$http_x_forwarded_for|$http_x_forwarded_proto|$http_x_forwarded_host|$http_x_forwarded_port|$http_x_real_ip\";\
          \n      return 200 'ok';\n    }}\n  }}\n  \
          server {{ listen 127.0.0.1:{status_port}; location / {{ stub_status; }} }}\n",
@@ -133,9 +135,9 @@ fn config((mark, dir): (&str, &Path), [first, second]: [u16; 2], status_port: u1
 }
 
 /// Reads nginx's stub_status page: the third line holds accepts, handled and requests.
-fn parse_counts(answer: &Answer) -> Option<Counts> {
+fn parse_counts(answer: &Response) -> Option<BackendCounts> {
     let mut numbers = answer.body.lines().nth(2)?.split_whitespace().map(str::parse);
     let accepts = numbers.next()?.ok()?;
     let requests = numbers.nth(1)?.ok()?;
-    Some(Counts { accepts, requests })
+    Some(BackendCounts { accepts, requests })
 }

@@ -1,6 +1,6 @@
 //! What can be measured: the cases on the command line, and the loads that CPU time is taken under.
 //!
-//! Targets are those of DESIGN §8. Not here: how a load is made (`load`, `h2load`, `fresh`).
+//! Targets are those of DESIGN §8. Not here: how a load is made (`load`, `h2load`, `new_connections`).
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -36,9 +36,9 @@ pub(crate) enum Case {
 
 impl Case {
     /// The cases that were asked for, each once and in this program's order.
-    pub(crate) fn chosen(asked: &[Self]) -> Vec<Self> {
+    pub(crate) fn selected(requested: &[Self]) -> Vec<Self> {
         let all = Self::value_variants().iter().copied().filter(|case| *case != Self::All);
-        all.filter(|case| asked.contains(case) || asked.contains(&Self::All)).collect()
+        all.filter(|case| requested.contains(case) || requested.contains(&Self::All)).collect()
     }
 
     /// The loads of a case that is about CPU time beside peers.
@@ -76,7 +76,7 @@ pub(crate) enum Workload {
 }
 
 /// Bytes of a large body: 10 MiB.
-pub(crate) const LARGE: u64 = 10 * 1024 * 1024;
+pub(crate) const LARGE_BODY_BYTES: u64 = 10 * 1024 * 1024;
 
 impl Workload {
     /// For people.
@@ -102,7 +102,7 @@ impl Workload {
     }
 
     /// The highest ratio to HAProxy that is accepted.
-    pub(crate) fn limit(self) -> f64 {
+    pub(crate) fn max_ratio(self) -> f64 {
         match self {
             Self::Small => 0.85,
             Self::TlsH1 => 0.95,
@@ -125,7 +125,7 @@ impl Workload {
     pub(crate) fn per_unit(self, micros: f64, count: u64) -> f64 {
         let count = count.max(1) as f64;
         match self {
-            Self::Large | Self::LargeTls => micros / 1e3 / (count * LARGE as f64 / 1e9),
+            Self::Large | Self::LargeTls => micros / 1e3 / (count * LARGE_BODY_BYTES as f64 / 1e9),
             _ => micros / count,
         }
     }
@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn all_is_every_case_once() {
-        assert_eq!(Case::chosen(&[Case::All, Case::Small]).len(), 10);
-        assert_eq!(Case::chosen(&[Case::Reuse, Case::Small, Case::Small]), [Case::Small, Case::Reuse]);
+        assert_eq!(Case::selected(&[Case::All, Case::Small]).len(), 10);
+        assert_eq!(Case::selected(&[Case::Reuse, Case::Small, Case::Small]), [Case::Small, Case::Reuse]);
     }
 
     #[test]

@@ -10,27 +10,27 @@ use super::backend::Backend;
 use super::case::{Case, Workload};
 use super::h2load::H2load;
 use super::http::Scheme;
-use super::leg::{Leg, Loads};
-use super::load::{Load, Syscalls};
-use super::peer::{Kind, Patience, Peer, Setup};
+use super::leg::{Leg, LoadGenerators};
+use super::peer::{ClientTimeouts, Peer, PeerKind, PeerSetup};
 use super::report::{Report, Series};
-use super::{FULL_ROUNDS, Run, needed, process, skip, tell};
+use super::wrk::{Syscalls, Wrk};
+use super::{BenchContext, FULL_ROUNDS, needed, process, skip, tell};
 
 /// Closer to the target than this, seven rounds do not decide: single rounds of HAProxy against itself
 /// scatter from 0.83 to 1.07.
-const NEAR_LIMIT: f64 = 0.05;
+const CLOSE_CALL_DISTANCE: f64 = 0.05;
 /// Rounds for a close call.
-const CLOSE_ROUNDS: u32 = 15;
-/// Load before the first round, per peer and workload, seconds: caches, pools and clock speed settle. Not counted.
-const WARM_UP: f64 = 0.5;
+const CLOSE_CALL_ROUNDS: u32 = 15;
+/// Wrk before the first round, per peer and workload, seconds: caches, pools and clock speed settle. Not counted.
+const WARM_UP_SECONDS: f64 = 0.5;
 /// How often at most, if connections to the backend were still being opened: on a busy machine the pools fill slowly.
-const WARM_UPS: u32 = 5;
+const MAX_WARM_UPS: u32 = 5;
 
 /// Adds the series of all cases that are about CPU time beside peers.
 ///
 /// # Errors
 /// The backend, a load or a peer cannot be started, or dies.
-pub(super) fn measure(run: &Run<'_>, cases: &[Case], report: &mut Report) -> Result<()> {
+pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut Report) -> Result<()> {
     let mut workloads = Vec::new();
     for &case in cases {
         if case.workloads().is_empty()
@@ -43,23 +43,23 @@ pub(super) fn measure(run: &Run<'_>, cases: &[Case], report: &mut Report) -> Res
     if workloads.is_empty() {
         return Ok(());
     }
-    let (core, connections) = (run.cores.load, run.args.connections);
-    let loads = Loads {
+    let (core, connections) = (context.cores.load, context.args.connections);
+    let loads = LoadGenerators {
         // A path that nobody runs if it is not installed: `programs` has looked.
-        wrk: Load { wrk: process::find("wrk").unwrap_or_default(), core, connections },
+        wrk: Wrk { wrk: process::find("wrk").unwrap_or_default(), core, connections },
         h2load: process::find("h2load").map(|program| H2load { program, core }),
-        client: run.certificate.client()?,
+        client: context.certificate.client()?,
     };
-    let decoy = match run.args.misroute {
-        Some(_) => Some(Backend::start(&run.dir.join("decoy"), run.nginx, ("decoy", core))?),
+    let decoy = match context.args.misroute {
+        Some(_) => Some(Backend::start(&context.dir.join("decoy"), context.nginx, ("decoy", core))?),
         None => None,
     };
-    let mut peers = start(run, decoy.as_ref(), &workloads)?;
+    let mut peers = start(context, decoy.as_ref(), &workloads)?;
     for workload in workloads {
         let mut series = Series::new(workload);
-        rounds(run, &loads, &mut peers, &mut series)?;
-        if run.args.syscalls && workload == Workload::Small {
-            series.syscalls = syscalls(&loads.wrk, run.backend, (&mut peers, report))?;
+        rounds(context, &loads, &mut peers, &mut series)?;
+        if context.args.syscalls && workload == Workload::Small {
+            series.syscalls = syscalls(&loads.wrk, context.backend, (&mut peers, report))?;
         }
         report.figures.push(series.figure());
         report.series.push(series);
@@ -77,40 +77,53 @@ fn programs(case: Case) -> &'static [&'static str] {
 }
 
 /// Starts everybody who takes part in any of the workloads.
-fn start(run: &Run<'_>, decoy: Option<&Backend>, workloads: &[Workload]) -> Result<Vec<Peer>> {
-    let mut kinds: Vec<_> = run.peers.keys().copied().collect();
-    if workloads.contains(&Workload::Large) && kinds.contains(&Kind::Haproxy) {
-        kinds.push(Kind::HaproxySplice);
+fn start(context: &BenchContext<'_>, decoy: Option<&Backend>, workloads: &[Workload]) -> Result<Vec<Peer>> {
+    let mut kinds: Vec<_> = context.peers.keys().copied().collect();
+    if workloads.contains(&Workload::Large) && kinds.contains(&PeerKind::Haproxy) {
+        kinds.push(PeerKind::HaproxySplice);
     }
     let mut peers = Vec::new();
     for kind in kinds {
-        let known = if kind == Kind::HaproxySplice { Kind::Haproxy } else { kind };
-        let Some(program) = run.peers.get(&known) else { continue };
-        let target = decoy.filter(|_| run.args.misroute == Some(kind)).unwrap_or(run.backend);
-        let setup =
-            Setup { endpoints: target.ports(), certificate: run.certificate, patience: Patience::Usual };
-        peers.push(Peer::start(kind, &run.dir.join(kind.to_string()), (program, run.cores.proxy), &setup)?);
+        let known = if kind == PeerKind::HaproxySplice { PeerKind::Haproxy } else { kind };
+        let Some(program) = context.peers.get(&known) else { continue };
+        let target = decoy.filter(|_| context.args.misroute == Some(kind)).unwrap_or(context.backend);
+        let setup = PeerSetup {
+            endpoints: target.ports(),
+            certificate: context.certificate,
+            timeouts: ClientTimeouts::Default,
+        };
+        peers.push(Peer::start(
+            kind,
+            &context.dir.join(kind.to_string()),
+            (program, context.cores.proxy),
+            &setup,
+        )?);
     }
     Ok(peers)
 }
 
 /// Fills a series with rounds, extending a close call.
-fn rounds(run: &Run<'_>, loads: &Loads, peers: &mut [Peer], series: &mut Series) -> Result<()> {
-    let (args, workload) = (run.args, series.workload);
-    let takes_part = |peer: &Peer| peer.kind() != Kind::HaproxySplice || workload == Workload::Large;
+fn rounds(
+    context: &BenchContext<'_>,
+    loads: &LoadGenerators,
+    peers: &mut [Peer],
+    series: &mut Series,
+) -> Result<()> {
+    let (args, workload) = (context.args, series.workload);
+    let takes_part = |peer: &Peer| peer.kind() != PeerKind::HaproxySplice || workload == Workload::Large;
     for peer in peers.iter_mut().filter(|peer| takes_part(peer)) {
-        for _ in 0..WARM_UPS {
-            if Leg::run((workload, 0), peer, (loads, WARM_UP), run.backend)?.void.is_empty() {
+        for _ in 0..MAX_WARM_UPS {
+            if Leg::run((workload, 0), peer, (loads, WARM_UP_SECONDS), context.backend)?.void.is_empty() {
                 break;
             }
         }
     }
     let mut round = 0;
     while round < args.rounds
-        || (round < CLOSE_ROUNDS && args.rounds >= FULL_ROUNDS && is_close(workload, series))
+        || (round < CLOSE_CALL_ROUNDS && args.rounds >= FULL_ROUNDS && is_close_call(workload, series))
     {
         for peer in peers.iter_mut().filter(|peer| takes_part(peer)) {
-            let leg = Leg::run((workload, round + 1), peer, (loads, args.seconds), run.backend)?;
+            let leg = Leg::run((workload, round + 1), peer, (loads, args.seconds), context.backend)?;
             tell(&leg.line(workload));
             series.add(leg);
         }
@@ -121,22 +134,22 @@ fn rounds(run: &Run<'_>, loads: &Loads, peers: &mut [Peer], series: &mut Series)
     Ok(())
 }
 
-fn is_close(workload: Workload, series: &Series) -> bool {
-    let ratio = series.ratio(Kind::Gateway);
-    ratio.is_some_and(|ratio| (ratio.median - workload.limit()).abs() <= NEAR_LIMIT)
+fn is_close_call(workload: Workload, series: &Series) -> bool {
+    let ratio = series.ratio(PeerKind::Gateway);
+    ratio.is_some_and(|ratio| (ratio.median - workload.max_ratio()).abs() <= CLOSE_CALL_DISTANCE)
 }
 
 fn syscalls(
-    load: &Load,
+    load: &Wrk,
     backend: &Backend,
     (peers, report): (&mut [Peer], &mut Report),
-) -> Result<BTreeMap<Kind, Syscalls>> {
+) -> Result<BTreeMap<PeerKind, Syscalls>> {
     let mut counted = BTreeMap::new();
     let Some(strace) = process::find("strace") else {
         skip(report, "system calls per request: strace is not installed".to_owned());
         return Ok(counted);
     };
-    for peer in peers.iter_mut().filter(|peer| peer.kind() != Kind::HaproxySplice) {
+    for peer in peers.iter_mut().filter(|peer| peer.kind() != PeerKind::HaproxySplice) {
         let port = peer.port(Scheme::Http);
         let calls = load.syscalls(&strace, peer.process(), (port, backend))?;
         counted.insert(peer.kind(), calls);

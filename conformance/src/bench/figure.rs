@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::peer::Kind;
+use super::peer::PeerKind;
 
 /// The median of rounds, between the lowest and the highest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -22,7 +22,7 @@ pub(crate) struct Spread {
 
 impl Spread {
     /// Of these rounds; none without any.
-    pub(crate) fn of(rounds: &[f64]) -> Option<Self> {
+    pub(crate) fn from_rounds(rounds: &[f64]) -> Option<Self> {
         Some(Self {
             median: median(rounds)?,
             lowest: rounds.iter().copied().reduce(f64::min)?,
@@ -43,7 +43,7 @@ impl fmt::Display for Spread {
 /// What DESIGN §8 asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Target {
+pub(crate) enum Goal {
     /// The gateway's ratio to what it is compared with is at most this.
     RatioAtMost(f64),
     /// The gateway's own figure is at most this.
@@ -54,7 +54,7 @@ pub(crate) enum Target {
     None,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RatioAtMost(limit) => write!(f, "≤ {limit} ×"),
@@ -73,22 +73,22 @@ pub(crate) struct Figure {
     /// What it is counted in.
     pub(crate) unit: &'static str,
     /// What each peer came to.
-    pub(crate) values: BTreeMap<Kind, Spread>,
+    pub(crate) values: BTreeMap<PeerKind, Spread>,
     /// The gateway's ratio, taken within each round, to HAProxy or to what `what` names.
     pub(crate) ratio: Option<Spread>,
     /// What is asked for.
-    pub(crate) target: Target,
+    pub(crate) target: Goal,
 }
 
 impl Figure {
     /// Whether the target is met; none if what it is about was not measured.
     pub(crate) fn is_met(&self) -> Option<bool> {
-        let own = self.values.get(&Kind::Gateway).map(|spread| spread.median);
+        let own = self.values.get(&PeerKind::Gateway).map(|spread| spread.median);
         match self.target {
-            Target::RatioAtMost(limit) => self.ratio.map(|ratio| ratio.median <= limit),
-            Target::AtMost(limit) => own.map(|own| own <= limit),
-            Target::AtLeast(limit) => own.map(|own| own >= limit),
-            Target::None => None,
+            Goal::RatioAtMost(limit) => self.ratio.map(|ratio| ratio.median <= limit),
+            Goal::AtMost(limit) => own.map(|own| own <= limit),
+            Goal::AtLeast(limit) => own.map(|own| own >= limit),
+            Goal::None => None,
         }
     }
 }
@@ -100,7 +100,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
          |---|---|---|---|---|---|---|---|---|\n",
     );
     for figure in figures {
-        let cells = [Kind::Nginx, Kind::Haproxy, Kind::HaproxySplice, Kind::Gateway]
+        let cells = [PeerKind::Nginx, PeerKind::Haproxy, PeerKind::HaproxySplice, PeerKind::Gateway]
             .map(|kind| figure.values.get(&kind).map_or_else(|| "–".to_owned(), |value| places(*value)));
         let ratio = figure.ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.3}"));
         let met = match figure.is_met() {
@@ -134,14 +134,14 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BTreeMap, Figure, Kind, Spread, Target, median, table};
+    use super::{BTreeMap, Figure, Goal, PeerKind, Spread, median, table};
 
-    fn figure(own: f64, ratio: Option<f64>, target: Target) -> Figure {
+    fn figure(own: f64, ratio: Option<f64>, target: Goal) -> Figure {
         let spread = |value| Spread { median: value, lowest: value, highest: value };
         Figure {
             what: "something".to_owned(),
             unit: "µs",
-            values: BTreeMap::from([(Kind::Gateway, spread(own))]),
+            values: BTreeMap::from([(PeerKind::Gateway, spread(own))]),
             ratio: ratio.map(spread),
             target,
         }
@@ -156,16 +156,16 @@ mod tests {
 
     #[test]
     fn a_target_is_about_the_ratio_or_the_own_figure() {
-        assert_eq!(figure(9.0, Some(0.9), Target::RatioAtMost(0.85)).is_met(), Some(false));
-        assert_eq!(figure(9.0, Some(0.8), Target::RatioAtMost(0.85)).is_met(), Some(true));
-        assert_eq!(figure(9.0, None, Target::RatioAtMost(0.85)).is_met(), None);
-        assert_eq!(figure(2.0, None, Target::AtMost(2.0)).is_met(), Some(true));
-        assert_eq!(figure(0.98, None, Target::AtLeast(0.99)).is_met(), Some(false));
+        assert_eq!(figure(9.0, Some(0.9), Goal::RatioAtMost(0.85)).is_met(), Some(false));
+        assert_eq!(figure(9.0, Some(0.8), Goal::RatioAtMost(0.85)).is_met(), Some(true));
+        assert_eq!(figure(9.0, None, Goal::RatioAtMost(0.85)).is_met(), None);
+        assert_eq!(figure(2.0, None, Goal::AtMost(2.0)).is_met(), Some(true));
+        assert_eq!(figure(0.98, None, Goal::AtLeast(0.99)).is_met(), Some(false));
     }
 
     #[test]
     fn a_missed_target_stands_out_in_the_table() {
-        let text = table(&[figure(9.0, Some(0.9), Target::RatioAtMost(0.85))]);
+        let text = table(&[figure(9.0, Some(0.9), Goal::RatioAtMost(0.85))]);
         let row = "| something | µs | – | – | – | 9.00 (9.00–9.00) | 0.900 (0.900–0.900) | ≤ 0.85 × | NO |";
         assert!(text.contains(row), "{text}");
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 /// Bound on connecting and on each read and write.
-const IO_LIMIT: Duration = Duration::from_secs(5);
+const IO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bound on an answer, bytes.
-const ANSWER_LIMIT: u64 = 64 * 1024;
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024;
 /// The host that the peers route.
 pub(crate) const HOST: &str = "bench.example";
 
@@ -45,7 +45,7 @@ impl fmt::Display for Scheme {
 }
 
 /// An answer.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     /// The status code.
     pub(crate) status: u16,
     head: String,
@@ -53,7 +53,7 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-impl Answer {
+impl Response {
     /// The value of the first header of that name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head
@@ -67,9 +67,9 @@ impl Answer {
 /// Connects to a loopback port.
 pub(crate) fn connect(port: u16) -> Result<TcpStream> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let stream = TcpStream::connect_timeout(&address, IO_LIMIT)?;
-    stream.set_read_timeout(Some(IO_LIMIT))?;
-    stream.set_write_timeout(Some(IO_LIMIT))?;
+    let stream = TcpStream::connect_timeout(&address, IO_TIMEOUT)?;
+    stream.set_read_timeout(Some(IO_TIMEOUT))?;
+    stream.set_write_timeout(Some(IO_TIMEOUT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -78,7 +78,7 @@ pub(crate) fn connect(port: u16) -> Result<TcpStream> {
 ///
 /// # Errors
 /// No connection, no answer within 5 s, or not HTTP.
-pub(crate) fn get(port: u16, path: &str, headers: &str) -> Result<Answer> {
+pub(crate) fn get(port: u16, path: &str, headers: &str) -> Result<Response> {
     get_over(&mut connect(port)?, path, headers)
 }
 
@@ -86,12 +86,12 @@ pub(crate) fn get(port: u16, path: &str, headers: &str) -> Result<Answer> {
 ///
 /// # Errors
 /// As for [`get`].
-pub(crate) fn get_over(stream: &mut (impl Read + Write), path: &str, headers: &str) -> Result<Answer> {
+pub(crate) fn get_over(stream: &mut (impl Read + Write), path: &str, headers: &str) -> Result<Response> {
     // One write: the head would be a packet for each piece of it otherwise.
     let head = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(head.as_bytes())?;
     let mut bytes = Vec::new();
-    stream.take(ANSWER_LIMIT).read_to_end(&mut bytes)?;
+    stream.take(MAX_RESPONSE_BYTES).read_to_end(&mut bytes)?;
     parse(&String::from_utf8_lossy(&bytes)).context("the answer is not HTTP/1.1")
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn get_over(stream: &mut (impl Read + Write), path: &str, headers: &s
 ///
 /// # Errors
 /// No whole answer within 5 s a read, or another status than 200.
-pub(crate) fn ask(stream: &mut (impl Read + Write), host: &str) -> Result<()> {
+pub(crate) fn get_keep_alive(stream: &mut (impl Read + Write), host: &str) -> Result<()> {
     let status = status(stream, host)?;
     ensure!(status == 200, "status {status}");
     Ok(())
@@ -124,17 +124,17 @@ pub(crate) fn status(stream: &mut (impl Read + Write), host: &str) -> Result<u16
     }
 }
 
-fn parse(text: &str) -> Option<Answer> {
+fn parse(text: &str) -> Option<Response> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
+    Some(Response { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Cursor, Read, Result, Write};
 
-    use super::ask;
+    use super::get_keep_alive;
 
     /// What a server sends, a byte at a time; what is written to it is dropped.
     struct Canned(Cursor<&'static str>);
@@ -159,15 +159,15 @@ mod tests {
     fn an_answer_is_read_to_its_end_and_no_further() {
         let mut server =
             Canned(Cursor::new("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 500 No\r\n"));
-        ask(&mut server, "a.example").unwrap();
+        get_keep_alive(&mut server, "a.example").unwrap();
         assert_eq!(server.0.position(), 40);
     }
 
     #[test]
     fn other_answers_and_half_answers_are_errors() {
         let mut wrong = Canned(Cursor::new("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"));
-        assert!(ask(&mut wrong, "a.example").unwrap_err().to_string().contains("503"));
+        assert!(get_keep_alive(&mut wrong, "a.example").unwrap_err().to_string().contains("503"));
         let mut half = Canned(Cursor::new("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"));
-        assert!(ask(&mut half, "a.example").unwrap_err().to_string().contains("closed within"));
+        assert!(get_keep_alive(&mut half, "a.example").unwrap_err().to_string().contains("closed within"));
     }
 }

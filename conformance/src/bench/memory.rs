@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::figure::{Figure, Spread, Target};
+use super::figure::{Figure, Goal, Spread};
 use super::http::{self, HOST, Scheme};
-use super::peer::{Kind, Patience, Peer, Setup};
+use super::peer::{ClientTimeouts, Peer, PeerKind, PeerSetup};
 use super::process::Cores;
 use super::tell;
-use super::tls::{Certificate, Client};
+use super::tls::{Certificate, TlsClient};
 
 /// More rounds show nothing new: a peer's figures differ by a few bytes.
-const MOST_ROUNDS: u32 = 3;
+const MAX_ROUNDS: u32 = 3;
 /// Connections that are opened and closed before memory is read for the first time: what the first ones cost
 /// (code pages, pools, upstream connections) is no cost of the later ones.
-const WARM_UP: usize = 100;
+const WARM_UP_CONNECTIONS: usize = 100;
 
 /// How a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+enum ConnectionState {
     /// Plaintext, one request was answered.
     Idle,
     /// TLS, one request was answered.
@@ -35,9 +35,10 @@ enum State {
     SlowHeader,
 }
 
-const STATES: [State; 3] = [State::Idle, State::IdleTls, State::SlowHeader];
+const STATES: [ConnectionState; 3] =
+    [ConnectionState::Idle, ConnectionState::IdleTls, ConnectionState::SlowHeader];
 
-impl State {
+impl ConnectionState {
     fn title(self) -> &'static str {
         match self {
             Self::Idle => "idle plaintext connection",
@@ -57,9 +58,9 @@ impl State {
 }
 
 /// What is measured, and where.
-pub(crate) struct Memory<'a> {
+pub(crate) struct MemoryCase<'a> {
     /// Who, with the program.
-    pub(crate) peers: &'a BTreeMap<Kind, PathBuf>,
+    pub(crate) peers: &'a BTreeMap<PeerKind, PathBuf>,
     /// Where the proxy runs.
     pub(crate) cores: Cores,
     /// For the peers' files.
@@ -70,7 +71,7 @@ pub(crate) struct Memory<'a> {
     pub(crate) certificate: &'a Certificate,
 }
 
-impl Memory<'_> {
+impl MemoryCase<'_> {
     /// Measures so many connections of each state, at most three times.
     ///
     /// # Errors
@@ -79,8 +80,8 @@ impl Memory<'_> {
         let client = self.certificate.client()?;
         let mut figures = Vec::new();
         for state in STATES {
-            let mut kib: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
-            for round in 1..=rounds.min(MOST_ROUNDS) {
+            let mut kib: BTreeMap<PeerKind, Vec<f64>> = BTreeMap::new();
+            for round in 1..=rounds.min(MAX_ROUNDS) {
                 for (&kind, program) in self.peers {
                     let folder = self.dir.join(format!("memory-{kind}-{state:?}-{round}"));
                     let mut peer = self.start(kind, &folder, program)?;
@@ -95,26 +96,33 @@ impl Memory<'_> {
                 unit: "KiB RSS",
                 values: kib
                     .into_iter()
-                    .filter_map(|(kind, rounds)| Some((kind, Spread::of(&rounds)?)))
+                    .filter_map(|(kind, rounds)| Some((kind, Spread::from_rounds(&rounds)?)))
                     .collect(),
                 ratio: None,
-                target: Target::AtMost(state.limit()),
+                target: Goal::AtMost(state.limit()),
             });
         }
         Ok(figures)
     }
 
-    fn start(&self, kind: Kind, dir: &Path, program: &Path) -> Result<Peer> {
-        let setup =
-            Setup { endpoints: self.endpoints, certificate: self.certificate, patience: Patience::Long };
+    fn start(&self, kind: PeerKind, dir: &Path, program: &Path) -> Result<Peer> {
+        let setup = PeerSetup {
+            endpoints: self.endpoints,
+            certificate: self.certificate,
+            timeouts: ClientTimeouts::Long,
+        };
         Peer::start(kind, dir, (program, self.cores.proxy), &setup)
     }
 }
 
 /// What each of so many connections adds to a peer's memory, in KiB.
-fn per_connection(peer: &mut Peer, state: State, (count, client): (u32, &Client)) -> Result<f64> {
-    let port = peer.port(if state == State::IdleTls { Scheme::Https } else { Scheme::Http });
-    for _ in 0..WARM_UP {
+fn per_connection(
+    peer: &mut Peer,
+    state: ConnectionState,
+    (count, client): (u32, &TlsClient),
+) -> Result<f64> {
+    let port = peer.port(if state == ConnectionState::IdleTls { Scheme::Https } else { Scheme::Http });
+    for _ in 0..WARM_UP_CONNECTIONS {
         drop(open(port, state, client)?);
     }
     let before = peer.process().settled_rss()?;
@@ -129,16 +137,16 @@ fn per_connection(peer: &mut Peer, state: State, (count, client): (u32, &Client)
 }
 
 /// Opens a connection and brings it into a state. Of TLS only the socket is kept: the peer cannot tell.
-fn open(port: u16, state: State, client: &Client) -> Result<TcpStream> {
+fn open(port: u16, state: ConnectionState, client: &TlsClient) -> Result<TcpStream> {
     let mut stream = http::connect(port)?;
     match state {
-        State::Idle => http::ask(&mut stream, HOST)?,
-        State::IdleTls => {
+        ConnectionState::Idle => http::get_keep_alive(&mut stream, HOST)?,
+        ConnectionState::IdleTls => {
             let mut tls = client.handshake(stream)?;
-            http::ask(&mut tls, HOST)?;
+            http::get_keep_alive(&mut tls, HOST)?;
             stream = tls.sock;
         }
-        State::SlowHeader => {
+        ConnectionState::SlowHeader => {
             stream.write_all(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Slow: ").as_bytes())?
         }
     }

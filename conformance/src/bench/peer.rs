@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::backend;
 use super::http::{self, Scheme};
-use super::process::{self, CpuTime, Process};
+use super::process::{self, ChildProcess, CpuTime};
 use super::tls::Certificate;
 
 mod config;
@@ -21,7 +21,7 @@ mod config;
 /// Which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub(crate) enum PeerKind {
     /// nginx from Debian.
     Nginx,
     /// HAProxy from Debian: the one that ratios are against.
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Gateway,
 }
 
-impl Kind {
+impl PeerKind {
     /// The name of the program.
     pub(crate) fn program(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for PeerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::HaproxySplice => "haproxy-splice",
@@ -55,35 +55,35 @@ impl fmt::Display for Kind {
 
 /// How long a client may take over its next request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum ClientTimeouts {
     /// As by default, or 10 s for a header and 75 s between requests where there is no default.
-    Usual,
+    Default,
     /// Ten minutes, for connections that are opened to be looked at.
     Long,
 }
 
-impl Patience {
-    fn seconds(self, usual: u32) -> u32 {
+impl ClientTimeouts {
+    fn seconds(self, default: u32) -> u32 {
         match self {
-            Self::Usual => usual,
+            Self::Default => default,
             Self::Long => 600,
         }
     }
 }
 
 /// What all peers of a run have in common.
-pub(crate) struct Setup<'a> {
+pub(crate) struct PeerSetup<'a> {
     /// Ports of the two endpoints.
     pub(crate) endpoints: [u16; 2],
     /// What is shown to TLS clients.
     pub(crate) certificate: &'a Certificate,
     /// With clients.
-    pub(crate) patience: Patience,
+    pub(crate) timeouts: ClientTimeouts,
 }
 
 /// The first line that a program says about its version.
-pub(crate) fn version(kind: Kind, program: &Path) -> String {
-    let flag = if kind == Kind::Gateway { "--version" } else { "-v" };
+pub(crate) fn version(kind: PeerKind, program: &Path) -> String {
+    let flag = if kind == PeerKind::Gateway { "--version" } else { "-v" };
     let Ok(output) = Command::new(program).arg(flag).output() else { return "unknown".to_owned() };
     // nginx says it on standard error.
     let text = [output.stdout, output.stderr].concat();
@@ -92,42 +92,42 @@ pub(crate) fn version(kind: Kind, program: &Path) -> String {
 
 /// A running proxy that answers.
 pub(crate) struct Peer {
-    kind: Kind,
-    process: Process,
+    kind: PeerKind,
+    process: ChildProcess,
     ports: [u16; 2],
 }
 
 impl Peer {
     /// Starts a proxy on a core, in front of the endpoints, and waits for its first 200.
     pub(crate) fn start(
-        kind: Kind,
+        kind: PeerKind,
         dir: &Path,
         (program, core): (&Path, usize),
-        setup: &Setup<'_>,
+        setup: &PeerSetup<'_>,
     ) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let pem = setup.certificate.write(dir)?;
         process::with_free_ports(|[port, https, admin]| {
-            let (ports, endpoints, patience) = ([port, https], setup.endpoints, setup.patience);
+            let (ports, endpoints, timeouts) = ([port, https], setup.endpoints, setup.timeouts);
             let command = match kind {
-                Kind::Nginx => {
-                    let config = config::nginx(ports, endpoints, &pem, patience);
+                PeerKind::Nginx => {
+                    let config = config::nginx(ports, endpoints, &pem, timeouts);
                     backend::nginx_command(program, dir, core, &config)?
                 }
-                Kind::Haproxy | Kind::HaproxySplice => {
-                    let config = config::haproxy(kind, ports, (endpoints, &pem), patience);
+                PeerKind::Haproxy | PeerKind::HaproxySplice => {
+                    let config = config::haproxy(kind, ports, (endpoints, &pem), timeouts);
                     haproxy_command(program, dir, core, &config)?
                 }
-                Kind::Gateway => gateway(program, core)
+                PeerKind::Gateway => gateway(program, core)
                     .files(dir, &config::gateway(endpoints, setup.certificate))?
                     .set(&[
-                        ("timeouts.requestHeader", format!("{}s", patience.seconds(10))),
-                        ("timeouts.keepAlive", format!("{}s", patience.seconds(75))),
+                        ("timeouts.requestHeader", format!("{}s", timeouts.seconds(10))),
+                        ("timeouts.keepAlive", format!("{}s", timeouts.seconds(75))),
                     ])
                     .listen([port, https, admin]),
             };
-            let mut process = Process::spawn(&kind.to_string(), command, dir)?;
-            if kind == Kind::Gateway {
+            let mut process = ChildProcess::spawn(&kind.to_string(), command, dir)?;
+            if kind == PeerKind::Gateway {
                 process.wait_until(|| is_ok(admin, "/readyz"))?;
             }
             process.wait_until(|| is_ok(port, "/"))?;
@@ -136,7 +136,7 @@ impl Peer {
     }
 
     /// Which proxy it is.
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> PeerKind {
         self.kind
     }
 
@@ -150,7 +150,7 @@ impl Peer {
     }
 
     /// The process that does the work.
-    pub(crate) fn process(&mut self) -> &mut Process {
+    pub(crate) fn process(&mut self) -> &mut ChildProcess {
         &mut self.process
     }
 

@@ -15,14 +15,14 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 
 /// How long a child may take to start serving.
-const START_LIMIT: Duration = Duration::from_secs(15);
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two looks at something that is awaited.
-const POLL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Memory counts when it has not changed for so long; who never rests is read at the limit.
-const SETTLED: Duration = Duration::from_secs(1);
-const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+const SETTLE_DURATION: Duration = Duration::from_secs(1);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a child is started anew: another process may take a port between our choice and its bind.
-const START_TRIES: u32 = 3;
+const START_ATTEMPTS: u32 = 3;
 /// USER_HZ, the unit of `/proc/PID/stat`: 100 on every Linux that Debian ships.
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -46,7 +46,7 @@ impl Cores {
     }
 
     /// Keeps this program, which makes some of the load itself, off the proxy's core.
-    pub(crate) fn leave_the_proxy_alone(self) -> Result<()> {
+    pub(crate) fn pin_to_load_core(self) -> Result<()> {
         let mut cores = CpuSet::new();
         cores.set(self.load);
         Ok(sched_setaffinity(None, &cores)?)
@@ -125,13 +125,13 @@ impl CpuTime {
 }
 
 /// A running child. Dropping it kills it and waits for its end.
-pub(crate) struct Process {
+pub(crate) struct ChildProcess {
     name: String,
     child: Child,
     log: PathBuf,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts a command whose output goes to `name.log` in `dir`.
     pub(crate) fn spawn(name: &str, mut command: Command, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
@@ -150,7 +150,7 @@ impl Process {
     /// The process has ended; its last words are in the error.
     pub(crate) fn check_alive(&mut self) -> Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
-        bail!("{self} ended with {status}: {}", self.last_words())
+        bail!("{self} ended with {status}: {}", self.log_tail())
     }
 
     /// Waits for the child to end by itself, at most this long.
@@ -165,7 +165,7 @@ impl Process {
 
     /// Waits until `ready` says so, while the process lives, for at most 15 s.
     pub(crate) fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
-        self.wait_at_most(START_LIMIT, ready)
+        self.wait_at_most(START_TIMEOUT, ready)
     }
 
     /// Waits until `ready` says so, while the process lives, for as long as the caller allows.
@@ -173,7 +173,7 @@ impl Process {
         let deadline = Instant::now() + limit;
         while !ready() {
             self.check_alive()?;
-            ensure!(Instant::now() < deadline, "{self} is not ready after {limit:?}: {}", self.last_words());
+            ensure!(Instant::now() < deadline, "{self} is not ready after {limit:?}: {}", self.log_tail());
             pause();
         }
         self.check_alive()
@@ -191,7 +191,7 @@ impl Process {
     pub(crate) fn settled_rss(&mut self) -> Result<u64> {
         let (start, mut since) = (Instant::now(), Instant::now());
         let mut last = (self.rss()?, self.cpu()?.ticks());
-        while since.elapsed() < SETTLED && start.elapsed() < SETTLE_LIMIT {
+        while since.elapsed() < SETTLE_DURATION && start.elapsed() < SETTLE_TIMEOUT {
             pause();
             self.check_alive()?;
             let now = (self.rss()?, self.cpu()?.ticks());
@@ -239,20 +239,20 @@ impl Process {
     }
 
     /// The end of what the process wrote.
-    fn last_words(&self) -> String {
+    fn log_tail(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let tail = log.get(log.len().saturating_sub(2000)..).unwrap_or_default();
         String::from_utf8_lossy(tail).trim().to_owned()
     }
 }
 
-impl fmt::Display for Process {
+impl fmt::Display for ChildProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // Fails only if the child has already ended and was waited for.
         let _ = self.child.kill();
@@ -262,10 +262,10 @@ impl Drop for Process {
 
 /// Starts something that binds the ports it is given, with other ports if that fails.
 pub(crate) fn with_free_ports<const N: usize, T>(start: impl Fn([u16; N]) -> Result<T>) -> Result<T> {
-    let mut tries = 1;
+    let mut attempts = 1;
     loop {
         match start(free_ports()?) {
-            Err(_) if tries < START_TRIES => tries += 1,
+            Err(_) if attempts < START_ATTEMPTS => attempts += 1,
             done => return done,
         }
     }
@@ -273,19 +273,19 @@ pub(crate) fn with_free_ports<const N: usize, T>(start: impl Fn([u16; N]) -> Res
 
 /// Ports of the loopback address that were free a moment ago, all different.
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let mut held = Vec::with_capacity(N);
+    let mut sockets = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         *port = socket.local_addr()?.port();
-        held.push(socket);
+        sockets.push(socket);
     }
     Ok(ports)
 }
 
 /// Lets a moment pass between two looks at something that has no way to tell us.
 pub(crate) fn pause() {
-    std::thread::park_timeout(POLL);
+    std::thread::park_timeout(POLL_INTERVAL);
 }
 
 /// User and system ticks: fields 14 and 15 of `/proc/PID/stat` (proc(5)), counted after the closing

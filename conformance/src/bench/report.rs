@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::case::Workload;
-use super::figure::{Figure, Spread, Target, median, table};
+use super::figure::{Figure, Goal, Spread, median, table};
 use super::leg::Leg;
-use super::load::Syscalls;
-use super::peer::Kind;
+use super::peer::PeerKind;
 use super::process::Cores;
+use super::wrk::Syscalls;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     /// Who ran where.
     pub(crate) cores: Cores,
     /// What each peer says about its version.
-    pub(crate) versions: BTreeMap<Kind, String>,
+    pub(crate) versions: BTreeMap<PeerKind, String>,
     /// What could not be measured because a program is missing.
     pub(crate) skipped: Vec<String>,
     /// CPU time under load.
@@ -83,13 +83,13 @@ pub(crate) struct Series {
     /// What was done.
     pub(crate) workload: Workload,
     /// Medians of CPU time, in the workload's unit.
-    cpu: BTreeMap<Kind, f64>,
+    cpu: BTreeMap<PeerKind, f64>,
     /// CPU time over HAProxy's in the same round.
-    ratios: BTreeMap<Kind, Spread>,
+    ratios: BTreeMap<PeerKind, Spread>,
     /// In the order in which they ran.
     legs: Vec<Leg>,
     /// Per request; empty if not asked for.
-    pub(crate) syscalls: BTreeMap<Kind, Syscalls>,
+    pub(crate) syscalls: BTreeMap<PeerKind, Syscalls>,
 }
 
 impl Series {
@@ -123,27 +123,28 @@ impl Series {
     }
 
     /// A peer's ratio to HAProxy; none without a round in which both legs count.
-    pub(crate) fn ratio(&self, kind: Kind) -> Option<Spread> {
+    pub(crate) fn ratio(&self, kind: PeerKind) -> Option<Spread> {
         self.ratios.get(&kind).copied()
     }
 
     /// The line of the summary.
     pub(crate) fn figure(&self) -> Figure {
-        let spread = |kind| Spread::of(&self.good(kind).map(Leg::cpu).collect::<Vec<_>>());
+        let spread = |kind| Spread::from_rounds(&self.good(kind).map(Leg::cpu).collect::<Vec<_>>());
         Figure {
             what: self.workload.title().to_owned(),
             unit: self.workload.unit(),
             values: self.kinds().into_iter().filter_map(|kind| Some((kind, spread(kind)?))).collect(),
-            ratio: self.ratio(Kind::Gateway),
-            target: Target::RatioAtMost(self.workload.limit()),
+            ratio: self.ratio(PeerKind::Gateway),
+            target: Goal::RatioAtMost(self.workload.max_ratio()),
         }
     }
 
-    fn ratio_of(&self, kind: Kind) -> Option<Spread> {
-        let base: BTreeMap<u32, f64> = self.good(Kind::Haproxy).map(|leg| (leg.round, leg.cpu())).collect();
+    fn ratio_of(&self, kind: PeerKind) -> Option<Spread> {
+        let base: BTreeMap<u32, f64> =
+            self.good(PeerKind::Haproxy).map(|leg| (leg.round, leg.cpu())).collect();
         let ratios: Vec<f64> =
             self.good(kind).filter_map(|leg| Some(leg.cpu() / base.get(&leg.round)?)).collect();
-        Spread::of(&ratios)
+        Spread::from_rounds(&ratios)
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
@@ -170,7 +171,7 @@ impl Series {
         Ok(())
     }
 
-    fn write_row(&self, out: &mut String, kind: Kind) -> std::fmt::Result {
+    fn write_row(&self, out: &mut String, kind: PeerKind) -> std::fmt::Result {
         let ratio = self.ratio(kind).map_or_else(
             || "–".to_owned(),
             |Spread { median, lowest, highest }| format!("{median:.3} ({lowest:.2}–{highest:.2})"),
@@ -193,19 +194,19 @@ impl Series {
     }
 
     /// Who had a leg.
-    fn kinds(&self) -> Vec<Kind> {
+    fn kinds(&self) -> Vec<PeerKind> {
         let mut kinds: Vec<_> = self.legs.iter().map(|leg| leg.peer).collect();
         kinds.sort();
         kinds.dedup();
         kinds
     }
 
-    fn figure_of(&self, kind: Kind, of: fn(&Leg) -> f64) -> Option<f64> {
+    fn figure_of(&self, kind: PeerKind, of: fn(&Leg) -> f64) -> Option<f64> {
         median(&self.good(kind).map(of).collect::<Vec<_>>())
     }
 
     /// The legs of a peer that count.
-    fn good(&self, kind: Kind) -> impl Iterator<Item = &Leg> {
+    fn good(&self, kind: PeerKind) -> impl Iterator<Item = &Leg> {
         self.legs.iter().filter(move |leg| leg.peer == kind && leg.void.is_empty())
     }
 }

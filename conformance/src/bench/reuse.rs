@@ -1,7 +1,7 @@
 //! `--case reuse`: how many requests find an upstream connection that stands, with many workers and many Services.
 //!
 //! The gateway alone, by its own counters: 32 workers, 50 Services of one endpoint each, 200 requests/s on keep-alive
-//! connections, each asking all Services in turn. Before counting begins, every connection has asked every Service
+//! connections, each asking all Services in turn. Before counting begins, every connection has services every Service
 //! once: what is measured is steady load. Not here: CPU time.
 
 use std::collections::BTreeMap;
@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::backend::Backend;
-use super::figure::{Figure, Spread, Target};
-use super::peer::{self, Kind};
-use super::process::{self, Process};
+use super::figure::{Figure, Goal, Spread};
+use super::peer::{self, PeerKind};
+use super::process::{self, ChildProcess};
 use super::{http, tell};
 
 const WORKERS: u16 = 32;
 const SERVICES: u8 = 50;
-const PER_SECOND: u32 = 200;
+const REQUESTS_PER_SECOND: u32 = 200;
 /// A leg is so many times as long as one of CPU time: 30 s by default.
-const LONGER: f64 = 10.0;
+const LEG_FACTOR: f64 = 10.0;
 /// A load so much slower than it should be is none of 200 requests/s.
-const LATE: f64 = 1.5;
+const MAX_DELAY_FACTOR: f64 = 1.5;
 
 /// Measures once, with so many connections of clients.
 ///
@@ -35,40 +35,42 @@ pub(crate) fn measure(
     backend: &Backend,
     (connections, seconds): (u16, f64),
 ) -> Result<Figure> {
-    let yaml: String = backend.addresses(SERVICES).into_iter().enumerate().map(objects).collect();
+    let yaml: String = backend.addresses(SERVICES).into_iter().enumerate().map(manifests).collect();
     let (mut gateway, port, admin) = process::with_free_ports(|[http, https, admin]| {
         let command =
             peer::gateway(program, core).workers(WORKERS).files(dir, &yaml)?.listen([http, https, admin]);
-        let mut gateway = Process::spawn("gateway", command, dir)?;
+        let mut gateway = ChildProcess::spawn("gateway", command, dir)?;
         gateway.wait_until(|| peer::is_ok(admin, "/readyz"))?;
         Ok((gateway, http, admin))
     })?;
     let mut clients: Vec<_> = (0..connections).map(|_| http::connect(port)).collect::<Result<_>>()?;
     for client in &mut clients {
         for service in 0..SERVICES {
-            http::ask(client, &host(service.into()))?;
+            http::get_keep_alive(client, &host(service.into()))?;
         }
     }
     let before = counters(admin)?;
-    let requests = paced(&mut clients, seconds * LONGER)?;
+    let requests = send_paced(&mut clients, seconds * LEG_FACTOR)?;
     let after = counters(admin)?;
     gateway.check_alive()?;
     let (reuses, dials) = (after.reuses - before.reuses, after.dials - before.dials);
     ensure!(reuses + dials >= requests, "{requests} answers, but {reuses} reuses and {dials} dials");
     tell(&format!("upstream reuse: {reuses} of {requests} requests, {dials} dials; {} before", before.dials));
-    let share = Spread::of(&[reuses as f64 / (reuses + dials) as f64]);
+    let share = Spread::from_rounds(&[reuses as f64 / (reuses + dials) as f64]);
     Ok(Figure {
-        what: format!("upstream reuse, {WORKERS} workers, {PER_SECOND} requests/s, {SERVICES} Services"),
+        what: format!(
+            "upstream reuse, {WORKERS} workers, {REQUESTS_PER_SECOND} requests/s, {SERVICES} Services"
+        ),
         unit: "share",
-        values: share.into_iter().map(|share| (Kind::Gateway, share)).collect::<BTreeMap<_, _>>(),
+        values: share.into_iter().map(|share| (PeerKind::Gateway, share)).collect::<BTreeMap<_, _>>(),
         ratio: None,
-        target: Target::AtLeast(0.99),
+        target: Goal::AtLeast(0.99),
     })
 }
 
 /// Sends so many requests a second for so long, one after another: the next connection asks the next Service.
-fn paced(clients: &mut [TcpStream], seconds: f64) -> Result<u64> {
-    let requests = (seconds * f64::from(PER_SECOND)).round() as u64;
+fn send_paced(clients: &mut [TcpStream], seconds: f64) -> Result<u64> {
+    let requests = (seconds * f64::from(REQUESTS_PER_SECOND)).round() as u64;
     let start = Instant::now();
     let mut due = start;
     let mut turns = 0..requests;
@@ -80,12 +82,15 @@ fn paced(clients: &mut [TcpStream], seconds: f64) -> Result<u64> {
             {
                 std::thread::park_timeout(early);
             }
-            due += Duration::from_secs(1) / PER_SECOND;
-            http::ask(client, &host(service_of(turn)))?;
+            due += Duration::from_secs(1) / REQUESTS_PER_SECOND;
+            http::get_keep_alive(client, &host(service_of(turn)))?;
         }
     }
     let took = start.elapsed().as_secs_f64();
-    ensure!(took < seconds * LATE + 1.0, "{requests} requests took {took:.1} s: not {PER_SECOND} a second");
+    ensure!(
+        took < seconds * MAX_DELAY_FACTOR + 1.0,
+        "{requests} requests took {took:.1} s: not {REQUESTS_PER_SECOND} a second"
+    );
     Ok(requests)
 }
 
@@ -100,7 +105,7 @@ fn host(service: u64) -> String {
     format!("h{service}.example")
 }
 
-fn objects((index, address): (usize, SocketAddr)) -> String {
+fn manifests((index, address): (usize, SocketAddr)) -> String {
     format!(
         "---
 apiVersion: networking.k8s.io/v1
@@ -127,21 +132,21 @@ spec: {{ports: [{{port: 80}}]}}
 
 /// The gateway's counters of upstream connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Counters {
+struct UpstreamCounters {
     reuses: u64,
     dials: u64,
 }
 
-fn counters(admin: u16) -> Result<Counters> {
+fn counters(admin: u16) -> Result<UpstreamCounters> {
     parse(&http::get(admin, "/metrics", "")?.body).context("no counters of upstream connections in /metrics")
 }
 
-fn parse(metrics: &str) -> Option<Counters> {
+fn parse(metrics: &str) -> Option<UpstreamCounters> {
     let value = |name: &str| {
         let lines = metrics.lines().filter_map(|line| line.split_once(' '));
         lines.filter(|(key, _)| *key == name).find_map(|(_, value)| value.trim().parse().ok())
     };
-    Some(Counters {
+    Some(UpstreamCounters {
         reuses: value("gateway_upstream_connection_reuses_total")?,
         dials: value("gateway_upstream_connects_total")?,
     })
@@ -151,7 +156,7 @@ fn parse(metrics: &str) -> Option<Counters> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Counters, SERVICES, parse, service_of};
+    use super::{SERVICES, UpstreamCounters, parse, service_of};
 
     #[test]
     fn counters_are_found_among_the_others() {
@@ -159,13 +164,13 @@ mod tests {
             # TYPE gateway_upstream_connects counter\n\
             gateway_upstream_connects_total 12\ngateway_upstream_connect_failures_total 3\n\
             gateway_upstream_connection_reuses_total 4711\n";
-        assert_eq!(parse(text), Some(Counters { reuses: 4711, dials: 12 }));
+        assert_eq!(parse(text), Some(UpstreamCounters { reuses: 4711, dials: 12 }));
         assert_eq!(parse("gateway_upstream_connects_total 12\n"), None);
     }
 
     #[test]
     fn every_connection_comes_to_every_service() {
-        let asked: BTreeSet<_> = (0..100_000).step_by(10).map(service_of).collect();
-        assert_eq!(asked.len(), usize::from(SERVICES));
+        let services: BTreeSet<_> = (0..100_000).step_by(10).map(service_of).collect();
+        assert_eq!(services.len(), usize::from(SERVICES));
     }
 }

@@ -1,4 +1,4 @@
-//! `--case routes`: what a route costs in memory, and what many hosts cost a request.
+//! `--case routes`: what a route costs in settled_memory, and what many hosts cost a request.
 //!
 //! Memory is that of the whole process: objects as the source holds them, routing table, Problems. Not here: compile
 //! times and lookups alone (`cargo bench -p routing`).
@@ -11,62 +11,64 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::backend::Backend;
-use super::figure::{Figure, Spread, Target};
-use super::load::Load;
-use super::peer::{self, Kind};
-use super::process::{self, Process};
+use super::figure::{Figure, Goal, Spread};
+use super::peer::{self, PeerKind};
+use super::process::{self, ChildProcess};
+use super::wrk::Wrk;
 use super::{leg, tell};
 
-/// DESIGN §8 has the memory of a route as the difference between these two numbers of routes.
-const FEW: usize = 1_000;
-const MANY: usize = 100_000;
+/// DESIGN §8 has the settled_memory of a route as the difference between these two numbers of routes.
+const SMALL_ROUTE_COUNT: usize = 1_000;
+const LARGE_ROUTE_COUNT: usize = 100_000;
 /// So many Services are shared by all routes.
 const SERVICES: usize = 100;
-/// So many Ingresses are in one file.
-const PER_FILE: usize = 1_000;
+/// So many Ingresses are in single file.
+const INGRESSES_PER_FILE: usize = 1_000;
 /// How long reading and compiling may take, on a busy machine and in a build without optimisation.
-const READY_LIMIT: Duration = Duration::from_secs(600);
+const READY_TIMEOUT: Duration = Duration::from_secs(600);
 /// Memory counts when it did not shrink for so long: an allocator gives back what compiling took with a delay.
-const SETTLED: Duration = Duration::from_secs(2);
-/// Load before the first round, seconds; not counted. It asks every host once and more: what is made at the first
+const SETTLE_DURATION: Duration = Duration::from_secs(2);
+/// Wrk before the first round, seconds; not counted. It asks every host once and more: what is made at the first
 /// request of a route (its counters) is no cost of later ones.
-const WARM_UP: f64 = 10.0;
+const WARM_UP_SECONDS: f64 = 10.0;
 
-/// Runs both measurements: so many rounds of the load, each with one leg with one host and one with all.
+/// Runs both measurements: so many rounds of the load, each with single leg with one host and single with all.
 ///
 /// # Errors
 /// Something cannot be started or dies, or an answer did not come from the backend.
 pub(crate) fn measure(
     rounds: (u32, f64),
-    load: &Load,
+    load: &Wrk,
     (program, backend): ((&Path, usize), &Backend),
     dir: &Path,
 ) -> Result<Vec<Figure>> {
-    let start = |routes| Gateway::start(&dir.join(routes_name(routes)), program, routes, backend);
-    let few = start(FEW)?.memory()?;
-    tell(&format!("{FEW} routes: {} KiB", few / 1024));
-    let mut gateway = start(MANY)?;
-    let many = gateway.memory()?;
-    tell(&format!("{MANY} routes: {} KiB", many / 1024));
-    let (one, all) = cpu(rounds, load, (&mut gateway, backend), dir)?;
+    let start = |routes| RoutesGateway::start(&dir.join(routes_name(routes)), program, routes, backend);
+    let few = start(SMALL_ROUTE_COUNT)?.settled_memory()?;
+    tell(&format!("{SMALL_ROUTE_COUNT} routes: {} KiB", few / 1024));
+    let mut gateway = start(LARGE_ROUTE_COUNT)?;
+    let many = gateway.settled_memory()?;
+    tell(&format!("{LARGE_ROUTE_COUNT} routes: {} KiB", many / 1024));
+    let (single, all) = cpu(rounds, load, (&mut gateway, backend), dir)?;
 
-    let own = |rounds: &[f64]| Spread::of(rounds).map(|spread| (Kind::Gateway, spread)).into_iter().collect();
-    let each = many.saturating_sub(few) as f64 / (MANY - FEW) as f64 / 1024.0;
-    let ratios: Vec<f64> = one.iter().zip(&all).map(|(one, all)| all / one).collect();
+    let own = |rounds: &[f64]| {
+        Spread::from_rounds(rounds).map(|spread| (PeerKind::Gateway, spread)).into_iter().collect()
+    };
+    let each = many.saturating_sub(few) as f64 / (LARGE_ROUTE_COUNT - SMALL_ROUTE_COUNT) as f64 / 1024.0;
+    let ratios: Vec<f64> = single.iter().zip(&all).map(|(single, all)| all / single).collect();
     Ok(vec![
         Figure {
-            what: format!("each route, {FEW} to {MANY}"),
+            what: format!("each route, {SMALL_ROUTE_COUNT} to {LARGE_ROUTE_COUNT}"),
             unit: "KiB RSS",
             values: own(&[each]),
             ratio: None,
-            target: Target::AtMost(2.0),
+            target: Goal::AtMost(2.0),
         },
         Figure {
-            what: format!("small GET, {MANY} hosts at random; ratio to one of them"),
+            what: format!("small GET, {LARGE_ROUTE_COUNT} hosts at random; ratio to one of them"),
             unit: "µs CPU/request",
             values: own(&all),
-            ratio: Spread::of(&ratios),
-            target: Target::RatioAtMost(1.05),
+            ratio: Spread::from_rounds(&ratios),
+            target: Goal::RatioAtMost(1.05),
         },
     ])
 }
@@ -74,33 +76,33 @@ pub(crate) fn measure(
 /// CPU time per request in µs, of each round, with one host and with all of them.
 fn cpu(
     (rounds, seconds): (u32, f64),
-    load: &Load,
-    (gateway, backend): (&mut Gateway, &Backend),
+    load: &Wrk,
+    (gateway, backend): (&mut RoutesGateway, &Backend),
     dir: &Path,
 ) -> Result<(Vec<f64>, Vec<f64>)> {
-    let (one, all) = (dir.join("one.lua"), dir.join("all.lua"));
+    let (single, all) = (dir.join("one.lua"), dir.join("all.lua"));
     let in_order = dir.join("in_order.lua");
-    fs::write(&one, script((MANY / 2, 1), AT_RANDOM))?;
-    fs::write(&all, script((0, MANY), AT_RANDOM))?;
-    fs::write(&in_order, script((0, MANY), IN_ORDER))?;
-    let warmed = load.run_script(gateway.http, WARM_UP, &in_order)?;
+    fs::write(&single, script((LARGE_ROUTE_COUNT / 2, 1), RANDOM_ORDER))?;
+    fs::write(&all, script((0, LARGE_ROUTE_COUNT), RANDOM_ORDER))?;
+    fs::write(&in_order, script((0, LARGE_ROUTE_COUNT), IN_ORDER))?;
+    let warmed = load.run_script(gateway.http, WARM_UP_SECONDS, &in_order)?;
     ensure!(
-        warmed.requests >= MANY as u64,
-        "the load asked only {} of {MANY} hosts to warm up",
+        warmed.requests >= LARGE_ROUTE_COUNT as u64,
+        "the load asked only {} of {LARGE_ROUTE_COUNT} hosts to warm up",
         warmed.requests
     );
     let (mut with_one, mut with_all) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        for (script, figures) in [(&one, &mut with_one), (&all, &mut with_all)] {
+        for (script, figures) in [(&single, &mut with_one), (&all, &mut with_all)] {
             let (counts, used) = (backend.counts()?, gateway.process.cpu()?);
             let summary = load.run_script(gateway.http, seconds, script)?;
             let used = gateway.process.cpu()?.since(used);
             let wrong =
                 leg::check_counts(summary.requests, load.connections, backend.counts()?.since(counts));
             ensure!(
-                wrong.is_empty() && summary.complaints.is_empty(),
+                wrong.is_empty() && summary.problems.is_empty(),
                 "round {round}: {}",
-                [wrong, summary.complaints].concat().join("; ")
+                [wrong, summary.problems].concat().join("; ")
             );
             figures.push((used.user + used.system) / summary.requests.max(1) as f64);
         }
@@ -115,32 +117,32 @@ fn cpu(
 }
 
 /// A running gateway with so many routes.
-struct Gateway {
-    process: Process,
+struct RoutesGateway {
+    process: ChildProcess,
     http: u16,
 }
 
-impl Gateway {
+impl RoutesGateway {
     fn start(dir: &Path, (program, core): (&Path, usize), routes: usize, backend: &Backend) -> Result<Self> {
         let files = dir.join("files");
         fs::create_dir_all(&files)?;
         fs::write(files.join("services.yaml"), services(backend.ports()))?;
-        for first in (0..routes).step_by(PER_FILE) {
-            let ingresses: String = (first..routes.min(first + PER_FILE)).map(ingress).collect();
+        for first in (0..routes).step_by(INGRESSES_PER_FILE) {
+            let ingresses: String = (first..routes.min(first + INGRESSES_PER_FILE)).map(ingress).collect();
             fs::write(files.join(format!("{first:06}.yaml")), ingresses)?;
         }
         process::with_free_ports(|[http, https, admin]| {
             let command = peer::gateway(program, core).folder(&files).listen([http, https, admin]);
-            let mut process = Process::spawn("gateway", command, dir)?;
-            process.wait_at_most(READY_LIMIT, || peer::is_ok(admin, "/readyz"))?;
+            let mut process = ChildProcess::spawn("gateway", command, dir)?;
+            process.wait_at_most(READY_TIMEOUT, || peer::is_ok(admin, "/readyz"))?;
             Ok(Self { process, http })
         })
     }
 
-    /// The least memory that is in RAM, once it does not shrink any more.
-    fn memory(&mut self) -> Result<u64> {
+    /// The least settled_memory that is in RAM, once it does not shrink any more.
+    fn settled_memory(&mut self) -> Result<u64> {
         let (mut least, mut since) = (self.process.rss()?, Instant::now());
-        while since.elapsed() < SETTLED {
+        while since.elapsed() < SETTLE_DURATION {
             process::pause();
             self.process.check_alive()?;
             let now = self.process.rss()?;
@@ -206,10 +208,10 @@ spec:
 }
 
 /// Which request is next, in Lua: `n` counts them, `count` is how many there are.
-const AT_RANDOM: &str = "math.random(count)";
+const RANDOM_ORDER: &str = "math.random(count)";
 const IN_ORDER: &str = "n % count + 1";
 
-/// wrk's script (its own `init` calls this one): so many hosts from this one on. Requests are made before the load begins.
+/// wrk's script (its own `init` calls this single): so many hosts from this single on. Requests are made before the load begins.
 fn script((first, count): (usize, usize), next: &str) -> String {
     format!(
         "local requests = {{}}

@@ -53,7 +53,7 @@ impl Certificate {
     }
 
     /// A client for HTTP/1.1 that trusts this certificate.
-    pub(crate) fn client(&self) -> Result<Client> {
+    pub(crate) fn client(&self) -> Result<TlsClient> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone())?;
         let mut provider = aws_lc_rs::default_provider();
@@ -65,18 +65,18 @@ impl Certificate {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Client { config: Arc::new(config), name: ServerName::try_from(HOST)? })
+        Ok(TlsClient { config: Arc::new(config), name: ServerName::try_from(HOST)? })
     }
 }
 
 /// Opens TLS connections.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct TlsClient {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
-impl Client {
+impl TlsClient {
     /// Does a full handshake on a connection.
     ///
     /// # Errors

@@ -11,13 +11,13 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use super::layout::{self, API_PORT, API_SERVICE, HOST, SERVICE_RANGE};
+use super::layout::{self, API_PORT, API_SERVICE_ADDRESS, HOST_ADDRESS, SERVICE_RANGE};
 
 /// The token of the user in `system:masters`; good in this network namespace only.
 const TOKEN: &str = "cluster-admin";
 
 /// How long the API server may take to be ready; 5 s were measured on two idle cores.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long pods stay on a node that is lost, in seconds. A real cluster waits 300.
 const EVICTION_SECONDS: u32 = 3;
@@ -30,7 +30,7 @@ pub(super) struct ControlPlane {
     etcd: Child,
     /// Nothing while it was stopped on purpose.
     api_server: Option<Child>,
-    others: [Child; 2],
+    controllers: [Child; 2],
 }
 
 impl ControlPlane {
@@ -46,8 +46,8 @@ impl ControlPlane {
         let etcd = start("etcd", etcd_flags(&folder))?;
         let mut api_server = start("kube-apiserver", api_server_flags(&folder, &logs))?;
         wait_until_ready(&mut api_server, &logs).await?;
-        let others = start_others(&parts, &logs, &folder)?;
-        Ok(Self { folder, parts, logs, etcd, api_server: Some(api_server), others })
+        let controllers = start_controllers(&parts, &logs, &folder)?;
+        Ok(Self { folder, parts, logs, etcd, api_server: Some(api_server), controllers })
     }
 
     /// Ends the API server at once, as a crash would, or does nothing if it is down.
@@ -73,17 +73,17 @@ impl ControlPlane {
         self.api_server = Some(api_server);
         // Those of a real cluster lose their lease without an API server, end, and are started again. Ours would
         // look for it every half minute only.
-        for other in &mut self.others {
-            other.kill().await?;
+        for controller in &mut self.controllers {
+            controller.kill().await?;
         }
-        self.others = start_others(&self.parts, &self.logs, &self.folder)?;
+        self.controllers = start_controllers(&self.parts, &self.logs, &self.folder)?;
         Ok(())
     }
 
     /// Waits until one of the programs ends by itself, which none should. While the API server is stopped on purpose
-    /// the others may end too: they lose what they work on, and start again with it.
-    pub(super) async fn failed(&mut self) -> String {
-        let [controller_manager, scheduler] = &mut self.others;
+    /// the controllers may end too: they lose what they work on, and start again with it.
+    pub(super) async fn wait_for_exit(&mut self) -> String {
+        let [controller_manager, scheduler] = &mut self.controllers;
         let with_api_server = async {
             let Some(api_server) = &mut self.api_server else { return std::future::pending().await };
             tokio::select! {
@@ -96,7 +96,7 @@ impl ControlPlane {
             ended = self.etcd.wait() => ("etcd", ended),
             ended = with_api_server => ended,
         };
-        format!("{name} ended: {ended:?}; {}", last_words(&self.logs, name))
+        format!("{name} ended: {ended:?}; {}", log_tail(&self.logs, name))
     }
 
     /// The file for KUBECONFIG.
@@ -105,7 +105,7 @@ impl ControlPlane {
     }
 }
 
-fn start_others(parts: &Path, logs: &Path, folder: &Path) -> anyhow::Result<[Child; 2]> {
+fn start_controllers(parts: &Path, logs: &Path, folder: &Path) -> anyhow::Result<[Child; 2]> {
     Ok([
         start(parts, logs, ("kube-controller-manager", controller_manager_flags(folder)))?,
         start(parts, logs, ("kube-scheduler", scheduler_flags()))?,
@@ -141,8 +141,8 @@ fn api_server_flags(folder: &Path, logs: &Path) -> Vec<String> {
     let file = |name: &str| folder.join(name).display().to_string();
     vec![
         "--etcd-servers=http://127.0.0.1:2379".to_owned(),
-        format!("--bind-address={HOST}"),
-        format!("--advertise-address={HOST}"),
+        format!("--bind-address={HOST_ADDRESS}"),
+        format!("--advertise-address={HOST_ADDRESS}"),
         format!("--secure-port={API_PORT}"),
         format!("--tls-cert-file={}", file("server.crt")),
         format!("--tls-private-key-file={}", file("server.key")),
@@ -199,7 +199,7 @@ fn write_keys(folder: &Path) -> anyhow::Result<()> {
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
     let mut server = CertificateParams::new(names.map(str::to_owned))?;
-    for address in [IpAddr::from(HOST), API_SERVICE.into()] {
+    for address in [IpAddr::from(HOST_ADDRESS), API_SERVICE_ADDRESS.into()] {
         server.subject_alt_names.push(SanType::IpAddress(address));
     }
     let server_key = KeyPair::generate()?;
@@ -219,7 +219,7 @@ fn write_keys(folder: &Path) -> anyhow::Result<()> {
         "clusters": [{
             "name": "cluster",
             "cluster": {
-                "server": format!("https://{HOST}:{API_PORT}"),
+                "server": format!("https://{HOST_ADDRESS}:{API_PORT}"),
                 "certificate-authority": folder.join("ca.crt"),
             },
         }],
@@ -247,25 +247,25 @@ fn audit_policy() -> serde_json::Value {
 /// Asks `/readyz` until it says yes, the API server ends, or the time is over.
 async fn wait_until_ready(api_server: &mut Child, logs: &Path) -> anyhow::Result<()> {
     let client = super::run::client(&ControlPlane::kubeconfig()).await?;
-    let limit = Instant::now() + START_LIMIT;
+    let limit = Instant::now() + READY_TIMEOUT;
     loop {
         let request = axum::http::Request::get("/readyz").body(Vec::new())?;
         match client.request_text(request).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() > limit => {
-                bail!("the API server is not ready: {error}; {}", last_words(logs, "kube-apiserver"));
+                bail!("the API server is not ready: {error}; {}", log_tail(logs, "kube-apiserver"));
             }
             Err(_) => {}
         }
         if let Some(status) = api_server.try_wait()? {
-            bail!("the API server ended: {status}; {}", last_words(logs, "kube-apiserver"));
+            bail!("the API server ended: {status}; {}", log_tail(logs, "kube-apiserver"));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// The end of a program's log, for an error message.
-fn last_words(logs: &Path, name: &str) -> String {
+fn log_tail(logs: &Path, name: &str) -> String {
     let text = fs::read_to_string(logs.join(format!("{name}.log"))).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
     format!("its last words: {}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 pub(super) const ROOT: &str = "/run/cluster";
 
 /// The machine that all nodes share: the bridge of the pods, and where the API server listens.
-pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
+pub(super) const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
 
 /// The port of the API server.
 pub(super) const API_PORT: u16 = 6443;
@@ -22,7 +22,7 @@ pub(super) const LOCAL_RANGES: [&str; 3] = ["10.51.0.0/24", SERVICE_RANGE, "10.6
 pub(super) const SERVICE_RANGE: &str = "10.96.0.0/16";
 
 /// The address of the Service `kubernetes`, which nobody else has.
-pub(super) const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+pub(super) const API_SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
 /// The address of node number `node`, counted from 0.
 pub(super) fn node_address(node: u8) -> Ipv4Addr {
@@ -30,7 +30,7 @@ pub(super) fn node_address(node: u8) -> Ipv4Addr {
 }
 
 /// The address of the load balancer with this number, counted from 0; nothing when all are taken.
-pub(super) fn balancer_address(number: u8) -> Option<Ipv4Addr> {
+pub(super) fn load_balancer_address(number: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::new(10, 60, 0, number.checked_add(1)?))
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
-use super::layout::{HOST, LOCAL_RANGES, POD_PREFIX};
+use super::layout::{HOST_ADDRESS, LOCAL_RANGES, POD_PREFIX};
 
 const BRIDGE: &str = "br0";
 
@@ -16,8 +16,8 @@ const BRIDGE: &str = "br0";
 ///
 /// # Errors
 /// What `ip` refused.
-pub(super) async fn lay_out() -> anyhow::Result<()> {
-    let host = format!("{HOST}/{POD_PREFIX}");
+pub(super) async fn create_cluster_network() -> anyhow::Result<()> {
+    let host = format!("{HOST_ADDRESS}/{POD_PREFIX}");
     ip(&["link", "set", "lo", "up"]).await?;
     ip(&["link", "add", BRIDGE, "type", "bridge"]).await?;
     ip(&["addr", "add", &host, "dev", BRIDGE]).await?;
@@ -44,7 +44,7 @@ impl PodNetwork {
     /// What `ip` refused.
     pub(super) async fn create(number: u16, address: Ipv4Addr) -> anyhow::Result<Self> {
         let (name, outer) = (name(number), format!("veth{number}"));
-        let (inside, host) = (format!("{address}/{POD_PREFIX}"), HOST.to_string());
+        let (inside, host) = (format!("{address}/{POD_PREFIX}"), HOST_ADDRESS.to_string());
         ip(&["netns", "add", &name]).await?;
         ip(&["link", "add", &outer, "type", "veth", "peer", "name", "eth0", "netns", &name]).await?;
         ip(&["link", "set", &outer, "master", BRIDGE, "up"]).await?;
@@ -60,7 +60,7 @@ impl PodNetwork {
     }
 
     /// The file that `nsenter --net` takes.
-    pub(super) fn file(&self) -> PathBuf {
+    pub(super) fn namespace_path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.name)
     }
 
@@ -77,7 +77,7 @@ impl PodNetwork {
 ///
 /// # Errors
 /// What `ip` refused.
-pub(super) async fn cut(number: u16) -> anyhow::Result<()> {
+pub(super) async fn disconnect(number: u16) -> anyhow::Result<()> {
     // Without the veth the pod's connections end in silence, as those of a machine without power do.
     ip(&["link", "delete", &format!("veth{number}")]).await?;
     ip(&["netns", "delete", &name(number)]).await

@@ -23,15 +23,15 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::kubelet;
 use super::layout;
 use super::network;
-use super::parts::KUBERNETES;
-use super::pod::{self, Place, Shared};
-use super::run::Retries;
+use super::parts::KUBERNETES_VERSION;
+use super::pod::{self, ClusterContext, PodLocation};
+use super::port_forward;
+use super::run::WatchBackoff;
 
 /// How often a node says that it is alive; the controller manager gives it three times as long.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a node says that its Lease lasts.
 const LEASE_SECONDS: i32 = 6;
@@ -41,13 +41,13 @@ const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "
 
 /// All nodes of the cluster.
 pub(super) struct Nodes {
-    shared: Shared,
-    numbers: Arc<AtomicU16>,
-    nodes: BTreeMap<String, Power>,
+    shared: ClusterContext,
+    next_pod_number: Arc<AtomicU16>,
+    nodes: BTreeMap<String, NodeState>,
 }
 
 /// A node, on or off.
-struct Power {
+struct NodeState {
     node: u8,
     /// What it does while it is on.
     agent: Option<JoinHandle<()>>,
@@ -55,11 +55,11 @@ struct Power {
 }
 
 /// The pods of one node, by uid.
-type Pods = BTreeMap<String, Running>;
+type Pods = BTreeMap<String, RunningPod>;
 
-struct Running {
+struct RunningPod {
     number: u16,
-    newest: watch::Sender<Pod>,
+    pod_tx: watch::Sender<Pod>,
     task: JoinHandle<()>,
 }
 
@@ -68,39 +68,39 @@ impl Nodes {
     ///
     /// # Errors
     /// The API server refused a node.
-    pub(super) async fn start(shared: Shared, count: u8) -> anyhow::Result<Self> {
-        let mut nodes = Self { shared, numbers: Arc::default(), nodes: BTreeMap::new() };
+    pub(super) async fn start(shared: ClusterContext, count: u8) -> anyhow::Result<Self> {
+        let mut nodes = Self { shared, next_pod_number: Arc::default(), nodes: BTreeMap::new() };
         for node in 0..count {
-            let power = Power { node, agent: None, pods: Arc::default() };
-            nodes.nodes.insert(layout::node_name(node), power);
+            let state = NodeState { node, agent: None, pods: Arc::default() };
+            nodes.nodes.insert(layout::node_name(node), state);
         }
         let names: Vec<String> = nodes.nodes.keys().cloned().collect();
         for name in &names {
-            nodes.start_again(name).await?;
+            nodes.power_on(name).await?;
         }
         for name in &names {
-            wait_until_usable(&nodes.shared.client, name).await?;
+            wait_until_untainted(&nodes.shared.client, name).await?;
         }
         Ok(nodes)
     }
 
-    /// Cuts a node's power: its pods end without a word, and its heartbeat with them.
+    /// Cuts a node's state: its pods end without a word, and its heartbeat with them.
     ///
     /// # Errors
     /// There is no such node.
-    pub(super) async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
-        let power = self.nodes.get_mut(name).with_context(|| format!("there is no {name:?}"))?;
-        if let Some(agent) = power.agent.take() {
+    pub(super) async fn power_off(&mut self, name: &str) -> anyhow::Result<()> {
+        let state = self.nodes.get_mut(name).with_context(|| format!("there is no {name:?}"))?;
+        if let Some(agent) = state.agent.take() {
             agent.abort();
         }
-        for (uid, running) in std::mem::take(&mut *power.pods.lock().await) {
+        for (uid, running) in std::mem::take(&mut *state.pods.lock().await) {
             // The network first, so that nobody hears of the end of the processes.
-            if let Err(error) = network::cut(running.number).await {
+            if let Err(error) = network::disconnect(running.number).await {
                 tracing::warn!(%error, "a pod's network is left");
             }
             running.task.abort();
             let _ = running.task.await;
-            pod::discard(&uid).await;
+            pod::unmount_leftovers(&uid).await;
         }
         Ok(())
     }
@@ -109,19 +109,19 @@ impl Nodes {
     ///
     /// # Errors
     /// There is no such node, or the API server refused it.
-    pub(super) async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
-        let power = self.nodes.get_mut(name).with_context(|| format!("there is no {name:?}"))?;
-        if power.agent.is_some() {
+    pub(super) async fn power_on(&mut self, name: &str) -> anyhow::Result<()> {
+        let state = self.nodes.get_mut(name).with_context(|| format!("there is no {name:?}"))?;
+        if state.agent.is_some() {
             return Ok(());
         }
-        register(&self.shared.client, power.node).await?;
-        let agent = Agent {
+        register(&self.shared.client, state.node).await?;
+        let agent = NodeAgent {
             shared: self.shared.clone(),
-            node: power.node,
-            numbers: Arc::clone(&self.numbers),
-            pods: Arc::clone(&power.pods),
+            node: state.node,
+            next_pod_number: Arc::clone(&self.next_pod_number),
+            pods: Arc::clone(&state.pods),
         };
-        power.agent = Some(tokio::spawn(agent.run()));
+        state.agent = Some(tokio::spawn(agent.run()));
         Ok(())
     }
 }
@@ -142,17 +142,17 @@ async fn register(client: &Client, node: u8) -> anyhow::Result<()> {
         } },
     });
     api.patch(&name, &params, &Patch::Apply(&object)).await?;
-    beat(client, node).await
+    send_heartbeat(client, node).await
 }
 
 /// Says once that a node is alive and ready.
-async fn beat(client: &Client, node: u8) -> anyhow::Result<()> {
+async fn send_heartbeat(client: &Client, node: u8) -> anyhow::Result<()> {
     let name = layout::node_name(node);
     let now = Timestamp::now();
     let amounts = json!({ "cpu": "16", "memory": "32Gi", "pods": "200" });
     let status = json!({ "status": {
         "nodeInfo": {
-            "kubeletVersion": KUBERNETES, "kubeProxyVersion": "", "containerRuntimeVersion": "conformance://1",
+            "kubeletVersion": KUBERNETES_VERSION, "kubeProxyVersion": "", "containerRuntimeVersion": "conformance://1",
             "operatingSystem": "linux", "architecture": ARCHITECTURE, "osImage": "of this machine",
             "kernelVersion": "of this machine", "machineID": name, "systemUUID": name, "bootID": name,
         },
@@ -184,12 +184,12 @@ async fn beat(client: &Client, node: u8) -> anyhow::Result<()> {
 }
 
 /// A new node carries the taint not-ready until the controller manager has seen it.
-async fn wait_until_usable(client: &Client, name: &str) -> anyhow::Result<()> {
+async fn wait_until_untainted(client: &Client, name: &str) -> anyhow::Result<()> {
     let api = Api::<Node>::all(client.clone());
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut seen = std::pin::pin!(watcher::watcher(api, config).backoff(Retries).applied_objects());
+    let mut nodes = std::pin::pin!(watcher::watcher(api, config).backoff(WatchBackoff).applied_objects());
     let usable = async {
-        while let Some(node) = seen.try_next().await? {
+        while let Some(node) = nodes.try_next().await? {
             if node.spec.is_some_and(|spec| spec.taints.unwrap_or_default().is_empty()) {
                 return anyhow::Ok(true);
             }
@@ -203,25 +203,25 @@ async fn wait_until_usable(client: &Client, name: &str) -> anyhow::Result<()> {
 }
 
 /// What a node does while it is on.
-struct Agent {
-    shared: Shared,
+struct NodeAgent {
+    shared: ClusterContext,
     node: u8,
-    numbers: Arc<AtomicU16>,
+    next_pod_number: Arc<AtomicU16>,
     pods: Arc<tokio::sync::Mutex<Pods>>,
 }
 
-impl Agent {
+impl NodeAgent {
     async fn run(self) {
-        let beats = async {
+        let heartbeats = async {
             loop {
-                tokio::time::sleep(HEARTBEAT).await;
-                if let Err(error) = beat(&self.shared.client, self.node).await {
+                tokio::time::sleep(HEARTBEAT_INTERVAL).await;
+                if let Err(error) = send_heartbeat(&self.shared.client, self.node).await {
                     tracing::debug!(%error, "heartbeat failed");
                 }
             }
         };
         tokio::select! {
-            () = beats => {}
+            () = heartbeats => {}
             () = self.watch() => {}
             never = self.forward_ports() => match never {},
         }
@@ -229,7 +229,7 @@ impl Agent {
 
     /// A node whose address is taken does without.
     async fn forward_ports(&self) -> Infallible {
-        let Err(error) = kubelet::serve(self.node).await;
+        let Err(error) = port_forward::serve(self.node).await;
         tracing::error!(%error, node = layout::node_name(self.node), "ports of pods cannot be forwarded");
         std::future::pending().await
     }
@@ -239,7 +239,7 @@ impl Agent {
         let config =
             watcher::Config::default().fields(&format!("spec.nodeName={}", layout::node_name(self.node)));
         let api = Api::<Pod>::all(self.shared.client.clone());
-        let mut events = std::pin::pin!(watcher::watcher(api, config).backoff(Retries));
+        let mut events = std::pin::pin!(watcher::watcher(api, config).backoff(WatchBackoff));
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
@@ -261,17 +261,20 @@ impl Agent {
         let uid = pod.uid().unwrap_or_default();
         let mut pods = self.pods.lock().await;
         if let Some(running) = pods.get(&uid) {
-            running.newest.send_replace(pod);
+            running.pod_tx.send_replace(pod);
             return;
         }
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_pod_number.fetch_add(1, Ordering::Relaxed);
         let Some(address) = layout::pod_address(number) else {
             return tracing::error!("all pod addresses are used up");
         };
-        let place =
-            Place { node: layout::node_name(self.node), host: layout::node_address(self.node), address };
-        let (newest, copies) = watch::channel(pod);
-        let task = tokio::spawn(pod::run(self.shared.clone(), place, number, copies));
-        pods.insert(uid, Running { number, newest, task });
+        let location = PodLocation {
+            node: layout::node_name(self.node),
+            host: layout::node_address(self.node),
+            address,
+        };
+        let (pod_tx, pod_rx) = watch::channel(pod);
+        let task = tokio::spawn(pod::run(self.shared.clone(), location, number, pod_rx));
+        pods.insert(uid, RunningPod { number, pod_tx, task });
     }
 }

@@ -19,48 +19,48 @@ const MODULE: [(&str, &str); 4] = [
 ];
 
 /// What the control plane is made of.
-pub(super) const KUBERNETES: &str = "v1.36.3";
+pub(super) const KUBERNETES_VERSION: &str = "v1.36.3";
 
 /// A program and the Go package that it is built from.
 struct Part {
     name: &'static str,
     package: &'static str,
     /// Asks for the version; the answer has to hold `version`.
-    version_flag: &'static [&'static str],
+    version_args: &'static [&'static str],
     version: &'static str,
 }
 
 const PARTS: [Part; 5] = [
-    Part { name: "etcd", package: "./etcd", version_flag: &["--version"], version: "etcd Version: 3.6." },
+    Part { name: "etcd", package: "./etcd", version_args: &["--version"], version: "etcd Version: 3.6." },
     Part {
         name: "kube-apiserver",
         package: "k8s.io/kubernetes/cmd/kube-apiserver",
-        version_flag: &["--version"],
-        version: KUBERNETES,
+        version_args: &["--version"],
+        version: KUBERNETES_VERSION,
     },
     Part {
         name: "kube-controller-manager",
         package: "k8s.io/kubernetes/cmd/kube-controller-manager",
-        version_flag: &["--version"],
-        version: KUBERNETES,
+        version_args: &["--version"],
+        version: KUBERNETES_VERSION,
     },
     Part {
         name: "kube-scheduler",
         package: "k8s.io/kubernetes/cmd/kube-scheduler",
-        version_flag: &["--version"],
-        version: KUBERNETES,
+        version_args: &["--version"],
+        version: KUBERNETES_VERSION,
     },
     Part {
         name: "kubectl",
         package: "k8s.io/kubernetes/cmd/kubectl",
-        version_flag: &["version", "--client"],
-        version: KUBERNETES,
+        version_args: &["version", "--client"],
+        version: KUBERNETES_VERSION,
     },
 ];
 
 /// What to do about a program that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(super) enum IfMissing {
     Build,
     Fail,
 }
@@ -69,14 +69,14 @@ pub(super) enum Missing {
 ///
 /// # Errors
 /// Go is missing or too old, or a module cannot be had or built; or something is missing that shall not be built.
-pub(super) fn get(absent: Missing) -> anyhow::Result<PathBuf> {
-    let folder = cache()?;
+pub(super) fn ensure_programs(if_missing: IfMissing) -> anyhow::Result<PathBuf> {
+    let folder = cache_folder()?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let missing: Vec<&Part> = PARTS.iter().filter(|part| !folder.join(part.name).is_file()).collect();
     if missing.is_empty() {
         return Ok(folder);
     }
-    let _lock = Lock::take(&folder)?;
+    let _lock = CacheLock::acquire(&folder)?;
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     for part in missing {
         let place = folder.join(part.name);
@@ -84,9 +84,9 @@ pub(super) fn get(absent: Missing) -> anyhow::Result<PathBuf> {
             continue;
         }
         let asset = assets.as_ref().map(|assets| assets.join(part.name));
-        match asset.filter(|asset| part.is_of_version(asset)) {
+        match asset.filter(|asset| part.has_version(asset)) {
             Some(asset) => fs::copy(&asset, folder.join(".new")).map(drop)?,
-            None if absent == Missing::Fail => {
+            None if if_missing == IfMissing::Fail => {
                 bail!("{} is missing: get it once with `conformance cluster parts`", part.name)
             }
             None => build(part, &folder)?,
@@ -97,14 +97,14 @@ pub(super) fn get(absent: Missing) -> anyhow::Result<PathBuf> {
 }
 
 impl Part {
-    fn is_of_version(&self, program: &Path) -> bool {
-        let said = Command::new(program).args(self.version_flag).stderr(Stdio::null()).output();
-        said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(self.version))
+    fn has_version(&self, program: &Path) -> bool {
+        let output = Command::new(program).args(self.version_args).stderr(Stdio::null()).output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(self.version))
     }
 }
 
 /// One folder per content of the module files: another version never meets these programs.
-fn cache() -> anyhow::Result<PathBuf> {
+fn cache_folder() -> anyhow::Result<PathBuf> {
     let mut hash = Sha256::new();
     for (name, text) in MODULE {
         hash.update(name);
@@ -115,7 +115,7 @@ fn cache() -> anyhow::Result<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME says where the cache is")?;
-    Ok(base.join(format!("wasm-gateway/control-plane-{KUBERNETES}-{key}")))
+    Ok(base.join(format!("wasm-gateway/control-plane-{KUBERNETES_VERSION}-{key}")))
 }
 
 fn build(part: &Part, folder: &Path) -> anyhow::Result<()> {
@@ -126,12 +126,12 @@ fn build(part: &Part, folder: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(place.parent().unwrap_or(&module))?;
         fs::write(place, text)?;
     }
-    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
+    let minor = KUBERNETES_VERSION.split('.').nth(1).unwrap_or_default();
     // What the programs say of themselves: without it kubectl takes the API server for version 0.0.0.
     let mut flags = String::from("-s -w");
     for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
         flags += &format!(
-            " -X {package}.gitVersion={KUBERNETES} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
+            " -X {package}.gitVersion={KUBERNETES_VERSION} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
         );
     }
     crate::say(&format!("building {} (once; minutes)", part.name));
@@ -149,26 +149,26 @@ fn build(part: &Part, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// The oldest Go that the modules take; an older one with toolchain switching would try to fetch one.
-const OLDEST_GO: (u32, u32) = (1, 26);
+const MIN_GO_VERSION: (u32, u32) = (1, 26);
 
 fn ensure_go() -> anyhow::Result<()> {
-    let said =
+    let output =
         Command::new("go").args(["env", "GOVERSION"]).output().context("Go is missing: install Go 1.26")?;
-    let text = String::from_utf8_lossy(&said.stdout);
+    let text = String::from_utf8_lossy(&output.stdout);
     let mut numbers =
         text.trim().trim_start_matches("go").split('.').map_while(|part| part.parse::<u32>().ok());
     let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if found < OLDEST_GO {
-        bail!("Go {}.{} or newer is needed, here is {:?}", OLDEST_GO.0, OLDEST_GO.1, text.trim());
+    if found < MIN_GO_VERSION {
+        bail!("Go {}.{} or newer is needed, here is {:?}", MIN_GO_VERSION.0, MIN_GO_VERSION.1, text.trim());
     }
     Ok(())
 }
 
 /// Keeps two builds out of one folder; the system frees it with the process.
-struct Lock(#[expect(dead_code, reason = "held, never read")] fs::File);
+struct CacheLock(#[expect(dead_code, reason = "held, never read")] fs::File);
 
-impl Lock {
-    fn take(folder: &Path) -> anyhow::Result<Self> {
+impl CacheLock {
+    fn acquire(folder: &Path) -> anyhow::Result<Self> {
         let file = fs::File::create(folder.join(".lock"))?;
         file.lock().context("cannot lock the cache of programs")?;
         Ok(Self(file))

@@ -21,36 +21,36 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::layout::{self, API_PORT, API_SERVICE, HOST};
-use super::run::Retries;
+use super::layout::{self, API_PORT, API_SERVICE_ADDRESS, HOST_ADDRESS};
+use super::run::WatchBackoff;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// How many changes are taken in before the forwarders follow.
-const CHANGES_AT_ONCE: usize = 1024;
+const MAX_BATCH: usize = 1024;
 
 /// How long a listener waits after an accept that failed: the machine is out of something.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A Service's namespace and name.
-type Key = (String, String);
+type ServiceKey = (String, String);
 
 /// A Service's key and the name of one of its slices.
-type SliceKey = (Key, String);
+type SliceKey = (ServiceKey, String);
 
 /// Where the connections of one address go.
 #[derive(Debug, Default)]
-struct Targets {
+struct EndpointPool {
     addresses: RwLock<Vec<SocketAddr>>,
     turn: AtomicUsize,
 }
 
 struct Forwarder {
-    targets: Arc<Targets>,
+    pool: Arc<EndpointPool>,
     task: JoinHandle<()>,
 }
 
-enum Change {
+enum WatchChange {
     Service(Box<Event<Service>>),
     Slice(Box<Event<EndpointSlice>>),
 }
@@ -62,56 +62,56 @@ pub(super) fn start(client: Client, nodes: u8) {
     let mut proxy = Proxy {
         client,
         nodes,
-        services: Mirror::default(),
-        slices: Mirror::default(),
+        services: ObjectCache::default(),
+        slices: ObjectCache::default(),
         served: BTreeMap::new(),
         forwarders: BTreeMap::new(),
-        balancers: BTreeMap::new(),
+        load_balancers: BTreeMap::new(),
     };
     tokio::spawn(async move {
-        proxy.serve((API_SERVICE, 443).into(), vec![(HOST, API_PORT).into()]);
+        proxy.set_endpoints((API_SERVICE_ADDRESS, 443).into(), vec![(HOST_ADDRESS, API_PORT).into()]);
         let changes = futures::stream::select(
-            services.backoff(Retries).map(|event| event.map(Box::new).map(Change::Service)),
-            slices.backoff(Retries).map(|event| event.map(Box::new).map(Change::Slice)),
+            services.backoff(WatchBackoff).map(|event| event.map(Box::new).map(WatchChange::Service)),
+            slices.backoff(WatchBackoff).map(|event| event.map(Box::new).map(WatchChange::Slice)),
         );
-        let mut changes = std::pin::pin!(changes.ready_chunks(CHANGES_AT_ONCE));
+        let mut changes = std::pin::pin!(changes.ready_chunks(MAX_BATCH));
         while let Some(changes) = changes.next().await {
-            proxy.follow(changes.into_iter().filter_map(Result::ok)).await;
+            proxy.apply_changes(changes.into_iter().filter_map(Result::ok)).await;
         }
     });
 }
 
 /// What the API has of a kind, followed event by event.
-struct Mirror<K, V> {
-    now: BTreeMap<K, V>,
+struct ObjectCache<K, V> {
+    current: BTreeMap<K, V>,
     /// What a list that is under way has brought so far.
     listed: BTreeMap<K, V>,
 }
 
-impl<K, V> Default for Mirror<K, V> {
+impl<K, V> Default for ObjectCache<K, V> {
     fn default() -> Self {
-        Self { now: BTreeMap::new(), listed: BTreeMap::new() }
+        Self { current: BTreeMap::new(), listed: BTreeMap::new() }
     }
 }
 
-impl<K: Ord + Clone, V> Mirror<K, V> {
+impl<K: Ord + Clone, V> ObjectCache<K, V> {
     /// Takes an event in and gives the keys of what may have changed.
-    fn take(&mut self, event: Event<V>, key: impl Fn(&V) -> K) -> Vec<K> {
+    fn handle_event(&mut self, event: Event<V>, key: impl Fn(&V) -> K) -> Vec<K> {
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(object) => drop(self.listed.insert(key(&object), object)),
             Event::InitDone => {
-                let before = std::mem::replace(&mut self.now, std::mem::take(&mut self.listed));
-                return before.into_keys().chain(self.now.keys().cloned()).collect();
+                let before = std::mem::replace(&mut self.current, std::mem::take(&mut self.listed));
+                return before.into_keys().chain(self.current.keys().cloned()).collect();
             }
             Event::Apply(object) => {
                 let key = key(&object);
-                self.now.insert(key.clone(), object);
+                self.current.insert(key.clone(), object);
                 return vec![key];
             }
             Event::Delete(object) => {
                 let key = key(&object);
-                self.now.remove(&key);
+                self.current.remove(&key);
                 return vec![key];
             }
         }
@@ -119,7 +119,7 @@ impl<K: Ord + Clone, V> Mirror<K, V> {
     }
 }
 
-fn key(service: &Service) -> Key {
+fn key(service: &Service) -> ServiceKey {
     (service.namespace().unwrap_or_default(), service.name_any())
 }
 
@@ -131,65 +131,66 @@ fn slice_key(slice: &EndpointSlice) -> SliceKey {
 struct Proxy {
     client: Client,
     nodes: u8,
-    services: Mirror<Key, Service>,
-    slices: Mirror<SliceKey, EndpointSlice>,
+    services: ObjectCache<ServiceKey, Service>,
+    slices: ObjectCache<SliceKey, EndpointSlice>,
     /// The addresses of each Service that have forwarders.
-    served: BTreeMap<Key, BTreeSet<SocketAddr>>,
+    served: BTreeMap<ServiceKey, BTreeSet<SocketAddr>>,
     forwarders: BTreeMap<SocketAddr, Forwarder>,
     /// The load balancer addresses that were given, by number.
-    balancers: BTreeMap<Key, u8>,
+    load_balancers: BTreeMap<ServiceKey, u8>,
 }
 
 impl Proxy {
     /// Brings the forwarders of the Services that changed in step with what the API says.
-    async fn follow(&mut self, changes: impl Iterator<Item = Change>) {
+    async fn apply_changes(&mut self, changes: impl Iterator<Item = WatchChange>) {
         let mut changed = BTreeSet::new();
         for change in changes {
             match change {
-                Change::Service(event) => changed.extend(self.services.take(*event, key)),
-                Change::Slice(event) => {
-                    changed
-                        .extend(self.slices.take(*event, slice_key).into_iter().map(|(service, _)| service));
+                WatchChange::Service(event) => changed.extend(self.services.handle_event(*event, key)),
+                WatchChange::Slice(event) => {
+                    changed.extend(
+                        self.slices.handle_event(*event, slice_key).into_iter().map(|(service, _)| service),
+                    );
                 }
             }
         }
-        let mut wanted = Vec::new();
+        let mut desired = Vec::new();
         for key in changed {
-            let addresses = match self.services.now.get(&key).cloned() {
+            let addresses = match self.services.current.get(&key).cloned() {
                 Some(service) => {
-                    self.give_balancer(&key, &service).await;
-                    self.wanted(&key, &service)
+                    self.assign_load_balancer(&key, &service).await;
+                    self.desired(&key, &service)
                 }
                 None => {
-                    self.balancers.remove(&key);
+                    self.load_balancers.remove(&key);
                     BTreeMap::new()
                 }
             };
-            wanted.push((key, addresses));
+            desired.push((key, addresses));
         }
         // First what goes: an address may change hands.
-        for (key, addresses) in &wanted {
-            let had = self.served.remove(key).unwrap_or_default();
-            for address in had.iter().filter(|had| !addresses.contains_key(had)) {
-                self.take_back(address).await;
+        for (key, addresses) in &desired {
+            let previous = self.served.remove(key).unwrap_or_default();
+            for address in previous.iter().filter(|previous| !addresses.contains_key(previous)) {
+                self.stop_forwarder(address).await;
             }
         }
-        for (key, addresses) in wanted {
+        for (key, addresses) in desired {
             if !addresses.is_empty() {
                 self.served.insert(key, addresses.keys().copied().collect());
             }
             for (address, endpoints) in addresses {
-                self.serve(address, endpoints);
+                self.set_endpoints(address, endpoints);
             }
         }
     }
 
     /// The addresses that a Service is to be reached at, with the endpoints behind each.
-    fn wanted(&self, key: &Key, service: &Service) -> BTreeMap<SocketAddr, Vec<SocketAddr>> {
+    fn desired(&self, key: &ServiceKey, service: &Service) -> BTreeMap<SocketAddr, Vec<SocketAddr>> {
         let first = (key.clone(), String::new());
         let slices: Vec<&EndpointSlice> = self
             .slices
-            .now
+            .current
             .range(first..)
             .take_while(|(of, _)| of.0 == *key)
             .map(|(_, slice)| slice)
@@ -200,48 +201,48 @@ impl Proxy {
             .collect()
     }
 
-    fn serve(&mut self, address: SocketAddr, endpoints: Vec<SocketAddr>) {
+    fn set_endpoints(&mut self, address: SocketAddr, endpoints: Vec<SocketAddr>) {
         let forwarder = self.forwarders.entry(address).or_insert_with(|| {
-            let targets = Arc::<Targets>::default();
-            let task = tokio::spawn(listen(address, Arc::clone(&targets)));
-            Forwarder { targets, task }
+            let pool = Arc::<EndpointPool>::default();
+            let task = tokio::spawn(listen(address, Arc::clone(&pool)));
+            Forwarder { pool, task }
         });
-        *forwarder.targets.addresses.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
+        *forwarder.pool.addresses.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
 
-    async fn take_back(&mut self, address: &SocketAddr) {
+    async fn stop_forwarder(&mut self, address: &SocketAddr) {
         if let Some(forwarder) = self.forwarders.remove(address) {
             forwarder.task.abort();
-            // The listener is closed once the task is gone; the address may be wanted again at once.
+            // The listener is closed once the task is gone; the address may be desired again at once.
             let _ = forwarder.task.await;
         }
     }
 
     /// Gives a Service of type LoadBalancer its address, and keeps it until the Service is something else.
-    async fn give_balancer(&mut self, key: &Key, service: &Service) {
+    async fn assign_load_balancer(&mut self, key: &ServiceKey, service: &Service) {
         let is_balancer =
             service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
         if !is_balancer {
-            self.balancers.remove(key);
+            self.load_balancers.remove(key);
             return;
         }
-        if balancer(service).is_some() {
+        if load_balancer_ip(service).is_some() {
             return;
         }
-        let free = || (0..=u8::MAX).find(|number| !self.balancers.values().any(|taken| taken == number));
-        let Some(number) = self.balancers.get(key).copied().or_else(free) else { return };
-        let Some(address) = layout::balancer_address(number) else { return };
+        let free = || (0..=u8::MAX).find(|number| !self.load_balancers.values().any(|taken| taken == number));
+        let Some(number) = self.load_balancers.get(key).copied().or_else(free) else { return };
+        let Some(address) = layout::load_balancer_address(number) else { return };
         let api = Api::<Service>::namespaced(self.client.clone(), &key.0);
         let status =
             json!({ "status": { "loadBalancer": { "ingress": [{ "ip": address, "ipMode": "VIP" }] } } });
         match api.patch_status(&key.1, &PatchParams::default(), &Patch::Merge(status)).await {
-            Ok(_) => drop(self.balancers.insert(key.clone(), number)),
+            Ok(_) => drop(self.load_balancers.insert(key.clone(), number)),
             Err(error) => tracing::warn!(%error, "load balancer address not written"),
         }
     }
 }
 
-fn balancer(service: &Service) -> Option<Ipv4Addr> {
+fn load_balancer_ip(service: &Service) -> Option<Ipv4Addr> {
     let status = service.status.as_ref()?.load_balancer.as_ref()?;
     status.ingress.as_ref()?.first()?.ip.as_ref()?.parse().ok()
 }
@@ -251,12 +252,12 @@ fn addresses(service: &Service, nodes: u8) -> Vec<(SocketAddr, Option<String>)> 
     let mut addresses = Vec::new();
     let Some(spec) = &service.spec else { return addresses };
     let cluster_ip: Option<Ipv4Addr> = spec.cluster_ip.as_ref().and_then(|ip| ip.parse().ok());
-    if cluster_ip == Some(API_SERVICE) {
+    if cluster_ip == Some(API_SERVICE_ADDRESS) {
         return addresses;
     }
     for port in spec.ports.iter().flatten().filter(|port| port.protocol.as_deref() != Some("UDP")) {
         let number = u16::try_from(port.port).unwrap_or(0);
-        let own = [cluster_ip, balancer(service)].into_iter().flatten().map(|ip| (ip, number));
+        let own = [cluster_ip, load_balancer_ip(service)].into_iter().flatten().map(|ip| (ip, number));
         let on_nodes = port.node_port.and_then(|number| u16::try_from(number).ok()).into_iter();
         let on_nodes =
             on_nodes.flat_map(|number| (0..nodes).map(move |node| (layout::node_address(node), number)));
@@ -292,7 +293,7 @@ fn endpoints(slices: &[&EndpointSlice], port_name: Option<&str>) -> Vec<SocketAd
 }
 
 /// Accepts connections for one address until it is taken back. Connections in flight outlive it, as conntrack has it.
-async fn listen(address: SocketAddr, targets: Arc<Targets>) {
+async fn listen(address: SocketAddr, pool: Arc<EndpointPool>) {
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%address, %error, "cannot serve a Service's address"),
@@ -302,11 +303,11 @@ async fn listen(address: SocketAddr, targets: Arc<Targets>) {
             Ok((client, _)) => client,
             Err(error) => {
                 tracing::warn!(%address, %error, "a connection was not taken");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
+                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 continue;
             }
         };
-        let target = targets.next();
+        let target = pool.next();
         tokio::spawn(async move {
             // Nobody there: the connection is closed, which is the nearest thing to a REJECT.
             if let Some(target) = target {
@@ -316,7 +317,7 @@ async fn listen(address: SocketAddr, targets: Arc<Targets>) {
     }
 }
 
-impl Targets {
+impl EndpointPool {
     fn next(&self) -> Option<SocketAddr> {
         let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

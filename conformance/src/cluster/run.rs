@@ -14,11 +14,11 @@ use kube::runtime::utils::Backoff;
 use rustix::process::{Resource, Rlimit};
 
 use super::control_plane::ControlPlane;
-use super::image::Images;
+use super::image::ImageSet;
 use super::layout::{self, ROOT};
 use super::node::Nodes;
-use super::pod::Shared;
-use super::{Inside, control, network, proxy};
+use super::pod::ClusterContext;
+use super::{Inside, network, power, proxy};
 
 /// Sets up the cluster, runs the command, and hands its exit code on. When this process ends, so does the first one
 /// of the PID namespace, and with it all others.
@@ -42,23 +42,23 @@ pub(super) fn run(inside: Inside) -> anyhow::Result<ExitCode> {
 async fn serve(inside: Inside) -> anyhow::Result<ExitCode> {
     let logs = make_folders(inside.run.logs.as_deref()).await?;
     let log = std::sync::Mutex::new(fs::File::create(logs.join("cluster.log"))?);
-    // What kube says of each request that failed while the API server starts is not worth a line.
+    // What kube says of each request that wait_for_exit while the API server starts is not worth a line.
     let filter = tracing_subscriber::EnvFilter::new("info,kube_client=off");
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();
-    network::lay_out().await?;
+    network::create_cluster_network().await?;
     let mut control_plane = ControlPlane::start(&inside.parts, &logs).await?;
     let client = client(&ControlPlane::kubeconfig()).await?;
-    let images = Arc::new(Images::new(&inside.run.images)?);
-    let shared = Shared { client: client.clone(), images, logs: logs.clone() };
+    let images = Arc::new(ImageSet::new(&inside.run.images)?);
+    let shared = ClusterContext { client: client.clone(), images, logs: logs.clone() };
     let mut nodes = Nodes::start(shared, inside.run.nodes).await?;
     proxy::start(client, inside.run.nodes);
-    let mut switches = control::listen()?;
+    let mut power_requests = power::listen()?;
     let mut command = command(&inside, &logs)?;
     loop {
         tokio::select! {
             ended = command.wait() => return Ok(code(ended?)),
-            why = control_plane.failed() => bail!(why),
-            Some(switch) = switches.recv() => switch.apply(&mut control_plane, &mut nodes).await,
+            why = control_plane.wait_for_exit() => bail!(why),
+            Some(request) = power_requests.recv() => request.execute(&mut control_plane, &mut nodes).await,
         }
     }
 }
@@ -114,9 +114,9 @@ pub(super) async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
 /// When a watch that broke is tried again: sooner than kube's own 30 s, since whoever stops the API server for a test
 /// waits for it.
 #[derive(Debug)]
-pub(super) struct Retries;
+pub(super) struct WatchBackoff;
 
-impl Iterator for Retries {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -124,6 +124,6 @@ impl Iterator for Retries {
     }
 }
 
-impl Backoff for Retries {
+impl Backoff for WatchBackoff {
     fn reset(&mut self) {}
 }

@@ -39,7 +39,7 @@ pub(super) fn enter(parts: &Path, run: &Run) -> anyhow::Result<ExitCode> {
     command.arg("--").args(&run.command);
     // On this thread alone: a child's parent, for `--pdeathsig`, is the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch_over(command))
+    runtime.block_on(run_until_signal(command))
 }
 
 /// Tries whether this machine lets us have such namespaces, and has the programs that fill them.
@@ -73,7 +73,7 @@ fn unshare() -> Command {
     command
 }
 
-async fn watch_over(mut command: Command) -> anyhow::Result<ExitCode> {
+async fn run_until_signal(mut command: Command) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     // A terminal sends SIGINT to the command too, and that one decides.
@@ -84,13 +84,13 @@ async fn watch_over(mut command: Command) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => 15,
         _ = hang_up.recv() => 1,
     };
-    end(&mut child);
+    kill_namespace(&mut child);
     child.wait().await?;
     Ok(ExitCode::from(128 + number))
 }
 
 /// Kills the first process of the PID namespace: `unshare` ends when the last of the others is gone.
-fn end(child: &mut Child) {
+fn kill_namespace(child: &mut Child) {
     let first = child.id().and_then(|id| {
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
         Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)

@@ -1,7 +1,7 @@
 //! Reading what h2load prints.
 
 use super::parse;
-use crate::bench::load::Summary;
+use crate::bench::wrk::LoadSummary;
 
 const GOOD: &str = "Warm-up phase is over for thread #0.\nTLS Protocol: TLSv1.3\nCipher: TLS_AES_256_GCM_SHA384\n\
     Server Temp Key: X25519 253 bits\nApplication protocol: h2\n\n\
@@ -12,21 +12,21 @@ const GOOD: &str = "Warm-up phase is over for thread #0.\nTLS Protocol: TLSv1.3\
 
 #[test]
 fn a_good_run_has_requests_bytes_and_no_complaints() {
-    let seen = parse(GOOD).unwrap();
-    assert_eq!((seen.requests, seen.data), (20, 209_715_200));
-    assert_eq!(seen.summary(Some("h2"), Some(209_715_200)), Summary { requests: 20, complaints: vec![] });
+    let output = parse(GOOD).unwrap();
+    assert_eq!((output.requests, output.data), (20, 209_715_200));
+    assert_eq!(output.summary(Some("h2"), Some(209_715_200)), LoadSummary { requests: 20, problems: vec![] });
 }
 
 #[test]
 fn failures_and_other_answers_are_complaints() {
     let text = GOOD.replace("0 failed, 0 errored", "2 failed, 1 errored").replace("0 5xx", "3 5xx");
-    let complaints = parse(&text).unwrap().complaints;
-    assert_eq!(complaints.len(), 3, "{complaints:?}");
+    let problems = parse(&text).unwrap().problems;
+    assert_eq!(problems.len(), 3, "{problems:?}");
 }
 
 #[test]
 fn another_protocol_suite_or_length_is_a_complaint() {
-    let said = |text: &str, data| parse(text).unwrap().summary(Some("h2"), data).complaints.join("; ");
+    let said = |text: &str, data| parse(text).unwrap().summary(Some("h2"), data).problems.join("; ");
     assert_eq!(
         said(&GOOD.replace("protocol: h2", "protocol: http/1.1"), None),
         "the protocol was \"http/1.1\""

@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::writes::LIVE;
+use super::writes::LIVE_HOST;
 use crate::bench::http;
 
 /// Between two questions for a host that is not served yet.
-const POLL: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Between two questions for the live route: 200 a second.
-const PACE: Duration = Duration::from_millis(5);
+const REQUEST_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A connection that stands.
-pub(super) struct Warm(TcpStream);
+pub(super) struct KeepAliveClient(TcpStream);
 
-impl Warm {
+impl KeepAliveClient {
     pub(super) fn connect(port: u16) -> Result<Self> {
         Ok(Self(http::connect(port)?))
     }
@@ -30,51 +30,51 @@ impl Warm {
     pub(super) fn wait_for(&mut self, host: &str, status: u16, limit: Instant) -> Result<()> {
         while http::status(&mut self.0, host)? != status {
             ensure!(Instant::now() < limit, "{host} does not answer {status}");
-            std::thread::park_timeout(POLL);
+            std::thread::park_timeout(POLL_INTERVAL);
         }
         Ok(())
     }
 }
 
 /// What the live route answered.
-pub(super) struct Seen {
-    pub(super) good: u64,
-    pub(super) bad: u64,
+pub(super) struct LiveRouteReport {
+    pub(super) succeeded: u64,
+    pub(super) failed: u64,
     pub(super) slowest: Duration,
 }
 
 /// Asks for the live route until it is ended, on one connection.
-pub(super) struct Live {
+pub(super) struct LiveRouteLoad {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Seen>>,
+    thread: JoinHandle<Result<LiveRouteReport>>,
 }
 
-impl Live {
+impl LiveRouteLoad {
     pub(super) fn start(port: u16) -> Result<Self> {
         let mut stream = http::connect(port)?;
         let stop = Arc::<AtomicBool>::default();
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut seen = Seen { good: 0, bad: 0, slowest: Duration::ZERO };
+            let mut seen = LiveRouteReport { succeeded: 0, failed: 0, slowest: Duration::ZERO };
             while !stopped.load(Ordering::Relaxed) {
-                let asked = Instant::now();
-                match http::status(&mut stream, LIVE) {
-                    Ok(200) => seen.good += 1,
-                    Ok(_) => seen.bad += 1,
+                let sent_at = Instant::now();
+                match http::status(&mut stream, LIVE_HOST) {
+                    Ok(200) => seen.succeeded += 1,
+                    Ok(_) => seen.failed += 1,
                     Err(_) => {
-                        seen.bad += 1;
+                        seen.failed += 1;
                         stream = http::connect(port)?;
                     }
                 }
-                seen.slowest = seen.slowest.max(asked.elapsed());
-                std::thread::park_timeout(PACE);
+                seen.slowest = seen.slowest.max(sent_at.elapsed());
+                std::thread::park_timeout(REQUEST_INTERVAL);
             }
             Ok(seen)
         });
         Ok(Self { stop, thread })
     }
 
-    pub(super) fn end(self) -> Result<Seen> {
+    pub(super) fn stop(self) -> Result<LiveRouteReport> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow!("the load on the live route panicked"))?
     }

@@ -22,7 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::poll;
 
 /// The host that is served all along.
-pub(super) const LIVE: &str = "live.bench.example";
+pub(super) const LIVE_HOST: &str = "live.bench.example";
 
 const NAMESPACE: &str = "bench";
 const APP: &str = "app";
@@ -31,16 +31,16 @@ const APP: &str = "app";
 const NUMBERED: &str = "n-";
 
 /// The machine's own address among the pods of the cluster: the API server refuses loopback addresses as endpoints.
-const HERE: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
+const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
 
 /// Of churn: slice writes a second, the Services they go to, and the slice writes for each edit of an Ingress.
-const CHURN: u32 = 100;
-const OTHERS: u32 = 10;
-const PER_EDIT: u32 = 100;
+const SLICE_WRITES_PER_SECOND: u32 = 100;
+const CHURN_SERVICES: u32 = 10;
+const SLICE_WRITES_PER_EDIT: u32 = 100;
 
 /// So many writes are under way at a time.
-const AT_ONCE: usize = 64;
-const CHURN_AT_ONCE: usize = 16;
+const MAX_PARALLEL_WRITES: usize = 64;
+const MAX_PARALLEL_CHURN: usize = 16;
 
 /// The host of an Ingress by its number.
 pub(super) fn host(number: usize) -> String {
@@ -48,18 +48,18 @@ pub(super) fn host(number: usize) -> String {
 }
 
 /// The writer.
-pub(super) struct Writes {
+pub(super) struct ApiWriter {
     runtime: Runtime,
     client: Client,
 }
 
-impl Writes {
-    /// Writes what is there from the start: a Service with an endpoint and its live route, and those that churn.
-    pub(super) fn begin() -> Result<Self> {
+impl ApiWriter {
+    /// ApiWriter what is there from the start: a Service with an endpoint and its live route, and those that churn.
+    pub(super) fn connect() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        // kube would otherwise look for a provider among two; there may be one from another case.
+        // kube would otherwise look for a provider among two; there may be apply_one from another case.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let endpoint = poll::endpoint((HERE, 0).into())?;
+        let endpoint = poll::endpoint((HOST_ADDRESS, 0).into())?;
         let client = runtime.block_on(async {
             let client = Client::try_default().await?;
             let (classes, namespaces) = (Api::<IngressClass>::all(client.clone()), Api::all(client.clone()));
@@ -67,30 +67,30 @@ impl Writes {
             apply(&classes, "gateway", json!({ "metadata": { "name": "gateway" }, "spec": spec })).await?;
             let namespace = json!({ "metadata": { "name": NAMESPACE } });
             apply::<Namespace>(&namespaces, NAMESPACE, namespace).await?;
-            for name in std::iter::once(APP.to_owned()).chain((0..OTHERS).map(other)) {
+            for name in std::iter::once(APP.to_owned()).chain((0..CHURN_SERVICES).map(churn_service)) {
                 let spec = json!({ "ports": [{ "name": "http", "port": 80 }] });
                 let service = json!({ "metadata": { "name": name }, "spec": spec });
                 apply::<Service>(&in_namespace(&client), &name, service).await?;
                 apply::<EndpointSlice>(&in_namespace(&client), &name, slice(&name, &[endpoint])).await?;
             }
-            apply::<Ingress>(&in_namespace(&client), "live", ingress("live", LIVE)).await?;
+            apply::<Ingress>(&in_namespace(&client), "live", ingress("live", LIVE_HOST)).await?;
             anyhow::Ok(client)
         })?;
         Ok(Self { runtime, client })
     }
 
     /// Creates the Ingress of a number. Gives when the API server had answered.
-    pub(super) fn one(&self, number: usize) -> Result<Instant> {
+    pub(super) fn apply_one(&self, number: usize) -> Result<Instant> {
         self.runtime.block_on(create(self.client.clone(), number)).map(|(_, at)| at)
     }
 
     /// Creates Ingresses, many at a time, and gives them in the order of the API server's answers.
-    pub(super) fn at_once(&self, numbers: Range<usize>) -> impl Iterator<Item = Result<(usize, Instant)>> {
+    pub(super) fn apply_all(&self, numbers: Range<usize>) -> impl Iterator<Item = Result<(usize, Instant)>> {
         let (sender, answers) = std::sync::mpsc::channel();
         let client = self.client.clone();
         self.runtime.spawn(async move {
             let creations = futures::stream::iter(numbers.map(|number| create(client.clone(), number)));
-            let mut answers = creations.buffer_unordered(AT_ONCE);
+            let mut answers = creations.buffer_unordered(MAX_PARALLEL_WRITES);
             while let Some(answer) = answers.next().await {
                 if sender.send(answer).is_err() {
                     return;
@@ -108,7 +108,7 @@ impl Writes {
         Ok(())
     }
 
-    /// Writes slices of other Services and edits an Ingress until it is ended.
+    /// ApiWriter slices of churn_service Services and edits an Ingress until it is ended.
     pub(super) fn churn(&self) -> Churn<'_> {
         let stop = Arc::<AtomicBool>::default();
         let task = self.runtime.spawn(churn(self.client.clone(), Arc::clone(&stop)));
@@ -125,7 +125,7 @@ pub(super) struct Churn<'a> {
 
 impl Churn<'_> {
     /// Ends it. Gives the slice writes a second.
-    pub(super) fn end(self) -> Result<f64> {
+    pub(super) fn stop(self) -> Result<f64> {
         self.stop.store(true, Ordering::Relaxed);
         self.runtime.block_on(self.task)?
     }
@@ -134,18 +134,19 @@ impl Churn<'_> {
 async fn churn(client: Client, stop: Arc<AtomicBool>) -> Result<f64> {
     let (slices, ingresses) = (in_namespace::<EndpointSlice>(&client), in_namespace::<Ingress>(&client));
     let addresses = [9, 10].map(|last| SocketAddr::from((Ipv4Addr::new(10, 50, 255, last), 3000)));
-    let mut pace = tokio::time::interval(Duration::from_secs(1) / CHURN);
+    let mut interval = tokio::time::interval(Duration::from_secs(1) / SLICE_WRITES_PER_SECOND);
     let (began, mut turn, mut writes) = (Instant::now(), 0, JoinSet::new());
     while !stop.load(Ordering::Relaxed) {
-        pace.tick().await;
-        while writes.len() >= CHURN_AT_ONCE {
+        interval.tick().await;
+        while writes.len() >= MAX_PARALLEL_CHURN {
             writes.join_next().await.ok_or_else(|| anyhow!("no write was under way"))???;
         }
-        let (name, is_even) = (other(turn % OTHERS), (turn / OTHERS).is_multiple_of(2));
+        let (name, is_even) =
+            (churn_service(turn % CHURN_SERVICES), (turn / CHURN_SERVICES).is_multiple_of(2));
         let body = slice(&name, if is_even { addresses.split_at(1).0 } else { &addresses });
         let slices = slices.clone();
         writes.spawn(async move { apply(&slices, &name, body).await });
-        if turn.is_multiple_of(PER_EDIT) {
+        if turn.is_multiple_of(SLICE_WRITES_PER_EDIT) {
             let ingresses = ingresses.clone();
             let edited = ingress("edited", &format!("edit{turn}.bench.example"));
             writes.spawn(async move { apply(&ingresses, "edited", edited).await });
@@ -185,8 +186,8 @@ where
     Api::namespaced(client.clone(), NAMESPACE)
 }
 
-fn other(number: u32) -> String {
-    format!("other-{number}")
+fn churn_service(number: u32) -> String {
+    format!("churn-{number}")
 }
 
 /// Those that are created by number can be deleted by their label.

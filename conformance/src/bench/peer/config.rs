@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Kind, Patience};
+use super::{ClientTimeouts, PeerKind};
 use crate::bench::http::{HOST, Scheme};
 use crate::bench::tls::Certificate;
 
@@ -15,9 +15,9 @@ pub(super) fn nginx(
     [http, https]: [u16; 2],
     [first, second]: [u16; 2],
     pem: &Path,
-    patience: Patience,
+    timeouts: ClientTimeouts,
 ) -> String {
-    let header = patience.seconds(60);
+    let header = timeouts.seconds(60);
     format!(
         "  client_header_timeout {header}s;\n  proxy_max_temp_file_size 0;\n  ssl_protocols TLSv1.3;\n  \
          ssl_certificate {pem};\n  ssl_certificate_key {pem};\n  \
@@ -38,16 +38,16 @@ pub(super) fn nginx(
 
 /// HAProxy's file.
 pub(super) fn haproxy(
-    kind: Kind,
+    kind: PeerKind,
     [http, https]: [u16; 2],
     ([first, second], pem): ([u16; 2], &Path),
-    patience: Patience,
+    timeouts: ClientTimeouts,
 ) -> String {
-    let (header, idle) = (patience.seconds(10), patience.seconds(75));
-    let client = patience.seconds(60);
+    let (header, idle) = (timeouts.seconds(10), timeouts.seconds(75));
+    let client = timeouts.seconds(60);
     // By default it keeps file descriptors for a pipe of every fourth connection, more than a process may have here.
     let (pipes, splice) = match kind {
-        Kind::HaproxySplice => ("  maxpipes 256\n", "  option splice-response\n"),
+        PeerKind::HaproxySplice => ("  maxpipes 256\n", "  option splice-response\n"),
         _ => ("", ""),
     };
     let plain = haproxy_frontend(Scheme::Http, &format!("127.0.0.1:{http}"));

@@ -3,9 +3,9 @@
 use super::Series;
 use crate::bench::case::Workload;
 use crate::bench::leg::Leg;
-use crate::bench::peer::Kind;
+use crate::bench::peer::PeerKind;
 
-fn series(legs: &[(u32, Kind, f64, &str)]) -> Series {
+fn series(legs: &[(u32, PeerKind, f64, &str)]) -> Series {
     let mut series = Series::new(Workload::Small);
     for &(round, peer, cpu, void) in legs {
         let void = if void.is_empty() { vec![] } else { vec![void.to_owned()] };
@@ -18,14 +18,14 @@ fn series(legs: &[(u32, Kind, f64, &str)]) -> Series {
 #[test]
 fn ratios_are_taken_within_a_round() {
     let series = series(&[
-        (1, Kind::Haproxy, 10.0, ""),
-        (1, Kind::Gateway, 8.0, ""),
-        (2, Kind::Gateway, 20.0, ""),
-        (2, Kind::Haproxy, 20.0, ""),
-        (3, Kind::Haproxy, 10.0, ""),
-        (3, Kind::Gateway, 9.0, ""),
+        (1, PeerKind::Haproxy, 10.0, ""),
+        (1, PeerKind::Gateway, 8.0, ""),
+        (2, PeerKind::Gateway, 20.0, ""),
+        (2, PeerKind::Haproxy, 20.0, ""),
+        (3, PeerKind::Haproxy, 10.0, ""),
+        (3, PeerKind::Gateway, 9.0, ""),
     ]);
-    let ratio = series.ratio(Kind::Gateway).unwrap();
+    let ratio = series.ratio(PeerKind::Gateway).unwrap();
     assert_eq!((ratio.median, ratio.lowest, ratio.highest), (0.9, 0.8, 1.0));
     assert!(!series.is_void());
     assert_eq!(series.figure().is_met(), Some(false), "0.9 is above 0.85");
@@ -34,12 +34,12 @@ fn ratios_are_taken_within_a_round() {
 #[test]
 fn a_void_leg_enters_no_median_and_is_named() {
     let series = series(&[
-        (1, Kind::Haproxy, 10.0, ""),
-        (1, Kind::Gateway, 1.0, "wrong backend"),
-        (2, Kind::Haproxy, 10.0, "wrong backend"),
-        (2, Kind::Gateway, 9.0, ""),
+        (1, PeerKind::Haproxy, 10.0, ""),
+        (1, PeerKind::Gateway, 1.0, "wrong backend"),
+        (2, PeerKind::Haproxy, 10.0, "wrong backend"),
+        (2, PeerKind::Gateway, 9.0, ""),
     ]);
-    assert_eq!(series.ratio(Kind::Gateway), None);
+    assert_eq!(series.ratio(PeerKind::Gateway), None);
     assert!(series.is_void());
     let mut text = String::new();
     series.write(&mut text).unwrap();

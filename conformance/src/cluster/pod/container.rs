@@ -15,47 +15,47 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::exec::Inner;
-use super::probe::{Probe, Streak};
+use super::exec::ExecContainer;
+use super::probe::{Probe, ResultStreak};
 use super::volumes::{PROGRAM, Root};
 use crate::cluster::network::PodNetwork;
 
-/// The first wait before a container is started again; it doubles. A kubelet begins with 10 s.
-const FIRST_RESTART_WAIT: Duration = Duration::from_millis(500);
+/// The first backoff before a container is started again; it doubles. A kubelet begins with 10 s.
+const MIN_RESTART_BACKOFF: Duration = Duration::from_millis(500);
 
-/// The longest wait before a container is started again. A kubelet waits up to 5 min.
-const LONGEST_RESTART_WAIT: Duration = Duration::from_secs(10);
+/// The longest backoff before a container is started again. A kubelet waits up to 5 min.
+const MAX_RESTART_BACKOFF: Duration = Duration::from_secs(10);
 
 /// What a container is doing, as a pod's status tells it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum State {
+pub(super) enum ContainerState {
     Waiting { reason: &'static str, message: String },
-    Running { since: Timestamp },
-    Ended { code: i32, since: Timestamp, at: Timestamp },
+    Running { started_at: Timestamp },
+    Terminated { code: i32, started_at: Timestamp, finished_at: Timestamp },
 }
 
 /// A container as the pod's status tells it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Report {
-    pub(super) state: State,
+pub(super) struct ContainerReport {
+    pub(super) state: ContainerState,
     /// How it ended the last time, if it was started again.
-    pub(super) last: Option<State>,
+    pub(super) last: Option<ContainerState>,
     pub(super) ready: bool,
     /// Whether the startup probe is through.
     pub(super) started: bool,
     pub(super) restarts: i32,
 }
 
-impl Default for Report {
+impl Default for ContainerReport {
     fn default() -> Self {
-        let state = State::Waiting { reason: "ContainerCreating", message: String::new() };
+        let state = ContainerState::Waiting { reason: "ContainerCreating", message: String::new() };
         Self { state, last: None, ready: false, started: false, restarts: 0 }
     }
 }
 
 /// When an ended container is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Restart {
+pub(super) enum RestartPolicy {
     Always,
     OnFailure,
     Never,
@@ -72,7 +72,7 @@ pub(super) struct Container {
     pub(super) user: (i64, i64),
     pub(super) log: PathBuf,
     pub(super) probes: Probes,
-    pub(super) restart: Restart,
+    pub(super) restart: RestartPolicy,
     /// How long it gets that its own liveness probe ends, seconds.
     pub(super) grace: u64,
 }
@@ -86,20 +86,20 @@ pub(super) struct Probes {
 }
 
 /// What the pod wants of its containers: nothing yet, or their end within so many seconds.
-pub(super) type Orders = watch::Receiver<Option<u64>>;
+pub(super) type StopOrder = watch::Receiver<Option<u64>>;
 
 impl Container {
     /// Runs the container until it ends for good or the pod says so.
     pub(super) async fn run(
         &self,
         network: &PodNetwork,
-        reports: &watch::Sender<Report>,
-        mut orders: Orders,
+        report_tx: &watch::Sender<ContainerReport>,
+        mut stop: StopOrder,
     ) {
-        let mut wait = FIRST_RESTART_WAIT;
+        let mut backoff = MIN_RESTART_BACKOFF;
         loop {
-            let since = Timestamp::now();
-            let ended = self.run_once(network, reports, &mut orders).await;
+            let started_at = Timestamp::now();
+            let ended = self.run_once(network, report_tx, &mut stop).await;
             let code = match ended {
                 Ok(status) => status.code().unwrap_or(128 + status.signal().unwrap_or(0)),
                 Err(error) => {
@@ -107,37 +107,37 @@ impl Container {
                     128
                 }
             };
-            let ended = State::Ended { code, since, at: Timestamp::now() };
-            let again = match self.restart {
-                Restart::Always => true,
-                Restart::OnFailure => code != 0,
-                Restart::Never => false,
+            let ended = ContainerState::Terminated { code, started_at, finished_at: Timestamp::now() };
+            let restarts = match self.restart {
+                RestartPolicy::Always => true,
+                RestartPolicy::OnFailure => code != 0,
+                RestartPolicy::Never => false,
             };
-            let again = again && orders.borrow().is_none();
-            reports.send_modify(|report| {
+            let restarts = restarts && stop.borrow().is_none();
+            report_tx.send_modify(|report| {
                 report.ready = false;
                 report.started = false;
                 report.state = ended.clone();
             });
-            if !again {
+            if !restarts {
                 return;
             }
-            reports.send_modify(|report| {
+            report_tx.send_modify(|report| {
                 report.restarts += 1;
                 report.last = Some(ended);
-                let message = format!("back-off {wait:?} restarting failed container");
-                report.state = State::Waiting { reason: "CrashLoopBackOff", message };
+                let message = format!("back-off {backoff:?} restarting failed container");
+                report.state = ContainerState::Waiting { reason: "CrashLoopBackOff", message };
             });
             tokio::select! {
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_RESTART_WAIT),
-                _ = orders.wait_for(Option::is_some) => return,
+                () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(MAX_RESTART_BACKOFF),
+                _ = stop.wait_for(Option::is_some) => return,
             }
         }
     }
 
     /// What others need to find their way in.
-    pub(super) fn inner(&self) -> Inner {
-        Inner {
+    pub(super) fn exec_container(&self) -> ExecContainer {
+        ExecContainer {
             name: self.spec.name.clone(),
             root: self.root.path().to_path_buf(),
             environment: self.environment.clone(),
@@ -147,22 +147,22 @@ impl Container {
     async fn run_once(
         &self,
         network: &PodNetwork,
-        reports: &watch::Sender<Report>,
-        orders: &mut Orders,
+        report_tx: &watch::Sender<ContainerReport>,
+        stop: &mut StopOrder,
     ) -> anyhow::Result<ExitStatus> {
         let mut child = self.start(network)?;
         let is_ready = self.probes.readiness.is_none();
-        reports.send_modify(|report| {
-            report.state = State::Running { since: Timestamp::now() };
+        report_tx.send_modify(|report| {
+            report.state = ContainerState::Running { started_at: Timestamp::now() };
             report.started = self.probes.startup.is_none();
             report.ready = is_ready && report.started;
         });
-        let mut readiness = std::pin::pin!(self.keep_ready(network, reports));
+        let mut readiness = std::pin::pin!(self.probe_readiness(network, report_tx));
         let grace = tokio::select! {
             ended = child.child.wait() => return Ok(ended?),
-            () = self.fail_liveness(network, reports) => self.grace,
+            () = self.wait_for_liveness_failure(network, report_tx) => self.grace,
             _ = &mut readiness => self.grace,
-            grace = orders.wait_for(Option::is_some) => grace.map_or(0, |grace| grace.unwrap_or(0)),
+            grace = stop.wait_for(Option::is_some) => grace.map_or(0, |grace| grace.unwrap_or(0)),
         };
         // Readiness is probed until the end, as a kubelet does: an endpoint may serve while it terminates.
         tokio::select! {
@@ -171,25 +171,25 @@ impl Container {
         }
     }
 
-    fn start(&self, network: &PodNetwork) -> anyhow::Result<Process> {
+    fn start(&self, network: &PodNetwork) -> anyhow::Result<ProcessGroup> {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
         let child = self
-            .enter(network, &self.command)
+            .command_in_container(network, &self.command)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", self.command.join(" ")))?;
-        Ok(Process { child })
+        Ok(ProcessGroup { child })
     }
 
     /// A command inside the pod's network and the container's root, as the container's user.
-    pub(super) fn enter(&self, network: &PodNetwork, command: &[String]) -> Command {
+    pub(super) fn command_in_container(&self, network: &PodNetwork, command: &[String]) -> Command {
         let (user, group) = self.user;
         let mut entered = Command::new("nsenter");
         entered
-            .arg(format!("--net={}", network.file().display()))
+            .arg(format!("--net={}", network.namespace_path().display()))
             .args(["--", "setpriv", "--no-new-privs", "--", "chroot"])
             .args([format!("--userspec=+{user}:+{group}"), format!("--groups=+{group}")])
             .arg(self.root.path());
@@ -204,10 +204,10 @@ impl Container {
     async fn end(
         &self,
         network: &PodNetwork,
-        process: &mut Process,
+        process: &mut ProcessGroup,
         grace: u64,
     ) -> anyhow::Result<ExitStatus> {
-        let gently = async {
+        let graceful = async {
             let lifecycle = self.spec.lifecycle.as_ref();
             if let Some(hook) = lifecycle.and_then(|lifecycle| lifecycle.pre_stop.as_ref()) {
                 self.pre_stop(network, hook).await;
@@ -215,7 +215,7 @@ impl Container {
             process.signal(Signal::TERM);
             process.child.wait().await
         };
-        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(grace), gently).await {
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(grace), graceful).await {
             return Ok(ended?);
         }
         process.signal(Signal::KILL);
@@ -227,7 +227,7 @@ impl Container {
             tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
         } else if let Some(exec) = &hook.exec {
             let command = exec.command.clone().unwrap_or_default();
-            let done = self.enter(network, &command).kill_on_drop(true).output().await;
+            let done = self.command_in_container(network, &command).kill_on_drop(true).output().await;
             tracing::debug!(container = self.spec.name, ?done, "preStop");
         } else {
             tracing::warn!(
@@ -238,29 +238,33 @@ impl Container {
     }
 
     /// Ends when the startup or the liveness probe has failed for good.
-    async fn fail_liveness(&self, network: &PodNetwork, reports: &watch::Sender<Report>) {
+    async fn wait_for_liveness_failure(
+        &self,
+        network: &PodNetwork,
+        report_tx: &watch::Sender<ContainerReport>,
+    ) {
         if let Some(probe) = &self.probes.startup {
-            if !self.first_verdict(network, probe).await {
+            if !self.probe_until_verdict(network, probe).await {
                 return;
             }
             let has_readiness = self.probes.readiness.is_some();
-            reports.send_modify(|report| {
+            report_tx.send_modify(|report| {
                 report.started = true;
                 report.ready = !has_readiness;
             });
         }
         let Some(probe) = &self.probes.liveness else { return std::future::pending().await };
-        while self.first_verdict(network, probe).await {
+        while self.probe_until_verdict(network, probe).await {
             tokio::time::sleep(probe.period).await;
         }
     }
 
     /// Probes until there is a verdict.
-    async fn first_verdict(&self, network: &PodNetwork, probe: &Probe) -> bool {
-        let mut streak = Streak::default();
+    async fn probe_until_verdict(&self, network: &PodNetwork, probe: &Probe) -> bool {
+        let mut streak = ResultStreak::default();
         tokio::time::sleep(probe.delay).await;
         loop {
-            let success = probe.succeeds(|command| self.enter(network, command)).await;
+            let success = probe.succeeds(|command| self.command_in_container(network, command)).await;
             if let Some(verdict) = probe.verdict(&mut streak, success) {
                 return verdict;
             }
@@ -269,19 +273,19 @@ impl Container {
     }
 
     /// Keeps the report's `ready` in step with the readiness probe.
-    async fn keep_ready(
+    async fn probe_readiness(
         &self,
         network: &PodNetwork,
-        reports: &watch::Sender<Report>,
+        report_tx: &watch::Sender<ContainerReport>,
     ) -> std::convert::Infallible {
         let Some(probe) = &self.probes.readiness else { return std::future::pending().await };
-        let _ = reports.subscribe().wait_for(|report| report.started).await;
-        let mut streak = Streak::default();
+        let _ = report_tx.subscribe().wait_for(|report| report.started).await;
+        let mut streak = ResultStreak::default();
         tokio::time::sleep(probe.delay).await;
         loop {
-            let success = probe.succeeds(|command| self.enter(network, command)).await;
+            let success = probe.succeeds(|command| self.command_in_container(network, command)).await;
             if let Some(verdict) = probe.verdict(&mut streak, success) {
-                reports.send_if_modified(|report| std::mem::replace(&mut report.ready, verdict) != verdict);
+                report_tx.send_if_modified(|report| std::mem::replace(&mut report.ready, verdict) != verdict);
             }
             tokio::time::sleep(probe.period).await;
         }
@@ -289,11 +293,11 @@ impl Container {
 }
 
 /// A container's process group; dropped, it is killed.
-struct Process {
+struct ProcessGroup {
     child: Child,
 }
 
-impl Process {
+impl ProcessGroup {
     fn signal(&self, signal: Signal) {
         let group = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(group) = group {
@@ -303,7 +307,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }

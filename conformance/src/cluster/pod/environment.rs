@@ -9,30 +9,30 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::{Api, Client, ResourceExt as _};
 
-use super::Place;
+use super::PodLocation;
 use super::volumes::PATH;
-use crate::cluster::layout::{API_PORT, HOST};
+use crate::cluster::layout::{API_PORT, HOST_ADDRESS};
 
-/// What a container may know of its surroundings.
-pub(super) struct Surroundings<'a> {
+/// What a container may know of its context.
+pub(super) struct PodContext<'a> {
     pub(super) client: &'a Client,
     pub(super) pod: &'a Pod,
-    pub(super) place: &'a Place,
+    pub(super) location: &'a PodLocation,
 }
 
 /// The environment of a container.
 ///
 /// # Errors
 /// A ConfigMap, Secret, key or field that is not there (yet) and not optional.
-pub(super) async fn of(
-    surroundings: &Surroundings<'_>,
+pub(super) async fn build(
+    context: &PodContext<'_>,
     container: &Container,
 ) -> anyhow::Result<BTreeMap<String, String>> {
     let mut environment = BTreeMap::from(
         [
             ("PATH", PATH.to_owned()),
-            ("HOSTNAME", surroundings.pod.name_any()),
-            ("KUBERNETES_SERVICE_HOST", HOST.to_string()),
+            ("HOSTNAME", context.pod.name_any()),
+            ("KUBERNETES_SERVICE_HOST", HOST_ADDRESS.to_string()),
             ("KUBERNETES_SERVICE_PORT", API_PORT.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
@@ -40,9 +40,9 @@ pub(super) async fn of(
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         let values = if let Some(reference) = &source.config_map_ref {
-            surroundings.config_map(&reference.name, reference.optional).await?
+            context.config_map(&reference.name, reference.optional).await?
         } else if let Some(reference) = &source.secret_ref {
-            surroundings.secret(&reference.name, reference.optional).await?
+            context.secret(&reference.name, reference.optional).await?
         } else {
             continue;
         };
@@ -53,7 +53,7 @@ pub(super) async fn of(
     for variable in container.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
             (Some(value), _) => Some(expand(value, &environment)),
-            (None, Some(source)) => surroundings
+            (None, Some(source)) => context
                 .value_from(source, container)
                 .await
                 .with_context(|| format!("environment variable {}", variable.name))?,
@@ -90,7 +90,7 @@ pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> Stri
     expanded + rest
 }
 
-impl Surroundings<'_> {
+impl PodContext<'_> {
     /// The data of a ConfigMap; empty if it is optional and missing.
     pub(super) async fn config_map(
         &self,
@@ -140,7 +140,7 @@ impl Surroundings<'_> {
             return self.field(field).map(Some);
         }
         if let Some(resource) = &source.resource_field_ref {
-            return Ok(Some(amount(resource, container)));
+            return Ok(Some(resource_value(resource, container)));
         }
         let (values, key, optional) = if let Some(reference) = &source.config_map_key_ref {
             (self.config_map(&reference.name, reference.optional).await?, &reference.key, reference.optional)
@@ -163,7 +163,7 @@ impl Surroundings<'_> {
     pub(super) fn field(&self, field: &ObjectFieldSelector) -> anyhow::Result<String> {
         let pod = self.pod;
         let path = field.field_path.as_str();
-        let of_map = |prefix: &str, values: &BTreeMap<String, String>| {
+        let map_entry = |prefix: &str, values: &BTreeMap<String, String>| {
             let key = path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']")?;
             Some(values.get(key).cloned().unwrap_or_default())
         };
@@ -171,28 +171,28 @@ impl Surroundings<'_> {
             "metadata.name" => pod.name_any(),
             "metadata.namespace" => self.namespace(),
             "metadata.uid" => pod.uid().unwrap_or_default(),
-            "spec.nodeName" => self.place.node.clone(),
+            "spec.nodeName" => self.location.node.clone(),
             "spec.serviceAccountName" => {
                 pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or_default()
             }
-            "status.podIP" | "status.podIPs" => self.place.address.to_string(),
-            "status.hostIP" | "status.hostIPs" => self.place.host.to_string(),
-            "metadata.labels" => listed(pod.labels()),
-            "metadata.annotations" => listed(pod.annotations()),
-            _ => of_map("metadata.labels", pod.labels())
-                .or_else(|| of_map("metadata.annotations", pod.annotations()))
+            "status.podIP" | "status.podIPs" => self.location.address.to_string(),
+            "status.hostIP" | "status.hostIPs" => self.location.host.to_string(),
+            "metadata.labels" => format_map(pod.labels()),
+            "metadata.annotations" => format_map(pod.annotations()),
+            _ => map_entry("metadata.labels", pod.labels())
+                .or_else(|| map_entry("metadata.annotations", pod.annotations()))
                 .with_context(|| format!("the downward API has no field {path:?}"))?,
         })
     }
 }
 
 /// Labels or annotations, a line each, as the downward API writes them into files.
-fn listed(values: &BTreeMap<String, String>) -> String {
+fn format_map(values: &BTreeMap<String, String>) -> String {
     values.iter().map(|(key, value)| format!("{key}={value:?}\n")).collect()
 }
 
 /// A container's limit or request, divided and rounded up; what a node has where there is none.
-fn amount(selector: &ResourceFieldSelector, container: &Container) -> String {
+fn resource_value(selector: &ResourceFieldSelector, container: &Container) -> String {
     let (of, name) = selector.resource.split_once('.').unwrap_or(("", &selector.resource));
     let resources = container.resources.as_ref();
     let stated = match of {
@@ -200,13 +200,15 @@ fn amount(selector: &ResourceFieldSelector, container: &Container) -> String {
         _ => resources.and_then(|all| all.requests.as_ref()),
     };
     let quantity = stated.and_then(|stated| stated.get(name)).map(|quantity| quantity.0.as_str());
-    let value = quantity.and_then(number).unwrap_or(if name == "cpu" { 2.0 } else { 4.0 * 1024f64.powi(3) });
-    let divisor = selector.divisor.as_ref().and_then(|divisor| number(&divisor.0)).filter(|by| *by > 0.0);
+    let value =
+        quantity.and_then(parse_quantity).unwrap_or(if name == "cpu" { 2.0 } else { 4.0 * 1024f64.powi(3) });
+    let divisor =
+        selector.divisor.as_ref().and_then(|divisor| parse_quantity(&divisor.0)).filter(|by| *by > 0.0);
     format!("{}", (value / divisor.unwrap_or(1.0)).ceil())
 }
 
 /// A Kubernetes quantity as a number.
-fn number(quantity: &str) -> Option<f64> {
+fn parse_quantity(quantity: &str) -> Option<f64> {
     let end = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());
     let (digits, unit) = quantity.split_at(end);
     let factor = match unit {
@@ -245,8 +247,8 @@ mod tests {
     #[test]
     fn quantities() {
         for (text, expected) in [("250m", 0.25), ("2", 2.0), ("64Mi", 67_108_864.0), ("1.5G", 1.5e9)] {
-            assert_eq!(number(text), Some(expected), "{text}");
+            assert_eq!(parse_quantity(text), Some(expected), "{text}");
         }
-        assert_eq!(number("12Q"), None);
+        assert_eq!(parse_quantity("12Q"), None);
     }
 }

@@ -13,7 +13,7 @@ use crate::cluster::layout;
 
 /// Which pod, and what to run.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Exec {
+pub(crate) struct ExecArgs {
     /// The pod, as NAMESPACE/NAME.
     #[arg(value_name = "NAMESPACE/POD")]
     pod: String,
@@ -27,21 +27,21 @@ pub(crate) struct Exec {
 
 /// What a node writes down of a running pod so that others find their way in.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::cluster) struct Entrance {
+pub(in crate::cluster) struct ExecEntry {
     /// The file of the network namespace.
     pub(in crate::cluster) network: PathBuf,
-    pub(super) containers: Vec<Inner>,
+    pub(super) containers: Vec<ExecContainer>,
 }
 
 /// A container of such a pod.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Inner {
+pub(super) struct ExecContainer {
     pub(super) name: String,
     pub(super) root: PathBuf,
     pub(super) environment: BTreeMap<String, String>,
 }
 
-impl Entrance {
+impl ExecEntry {
     fn file(namespace: &str, pod: &str) -> PathBuf {
         layout::path("entrances").join(namespace).join(pod)
     }
@@ -74,7 +74,7 @@ impl Entrance {
     }
 }
 
-impl Exec {
+impl ExecArgs {
     /// Becomes the command. Returns only if that fails.
     pub(crate) fn execute(self) -> anyhow::Error {
         match self.enter() {
@@ -85,7 +85,7 @@ impl Exec {
 
     fn enter(self) -> anyhow::Result<Command> {
         let (namespace, pod) = self.pod.split_once('/').context("the pod is given as NAMESPACE/NAME")?;
-        let entrance = Entrance::read(namespace, pod)?;
+        let entrance = ExecEntry::read(namespace, pod)?;
         let wanted = |name: &String| self.container.as_ref().is_none_or(|wanted| wanted == name);
         let mut containers = entrance.containers.iter();
         let inner = containers.find(|inner| wanted(&inner.name)).context("the pod has no such container")?;

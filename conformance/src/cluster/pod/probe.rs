@@ -15,18 +15,18 @@ use tokio::process::Command;
 /// A probe that can be done.
 #[derive(Debug)]
 pub(super) struct Probe {
-    action: Action,
+    action: ProbeAction,
     /// Before the first try.
     pub(super) delay: Duration,
     /// Between tries.
     pub(super) period: Duration,
-    limit: Duration,
-    successes: i32,
-    failures: i32,
+    timeout: Duration,
+    success_threshold: i32,
+    failure_threshold: i32,
 }
 
 #[derive(Debug)]
-enum Action {
+enum ProbeAction {
     Http { to: SocketAddr, get: HTTPGetAction },
     Tcp(SocketAddr),
     Command(Vec<String>),
@@ -34,7 +34,7 @@ enum Action {
 
 /// Counts tries until they tell something.
 #[derive(Debug, Default)]
-pub(super) struct Streak {
+pub(super) struct ResultStreak {
     last: Option<bool>,
     length: i32,
 }
@@ -49,11 +49,11 @@ impl Probe {
             if get.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") {
                 bail!("probes over HTTPS are not known");
             }
-            Action::Http { to: (address, port(&get.port, container)?).into(), get: get.clone() }
+            ProbeAction::Http { to: (address, resolve_port(&get.port, container)?).into(), get: get.clone() }
         } else if let Some(socket) = &spec.tcp_socket {
-            Action::Tcp((address, port(&socket.port, container)?).into())
+            ProbeAction::Tcp((address, resolve_port(&socket.port, container)?).into())
         } else if let Some(exec) = &spec.exec {
-            Action::Command(exec.command.clone().unwrap_or_default())
+            ProbeAction::Command(exec.command.clone().unwrap_or_default())
         } else {
             bail!("a probe of a kind that these nodes do not know");
         };
@@ -64,53 +64,53 @@ impl Probe {
             action,
             delay: seconds(spec.initial_delay_seconds, 0),
             period: seconds(spec.period_seconds, 10).max(Duration::from_secs(1)),
-            limit: seconds(spec.timeout_seconds, 1).max(Duration::from_secs(1)),
-            successes: spec.success_threshold.unwrap_or(1),
-            failures: spec.failure_threshold.unwrap_or(3),
+            timeout: seconds(spec.timeout_seconds, 1).max(Duration::from_secs(1)),
+            success_threshold: spec.success_threshold.unwrap_or(1),
+            failure_threshold: spec.failure_threshold.unwrap_or(3),
         })
     }
 
     /// Tries once. `enter` makes a command that runs in the container.
     pub(super) async fn succeeds(&self, enter: impl Fn(&[String]) -> Command) -> bool {
-        let tried = tokio::time::timeout(self.limit, async {
+        let attempt = tokio::time::timeout(self.timeout, async {
             match &self.action {
-                Action::Http { to, get } => is_answered(*to, get).await.unwrap_or(false),
-                Action::Tcp(to) => TcpStream::connect(to).await.is_ok(),
-                Action::Command(command) => {
+                ProbeAction::Http { to, get } => http_get_succeeds(*to, get).await.unwrap_or(false),
+                ProbeAction::Tcp(to) => TcpStream::connect(to).await.is_ok(),
+                ProbeAction::Command(command) => {
                     let done = enter(command).kill_on_drop(true).output().await;
                     done.is_ok_and(|done| done.status.success())
                 }
             }
         });
-        tried.await.unwrap_or(false)
+        attempt.await.unwrap_or(false)
     }
 
     /// Takes a result in, and says what is so now if enough of the same came in a row.
-    pub(super) fn verdict(&self, streak: &mut Streak, success: bool) -> Option<bool> {
+    pub(super) fn verdict(&self, streak: &mut ResultStreak, success: bool) -> Option<bool> {
         if streak.last != Some(success) {
-            *streak = Streak { last: Some(success), length: 0 };
+            *streak = ResultStreak { last: Some(success), length: 0 };
         }
         streak.length = streak.length.saturating_add(1);
-        let enough = if success { self.successes } else { self.failures };
+        let enough = if success { self.success_threshold } else { self.failure_threshold };
         (streak.length >= enough).then_some(success)
     }
 }
 
 /// A port by number or by the name that the container gives it.
-pub(super) fn port(wanted: &IntOrString, container: &Container) -> anyhow::Result<u16> {
-    let number = match wanted {
+fn resolve_port(port: &IntOrString, container: &Container) -> anyhow::Result<u16> {
+    let number = match port {
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(name) => {
             let named = container.ports.iter().flatten().find(|port| port.name.as_ref() == Some(name));
             named.map(|port| port.container_port).or_else(|| name.parse().ok())
         }
     };
-    let number = number.with_context(|| format!("the container has no port {wanted:?}"))?;
+    let number = number.with_context(|| format!("the container has no port {port:?}"))?;
     Ok(u16::try_from(number)?)
 }
 
 /// Whether a GET is answered with 200 to 399.
-async fn is_answered(to: SocketAddr, get: &HTTPGetAction) -> anyhow::Result<bool> {
+async fn http_get_succeeds(to: SocketAddr, get: &HTTPGetAction) -> anyhow::Result<bool> {
     let stream = TcpStream::connect(to).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut request = Request::get(get.path.as_deref().unwrap_or("/"))
@@ -119,10 +119,10 @@ async fn is_answered(to: SocketAddr, get: &HTTPGetAction) -> anyhow::Result<bool
     for header in get.http_headers.iter().flatten() {
         request = request.header(&header.name, &header.value);
     }
-    let answer = sender.send_request(request.body(Body::empty())?);
+    let response = sender.send_request(request.body(Body::empty())?);
     tokio::select! {
-        answer = answer => Ok((200..400).contains(&answer?.status().as_u16())),
-        ended = connection => { ended?; bail!("no answer") }
+        response = response => Ok((200..400).contains(&response?.status().as_u16())),
+        ended = connection => { ended?; bail!("no response") }
     }
 }
 
@@ -142,10 +142,10 @@ mod tests {
             ..Spec::default()
         };
         let probe = Probe::new(&spec, &Container::default(), Ipv4Addr::LOCALHOST).unwrap();
-        let mut streak = Streak::default();
-        let said: Vec<_> = [false, false, true, false, false, false, true, true]
+        let mut streak = ResultStreak::default();
+        let verdicts: Vec<_> = [false, false, true, false, false, false, true, true]
             .map(|success| probe.verdict(&mut streak, success))
             .into();
-        assert_eq!(said, [None, None, None, None, None, Some(false), None, Some(true)]);
+        assert_eq!(verdicts, [None, None, None, None, None, Some(false), None, Some(true)]);
     }
 }

@@ -5,8 +5,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::Place;
-use super::container::{Report, State};
+use super::PodLocation;
+use super::container::{ContainerReport, ContainerState};
 
 /// What has become of a pod as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,23 +18,24 @@ enum Phase {
 }
 
 /// A pod's moment.
-pub(super) struct Moment<'a> {
+pub(super) struct StatusSnapshot<'a> {
     pub(super) pod: &'a Pod,
-    pub(super) place: &'a Place,
-    pub(super) since: Timestamp,
-    pub(super) init: Vec<(Container, Report)>,
-    pub(super) main: Vec<(Container, Report)>,
+    pub(super) location: &'a PodLocation,
+    pub(super) started_at: Timestamp,
+    pub(super) init: Vec<(Container, ContainerReport)>,
+    pub(super) main: Vec<(Container, ContainerReport)>,
 }
 
-impl Moment<'_> {
+impl StatusSnapshot<'_> {
     /// The phase that the containers add up to.
     fn phase(&self) -> Phase {
-        let code = |report: &Report| match report.state {
-            State::Ended { code, .. } => Some(code),
+        let code = |report: &ContainerReport| match report.state {
+            ContainerState::Terminated { code, .. } => Some(code),
             _ => None,
         };
-        let is_begun =
-            |report: &Report| report.restarts > 0 || !matches!(report.state, State::Waiting { .. });
+        let is_begun = |report: &ContainerReport| {
+            report.restarts > 0 || !matches!(report.state, ContainerState::Waiting { .. })
+        };
         let failed_init = self.init.iter().any(|(_, report)| code(report).is_some_and(|code| code != 0));
         let codes: Vec<i32> = self.main.iter().filter_map(|(_, report)| code(report)).collect();
         let all_ended = codes.len() == self.main.len();
@@ -50,7 +51,7 @@ impl Moment<'_> {
     }
 
     fn is_initialized(&self) -> bool {
-        self.init.iter().all(|(_, report)| matches!(report.state, State::Ended { code: 0, .. }))
+        self.init.iter().all(|(_, report)| matches!(report.state, ContainerState::Terminated { code: 0, .. }))
     }
 
     /// A patch for the pod's status subresource.
@@ -66,11 +67,11 @@ impl Moment<'_> {
             "metadata": { "uid": self.pod.uid() },
             "status": {
                 "phase": format!("{:?}", self.phase()),
-                "hostIP": self.place.host,
-                "hostIPs": [{ "ip": self.place.host }],
-                "podIP": self.place.address,
-                "podIPs": [{ "ip": self.place.address }],
-                "startTime": self.since,
+                "hostIP": self.location.host,
+                "hostIPs": [{ "ip": self.location.host }],
+                "podIP": self.location.address,
+                "podIPs": [{ "ip": self.location.address }],
+                "startTime": self.started_at,
                 "conditions": [
                     condition("PodReadyToStartContainers", true),
                     condition("Initialized", self.is_initialized()),
@@ -92,11 +93,11 @@ impl Moment<'_> {
     }
 }
 
-fn statuses(containers: &[(Container, Report)]) -> Vec<Value> {
+fn statuses(containers: &[(Container, ContainerReport)]) -> Vec<Value> {
     containers.iter().map(|(spec, report)| container(spec, report)).collect()
 }
 
-fn container(spec: &Container, report: &Report) -> Value {
+fn container(spec: &Container, report: &ContainerReport) -> Value {
     let image = spec.image.as_deref().unwrap_or_default();
     json!({
         "name": spec.name,
@@ -111,13 +112,15 @@ fn container(spec: &Container, report: &Report) -> Value {
     })
 }
 
-fn state(state: &State) -> Value {
+fn state(state: &ContainerState) -> Value {
     match state {
-        State::Waiting { reason, message } => json!({ "waiting": { "reason": reason, "message": message } }),
-        State::Running { since } => json!({ "running": { "startedAt": since } }),
-        State::Ended { code, since, at } => {
+        ContainerState::Waiting { reason, message } => {
+            json!({ "waiting": { "reason": reason, "message": message } })
+        }
+        ContainerState::Running { started_at } => json!({ "running": { "startedAt": started_at } }),
+        ContainerState::Terminated { code, started_at, finished_at } => {
             let reason = if *code == 0 { "Completed" } else { "Error" };
-            json!({ "terminated": { "exitCode": code, "reason": reason, "startedAt": since, "finishedAt": at } })
+            json!({ "terminated": { "exitCode": code, "reason": reason, "startedAt": started_at, "finishedAt": finished_at } })
         }
     }
 }

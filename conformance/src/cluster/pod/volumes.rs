@@ -18,7 +18,7 @@ use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 use tokio::process::Command;
 
-use super::environment::Surroundings;
+use super::environment::PodContext;
 
 /// Where a container's program is in its root.
 pub(super) const PROGRAM: &str = "/.image/program";
@@ -32,27 +32,23 @@ type Files = BTreeMap<String, Vec<u8>>;
 ///
 /// # Errors
 /// Something that it holds is not there (yet), or the volume is of a kind that these nodes do not know.
-pub(super) async fn make(
-    surroundings: &Surroundings<'_>,
-    volume: &Volume,
-    folder: &Path,
-) -> anyhow::Result<()> {
+pub(super) async fn make(context: &PodContext<'_>, volume: &Volume, folder: &Path) -> anyhow::Result<()> {
     let folder = folder.join(&volume.name);
     let files = if volume.empty_dir.is_some() {
         fs::create_dir_all(&folder)?;
         // Whoever the container runs as writes here.
         return Ok(fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777))?);
     } else if let Some(source) = &volume.config_map {
-        pick(surroundings.config_map(&source.name, source.optional).await?, source.items.as_deref())?
+        pick(context.config_map(&source.name, source.optional).await?, source.items.as_deref())?
     } else if let Some(source) = &volume.secret {
         let name = source.secret_name.as_deref().unwrap_or_default();
-        pick(surroundings.secret(name, source.optional).await?, source.items.as_deref())?
+        pick(context.secret(name, source.optional).await?, source.items.as_deref())?
     } else if let Some(source) = &volume.downward_api {
-        downward(surroundings, source.items.as_deref().unwrap_or_default())?
+        downward(context, source.items.as_deref().unwrap_or_default())?
     } else if let Some(source) = &volume.projected {
         let mut files = Files::new();
         for source in source.sources.iter().flatten() {
-            files.append(&mut projected(surroundings, source).await?);
+            files.append(&mut projected(context, source).await?);
         }
         files
     } else {
@@ -128,34 +124,31 @@ fn pick(mut values: Files, items: Option<&[KeyToPath]>) -> anyhow::Result<Files>
     picked.collect()
 }
 
-fn downward(surroundings: &Surroundings<'_>, items: &[DownwardAPIVolumeFile]) -> anyhow::Result<Files> {
+fn downward(context: &PodContext<'_>, items: &[DownwardAPIVolumeFile]) -> anyhow::Result<Files> {
     let files = items.iter().map(|item| {
         let field = item.field_ref.as_ref().context("only fieldRef is known in downward API volumes")?;
-        Ok((item.path.clone(), surroundings.field(field)?.into_bytes()))
+        Ok((item.path.clone(), context.field(field)?.into_bytes()))
     });
     files.collect()
 }
 
-async fn projected(surroundings: &Surroundings<'_>, source: &VolumeProjection) -> anyhow::Result<Files> {
+async fn projected(context: &PodContext<'_>, source: &VolumeProjection) -> anyhow::Result<Files> {
     if let Some(source) = &source.config_map {
-        pick(surroundings.config_map(&source.name, source.optional).await?, source.items.as_deref())
+        pick(context.config_map(&source.name, source.optional).await?, source.items.as_deref())
     } else if let Some(source) = &source.secret {
-        pick(surroundings.secret(&source.name, source.optional).await?, source.items.as_deref())
+        pick(context.secret(&source.name, source.optional).await?, source.items.as_deref())
     } else if let Some(source) = &source.downward_api {
-        downward(surroundings, source.items.as_deref().unwrap_or_default())
+        downward(context, source.items.as_deref().unwrap_or_default())
     } else if let Some(source) = &source.service_account_token {
-        Ok(Files::from([(source.path.clone(), token(surroundings, source).await?.into_bytes())]))
+        Ok(Files::from([(source.path.clone(), token(context, source).await?.into_bytes())]))
     } else {
         bail!("a projected source of a kind that these nodes do not know");
     }
 }
 
 /// Asks for a token bound to the pod. It is not renewed: the API server's default is an hour.
-async fn token(
-    surroundings: &Surroundings<'_>,
-    source: &ServiceAccountTokenProjection,
-) -> anyhow::Result<String> {
-    let pod = surroundings.pod;
+async fn token(context: &PodContext<'_>, source: &ServiceAccountTokenProjection) -> anyhow::Result<String> {
+    let pod = context.pod;
     let account =
         pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
     let request = TokenRequest {
@@ -171,7 +164,7 @@ async fn token(
         }),
         ..TokenRequest::default()
     };
-    let accounts = Api::<ServiceAccount>::namespaced(surroundings.client.clone(), &surroundings.namespace());
+    let accounts = Api::<ServiceAccount>::namespaced(context.client.clone(), &context.namespace());
     let made = accounts.create_token_request(account, &PostParams::default(), &request).await?;
     made.status.and_then(|status| status.token).context("a TokenRequest without a token")
 }

@@ -10,19 +10,19 @@ use serde::Serialize;
 
 use super::backend::Backend;
 use super::http::{HOST, Scheme};
-use super::process::{self, Process};
+use super::process::{self, ChildProcess};
 
 /// How long system calls are counted: under strace a proxy still serves some thousand requests in it.
-const TRACED: Duration = Duration::from_secs(1);
+const TRACE_DURATION: Duration = Duration::from_secs(1);
 /// Bound on a load that goes on for as long as it is traced, seconds.
-const TRACED_LOAD: u32 = 60;
+const TRACED_LOAD_SECONDS: u32 = 60;
 /// Bound on a load that is ended by a signal, seconds; more than the longest leg.
-const ENDED_LOAD: u32 = 600;
+const MAX_LOAD_SECONDS: u32 = 600;
 /// Requests per connection before counting begins, so that all connections are open and none is new.
-const SETTLED: u64 = 10;
+const WARM_REQUESTS_PER_CONNECTION: u64 = 10;
 
 /// How to make load.
-pub(crate) struct Load {
+pub(crate) struct Wrk {
     /// Where wrk is.
     pub(crate) wrk: PathBuf,
     /// The core that it runs on.
@@ -33,11 +33,11 @@ pub(crate) struct Load {
 
 /// What the load saw.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Summary {
+pub(crate) struct LoadSummary {
     /// Requests answered completely.
     pub(crate) requests: u64,
     /// Lines about answers other than 2xx and 3xx and about broken connections; none in a good run.
-    pub(crate) complaints: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// System calls per request.
@@ -49,49 +49,49 @@ pub(crate) struct Syscalls {
     pub(crate) by_name: BTreeMap<String, f64>,
 }
 
-impl Load {
-    /// Loads a loopback port for some seconds.
-    pub(crate) fn run(&self, target: (Scheme, u16), seconds: f64) -> Result<Summary> {
+impl Wrk {
+    /// LoadGenerators a loopback port for some seconds.
+    pub(crate) fn run(&self, target: (Scheme, u16), seconds: f64) -> Result<LoadSummary> {
         Self::finish(self.command(target, seconds))
     }
 
     /// The same with requests that a Lua script makes.
-    pub(crate) fn run_script(&self, port: u16, seconds: f64, script: &Path) -> Result<Summary> {
+    pub(crate) fn run_script(&self, port: u16, seconds: f64, script: &Path) -> Result<LoadSummary> {
         let mut command = self.command((Scheme::Http, port), seconds);
         command.arg("-s").arg(script);
         Self::finish(command)
     }
 
-    fn finish(mut wrk: Command) -> Result<Summary> {
+    fn finish(mut wrk: Command) -> Result<LoadSummary> {
         let output = wrk.output().context("cannot start wrk")?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let complaint = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        parse_summary(&text).with_context(|| format!("wrk has no summary: {text} {}", complaint()))
+        let problem = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        parse_summary(&text).with_context(|| format!("wrk has no summary: {text} {}", problem()))
     }
 
-    /// Counts a process's system calls per request, while its port is loaded and all connections are open.
+    /// BackendCounts a process's system calls per request, while its port is loaded and all connections are open.
     /// Requests are those that the backend counts meanwhile, since the load begins earlier and ends later.
     pub(crate) fn syscalls(
         &self,
         strace: &Path,
-        traced: &Process,
+        traced: &ChildProcess,
         (port, backend): (u16, &Backend),
     ) -> Result<Syscalls> {
         let dir = tempfile::tempdir()?;
         let counts = dir.path().join("counts");
         let before = backend.counts()?;
         let mut load = process::pinned(self.core, &self.wrk);
-        self.add_arguments(&mut load, (Scheme::Http, port), TRACED_LOAD);
-        let mut load = Process::spawn("wrk", load, dir.path())?;
-        let enough = u64::from(self.connections) * SETTLED;
+        self.add_arguments(&mut load, (Scheme::Http, port), TRACED_LOAD_SECONDS);
+        let mut load = ChildProcess::spawn("wrk", load, dir.path())?;
+        let enough = u64::from(self.connections) * WARM_REQUESTS_PER_CONNECTION;
         load.wait_until(|| backend.counts().is_ok_and(|now| now.since(before).requests > enough))?;
 
         let mut command = Command::new(strace);
         command.arg("-f").arg("-c").arg("-o").arg(&counts).arg("-p").arg(traced.id().to_string());
-        let mut tracer = Process::spawn("strace", command, dir.path())?;
+        let mut tracer = ChildProcess::spawn("strace", command, dir.path())?;
         tracer.wait_until(|| traced.is_traced())?;
         let first = backend.counts()?;
-        let end = Instant::now() + TRACED;
+        let end = Instant::now() + TRACE_DURATION;
         while Instant::now() < end {
             process::pause();
         }
@@ -117,7 +117,7 @@ impl Load {
         command.arg(seconds.to_string());
         command.args(["setpriv", "--pdeathsig", "KILL", "taskset", "-c", &self.core.to_string()]);
         command.arg(&self.wrk);
-        self.add_arguments(&mut command, target, ENDED_LOAD);
+        self.add_arguments(&mut command, target, MAX_LOAD_SECONDS);
         command
     }
 
@@ -137,12 +137,12 @@ impl Load {
 }
 
 /// Reads wrk's summary; none if there is no line with the number of requests.
-fn parse_summary(text: &str) -> Option<Summary> {
-    let mut summary = Summary::default();
+fn parse_summary(text: &str) -> Option<LoadSummary> {
+    let mut summary = LoadSummary::default();
     let mut counted = false;
     for line in text.lines().map(str::trim) {
         if line.starts_with("Socket errors") || line.starts_with("Non-2xx") {
-            summary.complaints.push(line.to_owned());
+            summary.problems.push(line.to_owned());
         } else if let Some((requests, _)) = line.split_once(" requests in ") {
             summary.requests = requests.parse().ok()?;
             counted = true;

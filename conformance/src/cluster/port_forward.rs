@@ -25,17 +25,17 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use super::layout;
-use super::pod::exec::Entrance;
+use super::pod::exec::ExecEntry;
 
 /// Where the API server looks for a kubelet that does not say its port.
-const PORT: u16 = 10250;
+const KUBELET_PORT: u16 = 10250;
 
 const PROTOCOL: &str = "v4.channel.k8s.io";
 const PROTOCOL_FIELD: &str = "sec-websocket-protocol";
 
 /// The first byte of each message: the bytes of the connection, or why there is none.
-const DATA: u8 = 0;
-const FAILURE: u8 = 1;
+const DATA_CHANNEL: u8 = 0;
+const ERROR_CHANNEL: u8 = 1;
 
 /// Serves a node's address until it is dropped, with all connections.
 ///
@@ -43,13 +43,13 @@ const FAILURE: u8 = 1;
 /// The address cannot be used.
 pub(super) async fn serve(node: u8) -> anyhow::Result<Infallible> {
     let acceptor = TlsAcceptor::from(Arc::new(tls()?));
-    let listener = TcpListener::bind((layout::node_address(node), PORT)).await?;
+    let listener = TcpListener::bind((layout::node_address(node), KUBELET_PORT)).await?;
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
-                connections.spawn(forward(acceptor.clone(), stream));
+                connections.spawn(handle_connection(acceptor.clone(), stream));
             }
             Some(ended) = connections.join_next() => if let Ok(Err(error)) = ended {
                 tracing::debug!(%error, "port forwarding");
@@ -67,23 +67,23 @@ fn tls() -> anyhow::Result<rustls::ServerConfig> {
 }
 
 /// Which port of which pod, from `/portForward/NAMESPACE/POD?port=PORT`.
-struct Target {
+struct ForwardTarget {
     network: PathBuf,
     port: u16,
 }
 
-impl Target {
-    fn of(request: &Request) -> anyhow::Result<Self> {
+impl ForwardTarget {
+    fn from_request(request: &Request) -> anyhow::Result<Self> {
         let uri = request.uri();
-        let wanted = uri.path().strip_prefix("/portForward/").and_then(|wanted| wanted.split_once('/'));
-        let (namespace, pod) = wanted.context("only /portForward/NAMESPACE/POD is known")?;
+        let path = uri.path().strip_prefix("/portForward/").and_then(|path| path.split_once('/'));
+        let (namespace, pod) = path.context("only /portForward/NAMESPACE/POD is known")?;
         let offered = request.headers().get_all(PROTOCOL_FIELD).iter();
         let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
         ensure!(offered.any(|protocol| protocol.trim() == PROTOCOL), "only {PROTOCOL} is known");
         let mut query = uri.query().unwrap_or_default().split('&');
         let port = query.find_map(|pair| pair.strip_prefix("port=")).context("no port")?;
         let port = port.parse().with_context(|| format!("one port is forwarded, not {port:?}"))?;
-        Ok(Self { network: Entrance::read(namespace, pod)?.network, port })
+        Ok(Self { network: ExecEntry::read(namespace, pod)?.network, port })
     }
 
     /// Connects to the pod's loopback, for a thread of its own: its network namespace ends with it, and the socket stays
@@ -95,19 +95,19 @@ impl Target {
     }
 }
 
-async fn forward(acceptor: TlsAcceptor, stream: TcpStream) -> anyhow::Result<()> {
+async fn handle_connection(acceptor: TlsAcceptor, stream: TcpStream) -> anyhow::Result<()> {
     let stream = acceptor.accept(stream).await?;
     let mut target = None;
     #[expect(clippy::result_large_err, reason = "tungstenite wants a whole response")]
-    let answer = |request: &Request, mut response: Response| {
-        target = Some(Target::of(request).map_err(|error| refusal(&error))?);
+    let respond = |request: &Request, mut response: Response| {
+        target = Some(ForwardTarget::from_request(request).map_err(|error| bad_request(&error))?);
         response.headers_mut().insert(PROTOCOL_FIELD, HeaderValue::from_static(PROTOCOL));
         Ok(response)
     };
-    let mut socket = accept_hdr_async(stream, answer).await?;
+    let mut socket = accept_hdr_async(stream, respond).await?;
     let target = target.context("no request")?;
     let [low, high] = target.port.to_le_bytes();
-    for channel in [DATA, FAILURE] {
+    for channel in [DATA_CHANNEL, ERROR_CHANNEL] {
         socket.send(Message::binary(vec![channel, low, high])).await?;
     }
     let (sender, connected) = tokio::sync::oneshot::channel();
@@ -116,44 +116,44 @@ async fn forward(acceptor: TlsAcceptor, stream: TcpStream) -> anyhow::Result<()>
     match connected.await? {
         Ok(pod) => {
             pod.set_nonblocking(true)?;
-            join(socket, TcpStream::from_std(pod)?).await
+            copy_both_ways(socket, TcpStream::from_std(pod)?).await
         }
         Err(error) => {
             let text = format!("nobody listens in the pod: {error}");
-            socket.send(Message::binary([&[FAILURE], text.as_bytes()].concat())).await?;
+            socket.send(Message::binary([&[ERROR_CHANNEL], text.as_bytes()].concat())).await?;
             Ok(socket.close(None).await?)
         }
     }
 }
 
-fn refusal(error: &anyhow::Error) -> ErrorResponse {
+fn bad_request(error: &anyhow::Error) -> ErrorResponse {
     let mut response = ErrorResponse::new(Some(format!("{error:#}")));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response
 }
 
 /// Moves bytes both ways until both sides have ended.
-async fn join<S>(socket: WebSocketStream<S>, pod: TcpStream) -> anyhow::Result<()>
+async fn copy_both_ways<S>(socket: WebSocketStream<S>, pod: TcpStream) -> anyhow::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut to_client, mut from_client) = socket.split();
     let (mut from_pod, mut to_pod) = pod.into_split();
-    let outwards = async {
+    let to_peer = async {
         loop {
             let mut piece = Vec::with_capacity(16 * 1024);
-            piece.push(DATA);
+            piece.push(DATA_CHANNEL);
             if from_pod.read_buf(&mut piece).await? == 0 {
                 return anyhow::Ok(to_client.send(Message::Close(None)).await?);
             }
             to_client.send(Message::binary(piece)).await?;
         }
     };
-    let inwards = async {
+    let from_peer = async {
         while let Some(message) = from_client.next().await {
             match message? {
                 Message::Binary(piece) => {
-                    if let Some((&DATA, bytes)) = piece.split_first() {
+                    if let Some((&DATA_CHANNEL, bytes)) = piece.split_first() {
                         to_pod.write_all(bytes).await?;
                     }
                 }
@@ -163,5 +163,5 @@ where
         }
         anyhow::Ok(to_pod.shutdown().await?)
     };
-    tokio::try_join!(outwards, inwards).map(|_| ())
+    tokio::try_join!(to_peer, from_peer).map(|_| ())
 }

@@ -1,6 +1,6 @@
 //! Reading what wrk and strace print.
 
-use super::{Summary, parse_strace, parse_summary};
+use super::{LoadSummary, parse_strace, parse_summary};
 
 const GOOD: &str = "Running 10m test @ http://127.0.0.1:1/\n  1 threads and 4 connections\n  \
     Thread Stats   Avg      Stdev     Max   +/- Stdev\n    Latency   107.48us   92.92us   1.62ms   93.90%\n  \
@@ -8,7 +8,7 @@ const GOOD: &str = "Running 10m test @ http://127.0.0.1:1/\n  1 threads and 4 co
 
 #[test]
 fn a_good_run_has_requests_and_no_complaints() {
-    assert_eq!(parse_summary(GOOD), Some(Summary { requests: 9163, complaints: vec![] }));
+    assert_eq!(parse_summary(GOOD), Some(LoadSummary { requests: 9163, problems: vec![] }));
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn wrong_answers_and_broken_connections_are_complaints() {
         "{GOOD}  Socket errors: connect 0, read 3, write 0, timeout 0\n  Non-2xx or 3xx responses: 7\n"
     );
     let summary = parse_summary(&text).unwrap();
-    assert_eq!(summary.complaints.len(), 2, "{summary:?}");
+    assert_eq!(summary.problems.len(), 2, "{summary:?}");
 }
 
 #[test]
