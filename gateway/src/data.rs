@@ -1,6 +1,8 @@
-//! Data plane: one thread per worker. No locks, no name resolution, no task per request.
+//! Data plane: one thread for each worker. It takes no lock, resolves no name and spawns no task for a request.
 
 pub mod wire;
+
+pub mod drain;
 
 pub mod upstream;
 

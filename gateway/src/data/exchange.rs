@@ -14,6 +14,7 @@ use routing::host;
 use routing::path;
 use routing::table::{PathMatch, Route, RoutingTable};
 
+use crate::data::drain::DrainState;
 use crate::data::upstream::Upstreams;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::{Clock, Timer};
@@ -61,6 +62,8 @@ pub struct Worker {
     pub settings: Arc<Settings>,
     /// The time, for deadlines.
     pub clock: Clock,
+    /// The shutdown phase.
+    pub drain: DrainState,
     /// Buffers to lend.
     pub buffers: BufferPool,
     /// The `Date` of answers that have none.
@@ -263,7 +266,7 @@ impl<D> Drop for Exchange<'_, D> {
         // The gateway's own answers have no meter.
         let sent_bytes = self.record.sent_bytes.max(self.sent.passed);
         let completion = match self.record.completion {
-            Completion::Unfinished => Completion::Aborted(Abort::from_drop(self.worker.clock.phase())),
+            Completion::Unfinished => Completion::Aborted(Abort::from_drop(self.worker.drain.phase())),
             completion => completion,
         };
         self.record = Record { received_bytes, sent_bytes, completion, ..self.record };

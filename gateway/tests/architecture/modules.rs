@@ -18,9 +18,13 @@ const MODULES: &[(&str, &[&str])] = &[
     ("control::reload", &["live", "control::source", "control::dns", "control::certificates"]),
     ("data", &[]),
     ("data::wire", &[]),
+    ("data::drain", &["data::wire"]),
     ("data::upstream", &["settings", "observe::counters", "data::wire"]),
-    ("data::exchange", &["live", "settings", "observe", "data::wire", "data::upstream"]),
-    ("data::listener", &["live", "settings", "observe", "data::wire", "data::upstream", "data::exchange"]),
+    ("data::exchange", &["live", "settings", "observe", "data::wire", "data::drain", "data::upstream"]),
+    (
+        "data::listener",
+        &["live", "settings", "observe", "data::wire", "data::drain", "data::upstream", "data::exchange"],
+    ),
     ("cli", &["*"]),
 ];
 
@@ -45,7 +49,7 @@ const BANNED_ON_WORKERS: &[(&str, &str)] = &[
 const ALLOWED_ON_WORKERS: &[(&str, &str, &str)] = &[
     ("data::listener::accept", "spawn_local", "one task per connection"),
     ("data::listener::worker", "spawn_local", "one task per worker for the clock, one for sweeps"),
-    ("data::upstream::dial", "spawn_local", "one task per health probe of an ejected endpoint"),
+    ("data::upstream::connect", "spawn_local", "one task per health probe of an ejected endpoint"),
     ("data::upstream::shared", "Mutex", "taken when a worker first sees a backend, never per request"),
 ];
 

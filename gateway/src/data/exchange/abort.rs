@@ -5,8 +5,8 @@
 
 use http1::BodyError;
 
+use crate::data::drain::Phase;
 use crate::data::wire::StreamError;
-use crate::data::wire::clock::Phase;
 
 /// Why an exchange ended without a whole answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -89,7 +89,7 @@ impl Drop for ActiveTunnel<'_> {
         let completion = match self.end {
             Some(TunnelEnd::Complete) => Completion::Forwarded,
             Some(TunnelEnd::Broken(abort)) => Completion::Aborted(abort),
-            None => Completion::Aborted(Abort::from_drop(self.worker.clock.phase())),
+            None => Completion::Aborted(Abort::from_drop(self.worker.drain.phase())),
         };
         let (received_bytes, sent_bytes) = (self.meters.from_client.passed, self.meters.from_endpoint.passed);
         let end = |record: Record| Record { completion, received_bytes, sent_bytes, ..record };

@@ -17,8 +17,9 @@ use super::connection;
 use super::connections::{ConnectionPermit, ConnectionTracker, Handoff};
 use super::protocol::Protocol;
 use super::transport::reset_on_close;
+use crate::data::drain::{OnDrain, Phase};
 use crate::data::exchange::Worker;
-use crate::data::wire::clock::{OnDrain, Phase, TICK};
+use crate::data::wire::clock::TICK;
 use crate::observe::counters::increment;
 
 /// Minimum time between two warnings of one worker. A flood of clients must not flood the log.
@@ -46,7 +47,7 @@ impl Acceptor {
     pub(super) async fn accept_connections(self: Rc<Self>, listener: TcpListener, protocol: Protocol) {
         let timer = self.worker.clock.timer();
         loop {
-            match timer.limit_on_drain(OnDrain::StopAt(Phase::Closing), listener.accept()).await {
+            match self.worker.drain.limit(&timer, OnDrain::StopAt(Phase::Closing), listener.accept()).await {
                 Ok(Ok((stream, peer))) => {
                     if let Some(permit) = self.admit(&stream) {
                         self.dispatch(stream, peer, protocol.clone(), permit);
@@ -101,7 +102,7 @@ impl Acceptor {
     pub(super) async fn receive_handoffs(self: Rc<Self>, mut handoff_rx: mpsc::UnboundedReceiver<Handoff>) {
         let timer = self.worker.clock.timer();
         while let Ok(Some(handoff)) =
-            timer.limit_on_drain(OnDrain::StopAt(Phase::Closing), handoff_rx.recv()).await
+            self.worker.drain.limit(&timer, OnDrain::StopAt(Phase::Closing), handoff_rx.recv()).await
         {
             self.serve_handoff(handoff);
         }

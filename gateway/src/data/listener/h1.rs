@@ -12,12 +12,13 @@ use self::downstream::{Http1Downstream, Persistence};
 use self::request::{Incoming, poll_incoming};
 use super::linger::{LINGER_TIMEOUT, linger};
 use super::transport::Transport;
+use crate::data::drain::{OnDrain, Phase};
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, is_keep_alive};
 use crate::data::exchange::record;
 use crate::data::exchange::reply_reason::ReplyReason;
 use crate::data::exchange::{self, Client, ExchangeOutcome, Request, Tunnel, TunnelEnd, Worker};
-use crate::data::wire::clock::{OnDrain, Phase, Timer};
+use crate::data::wire::clock::Timer;
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyReader, Piece, StreamError};
 use crate::observe::access_log::RequestFields;
@@ -141,7 +142,7 @@ impl Session<'_> {
             ConnectionAge::Used => OnDrain::StopAt(Phase::Closing),
         };
         let readable = std::future::poll_fn(|cx| self.connection.io().poll_readable(cx));
-        match self.timer.limit_on_drain(on_drain, readable).await {
+        match self.worker.drain.limit(self.timer, on_drain, readable).await {
             Ok(Ok(())) => Wait::Readable,
             Ok(Err(error)) => {
                 self.log_lost(&error);

@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::data::drain::OnDrain;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::{Scheme, Worker};
-use crate::data::wire::clock::OnDrain;
 use crate::live::LiveCell;
 
 /// Maximum time that a client has to finish its handshake once the worker is closing.
@@ -71,7 +71,7 @@ pub(super) async fn handshake(
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         hello.into_stream(config).await
     };
-    let abort = match timer.limit_on_drain(OnDrain::Grace(DRAIN_GRACE), handshake).await {
+    let abort = match worker.drain.limit(&timer, OnDrain::Grace(DRAIN_GRACE), handshake).await {
         // Boxed before it is borrowed: it is more than 1 KiB, which the future of an idle connection would keep twice.
         Ok(Ok(stream)) => return Some(Box::new(stream)),
         Ok(Err(error)) => {

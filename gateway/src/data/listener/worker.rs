@@ -14,11 +14,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::accept::{Acceptor, WarningLimiter};
 use super::connections::WorkerConnections;
 use super::protocol::Protocol;
+use crate::data::drain::{DrainState, Phase};
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::exchange::{DateCache, Worker};
 use crate::data::upstream::{SharedUpstreams, Upstreams};
 use crate::data::wire::buffers::BufferPool;
-use crate::data::wire::clock::{Clock, Phase};
+use crate::data::wire::clock::Clock;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogHandle, LogSink};
 use crate::observe::counters::{CounterSnapshot, Counters};
@@ -136,7 +137,7 @@ fn run(
             _ = all_closed => {}
         }
         // The runtime drops the remaining tasks. Their requests are reported with this phase as the reason.
-        worker.clock.enter(Phase::Stopped);
+        worker.drain.enter(Phase::Stopped);
         Ok(())
     })
 }
@@ -154,6 +155,7 @@ fn create_worker(resources: Resources) -> Worker {
     Worker {
         live: resources.live,
         settings: resources.settings,
+        drain: DrainState::new(clock.clone()),
         clock,
         buffers: BufferPool::default(),
         date: DateCache::default(),
@@ -182,7 +184,7 @@ async fn handle_commands(worker: &Worker, mut command_rx: mpsc::UnboundedReceive
         match command {
             // Fails if the caller no longer waits.
             WorkerCommand::CopyCounters(reply) => drop(reply.send(worker.counters.snapshot())),
-            WorkerCommand::EnterPhase(phase) => worker.clock.enter(phase),
+            WorkerCommand::EnterPhase(phase) => worker.drain.enter(phase),
             WorkerCommand::Stop => return,
         }
     }

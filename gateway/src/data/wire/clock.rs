@@ -1,8 +1,8 @@
-//! A worker's coarse clock and the deadlines that hang on it.
+//! The coarse clock of one worker, and the timers of its tasks.
 //!
-//! A request passes half a dozen deadlines and nearly none is ever reached, so setting one must cost
-//! nothing: it is a store into a cell. A tick every [`TICK`] looks at all of them and wakes the tasks
-//! whose time has passed. ARCHITECTURE.md has the figures against `pingora_timeout` and tokio's wheel.
+//! A request passes six deadlines and hardly ever reaches one. Setting a deadline is therefore a store into a cell.
+//! A tick every [`TICK`] compares all deadlines with the time and wakes the tasks whose deadline has passed.
+//! ARCHITECTURE.md has the figures against `pingora_timeout` and tokio's timer wheel.
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -12,61 +12,38 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often deadlines are looked at: a deadline is met late by one tick at most, never early.
+/// Interval between two checks of all deadlines. A task wakes at most one tick late, never early.
 pub const TICK: Duration = Duration::from_millis(50);
 
-/// How far a worker is on its way to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// It is not going to end.
-    #[default]
-    Serving,
-    /// It still accepts, and each client is told with its next answer to come back by another connection.
-    Draining,
-    /// It accepts nothing more, and connections without a request end.
-    Closing,
-    /// It has ended: whoever is still connected is cut off.
-    Stopped,
-}
+/// The deadline of a timer that is not set.
+const NEVER_MS: u64 = u64::MAX;
 
-/// How a wait goes on when the worker is about to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDrain {
-    /// As if nothing was: for requests in flight.
-    Ignore,
-    /// No longer than so from [`Phase::Closing`] on: for clients that were accepted and have not yet said what they
-    /// want.
-    Grace(Duration),
-    /// It ends when the worker reaches this phase: for waits between requests.
-    StopAt(Phase),
-}
-
-/// A deadline passed before the awaited thing happened, or the worker is about to end.
+/// Why a wait ended before its future was ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitError {
     /// The deadline passed.
     Elapsed,
-    /// The worker reached the phase that the wait was to end with.
+    /// The condition of [`Timer::limit_unless`] became true.
     Aborted,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Milliseconds since the clock was made, as of the last tick.
+    /// Milliseconds from the creation of the clock to the last tick.
     now_ms: Cell<u64>,
-    phase: Cell<Phase>,
     entries: RefCell<Vec<Rc<Entry>>>,
 }
 
+/// The part of a timer that the clock reads.
 #[derive(Debug)]
 struct Entry {
-    /// When to wake the task, in the clock's milliseconds; `u64::MAX`: never.
     deadline_ms: Cell<u64>,
+    /// Position in [`Shared::entries`].
     index: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
 
-/// The clock of one worker; clones are the same clock.
+/// The clock of one worker. Clones share the time and the timers.
 #[derive(Clone, Debug)]
 pub struct Clock {
     shared: Rc<Shared>,
@@ -80,29 +57,32 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// When the clock was made.
+    /// Returns the time at which the clock was created.
     pub fn started_at(&self) -> std::time::Instant {
         self.started.into_std()
     }
 
-    /// Milliseconds since the clock was made; up to one [`TICK`] behind.
+    /// Returns the milliseconds since the clock was created, at most one [`TICK`] late.
     pub fn now_ms(&self) -> u64 {
         self.shared.now_ms.get()
     }
 
-    /// Makes a deadline that is not set. Each task needs its own.
+    /// Creates a timer without a deadline. Two tasks must not share one: it holds one waker.
     pub fn timer(&self) -> Timer {
         let mut entries = self.shared.entries.borrow_mut();
         let entry = Rc::new(Entry {
-            deadline_ms: Cell::new(u64::MAX),
+            deadline_ms: Cell::new(NEVER_MS),
             index: Cell::new(entries.len()),
             waker: RefCell::new(None),
         });
         entries.push(Rc::clone(&entry));
-        Timer { entry, shared: Rc::clone(&self.shared), total_deadline_ms: Cell::new(u64::MAX) }
+        Timer { entry, shared: Rc::clone(&self.shared), total_deadline_ms: Cell::new(NEVER_MS) }
     }
 
-    /// Ticks for ever: updates the time and wakes whom it passed. Each worker runs it once.
+    /// Updates the time every [`TICK`] and wakes the tasks whose deadline has passed. Each worker runs it once.
+    ///
+    /// # Cancellation
+    /// The time stops; no deadline passes any more.
     pub async fn run(&self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -113,26 +93,20 @@ impl Clock {
     }
 
     fn tick(&self) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.shared.now_ms.set(now);
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.now_ms.set(now_ms);
         for entry in self.shared.entries.borrow().iter() {
-            if entry.deadline_ms.get() <= now {
+            if entry.deadline_ms.get() <= now_ms {
                 entry.wake();
             }
         }
     }
 
-    /// Enters a phase; there is no way back. All waits that were to end with it do, now and from now on.
-    pub fn enter(&self, phase: Phase) {
-        self.shared.phase.set(phase.max(self.phase()));
+    /// Polls every wait again, so that it checks the condition of [`Timer::limit_unless`].
+    pub fn wake_all(&self) {
         for entry in self.shared.entries.borrow().iter() {
             entry.wake();
         }
-    }
-
-    /// How far the worker is on its way to its end.
-    pub fn phase(&self) -> Phase {
-        self.shared.phase.get()
     }
 }
 
@@ -144,63 +118,75 @@ impl Entry {
     }
 }
 
-/// One task's deadline. Dropping it forgets it.
+/// The deadline of one task. Dropping it removes it from the clock.
 #[derive(Debug)]
 pub struct Timer {
     entry: Rc<Entry>,
     shared: Rc<Shared>,
-    /// No deadline lies beyond this.
+    /// The upper bound of `entry.deadline_ms`.
     total_deadline_ms: Cell<u64>,
 }
 
 impl Timer {
-    /// Sets the deadline anew, `after` from now, but not beyond [`Timer::set_total_deadline`].
+    /// Replaces the deadline by `after` from now, or by the total deadline if that is sooner.
     pub fn set(&self, after: Duration) {
         self.entry.deadline_ms.set(self.deadline_in(after).min(self.total_deadline_ms.get()));
     }
 
-    /// Ends all deadlines at the latest `after` from now, until [`Timer::clear`].
+    /// Sets the deadline to `after` from now, unless it is sooner already.
+    pub fn shorten(&self, after: Duration) {
+        let deadline_ms = &self.entry.deadline_ms;
+        deadline_ms.set(self.deadline_in(after).min(self.total_deadline_ms.get()).min(deadline_ms.get()));
+    }
+
+    /// Limits all later deadlines to `after` from now, until [`Timer::clear`].
     pub fn set_total_deadline(&self, after: Duration) {
         self.total_deadline_ms.set(self.deadline_in(after));
     }
 
-    /// Whether the time that [`Timer::set_total_deadline`] gave has passed.
+    /// Returns true if the total deadline has passed.
     pub fn is_total_elapsed(&self) -> bool {
         self.total_deadline_ms.get() <= self.shared.now_ms.get()
     }
 
-    /// Forgets the deadline, and the end of all.
+    /// Removes the deadline and the total deadline.
     pub fn clear(&self) {
-        self.entry.deadline_ms.set(u64::MAX);
-        self.total_deadline_ms.set(u64::MAX);
+        self.entry.deadline_ms.set(NEVER_MS);
+        self.total_deadline_ms.set(NEVER_MS);
     }
 
     fn deadline_in(&self, after: Duration) -> u64 {
-        // The clock may be a tick behind, so a tick is added: never early.
+        // The clock is up to one tick late. One tick more keeps the deadline from passing early.
         let after = u64::try_from((after + TICK).as_millis()).unwrap_or(u64::MAX);
         self.shared.now_ms.get().saturating_add(after)
     }
 
-    /// Whether the deadline has passed.
+    /// Returns true if the deadline has passed.
     pub fn is_elapsed(&self) -> bool {
         self.entry.deadline_ms.get() <= self.shared.now_ms.get()
     }
 
-    /// Waits for `future`, but not beyond the deadline, which the future may move while it runs.
+    /// Waits for `future` until the deadline passes. The future may move the deadline while it runs.
     ///
     /// # Errors
-    /// [`WaitError::Elapsed`]; the future is dropped then.
+    /// [`WaitError::Elapsed`], which drops the future.
     pub fn limit<F: Future>(&self, future: F) -> impl Future<Output = Result<F::Output, WaitError>> {
-        self.limit_on_drain(OnDrain::Ignore, future)
+        self.limit_unless(|| false, future)
     }
 
-    /// As [`Timer::limit`], and says how the wait goes on when the worker is about to end.
+    /// Waits for `future` until the deadline passes or `is_aborted` returns true.
+    ///
+    /// Each poll calls `is_aborted` if the future is pending; [`Clock::wake_all`] causes a poll. A ready future is
+    /// never aborted.
     ///
     /// # Errors
-    /// [`WaitError::Elapsed`] or [`WaitError::Aborted`]; the future is dropped then.
-    pub async fn limit_on_drain<F: Future>(
+    /// [`WaitError::Elapsed`] or [`WaitError::Aborted`]; both drop the future.
+    ///
+    /// # Cancellation
+    /// Drops `future`. The deadline stays set.
+    pub async fn limit_unless<F: Future>(
         &self,
-        mut on_drain: OnDrain,
+        mut is_aborted: impl FnMut() -> bool,
         future: F,
     ) -> Result<F::Output, WaitError> {
         let mut future = pin!(future);
@@ -208,17 +194,8 @@ impl Timer {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            match on_drain {
-                OnDrain::StopAt(phase) if self.shared.phase.get() >= phase => {
-                    return Poll::Ready(Err(WaitError::Aborted));
-                }
-                OnDrain::Grace(grace) if self.shared.phase.get() == Phase::Closing => {
-                    let unhurried = self.entry.deadline_ms.get();
-                    self.set(grace);
-                    self.entry.deadline_ms.set(unhurried.min(self.entry.deadline_ms.get()));
-                    on_drain = OnDrain::Ignore;
-                }
-                _ => {}
+            if is_aborted() {
+                return Poll::Ready(Err(WaitError::Aborted));
             }
             if self.is_elapsed() {
                 return Poll::Ready(Err(WaitError::Elapsed));
@@ -249,7 +226,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_is_met_late_by_two_ticks_at_most_and_never_early() {
+    async fn deadline_passes_at_most_two_ticks_late_and_never_early() {
         let clock = Clock::default();
         let local = tokio::task::LocalSet::new();
         let ticking = clock.clone();
@@ -257,27 +234,27 @@ mod tests {
         local
             .run_until(async {
                 let timer = clock.timer();
-                for wanted in [1, 49, 50, 51, 1000, 10_000] {
-                    let wanted = Duration::from_millis(wanted);
+                for millis in [1, 49, 50, 51, 1000, 10_000] {
+                    let deadline = Duration::from_millis(millis);
                     let before = Instant::now();
-                    timer.set(wanted);
+                    timer.set(deadline);
                     let outcome = timer.limit(std::future::pending::<()>()).await;
                     assert_eq!(outcome, Err(WaitError::Elapsed));
                     let took = before.elapsed();
-                    assert!(took >= wanted && took <= wanted + 2 * TICK, "{wanted:?} took {took:?}");
+                    assert!(took >= deadline && took <= deadline + 2 * TICK, "{deadline:?} took {took:?}");
                 }
             })
             .await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_deadline_lies_beyond_the_end_until_it_is_cleared() {
+    async fn total_deadline_limits_later_deadlines_until_cleared() {
         let clock = Clock::default();
         let timer = clock.timer();
         timer.set_total_deadline(Duration::from_secs(1));
         timer.set(Duration::from_secs(60));
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!timer.is_elapsed(), "a deadline is seen by ticks");
+        assert!(!timer.is_elapsed(), "time passes by ticks");
         clock.tick();
         assert!(timer.is_elapsed() && timer.is_total_elapsed());
         timer.set(Duration::from_secs(60));
@@ -285,56 +262,6 @@ mod tests {
         timer.clear();
         timer.set(Duration::from_secs(60));
         assert!(!timer.is_elapsed() && !timer.is_total_elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_phase_ends_the_waits_that_are_to_end_with_it() {
-        let clock = Clock::default();
-        let timer = clock.timer();
-        let forever = std::future::pending::<()>;
-        clock.enter(Phase::Draining);
-        assert_eq!(
-            timer.limit_on_drain(OnDrain::StopAt(Phase::Draining), forever()).await,
-            Err(WaitError::Aborted)
-        );
-        assert_eq!(
-            timer.limit_on_drain(OnDrain::StopAt(Phase::Draining), async { 7 }).await,
-            Ok(7),
-            "what is there comes first"
-        );
-        let mut closing = Box::pin(timer.limit_on_drain(OnDrain::StopAt(Phase::Closing), forever()));
-        assert!(futures::poll!(closing.as_mut()).is_pending());
-        clock.enter(Phase::Closing);
-        assert_eq!(closing.await, Err(WaitError::Aborted));
-        clock.enter(Phase::Draining);
-        assert_eq!(clock.phase(), Phase::Closing, "there is no way back");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn closing_leaves_a_hurried_wait_its_grace_or_its_deadline_whichever_is_sooner() {
-        let clock = Clock::default();
-        let local = tokio::task::LocalSet::new();
-        let ticking = clock.clone();
-        local.spawn_local(async move { ticking.run().await });
-        let wait = async |deadline: Duration| {
-            let timer = clock.timer();
-            timer.set(deadline);
-            let before = Instant::now();
-            let on_drain = OnDrain::Grace(Duration::from_secs(1));
-            let outcome = timer.limit_on_drain(on_drain, std::future::pending::<()>()).await;
-            assert_eq!(outcome, Err(WaitError::Elapsed));
-            before.elapsed()
-        };
-        local
-            .run_until(async {
-                assert!(wait(Duration::from_secs(10)).await >= Duration::from_secs(10));
-                clock.enter(Phase::Closing);
-                let late = 2 * TICK;
-                let (long, short) = (wait(Duration::from_secs(10)).await, wait(TICK).await);
-                assert!(long >= Duration::from_secs(1) && long <= Duration::from_secs(1) + late, "{long:?}");
-                assert!(short >= TICK && short <= TICK + late, "{short:?}");
-            })
-            .await;
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::task::{Context, Poll, ready};
 use http1::{BodyLength, Head, KnownName, Version, write};
 
 use super::pace::BodyPace;
+use crate::data::drain::Phase;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, Response, is_keep_alive};
 use crate::data::exchange::{Downstream, Worker};
 use crate::data::listener::transport::Transport;
-use crate::data::wire::clock::Phase;
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
 
@@ -105,7 +105,7 @@ impl<'a> Http1Downstream<'a> {
         let skips_body = self.body == BodyMode::AwaitsContinue && !self.connection.is_body_read();
         // RFC 9931 §3: bytes that a client sends in advance, for a switch that does not happen, are no request.
         let sent_ahead = self.has_upgrade && self.connection.is_body_read() && self.connection.has_input();
-        let is_draining = self.worker.clock.phase() >= Phase::Draining;
+        let is_draining = self.worker.drain.phase() >= Phase::Draining;
         if skips_body || sent_ahead || response.closes_connection || is_draining {
             return Persistence::Close;
         }

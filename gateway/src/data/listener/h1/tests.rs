@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::control::reload::Reload;
+use crate::data::drain::DrainState;
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::upstream::Upstreams;
 use crate::data::wire::buffers::BufferPool;
@@ -32,6 +33,7 @@ fn worker() -> Worker {
             settings.limits.head,
         ),
         settings,
+        drain: DrainState::new(clock.clone()),
         clock,
         buffers: BufferPool::default(),
         date: crate::data::exchange::DateCache::default(),

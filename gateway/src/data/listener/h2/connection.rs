@@ -12,12 +12,13 @@ use http1::HeadLimits;
 
 use super::io::{PrefixedTransport, WriteObserver};
 use super::stream::{StreamCounts, serve_stream};
+use crate::data::drain::{OnDrain, Phase};
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::client::Codec;
 use crate::data::exchange::{Client, Worker};
 use crate::data::listener::linger::{LINGER_TIMEOUT, linger};
 use crate::data::listener::transport::Transport;
-use crate::data::wire::clock::{OnDrain, Phase, Timer};
+use crate::data::wire::clock::Timer;
 
 /// Maximum concurrent streams of a connection.
 const MAX_CONCURRENT_STREAMS: u32 = 100;
@@ -51,7 +52,7 @@ pub(in crate::data::listener) async fn serve(
     let prefixed = PrefixedTransport { prefix, transport: &mut transport, writes: &writes };
     let handshake = server_builder(worker.settings.limits.head).handshake::<_, Bytes>(prefixed);
     // Boxed: it would be more than half of the future of an idle connection.
-    let handshake = Box::pin(timer.limit_on_drain(OnDrain::Grace(LINGER_TIMEOUT), handshake));
+    let handshake = Box::pin(worker.drain.limit(&timer, OnDrain::Grace(LINGER_TIMEOUT), handshake));
     let mut connection = match handshake.await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return session.report_failure(&error),
@@ -197,7 +198,7 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
             }
             event
         });
-        match timer.limit_on_drain(lifecycle.on_drain(), event).await {
+        match worker.drain.limit(timer, lifecycle.on_drain(), event).await {
             // The next iteration selects the timeout.
             Ok(ConnectionEvent::StreamEnded) => {}
             Ok(ConnectionEvent::Request(request, respond)) => {
