@@ -49,13 +49,12 @@ enum NextAction {
     RunTunnel(Tunnel),
 }
 
-/// The result of a wait for input.
-enum Wait {
+/// Why a waiting connection continues.
+enum Wake {
+    /// Input is readable.
     Readable,
     /// The request head is incomplete, and its time has passed.
     HeadTimeout,
-    /// No request is pending, and the connection must close.
-    Closed,
 }
 
 /// Whether a connection has carried a request.
@@ -65,15 +64,30 @@ enum ConnectionAge {
     Used,
 }
 
-/// One connection and the values that all its requests share.
+/// The state of a connection between two reads.
+struct ReadState {
+    age: ConnectionAge,
+    /// Set while a head is incomplete. Its timeout then runs.
+    has_partial_head: bool,
+}
+
+impl ReadState {
+    fn on_drain(&self) -> OnDrain {
+        match self.age {
+            ConnectionAge::New | ConnectionAge::Used if self.has_partial_head => OnDrain::Ignore,
+            ConnectionAge::New => OnDrain::Grace(LINGER_TIMEOUT),
+            ConnectionAge::Used => OnDrain::StopAt(Phase::Closing),
+        }
+    }
+}
+
+/// One connection and the values that all its requests share. It exists only while input is served.
 struct Session<'a> {
     worker: &'a Worker,
     client: &'a Client,
     connection: &'a mut Connection<Transport>,
     timer: &'a Timer,
-    age: ConnectionAge,
-    /// Set while a head is incomplete. Its timeout then runs.
-    has_partial_head: bool,
+    state: &'a mut ReadState,
 }
 
 /// Serves a connection until it closes. Returns the client if it sends the preface of HTTP/2, which is then unread.
@@ -86,30 +100,33 @@ pub(super) async fn serve(
     connection: &mut Connection<Transport>,
 ) -> Option<Box<Client>> {
     let timer = worker.clock.timer();
+    let mut state = ReadState { age: ConnectionAge::New, has_partial_head: false };
     timer.set(worker.settings.timeouts.request_header);
-    let mut session = Session {
-        worker,
-        client: &client,
-        connection: &mut *connection,
-        timer: &timer,
-        age: ConnectionAge::New,
-        has_partial_head: false,
-    };
     loop {
-        // Boxed, so that the futures of waiting connections are small.
-        let next = match session.wait_readable().await {
-            Wait::Readable => Box::pin(session.serve_readable()).await,
-            Wait::HeadTimeout => Box::pin(session.reply_and_close(ReplyReason::HeadTimeout, None)).await,
-            Wait::Closed => NextAction::Close,
+        let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
+        let wake = match worker.drain.limit(&timer, state.on_drain(), readable).await {
+            Ok(Ok(())) => Wake::Readable,
+            Ok(Err(error)) => {
+                log_lost(&client, &error);
+                break;
+            }
+            Err(_) if state.has_partial_head => Wake::HeadTimeout,
+            Err(_) => break,
         };
+        let session = Session {
+            worker,
+            client: &client,
+            connection: &mut *connection,
+            timer: &timer,
+            state: &mut state,
+        };
+        // Boxed, so that the futures of waiting connections are small.
+        let next = Box::pin(session.serve_readable(wake)).await;
         match next {
             NextAction::AwaitRequest => timer.set(worker.settings.timeouts.keep_alive),
             // The timeout runs on: bytes that complete no request do not extend it.
             NextAction::AwaitInput => {}
-            NextAction::Close => {
-                session.shut_down().await;
-                return None;
-            }
+            NextAction::Close => break,
             NextAction::Linger => {
                 connection.discard_input();
                 connection.release_buffers(&worker.buffers);
@@ -132,29 +149,22 @@ pub(super) async fn serve(
             }
         }
     }
+    // TLS sends `close_notify`. For TCP this equals dropping the connection.
+    timer.set(LINGER_TIMEOUT);
+    let shutdown = timer.limit(std::future::poll_fn(|cx| connection.poll_shutdown(cx)));
+    if let Ok(Err(error)) = shutdown.await {
+        log_lost(&client, &error);
+    }
+    None
 }
 
 impl Session<'_> {
-    async fn wait_readable(&mut self) -> Wait {
-        let on_drain = match self.age {
-            _ if self.has_partial_head => OnDrain::Ignore,
-            ConnectionAge::New => OnDrain::Grace(LINGER_TIMEOUT),
-            ConnectionAge::Used => OnDrain::StopAt(Phase::Closing),
-        };
-        let readable = std::future::poll_fn(|cx| self.connection.io().poll_readable(cx));
-        match self.worker.drain.limit(self.timer, on_drain, readable).await {
-            Ok(Ok(())) => Wait::Readable,
-            Ok(Err(error)) => {
-                self.log_lost(&error);
-                Wait::Closed
-            }
-            Err(_) if self.has_partial_head => Wait::HeadTimeout,
-            Err(_) => Wait::Closed,
+    /// Serves requests until no more input is readable, or replies that a head is late.
+    async fn serve_readable(mut self, wake: Wake) -> NextAction {
+        match wake {
+            Wake::Readable => {}
+            Wake::HeadTimeout => return self.reply_and_close(ReplyReason::HeadTimeout, None).await,
         }
-    }
-
-    /// Serves requests until no more input is readable.
-    async fn serve_readable(&mut self) -> NextAction {
         self.connection.acquire_buffers(&self.worker.buffers);
         // No task is woken: the caller waits for further input, without buffers.
         let mut cx = Context::from_waker(Waker::noop());
@@ -167,10 +177,10 @@ impl Session<'_> {
         }
         loop {
             // Once for each head, also if it arrives in several parts.
-            if !std::mem::replace(&mut self.has_partial_head, true) {
+            if !std::mem::replace(&mut self.state.has_partial_head, true) {
                 self.timer.set(self.worker.settings.timeouts.request_header);
             }
-            let may_be_http2 = self.age == ConnectionAge::New;
+            let may_be_http2 = self.state.age == ConnectionAge::New;
             let head = match poll_incoming(self.connection, may_be_http2, &mut cx) {
                 Poll::Ready(Ok(Incoming::Request(head))) => head,
                 Poll::Ready(Ok(Incoming::Http2)) => return NextAction::ServeHttp2,
@@ -181,7 +191,7 @@ impl Session<'_> {
                 Poll::Ready(Err(error)) => return self.on_disconnect(Some(error)),
                 Poll::Pending => return self.await_input(),
             };
-            (self.age, self.has_partial_head) = (ConnectionAge::Used, false);
+            *self.state = ReadState { age: ConnectionAge::Used, has_partial_head: false };
             let next = self.serve_request(head).await;
             if !matches!(next, NextAction::AwaitRequest) {
                 return next;
@@ -194,7 +204,7 @@ impl Session<'_> {
                     Poll::Ready(Ok(1..)) => continue,
                     Poll::Ready(Ok(0)) => return NextAction::Close,
                     Poll::Ready(Err(error)) => {
-                        self.log_lost(&error);
+                        log_lost(self.client, &error);
                         return NextAction::Close;
                     }
                     Poll::Pending => {}
@@ -211,7 +221,7 @@ impl Session<'_> {
     }
 
     /// Reports an incomplete head of a client that has disconnected.
-    fn on_disconnect(&mut self, error: Option<StreamError>) -> NextAction {
+    fn on_disconnect(&self, error: Option<StreamError>) -> NextAction {
         if let Some(error) = error {
             tracing::debug!(client = %self.client.peer, %error, "connection lost before a complete request head");
         }
@@ -220,10 +230,6 @@ impl Session<'_> {
             self.worker.report_connection((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
         }
         NextAction::Close
-    }
-
-    fn log_lost(&self, error: &io::Error) {
-        tracing::debug!(client = %self.client.peer, %error, "idle connection lost");
     }
 
     async fn serve_request(&mut self, mut head: Head) -> NextAction {
@@ -304,15 +310,10 @@ impl Session<'_> {
             Err(_abort) => NextAction::Close,
         }
     }
+}
 
-    /// Closes in order: TLS sends `close_notify`. For TCP this equals dropping the connection.
-    async fn shut_down(&mut self) {
-        self.timer.set(LINGER_TIMEOUT);
-        let shutdown = std::future::poll_fn(|cx| self.connection.poll_shutdown(cx));
-        if let Ok(Err(error)) = self.timer.limit(shutdown).await {
-            self.log_lost(&error);
-        }
-    }
+fn log_lost(client: &Client, error: &io::Error) {
+    tracing::debug!(client = %client.peer, %error, "idle connection lost");
 }
 
 /// Returns true if the client declares that this is its last request (RFC 9112 §9.6). Closing then leaves no byte

@@ -91,6 +91,10 @@ enum CloseKind {
 }
 
 /// The next event of a connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it moves once per request, which costs less than an allocation"
+)]
 enum ConnectionEvent {
     /// A stream has ended.
     StreamEnded,
@@ -167,7 +171,7 @@ struct Session<'a> {
 /// Serves the streams of a connection as futures of this task. No task is spawned for a request, and no stream outlives
 /// its connection.
 async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'_>) -> CloseKind {
-    let Session { worker, client, timer, writes } = session;
+    let Session { worker, client, timer, .. } = session;
     let counts = StreamCounts::default();
     let mut streams = FuturesUnordered::new();
     let mut lifecycle = Lifecycle::New;
@@ -187,14 +191,8 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
             if let Lifecycle::Closing { had_streams } = lifecycle
                 && streams.is_empty()
             {
-                let is_pending = had_streams || connection.has_streams() || writes.is_blocked();
-                let previous =
-                    std::mem::replace(&mut flush, if is_pending { Flush::Pending } else { Flush::Done });
-                if let Some(timeout) =
-                    flush.timeout(previous, writes.take_progress(), worker.settings.timeouts.stall)
-                {
-                    timer.set(timeout);
-                }
+                let has_unread = had_streams || connection.has_streams();
+                flush = session.update_timeout(flush, has_unread);
             }
             event
         });
@@ -250,6 +248,18 @@ impl Session<'_> {
             Some(Err(error)) => ConnectionEvent::Failed(error),
             None => ConnectionEvent::Closed,
         })
+    }
+
+    /// Sets the timeout of a closing connection without streams, and returns its state. `has_unread` is true if the
+    /// client may not have read all responses.
+    fn update_timeout(&self, previous: Flush, has_unread: bool) -> Flush {
+        let is_pending = has_unread || self.writes.is_blocked();
+        let flush = if is_pending { Flush::Pending } else { Flush::Done };
+        let stall = self.worker.settings.timeouts.stall;
+        if let Some(timeout) = flush.timeout(previous, self.writes.take_progress(), stall) {
+            self.timer.set(timeout);
+        }
+        flush
     }
 
     /// Reports a connection that fails. If the client violated the protocol, `h2` ends it before its requests appear.
