@@ -18,6 +18,7 @@ pub mod outcome;
 pub(crate) mod pages;
 pub(crate) mod pods;
 pub mod process;
+pub mod style;
 pub mod wait;
 
 use crate::cli::config::error::ConfigError;

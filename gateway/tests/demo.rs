@@ -1,10 +1,10 @@
-//! `gateway demo` as a stranger runs it: the built program, its output, an edit, and how it ends.
+//! `gateway demo` as a newcomer runs it: the built program, its output, visitors, edits, and its end.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -12,25 +12,58 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
-/// How long anything may take on a busy machine before a test gives up.
+/// Time limit for anything on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A running demo; killed when the test is over, however it ends.
+/// The widest line that the demo prints, in characters.
+const MAX_COLUMNS: usize = 100;
+
+/// The most lines before the first visitor's.
+const MAX_LINES: usize = 40;
+
+/// A running demo. Killed when the test is over, however it ends.
 struct Demo {
     child: Child,
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
-    /// Where the demo makes its temporary folder.
+    /// The folder in which the demo makes its temporary folder.
     scratch: TempDir,
 }
 
 impl Demo {
+    /// Starts a demo that writes to a pipe.
     fn start(flags: &[(&str, &str)]) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        Self::start_with(flags, reader, writer.into(), |command| command)
+    }
+
+    /// Starts a demo that writes to a terminal of this width.
+    fn start_in_terminal(columns: u16, variables: &[(&str, &str)]) -> Self {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).unwrap();
+        let path = ptsname(&terminal, Vec::new()).unwrap();
+        let stdout = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
+        Self::start_with(&[], File::from(terminal), stdout.into(), |command| {
+            command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied())
+        })
+    }
+
+    fn start_with(
+        flags: &[(&str, &str)],
+        reader: impl Read + Send + 'static,
+        stdout: Stdio,
+        adapt: impl Fn(&mut Command) -> &mut Command,
+    ) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        command.arg("demo").env("TMPDIR", scratch.path()).stdout(Stdio::piped());
+        command.arg("demo").env("TMPDIR", scratch.path()).env_remove("CLICOLOR_FORCE").stdout(stdout);
         for name in ["--http", "--https", "--admin"] {
             let given = flags.iter().find(|(flag, _)| *flag == name);
             command.args([name, given.map_or("127.0.0.1:0", |(_, value)| value)]);
@@ -38,38 +71,44 @@ impl Demo {
         if let Some((flag, value)) = flags.iter().find(|(flag, _)| *flag == "--files") {
             command.args([flag, value]);
         }
-        let mut child = command.spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let child = adapt(&mut command).spawn().unwrap();
+        // The command holds the other end of the pipe open.
+        drop(command);
         let (sender, lines) = channel();
         let reader = std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                // Nobody listens any more once a test has failed.
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                // The receiver is gone once a test has failed.
                 let _ = sender.send(line);
             }
         });
         Self { child, lines, reader: Some(reader), scratch }
     }
 
-    /// All lines up to the first one that begins so.
+    /// Returns all lines up to the first one with this start.
     fn until(&self, start: &str) -> Vec<String> {
-        let (began, mut seen) = (Instant::now(), Vec::new());
+        let (began, mut lines) = (Instant::now(), Vec::new());
         loop {
             let left = DEADLINE.saturating_sub(began.elapsed());
             let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no line begins with {start:?}:\n{}", seen.join("\n"));
+                panic!("no line begins with {start:?}:\n{}", lines.join("\n"));
             };
             let is_last = line.starts_with(start);
-            seen.push(line);
+            lines.push(line);
             if is_last {
-                return seen;
+                return lines;
             }
         }
+    }
+
+    /// Returns the next line.
+    fn next(&self) -> String {
+        self.until("").remove(0)
     }
 
     /// Sends a signal and waits for the end.
     fn stop(mut self, signal: Signal) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
-        // Its standard output ends with it; the channel then says so.
+        // Its standard output ends with it, and then the channel.
         let began = Instant::now();
         while self.lines.recv_timeout(DEADLINE.saturating_sub(began.elapsed())).is_ok() {}
         assert!(began.elapsed() < DEADLINE, "it does not stop on {signal:?}");
@@ -88,29 +127,97 @@ impl Drop for Demo {
     }
 }
 
-/// The lines about requests to this URL without its port, as columns: status, who, and the way.
-fn visits(lines: &[String], url: &str) -> Vec<Vec<String>> {
-    let (scheme_and_host, path) = url.split_at(url.rfind(".com").unwrap() + ".com".len());
-    let of_url = |line: &&String| {
-        let first = line.split_whitespace().next().unwrap_or_default();
-        let rest = first.strip_prefix(scheme_and_host).and_then(|rest| rest.strip_prefix(':'));
-        rest.is_some_and(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()) == path)
-    };
-    let columns = |line: &String| {
-        let parts = line.split("  ").map(str::trim).filter(|part| !part.is_empty());
-        parts.skip(1).map(str::to_owned).collect()
-    };
-    lines.iter().filter(of_url).map(columns).collect()
+/// A line of the table of requests.
+#[derive(Debug, PartialEq)]
+struct Row {
+    status: String,
+    url: String,
+    /// `app1 /api/products`; empty if no Ingress has the host and path.
+    rule: String,
+    /// `service-a`, or `gateway: no_rule`.
+    responder: String,
+    endpoint: String,
+    client: String,
 }
 
-/// The folder that the demo says its YAML is in.
+impl Row {
+    /// Reads a line. Returns `None` if it is not about a request.
+    fn parse(line: &str) -> Option<Self> {
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        let is_status = words.first()?.len() == 3 && words[0].chars().all(|c| c.is_ascii_digit());
+        let (words, scheme) = match words.split_last()? {
+            (last, before) if last == "tls" => (before, "https"),
+            _ => (&words[..], "http"),
+        };
+        let row = |rule: String, responder: String, endpoint: &str, client: &str| Self {
+            status: words[0].clone(),
+            url: format!("{scheme}://{}", words[2]),
+            rule,
+            responder,
+            endpoint: endpoint.to_owned(),
+            client: client.to_owned(),
+        };
+        match words {
+            [_, _, _, ingress, path, service, endpoint, _, client] if is_status => {
+                Some(row(format!("{ingress} {path}"), service.clone(), endpoint, client))
+            }
+            [_, _, _, dash, gateway, reason, _, client] if is_status && dash == "-" => {
+                Some(row(String::new(), format!("{gateway} {reason}"), "", client))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Returns the rows about a URL.
+fn rows(lines: &[String], url: &str) -> Vec<Row> {
+    lines.iter().filter_map(|line| Row::parse(line)).filter(|row| row.url == url).collect()
+}
+
+/// Returns the folder of the demo's YAML.
 fn folder(lines: &[String]) -> PathBuf {
-    let said = lines.iter().position(|line| line.starts_with("YAML")).unwrap();
-    let path = lines.iter().skip(said + 1).find(|line| !line.is_empty()).unwrap();
-    PathBuf::from(path.trim())
+    let heading = lines.iter().position(|line| line.starts_with("YAML")).unwrap();
+    PathBuf::from(lines[heading + 1].trim())
 }
 
-/// Renames a changed version of a file into place, as careful programs do.
+/// Returns the address after this text in the last line: `Serving http://A and https://B until Ctrl-C.`
+fn address(lines: &[String], scheme: &str) -> SocketAddr {
+    let serving = lines.last().unwrap().split(&format!(" {scheme}://")).nth(1).unwrap();
+    serving.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Returns the commands, with continued lines joined.
+fn commands(lines: &[String]) -> Vec<String> {
+    let text = lines.join("\n").replace(" \\\n", " ");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.lines().filter(|line| line.starts_with("  curl ")).map(words).collect()
+}
+
+/// Sends a request as a visitor, and returns its status.
+fn visit(gateway: SocketAddr, method: &str, host: &str, target: &str) -> String {
+    let mut stream = TcpStream::connect(gateway).unwrap();
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response.split(' ').nth(1).unwrap().to_owned()
+}
+
+/// Returns a text without its colours.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('m').unwrap().1)
+}
+
+/// Asserts that lines fit on a screen of this width.
+fn assert_fits(lines: &[String], columns: usize) {
+    for line in lines {
+        assert!(without_colours(line).trim_end().chars().count() <= columns, "wider than {columns}: {line}");
+    }
+}
+
+/// Renames a changed version of a file into place, so that no reader finds half of it.
 fn edit(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).unwrap();
     assert!(text.contains(from), "{text}");
@@ -120,139 +227,266 @@ fn edit(file: &Path, from: &str, to: &str) {
 }
 
 #[test]
-fn requests_travel_an_edit_shows_and_sigterm_ends_it() {
+fn samples_reach_the_service_of_their_ingress() {
     let demo = Demo::start(&[]);
     let lines = demo.until("Serving ");
+    assert_fits(&lines, MAX_COLUMNS);
+    assert!(lines.len() <= MAX_LINES, "{} lines:\n{}", lines.len(), lines.join("\n"));
+    let requests: Vec<_> = lines.iter().filter_map(|line| Row::parse(line)).collect();
+    assert_eq!(requests[0].url, "http://app1.example.com/api/products", "app1 comes first");
+    assert_eq!(requests[1].url, "http://app2.example.com/api/products", "then app2");
     for (scheme, times) in [("http", 2), ("https", 1)] {
         for (app, service) in [("app1", "service-a"), ("app2", "service-b")] {
-            let found = visits(&lines, &format!("{scheme}://{app}.example.com/api/products"));
+            let found = rows(&lines, &format!("{scheme}://{app}.example.com/api/products"));
             assert_eq!(found.len(), times, "{scheme} {app}: {lines:#?}");
-            for columns in found {
-                let [status, who, way] = columns.try_into().unwrap();
-                assert_eq!(status, "200");
-                assert!(who.starts_with(&format!("{service}-")), "{who}");
-                assert!(way.contains(&format!("Ingress demo/{app} → Service demo/{service}:")), "{way}");
-                assert!(way.contains(" → 127.0.0."), "{way}");
+            for row in found {
+                assert_eq!(row.status, "200");
+                assert_eq!(row.rule, format!("{app} /api/products"));
+                assert_eq!(row.responder, service);
+                assert!(row.endpoint.starts_with("127.0.0."), "{row:?}");
+                assert_eq!(row.client, "local");
             }
         }
     }
-    for (url, who) in [
-        ("http://shop.example.com/catalog/boots", "catalog-"),
-        ("https://shop.example.com/checkout/cart", "checkout-"),
-        ("http://app-03.example.com/", "app-03-1"),
-        ("http://app-12.example.com/", "app-12-1"),
+    for (url, service) in [
+        ("http://shop.example.com/catalog/hats", "catalog"),
+        ("https://shop.example.com/checkout/pay", "checkout"),
+        ("http://app-03.example.com/", "app-03"),
+        ("http://app-12.example.com/", "app-12"),
     ] {
-        let found = visits(&lines, url);
-        assert!(found.iter().all(|columns| columns.iter().any(|part| part.starts_with(who))), "{found:?}");
+        let found = rows(&lines, url);
+        assert!(found.iter().all(|row| row.responder == service && row.status == "200"), "{found:?}");
         assert_eq!(found.len(), 1, "{url}");
     }
-    let nobody = visits(&lines, "http://nobody.example.com/");
-    assert_eq!(nobody, [["404", "gateway: no_rule", "no Ingress has this host and path"]]);
-    assert!(lines.iter().any(|line| line == "19 of 19 requests went the way that the table says."));
+    let unknown = rows(&lines, "http://unknown.example.com/");
+    let [Row { status, rule, responder, .. }] = &unknown[..] else { panic!("{unknown:?}") };
+    assert_eq!((status.as_str(), rule.as_str(), responder.as_str()), ("404", "", "gateway: no_rule"));
+    let expected = "19 of 19 requests went where the Ingresses say; unknown.example.com has none.";
+    assert!(lines.iter().any(|line| line == expected), "{lines:#?}");
+    assert!(demo.stop(Signal::TERM).success());
+}
 
-    let folder = folder(&lines);
-    edit(&folder.join("app1.yaml"), "            name: service-a", "            name: service-b");
-    let change = demo.until("Generation ");
-    assert_eq!(change, ["Generation 2 is live: 13 hosts, no Problems."]);
-    edit(&folder.join("app1.yaml"), "            name: service-b", "            name: service-c");
-    let change = demo.until("  app1.yaml:");
-    assert_eq!(change.first().unwrap(), "Generation 3 is live: 13 hosts, 1 Problem:");
-    let problem = "Ingress demo/app1 spec.rules[0].http.paths[0].backend.service: ServiceNotFound: ";
-    assert!(change.last().unwrap().contains(problem), "{change:?}");
+#[test]
+fn edit_prints_its_routes_and_problems() {
+    let demo = Demo::start(&[]);
+    let lines = demo.until("Serving ");
+    let (folder, http) = (folder(&lines), address(&lines, "http"));
+    let app1 = folder.join("app1.yaml");
+
+    edit(&app1, "            name: service-a", "            name: service-b");
+    assert_eq!(demo.next(), "Generation 2 is live: 13 hosts, no Problems.");
+    assert_eq!(demo.next(), "  app1.example.com/api/products: service-a → service-b");
+    assert_eq!(visit(http, "GET", "app1.example.com", "/api/products"), "200");
+    let row = Row::parse(&demo.next()).unwrap();
+    assert_eq!((row.status.as_str(), row.responder.as_str()), ("200", "service-b"));
+
+    edit(&app1, "            name: service-b", "            name: service-c");
+    assert_eq!(demo.next(), "Generation 3 is live: 13 hosts, 1 Problem:");
+    assert_eq!(demo.next(), "  app1.example.com/api/products: service-b → service-c");
+    let problem = [demo.next(), demo.next()];
+    assert_fits(&problem, MAX_COLUMNS);
+    let problem = problem.map(|line| line.trim().to_owned()).join(" ");
+    assert!(problem.starts_with("app1.yaml:"), "{problem}");
+    let text = "Ingress demo/app1 spec.rules[0].http.paths[0].backend.service: ServiceNotFound: ";
+    assert!(problem.contains(text), "{problem}");
+
+    edit(&app1, "            name: service-c", "            name: service-a");
+    assert_eq!(demo.next(), "Generation 4 is live: 13 hosts, no Problems.");
+    assert_eq!(demo.next(), "  app1.example.com/api/products: service-c → service-a");
+
+    let app12 = folder.join("app-12.yaml");
+    let text = fs::read_to_string(&app12).unwrap();
+    fs::remove_file(&app12).unwrap();
+    assert_eq!(demo.next(), "Generation 5 is live: 12 hosts, no Problems.");
+    assert_eq!(demo.next(), "  app-12.example.com/: removed (was app-12)");
+    let new = folder.join("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, &app12).unwrap();
+    assert_eq!(demo.next(), "Generation 6 is live: 13 hosts, no Problems.");
+    assert_eq!(demo.next(), "  app-12.example.com/: added → app-12");
+
+    edit(
+        &folder.join("app2.yaml"),
+        "127.0.0.3]\n  conditions: {ready: true}",
+        "127.0.0.3]\n  conditions: {ready: false}",
+    );
+    assert_eq!(demo.next(), "Generation 7 is live: 13 hosts, no Problems.");
+    assert_eq!(demo.next(), "  Service service-b: 2 → 1 ready endpoints");
 
     assert!(demo.stop(Signal::TERM).success());
     assert!(!folder.exists(), "a temporary folder is removed");
 }
 
-/// What `gateway explain` says about a URL, as JSON.
-fn explained(url: &str, whom: [&str; 2], header: Option<&str>) -> serde_json::Value {
+#[test]
+fn visitor_request_prints_one_line() {
+    let demo = Demo::start(&[]);
+    let lines = demo.until("Serving ");
+    let http = address(&lines, "http");
+    assert_eq!(visit(http, "GET", "app1.example.com", "/api/products"), "200");
+    let row = Row::parse(&demo.next()).unwrap();
+    assert!(row.endpoint.starts_with("127.0.0."), "{row:?}");
+    let expected = Row {
+        status: "200".to_owned(),
+        url: "http://app1.example.com/api/products".to_owned(),
+        rule: "app1 /api/products".to_owned(),
+        responder: "service-a".to_owned(),
+        endpoint: row.endpoint.clone(),
+        client: "local".to_owned(),
+    };
+    assert_eq!(row, expected);
+
+    assert_eq!(visit(http, "PUT", "app2.example.com", &format!("/api/products/{}?x", "y".repeat(90))), "200");
+    let line = demo.next();
+    assert!(line.starts_with("200  PUT app2.example.com/api/product…  "), "{line}");
+    assert!(line.contains("…  app2 /api/products  service-b 127.0.0."), "{line}");
+    assert_fits(&[line], MAX_COLUMNS);
+
+    assert_eq!(visit(http, "GET", "x.example.com", "/"), "404");
+    assert_eq!(Row::parse(&demo.next()).unwrap().responder, "gateway: no_rule");
+    assert_eq!(visit(http, "GET", "a\u{1b}[31m", "/"), "400");
+    let line = demo.next();
+    assert!(line.starts_with("400  ") && !line.contains('\u{1b}'), "{line:?}");
+    assert!(demo.stop(Signal::TERM).success());
+}
+
+#[test]
+fn terminal_gets_colours_and_its_own_width() {
+    struct Case {
+        columns: u16,
+        variable: (&'static str, &'static str),
+        has_colours: bool,
+    }
+    let case = |columns, variable, has_colours| Case { columns, variable, has_colours };
+    for Case { columns, variable, has_colours } in [
+        case(100, ("TERM", "xterm-256color"), true),
+        case(80, ("TERM", "xterm"), true),
+        case(80, ("TERM", "dumb"), false),
+        case(100, ("NO_COLOR", "1"), false),
+    ] {
+        let demo = Demo::start_in_terminal(columns, &[variable]);
+        let lines = demo.until("Serving ");
+        assert_fits(&lines, columns.into());
+        let coloured = lines.iter().filter(|line| line.contains('\u{1b}')).count();
+        assert_eq!(coloured >= 19, has_colours, "{columns} {variable:?}: {lines:#?}");
+        assert_eq!(coloured == 0, !has_colours, "{columns} {variable:?}: {lines:#?}");
+        assert!(demo.stop(Signal::TERM).success());
+    }
+}
+
+/// Returns the output of `gateway explain` for a URL, as JSON.
+fn explained(url: &str, source: [&str; 2], header: Option<&str>) -> serde_json::Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-    command.args(["explain", url, "--output", "json"]).args(whom);
+    command.args(["explain", url, "--output", "json"]).args(source);
     command.args(header.into_iter().flat_map(|header| ["--header", header]));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{url}: {output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Whether what is told is what happened, as the columns of a visit say it: status, who, and the way.
-fn agrees(told: &serde_json::Value, [status, who, way]: [&str; 3]) -> bool {
-    let outcome = &told["outcome"];
+/// Returns whether an explanation agrees with what happened.
+fn agrees(explanation: &serde_json::Value, row: &Row) -> bool {
+    let outcome = &explanation["outcome"];
     if let Some(reason) = outcome["reason"].as_str() {
-        let is_status = status.parse::<u64>().ok() == outcome["status"].as_u64();
-        return is_status && who.strip_prefix("gateway: ") == Some(reason);
+        let is_status = row.status.parse::<u64>().ok() == outcome["status"].as_u64();
+        return is_status && row.responder.strip_prefix("gateway: ") == Some(reason);
     }
-    let mut steps = way.split(" → ");
-    let object = steps.next() == outcome["object"].as_str();
-    let service = steps.next().and_then(|step| step.strip_prefix("Service ")).unwrap_or_default();
-    let is_share = |share: &serde_json::Value| share["service"] == service;
-    let endpoint = serde_json::Value::from(steps.next().unwrap_or_default());
+    let ingress = row.rule.split(' ').next().unwrap();
+    let service = format!("demo/{}:", row.responder);
+    let is_share = |share: &serde_json::Value| share["service"].as_str().unwrap().starts_with(&service);
+    let endpoint = serde_json::Value::from(row.endpoint.as_str());
     let is_ready =
         |service: &serde_json::Value| service["readyEndpoints"].as_array().unwrap().contains(&endpoint);
-    status == "200"
-        && object
+    row.status == "200"
+        && outcome["object"] == format!("Ingress demo/{ingress}")
         && outcome["backends"].as_array().unwrap().iter().any(is_share)
-        && told["services"].as_array().unwrap().iter().any(is_ready)
+        && explanation["services"].as_array().unwrap().iter().any(is_ready)
 }
 
 #[test]
-fn explain_answers_for_every_url_as_the_demo_went() {
+fn explain_agrees_with_every_request_of_the_demo() {
     let demo = Demo::start(&[]);
     let lines = demo.until("Serving ");
     let folder = folder(&lines);
-    let admin = lines.iter().find_map(|line| line.trim().strip_suffix("/routes")).unwrap();
-    let admin = admin.strip_prefix("http://").unwrap();
+    let admin = lines.iter().find_map(|line| line.strip_prefix("Admin pages: http://")).unwrap();
+    let admin = admin.split('/').next().unwrap();
     let sources = [["--files", folder.to_str().unwrap()], ["--admin", admin]];
-    let mut asked = std::collections::BTreeSet::new();
-    for line in &lines {
-        let columns: Vec<_> = line.split("  ").map(str::trim).filter(|part| !part.is_empty()).collect();
-        let [url, status, who, way] = columns[..] else { continue };
-        if !url.contains("://") || !asked.insert(url) {
+    let mut urls = std::collections::BTreeSet::new();
+    for row in lines.iter().filter_map(|line| Row::parse(line)) {
+        if !urls.insert(row.url.clone()) {
             continue;
         }
         for source in sources {
-            let told = explained(url, source, None);
-            assert!(agrees(&told, [status, who, way]), "{line}\n{told:#}");
+            let explanation = explained(&row.url, source, None);
+            assert!(agrees(&explanation, &row), "{row:?}\n{explanation:#}");
         }
     }
-    assert_eq!(asked.len(), 17, "a request of the tour is not told: {asked:?}");
-    let mut invited = 0;
-    for line in lines.iter().filter(|line| line.trim().starts_with("curl ")) {
-        let url = line.split(' ').next_back().unwrap();
-        let host = line.split('\'').find(|part| part.starts_with("Host: "));
+    assert_eq!(urls.len(), 17, "a sample is missing: {urls:?}");
+    let commands = commands(&lines);
+    for command in &commands {
+        let url = command.split(' ').next_back().unwrap();
+        let host = command.split('\'').find(|part| part.starts_with("Host: "));
         for source in sources {
-            let told = explained(url, source, host);
-            assert_eq!(told["outcome"]["reason"], serde_json::Value::Null, "{line}\n{told:#}");
-            let secret = &told["listener"]["certificate"];
-            assert_eq!(secret.is_string(), url.starts_with("https://"), "{line}\n{told:#}");
+            let explanation = explained(url, source, host);
+            assert_eq!(
+                explanation["outcome"]["reason"],
+                serde_json::Value::Null,
+                "{command}\n{explanation:#}"
+            );
+            let secret = &explanation["listener"]["certificate"];
+            assert_eq!(secret.is_string(), url.starts_with("https://"), "{command}\n{explanation:#}");
         }
-        invited += 1;
     }
-    assert_eq!(invited, 5, "a command line is not told");
+    assert_eq!(commands.len(), 5, "{commands:?}");
     assert!(demo.stop(Signal::TERM).success());
 }
 
 #[test]
-fn a_taken_port_is_named_and_the_folder_asked_for_is_kept() {
+fn taken_port_is_named_and_commands_have_the_free_one() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let files = tempfile::tempdir().unwrap();
-    let wanted = files.path().join("new").join("folder");
-    let demo = Demo::start(&[("--http", &address), ("--files", wanted.to_str().unwrap())]);
+    let demo = Demo::start(&[("--http", &address)]);
     let lines = demo.until("Serving ");
-    assert_eq!(lines.first().unwrap(), &format!("{address} (http) is taken: a free port is used instead."));
-    assert!(!lines.last().unwrap().contains(&address), "{lines:?}");
-    assert_eq!(visits(&lines, "http://app-07.example.com/").len(), 1);
-    assert_eq!(folder(&lines), wanted);
-
-    assert!(demo.stop(Signal::INT).success());
-    assert!(wanted.join("app1.yaml").exists(), "a folder that was asked for is kept");
-    let again = Command::new(env!("CARGO_BIN_EXE_gateway"));
-    refuses_to_overwrite(again, &wanted);
+    assert_eq!(lines[0], format!("{address} (http) is taken: a free port is used instead."));
+    assert!(!lines[1..].iter().any(|line| line.contains(&address)), "{lines:#?}");
+    let (http, https) = (self::address(&lines, "http"), self::address(&lines, "https"));
+    for command in commands(&lines) {
+        let is_https = command.contains("https://");
+        let part =
+            if is_https { format!(".example.com:{}/", https.port()) } else { format!("http://{http}/") };
+        assert!(command.contains(&part), "{command}");
+    }
+    assert_eq!(rows(&lines, "http://app-07.example.com/").len(), 1);
+    assert!(demo.stop(Signal::TERM).success());
 }
 
-/// A folder with something in it is left alone, and said so.
-fn refuses_to_overwrite(mut command: Command, folder: &Path) {
-    let output = command.args(["demo", "--files"]).arg(folder).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("is not empty"), "{said}");
+#[test]
+fn taken_ports_are_named_together() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let demo = Demo::start(&["--http", "--https", "--admin"].map(|flag| (flag, &*address)));
+    let lines = demo.until("Serving ");
+    assert_fits(&lines, MAX_COLUMNS);
+    assert!(lines.len() <= MAX_LINES, "{} lines:\n{}", lines.len(), lines.join("\n"));
+    let text = format!(
+        "{address} (http), {address} (https), {address} (admin) are taken: free ports are used instead."
+    );
+    let printed = [&*lines[0], lines[1].trim()].join(" ");
+    assert_eq!(printed, text);
+    assert!(demo.stop(Signal::TERM).success());
+}
+
+#[test]
+fn requested_folder_is_kept_and_never_overwritten() {
+    let files = tempfile::tempdir().unwrap();
+    let requested = files.path().join("new").join("folder");
+    let demo = Demo::start(&[("--files", requested.to_str().unwrap())]);
+    let lines = demo.until("Serving ");
+    assert_eq!(folder(&lines), requested);
+    assert!(demo.stop(Signal::INT).success());
+    assert!(requested.join("app1.yaml").exists());
+
+    let mut again = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let output = again.args(["demo", "--files"]).arg(&requested).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("is not empty"), "{error}");
 }

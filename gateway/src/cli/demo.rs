@@ -1,64 +1,73 @@
-//! `gateway demo`: the gateway at work, without a cluster. One look at the terminal shows it.
+//! `gateway demo`: the gateway with sample apps, without a cluster.
 //!
-//! Writes Ingress YAML to a folder, starts the sample backends that it names and the same gateway as
-//! `gateway run`, sends requests through it, prints which way they went, and serves until it is stopped.
-//! Not here: anything that the gateway does for others.
+//! Writes Ingress YAML to a folder, starts the sample backends that it names and the same gateway as `gateway run`, sends
+//! requests through it, and prints each request with its route. Then serves until it is stopped, and prints visitors'
+//! requests and the routes that edits change. Not here: code that `gateway run` needs.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
+use routing::RoutingTable;
+use tokio::sync::mpsc::Receiver;
 
 use self::apps::Apps;
 use self::authority::Authority;
-use self::client::{Client, Request};
+use self::changes::Snapshot;
+use self::client::Client;
 use self::folder::Folder;
-use self::report::Visit;
+use self::log::ServedRequest;
+use self::report::{Generation, Report};
+use self::timeline::Timeline;
 use crate::cli::process::{Gateway, Options, Source};
 use crate::cli::{Signals, loopback};
-use crate::data::exchange::Scheme::{Http, Https};
-use crate::observe::access_log::Destination;
+use crate::control::reload::ProblemView;
 use crate::settings::{ListenerSettings, Settings};
 
 mod apps;
 mod authority;
+mod changes;
 mod client;
 mod folder;
+mod log;
 mod report;
+mod row;
+mod samples;
+mod timeline;
 
-/// How long the first table may take; it is a matter of milliseconds.
+/// Time for the first routing table, which takes milliseconds.
 const FIRST_TABLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The hosts that have a certificate.
 const TLS_HOSTS: [&str; 3] = ["app1.example.com", "app2.example.com", "shop.example.com"];
 
-/// What `gateway demo` can be told.
+/// The flags of `gateway demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Where to write the YAML: a new or empty folder, which is kept. A temporary one if not given.
+    /// The folder for the YAML: new or empty, and kept at the end. Default: a temporary one.
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
-    /// Where to listen for plaintext; a free port is used if this one is taken.
+    /// The address for plaintext. A free port is used if this one is taken.
     #[arg(long, value_name = "ADDR", default_value_t = loopback(8080))]
     http: SocketAddr,
-    /// Where to listen for TLS; a free port is used if this one is taken.
+    /// The address for TLS. A free port is used if this one is taken.
     #[arg(long, value_name = "ADDR", default_value_t = loopback(8443))]
     https: SocketAddr,
-    /// Where to serve the admin pages; a free port is used if this one is taken.
+    /// The address of the admin pages. A free port is used if this one is taken.
     #[arg(long, value_name = "ADDR", default_value_t = loopback(9080))]
     admin: SocketAddr,
 }
 
 impl Demo {
-    /// Shows everything, then serves until SIGTERM or SIGINT.
+    /// Prints the samples, then serves until SIGTERM or SIGINT.
     ///
     /// # Errors
-    /// What kept it from being shown: no ports, no folder, an output that is closed.
+    /// No free ports, an unusable folder, or a closed standard output.
     pub(crate) fn execute(self) -> anyhow::Result<()> {
-        let mut out = io::stdout();
+        let mut report = Report::to_stdout();
         // Dropped last: the gateway must not see its folder vanish.
         let folder = Folder::new(self.files.as_deref())?;
         let authority = Authority::new(&TLS_HOSTS)?;
@@ -69,13 +78,15 @@ impl Demo {
         folder.write("tls.yaml", &authority.secret())?;
         folder.write("ca.crt", &authority.root_pem)?;
 
-        let gateway = Gateway::start(&self.options(&folder, &mut out)?)?;
+        let (gateway, reader) = Gateway::start_observed(&self.options(&folder, &mut report)?)?;
         apps.serve(gateway.control())?;
+        let log = log::follow(reader)?;
+        let show = show(Scene { gateway: &gateway, authority: &authority, folder: &folder }, log, report);
         let (signals, stop) = gateway.control().block_on(async {
             let mut signals = Signals::watch()?;
             tokio::select! {
                 stop = signals.next() => Ok((signals, stop)),
-                failed = show(&gateway, &authority, &folder, &mut out) => match failed {
+                ended = show => match ended {
                     Ok(()) => anyhow::bail!("the file source has ended"),
                     Err(error) => Err(error),
                 },
@@ -85,16 +96,17 @@ impl Demo {
         Ok(())
     }
 
-    /// The gateway's options, with free ports in the place of taken ones.
-    fn options(&self, folder: &Folder, out: &mut impl Write) -> anyhow::Result<Options> {
+    /// Returns the gateway's options, with free ports in place of taken ones.
+    fn options(&self, folder: &Folder, report: &mut Report<io::Stdout>) -> anyhow::Result<Options> {
         let mut addresses = [("http", self.http), ("https", self.https), ("admin", self.admin)];
-        // Held until all are known: two flags may name the same address.
+        // Kept until all are known: two flags may name the same address.
         let mut listeners = Vec::new();
+        let mut taken = Vec::new();
         for (name, address) in &mut addresses {
             match TcpListener::bind(*address) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    writeln!(out, "{address} ({name}) is taken: a free port is used instead.")?;
+                    taken.push(format!("{address} ({name})"));
                     address.set_port(0);
                 }
                 Err(error) => {
@@ -102,66 +114,107 @@ impl Demo {
                 }
             }
         }
+        report.taken(&taken)?;
         let [(_, http), (_, https), (_, admin)] = addresses;
         let mut settings = Settings {
             listeners: ListenerSettings { http, https, admin, probe: None },
+            access_log: log::settings()?,
             ..Settings::default()
         };
-        // Nobody balances between demos, so nobody needs time to learn that this one ends.
+        // No load balancer has to learn that this gateway ends.
         settings.drain.delay = Duration::ZERO;
-        // The demo tells by itself which way requests went.
-        settings.access_log.destination = Destination::Off;
         Ok(Options { source: Source::Files(folder.path().to_owned()), settings })
     }
 }
 
-/// Prints everything, then each change; ends with the gateway's source.
+/// The parts of a running demo.
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    gateway: &'a Gateway,
+    authority: &'a Authority,
+    folder: &'a Folder,
+}
+
+/// Something to print once it is in its place in time.
+enum Event {
+    /// A visitor's request ended.
+    Request(Box<ServedRequest>),
+    /// A table became live.
+    Live { number: u64, table: RoutingTable, snapshot: Snapshot, problems: Vec<ProblemView> },
+}
+
+/// The printed state: what later events are compared with.
+struct Screen {
+    report: Report<io::Stdout>,
+    table: RoutingTable,
+    snapshot: Snapshot,
+    problems: Vec<ProblemView>,
+}
+
+/// Prints the samples, then each visitor's request and each change. Returns when the gateway's source ends.
 async fn show(
-    gateway: &Gateway,
-    authority: &Authority,
-    folder: &Folder,
-    out: &mut impl Write,
+    scene: Scene<'_>,
+    mut log: Receiver<ServedRequest>,
+    mut report: Report<io::Stdout>,
 ) -> anyhow::Result<()> {
+    let Scene { gateway, authority, folder } = scene;
     let mut generations = gateway.generations();
     let first = generations.wait_for(|number| *number > 0);
     let mut shown =
         *tokio::time::timeout(FIRST_TABLE_TIMEOUT, first).await.context("no routing table in time")??;
-    let live = gateway.live();
-    let table = live.load().table.clone();
-    report::table(out, &table)?;
+    let table = gateway.live().load().table.clone();
 
     let client = Client::new(gateway.http, gateway.https, authority.root.clone())?;
-    let mut visits = Vec::new();
-    for request in sample_requests() {
-        let response = client.send(&request).await;
-        visits.push(Visit::new(&table, client.url(&request), &request, response));
-    }
-    report::visits(out, &visits)?;
-    report::problems(out, &gateway.problems().views())?;
-    report::next_steps(out, &client, client::connect_address(gateway.admin), folder.path())?;
-    out.flush()?;
+    let (samples, visitors) = samples::send(&client, &table, &mut log).await;
+    report.samples(&table, &samples)?;
+    let problems = gateway.problems().views();
+    report.problems(&problems.iter().collect::<Vec<_>>())?;
+    report.next_steps(&client, client::connect_address(gateway.admin), folder.path())?;
+    report.flush()?;
 
-    while let Ok(number) = generations.wait_for(|number| *number > shown).await.map(|number| *number) {
-        shown = number;
-        report::generation(out, number, live.load().table.len(), &gateway.problems().views())?;
-        out.flush()?;
+    let mut screen = Screen { report, snapshot: Snapshot::new(&table), table, problems };
+    let mut timeline = Timeline::default();
+    for record in visitors {
+        timeline.insert(record.ended(), Event::Request(Box::new(record)));
     }
-    Ok(())
-}
-
-/// The requests that show what there is: two apps with the same path, over both protocols; one host with two
-/// Services; ten further apps; and a host that nobody has.
-fn sample_requests() -> Vec<Request> {
-    let request = |scheme, host: &str, path| Request { scheme, host: host.to_owned(), path };
-    let mut requests = Vec::new();
-    for scheme in [Http, Http, Https] {
-        for host in ["app1.example.com", "app2.example.com"] {
-            requests.push(request(scheme, host, "/api/products"));
+    loop {
+        let wait_time = timeline.wait_time(SystemTime::now());
+        tokio::select! {
+            Some(record) = log.recv() => timeline.insert(record.ended(), Event::Request(Box::new(record))),
+            live = generations.wait_for(|number| *number > shown) => {
+                let Ok(number) = live.map(|number| *number) else { return Ok(()) };
+                shown = number;
+                timeline.insert(SystemTime::now(), Event::now_live(number, gateway));
+            }
+            () = tokio::time::sleep(wait_time.unwrap_or_default()), if wait_time.is_some() => {}
+        }
+        while let Some(event) = timeline.pop(SystemTime::now()) {
+            screen.print(event)?;
         }
     }
-    requests.push(request(Http, "shop.example.com", "/catalog/boots"));
-    requests.push(request(Https, "shop.example.com", "/checkout/cart"));
-    requests.extend(apps::numbered_names().map(|name| request(Http, &format!("{name}.example.com"), "/")));
-    requests.push(request(Http, "nobody.example.com", "/"));
-    requests
+}
+
+impl Event {
+    /// Copies the state that is live, since endpoints change in place.
+    fn now_live(number: u64, gateway: &Gateway) -> Self {
+        let table = gateway.live().load().table.clone();
+        let snapshot = Snapshot::new(&table);
+        Self::Live { number, table, snapshot, problems: gateway.problems().views() }
+    }
+}
+
+impl Screen {
+    fn print(&mut self, event: Event) -> io::Result<()> {
+        match event {
+            Event::Request(record) => self.report.record(&self.table, &record)?,
+            Event::Live { number, table, snapshot, problems } => {
+                let new: Vec<_> =
+                    problems.iter().filter(|problem| !self.problems.contains(problem)).collect();
+                let live = Generation { number, hosts: table.len(), problems: problems.len() };
+                self.report.generation(live, &self.snapshot.changes(&snapshot), &new)?;
+                (self.table, self.snapshot, self.problems) = (table, snapshot, problems);
+            }
+        }
+        self.report.flush()
+    }
 }

@@ -91,6 +91,25 @@ impl Gateway {
     /// # Errors
     /// An address that cannot be bound, a folder or a kubeconfig that cannot be read, by name.
     pub fn start(options: &Options) -> anyhow::Result<Self> {
+        let (sink, writer) = start_log(&options.settings.access_log)?;
+        Self::start_logging(options, sink, writer)
+    }
+
+    /// Starts as [`Gateway::start`] does, with an access log that the caller reads. `settings.access_log.destination` has no
+    /// effect.
+    ///
+    /// # Errors
+    /// Those of [`Gateway::start`].
+    pub fn start_observed(options: &Options) -> anyhow::Result<(Self, access_log::LogReader)> {
+        let (sink, reader) = access_log::channel(&options.settings.access_log);
+        Ok((Self::start_logging(options, Some(sink), None)?, reader))
+    }
+
+    fn start_logging(
+        options: &Options,
+        sink: Option<access_log::LogSink>,
+        access_log: Option<access_log::WriterThread>,
+    ) -> anyhow::Result<Self> {
         let provider = provider()?;
         let bind = |name: &str, address, count| {
             sockets::bind(address, count).with_context(|| format!("cannot listen on {address} ({name})"))
@@ -100,7 +119,6 @@ impl Gateway {
         let (http, http_sockets) = bind("http", listen.http, workers)?;
         let (https, https_sockets) = bind("https", listen.https, workers)?;
         let (admin, admin_socket) = bind("admin", listen.admin, 1)?;
-        let (sink, access_log) = start_log(&options.settings.access_log)?;
         let (probe, probe_socket) =
             listen.probe.map(|address| bind("probe", address, 1)).transpose()?.unzip();
 

@@ -22,7 +22,7 @@ mod writer;
 pub use format::{Entry, Field, Format, FormatError, RequestFields, RouteFields, Template};
 use stamp::Stamp;
 use writer::Batch;
-pub use writer::{WriterThread, start};
+pub use writer::{LogReader, WriterThread, channel, start};
 
 /// A batch of so many bytes goes to the writer at once.
 const BATCH_BYTES: usize = 16 << 10;

@@ -18,7 +18,12 @@ use tokio::runtime::Runtime;
 /// The further apps are app-03 to app-12: ten.
 const NUMBERS: std::ops::RangeInclusive<u8> = 3..=12;
 
-/// How many ports are tried until one is free on all addresses of a Service.
+/// Ports of the backends: few digits, and the same in each run. Below Linux's ephemeral ports, so that no client of this
+/// machine holds them.
+const PORTS: std::ops::RangeInclusive<u16> = 7101..=7199;
+
+/// Attempts with ports of the system's choice, once all of [`PORTS`] are taken. Such a port may be taken on a second
+/// address.
 const MAX_PORT_ATTEMPTS: usize = 20;
 
 /// Fields that the gateway adds, besides all `x-forwarded-*`.
@@ -127,26 +132,18 @@ pub(super) fn numbered_names() -> impl Iterator<Item = String> {
 }
 
 impl Service {
-    /// Several addresses with the same port, as Pods have it. All of 127.0.0.0/8 is this machine on Linux.
+    /// Binds several addresses with the same port, as Pods have it. All of 127.0.0.0/8 is this machine on Linux.
     fn on_one_port(name: &str, last_bytes: &[u8]) -> anyhow::Result<Self> {
         let addresses: Vec<_> = last_bytes.iter().map(|byte| Ipv4Addr::new(127, 0, 0, *byte)).collect();
-        let mut last_error = None;
-        for _ in 0..MAX_PORT_ATTEMPTS {
-            match bind_all(&addresses) {
-                Ok(pods) => return Ok(Self { name: name.to_owned(), pods }),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last_error = Some(error),
-                Err(error) => {
-                    return Err(error).with_context(|| format!("no room for {name} on {addresses:?}"));
-                }
-            }
-        }
-        Err(last_error.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
-            .with_context(|| format!("no port for {name} is free on all of {addresses:?}"))
+        let pods = first_free(|port| bind_all(&addresses, port));
+        let pods = pods.with_context(|| format!("no port for {name} is free on all of {addresses:?}"))?;
+        Ok(Self { name: name.to_owned(), pods })
     }
 
-    /// Several ports of 127.0.0.1.
+    /// Binds several ports of 127.0.0.1.
     fn on_one_address(name: &str, pods: usize) -> anyhow::Result<Self> {
-        let pods = (0..pods).map(|_| bind((Ipv4Addr::LOCALHOST, 0).into())).collect::<Result<_, _>>();
+        let one = |_| first_free(|port| bind((Ipv4Addr::LOCALHOST, port).into()));
+        let pods = (0..pods).map(one).collect::<io::Result<_>>();
         Ok(Self { name: name.to_owned(), pods: pods.with_context(|| format!("no port for {name}"))? })
     }
 
@@ -162,11 +159,24 @@ impl Service {
     }
 }
 
-/// Binds each address, all to the port that was free on the first.
-fn bind_all(addresses: &[Ipv4Addr]) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
+/// Binds with the first of [`PORTS`] that is free, else with a port of the system's choice.
+fn first_free<T>(bind: impl Fn(u16) -> io::Result<T>) -> io::Result<T> {
+    let candidates = PORTS.chain(std::iter::repeat_n(0, MAX_PORT_ATTEMPTS));
+    let mut last_error = io::ErrorKind::AddrInUse.into();
+    for port in candidates {
+        match bind(port) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last_error = error,
+            result => return result,
+        }
+    }
+    Err(last_error)
+}
+
+/// Binds each address with the same port. 0: the port that the system chooses for the first one.
+fn bind_all(addresses: &[Ipv4Addr], port: u16) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
     let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
     for address in addresses {
-        let port = bound.first().map_or(0, |(first, _)| first.port());
+        let port = bound.first().map_or(port, |(first, _)| first.port());
         bound.push(bind((IpAddr::from(*address), port).into())?);
     }
     Ok(bound)

@@ -41,6 +41,8 @@ pub(super) struct Request {
     pub(super) host: String,
     /// The path with a slash in front.
     pub(super) path: &'static str,
+    /// `User-Agent`, by which the access log's record is found.
+    pub(super) user_agent: String,
 }
 
 /// What came back.
@@ -76,7 +78,7 @@ impl Client {
 
     /// The URL of a request, as a browser would show it.
     pub(super) fn url(&self, request: &Request) -> String {
-        let Request { scheme, host, path } = request;
+        let Request { scheme, host, path, .. } = request;
         format!("{}://{host}:{}{path}", scheme.as_str(), self.address(*scheme).port())
     }
 
@@ -105,8 +107,9 @@ impl Client {
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
         request: &Request,
     ) -> anyhow::Result<Response> {
-        let (Request { host, path, .. }, port) = (request, self.address(request.scheme).port());
-        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n");
+        let (Request { host, path, user_agent, .. }, port) = (request, self.address(request.scheme).port());
+        let agent = format!("user-agent: {user_agent}\r\nconnection: close");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\n{agent}\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;
         stream.flush().await?;
 

@@ -60,6 +60,25 @@ pub fn start(settings: &LogSettings) -> io::Result<Option<(LogSink, WriterThread
     Ok(Some((sink, WriterThread { dropped, ended: Mutex::new(ended) })))
 }
 
+/// Reads the access log in this process, in place of a file.
+#[derive(Debug)]
+pub struct LogReader(Receiver<Batch>);
+
+/// Returns a [`LogSink`] and a reader of the entries that workers send to it. `settings.destination` has no effect.
+pub fn channel(settings: &LogSettings) -> (LogSink, LogReader) {
+    let (batches, receiver) = mpsc::sync_channel(MAX_QUEUED_BATCHES);
+    let sink = LogSink { batches, dropped: Arc::default(), settings: Arc::new(settings.clone()) };
+    (sink, LogReader(receiver))
+}
+
+impl LogReader {
+    /// Blocks until a worker sends a batch, and returns its entries, one a line. Returns `None` once all workers have
+    /// ended.
+    pub fn next_batch(&self) -> Option<String> {
+        self.0.recv().ok().map(|batch| String::from_utf8_lossy(&batch.text).into_owned())
+    }
+}
+
 impl WriterThread {
     /// Lines that were dropped since the start, to be read at any time.
     pub fn dropped(&self) -> Arc<AtomicU64> {
