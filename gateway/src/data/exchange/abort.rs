@@ -1,43 +1,43 @@
-//! Why exchanges end without a whole answer, or connections without a request: every reason, in one place.
+//! Reasons why an exchange ends without a whole response, or a connection without a request.
 //!
-//! Not here: why the gateway answers itself (`refusal`). Nobody can be told of an abort by a status, so its reason
-//! stands in the access log and in a metric only.
+//! No status can report an abort to the client, so its reason is only in the access log and in a metric. Not here:
+//! reasons of local replies (`reply_reason`).
 
 use http1::BodyError;
 
 use crate::data::drain::Phase;
 use crate::data::wire::StreamError;
 
-/// Why an exchange ended without a whole answer.
+/// Why an exchange ended without a whole response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abort {
     /// The client closed or reset its connection, or the network did.
     ClientClosed,
-    /// The client gave up this request alone, by a reset of its HTTP/2 stream.
+    /// The client reset the HTTP/2 stream of this request.
     ClientReset,
-    /// The client's body, or what it sent instead, cannot be trusted.
+    /// The client's body, or data instead of it, is malformed.
     ClientMalformed,
-    /// The client did not read the answer for too long, or sent its body too slowly.
+    /// The client read the response, or sent its body, more slowly than allowed.
     ClientStalled,
-    /// The time that the route gives a whole request is over.
+    /// The route's timeout for the whole request elapsed.
     RequestTimeout,
-    /// The endpoint closed or reset the connection in the middle of its answer.
+    /// The endpoint closed or reset the connection in the middle of its response.
     UpstreamCut,
-    /// The endpoint's body is malformed, or not as long as its head promised.
+    /// The endpoint's body is malformed, or does not have the length that its head declared.
     UpstreamMalformed,
-    /// The endpoint did not go on with its answer for too long.
+    /// The endpoint sent nothing of its response for longer than the stall timeout.
     UpstreamStalled,
-    /// Nothing moved through a tunnel for too long.
+    /// No byte passed through a tunnel for longer than its idle timeout.
     TunnelIdle,
-    /// The gateway ended, and its time to drain was over.
+    /// The gateway stopped after its time to drain.
     GatewayStopped,
-    /// A panic in the gateway, which costs one connection.
+    /// A panic in the gateway. It costs one connection.
     Panic,
     /// The client closed or reset its connection in the middle of a head.
     HeadUnfinished,
-    /// The client opened more HTTP/2 streams at once than it may, or gave up too many.
+    /// The client opened more HTTP/2 streams at once than allowed, or reset too many.
     StreamRefused,
-    /// The client's TLS handshake failed: it speaks no TLS, or none of ours, or does not want our certificate.
+    /// The client's TLS handshake failed: it sent no TLS, no supported version, or rejected the certificate.
     TlsFailed,
     /// The client closed or reset its connection in the middle of its TLS handshake.
     TlsUnfinished,
@@ -46,7 +46,7 @@ pub enum Abort {
 }
 
 impl Abort {
-    /// The reason as a word for machines.
+    /// Returns the reason as the access log and the metrics name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientClosed => "client_closed",
@@ -68,35 +68,47 @@ impl Abort {
         }
     }
 
-    /// Why nobody waits for an exchange to end any more: its connection was dropped as a whole.
+    /// Returns why the future of an exchange was dropped: its connection was dropped with it.
     pub(super) fn from_drop(phase: Phase) -> Self {
+        if std::thread::panicking() {
+            return Self::Panic;
+        }
         match phase {
-            _ if std::thread::panicking() => Self::Panic,
             Phase::Stopped => Self::GatewayStopped,
             Phase::Serving | Phase::Draining | Phase::Closing => Self::ClientClosed,
         }
     }
 
-    /// What a failure of the client's side means.
+    /// Maps a failure of the client's side.
     pub(super) fn from_downstream(error: &StreamError) -> Self {
         match error {
             StreamError::Disconnected(_) | StreamError::Body(BodyError::Truncated) => Self::ClientClosed,
             StreamError::H2(error) if error.is_reset() => Self::ClientReset,
             StreamError::H2(_) => Self::ClientClosed,
             StreamError::TooSlow => Self::ClientStalled,
-            // The client's side was told how long the answer is by the endpoint's head.
+            // The declared length is the endpoint's.
             StreamError::LengthMismatch => Self::UpstreamMalformed,
-            _ => Self::ClientMalformed,
+            StreamError::Body(_)
+            | StreamError::Head(_)
+            | StreamError::Framing(_)
+            | StreamError::TooLarge
+            | StreamError::UnsolicitedUpgrade => Self::ClientMalformed,
         }
     }
 
-    /// What a failure of the endpoint's side means.
+    /// Maps a failure of the endpoint's side.
     pub(super) fn from_upstream(error: &StreamError) -> Self {
         match error {
             StreamError::Disconnected(_) | StreamError::H2(_) | StreamError::Body(BodyError::Truncated) => {
                 Self::UpstreamCut
             }
-            _ => Self::UpstreamMalformed,
+            StreamError::Body(_)
+            | StreamError::Head(_)
+            | StreamError::Framing(_)
+            | StreamError::TooLarge
+            | StreamError::TooSlow
+            | StreamError::LengthMismatch
+            | StreamError::UnsolicitedUpgrade => Self::UpstreamMalformed,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The `Date` field, written once a second and copied into each answer that lacks one.
+//! The value of the `Date` field, formatted once a second and copied into each response that lacks one.
 //!
-//! Not here: when it is added (`headers`).
+//! Not here: adding the field (`headers`).
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -10,15 +10,15 @@ use httpdate::HttpDate;
 
 use crate::data::wire::clock::Clock;
 
-/// The date in the form of RFC 9110 §5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Date in the IMF-fixdate form of RFC 9110 §5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) type Text = [u8; 29];
 
-/// One worker's date.
+/// Formatted date of one worker.
 #[derive(Debug)]
 pub struct DateCache {
-    /// The worker clock's time when the wall clock was last looked at.
+    /// Time of the worker's clock when the wall clock was last read.
     tick: Cell<u64>,
-    /// The second that `text` shows, since 1970.
+    /// Second that `text` shows, since 1970.
     second: Cell<u64>,
     text: Cell<Text>,
 }
@@ -30,7 +30,7 @@ impl Default for DateCache {
 }
 
 impl DateCache {
-    /// The date, up to one tick of `clock` late: the wall clock is looked at once a tick.
+    /// Returns the date. It lags by up to one tick of `clock`, since the wall clock is read once a tick.
     pub fn now(&self, clock: &Clock) -> Text {
         let tick = clock.now_ms();
         if self.tick.replace(tick) != tick {
@@ -45,7 +45,7 @@ impl DateCache {
             return;
         }
         let mut text = self.text.get();
-        // The form has a fixed length for the years up to 9999, so it fits.
+        // The form has 29 bytes for all years up to 9999, so it fits.
         let _ = write!(text.as_mut_slice(), "{}", HttpDate::from(now));
         self.text.set(text);
     }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_an_imf_fixdate_and_follows_the_clock() {
+    fn date_is_imf_fixdate_and_follows_clock() {
         let date = DateCache::default();
         date.refresh(UNIX_EPOCH + Duration::from_millis(784_111_777_999));
         assert_eq!(&date.text.get(), b"Sun, 06 Nov 1994 08:49:37 GMT");

@@ -1,6 +1,6 @@
-//! The way to the endpoint and back: connection, request, answer, and what is left of either body.
+//! The steps to the endpoint and back: connection, request, response, and the rest of both bodies.
 //!
-//! Not here: which route a request takes (`exchange`), how heads are written (`headers`).
+//! Not here: finding the route (`destination`), writing heads (`headers`).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,47 +12,58 @@ use routing::table::Backend;
 
 use super::abort::Abort;
 use super::dead_peer::DeadPeerProbe;
-use super::headers::{self, Response};
+use super::destination::find_route;
+use super::downstream::{Downstream, ExchangeOutcome};
+use super::headers::{self, Response, UpstreamRequest};
 use super::metered::Metered;
 use super::reply_reason::ReplyReason;
 use super::request_body::RequestBody;
 use super::timeouts::Timeouts;
-use super::{Downstream, Exchange, ExchangeOutcome, Failure, Tunnel, find_route, upgrade};
+use super::tunnel::{Tunnel, TunnelLogEntry};
+use super::{Exchange, ExchangeError, upgrade};
 use crate::data::upstream::{
     ConnectError, Connection, PooledConnection, RetryState, UpstreamPolicy, effective_timeout,
 };
 use crate::data::wire::{BodyCopy, CopyError, StreamError};
 use crate::settings::RequestIdEcho;
 
-/// So many informational responses may come before the answer; each gives the endpoint its time anew.
+/// Maximum informational responses before a response; more make it malformed. Each restarts the first-byte timeout.
 const MAX_INFORMATIONAL_RESPONSES: u8 = 16;
 
-/// Why an endpoint did not begin an answer.
+/// Why an attempt ended without the head of a response.
 enum AttemptError {
     /// The client's side failed.
     Downstream(StreamError),
-    /// The client gave up.
+    /// The client abandoned the request.
     Cancelled(Abort),
     /// The endpoint's side failed.
     Upstream(StreamError),
-    /// The endpoint's machine acknowledges nothing any more.
+    /// The endpoint's machine acknowledges no packets.
     PeerDead,
-    /// The client's body stood still for too long.
+    /// No byte of the client's body arrived within the stall timeout.
     RequestBodyTimeout,
-    /// The endpoint did not answer in time.
+    /// The response did not begin in time.
     FirstByteTimeout,
-    /// The time for the whole request is over.
+    /// The timeout for the whole request elapsed.
     RequestTimeout,
 }
 
+/// Head of an endpoint's response, and the framing of its body.
+struct UpstreamResponse {
+    head: Head,
+    length: BodyLength,
+}
+
 impl<D: Downstream> Exchange<'_, D> {
-    pub(super) async fn forward(&mut self) -> Result<ExchangeOutcome, Failure> {
-        let (host, path) = self.destination?;
+    /// Finds the route, sends the request to an endpoint, and relays the response.
+    pub(super) async fn forward(&mut self) -> Result<ExchangeOutcome, ExchangeError> {
+        let destination = self.destination?;
+        let (host, path) = (&*destination.host, &*destination.path);
         let route = self.route.insert(Arc::clone(find_route(&self.worker.live.load().table, host, path)?));
         if let Some(limit) = &route.policy.body_size {
-            self.received.limit = limit.value;
+            self.received.max_bytes = limit.value;
         }
-        if matches!(self.request.length, BodyLength::Exact(length) if length > self.received.limit) {
+        if matches!(self.request.length, BodyLength::Exact(length) if length > self.received.max_bytes) {
             return Err(ReplyReason::BodyTooLarge.into());
         }
         let policy = UpstreamPolicy::new(&route.policy, &self.worker.settings);
@@ -69,35 +80,30 @@ impl<D: Downstream> Exchange<'_, D> {
             let opened = self.open(&backend, &mut retry).await;
             self.record.on_attempt(&retry, opened.as_ref().ok());
             let mut opened = opened?;
-            let (endpoint, length) = (opened.address(), self.request.length);
-            let up = &mut opened.connection;
-            up.acquire_buffers(&self.worker.buffers);
-            headers::write_request(up.output(), endpoint, (self.request.head, path), &self.source, length);
-            up.start_sending_body(length);
+            self.start_request(&mut opened, path);
             body.rewind();
-            let failure = match self.await_response(&mut opened, (&mut body, &retry)).await {
-                Ok((head, length)) => {
+            let error = match self.await_response(&mut opened, &mut body, &retry).await {
+                Ok(response) => {
                     self.worker.upstreams.on_response(&opened);
-                    if head.status() == 101 {
-                        return self.switch(opened, &head).await;
+                    if response.head.status() == 101 {
+                        return self.switch(opened, &response.head).await;
                     }
-                    return self.relay((opened, policy), body, (head, length)).await;
+                    return self.relay(opened, policy, body, response).await;
                 }
-                Err(failure) => failure,
+                Err(error) => error,
             };
-            if self.should_retry(&failure, &opened, (&mut retry, &body)) {
-                continue;
+            if !self.should_retry(&error, &opened, &mut retry, &body) {
+                return Err(error.into());
             }
-            return Err(self.failure(failure));
         }
     }
 
-    /// Gets a connection within what is left of the request's time. A client that leaves meanwhile waits no more.
+    /// Connects within the rest of the request's time, unless the client abandons the request.
     async fn open(
         &mut self,
         backend: &Arc<Backend>,
         retry: &mut RetryState,
-    ) -> Result<PooledConnection, Failure> {
+    ) -> Result<PooledConnection, ExchangeError> {
         self.timer.set(effective_timeout(Duration::ZERO));
         let down = &mut *self.down;
         let mut opening = pin!(self.worker.upstreams.connect(backend, retry));
@@ -105,28 +111,40 @@ impl<D: Downstream> Exchange<'_, D> {
             if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
                 return Poll::Ready(opened.map_err(|error| ReplyReason::Open(error).into()));
             }
-            down.poll_cancelled(cx).map(|abort| Err(Failure::Abort(abort)))
+            down.poll_cancelled(cx).map(|abort| Err(ExchangeError::Abort(abort)))
         }));
-        opened.await.map_err(|_ended| ReplyReason::RequestTimeout)?
+        opened.await.map_err(|_elapsed| ReplyReason::RequestTimeout)?
     }
 
-    /// Tells what the failure says of the endpoint, and whether another one is to be asked: not a byte of an answer
-    /// may have come, and the request must bear being sent twice.
+    /// Writes the request's head into the output buffer of a connection.
+    fn start_request(&self, opened: &mut PooledConnection, path: &str) {
+        let endpoint = opened.address();
+        let up = &mut opened.connection;
+        up.acquire_buffers(&self.worker.buffers);
+        let (head, length) = (self.request.head, self.request.length);
+        let request = UpstreamRequest { head, path, source: &self.source, length };
+        headers::write_request(up.output(), endpoint, &request);
+        up.start_sending_body(length);
+    }
+
+    /// Reports the failure to the endpoint's health, and returns true if the request is sent to another endpoint. That
+    /// needs a connection that was lost before a byte of the response, and a request that can be sent twice.
     fn should_retry(
         &self,
-        failure: &AttemptError,
+        error: &AttemptError,
         opened: &PooledConnection,
-        (retry, body): (&mut RetryState, &RequestBody),
+        retry: &mut RetryState,
+        body: &RequestBody,
     ) -> bool {
         let is_lost =
-            matches!(failure, AttemptError::Upstream(StreamError::Disconnected(_)) | AttemptError::PeerDead)
+            matches!(error, AttemptError::Upstream(StreamError::Disconnected(_)) | AttemptError::PeerDead)
                 && !opened.connection.has_received();
-        match failure {
+        match error {
             AttemptError::PeerDead => self.worker.upstreams.on_peer_dead(opened),
-            // Most likely it closed the connection while that was idle, as it may.
+            // Most likely the endpoint closed the connection while it was idle, which is no fault.
             AttemptError::Upstream(_) if is_lost && opened.is_reused => {}
             AttemptError::Upstream(_) | AttemptError::FirstByteTimeout => {
-                self.worker.upstreams.on_failure(opened)
+                self.worker.upstreams.on_failure(opened);
             }
             AttemptError::Downstream(_)
             | AttemptError::Cancelled(_)
@@ -136,75 +154,52 @@ impl<D: Downstream> Exchange<'_, D> {
         is_lost && !self.timer.is_total_elapsed() && retry.on_disconnect(opened, body.resend())
     }
 
-    fn failure(&self, failure: AttemptError) -> Failure {
-        match failure {
-            AttemptError::RequestBodyTimeout | AttemptError::Downstream(StreamError::TooSlow) => {
-                ReplyReason::BodyTimeout.into()
-            }
-            AttemptError::FirstByteTimeout => ReplyReason::FirstByteTimeout.into(),
-            AttemptError::RequestTimeout => ReplyReason::RequestTimeout.into(),
-            AttemptError::PeerDead => ReplyReason::UpstreamClosed.into(),
-            AttemptError::Downstream(StreamError::Body(_)) => ReplyReason::MalformedBody.into(),
-            AttemptError::Downstream(StreamError::TooLarge) => ReplyReason::BodyTooLarge.into(),
-            AttemptError::Downstream(error) => Failure::Abort(Abort::from_downstream(&error)),
-            AttemptError::Cancelled(abort) => Failure::Abort(abort),
-            AttemptError::Upstream(error) => {
-                tracing::debug!(error = %error, "endpoint failed before it answered");
-                match error {
-                    StreamError::Disconnected(_) => ReplyReason::UpstreamClosed.into(),
-                    StreamError::UnsolicitedUpgrade => ReplyReason::UpstreamUnsolicitedUpgrade.into(),
-                    _ => ReplyReason::UpstreamMalformed.into(),
-                }
-            }
-        }
-    }
-
-    /// Sends the request and waits for the head of the answer, which may come before all is sent.
+    /// Sends the request and waits for the head of the response, which may come before the whole request is sent.
     async fn await_response(
         &mut self,
         opened: &mut PooledConnection,
-        (body, retry): (&mut RequestBody, &RetryState),
-    ) -> Result<(Head, BodyLength), AttemptError> {
+        body: &mut RequestBody,
+        retry: &RetryState,
+    ) -> Result<UpstreamResponse, AttemptError> {
         let Timeouts { stall, first_byte, .. } = self.timeouts;
         let mut probe = DeadPeerProbe::new(first_byte, retry, opened);
         let up = &mut opened.connection;
         self.timer.set(stall);
         let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
         let request = self.request.head;
-        let mut informational = 0;
-        let answer = timer.limit(std::future::poll_fn(|cx| {
+        let mut informational_count = 0;
+        let response = timer.limit(std::future::poll_fn(|cx| {
             if !body.is_sent() {
-                let mut source = Metered { side: &mut *down, meter: &mut *received };
-                match body.poll((&mut source, &mut *up), || timer.set(stall), cx) {
+                let mut source = Metered { source: &mut *down, meter: &mut *received };
+                match body.poll(&mut source, up, || timer.set(stall), cx) {
                     Poll::Ready(Err(CopyError::Read(error))) => {
                         return Poll::Ready(Err(AttemptError::Downstream(error)));
                     }
                     Poll::Ready(Ok(())) => probe.start(timer),
-                    // An endpoint that stops reading may have answered already: its answer decides.
+                    // An endpoint that stops reading may have responded already: that response counts.
                     Poll::Ready(Err(CopyError::Write(_))) | Poll::Pending => {}
                 }
             }
             let is_sent = body.is_sent();
             while let Poll::Ready(head) =
-                poll_head(up, (request, is_sent), cx).map_err(AttemptError::Upstream)?
+                poll_head(up, request, is_sent, cx).map_err(AttemptError::Upstream)?
             {
                 if !(100..=199).contains(&head.status()) || head.status() == 101 {
                     return Poll::Ready(Ok(head));
                 }
-                informational += 1;
-                if informational > MAX_INFORMATIONAL_RESPONSES {
-                    return Poll::Ready(Err(AttemptError::Upstream(
-                        HeadError::Malformed("informational response").into(),
-                    )));
+                informational_count += 1;
+                if informational_count > MAX_INFORMATIONAL_RESPONSES {
+                    let error = HeadError::Malformed("too many informational responses");
+                    return Poll::Ready(Err(AttemptError::Upstream(error.into())));
                 }
                 probe.on_informational(timer);
-                // The 100 answers an expectation, which was ours alone.
+                // A 100 responds to the gateway: it never forwards the client's Expect.
                 if head.status() != 100 {
-                    down.send_informational(&Response::from_endpoint(&head, BodyLength::Empty))
-                        .map_err(AttemptError::Downstream)?;
+                    let response = Response::from_endpoint(&head, BodyLength::Empty);
+                    down.send_informational(&response).map_err(AttemptError::Downstream)?;
                 }
             }
-            if informational > 0 {
+            if informational_count > 0 {
                 let _ = down.poll_flush(cx).map_err(AttemptError::Downstream)?;
             }
             if is_sent && probe.is_unresponsive(timer, up, body.resend()) {
@@ -212,10 +207,10 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             down.poll_cancelled(cx).map(|abort| Err(AttemptError::Cancelled(abort)))
         }));
-        let head = match answer.await {
+        let head = match response.await {
             Ok(head) => head?,
             Err(_elapsed) if timer.is_total_elapsed() => return Err(AttemptError::RequestTimeout),
-            // With bytes still waiting to be sent it is the endpoint that stands still, not the client.
+            // If bytes still wait to be sent, the endpoint does not read them. The client is not to blame.
             Err(_elapsed) if body.is_receiving() && up.is_flushed() => {
                 return Err(AttemptError::RequestBodyTimeout);
             }
@@ -226,53 +221,75 @@ impl<D: Downstream> Exchange<'_, D> {
         if headers::has_too_many_connection_options(&head) {
             return Err(AttemptError::Upstream(HeadError::Malformed("connection").into()));
         }
-        Ok((head, length))
+        Ok(UpstreamResponse { head, length })
     }
 
-    /// Passes the answer on, and what is left of the request's body in the meantime.
+    /// Relays the response to the client, and meanwhile the rest of the request's body to the endpoint. Then returns
+    /// the connection to the pool if it can be reused.
     async fn relay(
         &mut self,
-        (mut opened, policy): (PooledConnection, UpstreamPolicy),
+        mut opened: PooledConnection,
+        policy: UpstreamPolicy,
         mut body: RequestBody,
-        (head, length): (Head, BodyLength),
-    ) -> Result<ExchangeOutcome, Failure> {
-        let up = &mut opened.connection;
-        up.start_receiving_body(length);
-        self.record.on_response_head(head.status());
-        let echoed = [("x-request-id", self.source.id.as_bytes())];
+        response: UpstreamResponse,
+    ) -> Result<ExchangeOutcome, ExchangeError> {
+        opened.connection.start_receiving_body(response.length);
+        self.start_response(&response)?;
+        body.release();
+        self.relay_bodies(&mut opened.connection, &mut body).await.map_err(ExchangeError::Abort)?;
+        let UpstreamResponse { head, length } = response;
+        let is_complete = body.is_sent() && length != BodyLength::UntilClose;
+        let stays_open = headers::is_keep_alive(&head) && !has_forbidden_body(&head);
+        let keep_alive = headers::keep_alive_timeout(&head);
+        // The head shares the input buffer, which the pool takes back only unshared.
+        drop(head);
+        if is_complete && stays_open && !opened.connection.has_input() {
+            opened.connection.release_buffers(&self.worker.buffers);
+            self.worker.upstreams.release(opened, keep_alive, &policy);
+        }
+        Ok(ExchangeOutcome::Completed)
+    }
+
+    /// Writes the head of the response for the client.
+    fn start_response(&mut self, response: &UpstreamResponse) -> Result<(), ExchangeError> {
+        self.record.on_response_head(response.head.status());
+        let request_id = [("x-request-id", self.source.id.as_bytes())];
         let response = Response {
             date: self.worker.date.now(&self.worker.clock),
             extra: match self.worker.settings.responses.request_id {
-                RequestIdEcho::Every => &echoed,
+                RequestIdEcho::Every => &request_id,
                 RequestIdEcho::LocalReplies => &[],
             },
             is_head_request: self.request.head.method() == b"HEAD",
-            ..Response::from_endpoint(&head, length)
+            ..Response::from_endpoint(&response.head, response.length)
         };
-        self.down.send_head(&response).map_err(|error| Failure::Abort(Abort::from_downstream(&error)))?;
-        let limit = self.timeouts.stall;
-        self.timer.set(limit);
-        body.release();
+        self.down.send_head(&response).map_err(|error| ExchangeError::Abort(Abort::from_downstream(&error)))
+    }
+
+    /// Copies the response's body, and meanwhile the rest of the request's body.
+    async fn relay_bodies(&mut self, up: &mut Connection, body: &mut RequestBody) -> Result<(), Abort> {
+        let stall = self.timeouts.stall;
+        self.timer.set(stall);
         let (down, timer) = (&mut *self.down, self.timer);
         let (received, sent) = (&mut self.received, &mut self.sent);
-        let mut receiving = BodyCopy::default();
+        let mut response_body = BodyCopy::default();
         let mut is_sending = !body.is_sent();
         let relayed = timer.limit(std::future::poll_fn(|cx| {
             if is_sending {
-                let mut source = Metered { side: &mut *down, meter: &mut *received };
-                // Whatever becomes of the request's rest: the answer is on its way and decides. But a side that
-                // failed is not asked again: nothing behind a malformed chunk can be trusted.
-                let moved = body.poll((&mut source, up), || timer.set(limit), cx);
-                is_sending = moved.is_pending();
-                if matches!(moved, Poll::Ready(Err(_))) {
+                let mut source = Metered { source: &mut *down, meter: &mut *received };
+                // A failure of the request's body does not fail the exchange, since the response has begun. But nothing
+                // after a malformed chunk can be trusted, so the body is not polled again.
+                let copied = body.poll(&mut source, up, || timer.set(stall), cx);
+                is_sending = copied.is_pending();
+                if matches!(copied, Poll::Ready(Err(_))) {
                     down.discard_body();
                 }
             }
-            // An answer that is at hand is sent even if the client has closed its direction.
-            let mut source = Metered { side: &mut *up, meter: &mut *sent };
-            let moved = receiving.poll((&mut source, &mut *down), || timer.set(limit), cx);
-            if let Poll::Ready(moved) = moved {
-                return Poll::Ready(moved.map_err(|error| match error {
+            // Available bytes are sent even if the client has closed its direction.
+            let mut source = Metered { source: &mut *up, meter: &mut *sent };
+            let copied = response_body.poll((&mut source, &mut *down), || timer.set(stall), cx);
+            if let Poll::Ready(copied) = copied {
+                return Poll::Ready(copied.map_err(|error| match error {
                     CopyError::Read(error) => Abort::from_upstream(&error),
                     CopyError::Write(error) => Abort::from_downstream(&error),
                 }));
@@ -280,68 +297,93 @@ impl<D: Downstream> Exchange<'_, D> {
             down.poll_cancelled(cx).map(Err)
         }));
         match relayed.await {
-            Ok(Ok(())) => {}
-            Ok(Err(abort)) => return Err(Failure::Abort(abort)),
-            Err(_elapsed) if timer.is_total_elapsed() => return Err(Failure::Abort(Abort::RequestTimeout)),
-            // Either nothing more came, or what came could not be handed on.
-            Err(_elapsed) if receiving == BodyCopy::Flushing || !is_ready(self.down) => {
-                return Err(Failure::Abort(Abort::ClientStalled));
+            Ok(relayed) => relayed,
+            Err(_elapsed) if timer.is_total_elapsed() => Err(Abort::RequestTimeout),
+            Err(_elapsed) if response_body == BodyCopy::Flushing || !is_ready(self.down) => {
+                Err(Abort::ClientStalled)
             }
-            Err(_elapsed) => return Err(Failure::Abort(Abort::UpstreamStalled)),
+            Err(_elapsed) => Err(Abort::UpstreamStalled),
         }
-        let is_complete = body.is_sent() && length != BodyLength::UntilClose;
-        let stays_open = headers::is_keep_alive(&head) && !contradicts_itself(&head);
-        let said = headers::keep_alive_timeout(&head);
-        // The head shares the input buffer, which is to go back whole.
-        drop(head);
-        if is_complete && stays_open && !opened.connection.has_input() {
-            opened.connection.release_buffers(&self.worker.buffers);
-            self.worker.upstreams.release(opened, said, &policy);
-        }
-        Ok(ExchangeOutcome::Completed)
     }
 
-    /// Tells the client that the endpoint has switched protocols. From here on their bytes are their own.
-    async fn switch(&mut self, opened: PooledConnection, head: &Head) -> Result<ExchangeOutcome, Failure> {
+    /// Sends the 101 to the client. All later bytes belong to the new protocol.
+    async fn switch(
+        &mut self,
+        opened: PooledConnection,
+        head: &Head,
+    ) -> Result<ExchangeOutcome, ExchangeError> {
         self.record.on_response_head(head.status());
-        let gone = |error: &StreamError| Failure::Abort(Abort::from_downstream(error));
-        self.down
-            .send_head(&Response::from_endpoint(head, BodyLength::Empty))
-            .map_err(|error| gone(&error))?;
+        let failed = |error: &StreamError| ExchangeError::Abort(Abort::from_downstream(error));
+        let response = Response::from_endpoint(head, BodyLength::Empty);
+        self.down.send_head(&response).map_err(|error| failed(&error))?;
         self.timer.set(self.timeouts.stall);
         match self.timer.limit(std::future::poll_fn(|cx| self.down.poll_flush(cx))).await {
-            Ok(Ok(())) => Ok(ExchangeOutcome::Upgraded(Tunnel::new(
-                opened,
-                self.timeouts.tunnel_idle,
-                (self.record, self.owned_info()),
-            ))),
-            Ok(Err(error)) => Err(gone(&error)),
-            Err(_elapsed) => Err(Failure::Abort(Abort::ClientStalled)),
+            Ok(Ok(())) => {
+                let record = self.record;
+                let log_entry = self.owned_info().map(|info| TunnelLogEntry { info, record });
+                let tunnel = Tunnel::new(opened, self.timeouts.tunnel_idle, log_entry);
+                Ok(ExchangeOutcome::Upgraded(tunnel))
+            }
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_elapsed) => Err(ExchangeError::Abort(Abort::ClientStalled)),
         }
     }
 }
 
-/// Whether the client's side would take another piece now.
+impl From<AttemptError> for ExchangeError {
+    /// Maps the failure of the last attempt.
+    fn from(error: AttemptError) -> Self {
+        match error {
+            AttemptError::RequestBodyTimeout | AttemptError::Downstream(StreamError::TooSlow) => {
+                ReplyReason::BodyTimeout.into()
+            }
+            AttemptError::FirstByteTimeout => ReplyReason::FirstByteTimeout.into(),
+            AttemptError::RequestTimeout => ReplyReason::RequestTimeout.into(),
+            AttemptError::PeerDead => ReplyReason::UpstreamClosed.into(),
+            AttemptError::Downstream(StreamError::Body(_)) => ReplyReason::MalformedBody.into(),
+            AttemptError::Downstream(StreamError::TooLarge) => ReplyReason::BodyTooLarge.into(),
+            AttemptError::Downstream(error) => Self::Abort(Abort::from_downstream(&error)),
+            AttemptError::Cancelled(abort) => Self::Abort(abort),
+            AttemptError::Upstream(error) => {
+                tracing::debug!(%error, "endpoint failed before its response");
+                match error {
+                    StreamError::Disconnected(_) => ReplyReason::UpstreamClosed.into(),
+                    StreamError::UnsolicitedUpgrade => ReplyReason::UpstreamUnsolicitedUpgrade.into(),
+                    StreamError::Body(_)
+                    | StreamError::Head(_)
+                    | StreamError::Framing(_)
+                    | StreamError::TooLarge
+                    | StreamError::TooSlow
+                    | StreamError::LengthMismatch
+                    | StreamError::H2(_) => ReplyReason::UpstreamMalformed.into(),
+                }
+            }
+        }
+    }
+}
+
+/// Returns true if the client's side accepts another piece now.
 fn is_ready<D: Downstream>(down: &mut D) -> bool {
     down.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
-/// Whether a head speaks of a body, where its status says that there is none.
+/// Returns true if a head declares a body.
 fn declares_body(head: &Head) -> bool {
     head.get(KnownName::TransferEncoding).is_some()
         || head.get(KnownName::ContentLength).is_some_and(|length| length != b"0")
 }
 
-/// A 204 with a body: who sends one may send the body too, and it would be taken for the next answer.
-fn contradicts_itself(head: &Head) -> bool {
+/// Returns true for a 204 that declares a body. If the endpoint sends that body, it would be read as the next response.
+fn has_forbidden_body(head: &Head) -> bool {
     head.status() == 204 && declares_body(head)
 }
 
-/// Reads the next head, informational or final. A 101 has to answer the request, and the request has to be sent: the
-/// client cannot have switched in the middle of it.
+/// Reads the next head, informational ones included. A 101 must accept the request's upgrade, and must follow the whole
+/// request: the client cannot switch protocols in the middle of it.
 fn poll_head(
     up: &mut Connection,
-    (request, is_sent): (&Head, bool),
+    request: &Head,
+    is_sent: bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Head, StreamError>> {
     let Some(head) = std::task::ready!(up.poll_head(http1::parse::response, cx))? else {

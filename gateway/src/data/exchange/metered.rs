@@ -1,41 +1,42 @@
-//! A body that is counted while it passes, against a limit if there is one.
+//! A body reader that counts bytes and enforces a limit.
 
 use std::task::{Context, Poll, ready};
 
 use crate::data::wire::{BodyReader, Piece, StreamError};
 
-/// What has passed of a body.
+/// Byte count of a body, and its limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
     /// Bytes that have passed.
-    pub(super) passed: u64,
-    /// Bytes that may pass in all.
-    pub(super) limit: u64,
+    pub(super) bytes: u64,
+    /// Maximum bytes of the body. A larger body fails with [`StreamError::TooLarge`].
+    pub(super) max_bytes: u64,
 }
 
 impl Default for Meter {
+    /// Creates a meter without a limit.
     fn default() -> Self {
-        Self { passed: 0, limit: u64::MAX }
+        Self { bytes: 0, max_bytes: u64::MAX }
     }
 }
 
-/// A side whose body is read through a meter.
+/// Reads a body through a [`Meter`].
 pub(super) struct Metered<'a, R> {
-    /// Where the body comes from.
-    pub(super) side: &'a mut R,
-    /// What counts it.
+    /// Source of the body.
+    pub(super) source: &'a mut R,
+    /// Count and limit.
     pub(super) meter: &'a mut Meter,
 }
 
 impl<R: BodyReader> BodyReader for Metered<'_, R> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
-        let piece = ready!(self.side.poll_piece(cx))?;
+        let piece = ready!(self.source.poll_piece(cx))?;
         if let Piece::Data(data) = &piece {
-            let passed = self.meter.passed.saturating_add(data.len() as u64);
-            if passed > self.meter.limit {
+            let bytes = self.meter.bytes.saturating_add(data.len() as u64);
+            if bytes > self.meter.max_bytes {
                 return Poll::Ready(Err(StreamError::TooLarge));
             }
-            self.meter.passed = passed;
+            self.meter.bytes = bytes;
         }
         Poll::Ready(Ok(piece))
     }

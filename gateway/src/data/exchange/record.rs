@@ -1,67 +1,92 @@
-//! What an exchange came to: gathered on its way, told once at its end.
+//! Per-request outcome, collected while a request is served and reported once to the metrics and the access log.
 //!
-//! Not here: how it is counted and written (`telemetry`).
+//! Not here: how it is counted and written (`observe`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use http1::{Head, Version};
+use http1::{Head, KnownName, Version};
 use routing::object::{Name, PortRef};
 use routing::table::{FieldPath, Route};
 use rustls::ProtocolVersion;
 
 use super::abort::Abort;
-use super::client::{Client, Codec, RequestSource, Scheme};
+use super::client::{Client, Codec, ConnectionInfo};
+use super::destination::Destination;
+use super::forwarded::RequestSource;
 use super::reply_reason::ReplyReason;
-use super::{Request, Worker};
+use super::worker::Worker;
+use crate::data::drain::Phase;
 use crate::data::upstream::{PooledConnection, RetryState};
 use crate::observe::access_log::{Entry, RequestFields, RouteFields};
 
-/// What an exchange came to.
+/// Outcome of one request.
 #[derive(Clone, Copy, Debug)]
-pub struct Record {
-    /// The status that the client got, or was about to get; 0 if none.
-    pub status: u16,
-    /// Why it is not an endpoint's whole answer.
-    pub completion: Completion,
-    /// The endpoint that was asked last.
-    pub upstream: Option<SocketAddr>,
-    /// How often an endpoint was asked, failed connects included.
-    pub attempts: u32,
-    /// Whether the last connection had carried a request before.
-    pub is_reused: bool,
-    /// The number of the Backend that was chosen among the route's.
-    pub backend_id: Option<u64>,
-    /// When the request's head had arrived; nothing if nobody wants to know.
-    pub started_at: Option<Instant>,
-    /// How long after that the endpoint's head came.
-    pub first_byte: Option<Duration>,
-    /// Bytes of the request's body.
-    pub received_bytes: u64,
-    /// Bytes of the answer's body.
-    pub sent_bytes: u64,
+pub(super) struct Record {
+    /// Status that the client received, or was about to receive; 0 if there is none.
+    pub(super) status: u16,
+    /// How the exchange ended.
+    pub(super) completion: Completion,
+    /// Endpoint of the last attempt.
+    pub(super) upstream: Option<SocketAddr>,
+    /// Attempts, failed connects included.
+    pub(super) attempts: u32,
+    /// Whether the last attempt used a connection that had carried a request before.
+    pub(super) is_reused: bool,
+    /// ID of the Backend that was chosen among the route's.
+    pub(super) backend_id: Option<u64>,
+    /// When the request's head had arrived; `None` if no duration is logged.
+    pub(super) started_at: Option<Instant>,
+    /// From `started_at` to the head of the endpoint's response.
+    pub(super) first_byte: Option<Duration>,
+    /// Bytes of the request's body, or from the client through a tunnel.
+    pub(super) received_bytes: u64,
+    /// Bytes of the response's body, or to the client through a tunnel.
+    pub(super) sent_bytes: u64,
 }
 
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completion {
-    /// It did not: whoever waits for it has given up, or has been cut off.
+pub(super) enum Completion {
+    /// It has not ended, or its future was dropped.
     Unfinished,
-    /// With an endpoint's whole answer.
+    /// With the endpoint's whole response.
     Forwarded,
-    /// With an answer of the gateway.
+    /// With a local reply.
     LocalReply(ReplyReason),
-    /// With an answer of the gateway that the client did not get.
-    ReplyUnsent(ReplyReason),
-    /// Without a whole answer.
+    /// With a local reply that the client did not receive whole.
+    ReplyUnsent {
+        /// Reason of the local reply.
+        reason: ReplyReason,
+        /// Cause of the failure; `None` while the reply is sent.
+        abort: Option<Abort>,
+    },
+    /// Without a whole response.
     Aborted(Abort),
-    /// With a tunnel, which is logged when that has ended.
+    /// With a tunnel, which is logged when it ends.
     Upgraded,
 }
 
+impl Completion {
+    /// Returns how an exchange ended whose future was dropped in this state.
+    pub(super) fn dropped(self, phase: Phase) -> Self {
+        match self {
+            Self::Unfinished => Self::Aborted(Abort::from_drop(phase)),
+            Self::ReplyUnsent { reason, abort: None } => {
+                Self::ReplyUnsent { reason, abort: Some(Abort::from_drop(phase)) }
+            }
+            Self::ReplyUnsent { abort: Some(_), .. }
+            | Self::Forwarded
+            | Self::LocalReply(_)
+            | Self::Aborted(_)
+            | Self::Upgraded => self,
+        }
+    }
+}
+
 impl Record {
-    /// Begins with nothing known. The time is taken only if it will be told.
-    pub fn new(worker: &Worker) -> Self {
+    /// Creates an empty record.
+    pub(super) fn new(started_at: Option<Instant>) -> Self {
         Self {
             status: 0,
             completion: Completion::Unfinished,
@@ -69,51 +94,56 @@ impl Record {
             attempts: 0,
             is_reused: false,
             backend_id: None,
-            started_at: worker.access_log.is_some().then(Instant::now),
+            started_at,
             first_byte: None,
             received_bytes: 0,
             sent_bytes: 0,
         }
     }
 
-    /// A connection to an endpoint was had, or none in the end.
+    /// Records the attempts so far. `opened` is the connection to an endpoint; `None` if no attempt succeeded.
     pub(super) fn on_attempt(&mut self, retry: &RetryState, opened: Option<&PooledConnection>) {
         self.attempts = retry.failed_count() + u32::from(opened.is_some());
         self.is_reused = opened.is_some_and(|opened| opened.is_reused);
         self.upstream = opened.map(PooledConnection::address).or(retry.last_failed());
     }
 
-    /// An endpoint answered.
+    /// Records the head of the endpoint's response.
     pub(super) fn on_response_head(&mut self, status: u16) {
         self.status = status;
         self.first_byte = self.started_at.map(|started_at| started_at.elapsed());
     }
 
-    /// The gateway is going to answer itself.
+    /// Records that a local reply begins.
     pub(super) fn on_local_reply(&mut self, reason: ReplyReason) {
         self.status = reason.status();
-        self.completion = Completion::ReplyUnsent(reason);
+        self.completion = Completion::ReplyUnsent { reason, abort: None };
     }
 
-    /// The client has that answer, with a body of so many bytes.
-    pub(super) fn on_local_reply_sent(&mut self, reason: ReplyReason, body: u64) {
-        self.sent_bytes = body;
+    /// Records that the client has the local reply.
+    pub(super) fn on_local_reply_sent(&mut self, reason: ReplyReason, body_bytes: u64) {
+        self.sent_bytes = body_bytes;
         self.completion = Completion::LocalReply(reason);
     }
+
+    /// Records that the client did not receive the local reply whole.
+    pub(super) fn on_local_reply_unsent(&mut self, reason: ReplyReason, abort: Abort) {
+        self.completion = Completion::ReplyUnsent { reason, abort: Some(abort) };
+    }
 }
 
-/// Whose request an exchange was about, as far as it is known.
+/// What is known of a request when it is reported.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestInfo<'a> {
-    /// Who sent it.
-    pub source: RequestSource<'a>,
-    /// What was understood of its head.
-    pub asked: Option<RequestFields<'a>>,
-    /// Which rule took it.
-    pub route: Option<&'a Route>,
+pub(super) struct RequestInfo<'a> {
+    /// Sender and ID.
+    pub(super) source: RequestSource<'a>,
+    /// Parts of the head that were understood.
+    pub(super) request: Option<RequestFields<'a>>,
+    /// Route of the request.
+    pub(super) route: Option<&'a Route>,
 }
 
-/// Tells of its info when it is dropped, however that comes about.
+/// Reports a request when it is dropped, so that a cancelled future is reported, too.
 pub(super) struct ReportOnDrop<'a> {
     pub(super) worker: &'a Worker,
     pub(super) info: RequestInfo<'a>,
@@ -122,22 +152,23 @@ pub(super) struct ReportOnDrop<'a> {
 
 impl Drop for ReportOnDrop<'_> {
     fn drop(&mut self) {
+        self.record.completion = self.record.completion.dropped(self.worker.drain.phase());
         self.worker.report(&self.info, &self.record);
     }
 }
 
-/// What is told of a head; host and path as routes see them, if they could.
+/// Returns the fields of a request that are logged. Host and path are as received if there is no destination.
 pub fn request_fields<'a>(
-    request: &Request<'a>,
-    destination: Option<(&'a str, &'a str)>,
+    client: &Client,
+    head: &'a Head,
+    destination: Option<&'a Destination<'_>>,
 ) -> RequestFields<'a> {
-    let head = request.head;
     let (host, path) = match destination {
-        Some((host, path)) => (host.as_bytes(), path.as_bytes()),
-        None => (head.get(http1::KnownName::Host).unwrap_or_default(), head.path()),
+        Some(destination) => (destination.host.as_bytes(), destination.path.as_bytes()),
+        None => (head.get(KnownName::Host).unwrap_or_default(), head.path()),
     };
     RequestFields {
-        protocol: protocol(request.client, head),
+        protocol: protocol(client, head),
         method: head.method(),
         host,
         path,
@@ -159,7 +190,8 @@ fn user_agent(head: &Head) -> Option<&[u8]> {
     named.next().map(|(_, _, value)| value)
 }
 
-fn tls(version: Option<ProtocolVersion>) -> Option<&'static str> {
+/// Returns the TLS version as the access log writes it. The gateway negotiates no other version.
+fn tls_version(version: Option<ProtocolVersion>) -> Option<&'static str> {
     match version? {
         ProtocolVersion::TLSv1_2 => Some("1.2"),
         ProtocolVersion::TLSv1_3 => Some("1.3"),
@@ -169,17 +201,16 @@ fn tls(version: Option<ProtocolVersion>) -> Option<&'static str> {
 
 impl<'a> RequestInfo<'a> {
     fn entry(&'a self, record: &Record) -> Entry<'a> {
-        let client = self.source.client;
         Entry {
-            asked: self.asked,
+            asked: self.request,
             route: self.route.map(|route| route_fields(route, record.backend_id)),
-            ..entry((self.source.id.as_bytes(), self.source.address, client.scheme, client.tls), record)
+            ..entry(self.source.id.as_bytes(), self.source.connection_info(), record)
         }
     }
 }
 
-fn route_fields(route: &Route, backend: Option<u64>) -> RouteFields<'_> {
-    let chosen = route.backends.iter().find(|weighted| Some(weighted.backend.id) == backend);
+fn route_fields(route: &Route, backend_id: Option<u64>) -> RouteFields<'_> {
+    let chosen = route.backends.iter().find(|weighted| Some(weighted.backend.id) == backend_id);
     RouteFields {
         ingress: &route.origin.ingress.name,
         rule: route.origin.field,
@@ -187,25 +218,23 @@ fn route_fields(route: &Route, backend: Option<u64>) -> RouteFields<'_> {
     }
 }
 
-fn entry<'a>(
-    (id, client, scheme, version): (&'a [u8], IpAddr, Scheme, Option<ProtocolVersion>),
-    record: &Record,
-) -> Entry<'a> {
+/// Creates an entry of the access log without fields of a request or a route.
+fn entry<'a>(id: &'a [u8], connection: ConnectionInfo, record: &Record) -> Entry<'a> {
     let (reason, abort, is_unsent) = match record.completion {
         Completion::Unfinished | Completion::Forwarded | Completion::Upgraded => (None, None, false),
-        Completion::LocalReply(reason) => (Some(reason.as_str()), None, false),
-        Completion::ReplyUnsent(reason) => (Some(reason.as_str()), None, true),
-        Completion::Aborted(abort) => (None, Some(abort.as_str()), false),
+        Completion::LocalReply(reason) => (Some(reason), None, false),
+        Completion::ReplyUnsent { reason, abort } => (Some(reason), abort, true),
+        Completion::Aborted(abort) => (None, Some(abort), false),
     };
     Entry {
         id,
-        client,
-        scheme: scheme.as_str(),
-        tls: tls(version),
+        client: connection.address,
+        scheme: connection.scheme.as_str(),
+        tls: tls_version(connection.tls),
         asked: None,
         status: record.status,
-        reason,
-        abort,
+        reason: reason.map(ReplyReason::as_str),
+        abort: abort.map(Abort::as_str),
         is_unsent,
         received: record.received_bytes,
         sent: record.sent_bytes,
@@ -219,13 +248,18 @@ fn entry<'a>(
 }
 
 impl Worker {
-    /// Counts and logs what an exchange came to.
-    pub fn report(&self, info: &RequestInfo<'_>, record: &Record) {
+    /// Returns the start of an exchange, if its duration is logged.
+    pub(super) fn start_time(&self) -> Option<Instant> {
+        self.access_log.is_some().then(Instant::now)
+    }
+
+    /// Counts and logs a request. An upgraded one is only counted: its tunnel is logged.
+    pub(super) fn report(&self, info: &RequestInfo<'_>, record: &Record) {
         self.counters.count_response(info.route.map(|route| &route.origin.ingress), record.status);
         match record.completion {
             Completion::Unfinished | Completion::Forwarded => {}
-            Completion::LocalReply(reason) | Completion::ReplyUnsent(reason) => {
-                self.counters.count_local_reply(reason.as_str())
+            Completion::LocalReply(reason) | Completion::ReplyUnsent { reason, .. } => {
+                self.counters.count_local_reply(reason.as_str());
             }
             Completion::Aborted(abort) => self.counters.count_abort(abort.as_str()),
             Completion::Upgraded => return,
@@ -235,45 +269,44 @@ impl Worker {
         }
     }
 
-    /// Counts and logs that a client said something which came to no request.
-    pub fn report_connection(
-        &self,
-        (address, scheme, tls): (IpAddr, Scheme, Option<ProtocolVersion>),
-        abort: Abort,
-    ) {
+    /// Counts and logs a connection that failed before, or between, requests.
+    pub fn report_connection(&self, connection: ConnectionInfo, abort: Abort) {
         self.counters.count_abort(abort.as_str());
         if let Some(log) = &self.access_log {
-            // There is no time to tell: no request started_at.
-            let record =
-                Record { completion: Completion::Aborted(abort), started_at: None, ..Record::new(self) };
-            log.log(&entry((self.request_ids.make().as_bytes(), address, scheme, tls), &record));
+            let record = Record { completion: Completion::Aborted(abort), ..Record::new(None) };
+            log.log(&entry(self.request_ids.generate().as_bytes(), connection, &record));
         }
     }
 
-    /// Counts and logs a request of which nothing is known but that it got this answer, without a body.
+    /// Counts and logs a request whose head is not known, and that got a local reply without a body.
     pub fn report_local_reply(&self, client: &Client, reason: ReplyReason) {
-        let source = RequestSource { client, address: client.peer, id: self.request_ids.make() };
-        let mut record = Record { status: reason.status(), started_at: None, ..Record::new(self) };
+        let source = RequestSource { client, address: client.peer, id: self.request_ids.generate() };
+        let mut record = Record { status: reason.status(), ..Record::new(None) };
         record.on_local_reply_sent(reason, 0);
-        self.report(&RequestInfo { source, asked: None, route: None }, &record);
+        self.report(&RequestInfo { source, request: None, route: None }, &record);
     }
 
-    /// Counts and logs how a tunnel ended, whose request was counted when it started_at.
-    pub(super) fn report_tunnel(&self, completion: Completion, told: Option<(&OwnedRequestInfo, Record)>) {
+    /// Counts and logs the end of a tunnel. Its request was counted when the tunnel began.
+    pub(super) fn report_tunnel(
+        &self,
+        completion: Completion,
+        log_entry: Option<(&OwnedRequestInfo, Record)>,
+    ) {
         if let Completion::Aborted(abort) = completion {
             self.counters.count_abort(abort.as_str());
         }
-        if let (Some(log), Some((owned, record))) = (&self.access_log, told) {
-            log.log(&owned.entry(&record));
+        if let (Some(log), Some((info, record))) = (&self.access_log, log_entry) {
+            log.log(&info.entry(&record));
         }
     }
 }
 
-/// What of a info has to live as long as a tunnel: texts and names, nothing of the table.
+/// Copy of a [`RequestInfo`] that lives as long as a tunnel. It holds texts and names, and no part of the routing
+/// table.
 #[derive(Debug)]
 pub(super) struct OwnedRequestInfo {
     id: Box<[u8]>,
-    client: (IpAddr, Scheme, Option<ProtocolVersion>),
+    connection: ConnectionInfo,
     protocol: &'static str,
     method: Box<[u8]>,
     host: Box<[u8]>,
@@ -285,27 +318,26 @@ pub(super) struct OwnedRequestInfo {
 }
 
 impl OwnedRequestInfo {
+    /// Copies what is logged. Returns `None` if nothing is logged.
     pub(super) fn new(info: &RequestInfo<'_>, record: &Record) -> Option<Self> {
-        let asked = info.asked?;
-        let RequestSource { client, address, id } = &info.source;
-        let taken = info.route.map(|route| route_fields(route, record.backend_id));
-        let service = taken.and_then(|taken| taken.service);
+        let request = info.request?;
+        let route = info.route.map(|route| route_fields(route, record.backend_id));
+        let service = route.and_then(|route| route.service);
         Some(Self {
-            id: id.as_bytes().into(),
-            client: (*address, client.scheme, client.tls),
-            protocol: asked.protocol,
-            method: asked.method.into(),
-            host: asked.host.into(),
-            path: asked.path.into(),
-            has_query: asked.has_query,
-            user_agent: asked.user_agent.map(Into::into),
-            ingress: taken.map(|taken| (taken.ingress.clone(), taken.rule)),
+            id: info.source.id.as_bytes().into(),
+            connection: info.source.connection_info(),
+            protocol: request.protocol,
+            method: request.method.into(),
+            host: request.host.into(),
+            path: request.path.into(),
+            has_query: request.has_query,
+            user_agent: request.user_agent.map(Into::into),
+            ingress: route.map(|route| (route.ingress.clone(), route.rule)),
             service: service.map(|(service, port)| (service.clone(), port.clone())),
         })
     }
 
     fn entry(&self, record: &Record) -> Entry<'_> {
-        let (address, scheme, version) = self.client;
         let service = self.service.as_ref().map(|(service, port)| (service, port));
         Entry {
             asked: Some(RequestFields {
@@ -317,7 +349,7 @@ impl OwnedRequestInfo {
                 user_agent: self.user_agent.as_deref(),
             }),
             route: self.ingress.as_ref().map(|(ingress, rule)| RouteFields { ingress, rule: *rule, service }),
-            ..entry((&self.id, address, scheme, version), record)
+            ..entry(&self.id, self.connection, record)
         }
     }
 }

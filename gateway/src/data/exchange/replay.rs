@@ -1,6 +1,6 @@
-//! The beginning of a request's body, held while the request might have to be sent again.
+//! Buffers the start of a request's body while a retry may have to send it again.
 //!
-//! Holding copies nothing: pieces share the bytes that were received. Not here: whether a request may be sent again
+//! Buffering copies no bytes: pieces share the memory into which they were received. Not here: deciding on a retry
 //! (`upstream`).
 
 use std::task::{Context, Poll, ready};
@@ -10,35 +10,35 @@ use http1::BodyLength;
 
 use crate::data::wire::{BodyReader, Piece, StreamError};
 
-/// So many bytes are held at most; a request with more was sent for good.
+/// Maximum request body bytes kept for a retry. A larger body is sent once only.
 const MAX_REPLAY_BYTES: usize = 64 << 10;
 
-/// What was read of a body so far.
+/// The part of a body that was read so far.
 #[derive(Debug)]
 pub(super) struct ReplayBuffer {
     pieces: Vec<Bytes>,
     bytes: usize,
-    /// The piece that is sent next; beyond the last one, the body goes on at its source.
+    /// Index of the piece that is read next. From `pieces.len()` on, pieces come from the source.
     next: usize,
-    /// Whether all that was read is held.
+    /// Whether the buffer has all that was read.
     is_replayable: bool,
-    /// Whether the source has said its end.
+    /// Whether the source returned [`Piece::End`].
     is_ended: bool,
 }
 
 impl ReplayBuffer {
-    /// Begins before the first piece; with `is_replayable` false nothing is held.
+    /// Creates an empty buffer. It stays empty if `is_replayable` is false.
     pub(super) fn new(is_replayable: bool) -> Self {
         Self { pieces: Vec::new(), bytes: 0, next: 0, is_replayable, is_ended: false }
     }
 
-    /// Whether all that was read is held, so that the body can be sent again.
+    /// Returns true if all that was read can be read again.
     pub(super) fn is_replayable(&self) -> bool {
         self.is_replayable
     }
 
-    /// Whether all of a body of this length will be held. Of a chunked one nothing is known: it may be too long, or
-    /// end with trailers.
+    /// Returns true if a body of this length is sure to stay replayable. A chunked body is not: it may be too long, or
+    /// have trailers.
     pub(super) fn will_be_replayable(&self, length: BodyLength) -> bool {
         let fits = match length {
             BodyLength::Empty => true,
@@ -48,12 +48,12 @@ impl ReplayBuffer {
         self.is_replayable && fits
     }
 
-    /// Sends from the first piece again.
+    /// Continues with the first piece.
     pub(super) fn rewind(&mut self) {
         self.next = 0;
     }
 
-    /// Holds nothing more: the request will not be sent again. What is still to be sent once stays.
+    /// Stops buffering, since no retry follows. Pieces that are not sent yet stay.
     pub(super) fn release(&mut self) {
         self.is_replayable = false;
     }
@@ -66,7 +66,7 @@ impl ReplayBuffer {
                 self.pieces.push(data.clone());
                 self.next = self.pieces.len();
             }
-            // Trailers are rare enough with such requests that they are not worth holding.
+            // Retryable requests with trailers are rare, so trailers are not buffered.
             Piece::Data(_) | Piece::Trailers(_) => {
                 self.is_replayable = false;
                 self.pieces.clear();
@@ -75,11 +75,11 @@ impl ReplayBuffer {
     }
 }
 
-/// A side whose body is read through what is held of it.
+/// Reads a body through its [`ReplayBuffer`].
 pub(super) struct ReplayReader<'a, R> {
-    /// Where the body goes on.
+    /// Source of the pieces that follow the buffered ones.
     pub(super) source: &'a mut R,
-    /// What comes before.
+    /// Pieces that were read before.
     pub(super) buffer: &'a mut ReplayBuffer,
 }
 
@@ -106,12 +106,12 @@ mod tests {
 
     use super::*;
 
-    /// Gives these bytes piece by piece, and its end once.
-    struct Source(Vec<&'static [u8]>);
+    /// Returns these pieces, and for an empty one the end. Panics if it is polled after the end.
+    struct Pieces(Vec<&'static [u8]>);
 
-    impl BodyReader for Source {
+    impl BodyReader for Pieces {
         fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
-            assert_ne!(self.0, [b"over"], "not asked again after the end");
+            assert_ne!(self.0, [b"over"], "polled after the end");
             Poll::Ready(Ok(match self.0.remove(0) {
                 b"" => {
                     self.0 = vec![b"over"];
@@ -122,16 +122,16 @@ mod tests {
         }
     }
 
-    fn read(source: &mut Source, buffer: &mut ReplayBuffer) -> Option<Vec<u8>> {
-        match (ReplayReader { source: source, buffer }).poll_piece(&mut Context::from_waker(Waker::noop())) {
+    fn read(source: &mut Pieces, buffer: &mut ReplayBuffer) -> Option<Vec<u8>> {
+        match (ReplayReader { source, buffer }).poll_piece(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Piece::Data(data))) => Some(data.to_vec()),
             _ => None,
         }
     }
 
     #[test]
-    fn what_was_read_comes_again_and_then_what_was_not() {
-        let mut source = Source(vec![b"one", b"two", b""]);
+    fn rewound_body_repeats_read_pieces_then_continues() {
+        let mut source = Pieces(vec![b"one", b"two", b""]);
         let mut buffer = ReplayBuffer::new(true);
         assert_eq!(read(&mut source, &mut buffer), Some(b"one".to_vec()));
         for _ in 0..2 {
@@ -144,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn more_than_64_kib_is_not_held() {
+    fn body_above_64_kib_is_not_buffered() {
         static LARGE: [u8; MAX_REPLAY_BYTES] = [b'x'; MAX_REPLAY_BYTES];
-        let mut source = Source(vec![&LARGE, b"y", b"z", b""]);
+        let mut source = Pieces(vec![&LARGE, b"y", b"z", b""]);
         let mut buffer = ReplayBuffer::new(true);
         read(&mut source, &mut buffer);
         assert!(buffer.is_replayable());

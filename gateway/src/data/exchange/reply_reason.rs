@@ -1,31 +1,33 @@
-//! The gateway's own answers: every reason why a request gets no answer from an endpoint, in one place.
+//! Reasons of local replies, each with its status and its name in logs.
+//!
+//! Not here: sending the reply (`local_reply`).
 
 use http1::HeadError;
 
 use crate::data::upstream::ConnectError;
 
-/// Why the gateway answers itself.
+/// Why the gateway replies itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyReason {
-    /// The request head is malformed, doubtful or too large.
+    /// The request head is malformed, ambiguous or too large.
     InvalidHead(HeadError),
-    /// The framing fields are malformed or doubtful.
+    /// The framing fields are malformed or ambiguous.
     MalformedFraming,
     /// The request body is malformed.
     MalformedBody,
     /// The body is larger than the route allows.
     BodyTooLarge,
-    /// Host is no host.
+    /// The Host field is malformed.
     MalformedHost,
-    /// The path cannot be made canonical.
+    /// The path has no canonical form.
     MalformedPath,
-    /// Decoding `%2F` or `%5C` in the path would choose another route, or none.
+    /// Decoding `%2F` or `%5C` in the path would select another route, or none.
     EncodedSlash,
-    /// `Connection` names more fields than anybody needs.
+    /// `Connection` lists more options than allowed.
     TooManyConnectionOptions,
-    /// An HTTP/2 request with more fields than allowed.
+    /// An HTTP/2 request has more fields than allowed.
     TooManyFields,
-    /// `OPTIONS *` asks about the server as a whole, and there is little to say.
+    /// The request is `OPTIONS *`, which is about the gateway itself.
     ServerOptions,
     /// The head did not arrive in time.
     HeadTimeout,
@@ -33,22 +35,22 @@ pub enum ReplyReason {
     BodyTimeout,
     /// No rule matches host and path.
     NoRule,
-    /// There is a rule, but no connection.
+    /// A rule matches, but no endpoint accepted a connection.
     Open(ConnectError),
-    /// The endpoint closed or reset the connection before it answered.
+    /// The endpoint closed or reset the connection before it responded.
     UpstreamClosed,
-    /// The endpoint's answer is malformed.
+    /// The endpoint's response is malformed.
     UpstreamMalformed,
-    /// The endpoint switched to a protocol that the client had not asked for.
+    /// The endpoint switched to a protocol that the client had not requested.
     UpstreamUnsolicitedUpgrade,
-    /// The endpoint took too long to begin its answer.
+    /// The endpoint did not begin its response in time.
     FirstByteTimeout,
-    /// The time that the route gives a whole request is over.
+    /// The route's timeout for the whole request elapsed.
     RequestTimeout,
 }
 
 impl ReplyReason {
-    /// The status of the answer.
+    /// Returns the status of the reply.
     pub fn status(self) -> u16 {
         match self {
             Self::InvalidHead(error) => error.status(),
@@ -76,7 +78,7 @@ impl ReplyReason {
         }
     }
 
-    /// The reason as a word for machines: what the header `gateway-reason` and the body say.
+    /// Returns the reason as the `gateway-reason` field, the body, the access log and the metrics name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidHead(error) => match error {
@@ -118,12 +120,12 @@ impl ReplyReason {
         }
     }
 
-    /// When the client had better ask again, in seconds, if it is known that this helps.
+    /// Returns the value of `Retry-After` in seconds, for reasons that pass by themselves.
     pub fn retry_after(self) -> Option<&'static str> {
         matches!(self, Self::Open(ConnectError::Overloaded)).then_some("1")
     }
 
-    /// Whether nothing more can be understood on an HTTP/1.1 connection after this.
+    /// Returns true if an HTTP/1.1 connection must close after the reply: its next byte has no known meaning.
     pub fn closes_connection(self) -> bool {
         matches!(
             self,
@@ -137,7 +139,7 @@ impl ReplyReason {
     }
 }
 
-/// The reason phrase that goes with a status in HTTP/1.1.
+/// Returns the HTTP/1.1 reason phrase of a status. Returns an empty one for a status that IANA does not list.
 pub fn reason_phrase(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
 }

@@ -1,6 +1,6 @@
-//! The request's body on its way to an endpoint, perhaps to a second one.
+//! The request's body on its way to an endpoint, and to the next one after a retry.
 //!
-//! Not here: whether the request is sent again (`forward`).
+//! Not here: deciding on a retry (`forward`).
 
 use std::task::{Context, Poll};
 
@@ -10,58 +10,60 @@ use super::replay::{ReplayBuffer, ReplayReader};
 use crate::data::upstream::{Connection, Resend};
 use crate::data::wire::{BodyCopy, BodyReader, CopyError};
 
-/// How far the request's body has come.
+/// Progress of the request's body.
 #[derive(Debug)]
 pub(super) struct RequestBody {
-    pump: BodyCopy,
+    copy: BodyCopy,
     replay: ReplayBuffer,
 }
 
 impl RequestBody {
-    /// Begins before the first piece. What is sent is held if the request's method bears being sent twice.
+    /// Creates a body of which nothing was read. `is_replayable` is true if the policy retries the request's method.
     pub(super) fn new(is_replayable: bool) -> Self {
-        Self { pump: BodyCopy::default(), replay: ReplayBuffer::new(is_replayable) }
+        Self { copy: BodyCopy::default(), replay: ReplayBuffer::new(is_replayable) }
     }
 
-    /// Whether it can begin anew.
+    /// Returns whether the body can be sent again now.
     pub(super) fn resend(&self) -> Resend {
         if self.replay.is_replayable() { Resend::Possible } else { Resend::Forbidden }
     }
 
-    /// Whether it will be able to begin anew until an answer comes, whatever its body turns out to be.
+    /// Returns whether the body is sure to stay replayable until the response begins.
     pub(super) fn expected_resend(&self, length: BodyLength) -> Resend {
         if self.replay.will_be_replayable(length) { Resend::Possible } else { Resend::Forbidden }
     }
 
-    /// Begins anew, to another connection.
+    /// Starts again, for another connection.
     pub(super) fn rewind(&mut self) {
-        self.pump = BodyCopy::default();
+        self.copy = BodyCopy::default();
         self.replay.rewind();
     }
 
-    /// An answer has begun: the request is not sent again.
+    /// Stops buffering, since the response has begun.
     pub(super) fn release(&mut self) {
         self.replay.release();
     }
 
-    /// Whether all is sent.
+    /// Returns true if the whole body is sent.
     pub(super) fn is_sent(&self) -> bool {
-        self.pump == BodyCopy::Done
+        self.copy == BodyCopy::Done
     }
 
-    /// Whether pieces are still to come from the client.
+    /// Returns true if the client has more to send.
     pub(super) fn is_receiving(&self) -> bool {
-        self.pump == BodyCopy::Copying
+        self.copy == BodyCopy::Copying
     }
 
-    /// Moves pieces as [`BodyCopy::poll`] does.
+    /// Copies pieces as [`BodyCopy::poll`] does.
     pub(super) fn poll<R: BodyReader>(
         &mut self,
-        (from, to): (&mut R, &mut Connection),
-        moved: impl Fn(),
+        from: &mut R,
+        to: &mut Connection,
+        on_piece: impl Fn(),
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CopyError>> {
-        self.pump.poll((&mut ReplayReader { source: from, buffer: &mut self.replay }, to), moved, cx)
+        let mut from = ReplayReader { source: from, buffer: &mut self.replay };
+        self.copy.poll((&mut from, to), on_piece, cx)
     }
 }
 
@@ -70,8 +72,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_body_that_is_known_to_be_small_will_surely_bear_being_sent_again() {
-        for (length, prospect) in [
+    fn resend_is_expected_only_for_bodies_known_to_be_small() {
+        for (length, expected) in [
             (BodyLength::Empty, Resend::Possible),
             (BodyLength::Exact(64 << 10), Resend::Possible),
             (BodyLength::Exact((64 << 10) + 1), Resend::Forbidden),
@@ -81,7 +83,7 @@ mod tests {
             let body = RequestBody::new(true);
             assert_eq!(
                 (body.expected_resend(length), body.resend()),
-                (prospect, Resend::Possible),
+                (expected, Resend::Possible),
                 "{length:?}"
             );
             assert_eq!(RequestBody::new(false).expected_resend(length), Resend::Forbidden);

@@ -1,6 +1,6 @@
-//! What requests are called, so that the lines of several logs can be put together.
+//! Request IDs, by which records of one request are found in the logs of several programs.
 //!
-//! Not here: where the name is sent and logged.
+//! Not here: where the ID is sent and logged.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -9,72 +9,74 @@ use http1::{Head, KnownName};
 
 use super::client::Client;
 
-/// Bytes of a name that is made here: 128 bits in hexadecimal.
-const LENGTH: usize = 32;
+/// Bytes of a generated ID: 128 bits in hexadecimal.
+const GENERATED_BYTES: usize = 32;
 
-/// A name of more bytes is not taken over.
-const LONGEST: usize = 128;
+/// Maximum bytes of an ID that a trusted proxy sends. A longer one is replaced.
+const MAX_BYTES: usize = 128;
 
-/// What a request is called.
+/// The ID of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum RequestId<'a> {
-    /// A trusted proxy said so.
-    Given(&'a [u8]),
-    /// Made here, in hexadecimal.
-    Made([u8; LENGTH]),
+    /// Sent by a trusted proxy.
+    Received(&'a [u8]),
+    /// Generated here, in hexadecimal.
+    Generated([u8; GENERATED_BYTES]),
 }
 
 impl RequestId<'_> {
-    /// The name: letters, digits and some punctuation, nothing that would have to be escaped anywhere.
+    /// Returns the ID. It consists of letters, digits and punctuation that needs no escape in any log format.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Given(id) => id,
-            Self::Made(id) => id,
+            Self::Received(id) => id,
+            Self::Generated(id) => id,
         }
     }
 }
 
-/// One worker's names. A name is a keyed hash (SipHash, the key from the system's randomness) of a number that
-/// counts up: no system call, no allocation, no lock, and who has seen some names cannot tell the next.
+/// Generates the request IDs of one worker.
+///
+/// An ID is a keyed hash (SipHash, its key from the operating system's randomness) of a counter. It costs no system
+/// call, allocation or lock, and later IDs cannot be predicted from earlier ones.
 #[derive(Debug, Default)]
 pub struct RequestIds {
     key: RandomState,
-    made: Cell<u64>,
+    count: Cell<u64>,
 }
 
 impl RequestIds {
-    /// What this request is called: `X-Request-ID` of a trusted proxy if there is one that is valid, or a new name.
-    pub fn of<'a>(&self, client: &Client, head: &'a Head) -> RequestId<'a> {
+    /// Returns the valid `X-Request-ID` of a trusted proxy, or else a generated ID.
+    pub fn for_request<'a>(&self, client: &Client, head: &'a Head) -> RequestId<'a> {
         if client.is_trusted() {
-            let mut given = head.get_all(KnownName::XRequestId);
-            if let (Some(id), None) = (given.next(), given.next())
+            let mut received = head.get_all(KnownName::XRequestId);
+            if let (Some(id), None) = (received.next(), received.next())
                 && is_valid(id)
             {
-                return RequestId::Given(id);
+                return RequestId::Received(id);
             }
         }
-        self.make()
+        self.generate()
     }
 
-    /// A name for a request that has no head.
-    pub fn make(&self) -> RequestId<'static> {
-        let number = self.made.get();
-        self.made.set(number.wrapping_add(1));
+    /// Generates an ID.
+    pub fn generate(&self) -> RequestId<'static> {
+        let number = self.count.get();
+        self.count.set(number.wrapping_add(1));
         let halves = [0u8, 1].map(|half| self.key.hash_one((number, half)));
-        let mut id = [0; LENGTH];
+        let mut id = [0; GENERATED_BYTES];
         let digits = halves.iter().flat_map(|half| (0..16).rev().map(move |digit| half >> (4 * digit) & 15));
         for (slot, digit) in id.iter_mut().zip(digits) {
             *slot = HEX.get(digit as usize).copied().unwrap_or(b'0');
         }
-        RequestId::Made(id)
+        RequestId::Generated(id)
     }
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 fn is_valid(id: &[u8]) -> bool {
-    let is_fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@~".contains(byte);
-    (1..=LONGEST).contains(&id.len()) && id.iter().all(is_fine)
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@~".contains(byte);
+    (1..=MAX_BYTES).contains(&id.len()) && id.iter().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -84,21 +86,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_32_hexadecimal_digits_and_never_the_same_on_two_workers() {
+    fn generated_ids_are_hexadecimal_and_unique_across_workers() {
         let workers = [RequestIds::default(), RequestIds::default()];
-        let mut seen = HashSet::new();
+        let mut ids = HashSet::new();
         for _ in 0..1000 {
             for worker in &workers {
-                let id = worker.make();
+                let id = worker.generate();
                 let text = str::from_utf8(id.as_bytes()).unwrap().to_owned();
                 assert!(text.len() == 32 && text.bytes().all(|byte| HEX.contains(&byte)), "{text}");
-                assert!(seen.insert(text));
+                assert!(ids.insert(text));
             }
         }
     }
 
     #[test]
-    fn a_name_from_outside_is_short_and_harmless() {
+    fn received_id_is_valid_if_short_and_without_escapes() {
         for id in ["a", "0189-ab_c.d:e+f/g=h@i~", &"x".repeat(128)] {
             assert!(is_valid(id.as_bytes()), "{id}");
         }

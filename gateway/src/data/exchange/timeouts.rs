@@ -1,6 +1,6 @@
-//! How long the steps of one exchange may take: its route's policy, and the settings where that is silent.
+//! Effective timeouts of one exchange: the route's policy, with the settings as defaults.
 //!
-//! Not here: connecting (`upstream`), and the client's side between requests (`listener`).
+//! Not here: connect timeouts (`upstream`), and the client's connection between requests (`listener`).
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use routing::table::{Policy, PolicyValue};
 use crate::data::upstream::effective_timeout;
 use crate::settings::Settings;
 
-/// Time limits of one exchange.
+/// Timeouts of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// From the request's last byte having been sent to the head of the answer.
+    /// From the last byte of the request to the head of the response.
     pub(super) first_byte: Duration,
-    /// A body that stands still, in either direction.
+    /// Time without a byte of a body, in either direction.
     pub(super) stall: Duration,
-    /// A tunnel that is silent in both directions.
+    /// Time without a byte through a tunnel, in both directions.
     pub(super) tunnel_idle: Duration,
-    /// All of it; nothing: no limit.
+    /// The whole request; `None`: no limit.
     pub(super) request: Option<Duration>,
 }
 
 impl Timeouts {
-    /// What holds before a route is found.
+    /// Returns the timeouts that apply before a route is found.
     pub(super) fn from_settings(settings: &Settings) -> Self {
         Self {
             first_byte: settings.timeouts.first_byte,
@@ -33,7 +33,7 @@ impl Timeouts {
         }
     }
 
-    /// What holds on a route.
+    /// Returns the timeouts of a route.
     pub(super) fn for_route(policy: &Policy, settings: &Settings) -> Self {
         let timeouts = &policy.timeouts;
         let request = timeouts.request.as_ref().map_or(settings.timeouts.request, |field| Some(field.value));

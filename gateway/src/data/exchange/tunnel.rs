@@ -1,7 +1,7 @@
-//! What becomes of a connection after 101: bytes in both directions until both have ended.
+//! The connection after a 101: copies bytes in both directions until both have ended.
 //!
-//! Nothing of the request is info, and no buffer while nothing moves: an idle tunnel costs two sockets.
-//! Not here: whether there is a switch at all (`upgrade`).
+//! An idle tunnel costs two sockets: it holds no buffer, and nothing of the request but its log entry. Not here: whether
+//! there is an upgrade (`upgrade`).
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use http1::BodyLength;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Worker;
 use super::abort::Abort;
 use super::metered::{Meter, Metered};
 use super::record::{Completion, OwnedRequestInfo, Record};
+use super::worker::Worker;
 use crate::data::upstream::PooledConnection;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Timer;
@@ -23,63 +23,76 @@ use crate::observe::counters::GaugeGuard;
 /// The endpoint's side of a tunnel.
 #[derive(Debug)]
 pub struct Tunnel {
-    /// On the heap: whoever passes it on is smaller for it.
+    /// Boxed to keep the futures that pass it on small.
     opened: Box<PooledConnection>,
-    /// How long it may be silent in both directions.
+    /// Maximum time without a byte in either direction.
     idle: Duration,
-    /// What there is to tell at its end: on the heap, and only if it is told.
-    report: Option<Box<(Record, OwnedRequestInfo)>>,
+    /// Log entry for the end of the tunnel; `None` if nothing is logged.
+    log_entry: Option<Box<TunnelLogEntry>>,
+}
+
+/// What the access log reports when a tunnel ends.
+#[derive(Debug)]
+pub(super) struct TunnelLogEntry {
+    /// The request that began the tunnel.
+    pub(super) info: OwnedRequestInfo,
+    /// Its record when the tunnel began.
+    pub(super) record: Record,
 }
 
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TunnelEnd {
-    /// Both sides have ended their direction, and each knows it of the other.
+    /// Both sides ended their direction, and both ends were passed on.
     Complete,
-    /// One side was lost, or nothing moved for too long.
+    /// A side disconnected, or the idle timeout elapsed.
     Broken(Abort),
 }
 
 impl Tunnel {
-    /// Takes over a connection on which the endpoint has switched protocols; `idle` bounds the time between pieces.
-    pub(super) fn new(
-        opened: PooledConnection,
-        idle: Duration,
-        (record, info): (Record, Option<OwnedRequestInfo>),
-    ) -> Self {
-        let report = info.map(|info| Box::new((record, info)));
-        Self { opened: Box::new(opened), idle, report }
+    /// Creates a tunnel over a connection on which the endpoint has switched protocols.
+    pub(super) fn new(opened: PooledConnection, idle: Duration, log_entry: Option<TunnelLogEntry>) -> Self {
+        Self { opened: Box::new(opened), idle, log_entry: log_entry.map(Box::new) }
     }
 
-    /// Moves bytes until both directions have ended; what either side sent ahead goes first.
+    /// Copies bytes until both directions have ended, those that arrived before the 101 first.
     ///
-    /// A side that ends its direction ends that direction only. A slow reader holds back the other side: at most
-    /// 64 KiB and a buffer wait in each direction. The deadline is between two pieces, whichever way they go.
+    /// A side that ends its direction leaves the other one open. A slow reader slows the sender: each direction holds
+    /// at most 64 KiB and a buffer. The idle timeout restarts with each piece in either direction.
+    ///
+    /// # Cancellation
+    /// Closes the endpoint's connection and reports the tunnel as aborted. Bytes in its buffers are lost.
     pub async fn run<T>(mut self, worker: &Worker, down: &mut Connection<T>, timer: &Timer) -> TunnelEnd
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let _open = GaugeGuard::increment(&worker.counters, |counters| &counters.tunnels_open);
-        let mut active =
-            ActiveTunnel { worker, report: self.report.take(), end: None, meters: TunnelMeters::default() };
-        let sides = (down, &mut self.opened.connection);
-        let end = copy_both_ways(sides, (&worker.buffers, &mut active.meters), (timer, self.idle)).await;
+        let log_entry = self.log_entry.take();
+        let mut active = ActiveTunnel { worker, log_entry, end: None, meters: TunnelMeters::default() };
+        let sides = Sides { down, up: &mut self.opened.connection };
+        let end = copy_both_ways(sides, &worker.buffers, &mut active.meters, timer, self.idle).await;
         active.end = Some(end);
         end
     }
 }
 
-/// What passes through a tunnel, there and back.
+/// The two connections of a tunnel.
+struct Sides<'a, D, U> {
+    down: &'a mut Connection<D>,
+    up: &'a mut Connection<U>,
+}
+
+/// Bytes that passed through a tunnel.
 #[derive(Debug, Default)]
 struct TunnelMeters {
     from_client: Meter,
     from_endpoint: Meter,
 }
 
-/// A tunnel in use. It is told of when this is dropped: its connection may be dropped as a whole.
+/// Reports a tunnel when it is dropped, so that a cancelled future is reported, too.
 struct ActiveTunnel<'a> {
     worker: &'a Worker,
-    report: Option<Box<(Record, OwnedRequestInfo)>>,
+    log_entry: Option<Box<TunnelLogEntry>>,
     end: Option<TunnelEnd>,
     meters: TunnelMeters,
 }
@@ -91,17 +104,20 @@ impl Drop for ActiveTunnel<'_> {
             Some(TunnelEnd::Broken(abort)) => Completion::Aborted(abort),
             None => Completion::Aborted(Abort::from_drop(self.worker.drain.phase())),
         };
-        let (received_bytes, sent_bytes) = (self.meters.from_client.passed, self.meters.from_endpoint.passed);
-        let end = |record: Record| Record { completion, received_bytes, sent_bytes, ..record };
-        self.worker
-            .report_tunnel(completion, self.report.as_deref().map(|(record, info)| (info, end(*record))));
+        let (received_bytes, sent_bytes) = (self.meters.from_client.bytes, self.meters.from_endpoint.bytes);
+        let log_entry = self.log_entry.as_deref().map(|TunnelLogEntry { info, record }| {
+            (info, Record { completion, received_bytes, sent_bytes, ..*record })
+        });
+        self.worker.report_tunnel(completion, log_entry);
     }
 }
 
 async fn copy_both_ways<D, U>(
-    (down, up): (&mut Connection<D>, &mut Connection<U>),
-    (buffers, meters): (&BufferPool, &mut TunnelMeters),
-    (timer, idle): (&Timer, Duration),
+    Sides { down, up }: Sides<'_, D, U>,
+    buffers: &BufferPool,
+    meters: &mut TunnelMeters,
+    timer: &Timer,
+    idle: Duration,
 ) -> TunnelEnd
 where
     D: AsyncRead + AsyncWrite + Unpin,
@@ -116,20 +132,22 @@ where
     let ended = timer.limit(std::future::poll_fn(|cx| {
         down.acquire_buffers(buffers);
         up.acquire_buffers(buffers);
-        let moved = || timer.set(idle);
-        let first = upload.poll((&mut *down, &mut *up), (&mut meters.from_client, moved), cx);
-        let first = first.map_err(|error| match error {
+        let on_piece = || timer.set(idle);
+        let mut from_client = Metered { source: &mut *down, meter: &mut meters.from_client };
+        let uploaded = upload.poll(&mut from_client, up, on_piece, cx);
+        let uploaded = uploaded.map_err(|error| match error {
             CopyError::Read(error) => Abort::from_downstream(&error),
             CopyError::Write(error) => Abort::from_upstream(&error),
         })?;
-        let second = download.poll((&mut *up, &mut *down), (&mut meters.from_endpoint, moved), cx);
-        let second = second.map_err(|error| match error {
+        let mut from_endpoint = Metered { source: &mut *up, meter: &mut meters.from_endpoint };
+        let downloaded = download.poll(&mut from_endpoint, down, on_piece, cx);
+        let downloaded = downloaded.map_err(|error| match error {
             CopyError::Read(error) => Abort::from_upstream(&error),
             CopyError::Write(error) => Abort::from_downstream(&error),
         })?;
         down.release_buffers(buffers);
         up.release_buffers(buffers);
-        if first.is_ready() && second.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if uploaded.is_ready() && downloaded.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }));
     match ended.await {
         Ok(Ok(())) => TunnelEnd::Complete,
@@ -138,11 +156,11 @@ where
     }
 }
 
-/// How far one direction has come.
+/// Progress of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
     Copying(BodyCopy),
-    /// All is sent, and the end is still to be told.
+    /// All bytes are sent, and the end is not passed on yet.
     ShuttingDown,
     Closed,
 }
@@ -156,16 +174,17 @@ impl Default for Direction {
 impl Direction {
     fn poll<R, W>(
         &mut self,
-        (from, to): (&mut Connection<R>, &mut Connection<W>),
-        (meter, moved): (&mut Meter, impl Fn()),
+        from: &mut Metered<'_, Connection<R>>,
+        to: &mut Connection<W>,
+        on_piece: impl Fn(),
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CopyError>>
     where
         R: AsyncRead + AsyncWrite + Unpin,
         W: AsyncRead + AsyncWrite + Unpin,
     {
-        if let Self::Copying(pump) = self {
-            ready!(pump.poll((&mut Metered { side: from, meter }, to), moved, cx))?;
+        if let Self::Copying(copy) = self {
+            ready!(copy.poll((from, to), on_piece, cx))?;
             *self = Self::ShuttingDown;
         }
         if *self == Self::ShuttingDown {
@@ -185,7 +204,7 @@ mod tests {
     use crate::data::wire::clock::Clock;
 
     #[tokio::test]
-    async fn an_idle_tunnel_is_a_future_below_1_kib_and_owns_no_buffer() {
+    async fn idle_tunnel_is_below_512_bytes_and_owns_no_buffer() {
         let ((mut client, down), (mut endpoint, up)) =
             (tokio::io::duplex(1 << 10), tokio::io::duplex(1 << 10));
         let (mut down, mut up) =
@@ -193,8 +212,8 @@ mod tests {
         let (buffers, timer) = (BufferPool::default(), Clock::default().timer());
         let mut meters = TunnelMeters::default();
         let idle = Duration::from_secs(60);
-        let mut tunnel =
-            Box::pin(copy_both_ways((&mut down, &mut up), (&buffers, &mut meters), (&timer, idle)));
+        let sides = Sides { down: &mut down, up: &mut up };
+        let mut tunnel = Box::pin(copy_both_ways(sides, &buffers, &mut meters, &timer, idle));
         let size = std::mem::size_of_val(&*tunnel);
         assert!(size < 512, "{size} bytes");
         let mut buffer = [0; 5];
@@ -209,11 +228,10 @@ mod tests {
             () = exchange => {}
         }
         assert!(futures::poll!(&mut tunnel).is_pending());
-        assert_eq!(buffers.free_count(), 4, "each side has given back both");
-        // And nothing is left behind at the end.
+        assert_eq!(buffers.free_count(), 4, "each side has returned both buffers");
         drop((client, endpoint));
         assert_eq!(tunnel.await, TunnelEnd::Complete);
         assert_eq!(buffers.free_count(), 4);
-        assert_eq!((meters.from_client.passed, meters.from_endpoint.passed), (5, 5));
+        assert_eq!((meters.from_client.bytes, meters.from_endpoint.bytes), (5, 5));
     }
 }

@@ -1,16 +1,15 @@
-//! Which protocols a client asks to switch to, and whether an endpoint's 101 answers that (RFC 9110 §7.8).
+//! Protocol upgrades (RFC 9110 §7.8): which ones a client may request, and which 101 accepts them.
 //!
-//! Not here: the bytes after the switch (`tunnel`).
+//! Not here: the bytes after the 101 (`tunnel`).
 
 use bytes::BytesMut;
 use http1::{Head, KnownName, Version, write};
 
-/// More protocols than this in one request are no question but an attempt.
+/// Maximum protocols in one request. A longer list is no upgrade: each 101 is compared with every item.
 const MAX_PROTOCOLS: usize = 8;
 
-/// Whether a request asks for a protocol that may be passed on: in HTTP/1.1, named by `Upgrade`, and with
-/// `Connection: upgrade` beside it. What is malformed does not count as asked: the field is dropped then, as a
-/// server may always do.
+/// Returns true if an HTTP/1.1 request has `Connection: upgrade` and an `Upgrade` field that can be forwarded. The
+/// gateway drops a malformed `Upgrade` field, which RFC 9110 allows to every server.
 pub(super) fn is_requested(request: &Head) -> bool {
     request.get(KnownName::Upgrade).is_some()
         && request.version() == Version::Http11
@@ -19,7 +18,7 @@ pub(super) fn is_requested(request: &Head) -> bool {
         && (1..=MAX_PROTOCOLS).contains(&forwardable_protocols(request).count())
 }
 
-/// Whether a 101 switches to something that the request asked for, and to nothing else.
+/// Returns true if a 101 switches only to protocols that the request asked for.
 pub(super) fn is_accepted_by(response: &Head, request: &Head) -> bool {
     let is_requested = |chosen: &[u8]| {
         forwardable_protocols(request).any(|requested| requested.eq_ignore_ascii_case(chosen))
@@ -34,11 +33,11 @@ fn is_upgrade_response(request: &Head, response: &Head) -> bool {
         && listed_protocols(response).next().is_some()
 }
 
-/// Writes the fields by which the gateway itself asks.
+/// Writes the fields by which the gateway requests the upgrade from the endpoint.
 pub(super) fn write_request_fields(out: &mut BytesMut, request: &Head) {
     write::field(out, b"connection", b"upgrade");
     let mut protocols = forwardable_protocols(request);
-    // One protocol is what everybody asks for; nothing is allocated then.
+    // Nearly all requests list one protocol. Nothing is allocated for them.
     match (protocols.next(), protocols.next()) {
         (Some(only), None) => write::field(out, b"upgrade", only),
         _ => write::field(
@@ -49,7 +48,7 @@ pub(super) fn write_request_fields(out: &mut BytesMut, request: &Head) {
     }
 }
 
-/// What is asked for, without HTTP/2: a switch to it would carry requests past all that the gateway checks.
+/// Returns the requested protocols except HTTP/2. An upgrade to HTTP/2 would carry requests past all checks.
 fn forwardable_protocols(request: &Head) -> impl Iterator<Item = &[u8]> {
     let is_http2 = |protocol: &[u8]| {
         let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
@@ -65,7 +64,7 @@ fn listed_protocols(head: &Head) -> impl Iterator<Item = &[u8]> {
     items.map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
 
-/// `token [ "/" token ]`
+/// Returns true for `token [ "/" token ]`.
 fn is_protocol(text: &[u8]) -> bool {
     let is_token = |part: &[u8]| {
         !part.is_empty()

@@ -17,7 +17,9 @@ use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, is_keep_alive};
 use crate::data::exchange::record;
 use crate::data::exchange::reply_reason::ReplyReason;
-use crate::data::exchange::{self, Client, ExchangeOutcome, Request, Tunnel, TunnelEnd, Worker};
+use crate::data::exchange::{
+    self, Client, ExchangeOutcome, InvalidRequest, Request, Tunnel, TunnelEnd, Worker,
+};
 use crate::data::wire::clock::Timer;
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyReader, Piece, StreamError};
@@ -227,7 +229,7 @@ impl Session<'_> {
         }
         if self.connection.has_input() {
             let client = self.client;
-            self.worker.report_connection((client.peer, client.scheme, client.tls), Abort::HeadUnfinished);
+            self.worker.report_connection(client.connection_info(), Abort::HeadUnfinished);
         }
         NextAction::Close
     }
@@ -235,10 +237,8 @@ impl Session<'_> {
     async fn serve_request(&mut self, mut head: Head) -> NextAction {
         headers::sanitize(&mut head, self.worker.settings.requests.underscore_names);
         let Ok(length) = BodyLength::from_request(&head) else {
-            let request = Request { head: &head, length: BodyLength::Empty, client: self.client };
             let destination = exchange::parse_destination(&head).ok();
-            let destination = destination.as_ref().map(|(host, path)| (&**host, &**path));
-            let fields = record::request_fields(&request, destination);
+            let fields = record::request_fields(self.client, &head, destination.as_ref());
             return self.reply_and_close(ReplyReason::MalformedFraming, Some(fields)).await;
         };
         self.connection.start_receiving_body(length);
@@ -297,14 +297,8 @@ impl Session<'_> {
             GaugeGuard::increment(&self.worker.counters, |counters| &counters.requests_in_flight);
         let is_head = fields.is_some_and(|fields| fields.method == b"HEAD");
         let mut downstream = Http1Downstream::for_local_reply(self.worker, self.connection, is_head);
-        match exchange::send_local_reply(
-            self.worker,
-            (&mut downstream, self.timer),
-            reason,
-            (self.client, fields),
-        )
-        .await
-        {
+        let invalid = InvalidRequest { reason, client: self.client, request: fields };
+        match exchange::send_local_reply(self.worker, &mut downstream, self.timer, invalid).await {
             Ok(()) => NextAction::Linger,
             // Already in the access log.
             Err(_abort) => NextAction::Close,

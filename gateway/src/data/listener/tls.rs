@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::data::drain::OnDrain;
 use crate::data::exchange::abort::Abort;
-use crate::data::exchange::{Scheme, Worker};
+use crate::data::exchange::{ConnectionInfo, Scheme, Worker};
 use crate::live::LiveCell;
 
 /// Maximum time that a client has to finish its handshake once the worker is closing.
@@ -82,7 +82,8 @@ pub(super) async fn handshake(
         Err(_elapsed) => Abort::TlsTimeout,
     };
     if has_sent_bytes.get() {
-        worker.report_connection((peer.ip().to_canonical(), Scheme::Https, None), abort);
+        let address = peer.ip().to_canonical();
+        worker.report_connection(ConnectionInfo { address, scheme: Scheme::Https, tls: None }, abort);
     }
     None
 }

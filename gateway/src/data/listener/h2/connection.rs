@@ -271,7 +271,6 @@ impl Session<'_> {
     }
 
     fn report(&self, abort: Abort) {
-        let Client { peer, scheme, tls, .. } = self.client;
-        self.worker.report_connection((*peer, *scheme, *tls), abort);
+        self.worker.report_connection(self.client.connection_info(), abort);
     }
 }

@@ -53,7 +53,7 @@ impl WriteObserver {
                     Reason::REFUSED_STREAM | Reason::ENHANCE_YOUR_CALM => Abort::StreamRefused,
                     _ => Abort::ClientMalformed,
                 };
-                worker.report_connection((client.peer, client.scheme, client.tls), abort);
+                worker.report_connection(client.connection_info(), abort);
             }
         });
     }

@@ -13,7 +13,7 @@ use http1::{BodyLength, HeadBuilder};
 use super::head::{body_length, request_head, request_info};
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, Response};
-use crate::data::exchange::{self, Client, Downstream, ExchangeOutcome, Request, Worker};
+use crate::data::exchange::{self, Client, Downstream, ExchangeOutcome, InvalidRequest, Request, Worker};
 use crate::data::wire::buffers::BUFFER_BYTES;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
 use crate::observe::counters::increment;
@@ -68,15 +68,8 @@ pub(super) async fn serve_stream(
             exchange::serve(worker, request, &mut downstream, &timer).await
         }
         Err(reason) => {
-            let fields = request_info(&parts);
-            match exchange::send_local_reply(
-                worker,
-                (&mut downstream, &timer),
-                reason,
-                (client, Some(fields)),
-            )
-            .await
-            {
+            let invalid = InvalidRequest { reason, client, request: Some(request_info(&parts)) };
+            match exchange::send_local_reply(worker, &mut downstream, &timer, invalid).await {
                 Ok(()) => ExchangeOutcome::Completed,
                 // Already in the access log.
                 Err(_abort) => ExchangeOutcome::Aborted,

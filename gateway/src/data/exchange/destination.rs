@@ -1,0 +1,61 @@
+//! Host, path and route of a request.
+//!
+//! `serve` uses these functions for each request, and `gateway explain` for the requests that it is asked about.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http1::{Head, KnownName};
+use routing::table::{PathMatch, Route, RoutingTable};
+use routing::{host, path};
+
+use super::headers;
+use super::reply_reason::ReplyReason;
+
+/// Host and path by which a request is matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination<'a> {
+    /// Normalised host without its port. Empty if an HTTP/1.0 request has no Host: only host-less rules match it.
+    pub host: Cow<'a, str>,
+    /// Canonical path.
+    pub path: Cow<'a, str>,
+}
+
+/// Parses the host and the path of a request.
+///
+/// # Errors
+/// [`ReplyReason::MalformedHost`], [`ReplyReason::MalformedPath`], [`ReplyReason::TooManyConnectionOptions`], or
+/// [`ReplyReason::ServerOptions`] for `OPTIONS *`. No route can serve such a request.
+pub fn parse_destination(head: &Head) -> Result<Destination<'_>, ReplyReason> {
+    let host = match head.get(KnownName::Host) {
+        Some(host) => host::normalise(host).ok_or(ReplyReason::MalformedHost)?,
+        None => Cow::Borrowed(""),
+    };
+    if headers::has_too_many_connection_options(head) {
+        return Err(ReplyReason::TooManyConnectionOptions);
+    }
+    if head.target() == b"*" {
+        return Err(ReplyReason::ServerOptions);
+    }
+    let path = path::canonical(head.path()).map_err(|_| ReplyReason::MalformedPath)?;
+    Ok(Destination { host, path })
+}
+
+/// Finds the route of a request.
+///
+/// # Errors
+/// - [`ReplyReason::NoRule`] if no rule matches.
+/// - [`ReplyReason::EncodedSlash`] if the endpoint might read `%2F` or `%5C` as a slash, and that path has another
+///   route or none. An Exact rule that names just this path is exempt.
+pub fn find_route<'t>(
+    table: &'t RoutingTable,
+    host: &str,
+    path: &str,
+) -> Result<&'t Arc<Route>, ReplyReason> {
+    let route = table.find(host, path).ok_or(ReplyReason::NoRule)?;
+    let is_elsewhere = |read: String| table.find(host, &read).is_none_or(|other| !Arc::ptr_eq(other, route));
+    if path::alternative_readings(path).any(is_elsewhere) && !matches!(route.path, PathMatch::Exact(_)) {
+        return Err(ReplyReason::EncodedSlash);
+    }
+    Ok(route)
+}
