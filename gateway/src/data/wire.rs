@@ -1,9 +1,8 @@
-//! What both sides of an exchange are made of: pieces of a body, and how they are read and written.
+//! Bodies as pieces, and the traits that read and write them.
 //!
-//! HTTP/1.1 ([`h1`]) and HTTP/2 (`listener::h2`) fill these two traits, so that the exchange between
-//! downstream and upstream is written once. They are poll-based since one task drives both directions at
-//! the same time, and each step borrows a side only for a moment.
-//! Not here: heads (each side writes its own) and what a request means.
+//! HTTP/1.1 ([`h1`]) and HTTP/2 (`listener::h2`) implement the traits, so that the exchange between downstream and
+//! upstream exists once. The traits are poll-based: one task drives both directions, and borrows a side for one step.
+//! Not here: heads, which each protocol writes itself, and policy: limits, timeouts and the meaning of a request.
 
 use std::task::{Context, Poll};
 
@@ -18,105 +17,104 @@ mod output;
 /// One piece of a body.
 #[derive(Debug)]
 pub enum Piece {
-    /// The next bytes; never empty.
+    /// The next bytes, at least one.
     Data(Bytes),
-    /// The trailers; nothing follows.
+    /// The trailer section. No piece follows.
     Trailers(Head),
-    /// The end without trailers; nothing follows.
+    /// The end without a trailer section. No piece follows.
     End,
 }
 
-/// Why one side of an exchange ended early.
+/// Why a connection or stream failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// The peer closed or reset its side, or the network did.
+    /// The peer or the network closed or reset the connection.
     #[error("connection lost: {0}")]
     Disconnected(#[from] std::io::Error),
-    /// The peer sent a body that cannot be trusted.
+    /// The peer sent a malformed body.
     #[error("malformed body: {0}")]
     Body(#[from] http1::BodyError),
-    /// The peer sent a head that cannot be trusted.
+    /// The peer sent a malformed head.
     #[error("malformed head: {0}")]
     Head(#[from] http1::HeadError),
-    /// The body is larger than its route allows.
+    /// The body is larger than the limit of its route.
     #[error("body larger than allowed")]
     TooLarge,
-    /// The body arrives more slowly than allowed.
+    /// The body arrives below the minimum rate.
     #[error("body arrives too slowly")]
     TooSlow,
-    /// The peer's framing fields cannot be trusted.
+    /// The peer sent contradictory or malformed framing fields.
     #[error("malformed framing: {0}")]
     Framing(#[from] http1::FramingError),
-    /// More or fewer bytes were written than the head promised.
-    #[error("body length differs from the head's promise")]
+    /// The written body is longer or shorter than the length in its head.
+    #[error("body length differs from the length in its head")]
     LengthMismatch,
     /// An HTTP/2 stream or connection error.
     #[error("HTTP/2: {0}")]
     H2(#[from] h2::Error),
-    /// The upstream answered 101 though nobody asked for that protocol, or before it had the whole request.
-    #[error("unasked 101 response")]
+    /// The endpoint sent a 101 for a protocol that the request did not name, or before the request was complete.
+    #[error("unsolicited upgrade")]
     UnsolicitedUpgrade,
 }
 
-/// A side that a body is read from.
+/// The source of a body.
 pub trait BodyReader {
-    /// Gives the next piece. After [`Piece::End`] or [`Piece::Trailers`] it is not called again.
+    /// Returns the next piece. Not called after [`Piece::End`], [`Piece::Trailers`] or an error.
     ///
     /// # Errors
-    /// The body will not arrive whole; the side is of no more use.
+    /// The rest of the body cannot be read.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>>;
 }
 
-/// A side that a body is written to. Nothing is promised to be sent before [`BodyWriter::poll_flush`] says so.
+/// The destination of a body. Written pieces are buffered until [`BodyWriter::poll_flush`] is ready.
 pub trait BodyWriter {
-    /// Waits until there is room for a piece: this is where a slow reader holds back the other side.
+    /// Waits until a piece can be written. This is the backpressure of a slow peer.
     ///
     /// # Errors
-    /// The side is of no more use.
+    /// The connection or stream failed.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
 
-    /// Takes a piece; only called after [`BodyWriter::poll_ready`].
+    /// Writes a piece. Called only after [`BodyWriter::poll_ready`] was ready.
     ///
     /// # Errors
-    /// [`StreamError::LengthMismatch`] if the head promised something else.
+    /// [`StreamError::LengthMismatch`] if the piece contradicts the length in the head.
     fn write(&mut self, piece: Piece) -> Result<(), StreamError>;
 
-    /// Sends what was taken.
+    /// Sends all buffered bytes.
     ///
     /// # Errors
-    /// The side is of no more use.
+    /// The connection or stream failed.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
 }
 
-/// Which side of a pump failed.
+/// The side of a copy that failed.
 #[derive(Debug)]
 pub enum CopyError {
-    /// The side that was read from.
+    /// Reading from the source failed.
     Read(StreamError),
-    /// The side that was written to.
+    /// Writing to the destination failed.
     Write(StreamError),
 }
 
-/// How far a body has come from one side to the other.
+/// The progress of copying one body from a source to a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyCopy {
     /// Pieces are being copied.
     #[default]
     Copying,
-    /// The last piece was taken; what is left is to send it.
+    /// The last piece is written but not sent.
     Flushing,
-    /// All is sent.
+    /// The whole body is sent.
     Done,
 }
 
 impl BodyCopy {
-    /// Moves pieces until one side has to wait or all is sent. `on_piece` is called for each piece.
+    /// Copies pieces until one side is pending or the whole body is sent. Calls `on_piece` for each piece.
     ///
-    /// What was taken is sent as soon as the reader has nothing more at hand, so nothing is ever held back
-    /// for the sake of larger writes.
+    /// Written pieces are sent as soon as the source is pending. No piece waits for a larger write.
     ///
     /// # Errors
-    /// Says which side failed; what happens then is the caller's to decide.
+    /// The side that failed.
     pub fn poll<R: BodyReader, W: BodyWriter>(
         &mut self,
         (from, to): (&mut R, &mut W),
@@ -129,7 +127,7 @@ impl BodyCopy {
             }
             match from.poll_piece(cx) {
                 Poll::Ready(Err(error)) => {
-                    // What came before the failure is not lost, as far as the other side takes it at once.
+                    // Sends the pieces before the failure, as far as the destination accepts them at once.
                     let _ = to.poll_flush(cx);
                     return Poll::Ready(Err(CopyError::Read(error)));
                 }

@@ -1,35 +1,35 @@
-//! Buffers that a worker lends to exchanges, so that an idle connection owns none.
+//! Read and write buffers that a worker lends to its connections, so that an idle connection owns none.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// Bytes of a lent buffer: room for nearly every head, and one TLS record.
+/// Capacity of a buffer. 16 KiB holds nearly every head, and one TLS record.
 pub const BUFFER_BYTES: usize = 16 << 10;
 
-/// How many buffers a worker keeps for the next exchange (16 MiB at most).
+/// Maximum buffers that a worker keeps for reuse, in all 16 MiB. A buffer beyond that is freed.
 const MAX_FREE_BUFFERS: usize = 1024;
 
-/// The buffers of one worker.
+/// The unused buffers of one worker.
 #[derive(Debug, Default)]
 pub struct BufferPool {
     free: RefCell<Vec<BytesMut>>,
 }
 
 impl BufferPool {
-    /// Lends an empty buffer with room for [`BUFFER_BYTES`] bytes.
+    /// Returns an empty buffer with a capacity of at least [`BUFFER_BYTES`].
     pub fn acquire(&self) -> BytesMut {
         self.free.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(BUFFER_BYTES))
     }
 
-    /// How many wait to be lent again.
+    /// Returns the number of buffers that are free.
     pub fn free_count(&self) -> usize {
         self.free.borrow().len()
     }
 
-    /// Takes a buffer back; its content is forgotten.
+    /// Clears a buffer and keeps it for reuse.
     ///
-    /// A buffer that parts of a message still share, or that grew, is not kept.
+    /// A buffer is freed instead if parts of a message still share it, or if it has more than twice the capacity.
     pub fn release(&self, mut buffer: BytesMut) {
         buffer.clear();
         let mut free = self.free.borrow_mut();

@@ -1,6 +1,6 @@
-//! One HTTP/1.1 connection, either side: heads and bodies over a byte stream.
+//! An HTTP/1.1 connection of a client or an endpoint: heads and bodies over a byte stream.
 //!
-//! Not here: what heads mean, deadlines, and whether the connection is used again.
+//! Not here: the meaning of heads, deadlines, and whether the connection is reused.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -14,18 +14,17 @@ use super::buffers::{BUFFER_BYTES, BufferPool};
 use super::output::Output;
 use super::{BodyReader, BodyWriter, Piece, StreamError};
 
-/// So many bytes of a head that is not whole are moved when the buffers are given back; whoever sends more before it
-/// pauses keeps them. Moved often, more of them would cost more than they hold.
+/// Maximum unread bytes that are copied when the buffers return to the pool. A connection with more keeps its
+/// buffer: copying more than 1 KiB at each pause costs more than the buffer that it saves.
 const MAX_COPIED_INPUT_BYTES: usize = 1 << 10;
 
-/// The most that is read at once, bytes: a piece of a large body. Half of it costs a third more CPU time per GB, twice of it
-/// as much as this.
+/// Maximum bytes of one read. 64 KiB cost a third more CPU time per GB of a large body; 256 KiB save nothing.
 const MAX_READ_BYTES: usize = 128 << 10;
 
-/// Takes a head off the front of a buffer: [`http1::parse::request`] or [`http1::parse::response`].
+/// Parses a head at the front of a buffer: [`http1::parse::request`] or [`http1::parse::response`].
 pub type ParseHead = fn(&mut BytesMut, &mut HeadScanner, &HeadLimits) -> Result<Option<Head>, HeadError>;
 
-/// An HTTP/1.1 connection over `T`. While idle it owns no buffer.
+/// An HTTP/1.1 connection over `T`. It owns no buffer while it is idle.
 #[derive(Debug)]
 pub struct Connection<T> {
     io: T,
@@ -34,15 +33,15 @@ pub struct Connection<T> {
     scanner: HeadScanner,
     decoder: BodyDecoder,
     encoder: BodyEncoder,
-    /// Whether any byte arrived since [`Connection::acquire_buffers`].
+    /// Whether a byte has arrived since [`Connection::acquire_buffers`].
     has_received: bool,
-    /// Room for the next read, bytes.
+    /// Free bytes of `input` before the next read.
     read_size: usize,
     limits: HeadLimits,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Wraps a connected stream.
+    /// Creates a connection over a connected stream. `limits` applies to the heads that are received.
     pub fn new(io: T, limits: HeadLimits) -> Self {
         Self {
             io,
@@ -57,17 +56,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// The stream below.
+    /// Returns the underlying stream.
     pub fn io(&mut self) -> &mut T {
         &mut self.io
     }
 
-    /// Gives the stream back, with what was received but not used.
+    /// Returns the stream and the received bytes that are unread.
     pub fn into_parts(self) -> (T, Bytes) {
         (self.io, self.input.freeze())
     }
 
-    /// Takes the buffers that an exchange needs from the worker.
+    /// Takes the buffers that an exchange needs from the pool of the worker.
     pub fn acquire_buffers(&mut self, buffers: &BufferPool) {
         self.has_received = false;
         self.read_size = BUFFER_BYTES;
@@ -81,8 +80,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Gives the buffers back, unless they hold bytes that are still to be sent or many that are still to be used; a few
-    /// of those move.
+    /// Returns the buffers to the pool. Up to 1 KiB of unread input is copied out first. A buffer with more input or
+    /// with unsent output stays.
     pub fn release_buffers(&mut self, buffers: &BufferPool) {
         if self.input.len() <= MAX_COPIED_INPUT_BYTES {
             let unread = BytesMut::from(&self.input[..]);
@@ -93,50 +92,51 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Whether bytes of a next message have already arrived.
+    /// Returns true if bytes have been received that are unread.
     pub fn has_input(&self) -> bool {
         !self.input.is_empty()
     }
 
-    /// The bytes that have arrived and were not used.
+    /// Returns the received bytes that are unread.
     pub fn input(&self) -> &[u8] {
         &self.input
     }
 
-    /// Whether any byte arrived since the buffers were lent.
+    /// Returns true if a byte has arrived since [`Connection::acquire_buffers`].
     pub fn has_received(&self) -> bool {
         self.has_received
     }
 
-    /// Whether the incoming message's body has been read to its end.
+    /// Returns true if the body of the incoming message has been read to its end.
     pub fn is_body_read(&self) -> bool {
         self.decoder.is_ended()
     }
 
-    /// Whether all that was written has been sent.
+    /// Returns true if all written bytes have been sent.
     pub fn is_flushed(&self) -> bool {
         self.output.is_empty()
     }
 
-    /// Where a head is written; it is sent with the body's first piece, or by [`BodyWriter::poll_flush`].
+    /// Returns the buffer for a head. The head is sent with the first piece of the body or by
+    /// [`BodyWriter::poll_flush`].
     pub fn output(&mut self) -> &mut BytesMut {
         &mut self.output.tail
     }
 
-    /// Says how the body that goes out is framed.
+    /// Sets the framing of the outgoing body.
     pub fn start_sending_body(&mut self, length: BodyLength) {
         self.encoder = BodyEncoder::new(length);
     }
 
-    /// Says how the body that comes in is framed.
+    /// Sets the framing of the incoming body.
     pub fn start_receiving_body(&mut self, length: BodyLength) {
         self.decoder = BodyDecoder::new(length);
     }
 
-    /// Reads the next head; nothing if the peer closed instead of sending one.
+    /// Reads the next head. Returns `None` if the peer closed the connection before the first byte of one.
     ///
     /// # Errors
-    /// The connection was lost, or the head was refused.
+    /// [`StreamError::Disconnected`] or [`StreamError::Head`].
     pub fn poll_head(
         &mut self,
         parse: ParseHead,
@@ -158,27 +158,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Reads what is there, waiting for at least one byte; 0 at the end.
+    /// Reads the available bytes, and waits for at least one. Returns 0 at the end of the stream.
     ///
     /// # Errors
     /// The connection was lost.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // Less than half of it left: move to the front, or take a new buffer if pieces still share this one.
+        // Below half of the capacity: moves the input to the front, or allocates if pieces still share the buffer.
         if self.input.capacity() - self.input.len() < self.read_size / 2 {
             self.input.reserve(self.read_size);
         }
         let spare = self.input.capacity() - self.input.len();
         let read = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))?;
         self.has_received |= read > 0;
-        // Whoever fills the room has more to say: fewer and larger reads, until the exchange is over.
+        // A peer that fills the buffer has more to send: larger reads, until the exchange ends.
         if read == spare {
             self.read_size = MAX_READ_BYTES.min(self.read_size * 2);
         }
         Poll::Ready(Ok(read))
     }
 
-    /// Whether an idle connection can still be used: it is open and silent. Costs no system call as long as
-    /// the runtime has seen nothing of it.
+    /// Returns true if an idle connection is open and silent. Costs no system call unless the runtime has seen an
+    /// event on the stream.
     pub fn is_reusable(&mut self) -> bool {
         if !self.input.is_empty() {
             return false;
@@ -189,12 +189,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Pin::new(&mut self.io).poll_read(&mut cx, &mut buffer).is_pending()
     }
 
-    /// Ends the outgoing direction, so that the peer sees an orderly close.
+    /// Closes the outgoing direction, so that the peer sees an orderly end.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    /// Forgets what was received, for a connection that is about to be closed.
+    /// Discards the unread input of a connection that is about to be closed.
     pub fn discard_input(&mut self) {
         self.input.clear();
     }
@@ -236,7 +236,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> BodyWriter for Connection<T> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         ready!(self.output.poll_send(&mut self.io, cx))?;
-        // TLS keeps records back until it is flushed; for TCP this is nothing.
+        // A TLS stream sends its buffered records when it is flushed. A TCP stream does nothing.
         Pin::new(&mut self.io).poll_flush(cx).map_err(StreamError::Disconnected)
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes on their way out: small pieces are gathered for one write, large ones are sent from where they are.
+//! Buffered output: small pieces are copied into one buffer, large ones are queued and sent without a copy.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -8,22 +8,22 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-/// A piece up to this size is copied behind what is already gathered: cheaper than another slice to send.
+/// Maximum size of a piece that is copied. Up to 4 KiB, a copy is cheaper than another slice in the write.
 const MAX_COPIED_BYTES: usize = 4 << 10;
 
-/// With this much waiting, no more is taken before some of it is sent.
+/// Unsent bytes from which the writer accepts no further piece.
 const HIGH_WATER_BYTES: usize = 64 << 10;
 
-/// The most slices given to one write.
+/// Maximum slices of one vectored write.
 const MAX_SLICES: usize = 8;
 
-/// What one side still has to send.
+/// The unsent bytes of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// Sent before `tail`.
+    /// Is sent before `tail`.
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
-    /// Where heads and small pieces are gathered.
+    /// Heads and small pieces.
     pub(super) tail: BytesMut,
 }
 
@@ -50,7 +50,7 @@ impl Output {
         self.queue.push_back(data);
     }
 
-    /// Writes until all is sent or the socket has to be waited for.
+    /// Writes until all bytes are sent or the socket is not writable.
     pub(super) fn poll_send<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
@@ -61,9 +61,9 @@ impl Output {
                 ready!(Pin::new(&mut *io).poll_write(cx, &self.tail))?
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let waiting = self.queue.iter().map(|part| &part[..]).chain([&self.tail[..]]);
+                let unsent = self.queue.iter().map(|part| &part[..]).chain([&self.tail[..]]);
                 let mut count = 0;
-                for (slot, part) in slices.iter_mut().zip(waiting) {
+                for (slot, part) in slices.iter_mut().zip(unsent) {
                     *slot = IoSlice::new(part);
                     count += 1;
                 }
