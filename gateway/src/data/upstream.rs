@@ -1,7 +1,7 @@
-//! From a backend to a connection: which endpoint, over which connection, and what if it refuses.
+//! From a backend to a connection: picks an endpoint, reuses or opens a connection, and retries a failed connect.
 //!
-//! Connections, queues and turns belong to one worker; what is known of endpoints' health and how much of a Service
-//! is taken up is shared by all ([`Shared`]). Not here: what is sent over the connection (`exchange`).
+//! Each worker has its own connections and queues. All workers share the health of endpoints and the load of backends
+//! ([`SharedUpstreams`]). Not here: what is sent over the connection (`exchange`).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -31,7 +31,7 @@ mod queue;
 mod retry;
 mod shared;
 
-use balance::pick;
+use balance::{Selection, pick};
 use connect::Connector;
 pub use connect::is_unresponsive;
 use endpoint::Endpoint;
@@ -45,42 +45,42 @@ pub use shared::SharedUpstreams;
 /// A connection to an endpoint.
 pub type Connection = h1::Connection<Stream>;
 
-/// A connection with its endpoint. Dropping it closes the connection and gives its waiter to who waits for one.
+/// A connection to an endpoint that carries one request. Dropping it closes the connection and releases its permit.
 pub struct PooledConnection {
     /// The connection, without buffers.
     pub connection: Connection,
-    /// Whether it carried a request before: its end may then only show after sending.
+    /// Whether it has carried a request before. The endpoint may then have closed it, which shows only after sending.
     pub is_reused: bool,
     permit: UpstreamPermit,
     request: InFlightGuard,
     pool: Rc<BackendPool>,
 }
 
-/// A request at an endpoint, counted for as long as this lives.
+/// Counts a request as in flight at its endpoint until it is dropped.
 struct InFlightGuard(Rc<Endpoint>);
 
-/// Why no connection was had.
+/// Why there is no connection for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// The rule's Service does not exist.
+    /// The Service of the rule does not exist.
     #[error("the Service does not exist")]
     ServiceMissing,
-    /// The rule's Service has no such port.
+    /// The Service of the rule does not have the port.
     #[error("the Service has no such port")]
     PortMissing,
     /// No endpoint of the Service is ready.
     #[error("no endpoint is ready")]
     NoReadyEndpoint,
-    /// All endpoints tried refused or reset the connection.
+    /// All attempted endpoints refused or reset the connection.
     #[error("no endpoint accepts connections")]
     Refused,
-    /// The endpoints tried did not answer in time.
+    /// The attempted endpoints did not accept the connection in time.
     #[error("connecting took too long")]
     TimedOut,
-    /// The gateway could not open a socket: it is out of descriptors, ports or memory.
+    /// The gateway has no file descriptor, port or memory left for a socket.
     #[error("no socket to connect with")]
     NoSocket,
-    /// All connections that the Service may have are busy, and so is the queue, or the wait took too long.
+    /// The Service is at its connection limit, and the queue is full or the wait in it took too long.
     #[error("the Service is overloaded")]
     Overloaded,
 }
@@ -88,29 +88,29 @@ pub enum ConnectError {
 /// Which idle connections may carry a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
-    /// Any that looks open: the request can be sent again if it was not.
+    /// Any that looks open. The request is sent again if the endpoint has closed it.
     Any,
-    /// Only one used so recently that its peer cannot have given it up.
+    /// Only one that was used so recently that the endpoint has not closed it.
     Recent,
-    /// None: the request was lost on one already.
+    /// None. The request has already been lost on one.
     Never,
 }
 
-/// One worker's way to the endpoints.
+/// The connections of one worker to all endpoints.
 pub struct Upstreams {
     pools: RefCell<HashMap<u64, Rc<BackendPool>>>,
     shared: Arc<SharedUpstreams>,
     connector: Connector,
     clock: Clock,
     counters: Rc<Counters>,
-    /// Milliseconds from the shared start to the worker clock's.
+    /// Milliseconds from [`SharedUpstreams::start`] to the start of the worker's clock.
     clock_offset_ms: u64,
-    /// The minute of the last sweep of `shared`.
+    /// The minute of the last sweep of `shared`, since the start of the clock.
     last_sweep_minute: Cell<u64>,
 }
 
 impl Upstreams {
-    /// Begins without any connection.
+    /// Creates a worker's side without connections. `limits` applies to response heads.
     pub fn new(
         connector: Arc<TransportConnector>,
         clock: Clock,
@@ -130,25 +130,25 @@ impl Upstreams {
         }
     }
 
-    /// Picks the backend of a request by the shares of its route; nothing if no backend has a share.
+    /// Picks a backend by weight. Returns `None` if all weights are 0.
     pub fn choose_backend<'a>(&self, backends: &'a [WeightedBackend]) -> Option<&'a Arc<Backend>> {
         let (first, rest) = backends.split_first()?;
         if rest.is_empty() {
             return (first.weight > 0).then_some(&first.backend);
         }
         let turn = self.pool(&first.backend).next_backend_turn();
-        let place = balance::weighted_index(turn, backends.iter().map(|weighted| weighted.weight))?;
-        backends.get(place).map(|weighted| &weighted.backend)
+        let index = balance::weighted_index(turn, backends.iter().map(|weighted| weighted.weight))?;
+        backends.get(index).map(|weighted| &weighted.backend)
     }
 
-    /// Picks an endpoint and gives a connection to it: an idle one, or a new one; waits for one if the Service has
-    /// as many as it may have. `tries` knows what the request has met so far.
-    ///
-    /// Nothing of the request has been sent when this fails.
+    /// Picks an endpoint and returns an idle or a new connection to it. Waits if the backend is at its connection limit.
+    /// `retry` has the failed attempts of the request and receives new ones.
     ///
     /// # Errors
-    /// The backend has no endpoint that can be used, none that was tried took a connection in time, or too many
-    /// requests wait for one.
+    /// Any [`ConnectError`]. Nothing of the request has been sent.
+    ///
+    /// # Cancellation
+    /// Leaves the queue and aborts a connect in progress. Its permit is released.
     pub async fn connect(
         &self,
         backend: &Arc<Backend>,
@@ -163,7 +163,7 @@ impl Upstreams {
                 return Ok(opened);
             }
         }
-        self.connect_or_wait(backend, (pool, turn), retry).await
+        self.connect_or_wait(backend, pool, turn, retry).await
     }
 
     fn pick_endpoint<'a>(
@@ -173,7 +173,7 @@ impl Upstreams {
         retry: &RetryState,
     ) -> Option<&'a Rc<Endpoint>> {
         let now = self.shared_now_ms();
-        let due = |endpoint: &Rc<Endpoint>| {
+        let on_probe_due = |endpoint: &Rc<Endpoint>| {
             if endpoint.health.try_claim_probe(now) {
                 let (clock, clock_offset_ms) = (self.clock.clone(), self.clock_offset_ms);
                 self.connector.spawn_probe(
@@ -183,7 +183,13 @@ impl Upstreams {
                 );
             }
         };
-        pick(endpoints, (retry.policy.balancing, turn), &retry.failed_attempts, now, due)
+        let selection = Selection {
+            balancing: retry.policy.balancing,
+            turn,
+            failed_attempts: &retry.failed_attempts,
+            now,
+        };
+        pick(endpoints, &selection, on_probe_due)
     }
 
     fn take_idle(
@@ -198,26 +204,27 @@ impl Upstreams {
         Some(PooledConnection { connection, is_reused: true, permit, request, pool: Rc::clone(pool) })
     }
 
-    /// Dials until an endpoint takes the connection; waits first if there are as many as there may be.
+    /// Connects to one endpoint after the other until one accepts. Waits first if the backend is at its limit.
     async fn connect_or_wait(
         &self,
         backend: &Arc<Backend>,
-        (pool, turn): (Rc<BackendPool>, usize),
+        pool: Rc<BackendPool>,
+        turn: usize,
         retry: &mut RetryState,
     ) -> Result<PooledConnection, ConnectError> {
         let mut waiter = None;
-        let mut is_turn = !pool.queue.has_waiters();
+        let mut may_connect = !pool.queue.has_waiters();
         loop {
-            // Endpoints may have come and gone during a wait.
+            // The endpoints may have changed during a wait.
             let endpoints = pool.ready_endpoints(backend, &self.shared)?;
-            if is_turn {
+            if may_connect {
                 let endpoint = self.pick_endpoint(&endpoints, turn, retry).ok_or(ConnectError::Refused)?;
                 if let Some(opened) = self.take_idle(&pool, endpoint, retry) {
                     return Ok(opened);
                 }
                 if let Some(permit) = pool.queue.try_acquire(retry.policy.max_connections) {
                     drop(waiter.take());
-                    // Boxed: dialling takes 9 KiB, which each request would hold, and HTTP/2 move, though few dial.
+                    // Boxed: the future is 9 KiB, which every request would hold, and HTTP/2 would move.
                     match Box::pin(self.connect_to(endpoint, retry)).await {
                         Ok(connection) => {
                             let (request, pool) = (InFlightGuard::new(endpoint), Rc::clone(&pool));
@@ -237,16 +244,16 @@ impl Upstreams {
                     return Ok(opened);
                 }
             }
-            let waited = match &mut waiter {
+            let waiter = match &mut waiter {
                 Some(waiter) => waiter,
                 none => none.insert(pool.queue.enqueue(retry.policy.max_pending)?),
             };
-            self.wait_for_connection(waited, retry).await?;
-            is_turn = true;
+            self.wait_for_connection(waiter, retry).await?;
+            may_connect = true;
         }
     }
 
-    /// An idle connection to any healthy endpoint: better than waiting for the one whose turn it is.
+    /// Takes an idle connection to any healthy endpoint, rather than to wait for the endpoint whose turn it is.
     fn take_idle_of_any(
         &self,
         pool: &Rc<BackendPool>,
@@ -259,8 +266,8 @@ impl Upstreams {
         healthy.find_map(|member| self.take_idle(pool, member, retry))
     }
 
-    /// Waits until a connection gets free: here, which wakes the first one in the queue, or in another worker,
-    /// which shows when looking again after a tick.
+    /// Waits until this worker frees a connection, or for one tick: what other workers free wakes no waiter here.
+    /// The caller checks for a connection in both cases.
     async fn wait_for_connection(
         &self,
         waiter: &queue::Waiter<'_>,
@@ -269,12 +276,11 @@ impl Upstreams {
         if retry.connect_time_left.is_zero() {
             return Err(ConnectError::Overloaded);
         }
-        let began = Instant::now();
+        let started = Instant::now();
         let timer = self.clock.timer();
         timer.set(TICK.min(retry.connect_time_left));
-        // Woken or not: whether there is a connection is seen by trying.
         let _ = timer.limit(waiter.wait_for_free()).await;
-        retry.connect_time_left = retry.connect_time_left.saturating_sub(began.elapsed());
+        retry.connect_time_left = retry.connect_time_left.saturating_sub(started.elapsed());
         Ok(())
     }
 
@@ -284,39 +290,40 @@ impl Upstreams {
         retry: &mut RetryState,
     ) -> Result<Connection, ConnectError> {
         let connect = retry.policy.connect;
-        let whole = effective_timeout(connect.attempt).min(effective_timeout(connect.total));
-        let available = whole.min(retry.connect_time_left);
-        let began = Instant::now();
+        let full_timeout = effective_timeout(connect.attempt).min(effective_timeout(connect.total));
+        let available = full_timeout.min(retry.connect_time_left);
+        let started = Instant::now();
         let connected = self.connector.connect(endpoint.address, available).await;
-        retry.connect_time_left = retry.connect_time_left.saturating_sub(began.elapsed());
+        retry.connect_time_left = retry.connect_time_left.saturating_sub(started.elapsed());
         match connected {
             Ok(_) => endpoint.health.on_connected(),
-            // It had only what waiting or other tries had left: a healthy one may need more. Otherwise overload, when
-            // requests come late to their connections, would take endpoints away.
-            Err(ConnectError::TimedOut) if available < whole => {}
+            // Waiting or other attempts have used up part of the timeout. A healthy endpoint may need all of it; under
+            // overload, when many requests wait, healthy endpoints would be ejected.
+            Err(ConnectError::TimedOut) if available < full_timeout => {}
             Err(ConnectError::NoSocket) => {}
             Err(_) => endpoint.health.on_failure(EjectionCause::Unreachable, self.shared_now_ms()),
         }
         connected
     }
 
-    /// The endpoint has begun its answer.
+    /// Reports that the endpoint has sent a response head.
     pub fn on_response(&self, opened: &PooledConnection) {
         opened.request.0.health.on_response();
     }
 
-    /// The endpoint gave no answer, or none that can be used.
+    /// Reports that the endpoint sent no response, or an invalid one.
     pub fn on_failure(&self, opened: &PooledConnection) {
         opened.request.0.health.on_failure(EjectionCause::Failing, self.shared_now_ms());
     }
 
-    /// Its machine acknowledges nothing any more: no request goes there until it takes connections again.
+    /// Reports that the machine of the endpoint acknowledges no data. The endpoint gets no request until it accepts a
+    /// connection.
     pub fn on_peer_dead(&self, opened: &PooledConnection) {
         opened.request.0.health.on_failure(EjectionCause::Unreachable, self.shared_now_ms());
     }
 
-    /// Keeps a connection for the next request. Its last exchange is complete in both directions. `keep_alive` is how
-    /// long the endpoint keeps it, if it says so.
+    /// Keeps a connection for the next request. Both messages on it are complete. `keep_alive` is the idle timeout that
+    /// the endpoint announced. Closes the connection instead if only other workers have queued requests.
     pub fn release(&self, opened: PooledConnection, keep_alive: Option<Duration>, policy: &UpstreamPolicy) {
         let PooledConnection { connection, permit, request, pool, .. } = opened;
         if pool.queue.other_workers_waiting(policy.max_connections) {
@@ -326,7 +333,7 @@ impl Upstreams {
         pool.queue.wake_next();
     }
 
-    /// Forgets what has been idle too long; called about once a second.
+    /// Closes idle connections whose timeout has passed, and drops unused pools. Called once a second.
     pub fn sweep(&self) {
         let now = self.clock.now_ms();
         self.pools.borrow_mut().retain(|_, pool| pool.sweep(&self.shared, now));
@@ -340,14 +347,14 @@ impl Upstreams {
         Rc::clone(pools.entry(backend.id).or_insert_with(|| BackendPool::new(backend, &self.shared)))
     }
 
-    /// Milliseconds since the shared start, as all workers count them.
+    /// Returns the milliseconds since [`SharedUpstreams::start`], which is the same for all workers.
     fn shared_now_ms(&self) -> u64 {
         self.clock.now_ms() + self.clock_offset_ms
     }
 }
 
 impl PooledConnection {
-    /// Where the connection goes.
+    /// Returns the address of the endpoint.
     pub fn address(&self) -> SocketAddr {
         self.request.0.address
     }

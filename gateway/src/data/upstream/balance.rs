@@ -1,9 +1,8 @@
-//! Which endpoint is next, and which backend of several.
+//! Load balancing: picks an endpoint of a backend, and a backend of a route.
 //!
-//! Round robin goes on counting when endpoints change, from a start that differs from worker to worker, so that
-//! many workers do not march in step. Least-request compares two endpoints taken at random by their requests in
-//! flight, counted over all workers: one worker's own count would be 0 or 1 for nearly all. Not here: what makes an
-//! endpoint ill (`health`).
+//! Round robin keeps its count when endpoints change. Each worker starts at a random turn, so that workers do not pick the
+//! same endpoint at the same time. Least-request compares the requests in flight at two random endpoints, over all
+//! workers: the counts of a single worker are mostly 0 or 1. Not here: health (`health`).
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -14,48 +13,57 @@ use api::LoadBalancingType;
 use super::endpoint::Endpoint;
 use super::health::{EjectionCause, HealthStatus};
 
-/// An endpoint that a request met already, and what came of it.
+/// A failed attempt of a request at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailedAttempt {
-    /// It lost the request: another one is better.
+    /// The connection was lost after the request was sent. Another endpoint is preferred.
     Disconnected(SocketAddr),
-    /// It gave no connection: it is not asked again.
+    /// The connect failed. The endpoint is not attempted again.
     Unreachable(SocketAddr),
 }
 
-/// What an endpoint is good for at this moment; the best first.
+/// The preference for an endpoint, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Preference {
-    /// It is ejected, and this request is to find out whether it answers again.
+    /// Its ejection is over, and this request probes it.
     Probe,
-    /// It is well, and this request has not been there.
+    /// It is healthy, and this request has not failed there.
     Fresh,
-    /// It is well, but lost this request once.
+    /// It is healthy, but has lost this request.
     Repeat,
-    /// It is ejected; when all are, that is no reason.
+    /// It is ejected. It is picked if all are.
     Ejected,
 }
 
-/// Picks an endpoint; none if the request found all of them unreachable. `due` is called with endpoints that
-/// somebody should try to connect to.
-pub(super) fn pick<'a>(
-    endpoints: &'a [Rc<Endpoint>],
-    (kind, turn): (LoadBalancingType, usize),
-    failed_attempts: &[FailedAttempt],
-    now: u64,
-    due: impl FnMut(&'a Rc<Endpoint>),
-) -> Option<&'a Rc<Endpoint>> {
-    let first = match kind {
-        LoadBalancingType::RoundRobin => endpoints.get(turn % endpoints.len().max(1)),
-        LoadBalancingType::LeastRequest => pick_less_loaded(endpoints, turn),
-    }?;
-    if failed_attempts.is_empty() && first.health.status(now) == HealthStatus::Healthy {
-        return Some(first);
-    }
-    pick_by_preference(endpoints, (kind, turn), failed_attempts, now, due)
+/// The input of one pick besides the endpoints.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Selection<'a> {
+    pub(super) balancing: LoadBalancingType,
+    pub(super) turn: usize,
+    /// The failed attempts of the request.
+    pub(super) failed_attempts: &'a [FailedAttempt],
+    /// Milliseconds on the clock of [`super::health`].
+    pub(super) now: u64,
 }
 
-/// Takes two different endpoints at random and gives the one with fewer requests in flight.
+/// Picks an endpoint. Returns `None` if the request found all of them unreachable. Calls `on_probe_due` with each
+/// unreachable endpoint whose ejection is over.
+pub(super) fn pick<'a>(
+    endpoints: &'a [Rc<Endpoint>],
+    selection: &Selection<'_>,
+    on_probe_due: impl FnMut(&'a Rc<Endpoint>),
+) -> Option<&'a Rc<Endpoint>> {
+    let first = match selection.balancing {
+        LoadBalancingType::RoundRobin => endpoints.get(selection.turn % endpoints.len().max(1)),
+        LoadBalancingType::LeastRequest => pick_less_loaded(endpoints, selection.turn),
+    }?;
+    if selection.failed_attempts.is_empty() && first.health.status(selection.now) == HealthStatus::Healthy {
+        return Some(first);
+    }
+    pick_by_preference(endpoints, selection, on_probe_due)
+}
+
+/// Compares two different random endpoints and returns the one with fewer requests in flight.
 fn pick_less_loaded(endpoints: &[Rc<Endpoint>], turn: usize) -> Option<&Rc<Endpoint>> {
     let count = endpoints.len();
     let random = splitmix64(turn);
@@ -65,16 +73,15 @@ fn pick_less_loaded(endpoints: &[Rc<Endpoint>], turn: usize) -> Option<&Rc<Endpo
     Some(if b.health.in_flight() < a.health.in_flight() { b } else { a })
 }
 
-/// The way when something is ill: looks at all endpoints, and takes turns among the best of them.
+/// The slow path with an unhealthy endpoint or a failed attempt: takes turns among the endpoints of the best preference.
 fn pick_by_preference<'a>(
     endpoints: &'a [Rc<Endpoint>],
-    (kind, turn): (LoadBalancingType, usize),
-    failed_attempts: &[FailedAttempt],
-    now: u64,
-    mut due: impl FnMut(&'a Rc<Endpoint>),
+    selection: &Selection<'_>,
+    mut on_probe_due: impl FnMut(&'a Rc<Endpoint>),
 ) -> Option<&'a Rc<Endpoint>> {
-    // Where more than half seem to fail, it is rather something else that fails (the requests, a database), and
-    // the rest would break under the load: then failing answers are no reason. That connecting fails is a fact.
+    let Selection { balancing, turn, failed_attempts, now } = *selection;
+    // If more than half of the endpoints fail requests, the likely cause is common to all (the requests, a database), and
+    // the rest would fail under the load. Failing endpoints then count as healthy; unreachable ones never do.
     let failing = |endpoint: &&Rc<Endpoint>| {
         matches!(
             endpoint.health.status(now),
@@ -82,7 +89,7 @@ fn pick_by_preference<'a>(
         )
     };
     let ignores_failing = endpoints.iter().filter(failing).count() * 2 > endpoints.len();
-    let mut choice = |endpoint: &'a Rc<Endpoint>| {
+    let mut preference = |endpoint: &'a Rc<Endpoint>| {
         if failed_attempts.contains(&FailedAttempt::Unreachable(endpoint.address)) {
             return None;
         }
@@ -99,57 +106,58 @@ fn pick_by_preference<'a>(
             {
                 fresh
             }
-            // Whether it answers again only a request can tell: this one.
+            // Only a request can show whether the endpoint responds again.
             HealthStatus::ProbeDue(EjectionCause::Failing)
                 if failed_attempts.is_empty() && endpoint.health.try_claim_probe(now) =>
             {
                 Preference::Probe
             }
             HealthStatus::ProbeDue(EjectionCause::Unreachable) => {
-                due(endpoint);
+                on_probe_due(endpoint);
                 Preference::Ejected
             }
             HealthStatus::Ejected(_) | HealthStatus::ProbeDue(_) => Preference::Ejected,
         })
     };
-    let choices: Vec<_> =
-        endpoints.iter().filter_map(|endpoint| Some((choice(endpoint)?, endpoint))).collect();
-    let best = choices.iter().map(|(choice, _)| *choice).min()?;
-    let among = || choices.iter().filter(|(choice, _)| *choice == best).map(|(_, endpoint)| *endpoint);
+    let candidates: Vec<_> =
+        endpoints.iter().filter_map(|endpoint| Some((preference(endpoint)?, endpoint))).collect();
+    let best = candidates.iter().map(|(preference, _)| *preference).min()?;
+    let among =
+        || candidates.iter().filter(|(preference, _)| *preference == best).map(|(_, endpoint)| *endpoint);
     let count = endpoints.len().max(1);
-    let whose_turn = endpoints.get(turn % count)?;
-    match kind {
+    let by_turn = endpoints.get(turn % count)?;
+    match balancing {
         LoadBalancingType::LeastRequest => among().min_by_key(|endpoint| endpoint.health.in_flight()),
-        LoadBalancingType::RoundRobin if among().any(|endpoint| Rc::ptr_eq(endpoint, whose_turn)) => {
-            Some(whose_turn)
+        LoadBalancingType::RoundRobin if among().any(|endpoint| Rc::ptr_eq(endpoint, by_turn)) => {
+            Some(by_turn)
         }
-        // The turns of an ejected endpoint come round every `count`: dividing hands them to all others in turn.
+        // An ejected endpoint has every `count`th turn. The division spreads its turns evenly over the others.
         LoadBalancingType::RoundRobin => among().nth(turn / count % among().count().max(1)),
     }
 }
 
-/// Gives turn number `turn` to one of several shares; their place, or nothing if all are 0.
+/// Returns the index that gets turn number `turn` by weight, or `None` if all weights are 0.
 ///
-/// Turns are spread by the golden ratio (a Weyl sequence), so that after any number of turns each share has had
-/// what it is due, give or take a few, and no share gets its turns in a row.
+/// A Weyl sequence of the golden ratio spreads the turns. After any number of turns each index has had its share within
+/// a few turns, and the turns of one index do not come in a row.
 pub(super) fn weighted_index(turn: usize, weights: impl Iterator<Item = u32> + Clone) -> Option<usize> {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let total: u64 = weights.clone().map(u64::from).sum();
     let point = (u128::from((turn as u64).wrapping_mul(GOLDEN)) * u128::from(total)) >> 64;
     let mut sum = 0u128;
-    weights.enumerate().find_map(|(place, weight)| {
+    weights.enumerate().find_map(|(index, weight)| {
         sum += u128::from(weight);
-        (point < sum).then_some(place)
+        (point < sum).then_some(index)
     })
 }
 
-/// A start that differs from worker to worker and from process to process.
+/// Returns a random first turn.
 pub(super) fn random_start() -> usize {
-    // Halved, so that counting up never wraps within a life.
+    // Halved, so that the count does not overflow while the process runs.
     usize::try_from(RandomState::new().hash_one(0) >> 1).unwrap_or(0)
 }
 
-/// Spreads consecutive turns over all numbers (the finaliser of SplitMix64).
+/// Hashes a turn (the finaliser of SplitMix64).
 fn splitmix64(turn: usize) -> usize {
     let mut mixed = (turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

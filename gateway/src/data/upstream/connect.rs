@@ -1,6 +1,6 @@
-//! Connecting, by Pingora's dialler.
+//! Opens connections with Pingora's connector, and probes ejected endpoints.
 //!
-//! Not here: whom to connect to, and whether there may be one more connection (`upstream`).
+//! Not here: the choice of an endpoint, and the connection limit (`upstream`).
 
 use std::error::Error;
 use std::io;
@@ -22,22 +22,22 @@ use super::{ConnectError, Connection};
 use crate::data::wire::h1;
 use crate::observe::counters::{Counters, increment};
 
-/// So many retransmissions in a row that nobody acknowledges are no loss by chance.
+/// Unacknowledged retransmissions in a row after which a peer counts as dead. Three are no accidental loss.
 const DEAD_PEER_RETRANSMISSIONS: u8 = 3;
 
-/// Whether the machine at the other end acknowledges nothing of what it was sent: its node has lost its power or its
-/// network. An endpoint that only takes its time still has a kernel that acknowledges.
+/// Returns true if the peer acknowledges no data, since its node has lost its power or its network. The kernel of a slow
+/// endpoint still acknowledges.
 pub fn is_unresponsive(stream: &Stream) -> bool {
     let info = get_tcp_info(stream.id());
     info.is_ok_and(|info| info.tcpi_unacked > 0 && info.tcpi_retransmits >= DEAD_PEER_RETRANSMISSIONS)
 }
 
-/// What connects.
+/// Opens connections for one worker.
 #[derive(Clone)]
 pub(super) struct Connector {
     connector: Arc<TransportConnector>,
     counters: Rc<Counters>,
-    /// Bounds of the heads of answers.
+    /// Limits of response heads.
     limits: HeadLimits,
 }
 
@@ -53,7 +53,10 @@ impl Connector {
     /// Opens a connection.
     ///
     /// # Errors
-    /// [`ConnectError::TimedOut`], [`ConnectError::Refused`], or [`ConnectError::NoSocket`].
+    /// [`ConnectError::TimedOut`], [`ConnectError::Refused`] or [`ConnectError::NoSocket`].
+    ///
+    /// # Cancellation
+    /// Aborts the connect and closes its socket.
     pub(super) async fn connect(
         &self,
         address: SocketAddr,
@@ -74,10 +77,10 @@ impl Connector {
         }
     }
 
-    /// Finds out beside all requests whether an endpoint that was unreachable takes connections again.
+    /// Checks in a separate task whether an unreachable endpoint accepts connections again.
     ///
-    /// One task per ejection and process, not per request. The connection is closed at once: it would count
-    /// against nobody's limit.
+    /// One task for each ejection in the process, not for each request. The connection has no permit and is closed at
+    /// once.
     pub(super) fn spawn_probe(
         &self,
         endpoint: &Rc<Endpoint>,
@@ -88,7 +91,7 @@ impl Connector {
         tokio::task::spawn_local(async move {
             match connector.connect(endpoint.address, limit).await {
                 Ok(_) => endpoint.health.on_connected(),
-                // Nothing was found out; somebody else tries when this attempt counts as forgotten.
+                // Without a result. Another probe starts after `health::PROBE_TIMEOUT_MS`.
                 Err(ConnectError::NoSocket) => {}
                 Err(_) => endpoint.health.on_failure(EjectionCause::Unreachable, time()),
             }
@@ -96,13 +99,13 @@ impl Connector {
     }
 }
 
-/// Whose fault it is that there is no connection. Only what the other machine or the way to it said counts against an
-/// endpoint: out of descriptors, ports or memory the gateway would take all of them for dead.
+/// Maps Pingora's error. Only an error of the endpoint or the network counts against an endpoint. A gateway without
+/// descriptors, ports or memory would otherwise eject all endpoints.
 fn classify_error(error: &pingora::Error) -> ConnectError {
     match error.etype() {
         ErrorType::ConnectTimedout => ConnectError::TimedOut,
         ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => ConnectError::Refused,
-        // Pingora's word for whatever else `connect` failed with.
+        // Pingora's type for all other errors of connect(2).
         ErrorType::ConnectError if is_reset(error) => ConnectError::Refused,
         _ => {
             tracing::debug!(error = %error, "no socket to connect with");
@@ -130,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_other_machine_or_the_way_to_it_says_is_its_fault() {
+    fn only_remote_errors_count_against_the_endpoint() {
         let error = |kind, errno| {
             let failed = Err::<(), _>(io::Error::from(errno));
             let failed =

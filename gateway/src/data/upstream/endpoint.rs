@@ -1,7 +1,7 @@
-//! One worker's view of one endpoint: its idle connections, and what all workers know of its health.
+//! One worker's idle connections to one endpoint, and the shared health of the endpoint.
 //!
-//! IdleConnection connections are used last in, first out, so that surplus ones grow old and go. Not here: which endpoint a
-//! request goes to (`balance`).
+//! The connection that was used last is reused first, so that surplus connections reach their idle timeout.
+//! Not here: the choice of an endpoint (`balance`).
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -13,38 +13,37 @@ use super::health::Health;
 use super::queue::UpstreamPermit;
 use super::{Connection, Reuse};
 
-/// An idle connection is closed after this time, unless the endpoint said another one: below the 75 s that nginx
-/// keeps them.
+/// Idle timeout of connections whose endpoint announces none. Below the 75 s after which nginx closes.
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What an endpoint says is believed up to here, so that nobody can make us keep connections for ever.
+/// Maximum idle timeout that an endpoint can announce. Bounds how long a connection occupies a permit.
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// One idle for longer is used only for a request that could be sent again: Node closes at 5 s.
+/// Idle time after which a connection carries only replayable requests. Node.js closes after 5 s.
 const SAFE_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// So much earlier than the endpoint says it is not surely open any more: the close may be on its way.
+/// Safety margin subtracted from an announced idle timeout: the FIN of the endpoint may be in flight.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
 
-/// So many idle connections are kept for one endpoint, by one worker.
+/// Maximum idle connections of one worker to one endpoint. Further ones are closed.
 const MAX_IDLE_PER_ENDPOINT: usize = 256;
 
-/// An idle connection. Times are the worker clock's milliseconds.
+/// An idle connection. Times are milliseconds of the worker's clock.
 struct IdleConnection {
     connection: Connection,
     permit: UpstreamPermit,
-    /// Up to here it may carry any request.
+    /// The last time at which it may carry any request.
     safe_until: u64,
-    /// Up to here it may carry one that can be sent again.
+    /// The last time at which it may carry a replayable request.
     expires_at: u64,
 }
 
-/// An endpoint.
+/// An endpoint, as one worker knows it.
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
     pub(super) health: Arc<Health>,
     idle: RefCell<Vec<IdleConnection>>,
-    /// The Backend has it no more; requests in flight end, and nothing is kept for others.
+    /// Whether the Backend no longer has the endpoint. Requests in flight complete; no connection is kept.
     is_removed: Cell<bool>,
 }
 
@@ -53,7 +52,7 @@ impl Endpoint {
         Rc::new(Self { address, health, idle: RefCell::default(), is_removed: Cell::new(false) })
     }
 
-    /// Takes the connection that was used last, if one can still be used.
+    /// Takes the usable connection that was used last. Closed connections are dropped.
     pub(super) fn take_idle(&self, reuse: Reuse, now: u64) -> Option<(Connection, UpstreamPermit)> {
         let is_usable = |idle: &IdleConnection| match reuse {
             Reuse::Any => now <= idle.expires_at,
@@ -70,7 +69,7 @@ impl Endpoint {
         None
     }
 
-    /// Keeps a connection for the next request. `said` is how long the endpoint keeps it, if it says so.
+    /// Keeps a connection for the next request. `keep_alive` is the idle timeout that the endpoint announced.
     pub(super) fn put_idle(
         &self,
         connection: Connection,
@@ -82,16 +81,16 @@ impl Endpoint {
         if self.is_removed.get() || idle.len() >= MAX_IDLE_PER_ENDPOINT {
             return;
         }
-        let (safe, idle_timeout) = idle_limits(keep_alive);
+        let IdleLimits { safe_ms, total_ms } = IdleLimits::new(keep_alive);
         idle.push(IdleConnection {
             connection,
             permit,
-            safe_until: now + safe,
-            expires_at: now + idle_timeout,
+            safe_until: now + safe_ms,
+            expires_at: now + total_ms,
         });
     }
 
-    /// Closes what has been idle too long or was closed by the peer.
+    /// Drops connections whose idle timeout has passed or that the endpoint has closed.
     pub(super) fn sweep(&self, now: u64) {
         self.idle.borrow_mut().retain_mut(|idle| now <= idle.expires_at && idle.connection.is_reusable());
     }
@@ -102,23 +101,34 @@ impl Endpoint {
         drop(idle);
     }
 
-    /// Closes all idle connections and keeps none from now on.
+    /// Closes all idle connections, and keeps no connection from now on.
     pub(super) fn remove(&self) {
         self.is_removed.set(true);
         self.close_idle();
     }
 }
 
-/// For how many milliseconds an idle connection is surely open, and for how many it may be.
-fn idle_limits(keep_alive: Option<Duration>) -> (u64, u64) {
-    let (surely, open) = match keep_alive {
-        None => (SAFE_IDLE_TIMEOUT, DEFAULT_IDLE_TIMEOUT),
-        Some(keep_alive) => {
-            (keep_alive.saturating_sub(CLOSE_MARGIN).min(SAFE_IDLE_TIMEOUT), keep_alive.min(MAX_IDLE_TIMEOUT))
-        }
-    };
-    let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    (milliseconds(surely), milliseconds(open))
+/// How long a connection may be idle, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct IdleLimits {
+    /// For any request.
+    safe_ms: u64,
+    /// For replayable requests. The connection is closed afterwards.
+    total_ms: u64,
+}
+
+impl IdleLimits {
+    fn new(keep_alive: Option<Duration>) -> Self {
+        let (safe, total) = match keep_alive {
+            None => (SAFE_IDLE_TIMEOUT, DEFAULT_IDLE_TIMEOUT),
+            Some(keep_alive) => (
+                keep_alive.saturating_sub(CLOSE_MARGIN).min(SAFE_IDLE_TIMEOUT),
+                keep_alive.min(MAX_IDLE_TIMEOUT),
+            ),
+        };
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self { safe_ms: millis(safe), total_ms: millis(total) }
+    }
 }
 
 #[cfg(test)]
@@ -126,13 +136,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_endpoint_says_of_keep_alive_holds_and_without_it_60_s() {
-        let keep_alive = |seconds| idle_limits(Some(Duration::from_secs(seconds)));
-        assert_eq!(idle_limits(None), (4_000, 60_000));
-        assert_eq!(keep_alive(5), (4_000, 5_000));
-        assert_eq!(keep_alive(2), (1_000, 2_000));
-        assert_eq!(keep_alive(0), (0, 0));
-        assert_eq!(keep_alive(300), (4_000, 300_000));
-        assert_eq!(keep_alive(u64::MAX), (4_000, 600_000));
+    fn idle_limits_follow_the_announced_timeout_within_bounds() {
+        for (keep_alive_seconds, safe_ms, total_ms) in [
+            (None, 4_000, 60_000),
+            (Some(5), 4_000, 5_000),
+            (Some(2), 1_000, 2_000),
+            (Some(0), 0, 0),
+            (Some(300), 4_000, 300_000),
+            (Some(u64::MAX), 4_000, 600_000),
+        ] {
+            let limits = IdleLimits::new(keep_alive_seconds.map(Duration::from_secs));
+            assert_eq!(limits, IdleLimits { safe_ms, total_ms }, "{keep_alive_seconds:?}");
+        }
     }
 }

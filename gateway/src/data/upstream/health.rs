@@ -1,71 +1,71 @@
-//! Whether an endpoint is worth asking: what all workers have seen of it.
+//! The health of one endpoint (outlier detection), which all workers share.
 //!
-//! An endpoint that refuses, or fails several answers in a row, is ejected: requests go elsewhere for a while that
-//! doubles each time, then one attempt finds out. One value per address and process, made of atomics; a healthy
-//! endpoint costs a request one load. Not here: how many may be ejected (`balance`), and attempts (`upstream`).
+//! An endpoint that refuses connections, or fails several requests in a row, is ejected for a time that doubles with
+//! each ejection. One probe then checks it. The state is one value of atomics for each address; a healthy endpoint costs
+//! a request one load. Not here: how many endpoints may be ejected (`balance`), and probes (`connect`).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The first ejection takes so many milliseconds; each further one twice as long.
+/// Duration of the first ejection in milliseconds. Each further ejection lasts twice as long.
 const BASE_EJECTION_MS: u64 = 1_000;
 
-/// Longest ejection of an endpoint that takes no connections. It returns within 10 s of being up again, since
-/// finding out costs no request anything: the attempt is made beside them.
+/// Maximum ejection of an endpoint that accepts no connection, in milliseconds. It gets requests within 10 s of its
+/// recovery. The probe costs no request, since it is a separate connect.
 const MAX_UNREACHABLE_EJECTION_MS: u64 = 8_000;
 
-/// Longest ejection of an endpoint that fails answers. Finding out costs a request, so it is done less often.
+/// Maximum ejection of an endpoint that fails requests, in milliseconds. Longer, since the probe is a client's request.
 const MAX_FAILING_EJECTION_MS: u64 = 60_000;
 
-/// An endpoint is ejected after so many failed answers in a row (Envoy's outlier detection says 5 too).
+/// Failed requests in a row after which an endpoint is ejected (Envoy's outlier detection: 5).
 const MAX_CONSECUTIVE_FAILURES: u32 = 5;
 
-/// After so many milliseconds without an ejection the next one is short again.
+/// Milliseconds without an ejection after which the duration starts at [`BASE_EJECTION_MS`] again.
 const EJECTION_RESET_MS: u64 = 60_000;
 
-/// An attempt that has not ended after so many milliseconds does not hinder the next one.
+/// Milliseconds after which a probe without a result is abandoned, and another one may start.
 const PROBE_TIMEOUT_MS: u64 = 5_000;
 
 /// Why an endpoint is ejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EjectionCause {
-    /// It refuses connections, or does not answer attempts to connect.
+    /// It refuses connections or does not accept them in time.
     Unreachable,
-    /// It takes connections, and closes them or sends garbage instead of answers, or nothing in time.
+    /// It accepts connections, but sends no response in time, an invalid one, or closes the connection.
     Failing,
 }
 
-/// Whether a request should go to an endpoint.
+/// Whether an endpoint gets requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HealthStatus {
-    /// Yes.
+    /// It gets requests.
     Healthy,
-    /// No, for this reason.
+    /// It gets none.
     Ejected(EjectionCause),
-    /// No, but it is time that somebody tries: whoever gets [`Health::try_claim_probe`].
+    /// It gets none, but the caller that succeeds with [`Health::try_claim_probe`] probes it.
     ProbeDue(EjectionCause),
 }
 
-/// What is known of one endpoint. Times are milliseconds since the process's start.
+/// The health of one endpoint. Times are milliseconds since the start of the process.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    /// Requests that it has not answered yet.
+    /// Requests without a complete response.
     in_flight: AtomicU32,
-    /// Failed answers since the last good one.
+    /// Failed requests since the last response.
     failures: AtomicU32,
     /// Ejections in a row.
     ejections: AtomicU32,
-    /// 0 while it is in; otherwise [`Ejection::pack`].
+    /// 0 while the endpoint is healthy, otherwise [`Ejection::pack`].
     ejection: AtomicU64,
-    /// When the last ejection ended, or ends.
+    /// The end of the last ejection.
     last_ejection_end: AtomicU64,
 }
 
-/// An ejection as one number, so that it changes as a whole.
+/// An ejection. Packed into one number, so that it changes atomically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ejection {
     until: u64,
     fault: EjectionCause,
-    /// Somebody tries the endpoint, up to `until`.
+    /// Whether a probe runs, at most until `until`.
     is_probing: bool,
 }
 
@@ -87,7 +87,7 @@ impl Ejection {
 // ===== impl Health =====
 
 impl Health {
-    /// Whether a request should go there now.
+    /// Returns the status at `now`.
     pub(super) fn status(&self, now: u64) -> HealthStatus {
         match Ejection::unpack(self.ejection.load(Relaxed)) {
             None => HealthStatus::Healthy,
@@ -96,35 +96,36 @@ impl Health {
         }
     }
 
-    /// Takes it upon the caller to try an endpoint that is due; only one caller gets it.
+    /// Returns true if the caller must probe the endpoint. Of concurrent callers one succeeds.
     pub(super) fn try_claim_probe(&self, now: u64) -> bool {
         let packed = self.ejection.load(Relaxed);
         let Some(ejection) = Ejection::unpack(packed).filter(|ejection| ejection.until <= now) else {
             return false;
         };
-        let tried = Ejection { until: now + PROBE_TIMEOUT_MS, is_probing: true, ..ejection };
-        self.ejection.compare_exchange(packed, tried.pack(), Relaxed, Relaxed).is_ok()
+        let probing = Ejection { until: now + PROBE_TIMEOUT_MS, is_probing: true, ..ejection };
+        self.ejection.compare_exchange(packed, probing.pack(), Relaxed, Relaxed).is_ok()
     }
 
-    /// It took a connection.
+    /// Records an accepted connection.
     pub(super) fn on_connected(&self) {
         self.readmit(EjectionCause::Unreachable);
     }
 
-    /// It answered.
+    /// Records a response.
     pub(super) fn on_response(&self) {
-        // Stored only if it changes something, so that healthy endpoints' cache lines are not passed around.
+        // Conditional, since an unconditional store would move the cache line between cores.
         if self.failures.load(Relaxed) != 0 {
             self.failures.store(0, Relaxed);
         }
         self.readmit(EjectionCause::Failing);
     }
 
-    /// It failed. An endpoint that takes no connections is ejected at once, one that fails answers after several.
+    /// Records a failure. An unreachable endpoint is ejected at once, a failing one after
+    /// [`MAX_CONSECUTIVE_FAILURES`].
     pub(super) fn on_failure(&self, fault: EjectionCause, now: u64) {
         let packed = self.ejection.load(Relaxed);
         match Ejection::unpack(packed) {
-            // What began before the ejection says nothing new.
+            // The request began before the ejection.
             Some(ejection) if !ejection.is_probing => return,
             Some(_) => {}
             None if fault == EjectionCause::Failing
@@ -137,11 +138,11 @@ impl Health {
         if now > self.last_ejection_end.load(Relaxed).saturating_add(EJECTION_RESET_MS) {
             self.ejections.store(0, Relaxed);
         }
-        let longest = match fault {
+        let max_ms = match fault {
             EjectionCause::Unreachable => MAX_UNREACHABLE_EJECTION_MS,
             EjectionCause::Failing => MAX_FAILING_EJECTION_MS,
         };
-        let span = (BASE_EJECTION_MS << self.ejections.load(Relaxed).min(16)).min(longest);
+        let span = (BASE_EJECTION_MS << self.ejections.load(Relaxed).min(16)).min(max_ms);
         let ejection = Ejection { until: now + span, fault, is_probing: false };
         if self.ejection.compare_exchange(packed, ejection.pack(), Relaxed, Relaxed).is_ok() {
             self.ejections.fetch_add(1, Relaxed);
@@ -153,22 +154,22 @@ impl Health {
     fn readmit(&self, fault: EjectionCause) {
         let packed = self.ejection.load(Relaxed);
         if Ejection::unpack(packed).is_some_and(|ejection| ejection.fault == fault) {
-            // Whoever changed it in between knows more.
+            // A concurrent change is newer.
             let _ = self.ejection.compare_exchange(packed, 0, Relaxed, Relaxed);
         }
     }
 
-    /// Requests in flight, of all workers.
+    /// Returns the requests in flight of all workers.
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
-    /// A request begins.
+    /// Counts a request in flight.
     pub(super) fn on_request_start(&self) {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    /// A request has ended.
+    /// Removes a request in flight.
     pub(super) fn on_request_end(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_that_takes_no_connection_is_out_at_once_for_times_that_double() {
+    fn unreachable_endpoint_is_ejected_for_doubling_times() {
         let health = Health::default();
         let mut now = 5_000;
         for span in [1_000, 2_000, 4_000, 8_000, 8_000] {
@@ -187,7 +188,7 @@ mod tests {
             assert_eq!(health.status(now + span - 1), HealthStatus::Ejected(EjectionCause::Unreachable));
             now += span;
             assert_eq!(health.status(now), HealthStatus::ProbeDue(EjectionCause::Unreachable));
-            assert!(health.try_claim_probe(now) && !health.try_claim_probe(now), "one retry");
+            assert!(health.try_claim_probe(now) && !health.try_claim_probe(now), "one probe");
             assert_eq!(health.status(now), HealthStatus::Ejected(EjectionCause::Unreachable));
         }
         health.on_connected();
@@ -196,19 +197,19 @@ mod tests {
         assert_eq!(
             health.status(now + 16_000),
             HealthStatus::Ejected(EjectionCause::Unreachable),
-            "not forgotten yet"
+            "the duration is not reset yet"
         );
         health.on_connected();
         health.on_failure(EjectionCause::Unreachable, now + 200_000);
         assert_eq!(
             health.status(now + 201_000),
             HealthStatus::ProbeDue(EjectionCause::Unreachable),
-            "forgiven"
+            "the duration is reset"
         );
     }
 
     #[test]
-    fn failed_answers_eject_when_five_come_in_a_row() {
+    fn failing_endpoint_is_ejected_after_five_failures_in_a_row() {
         let health = Health::default();
         for _ in 0..4 {
             health.on_failure(EjectionCause::Failing, 1);
@@ -224,14 +225,14 @@ mod tests {
         assert_eq!(
             health.status(1),
             HealthStatus::Ejected(EjectionCause::Failing),
-            "it always took connections"
+            "accepting connections is no recovery"
         );
         health.on_response();
         assert_eq!(health.status(1), HealthStatus::Healthy);
     }
 
     #[test]
-    fn failures_of_requests_that_began_before_do_not_prolong_an_ejection() {
+    fn failures_during_an_ejection_do_not_prolong_it() {
         let health = Health::default();
         for _ in 0..100 {
             health.on_failure(EjectionCause::Unreachable, 10);
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_never_ends_does_not_keep_an_endpoint_out() {
+    fn probe_without_result_is_abandoned() {
         let health = Health::default();
         health.on_failure(EjectionCause::Unreachable, 0);
         assert!(health.try_claim_probe(1_000));

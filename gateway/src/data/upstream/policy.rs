@@ -1,6 +1,6 @@
-//! What holds for one request on its way to an endpoint: its route's policy, and the settings where that is silent.
+//! The policy of one request toward its endpoints: from the route, with the settings as defaults.
 //!
-//! Not here: what the policy's fields mean (`api::traffic`).
+//! Not here: the meaning of the fields (`api::traffic`).
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use routing::table::{Policy, PolicyValue};
 
 use crate::settings::Settings;
 
-/// The numbers and rules for one request; small, so that a request can carry them.
+/// Limits, timeouts and retry rules of one request. `Copy`, since every request has one.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamPolicy {
     pub(super) connect: ConnectTimeouts,
     pub(super) balancing: LoadBalancingType,
-    /// Connections that the Backend may have.
+    /// Maximum connections to the Backend.
     pub(super) max_connections: u32,
-    /// Requests that may wait for one.
+    /// Maximum requests that wait for a connection.
     pub(super) max_pending: u32,
-    /// How many further attempts there may be.
+    /// Maximum attempts after the first.
     pub(super) max_retries: u8,
     retry_on: VariantSet,
     retry_methods: VariantSet,
@@ -33,12 +33,12 @@ pub(super) struct ConnectTimeouts {
     pub(super) total: Duration,
 }
 
-/// A set of the variants of a small enum, by their places.
+/// A set of variants of an enum with at most 16 variants, by discriminant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct VariantSet(u16);
 
 impl UpstreamPolicy {
-    /// Puts together what a route's policy says and what is set for all.
+    /// Merges the policy of a route and the settings. The policy takes precedence.
     pub fn new(policy: &Policy, settings: &Settings) -> Self {
         let (timeouts, retries, limits) = (&policy.timeouts, &policy.retries, &policy.limits);
         let on = retries.on.as_ref().map_or(&*settings.retries.on, |field| &field.value);
@@ -61,34 +61,34 @@ impl UpstreamPolicy {
         }
     }
 
-    /// Whether a request of this method may be sent a second time.
+    /// Returns true if a request with this method may be sent a second time.
     pub fn allows_resend(&self, method: &[u8]) -> bool {
         self.max_retries > 0
             && Method::from_bytes(method).is_some_and(|method| self.retry_methods.contains(method as u16))
     }
 
-    /// Whether a request is tried again after such a failure, as far as its method allows.
+    /// Returns true if requests are attempted again after this kind of failure.
     pub(super) fn retries_on(&self, failure: RetryOn) -> bool {
         self.max_retries > 0 && self.retry_on.contains(failure as u16)
     }
 }
 
-/// A limit as deadlines want it: a policy's zero means that there is none.
+/// Returns the timeout to set for a configured one. Zero means no timeout and becomes 136 years.
 pub fn effective_timeout(span: Duration) -> Duration {
-    /// Longer than anybody waits (136 years), and still far from what a clock can hold.
+    /// 136 years, which a clock can still add to the current time.
     const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
     if span.is_zero() { NEVER } else { span.min(NEVER) }
 }
 
 impl VariantSet {
-    fn contains(self, place: u16) -> bool {
-        self.0 & (1 << place) != 0
+    fn contains(self, variant: u16) -> bool {
+        self.0 & (1 << variant) != 0
     }
 }
 
 impl FromIterator<u16> for VariantSet {
-    fn from_iter<I: IntoIterator<Item = u16>>(places: I) -> Self {
-        Self(places.into_iter().fold(0, |set, place| set | 1 << place))
+    fn from_iter<I: IntoIterator<Item = u16>>(variants: I) -> Self {
+        Self(variants.into_iter().fold(0, |set, variant| set | 1 << variant))
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_policy_idempotent_methods_may_be_sent_twice_and_others_not() {
+    fn default_policy_resends_only_idempotent_methods() {
         let policy = UpstreamPolicy::new(&Policy::default(), &Settings::default());
         for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"] {
             assert!(policy.allows_resend(method.as_bytes()), "{method}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_limit() {
+    fn effective_timeout_of_zero_is_unlimited() {
         assert!(effective_timeout(Duration::ZERO) > Duration::from_secs(1 << 30));
         assert_eq!(effective_timeout(Duration::MAX), effective_timeout(Duration::ZERO));
         assert_eq!(effective_timeout(Duration::from_millis(1)), Duration::from_millis(1));

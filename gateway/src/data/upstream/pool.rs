@@ -1,7 +1,7 @@
-//! One worker's view of one Backend: its endpoints, whose turn it is, and the line in front of it.
+//! One worker's pool for one Backend: its endpoints with their idle connections, the turns, and the queue.
 //!
-//! The view follows the Backend's endpoint cell: a changed cell is seen by the next request or sweep, endpoints
-//! that stay keep their connections. Not here: choosing (`balance`) and connecting (`upstream`).
+//! The pool follows the Backend's endpoint cell: the next request or sweep sees a change. Endpoints that stay keep
+//! their connections. Not here: the choice of an endpoint (`balance`) and connecting (`upstream`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,21 +15,22 @@ use super::endpoint::Endpoint;
 use super::queue::ConnectionQueue;
 use super::shared::SharedUpstreams;
 
-/// The endpoints of one moment; sharing them costs nothing.
+/// The endpoints at one moment, sorted by address. A clone is one reference count.
 pub(super) type EndpointList = Rc<[Rc<Endpoint>]>;
 
-/// A Backend, as one worker sees it.
+/// The pool of one worker for one Backend.
 pub(super) struct BackendPool {
     pub(super) queue: Rc<ConnectionQueue>,
-    /// Gone when no table names the Backend any more and no request is on its way to it.
+    /// Dead when neither a routing table nor a request refers to the Backend.
     backend: Weak<Backend>,
     cache: RefCell<EndpointCache>,
     endpoint_turn: Cell<usize>,
     backend_turn: Cell<usize>,
 }
 
+/// The endpoints that were built from one value of the Backend's cell.
 struct EndpointCache {
-    /// What the cell held; nothing before the first look.
+    /// The value of the cell. `None` before the first request.
     source: Option<Arc<Endpoints>>,
     endpoints: EndpointList,
 }
@@ -45,20 +46,20 @@ impl BackendPool {
         })
     }
 
-    /// The next turn among the endpoints. It goes on counting when they change.
+    /// Returns the next turn among the endpoints. A change of the endpoints does not reset it.
     pub(super) fn next_endpoint_turn(&self) -> usize {
         increment(&self.endpoint_turn)
     }
 
-    /// The next turn among the backends of a route, of which this one is the first.
+    /// Returns the next turn among the backends of a route whose first backend this is.
     pub(super) fn next_backend_turn(&self) -> usize {
         increment(&self.backend_turn)
     }
 
-    /// The endpoints that the Backend has now.
+    /// Returns the ready endpoints of the Backend.
     ///
     /// # Errors
-    /// There is none.
+    /// [`ConnectError::NoReadyEndpoint`], [`ConnectError::PortMissing`] or [`ConnectError::ServiceMissing`].
     pub(super) fn ready_endpoints(
         &self,
         backend: &Backend,
@@ -66,7 +67,7 @@ impl BackendPool {
     ) -> Result<EndpointList, ConnectError> {
         let current = backend.endpoints.load();
         let mut cache = self.cache.borrow_mut();
-        if !cache.source.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &current)) {
+        if !cache.source.as_ref().is_some_and(|source| Arc::ptr_eq(source, &current)) {
             cache.refresh(&current, shared);
         }
         match &**current {
@@ -77,18 +78,18 @@ impl BackendPool {
         }
     }
 
-    /// Follows changes, and closes connections that have been idle too long, or that other workers wait for.
-    /// Says whether the Backend still exists.
+    /// Updates the endpoints, and closes idle connections whose timeout has passed or that other workers need. Returns
+    /// false if the Backend no longer exists.
     pub(super) fn sweep(&self, shared: &SharedUpstreams, now: u64) -> bool {
         let Some(backend) = self.backend.upgrade() else {
             self.cache.borrow_mut().replace(Vec::new());
             return false;
         };
-        // The state is looked at by requests; here it is enough that the members follow.
+        // Only the update of the endpoints matters here. Requests report the error.
         let _ = self.ready_endpoints(&backend, shared);
         let others_waiting = self.queue.other_workers_waiting(1);
-        for member in self.cache.borrow().endpoints.iter() {
-            if others_waiting { member.close_idle() } else { member.sweep(now) }
+        for endpoint in self.cache.borrow().endpoints.iter() {
+            if others_waiting { endpoint.close_idle() } else { endpoint.sweep(now) }
         }
         true
     }
@@ -99,7 +100,7 @@ impl EndpointCache {
         let find = |endpoint: &routing::object::Endpoint| {
             // Both lists are sorted by address.
             match self.endpoints.binary_search_by_key(&endpoint.address, |member| member.address) {
-                Ok(place) => self.endpoints.get(place).map(Rc::clone),
+                Ok(index) => self.endpoints.get(index).map(Rc::clone),
                 Err(_) => None,
             }
             .unwrap_or_else(|| Endpoint::new(endpoint.address, shared.health.get_or_insert(endpoint.address)))
@@ -113,8 +114,8 @@ impl EndpointCache {
         let stays = |old: &Rc<Endpoint>| {
             endpoints.binary_search_by_key(&old.address, |member| member.address).is_ok()
         };
-        for gone in self.endpoints.iter().filter(|old| !stays(old)) {
-            gone.remove();
+        for removed in self.endpoints.iter().filter(|old| !stays(old)) {
+            removed.remove();
         }
         self.endpoints = endpoints.into();
     }

@@ -1,6 +1,6 @@
-//! What one request has met on its way to an endpoint, and whether it may try again.
+//! The failed attempts of one request, and whether it may be attempted again.
 //!
-//! Not here: which endpoint is next (`balance`).
+//! Not here: the choice of the next endpoint (`balance`).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,35 +12,36 @@ use super::policy::{UpstreamPolicy, effective_timeout};
 use super::pool::EndpointList;
 use super::{ConnectError, PooledConnection, Reuse};
 
-/// Whether the whole of a request can be sent a second time.
+/// Whether a request can be sent a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resend {
-    /// Its method allows it, and its body is empty or still held.
+    /// Its method allows it, and its body is empty or in the replay buffer.
     Possible,
-    /// It must not reach an endpoint twice.
+    /// It must not be sent twice, or part of its body is gone.
     Forbidden,
 }
 
-/// The tries of one request. Making one allocates nothing.
+/// The retry state of one request. Creating one allocates nothing.
 #[derive(Debug)]
 pub struct RetryState {
     pub(super) policy: UpstreamPolicy,
     pub(super) reuse: Reuse,
     pub(super) failed_attempts: Vec<FailedAttempt>,
-    /// Time left for getting a connection.
+    /// Time left for waiting and connecting.
     pub(super) connect_time_left: Duration,
-    /// Whose turn it was at the first try. Were a further try a turn of its own, an endpoint that loses every
-    /// request would get each first try, where there are two.
+    /// The turn of the first attempt, which all attempts share. If a retry took a turn, an endpoint that loses every
+    /// request would be first for all requests where there are two endpoints.
     pub(super) turn: Option<usize>,
-    /// Further tries.
+    /// Attempts left after the current one.
     retries_left: u8,
 }
 
 impl RetryState {
-    /// Begins with the first try. `replayable` is what is sure before anything of the request is sent.
+    /// Creates the state before the first attempt. `replayable` is whether the whole request will be replayable,
+    /// whatever its body contains.
     pub fn new(policy: UpstreamPolicy, replayable: Resend) -> Self {
-        let survives = policy.retries_on(RetryOn::StaleConnection) || policy.retries_on(RetryOn::Reset);
-        let reuse = if replayable == Resend::Possible && survives { Reuse::Any } else { Reuse::Recent };
+        let retries_loss = policy.retries_on(RetryOn::StaleConnection) || policy.retries_on(RetryOn::Reset);
+        let reuse = if replayable == Resend::Possible && retries_loss { Reuse::Any } else { Reuse::Recent };
         let connect_time_left = effective_timeout(policy.connect.total);
         Self {
             policy,
@@ -52,27 +53,27 @@ impl RetryState {
         }
     }
 
-    /// How often an endpoint was asked in vain so far, and another one was to be asked or none was left.
+    /// Returns the number of failed attempts.
     pub fn failed_count(&self) -> u32 {
         u32::try_from(self.failed_attempts.len()).unwrap_or(u32::MAX)
     }
 
-    /// The last one of those.
+    /// Returns the endpoint of the last failed attempt.
     pub fn last_failed(&self) -> Option<SocketAddr> {
         self.failed_attempts
             .last()
             .map(|(FailedAttempt::Unreachable(address) | FailedAttempt::Disconnected(address))| *address)
     }
 
-    /// What holds for the request.
+    /// Returns the policy of the request.
     pub fn policy(&self) -> &UpstreamPolicy {
         &self.policy
     }
 
-    /// An endpoint gave no connection: nothing was sent, so any request may try the next one.
+    /// Records a failed connect. Any request may be attempted again, since nothing of it was sent.
     ///
     /// # Errors
-    /// The same error, if there is no further try, no endpoint or no time.
+    /// Returns `error` if no attempt, endpoint or time is left, or the policy forbids it.
     pub(super) fn on_connect_failure(
         &mut self,
         address: SocketAddr,
@@ -91,16 +92,16 @@ impl RetryState {
         Ok(())
     }
 
-    /// Whether losing this connection before a byte of the answer would bring a further try, if the request can be
-    /// sent again.
+    /// Returns true if a replayable request is attempted again when this connection is lost before the first response
+    /// byte.
     pub fn can_retry_disconnect(&self, opened: &PooledConnection) -> bool {
         let is_retried = self.policy.retries_on(RetryOn::Reset)
             || (opened.is_reused && self.policy.retries_on(RetryOn::StaleConnection));
         is_retried && self.retries_left > 0
     }
 
-    /// A connection was lost before a byte of the answer: whether the request is to be sent again. It goes over a
-    /// new connection then, and elsewhere if it can.
+    /// Records that a connection was lost before the first response byte. Returns true if the request must be sent
+    /// again: over a new connection, and to another endpoint if there is one.
     pub fn on_disconnect(&mut self, opened: &PooledConnection, resend: Resend) -> bool {
         if !self.can_retry_disconnect(opened) || resend == Resend::Forbidden {
             return false;

@@ -1,7 +1,7 @@
-//! What workers share about endpoints and Backends: values of atomics, found by address or number.
+//! The state of endpoints and Backends that all workers share: atomics, found by address or Backend number.
 //!
-//! A worker looks a value up when it first meets an endpoint or a Backend, and keeps it; so the locks here are not
-//! on a request's way. Not here: what the values mean (`health`, `queue`).
+//! A worker looks a value up once, when it first sees an endpoint or a Backend. No request takes these locks.
+//! Not here: the meaning of the values (`health`, `queue`).
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use hashbrown::HashMap;
 use super::health::Health;
 use super::queue::BackendLoad;
 
-/// So many maps share the keys, so that workers that start at once do not queue up.
+/// Maps over which the keys are spread, so that workers that start at once rarely wait for one lock.
 const SHARD_COUNT: usize = 16;
 
-/// What one process knows of endpoints and Backends.
+/// The state that all workers of a process share.
 #[derive(Debug)]
 pub struct SharedUpstreams {
-    /// Times are counted from here.
+    /// The origin of all shared times.
     pub(super) start: Instant,
     pub(super) health: ShardedMap<SocketAddr, Health>,
     pub(super) loads: ShardedMap<u64, BackendLoad>,
@@ -32,14 +32,14 @@ impl Default for SharedUpstreams {
 }
 
 impl SharedUpstreams {
-    /// Forgets what no worker uses any more; called about once a minute.
+    /// Removes values that no worker uses. Called once a minute by each worker.
     pub(super) fn sweep(&self) {
         self.health.sweep();
         self.loads.sweep();
     }
 }
 
-/// A map in parts, each with its own lock. It keeps no value alive.
+/// A map in parts with one lock each. It holds weak references.
 #[derive(Debug)]
 pub(super) struct ShardedMap<K, V> {
     maps: [Mutex<HashMap<K, Weak<V>>>; SHARD_COUNT],
@@ -53,18 +53,18 @@ impl<K, V> Default for ShardedMap<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V: Default> ShardedMap<K, V> {
-    /// Finds the value that other workers use, or makes it.
+    /// Returns the value that other workers use, or inserts a new one.
     pub(super) fn get_or_insert(&self, key: K) -> Arc<V> {
         let shard = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARD_COUNT;
         let Some(map) = self.maps.get(shard) else { return Arc::default() };
-        // A map is as good as before if a thread panicked beside it: every change is one insertion.
+        // A panic cannot leave a map inconsistent: each change is one insertion.
         let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = map.get(&key).and_then(Weak::upgrade) {
             return known;
         }
-        let made = Arc::default();
-        map.insert(key, Arc::downgrade(&made));
-        made
+        let created = Arc::default();
+        map.insert(key, Arc::downgrade(&created));
+        created
     }
 
     fn sweep(&self) {
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_find_the_same_value_for_as_long_as_one_of_them_uses_it() {
+    fn shared_value_lives_as_long_as_a_worker_uses_it() {
         let shared = SharedUpstreams::default();
         let first = shared.loads.get_or_insert(7);
         assert!(Arc::ptr_eq(&first, &shared.loads.get_or_insert(7)));

@@ -1,4 +1,4 @@
-//! Turns with healthy and ejected endpoints, on their own.
+//! Picks among healthy and ejected endpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,22 +13,26 @@ fn endpoints(count: u16) -> Vec<Rc<Endpoint>> {
     (1..=count).map(|port| Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)), Arc::default())).collect()
 }
 
-fn health(endpoints: &[Rc<Endpoint>], place: usize) -> &Health {
-    &endpoints[place].health
+fn health(endpoints: &[Rc<Endpoint>], index: usize) -> &Health {
+    &endpoints[index].health
 }
 
-/// How many of these turns each port gets; `due` are the ports that were to be tried.
+fn selection(balancing: LoadBalancingType, turn: usize, now: u64) -> Selection<'static> {
+    Selection { balancing, turn, failed_attempts: &[], now }
+}
+
+/// Returns how many of 120 turns each port gets.
 fn spread(endpoints: &[Rc<Endpoint>], kind: LoadBalancingType, now: u64) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
     for turn in 0..120 {
-        let picked = pick(endpoints, (kind, turn), &[], now, |_| {}).unwrap();
+        let picked = pick(endpoints, &selection(kind, turn, now), |_| {}).unwrap();
         *counts.entry(picked.address.port()).or_default() += 1;
     }
     counts
 }
 
 #[test]
-fn shares_are_met_after_any_number_of_turns() {
+fn weights_are_met_after_any_number_of_turns() {
     let weights = [90u32, 0, 9, 1];
     for turns in [100usize, 1000, 10_000] {
         let mut counts = [0usize; 4];
@@ -36,8 +40,8 @@ fn shares_are_met_after_any_number_of_turns() {
             counts[weighted_index(turn, weights.iter().copied()).unwrap()] += 1;
         }
         for (count, weight) in counts.iter().zip(weights) {
-            let due = turns * weight as usize / 100;
-            assert!(count.abs_diff(due) <= 4, "{counts:?} of {turns}");
+            let expected = turns * weight as usize / 100;
+            assert!(count.abs_diff(expected) <= 4, "{counts:?} of {turns}");
         }
     }
     assert_eq!(weighted_index(7, [0u32, 0].into_iter()), None);
@@ -45,7 +49,7 @@ fn shares_are_met_after_any_number_of_turns() {
 }
 
 #[test]
-fn the_turns_of_an_ejected_endpoint_are_shared_out_evenly() {
+fn turns_of_an_ejected_endpoint_are_spread_evenly() {
     let list = endpoints(4);
     assert_eq!(spread(&list, RR, 0), BTreeMap::from([(1, 30), (2, 30), (3, 30), (4, 30)]));
     health(&list, 1).on_failure(EjectionCause::Unreachable, 0);
@@ -53,18 +57,18 @@ fn the_turns_of_an_ejected_endpoint_are_shared_out_evenly() {
 }
 
 #[test]
-fn when_all_endpoints_are_ejected_all_are_used() {
+fn all_endpoints_are_used_if_all_are_ejected() {
     let list = endpoints(3);
-    for place in 0..3 {
-        health(&list, place).on_failure(EjectionCause::Unreachable, 0);
+    for index in 0..3 {
+        health(&list, index).on_failure(EjectionCause::Unreachable, 0);
     }
     assert_eq!(spread(&list, RR, 0), BTreeMap::from([(1, 40), (2, 40), (3, 40)]));
 }
 
 #[test]
-fn failing_answers_never_eject_more_than_half_and_refused_connections_all_but_one() {
-    let fail = |list: &[Rc<Endpoint>], place: usize| {
-        (0..5).for_each(|_| health(list, place).on_failure(EjectionCause::Failing, 0));
+fn failing_endpoints_are_used_if_more_than_half_fail() {
+    let fail = |list: &[Rc<Endpoint>], index: usize| {
+        (0..5).for_each(|_| health(list, index).on_failure(EjectionCause::Failing, 0));
     };
     let list = endpoints(4);
     fail(&list, 0);
@@ -73,8 +77,8 @@ fn failing_answers_never_eject_more_than_half_and_refused_connections_all_but_on
     fail(&list, 2);
     assert_eq!(spread(&list, RR, 0).len(), 4, "more than half is not");
     let list = endpoints(4);
-    for place in 0..3 {
-        health(&list, place).on_failure(EjectionCause::Unreachable, 0);
+    for index in 0..3 {
+        health(&list, index).on_failure(EjectionCause::Unreachable, 0);
     }
     assert_eq!(spread(&list, RR, 0), BTreeMap::from([(4, 120)]));
     let alone = endpoints(1);
@@ -83,28 +87,29 @@ fn failing_answers_never_eject_more_than_half_and_refused_connections_all_but_on
 }
 
 #[test]
-fn an_endpoint_that_was_unreachable_is_tried_beside_requests_and_a_failing_one_by_a_single_request() {
+fn unreachable_endpoint_is_probed_apart_failing_by_one_request() {
     let list = endpoints(3);
     health(&list, 0).on_failure(EjectionCause::Unreachable, 0);
-    let mut tried = 0;
+    let mut probes = 0;
     for turn in 0..30 {
-        let picked = pick(&list, (RR, turn), &[], 1_000, |endpoint| {
-            tried += u32::from(endpoint.health.try_claim_probe(1_000))
+        let picked = pick(&list, &selection(RR, turn, 1_000), |endpoint| {
+            probes += u32::from(endpoint.health.try_claim_probe(1_000))
         });
-        assert_ne!(picked.unwrap().address.port(), 1, "no request pays for it");
+        assert_ne!(picked.unwrap().address.port(), 1, "no request probes it");
     }
-    assert_eq!(tried, 1);
+    assert_eq!(probes, 1);
     let list = endpoints(3);
     (0..5).for_each(|_| health(&list, 0).on_failure(EjectionCause::Failing, 0));
     assert_eq!(spread(&list, RR, 1_000).get(&1), Some(&1));
 }
 
 #[test]
-fn a_request_is_tried_again_elsewhere_and_never_where_it_found_nobody() {
+fn retry_prefers_another_and_skips_unreachable_endpoints() {
     let list = endpoints(3);
-    let at = |place: usize| list[place].address;
+    let at = |index: usize| list[index].address;
     let picked = |failed_attempts: &[FailedAttempt]| {
-        pick(&list, (RR, 0), failed_attempts, 0, |_| {}).map(|endpoint| endpoint.address)
+        pick(&list, &Selection { failed_attempts, ..selection(RR, 0, 0) }, |_| {})
+            .map(|endpoint| endpoint.address)
     };
     assert_eq!(picked(&[]), Some(at(0)));
     assert_ne!(picked(&[FailedAttempt::Disconnected(at(0))]), Some(at(0)));
@@ -117,15 +122,15 @@ fn a_request_is_tried_again_elsewhere_and_never_where_it_found_nobody() {
         ]),
         Some(at(0))
     );
-    assert_eq!(picked(&[0, 1, 2].map(|place| FailedAttempt::Unreachable(at(place)))), None);
-    // An ejected one is worse than the one that lost the request over a stale connection.
+    assert_eq!(picked(&[0, 1, 2].map(|index| FailedAttempt::Unreachable(at(index)))), None);
+    // An ejected endpoint is worse than the one that lost the request.
     health(&list, 1).on_failure(EjectionCause::Unreachable, 0);
     health(&list, 2).on_failure(EjectionCause::Unreachable, 0);
     assert_eq!(picked(&[FailedAttempt::Disconnected(at(0))]), Some(at(0)));
 }
 
 #[test]
-fn least_request_prefers_the_less_busy_of_two_and_reaches_everybody() {
+fn least_request_prefers_the_less_loaded_of_two() {
     let list = endpoints(4);
     assert!(
         spread(&list, LR, 0).values().all(|count| (15..=45).contains(count)),
@@ -133,17 +138,17 @@ fn least_request_prefers_the_less_busy_of_two_and_reaches_everybody() {
     );
     (0..10).for_each(|_| health(&list, 2).on_request_start());
     let busy = spread(&list, LR, 0);
-    assert_eq!(busy.get(&3), None, "somebody is always less busy: {busy:?}");
+    assert_eq!(busy.get(&3), None, "another endpoint is always less loaded: {busy:?}");
     health(&list, 0).on_failure(EjectionCause::Unreachable, 0);
     let ejected = spread(&list, LR, 0);
     assert_eq!((ejected.get(&1), ejected.get(&3)), (None, None), "{ejected:?}");
-    let mut tried = 0;
+    let mut probes = 0;
     for turn in 0..30 {
-        pick(&list, (LR, turn), &[], 1_000, |endpoint| {
-            tried += u32::from(endpoint.health.try_claim_probe(1_000))
+        pick(&list, &selection(LR, turn, 1_000), |endpoint| {
+            probes += u32::from(endpoint.health.try_claim_probe(1_000))
         });
     }
-    assert_eq!(tried, 1, "an ejected one is not forgotten");
+    assert_eq!(probes, 1, "an ejected endpoint is probed");
     assert_eq!(spread(&endpoints(1), LR, 0).len(), 1);
     assert_eq!(spread(&endpoints(2), LR, 0).len(), 2);
 }
