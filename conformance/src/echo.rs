@@ -1,4 +1,4 @@
-//! `conformance echo`: the app behind the Ingresses. It answers every request with what it received, and who it is.
+//! `conformance echo`: the app behind the tested Ingresses. Responds to every request with its own content.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -9,18 +9,18 @@ use axum::Router;
 use axum::extract::Request;
 use serde::Serialize;
 
-/// Where to listen.
+/// Options of `echo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EchoArgs {
-    /// The address; `PORT` in the environment sets the port alone.
+    /// Address to listen on. Defaults to port 3000 of all addresses; `PORT` in the environment sets the port.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 }
 
-/// What an answer says.
+/// Body of a response.
 #[derive(Debug, Serialize)]
 struct EchoResponse {
-    /// `NAMESPACE` and `POD_NAME` of the environment.
+    /// `NAMESPACE` of the environment. `pod` is its `POD_NAME`.
     namespace: String,
     pod: String,
     method: String,
@@ -30,7 +30,7 @@ struct EchoResponse {
     headers: BTreeMap<String, Vec<String>>,
 }
 
-/// Answers until SIGTERM or SIGINT, then finishes what it has begun.
+/// Serves until SIGTERM or SIGINT, then completes open requests.
 ///
 /// # Errors
 /// The address cannot be bound.

@@ -1,8 +1,7 @@
-//! The `conformance` binary: what is measured and proven about the gateway from the outside.
+//! The `conformance` program: test cluster, benchmark, and the app behind the tested Ingresses.
 //!
-//! Not here: anything that looks into the gateway. It is a program started by path, like its peers.
+//! It starts the gateway as a program by path, like its peers, and never uses the gateway's library.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -10,8 +9,9 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod cluster;
 mod echo;
+mod terminal;
 
-/// Measures the gateway, and proves what it promises, from the outside.
+/// Tests and measures the gateway from the outside.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -21,30 +21,23 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// CPU time per request of the gateway beside nginx and HAProxy, in one run.
+    /// Compare CPU time and memory of the gateway with nginx and HAProxy.
     Bench(bench::BenchArgs),
-    /// A real control plane and nodes without containers, for as long as one command runs.
+    /// Run a Kubernetes control plane and nodes on this machine, without containers, while a command runs.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// The app behind the Ingresses: answers with what it received.
+    /// Serve HTTP and respond to every request with its own content.
     Echo(echo::EchoArgs),
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
-        Command::Cluster(cluster) => cluster::execute(cluster),
-        Command::Echo(echo) => echo::run(&echo),
+        Command::Cluster(command) => cluster::execute(command),
+        Command::Echo(args) => echo::run(&args),
     };
-    done.unwrap_or_else(|error| {
-        // Nobody is left to tell if standard error is closed.
-        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    result.unwrap_or_else(|error| {
+        terminal::print_message(&format!("error: {error:#}"));
         ExitCode::from(2)
     })
-}
-
-/// Tells the person at the terminal something that is not the program's result.
-pub(crate) fn say(text: &str) {
-    // Nobody is left to tell if standard error is closed.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! etcd, API server, controller manager and scheduler: their keys, their flags, and when they are ready.
+//! Control plane: starts etcd, API server, controller manager and scheduler, with their keys and flags.
 
 use std::fs;
 use std::net::IpAddr;
@@ -11,38 +11,42 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::client;
 use super::layout::{self, API_PORT, API_SERVICE_ADDRESS, HOST_ADDRESS, SERVICE_RANGE};
 
-/// The token of the user in `system:masters`; good in this network namespace only.
+/// Token of the admin user, in the group `system:masters`. It is valid only in this network namespace.
 const TOKEN: &str = "cluster-admin";
 
-/// How long the API server may take to be ready; 5 s were measured on two idle cores.
+/// Time for the API server to become ready. It takes 5 s on two idle cores.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long pods stay on a node that is lost, in seconds. A real cluster waits 300.
+/// Seconds until pods are evicted from a lost node. The default is 300.
 const EVICTION_SECONDS: u32 = 3;
 
-/// The running programs; dropping them ends them.
+/// The running programs. Dropping this kills them.
 pub(super) struct ControlPlane {
     folder: PathBuf,
     parts: PathBuf,
     logs: PathBuf,
     etcd: Child,
-    /// Nothing while it was stopped on purpose.
+    /// `None` while it is stopped on request.
     api_server: Option<Child>,
     controllers: [Child; 2],
 }
 
 impl ControlPlane {
-    /// Starts everything, and waits until the API server is ready.
+    /// Starts all programs and waits until the API server is ready.
     ///
     /// # Errors
-    /// A program that did not start or ended, with its last words.
+    /// A program does not start or exits. The error contains the end of its log.
+    ///
+    /// # Cancellation
+    /// Dropping the future kills the programs.
     pub(super) async fn start(parts: &Path, logs: &Path) -> anyhow::Result<Self> {
         let (parts, logs, folder) = (parts.to_path_buf(), logs.to_path_buf(), layout::path("control-plane"));
         fs::create_dir_all(&folder)?;
         write_keys(&folder)?;
-        let start = |name: &str, flags: Vec<String>| start(&parts, &logs, (name, flags));
+        let start = |name: &str, flags: Vec<String>| spawn(&parts, &logs, name, flags);
         let etcd = start("etcd", etcd_flags(&folder))?;
         let mut api_server = start("kube-apiserver", api_server_flags(&folder, &logs))?;
         wait_until_ready(&mut api_server, &logs).await?;
@@ -50,10 +54,13 @@ impl ControlPlane {
         Ok(Self { folder, parts, logs, etcd, api_server: Some(api_server), controllers })
     }
 
-    /// Ends the API server at once, as a crash would, or does nothing if it is down.
+    /// Kills the API server, or does nothing if it is stopped.
     ///
     /// # Errors
-    /// The system would not end it.
+    /// The process cannot be killed.
+    ///
+    /// # Cancellation
+    /// Dropping the future kills the API server too.
     pub(super) async fn stop_api_server(&mut self) -> anyhow::Result<()> {
         match self.api_server.take() {
             Some(mut api_server) => Ok(api_server.kill().await?),
@@ -61,18 +68,21 @@ impl ControlPlane {
         }
     }
 
-    /// Starts the API server again, and waits until it is ready.
+    /// Starts the API server again and waits until it is ready.
     ///
     /// # Errors
     /// As [`ControlPlane::start`].
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the API server stopped.
     pub(super) async fn start_api_server(&mut self) -> anyhow::Result<()> {
         self.stop_api_server().await?;
         let flags = api_server_flags(&self.folder, &self.logs);
-        let mut api_server = start(&self.parts, &self.logs, ("kube-apiserver", flags))?;
+        let mut api_server = spawn(&self.parts, &self.logs, "kube-apiserver", flags)?;
         wait_until_ready(&mut api_server, &self.logs).await?;
         self.api_server = Some(api_server);
-        // Those of a real cluster lose their lease without an API server, end, and are started again. Ours would
-        // look for it every half minute only.
+        // Restart the controllers: otherwise they reconnect only every 30 s. In a real cluster they lose their lease
+        // without an API server, exit, and are started again.
         for controller in &mut self.controllers {
             controller.kill().await?;
         }
@@ -80,8 +90,12 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Waits until one of the programs ends by itself, which none should. While the API server is stopped on purpose
-    /// the controllers may end too: they lose what they work on, and start again with it.
+    /// Waits until a program exits unexpectedly, and returns a message with the end of its log.
+    ///
+    /// The controllers may exit while the API server is stopped on request. They start again with it.
+    ///
+    /// # Cancellation
+    /// Dropping the future has no effect.
     pub(super) async fn wait_for_exit(&mut self) -> String {
         let [controller_manager, scheduler] = &mut self.controllers;
         let with_api_server = async {
@@ -99,7 +113,7 @@ impl ControlPlane {
         format!("{name} ended: {ended:?}; {}", log_tail(&self.logs, name))
     }
 
-    /// The file for KUBECONFIG.
+    /// Returns the path of the kubeconfig.
     pub(super) fn kubeconfig() -> PathBuf {
         layout::path("kubeconfig")
     }
@@ -107,12 +121,12 @@ impl ControlPlane {
 
 fn start_controllers(parts: &Path, logs: &Path, folder: &Path) -> anyhow::Result<[Child; 2]> {
     Ok([
-        start(parts, logs, ("kube-controller-manager", controller_manager_flags(folder)))?,
-        start(parts, logs, ("kube-scheduler", scheduler_flags()))?,
+        spawn(parts, logs, "kube-controller-manager", controller_manager_flags(folder))?,
+        spawn(parts, logs, "kube-scheduler", scheduler_flags())?,
     ])
 }
 
-fn start(parts: &Path, logs: &Path, (name, flags): (&str, Vec<String>)) -> anyhow::Result<Child> {
+fn spawn(parts: &Path, logs: &Path, name: &str, flags: Vec<String>) -> anyhow::Result<Child> {
     let log = fs::OpenOptions::new().create(true).append(true).open(logs.join(format!("{name}.log")))?;
     Command::new(parts.join(name))
         .args(flags)
@@ -131,7 +145,7 @@ fn etcd_flags(folder: &Path) -> Vec<String> {
         "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
         "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),
         "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
-        // It lives in memory anyway.
+        // All data is in memory anyway.
         "--unsafe-no-fsync=true".to_owned(),
         "--log-level=warn".to_owned(),
     ]
@@ -154,9 +168,9 @@ fn api_server_flags(folder: &Path, logs: &Path) -> Vec<String> {
         format!("--service-account-signing-key-file={}", file("accounts.key")),
         format!("--audit-policy-file={}", file("audit.json")),
         format!("--audit-log-path={}", logs.join("audit.log").display()),
-        // The nodes' names are no names of DNS.
+        // The names of the nodes are not in DNS.
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
-        // The Service `kubernetes` is served by our own kube-proxy.
+        // This program's own kube-proxy serves the Service `kubernetes`.
         "--endpoint-reconciler-type=none".to_owned(),
         "--allow-privileged=true".to_owned(),
         format!("--default-not-ready-toleration-seconds={EVICTION_SECONDS}"),
@@ -171,10 +185,10 @@ fn controller_manager_flags(folder: &Path) -> Vec<String> {
         format!("--service-account-private-key-file={}", file("accounts.key")),
         format!("--root-ca-file={}", file("ca.crt")),
         "--leader-elect=false".to_owned(),
-        // A lost node is noticed within seconds; a real cluster takes 50 s.
+        // Detect a lost node within seconds. The default takes 50 s.
         "--node-monitor-period=1s".to_owned(),
         "--node-monitor-grace-period=6s".to_owned(),
-        // Nodes per second whose pods may be evicted; the default of 0.1 holds the second lost node up.
+        // Nodes per second whose pods may be evicted. The default of 0.1 delays the second lost node by 10 s.
         "--node-eviction-rate=10".to_owned(),
         "--secondary-node-eviction-rate=10".to_owned(),
         "--kube-api-qps=200".to_owned(),
@@ -191,7 +205,7 @@ fn scheduler_flags() -> Vec<String> {
     ]
 }
 
-/// Makes a CA, the API server's certificate, the keys of service accounts, and the kubeconfig.
+/// Creates a CA, the API server's certificate, the keys of service accounts, and the kubeconfig.
 fn write_keys(folder: &Path) -> anyhow::Result<()> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -231,7 +245,7 @@ fn write_keys(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What goes to `audit.log`: each answer to a service account that is not the control plane's own.
+/// Returns the policy of `audit.log`: requests of service accounts outside kube-system.
 fn audit_policy() -> serde_json::Value {
     serde_json::json!({
         "apiVersion": "audit.k8s.io/v1",
@@ -244,9 +258,9 @@ fn audit_policy() -> serde_json::Value {
     })
 }
 
-/// Asks `/readyz` until it says yes, the API server ends, or the time is over.
+/// Polls `/readyz` until it succeeds, the API server exits, or the timeout expires.
 async fn wait_until_ready(api_server: &mut Child, logs: &Path) -> anyhow::Result<()> {
-    let client = super::run::client(&ControlPlane::kubeconfig()).await?;
+    let client = client::connect(&ControlPlane::kubeconfig()).await?;
     let limit = Instant::now() + READY_TIMEOUT;
     loop {
         let request = axum::http::Request::get("/readyz").body(Vec::new())?;
@@ -264,9 +278,9 @@ async fn wait_until_ready(api_server: &mut Child, logs: &Path) -> anyhow::Result
     }
 }
 
-/// The end of a program's log, for an error message.
+/// Returns the end of a program's log for an error message.
 fn log_tail(logs: &Path, name: &str) -> String {
     let text = fs::read_to_string(logs.join(format!("{name}.log"))).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
-    format!("its last words: {}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+    format!("end of its log: {}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
 }

@@ -1,4 +1,4 @@
-//! ImageSet are programs of this machine: which one an image's name stands for.
+//! Images: programs of this machine that run in place of container images.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 
-/// A name and the program that it stands for.
+/// A mapping from an image name to a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
-    /// The image's name, without registry and tag if it has none of them.
+    /// The image name. Without registry and tag, it matches all of them.
     name: String,
     program: PathBuf,
-    /// What comes before the container's current_exe arguments.
+    /// Arguments before those of the container.
     arguments: Vec<String>,
 }
 
@@ -40,12 +40,12 @@ impl fmt::Display for Image {
 pub(super) struct ImageSet(Vec<Image>);
 
 impl ImageSet {
-    /// The mappings ones, and behind them `gateway` (beside this program) and `echo` (this program).
+    /// Returns the given mappings, followed by `gateway` (next to this program) and `echo` (this program).
     ///
     /// # Errors
-    /// This program does not know its current_exe place.
+    /// The path of this program cannot be determined.
     pub(super) fn new(mappings: &[Image]) -> anyhow::Result<Self> {
-        let current_exe = std::env::current_exe().context("cannot tell which program this is")?;
+        let current_exe = std::env::current_exe().context("cannot find the path of this program")?;
         let mut images = mappings.to_vec();
         images.push(Image {
             name: "gateway".to_owned(),
@@ -60,7 +60,7 @@ impl ImageSet {
         Ok(Self(images))
     }
 
-    /// The program that `image` stands for, with its first arguments; nothing if nobody knows it.
+    /// Returns the program of `image` and its first arguments, or `None` if the image is unknown.
     pub(super) fn resolve(&self, image: &str) -> Option<(&Path, &[String])> {
         let base_name = base_name(image);
         let found = self.0.iter().find(|known| known.name == image || known.name == base_name)?;
@@ -68,7 +68,7 @@ impl ImageSet {
     }
 }
 
-/// An image's name without registry, path, tag and digest.
+/// Returns an image name without registry, path, tag and digest.
 fn base_name(image: &str) -> &str {
     let name = image.split('@').next().unwrap_or(image);
     let last = name.rsplit('/').next().unwrap_or(name);
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn registries_tags_and_digests_do_not_matter_for_a_bare_name() {
+    fn base_name_strips_registry_tag_and_digest() {
         for image in
             ["echo", "echo:1.2", "ghcr.io/a/echo", "localhost:5000/echo:v1@sha256:00", "a/b/echo@sha256:1"]
         {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_name_is_told_from_a_bare_one() {
+    fn full_name_matches_only_its_own_tag() {
         let image: Image = "registry.example/echo:2=/bin/cat".parse().unwrap();
         let images = ImageSet::new(&[image]).unwrap();
         assert_eq!(images.resolve("registry.example/echo:2").unwrap().0, Path::new("/bin/cat"));

@@ -1,6 +1,6 @@
-//! The network inside the namespaces: a bridge for pods, and whole ranges of local addresses for the rest.
+//! Network of the cluster: a bridge for pods, and ranges of local addresses for nodes and Services.
 //!
-//! `ip` does the work. Each pod has a network namespace of its own, with one veth end on the bridge.
+//! Uses `ip`. Each pod has its own network namespace, which a veth pair connects to the bridge.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -12,10 +12,13 @@ use super::layout::{HOST_ADDRESS, LOCAL_RANGES, POD_PREFIX};
 
 const BRIDGE: &str = "br0";
 
-/// Lays out the network of the whole cluster.
+/// Creates the network of the cluster.
 ///
 /// # Errors
-/// What `ip` refused.
+/// An `ip` command fails.
+///
+/// # Cancellation
+/// Dropping the future leaves an incomplete network.
 pub(super) async fn create_cluster_network() -> anyhow::Result<()> {
     let host = format!("{HOST_ADDRESS}/{POD_PREFIX}");
     ip(&["link", "set", "lo", "up"]).await?;
@@ -23,25 +26,28 @@ pub(super) async fn create_cluster_network() -> anyhow::Result<()> {
     ip(&["addr", "add", &host, "dev", BRIDGE]).await?;
     ip(&["link", "set", BRIDGE, "up"]).await?;
     for range in LOCAL_RANGES {
-        // Every address of the range can be bound and reached without being added.
+        // Every address of the range can then be bound and reached without adding it.
         ip(&["route", "add", "local", range, "dev", "lo"]).await?;
     }
     Ok(())
 }
 
-/// A pod's network namespace.
+/// The network namespace of a pod.
 #[derive(Debug)]
 pub(super) struct PodNetwork {
     name: String,
-    /// The pod's address on the bridge.
+    /// Address of the pod on the bridge.
     pub(super) address: Ipv4Addr,
 }
 
 impl PodNetwork {
-    /// Makes the namespace. `number` is used for one pod only.
+    /// Creates the namespace. Each `number` is used for one pod only.
     ///
     /// # Errors
-    /// What `ip` refused.
+    /// An `ip` command fails.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave the namespace behind.
     pub(super) async fn create(number: u16, address: Ipv4Addr) -> anyhow::Result<Self> {
         let (name, outer) = (name(number), format!("veth{number}"));
         let (inside, host) = (format!("{address}/{POD_PREFIX}"), HOST_ADDRESS.to_string());
@@ -59,26 +65,32 @@ impl PodNetwork {
         Ok(Self { name, address })
     }
 
-    /// The file that `nsenter --net` takes.
+    /// Returns the path for `nsenter --net`.
     pub(super) fn namespace_path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.name)
     }
 
-    /// Removes the namespace, and the veth pair with it.
+    /// Removes the namespace with its veth pair.
     ///
     /// # Errors
-    /// What `ip` refused.
+    /// `ip` fails.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop `ip`.
     pub(super) async fn remove(&self) -> anyhow::Result<()> {
         ip(&["netns", "delete", &self.name]).await
     }
 }
 
-/// Removes the network namespace of the pod with this number, whoever still holds it.
+/// Removes the network of the pod with this number, even while processes use it.
 ///
 /// # Errors
-/// What `ip` refused.
+/// `ip` fails.
+///
+/// # Cancellation
+/// Dropping the future may leave the namespace behind.
 pub(super) async fn disconnect(number: u16) -> anyhow::Result<()> {
-    // Without the veth the pod's connections end in silence, as those of a machine without power do.
+    // Without the veth pair, connections of the pod end silently, like those of a machine without power.
     ip(&["link", "delete", &format!("veth{number}")]).await?;
     ip(&["netns", "delete", &name(number)]).await
 }
@@ -88,9 +100,9 @@ fn name(number: u16) -> String {
 }
 
 async fn ip(arguments: &[&str]) -> anyhow::Result<()> {
-    let done =
+    let output =
         Command::new("ip").args(arguments).output().await.context("cannot start ip (package iproute2)")?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "ip {}: {}", arguments.join(" "), said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "ip {}: {}", arguments.join(" "), stderr.trim());
     Ok(())
 }

@@ -1,6 +1,4 @@
-//! Nodes: registration, heartbeat, and a task for each pod that the scheduler gives them.
-//!
-//! Not here: what becomes of one pod (`pod`).
+//! Nodes: registration, heartbeats, and one task for each pod that the scheduler assigns to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -23,38 +21,38 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::client::WatchBackoff;
 use super::layout;
 use super::network;
 use super::parts::KUBERNETES_VERSION;
 use super::pod::{self, ClusterContext, PodLocation};
 use super::port_forward;
-use super::run::WatchBackoff;
 
-/// How often a node says that it is alive; the controller manager gives it three times as long.
+/// Interval between heartbeats. The controller manager's grace period is three times as long.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a node says that its Lease lasts.
+/// Duration of the node's Lease.
 const LEASE_SECONDS: i32 = 6;
 
-/// As Kubernetes spells it.
+/// Architecture as Kubernetes spells it.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
-/// All nodes of the cluster.
+/// The nodes of the cluster.
 pub(super) struct Nodes {
     shared: ClusterContext,
     next_pod_number: Arc<AtomicU16>,
     nodes: BTreeMap<String, NodeState>,
 }
 
-/// A node, on or off.
+/// A node, powered on or off.
 struct NodeState {
     node: u8,
-    /// What it does while it is on.
+    /// The task that runs while the node is on.
     agent: Option<JoinHandle<()>>,
     pods: Arc<tokio::sync::Mutex<Pods>>,
 }
 
-/// The pods of one node, by uid.
+/// Pods of one node by uid.
 type Pods = BTreeMap<String, RunningPod>;
 
 struct RunningPod {
@@ -64,10 +62,13 @@ struct RunningPod {
 }
 
 impl Nodes {
-    /// Registers nodes and waits until the scheduler may use them.
+    /// Registers the nodes and waits until pods can be scheduled to them.
     ///
     /// # Errors
-    /// The API server refused a node.
+    /// The API server rejects a node, or a node keeps its taint for 60 s.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves nodes that are registered already.
     pub(super) async fn start(shared: ClusterContext, count: u8) -> anyhow::Result<Self> {
         let mut nodes = Self { shared, next_pod_number: Arc::default(), nodes: BTreeMap::new() };
         for node in 0..count {
@@ -84,19 +85,22 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// Cuts a node's state: its pods end without a word, and its heartbeat with them.
+    /// Powers a node off: kills its pods and stops its heartbeats without notifying the API.
     ///
     /// # Errors
     /// There is no such node.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave pods running.
     pub(super) async fn power_off(&mut self, name: &str) -> anyhow::Result<()> {
-        let state = self.nodes.get_mut(name).with_context(|| format!("there is no {name:?}"))?;
+        let state = self.nodes.get_mut(name).with_context(|| format!("there is no node {name:?}"))?;
         if let Some(agent) = state.agent.take() {
             agent.abort();
         }
         for (uid, running) in std::mem::take(&mut *state.pods.lock().await) {
-            // The network first, so that nobody hears of the end of the processes.
+            // Disconnect first, so that clients do not see the processes end.
             if let Err(error) = network::disconnect(running.number).await {
-                tracing::warn!(%error, "a pod's network is left");
+                tracing::warn!(%error, "cannot remove the network of a pod");
             }
             running.task.abort();
             let _ = running.task.await;
@@ -105,12 +109,15 @@ impl Nodes {
         Ok(())
     }
 
-    /// Starts a node that is off, or does nothing.
+    /// Powers a node on, or does nothing if it is on.
     ///
     /// # Errors
-    /// There is no such node, or the API server refused it.
+    /// There is no such node, or the API server rejects it.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the node off.
     pub(super) async fn power_on(&mut self, name: &str) -> anyhow::Result<()> {
-        let state = self.nodes.get_mut(name).with_context(|| format!("there is no {name:?}"))?;
+        let state = self.nodes.get_mut(name).with_context(|| format!("there is no node {name:?}"))?;
         if state.agent.is_some() {
             return Ok(());
         }
@@ -126,7 +133,7 @@ impl Nodes {
     }
 }
 
-/// Makes the Node object and says that it is ready.
+/// Creates the Node object and reports the node as ready.
 async fn register(client: &Client, node: u8) -> anyhow::Result<()> {
     let name = layout::node_name(node);
     let api = Api::<Node>::all(client.clone());
@@ -145,7 +152,7 @@ async fn register(client: &Client, node: u8) -> anyhow::Result<()> {
     send_heartbeat(client, node).await
 }
 
-/// Says once that a node is alive and ready.
+/// Sends one heartbeat: node status and Lease.
 async fn send_heartbeat(client: &Client, node: u8) -> anyhow::Result<()> {
     let name = layout::node_name(node);
     let now = Timestamp::now();
@@ -183,7 +190,7 @@ async fn send_heartbeat(client: &Client, node: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A new node carries the taint not-ready until the controller manager has seen it.
+/// Waits until the controller manager has removed the `not-ready` taint of a new node.
 async fn wait_until_untainted(client: &Client, name: &str) -> anyhow::Result<()> {
     let api = Api::<Node>::all(client.clone());
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
@@ -197,12 +204,12 @@ async fn wait_until_untainted(client: &Client, name: &str) -> anyhow::Result<()>
         Ok(false)
     };
     let limit = Duration::from_secs(60);
-    let usable = tokio::time::timeout(limit, usable).await.context("a node stays tainted")??;
+    let usable = tokio::time::timeout(limit, usable).await.context("a node stays tainted for 60 s")??;
     ensure!(usable, "the watch on node {name} ended");
     Ok(())
 }
 
-/// What a node does while it is on.
+/// The task of a node that is on.
 struct NodeAgent {
     shared: ClusterContext,
     node: u8,
@@ -227,14 +234,14 @@ impl NodeAgent {
         }
     }
 
-    /// A node whose address is taken does without.
+    /// Serves port forwarding. If the address is in use, the node runs without it.
     async fn forward_ports(&self) -> Infallible {
         let Err(error) = port_forward::serve(self.node).await;
         tracing::error!(%error, node = layout::node_name(self.node), "ports of pods cannot be forwarded");
         std::future::pending().await
     }
 
-    /// Follows the pods that the scheduler gives to this node.
+    /// Follows the pods that the scheduler assigns to this node.
     async fn watch(&self) {
         let config =
             watcher::Config::default().fields(&format!("spec.nodeName={}", layout::node_name(self.node)));
@@ -250,9 +257,9 @@ impl NodeAgent {
                 }
                 Ok(Event::InitDone) => self.pods.lock().await.retain(|uid, _| listed.contains(uid)),
                 Ok(Event::Apply(pod)) => self.apply(pod).await,
-                // Its task sees the channel close.
+                // The pod's task notices that its channel closed.
                 Ok(Event::Delete(pod)) => drop(self.pods.lock().await.remove(&pod.uid().unwrap_or_default())),
-                Err(error) => tracing::debug!(%error, "watch on pods"),
+                Err(error) => tracing::debug!(%error, "watch of pods failed, will retry"),
             }
         }
     }
@@ -266,7 +273,7 @@ impl NodeAgent {
         }
         let number = self.next_pod_number.fetch_add(1, Ordering::Relaxed);
         let Some(address) = layout::pod_address(number) else {
-            return tracing::error!("all pod addresses are used up");
+            return tracing::error!("all pod addresses are in use");
         };
         let location = PodLocation {
             node: layout::node_name(self.node),

@@ -1,7 +1,5 @@
-//! The control plane's programs: taken from `KUBEBUILDER_ASSETS` where the version is right, else built once from
-//! pinned Go modules into a cache keyed by version.
-//!
-//! Not here: starting them.
+//! Programs of the control plane. They come from `KUBEBUILDER_ASSETS` if the version matches. Otherwise they are built
+//! once, from pinned Go modules, into a cache keyed by version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
-/// The module files, in the binary so that it works wherever it is copied to.
+/// Go module files. They are embedded so that the binary works without the source tree.
 const MODULE: [(&str, &str); 4] = [
     ("go.mod", include_str!("../../cluster/go.mod")),
     ("go.sum", include_str!("../../cluster/go.sum")),
@@ -18,14 +16,14 @@ const MODULE: [(&str, &str); 4] = [
     ("etcd/main.go", include_str!("../../cluster/etcd/main.go")),
 ];
 
-/// What the control plane is made of.
+/// Version of Kubernetes.
 pub(super) const KUBERNETES_VERSION: &str = "v1.36.3";
 
-/// A program and the Go package that it is built from.
+/// A program and its Go package.
 struct Part {
     name: &'static str,
     package: &'static str,
-    /// Asks for the version; the answer has to hold `version`.
+    /// Arguments that print the version. The output must contain `version`.
     version_args: &'static [&'static str],
     version: &'static str,
 }
@@ -58,20 +56,20 @@ const PARTS: [Part; 5] = [
     },
 ];
 
-/// What to do about a program that is not there.
+/// The reaction to a program that is missing in the cache and in the assets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IfMissing {
+pub(super) enum MissingProgram {
     Build,
     Fail,
 }
 
-/// Gives the folder that holds all programs, after getting what it lacks.
+/// Returns the folder with all programs, after installing those that are missing.
 ///
 /// # Errors
-/// Go is missing or too old, or a module cannot be had or built; or something is missing that shall not be built.
-pub(super) fn ensure_programs(if_missing: IfMissing) -> anyhow::Result<PathBuf> {
+/// A program is missing and must not be built, Go is missing or too old, or a build fails.
+pub(super) fn ensure_programs(if_missing: MissingProgram) -> anyhow::Result<PathBuf> {
     let folder = cache_folder()?;
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let missing: Vec<&Part> = PARTS.iter().filter(|part| !folder.join(part.name).is_file()).collect();
     if missing.is_empty() {
         return Ok(folder);
@@ -86,8 +84,8 @@ pub(super) fn ensure_programs(if_missing: IfMissing) -> anyhow::Result<PathBuf> 
         let asset = assets.as_ref().map(|assets| assets.join(part.name));
         match asset.filter(|asset| part.has_version(asset)) {
             Some(asset) => fs::copy(&asset, folder.join(".new")).map(drop)?,
-            None if if_missing == IfMissing::Fail => {
-                bail!("{} is missing: get it once with `conformance cluster parts`", part.name)
+            None if if_missing == MissingProgram::Fail => {
+                bail!("{} is missing: install it with `conformance cluster parts`", part.name)
             }
             None => build(part, &folder)?,
         }
@@ -103,7 +101,7 @@ impl Part {
     }
 }
 
-/// One folder per content of the module files: another version never meets these programs.
+/// Returns the cache folder. Its name contains a hash of the module files, so versions do not mix.
 fn cache_folder() -> anyhow::Result<PathBuf> {
     let mut hash = Sha256::new();
     for (name, text) in MODULE {
@@ -114,7 +112,7 @@ fn cache_folder() -> anyhow::Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME says where the cache is")?;
+        .context("cannot locate the cache: neither XDG_CACHE_HOME nor HOME is set")?;
     Ok(base.join(format!("wasm-gateway/control-plane-{KUBERNETES_VERSION}-{key}")))
 }
 
@@ -127,14 +125,14 @@ fn build(part: &Part, folder: &Path) -> anyhow::Result<()> {
         fs::write(place, text)?;
     }
     let minor = KUBERNETES_VERSION.split('.').nth(1).unwrap_or_default();
-    // What the programs say of themselves: without it kubectl takes the API server for version 0.0.0.
+    // Sets the version that the programs report. Without it, kubectl takes the API server for version 0.0.0.
     let mut flags = String::from("-s -w");
     for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
         flags += &format!(
             " -X {package}.gitVersion={KUBERNETES_VERSION} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
         );
     }
-    crate::say(&format!("building {} (once; minutes)", part.name));
+    crate::terminal::print_message(&format!("building {}: this takes minutes, and happens once", part.name));
     let done = Command::new("go")
         .current_dir(&module)
         .env("CGO_ENABLED", "0")
@@ -148,7 +146,7 @@ fn build(part: &Part, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The oldest Go that the modules take; an older one with toolchain switching would try to fetch one.
+/// Minimum Go version of the modules. An older Go with toolchain switching would attempt to download a newer one.
 const MIN_GO_VERSION: (u32, u32) = (1, 26);
 
 fn ensure_go() -> anyhow::Result<()> {
@@ -164,7 +162,7 @@ fn ensure_go() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps two builds out of one folder; the system frees it with the process.
+/// Lock that prevents two builds in one folder. The system releases it with the process.
 struct CacheLock(#[expect(dead_code, reason = "held, never read")] fs::File);
 
 impl CacheLock {

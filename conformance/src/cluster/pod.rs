@@ -1,14 +1,15 @@
-//! One pod on its node: network, volumes, containers, status, end. What a kubelet does, in one task.
+//! Runs one pod, as a kubelet does: network, volumes, containers, status, termination. One task per pod.
 
 mod container;
 mod environment;
 pub(super) mod exec;
+mod location;
 mod probe;
+mod root;
 mod status;
 mod volumes;
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec, Probe as ProbeSpec};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, PodSpec, Probe as ProbeSpec};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
@@ -28,29 +29,19 @@ use super::network::PodNetwork;
 use container::{Container, ContainerReport, ContainerState, Probes, RestartPolicy, StopOrder};
 use environment::PodContext;
 use exec::ExecEntry;
+pub(super) use location::PodLocation;
 use probe::Probe;
+use root::{Root, RootSpec};
 use status::StatusSnapshot;
-use volumes::Root;
 
-/// How often something that is not there yet (a Secret, say, or the API server) is tried again.
+/// Interval between attempts while a Secret, another object or the API server is missing.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Why a container waits: for what it needs, or for good.
+/// Reasons of waiting containers: for objects that they need, or because they cannot run.
 const REASON_CREATING: &str = "ContainerCreating";
 const REASON_ERROR: &str = "CreateContainerError";
 
-/// Where a pod is.
-#[derive(Clone, Debug)]
-pub(super) struct PodLocation {
-    /// The node's name.
-    pub(super) node: String,
-    /// The node's address.
-    pub(super) host: Ipv4Addr,
-    /// The pod's own address.
-    pub(super) address: Ipv4Addr,
-}
-
-/// What all pods of a cluster share.
+/// Context that all pods of a cluster share.
 #[derive(Clone)]
 pub(super) struct ClusterContext {
     pub(super) client: Client,
@@ -59,10 +50,12 @@ pub(super) struct ClusterContext {
     pub(super) logs: PathBuf,
 }
 
-/// Runs a pod from its first snapshot_at to its removal from the API. `pods` gives the newest copy; it closes when the
-/// API has none any more, and the pod then ends at once.
+/// Runs a pod until it is removed from the API.
 ///
-/// Dropping the future kills the pod without a word, as a power cut does.
+/// `pods` holds the newest copy of the pod. It closes once the API has removed the pod, which then ends at once.
+///
+/// # Cancellation
+/// Dropping the future kills the pod without a status update, like a power cut.
 pub(super) async fn run(
     shared: ClusterContext,
     location: PodLocation,
@@ -74,12 +67,12 @@ pub(super) async fn run(
     let runner = PodRunner { shared, location, pod, started_at: Timestamp::now() };
     let network = match PodNetwork::create(number, runner.location.address).await {
         Ok(network) => network,
-        Err(error) => return tracing::error!(pod = name, %error, "no network for a pod"),
+        Err(error) => return tracing::error!(pod = name, %error, "cannot create the network of a pod"),
     };
     let mut roots = Vec::new();
     if let Err(error) = runner.serve(&network, &mut roots, &mut pods).await {
-        tracing::warn!(pod = name, %error, "pod refused");
-        // It stays Pending, as with an image that cannot be pulled: a failed pod would be replaced at once, for ever.
+        tracing::warn!(pod = name, %error, "cannot run a pod");
+        // The pod stays Pending, as if its image could not be pulled. A failed pod would be replaced again and again.
         runner.write_waiting(&error, REASON_ERROR).await;
         let _ = pods.wait_for(|pod| pod.metadata.deletion_timestamp.is_some()).await;
     }
@@ -87,20 +80,23 @@ pub(super) async fn run(
         root.remove().await;
     }
     if let Err(error) = network.remove().await {
-        tracing::warn!(pod = name, %error, "pod network is left");
+        tracing::warn!(pod = name, %error, "cannot remove the network of a pod");
     }
     let _ = fs::remove_dir_all(runner.folder());
     ExecEntry::remove(&runner.pod.namespace().unwrap_or_default(), &runner.pod.name_any());
-    // A pod that ran to its end (Job) stays in the API until somebody deletes it.
+    // A completed pod (Job) stays in the API until it is deleted.
     let _ = pods.wait_for(|pod| pod.metadata.deletion_timestamp.is_some()).await;
     runner.remove_from_api().await;
 }
 
-/// Ends what a pod without power left behind. Its future is dropped already.
+/// Unmounts the roots that a pod left behind when its future was dropped.
+///
+/// # Cancellation
+/// Dropping the future may leave roots mounted. A second call unmounts them.
 pub(super) async fn unmount_leftovers(uid: &str) {
     for container in fs::read_dir(layout::path("pods").join(uid)).into_iter().flatten().flatten() {
         if container.path().join("root").is_dir() {
-            volumes::unmount(&container.path().join("root")).await;
+            root::unmount(&container.path().join("root")).await;
         }
     }
 }
@@ -108,12 +104,12 @@ pub(super) async fn unmount_leftovers(uid: &str) {
 struct PodRunner {
     shared: ClusterContext,
     location: PodLocation,
-    /// As it was when it came to this node.
+    /// The pod as it was scheduled to this node.
     pod: Pod,
     started_at: Timestamp,
 }
 
-/// How a list of roots grows, so that they are removed whatever happens.
+/// Mounted roots. The caller owns the list, so that it can remove them after an error.
 type Roots = Vec<Arc<Root>>;
 
 impl PodRunner {
@@ -140,7 +136,7 @@ impl PodRunner {
         let deleted = async {
             let grace = match pods.wait_for(|pod| pod.metadata.deletion_timestamp.is_some()).await {
                 Ok(pod) => pod.metadata.deletion_grace_period_seconds.unwrap_or(30),
-                Err(_gone) => 0,
+                Err(_closed) => 0,
             };
             stop_tx.send_replace(Some(u64::try_from(grace).unwrap_or(0)));
             std::future::pending().await
@@ -151,7 +147,7 @@ impl PodRunner {
                 prepared = self.prepare(network, roots) => prepared?,
                 _ = ends.wait_for(Option::is_some) => return Ok(()),
             };
-            self.run_containers(network, (&prepared, &newest), stop).await;
+            self.run_containers(network, &prepared, &newest, stop).await;
             Ok(())
         };
         tokio::select! {
@@ -160,15 +156,15 @@ impl PodRunner {
         }
     }
 
-    /// Runs the init containers one by one, then all others side by side, and tells the API whenever something about
-    /// them changes.
+    /// Runs the init containers one by one, then the main containers in parallel. Writes every change to the status.
     async fn run_containers(
         &self,
         network: &PodNetwork,
-        (prepared, newest): (&PreparedContainers, &watch::Receiver<Pod>),
+        prepared: &PreparedContainers,
+        newest: &watch::Receiver<Pod>,
         stop: StopOrder,
     ) {
-        let snapshot_at = |now: &ContainerReports<'_>| {
+        let status_of = |now: &ContainerReports<'_>| {
             let pod = newest.borrow();
             StatusSnapshot {
                 pod: &pod,
@@ -180,32 +176,32 @@ impl PodRunner {
             .patch()
         };
         let reports = ContainerReports::new(prepared);
-        let running = async {
+        let run_all = async {
             for (init, report) in &reports.init {
                 init.run(network, report, stop.clone()).await;
                 if !matches!(report.borrow().state, ContainerState::Terminated { code: 0, .. }) {
                     return;
                 }
             }
-            join_all(reports.main.iter().map(|(one, report)| one.run(network, report, stop.clone()))).await;
+            join_all(reports.main.iter().map(|(main, report)| main.run(network, report, stop.clone()))).await;
         };
-        let writing = async {
-            let mut seen = reports.subscribe();
+        let write_changes = async {
+            let mut reports_rx = reports.subscribe();
             loop {
-                self.write_status(snapshot_at(&reports)).await;
+                self.write_status(status_of(&reports)).await;
                 let mut changes: FuturesUnordered<_> =
-                    seen.iter_mut().map(watch::Receiver::changed).collect();
+                    reports_rx.iter_mut().map(watch::Receiver::changed).collect();
                 changes.next().await;
             }
         };
         tokio::select! {
-            () = running => {}
-            () = writing => {}
+            () = run_all => {}
+            () = write_changes => {}
         }
-        self.write_status(snapshot_at(&reports)).await;
+        self.write_status(status_of(&reports)).await;
     }
 
-    /// Writes a status, again and again until the API server takes it or has no such pod any more.
+    /// Writes a status. Retries until the API server accepts it or has removed the pod.
     async fn write_status(&self, status: serde_json::Value) {
         let patch = Patch::Strategic(status);
         let name = self.pod.name_any();
@@ -213,30 +209,30 @@ impl PodRunner {
             if is_removed(&error) {
                 return;
             }
-            tracing::warn!(pod = name, %error, "status not written yet");
+            tracing::warn!(pod = name, %error, "cannot write a pod status, will retry");
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
-    /// Says why no container runs (yet).
+    /// Writes a status in which all containers wait.
     async fn write_waiting(&self, error: &anyhow::Error, reason: &'static str) {
         let state = ContainerState::Waiting { reason, message: format!("{error:#}") };
         let waiting = ContainerReport { state, ..ContainerReport::default() };
-        let show = |containers: Option<&[Spec]>| -> Vec<(Spec, ContainerReport)> {
+        let show = |containers: Option<&[ContainerSpec]>| -> Vec<(ContainerSpec, ContainerReport)> {
             containers.into_iter().flatten().map(|one| (one.clone(), waiting.clone())).collect()
         };
         let spec = self.pod.spec.as_ref();
-        let snapshot_at = StatusSnapshot {
+        let status = StatusSnapshot {
             pod: &self.pod,
             location: &self.location,
             started_at: self.started_at,
             init: show(spec.and_then(|spec| spec.init_containers.as_deref())),
             main: show(spec.map(|spec| spec.containers.as_slice())),
         };
-        self.write_status(snapshot_at.patch()).await;
+        self.write_status(status.patch()).await;
     }
 
-    /// Removes the pod from the API, now that nothing of it is left.
+    /// Removes the terminated pod from the API.
     async fn remove_from_api(&self) {
         let preconditions = Preconditions { uid: self.pod.uid(), resource_version: None };
         let at_once =
@@ -245,21 +241,21 @@ impl PodRunner {
             if is_removed(&error) {
                 return;
             }
-            tracing::warn!(pod = self.pod.name_any(), %error, "pod not removed yet");
+            tracing::warn!(pod = self.pod.name_any(), %error, "cannot remove a pod from the API, will retry");
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
-    /// Makes volumes, roots and command lines, again and again until all that they need is there.
+    /// Creates volumes, roots and command lines. Retries until all objects that they need exist.
     async fn prepare(&self, network: &PodNetwork, roots: &mut Roots) -> anyhow::Result<PreparedContainers> {
         let spec = self.spec()?;
         if spec.host_network == Some(true) {
-            bail!("hostNetwork is not known to these nodes");
+            bail!("these nodes do not support hostNetwork");
         }
         let context = PodContext { client: &self.shared.client, pod: &self.pod, location: &self.location };
         let volumes = self.folder().join("volumes");
         for volume in spec.volumes.iter().flatten() {
-            while let Err(error) = volumes::make(&context, volume, &volumes).await {
+            while let Err(error) = volumes::create(&context, volume, &volumes).await {
                 self.write_waiting(&error, REASON_CREATING).await;
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
@@ -267,12 +263,12 @@ impl PodRunner {
         let mut prepared = PreparedContainers::default();
         for init in spec.init_containers.iter().flatten() {
             if init.restart_policy.is_some() {
-                bail!("init container {} has a restartPolicy, which is not known to these nodes", init.name);
+                bail!("init container {} has a restartPolicy, which these nodes do not support", init.name);
             }
-            prepared.init.push(self.prepare_one(&context, init, (network, roots)).await?);
+            prepared.init.push(self.prepare_one(&context, init, network, roots).await?);
         }
         for main in &spec.containers {
-            prepared.main.push(self.prepare_one(&context, main, (network, roots)).await?);
+            prepared.main.push(self.prepare_one(&context, main, network, roots).await?);
         }
         let entrance = ExecEntry {
             network: network.namespace_path(),
@@ -285,12 +281,13 @@ impl PodRunner {
     async fn prepare_one(
         &self,
         context: &PodContext<'_>,
-        spec: &Spec,
-        (network, roots): (&PodNetwork, &mut Roots),
+        spec: &ContainerSpec,
+        network: &PodNetwork,
+        roots: &mut Roots,
     ) -> anyhow::Result<Container> {
         let image = spec.image.as_deref().unwrap_or_default();
         let (program, first) = self.shared.images.resolve(image).with_context(|| {
-            format!("image {image:?} stands for no program; give --image {image}=PROGRAM")
+            format!("no program is known for image {image:?}: add --image {image}=PROGRAM")
         })?;
         let environment = loop {
             match environment::build(context, spec).await {
@@ -302,8 +299,9 @@ impl PodRunner {
         let init = self.spec()?.init_containers.iter().flatten();
         let is_init = init.into_iter().any(|init| init.name == spec.name);
         let folder = self.folder().join(&spec.name);
-        let root = Root::mount(&folder, program, (spec, &self.folder().join("volumes"))).await;
-        let root = Arc::new(root?);
+        let volumes = self.folder().join("volumes");
+        let root = RootSpec { folder: &folder, program, container: spec, volumes: &volumes };
+        let root = Arc::new(Root::mount(root).await?);
         roots.push(Arc::clone(&root));
         let logs = self.shared.logs.join(context.namespace()).join(self.pod.name_any());
         fs::create_dir_all(&logs)?;
@@ -339,7 +337,7 @@ struct PreparedContainers {
     main: Vec<Container>,
 }
 
-/// The containers of a pod, each with the location where it says what it does.
+/// The containers of a pod, each with the channel of its reports.
 struct ContainerReports<'a> {
     init: Vec<(&'a Container, watch::Sender<ContainerReport>)>,
     main: Vec<(&'a Container, watch::Sender<ContainerReport>)>,
@@ -357,28 +355,30 @@ impl<'a> ContainerReports<'a> {
         self.init.iter().chain(&self.main).map(|(_, report)| report.subscribe()).collect()
     }
 
-    fn init(&self) -> Vec<(Spec, ContainerReport)> {
+    fn init(&self) -> Vec<(ContainerSpec, ContainerReport)> {
         snapshot(&self.init)
     }
 
-    fn main(&self) -> Vec<(Spec, ContainerReport)> {
+    fn main(&self) -> Vec<(ContainerSpec, ContainerReport)> {
         snapshot(&self.main)
     }
 }
 
-fn snapshot(reports: &[(&Container, watch::Sender<ContainerReport>)]) -> Vec<(Spec, ContainerReport)> {
+fn snapshot(
+    reports: &[(&Container, watch::Sender<ContainerReport>)],
+) -> Vec<(ContainerSpec, ContainerReport)> {
     reports.iter().map(|(one, report)| (one.spec.clone(), report.borrow().clone())).collect()
 }
 
-/// Seconds that a container gets whose liveness probe failed: the probe's own number, else the pod's.
-fn grace(pod: &PodSpec, container: &Spec) -> u64 {
+/// Returns the grace period after a failed liveness probe, in seconds: the probe's own, else the pod's.
+fn grace(pod: &PodSpec, container: &ContainerSpec) -> u64 {
     let own = container.liveness_probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
     let seconds = own.or(pod.termination_grace_period_seconds);
     seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30)
 }
 
-/// `runAsUser` and `runAsGroup` of the container, else of the pod, else root.
-fn user(pod: &PodSpec, container: &Spec) -> (i64, i64) {
+/// Returns `runAsUser` and `runAsGroup`: of the container, else of the pod, else root.
+fn user(pod: &PodSpec, container: &ContainerSpec) -> (i64, i64) {
     let (own, common) = (container.security_context.as_ref(), pod.security_context.as_ref());
     let user = own.and_then(|own| own.run_as_user).or_else(|| common.and_then(|common| common.run_as_user));
     let group =
@@ -386,7 +386,7 @@ fn user(pod: &PodSpec, container: &Spec) -> (i64, i64) {
     (user.unwrap_or(0), group.unwrap_or(0))
 }
 
-/// Whether the API has no such pod any more: another one of its name counts as none.
+/// Returns true if the API has removed the pod. A pod of the same name with another uid is a conflict (409).
 fn is_removed(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
 }

@@ -1,8 +1,7 @@
-//! What a kubelet's own server does for `pods/portforward`: a connection into a pod, over a WebSocket.
+//! Port forwarding of a kubelet: WebSocket connections from the API server into pods (`pods/portforward`).
 //!
-//! The API server asks for it at the node's address. Known is the protocol `v4.channel.k8s.io`, which kube speaks, with
-//! one port a connection; kubectl's is another one (SPDY). Not here: logs and exec, which have files and
-//! `cluster exec`.
+//! Supports the protocol `v4.channel.k8s.io` with one port per connection, as kube uses it. kubectl uses SPDY, which is
+//! not supported. Logs are files, and `cluster exec` replaces exec.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -27,20 +26,23 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 use super::layout;
 use super::pod::exec::ExecEntry;
 
-/// Where the API server looks for a kubelet that does not say its port.
+/// Default port of a kubelet.
 const KUBELET_PORT: u16 = 10250;
 
 const PROTOCOL: &str = "v4.channel.k8s.io";
 const PROTOCOL_FIELD: &str = "sec-websocket-protocol";
 
-/// The first byte of each message: the bytes of the connection, or why there is none.
+/// Channel numbers, the first byte of each message: data of the connection, and errors.
 const DATA_CHANNEL: u8 = 0;
 const ERROR_CHANNEL: u8 = 1;
 
-/// Serves a node's address until it is dropped, with all connections.
+/// Accepts connections on a node's address.
 ///
 /// # Errors
-/// The address cannot be used.
+/// The address cannot be bound, or accepting fails.
+///
+/// # Cancellation
+/// Dropping the future closes all connections.
 pub(super) async fn serve(node: u8) -> anyhow::Result<Infallible> {
     let acceptor = TlsAcceptor::from(Arc::new(tls()?));
     let listener = TcpListener::bind((layout::node_address(node), KUBELET_PORT)).await?;
@@ -52,13 +54,13 @@ pub(super) async fn serve(node: u8) -> anyhow::Result<Infallible> {
                 connections.spawn(handle_connection(acceptor.clone(), stream));
             }
             Some(ended) = connections.join_next() => if let Ok(Err(error)) = ended {
-                tracing::debug!(%error, "port forwarding");
+                tracing::debug!(%error, "port forwarding failed");
             }
         }
     }
 }
 
-/// A certificate that nobody checks: the API server knows no CA of kubelets here.
+/// Creates a self-signed certificate. The API server of this cluster does not verify kubelets.
 fn tls() -> anyhow::Result<rustls::ServerConfig> {
     let made = rcgen::generate_simple_self_signed(["kubelet".to_owned()])?;
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -66,7 +68,7 @@ fn tls() -> anyhow::Result<rustls::ServerConfig> {
     Ok(config.with_single_cert(vec![made.cert.der().clone()], key.into())?)
 }
 
-/// Which port of which pod, from `/portForward/NAMESPACE/POD?port=PORT`.
+/// The requested port, from `/portForward/NAMESPACE/POD?port=PORT`.
 struct ForwardTarget {
     network: PathBuf,
     port: u16,
@@ -76,18 +78,19 @@ impl ForwardTarget {
     fn from_request(request: &Request) -> anyhow::Result<Self> {
         let uri = request.uri();
         let path = uri.path().strip_prefix("/portForward/").and_then(|path| path.split_once('/'));
-        let (namespace, pod) = path.context("only /portForward/NAMESPACE/POD is known")?;
+        let (namespace, pod) = path.context("the path must be /portForward/NAMESPACE/POD")?;
         let offered = request.headers().get_all(PROTOCOL_FIELD).iter();
         let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-        ensure!(offered.any(|protocol| protocol.trim() == PROTOCOL), "only {PROTOCOL} is known");
+        ensure!(offered.any(|protocol| protocol.trim() == PROTOCOL), "only {PROTOCOL} is supported");
         let mut query = uri.query().unwrap_or_default().split('&');
-        let port = query.find_map(|pair| pair.strip_prefix("port=")).context("no port")?;
-        let port = port.parse().with_context(|| format!("one port is forwarded, not {port:?}"))?;
+        let port = query.find_map(|pair| pair.strip_prefix("port=")).context("the query has no port")?;
+        let port = port.parse().with_context(|| format!("{port:?} is not a single port"))?;
         Ok(Self { network: ExecEntry::read(namespace, pod)?.network, port })
     }
 
-    /// Connects to the pod's loopback, for a thread of its own: its network namespace ends with it, and the socket stays
-    /// where it was made.
+    /// Connects to the pod's loopback address.
+    ///
+    /// Call this on a new thread, which enters the pod's network namespace for good. The socket stays in that namespace.
     fn connect(self) -> io::Result<BlockingStream> {
         let network = File::open(&self.network)?;
         move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
@@ -105,13 +108,13 @@ async fn handle_connection(acceptor: TlsAcceptor, stream: TcpStream) -> anyhow::
         Ok(response)
     };
     let mut socket = accept_hdr_async(stream, respond).await?;
-    let target = target.context("no request")?;
+    let target = target.context("the handshake had no request")?;
     let [low, high] = target.port.to_le_bytes();
     for channel in [DATA_CHANNEL, ERROR_CHANNEL] {
         socket.send(Message::binary(vec![channel, low, high])).await?;
     }
     let (sender, connected) = tokio::sync::oneshot::channel();
-    // Nobody may be there any more to take it.
+    // The receiver is gone if the connection has failed meanwhile.
     std::thread::Builder::new().name("forward".to_owned()).spawn(|| drop(sender.send(target.connect())))?;
     match connected.await? {
         Ok(pod) => {
@@ -119,7 +122,7 @@ async fn handle_connection(acceptor: TlsAcceptor, stream: TcpStream) -> anyhow::
             copy_both_ways(socket, TcpStream::from_std(pod)?).await
         }
         Err(error) => {
-            let text = format!("nobody listens in the pod: {error}");
+            let text = format!("cannot connect to the pod: {error}");
             socket.send(Message::binary([&[ERROR_CHANNEL], text.as_bytes()].concat())).await?;
             Ok(socket.close(None).await?)
         }
@@ -132,7 +135,7 @@ fn bad_request(error: &anyhow::Error) -> ErrorResponse {
     response
 }
 
-/// Moves bytes both ways until both sides have ended.
+/// Copies bytes in both directions until both have ended.
 async fn copy_both_ways<S>(socket: WebSocketStream<S>, pod: TcpStream) -> anyhow::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,

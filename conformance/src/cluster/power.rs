@@ -1,4 +1,4 @@
-//! `cluster stop` and `cluster start`: power cuts on demand, asked for over a socket in the cluster's tmpfs.
+//! `cluster stop` and `cluster start`: requests over a Unix socket in the cluster's tmpfs.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -10,38 +10,31 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
+use super::args::PowerTarget;
 use super::control_plane::ControlPlane;
 use super::layout;
 use super::node::Nodes;
 
-/// What can lose its power.
+/// Name of the API server on the command line. All other names are nodes.
 const API_SERVER: &str = "api-server";
 
-/// A question longer than this is none.
+/// Maximum bytes of a request. Longer requests are truncated and fail to parse.
 const MAX_REQUEST_BYTES: u64 = 256;
 
-/// What is to be switched.
-#[derive(Debug, clap::Args)]
-pub(crate) struct PowerTarget {
-    /// `api-server`, or a node such as `node-2`.
-    #[arg(value_name = "NAME")]
-    name: String,
-}
-
-/// Which way.
+/// The requested change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PowerAction {
     Stop,
     Start,
 }
 
-/// Asks the running cluster, and waits until it is done.
+/// Sends a request to the running cluster and waits until it is executed.
 ///
 /// # Errors
-/// There is no cluster around, or it has no such part.
-pub(super) fn send_request(action: PowerAction, target: PowerTarget) -> anyhow::Result<ExitCode> {
+/// No cluster is running here, it has no part of that name, or the part cannot be stopped or started.
+pub(super) fn send_request(action: PowerAction, target: &PowerTarget) -> anyhow::Result<ExitCode> {
     let mut stream = StdStream::connect(layout::path("control"))
-        .context("no cluster here: this command works inside `conformance cluster run` only")?;
+        .context("no cluster is running here: this command works inside `conformance cluster run` only")?;
     let action = match action {
         PowerAction::Stop => "stop",
         PowerAction::Start => "start",
@@ -54,17 +47,17 @@ pub(super) fn send_request(action: PowerAction, target: PowerTarget) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
-/// A request that somebody asked for.
+/// A received request.
 pub(super) struct PowerRequest {
     action: PowerAction,
     name: String,
     client: UnixStream,
 }
 
-/// Takes questions from now on.
+/// Starts to accept requests.
 ///
 /// # Errors
-/// The socket cannot be made.
+/// The socket cannot be created.
 pub(super) fn listen() -> anyhow::Result<mpsc::Receiver<PowerRequest>> {
     let listener = UnixListener::bind(layout::path("control"))?;
     let (sender, power_requests) = mpsc::channel(1);
@@ -76,7 +69,7 @@ pub(super) fn listen() -> anyhow::Result<mpsc::Receiver<PowerRequest>> {
                         return;
                     }
                 }
-                Err(error) => tracing::warn!(%error, "a question that was none"),
+                Err(error) => tracing::warn!(%error, "malformed request"),
             }
         }
     });
@@ -96,7 +89,10 @@ async fn read_request(mut client: UnixStream) -> anyhow::Result<PowerRequest> {
 }
 
 impl PowerRequest {
-    /// Does what was asked, and answers.
+    /// Executes the request and sends the result.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave the part in transition, and closes the connection without a result.
     pub(super) async fn execute(mut self, control_plane: &mut ControlPlane, nodes: &mut Nodes) {
         let done = match (self.name.as_str(), self.action) {
             (API_SERVER, PowerAction::Stop) => control_plane.stop_api_server().await,
@@ -105,7 +101,7 @@ impl PowerRequest {
             (name, PowerAction::Start) => nodes.power_on(name).await,
         };
         let response = done.err().map_or_else(|| "ok".to_owned(), |error| format!("{error:#}"));
-        // Who asked may have given up.
+        // The client may have closed the connection.
         let _ = self.client.write_all(response.as_bytes()).await;
     }
 }

@@ -1,8 +1,8 @@
-//! What kube-proxy does: a TCP forwarder for each address of a Service, over its ready endpoints.
+//! Service proxy, as kube-proxy: a TCP forwarder for each address of a Service, to its ready endpoints.
 //!
-//! ClusterIP, NodePort on every node, and LoadBalancer with an address that it writes into the status. Endpoints
-//! are chosen as kube-proxy does: ready ones, else those that serve while they terminate. Traffic policies, session
-//! affinity and UDP are not known.
+//! Supports ClusterIP, NodePort on every node, and LoadBalancer with an address that this proxy assigns. As in
+//! kube-proxy, serving terminating endpoints are used if none is ready. Traffic policies, session affinity and UDP are
+//! not supported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,24 +21,24 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::client::WatchBackoff;
 use super::layout::{self, API_PORT, API_SERVICE_ADDRESS, HOST_ADDRESS};
-use super::run::WatchBackoff;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// How many changes are taken in before the forwarders follow.
+/// Maximum number of changes that are applied at once.
 const MAX_BATCH: usize = 1024;
 
-/// How long a listener waits after an accept that failed: the machine is out of something.
+/// Delay after a failed accept, which usually means that file descriptors are exhausted.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A Service's namespace and name.
+/// Namespace and name of a Service.
 type ServiceKey = (String, String);
 
-/// A Service's key and the name of one of its slices.
+/// A Service and the name of one of its slices.
 type SliceKey = (ServiceKey, String);
 
-/// Where the connections of one address go.
+/// Endpoints of one address, used in turn.
 #[derive(Debug, Default)]
 struct EndpointPool {
     addresses: RwLock<Vec<SocketAddr>>,
@@ -55,7 +55,7 @@ enum WatchChange {
     Slice(Box<Event<EndpointSlice>>),
 }
 
-/// Follows Services and EndpointSlices for as long as the process lives.
+/// Starts a task that follows Services and EndpointSlices until the process ends.
 pub(super) fn start(client: Client, nodes: u8) {
     let services = watcher(Api::<Service>::all(client.clone()), Config::default());
     let slices = watcher(Api::<EndpointSlice>::all(client.clone()), Config::default());
@@ -81,10 +81,10 @@ pub(super) fn start(client: Client, nodes: u8) {
     });
 }
 
-/// What the API has of a kind, followed event by event.
+/// Objects of one kind, updated by watch events.
 struct ObjectCache<K, V> {
     current: BTreeMap<K, V>,
-    /// What a list that is under way has brought so far.
+    /// Objects of the list in progress.
     listed: BTreeMap<K, V>,
 }
 
@@ -95,7 +95,7 @@ impl<K, V> Default for ObjectCache<K, V> {
 }
 
 impl<K: Ord + Clone, V> ObjectCache<K, V> {
-    /// Takes an event in and gives the keys of what may have changed.
+    /// Applies an event. Returns the keys of objects that may have changed.
     fn handle_event(&mut self, event: Event<V>, key: impl Fn(&V) -> K) -> Vec<K> {
         match event {
             Event::Init => self.listed.clear(),
@@ -133,15 +133,15 @@ struct Proxy {
     nodes: u8,
     services: ObjectCache<ServiceKey, Service>,
     slices: ObjectCache<SliceKey, EndpointSlice>,
-    /// The addresses of each Service that have forwarders.
+    /// Forwarded addresses of each Service.
     served: BTreeMap<ServiceKey, BTreeSet<SocketAddr>>,
     forwarders: BTreeMap<SocketAddr, Forwarder>,
-    /// The load balancer addresses that were given, by number.
+    /// Numbers of assigned load balancer addresses.
     load_balancers: BTreeMap<ServiceKey, u8>,
 }
 
 impl Proxy {
-    /// Brings the forwarders of the Services that changed in step with what the API says.
+    /// Applies changes and updates the forwarders of the affected Services.
     async fn apply_changes(&mut self, changes: impl Iterator<Item = WatchChange>) {
         let mut changed = BTreeSet::new();
         for change in changes {
@@ -168,7 +168,7 @@ impl Proxy {
             };
             desired.push((key, addresses));
         }
-        // First what goes: an address may change hands.
+        // Stop forwarders first: an address may move to another Service.
         for (key, addresses) in &desired {
             let previous = self.served.remove(key).unwrap_or_default();
             for address in previous.iter().filter(|previous| !addresses.contains_key(previous)) {
@@ -185,7 +185,7 @@ impl Proxy {
         }
     }
 
-    /// The addresses that a Service is to be reached at, with the endpoints behind each.
+    /// Returns the addresses of a Service with their endpoints.
     fn desired(&self, key: &ServiceKey, service: &Service) -> BTreeMap<SocketAddr, Vec<SocketAddr>> {
         let first = (key.clone(), String::new());
         let slices: Vec<&EndpointSlice> = self
@@ -213,12 +213,12 @@ impl Proxy {
     async fn stop_forwarder(&mut self, address: &SocketAddr) {
         if let Some(forwarder) = self.forwarders.remove(address) {
             forwarder.task.abort();
-            // The listener is closed once the task is gone; the address may be desired again at once.
+            // The listener closes when the task ends. The address may be needed again at once.
             let _ = forwarder.task.await;
         }
     }
 
-    /// Gives a Service of type LoadBalancer its address, and keeps it until the Service is something else.
+    /// Assigns an address to a Service of type LoadBalancer. It is released when the type changes.
     async fn assign_load_balancer(&mut self, key: &ServiceKey, service: &Service) {
         let is_balancer =
             service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
@@ -237,7 +237,7 @@ impl Proxy {
             json!({ "status": { "loadBalancer": { "ingress": [{ "ip": address, "ipMode": "VIP" }] } } });
         match api.patch_status(&key.1, &PatchParams::default(), &Patch::Merge(status)).await {
             Ok(_) => drop(self.load_balancers.insert(key.clone(), number)),
-            Err(error) => tracing::warn!(%error, "load balancer address not written"),
+            Err(error) => tracing::warn!(%error, "cannot write a load balancer address"),
         }
     }
 }
@@ -247,7 +247,7 @@ fn load_balancer_ip(service: &Service) -> Option<Ipv4Addr> {
     status.ingress.as_ref()?.first()?.ip.as_ref()?.parse().ok()
 }
 
-/// The addresses that a Service is reached at, each with the name of its port.
+/// Returns the addresses of a Service, each with the name of its port.
 fn addresses(service: &Service, nodes: u8) -> Vec<(SocketAddr, Option<String>)> {
     let mut addresses = Vec::new();
     let Some(spec) = &service.spec else { return addresses };
@@ -257,16 +257,18 @@ fn addresses(service: &Service, nodes: u8) -> Vec<(SocketAddr, Option<String>)> 
     }
     for port in spec.ports.iter().flatten().filter(|port| port.protocol.as_deref() != Some("UDP")) {
         let number = u16::try_from(port.port).unwrap_or(0);
-        let own = [cluster_ip, load_balancer_ip(service)].into_iter().flatten().map(|ip| (ip, number));
+        let service_addresses =
+            [cluster_ip, load_balancer_ip(service)].into_iter().flatten().map(|ip| (ip, number));
         let on_nodes = port.node_port.and_then(|number| u16::try_from(number).ok()).into_iter();
         let on_nodes =
             on_nodes.flat_map(|number| (0..nodes).map(move |node| (layout::node_address(node), number)));
-        addresses.extend(own.chain(on_nodes).map(|address| (address.into(), port.name.clone())));
+        addresses
+            .extend(service_addresses.chain(on_nodes).map(|address| (address.into(), port.name.clone())));
     }
     addresses
 }
 
-/// The endpoints of a Service's port in its slices: the ready ones, else those that serve while they terminate.
+/// Returns the endpoints of a Service port: the ready ones, else those that serve while they terminate.
 fn endpoints(slices: &[&EndpointSlice], port_name: Option<&str>) -> Vec<SocketAddr> {
     let (mut ready, mut serving) = (Vec::new(), Vec::new());
     for slice in slices {
@@ -292,24 +294,24 @@ fn endpoints(slices: &[&EndpointSlice], port_name: Option<&str>) -> Vec<SocketAd
     chosen
 }
 
-/// Accepts connections for one address until it is taken back. Connections in flight outlive it, as conntrack has it.
+/// Accepts connections for one address until the task is aborted. Open connections outlive it, as with conntrack.
 async fn listen(address: SocketAddr, pool: Arc<EndpointPool>) {
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(%address, %error, "cannot serve a Service's address"),
+        Err(error) => return tracing::error!(%address, %error, "cannot bind the address of a Service"),
     };
     loop {
         let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
-                tracing::warn!(%address, %error, "a connection was not taken");
+                tracing::warn!(%address, %error, "accept failed, will retry");
                 tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 continue;
             }
         };
         let target = pool.next();
         tokio::spawn(async move {
-            // Nobody there: the connection is closed, which is the nearest thing to a REJECT.
+            // Without an endpoint the connection is closed, which comes closest to REJECT.
             if let Some(target) = target {
                 forward(client, target).await;
             }
@@ -329,6 +331,6 @@ async fn forward(mut client: TcpStream, target: SocketAddr) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
-    // Either side's failure ends both; there is nobody to tell.
+    // An error on either side ends both.
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }

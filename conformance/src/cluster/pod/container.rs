@@ -1,4 +1,4 @@
-//! One container: its process, its probes, its restarts, and its end.
+//! Runs one container: process, probes, restarts, termination.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,16 +17,16 @@ use tokio::sync::watch;
 
 use super::exec::ExecContainer;
 use super::probe::{Probe, ResultStreak};
-use super::volumes::{PROGRAM, Root};
+use super::root::{PROGRAM, Root};
 use crate::cluster::network::PodNetwork;
 
-/// The first backoff before a container is started again; it doubles. A kubelet begins with 10 s.
+/// Backoff before the first restart. It doubles with each restart. A kubelet starts with 10 s.
 const MIN_RESTART_BACKOFF: Duration = Duration::from_millis(500);
 
-/// The longest backoff before a container is started again. A kubelet waits up to 5 min.
+/// Maximum backoff before a restart. A kubelet's maximum is 5 min.
 const MAX_RESTART_BACKOFF: Duration = Duration::from_secs(10);
 
-/// What a container is doing, as a pod's status tells it.
+/// State of a container in the pod's status.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ContainerState {
     Waiting { reason: &'static str, message: String },
@@ -34,14 +34,14 @@ pub(super) enum ContainerState {
     Terminated { code: i32, started_at: Timestamp, finished_at: Timestamp },
 }
 
-/// A container as the pod's status tells it.
+/// Status of a container.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ContainerReport {
     pub(super) state: ContainerState,
-    /// How it ended the last time, if it was started again.
+    /// State before the last restart.
     pub(super) last: Option<ContainerState>,
     pub(super) ready: bool,
-    /// Whether the startup probe is through.
+    /// True once the startup probe has succeeded.
     pub(super) started: bool,
     pub(super) restarts: i32,
 }
@@ -53,7 +53,7 @@ impl Default for ContainerReport {
     }
 }
 
-/// When an ended container is started again.
+/// When a terminated container is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RestartPolicy {
     Always,
@@ -61,23 +61,23 @@ pub(super) enum RestartPolicy {
     Never,
 }
 
-/// A container that is ready to be started.
+/// A container that is ready to start.
 pub(super) struct Container {
     pub(super) spec: Spec,
     pub(super) root: Arc<Root>,
-    /// What runs in it, with the first arguments.
+    /// Program and arguments.
     pub(super) command: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,
-    /// Numeric user and group.
+    /// Numeric uid and gid.
     pub(super) user: (i64, i64),
     pub(super) log: PathBuf,
     pub(super) probes: Probes,
     pub(super) restart: RestartPolicy,
-    /// How long it gets that its own liveness probe ends, seconds.
+    /// Grace period after a failed liveness or startup probe, in seconds.
     pub(super) grace: u64,
 }
 
-/// A container's probes; those not wanted are absent.
+/// Probes of a container. Probes that the spec lacks are `None`.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     pub(super) startup: Option<Probe>,
@@ -85,11 +85,14 @@ pub(super) struct Probes {
     pub(super) readiness: Option<Probe>,
 }
 
-/// What the pod wants of its containers: nothing yet, or their end within so many seconds.
+/// Receives the order to stop: the grace period in seconds, or `None` while the container runs.
 pub(super) type StopOrder = watch::Receiver<Option<u64>>;
 
 impl Container {
-    /// Runs the container until it ends for good or the pod says so.
+    /// Runs the container until it terminates for good or is stopped.
+    ///
+    /// # Cancellation
+    /// Dropping the future kills the container.
     pub(super) async fn run(
         &self,
         network: &PodNetwork,
@@ -135,7 +138,7 @@ impl Container {
         }
     }
 
-    /// What others need to find their way in.
+    /// Returns the container's entry for `cluster exec`.
     pub(super) fn exec_container(&self) -> ExecContainer {
         ExecContainer {
             name: self.spec.name.clone(),
@@ -164,7 +167,7 @@ impl Container {
             _ = &mut readiness => self.grace,
             grace = stop.wait_for(Option::is_some) => grace.map_or(0, |grace| grace.unwrap_or(0)),
         };
-        // Readiness is probed until the end, as a kubelet does: an endpoint may serve while it terminates.
+        // Readiness is probed until the end, as a kubelet does: a terminating endpoint may still serve.
         tokio::select! {
             ended = self.end(network, &mut child, grace) => ended,
             never = readiness => match never {},
@@ -184,7 +187,7 @@ impl Container {
         Ok(ProcessGroup { child })
     }
 
-    /// A command inside the pod's network and the container's root, as the container's user.
+    /// Returns a command that runs in the pod's network and the container's root, as the container's user.
     pub(super) fn command_in_container(&self, network: &PodNetwork, command: &[String]) -> Command {
         let (user, group) = self.user;
         let mut entered = Command::new("nsenter");
@@ -200,7 +203,7 @@ impl Container {
         entered
     }
 
-    /// preStop, SIGTERM, and SIGKILL once `grace` seconds are over.
+    /// Stops the container: preStop hook, SIGTERM, and SIGKILL after `grace` seconds.
     async fn end(
         &self,
         network: &PodNetwork,
@@ -232,12 +235,12 @@ impl Container {
         } else {
             tracing::warn!(
                 container = self.spec.name,
-                "a preStop hook of a kind that these nodes do not know"
+                "a preStop hook of a kind that these nodes do not support"
             );
         }
     }
 
-    /// Ends when the startup or the liveness probe has failed for good.
+    /// Waits until the startup or liveness probe has reached its failure threshold.
     async fn wait_for_liveness_failure(
         &self,
         network: &PodNetwork,
@@ -259,7 +262,7 @@ impl Container {
         }
     }
 
-    /// Probes until there is a verdict.
+    /// Probes until a threshold is reached. Returns true for success.
     async fn probe_until_verdict(&self, network: &PodNetwork, probe: &Probe) -> bool {
         let mut streak = ResultStreak::default();
         tokio::time::sleep(probe.delay).await;
@@ -272,7 +275,7 @@ impl Container {
         }
     }
 
-    /// Keeps the report's `ready` in step with the readiness probe.
+    /// Updates `ready` in the report by the readiness probe.
     async fn probe_readiness(
         &self,
         network: &PodNetwork,
@@ -292,7 +295,7 @@ impl Container {
     }
 }
 
-/// A container's process group; dropped, it is killed.
+/// The process group of a container. Dropping it kills the processes.
 struct ProcessGroup {
     child: Child,
 }
@@ -301,7 +304,7 @@ impl ProcessGroup {
     fn signal(&self, signal: Signal) {
         let group = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(group) = group {
-            // It may have ended by itself.
+            // The group may have ended already.
             let _ = rustix::process::kill_process_group(group, signal);
         }
     }
@@ -313,7 +316,7 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// The command line of a container whose image stands for a program with `first` arguments.
+/// Returns the command line of a container. `first` are the arguments of its image.
 pub(super) fn command_line(
     spec: &Spec,
     first: &[String],

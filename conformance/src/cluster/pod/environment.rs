@@ -1,5 +1,4 @@
-//! A container's environment, command and arguments, as its pod's spec says: values, downward API, ConfigMaps,
-//! Secrets, and `$(NAME)` references.
+//! Environment of a container: values, downward API, ConfigMaps, Secrets, and `$(NAME)` references.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +8,24 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::{Api, Client, ResourceExt as _};
 
-use super::PodLocation;
-use super::volumes::PATH;
+use super::location::PodLocation;
+use super::root::PATH;
 use crate::cluster::layout::{API_PORT, HOST_ADDRESS};
 
-/// What a container may know of its context.
+/// Inputs of environment and volumes.
 pub(super) struct PodContext<'a> {
     pub(super) client: &'a Client,
     pub(super) pod: &'a Pod,
     pub(super) location: &'a PodLocation,
 }
 
-/// The environment of a container.
+/// Returns the environment of a container.
 ///
 /// # Errors
-/// A ConfigMap, Secret, key or field that is not there (yet) and not optional.
+/// A ConfigMap, Secret, key or field is missing and not optional.
+///
+/// # Cancellation
+/// Dropping the future has no effect.
 pub(super) async fn build(
     context: &PodContext<'_>,
     container: &Container,
@@ -66,7 +68,7 @@ pub(super) async fn build(
     Ok(environment)
 }
 
-/// Replaces `$(NAME)` by its value if there is one; `$$` stands for a dollar sign.
+/// Replaces `$(NAME)` by its value if the variable exists, and `$$` by a dollar sign.
 pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -91,7 +93,13 @@ pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> Stri
 }
 
 impl PodContext<'_> {
-    /// The data of a ConfigMap; empty if it is optional and missing.
+    /// Returns the data of a ConfigMap. Empty if it is optional and missing.
+    ///
+    /// # Errors
+    /// The ConfigMap is missing and not optional, or the request fails.
+    ///
+    /// # Cancellation
+    /// Dropping the future has no effect.
     pub(super) async fn config_map(
         &self,
         name: &str,
@@ -110,7 +118,13 @@ impl PodContext<'_> {
         }
     }
 
-    /// The data of a Secret; empty if it is optional and missing.
+    /// Returns the data of a Secret. Empty if it is optional and missing.
+    ///
+    /// # Errors
+    /// The Secret is missing and not optional, or the request fails.
+    ///
+    /// # Cancellation
+    /// Dropping the future has no effect.
     pub(super) async fn secret(
         &self,
         name: &str,
@@ -126,7 +140,7 @@ impl PodContext<'_> {
         }
     }
 
-    /// The pod's namespace.
+    /// Returns the pod's namespace.
     pub(super) fn namespace(&self) -> String {
         self.pod.namespace().unwrap_or_default()
     }
@@ -147,7 +161,7 @@ impl PodContext<'_> {
         } else if let Some(reference) = &source.secret_key_ref {
             (self.secret(&reference.name, reference.optional).await?, &reference.key, reference.optional)
         } else {
-            bail!("a source of a kind that this node does not know");
+            bail!("a source of a kind that these nodes do not support");
         };
         match values.get(key) {
             Some(value) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
@@ -156,10 +170,10 @@ impl PodContext<'_> {
         }
     }
 
-    /// A field of the pod, by the paths that the downward API knows.
+    /// Returns a field of the pod by its downward API path.
     ///
     /// # Errors
-    /// The path is not one of them.
+    /// The downward API has no such path.
     pub(super) fn field(&self, field: &ObjectFieldSelector) -> anyhow::Result<String> {
         let pod = self.pod;
         let path = field.field_path.as_str();
@@ -186,12 +200,12 @@ impl PodContext<'_> {
     }
 }
 
-/// Labels or annotations, a line each, as the downward API writes them into files.
+/// Formats labels or annotations, one a line, as in downward API files.
 fn format_map(values: &BTreeMap<String, String>) -> String {
     values.iter().map(|(key, value)| format!("{key}={value:?}\n")).collect()
 }
 
-/// A container's limit or request, divided and rounded up; what a node has where there is none.
+/// Returns a limit or request, divided and rounded up. Defaults to 2 CPUs or 4 GiB.
 fn resource_value(selector: &ResourceFieldSelector, container: &Container) -> String {
     let (of, name) = selector.resource.split_once('.').unwrap_or(("", &selector.resource));
     let resources = container.resources.as_ref();
@@ -207,7 +221,7 @@ fn resource_value(selector: &ResourceFieldSelector, container: &Container) -> St
     format!("{}", (value / divisor.unwrap_or(1.0)).ceil())
 }
 
-/// A Kubernetes quantity as a number.
+/// Parses a Kubernetes quantity.
 fn parse_quantity(quantity: &str) -> Option<f64> {
     let end = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());
     let (digits, unit) = quantity.split_at(end);
@@ -230,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_replaced_and_unknown_ones_stay() {
+    fn expand_replaces_known_references_only() {
         let environment = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
         for (text, expected) in [
             ("$(A)", "1"),
@@ -245,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn quantities() {
+    fn parse_quantity_understands_units() {
         for (text, expected) in [("250m", 0.25), ("2", 2.0), ("64Mi", 67_108_864.0), ("1.5G", 1.5e9)] {
             assert_eq!(parse_quantity(text), Some(expected), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Probes as a kubelet does them: HTTP, TCP and a command, with thresholds.
+//! Probes of a kubelet: HTTP, TCP and commands, with thresholds.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-/// A probe that can be done.
+/// A parsed probe.
 #[derive(Debug)]
 pub(super) struct Probe {
     action: ProbeAction,
-    /// Before the first try.
+    /// Delay before the first attempt.
     pub(super) delay: Duration,
-    /// Between tries.
+    /// Interval between attempts.
     pub(super) period: Duration,
     timeout: Duration,
     success_threshold: i32,
@@ -32,7 +32,7 @@ enum ProbeAction {
     Command(Vec<String>),
 }
 
-/// Counts tries until they tell something.
+/// Consecutive equal results.
 #[derive(Debug, Default)]
 pub(super) struct ResultStreak {
     last: Option<bool>,
@@ -40,14 +40,14 @@ pub(super) struct ResultStreak {
 }
 
 impl Probe {
-    /// Reads a probe of a container at `address`.
+    /// Parses a probe of a container at `address`.
     ///
     /// # Errors
-    /// It is of a kind that these nodes do not know, or names a port that the container has not.
+    /// The kind of probe is not supported, or the container lacks the named port.
     pub(super) fn new(spec: &Spec, container: &Container, address: Ipv4Addr) -> anyhow::Result<Self> {
         let action = if let Some(get) = &spec.http_get {
             if get.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") {
-                bail!("probes over HTTPS are not known");
+                bail!("these nodes do not support probes over HTTPS");
             }
             ProbeAction::Http { to: (address, resolve_port(&get.port, container)?).into(), get: get.clone() }
         } else if let Some(socket) = &spec.tcp_socket {
@@ -55,7 +55,7 @@ impl Probe {
         } else if let Some(exec) = &spec.exec {
             ProbeAction::Command(exec.command.clone().unwrap_or_default())
         } else {
-            bail!("a probe of a kind that these nodes do not know");
+            bail!("a probe of a kind that these nodes do not support");
         };
         let seconds = |value: Option<i32>, default: u64| {
             Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
@@ -70,7 +70,10 @@ impl Probe {
         })
     }
 
-    /// Tries once. `enter` makes a command that runs in the container.
+    /// Probes once. `enter` returns a command that runs in the container.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the attempt.
     pub(super) async fn succeeds(&self, enter: impl Fn(&[String]) -> Command) -> bool {
         let attempt = tokio::time::timeout(self.timeout, async {
             match &self.action {
@@ -85,7 +88,7 @@ impl Probe {
         attempt.await.unwrap_or(false)
     }
 
-    /// Takes a result in, and says what is so now if enough of the same came in a row.
+    /// Records a result. Returns it once it reaches its threshold of consecutive results.
     pub(super) fn verdict(&self, streak: &mut ResultStreak, success: bool) -> Option<bool> {
         if streak.last != Some(success) {
             *streak = ResultStreak { last: Some(success), length: 0 };
@@ -96,7 +99,7 @@ impl Probe {
     }
 }
 
-/// A port by number or by the name that the container gives it.
+/// Returns a port by its number or its name in the container.
 fn resolve_port(port: &IntOrString, container: &Container) -> anyhow::Result<u16> {
     let number = match port {
         IntOrString::Int(number) => Some(*number),
@@ -109,7 +112,7 @@ fn resolve_port(port: &IntOrString, container: &Container) -> anyhow::Result<u16
     Ok(u16::try_from(number)?)
 }
 
-/// Whether a GET is answered with 200 to 399.
+/// Returns whether the response to a GET has a status from 200 to 399.
 async fn http_get_succeeds(to: SocketAddr, get: &HTTPGetAction) -> anyhow::Result<bool> {
     let stream = TcpStream::connect(to).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_needs_its_threshold_in_a_row() {
+    fn verdict_needs_its_threshold_of_equal_results() {
         let spec = Spec {
             tcp_socket: Some(k8s_openapi::api::core::v1::TCPSocketAction {
                 port: IntOrString::Int(1),

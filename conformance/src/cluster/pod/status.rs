@@ -1,14 +1,14 @@
-//! What a pod's status says of its containers.
+//! Status of a pod: phase, conditions, container statuses.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::PodLocation;
 use super::container::{ContainerReport, ContainerState};
+use super::location::PodLocation;
 
-/// What has become of a pod as a whole.
+/// Phase of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Pending,
@@ -17,7 +17,7 @@ enum Phase {
     Failed,
 }
 
-/// A pod's moment.
+/// Inputs of a pod status.
 pub(super) struct StatusSnapshot<'a> {
     pub(super) pod: &'a Pod,
     pub(super) location: &'a PodLocation,
@@ -27,11 +27,11 @@ pub(super) struct StatusSnapshot<'a> {
 }
 
 impl StatusSnapshot<'_> {
-    /// The phase that the containers add up to.
+    /// Derives the phase from the containers.
     fn phase(&self) -> Phase {
         let code = |report: &ContainerReport| match report.state {
             ContainerState::Terminated { code, .. } => Some(code),
-            _ => None,
+            ContainerState::Waiting { .. } | ContainerState::Running { .. } => None,
         };
         let is_begun = |report: &ContainerReport| {
             report.restarts > 0 || !matches!(report.state, ContainerState::Waiting { .. })
@@ -54,7 +54,7 @@ impl StatusSnapshot<'_> {
         self.init.iter().all(|(_, report)| matches!(report.state, ContainerState::Terminated { code: 0, .. }))
     }
 
-    /// A patch for the pod's status subresource.
+    /// Returns a patch of the pod's status subresource.
     pub(super) fn patch(&self) -> Value {
         let ready = self.main.iter().all(|(_, report)| report.ready);
         let condition = |kind: &str, holds: bool| {
@@ -63,7 +63,7 @@ impl StatusSnapshot<'_> {
             json!({ "type": kind, "status": status, "lastTransitionTime": at })
         };
         json!({
-            // Another pod of the same name is none of ours.
+            // The uid makes the patch fail for another pod of the same name.
             "metadata": { "uid": self.pod.uid() },
             "status": {
                 "phase": format!("{:?}", self.phase()),
@@ -84,7 +84,7 @@ impl StatusSnapshot<'_> {
         })
     }
 
-    /// When a condition came to be what it is: as the API server's copy says, or now.
+    /// Returns the last transition time of a condition: the API server's if the status is unchanged, else now.
     fn transition(&self, kind: &str, status: &str) -> String {
         let known = self.pod.status.as_ref().and_then(|known| known.conditions.as_ref());
         let same = known.into_iter().flatten().find(|known| known.type_ == kind && known.status == status);
