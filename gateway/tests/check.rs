@@ -69,7 +69,7 @@ fn problems_of_source_compiler_and_certificates_are_told_with_their_places() {
         "a.yaml:10: Ingress default/i spec.rules[0].http.paths[0].backend.service: ServiceNotFound: there is no Service default/gone",
         "b.yaml:5: Service default/b spec.colour: UnknownField: there is no such field; it has no effect",
         "c.yaml:1: Unreadable: not YAML: unclosed bracket '['",
-        "d.yaml:1: Service default/b: DuplicateObject: stands in b.yaml:1 and again in d.yaml:1; the first one counts",
+        "d.yaml:1: Service default/b: DuplicateObject: defined in b.yaml:1 and again in d.yaml:1; the first definition is used",
     ] {
         assert!(text.lines().any(|found| found == line), "no {line} in:\n{text}");
     }

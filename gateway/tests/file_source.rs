@@ -1,4 +1,4 @@
-//! The file source against a real folder: what an operator does to files, and which updates come of it.
+//! The file source against a real folder: changes of files and the updates that follow.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -13,27 +13,27 @@ use routing::object::{Change, Object};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-/// How long an update may take on a busy machine before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// Maximum wait for an update. Far above the usual time, for a busy machine.
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A folder and the source that watches it.
-struct Watched {
+struct WatchedFolder {
     folder: TempDir,
     updates: mpsc::Receiver<Update>,
     _watcher: FolderWatcher,
 }
 
-impl Watched {
-    /// Writes the files, starts to watch, and takes the first update.
+impl WatchedFolder {
+    /// Writes the files, starts the source, and returns its first update.
     async fn start(files: &[(&str, &str)]) -> (Self, Update) {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        Self::over(folder).await
+        Self::watch(folder).await
     }
 
-    async fn over(folder: TempDir) -> (Self, Update) {
+    async fn watch(folder: TempDir) -> (Self, Update) {
         let (sender, updates) = mpsc::channel(16);
         let watcher = watch(folder.path(), &[], sender).unwrap();
         let mut watched = Self { folder, updates, _watcher: watcher };
@@ -49,15 +49,15 @@ impl Watched {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Renames a file that was written under another name into place, as careful programs do.
+    /// Writes a file under another name and renames it into place, as careful programs do.
     fn replace(&self, name: &str, text: &str) {
-        let before = self.path("new.tmp");
-        fs::write(&before, text).unwrap();
-        fs::rename(before, self.path(name)).unwrap();
+        let temporary = self.path("new.tmp");
+        fs::write(&temporary, text).unwrap();
+        fs::rename(temporary, self.path(name)).unwrap();
     }
 
     async fn next(&mut self) -> Update {
-        tokio::time::timeout(DEADLINE, self.updates.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(UPDATE_TIMEOUT, self.updates.recv()).await.unwrap().unwrap()
     }
 }
 
@@ -67,7 +67,7 @@ fn ingress(name: &str, host: &str) -> String {
     )
 }
 
-/// What an update does: `+ name host` for Ingresses, `+ object` and `- object` for the rest.
+/// The changes of an update: `+ name host` for Ingresses, `+ object` and `- name` for all others.
 fn changes(update: &Update) -> Vec<String> {
     let change = |change: &Change| match change {
         Change::Apply(Object::Ingress(ingress)) => {
@@ -90,16 +90,19 @@ fn problems(update: &Update) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_first_update_holds_all_that_is_there() {
-    let (_watched, first) =
-        Watched::start(&[("a.yaml", &ingress("a", "a1")), ("b.yml", &ingress("b", "b1")), ("c.txt", "?")])
-            .await;
+async fn first_update_contains_all_objects() {
+    let (_watched, first) = WatchedFolder::start(&[
+        ("a.yaml", &ingress("a", "a1")),
+        ("b.yml", &ingress("b", "b1")),
+        ("c.txt", "?"),
+    ])
+    .await;
     assert_eq!(changes(&first), ["+ a a1", "+ b b1", "+ IngressClass gateway"]);
     assert_eq!(first.problems, Some(Vec::new()));
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_an_error_that_names_it() {
+async fn missing_folder_is_an_error_with_its_path() {
     let (sender, _updates) = mpsc::channel(1);
     let error = watch(Path::new("/nowhere/to/be/found"), &[], sender.clone()).unwrap_err();
     assert!(error.to_string().contains("/nowhere/to/be/found"), "{error}");
@@ -108,9 +111,9 @@ async fn a_folder_that_is_not_there_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
-async fn a_rename_an_edit_and_a_deletion_are_one_change_each() {
+async fn rename_edit_and_deletion_are_one_update_each() {
     let two = |host: &str| format!("{}{}", ingress("a", host), ingress("b", host));
-    let (mut watched, _) = Watched::start(&[("a.yaml", &two("h1"))]).await;
+    let (mut watched, _) = WatchedFolder::start(&[("a.yaml", &two("h1"))]).await;
     watched.replace("a.yaml", &two("h2"));
     assert_eq!(changes(&watched.next().await), ["+ a h2", "+ b h2"]);
     watched.write("a.yaml", &two("h3"));
@@ -125,16 +128,16 @@ async fn a_rename_an_edit_and_a_deletion_are_one_change_each() {
 }
 
 #[tokio::test]
-async fn an_edit_of_the_same_length_right_after_the_start_is_seen() {
+async fn edit_of_equal_length_right_after_the_start_is_read() {
     for round in 0..20 {
-        let (mut watched, _) = Watched::start(&[("a.yaml", &ingress("a", "h1"))]).await;
+        let (mut watched, _) = WatchedFolder::start(&[("a.yaml", &ingress("a", "h1"))]).await;
         watched.write("a.yaml", &ingress("a", "h2"));
         assert_eq!(changes(&watched.next().await), ["+ a h2"], "round {round}");
     }
 }
 
 #[tokio::test]
-async fn a_volume_swap_is_one_change() {
+async fn volume_swap_is_one_update() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_owned();
     let names: Vec<String> = (0..50).map(|number| format!("f{number:02}")).collect();
@@ -154,9 +157,9 @@ async fn a_volume_swap_is_one_change() {
     for name in &names {
         symlink(format!("..data/{name}.yaml"), root.join(format!("{name}.yaml"))).unwrap();
     }
-    let (mut watched, first) = Watched::over(folder).await;
+    let (mut watched, first) = WatchedFolder::watch(folder).await;
     assert_eq!(changes(&first)[..50], expect("+", "v1"));
-    assert_eq!(problems(&first), [""; 0], "files below dot names are not read a second time");
+    assert_eq!(problems(&first), [""; 0], "files below dot names are not read twice");
     for next in ["v2", "v3"] {
         version(next, &names);
         assert_eq!(changes(&watched.next().await), expect("+", next));
@@ -168,8 +171,8 @@ async fn a_volume_swap_is_one_change() {
 }
 
 #[tokio::test]
-async fn a_half_written_file_keeps_its_last_good_content() {
-    let (mut watched, _) = Watched::start(&[("sub.yaml", &ingress("a", "h1"))]).await;
+async fn half_written_file_keeps_its_last_valid_content() {
+    let (mut watched, _) = WatchedFolder::start(&[("sub.yaml", &ingress("a", "h1"))]).await;
     watched.write("sub.yaml", &format!("{}spec: [\n", ingress("a", "h2")));
     let update = watched.next().await;
     assert_eq!(changes(&update), [""; 0]);
@@ -182,9 +185,9 @@ async fn a_half_written_file_keeps_its_last_good_content() {
 }
 
 #[tokio::test]
-async fn wrong_types_and_unknown_fields_are_named_with_file_and_line() {
+async fn wrong_types_and_unknown_fields_have_file_and_line() {
     let (mut watched, first) =
-        Watched::start(&[("a.yaml", &ingress("a", "h1").replace("host", "hosts"))]).await;
+        WatchedFolder::start(&[("a.yaml", &ingress("a", "h1").replace("host", "hosts"))]).await;
     assert_eq!(
         problems(&first),
         [
@@ -202,20 +205,20 @@ async fn wrong_types_and_unknown_fields_are_named_with_file_and_line() {
 }
 
 #[tokio::test]
-async fn an_empty_file_keeps_its_content_for_a_second_and_then_counts() {
-    let (mut watched, _) = Watched::start(&[("a.yaml", &ingress("a", "h1"))]).await;
+async fn empty_file_keeps_its_content_for_a_second() {
+    let (mut watched, _) = WatchedFolder::start(&[("a.yaml", &ingress("a", "h1"))]).await;
     let emptied = Instant::now();
     watched.write("a.yaml", "");
-    // Another file's update shows that the source has looked since.
+    // The update of another file shows that the source has scanned the folder since.
     watched.replace("b.yaml", &ingress("b", "h1"));
-    let mut seen = changes(&watched.next().await);
+    let mut received = changes(&watched.next().await);
     watched.write("a.yaml", &ingress("a", "h2"));
-    while !seen.contains(&"+ a h2".to_owned()) {
-        seen.extend(changes(&watched.next().await));
+    while !received.contains(&"+ a h2".to_owned()) {
+        received.extend(changes(&watched.next().await));
     }
-    // On a machine that stood still for a second in between, `a` may rightly have been gone.
+    // If the machine was stalled for a second, `a` may have been removed in between.
     if emptied.elapsed() < Duration::from_secs(1) {
-        assert_eq!(seen, ["+ b h1", "+ a h2"]);
+        assert_eq!(received, ["+ b h1", "+ a h2"]);
     }
     let emptied = Instant::now();
     watched.write("a.yaml", " \n");
@@ -224,14 +227,15 @@ async fn an_empty_file_keeps_its_content_for_a_second_and_then_counts() {
 }
 
 #[tokio::test]
-async fn the_first_file_by_path_wins_until_it_goes() {
+async fn first_file_by_path_wins_until_it_is_removed() {
     let (mut watched, first) =
-        Watched::start(&[("1.yaml", &ingress("a", "first")), ("2.yaml", &ingress("a", "second"))]).await;
+        WatchedFolder::start(&[("1.yaml", &ingress("a", "first")), ("2.yaml", &ingress("a", "second"))])
+            .await;
     assert_eq!(changes(&first), ["+ a first", "+ IngressClass gateway"]);
     assert_eq!(
         problems(&first),
         [
-            "2.yaml:1: Ingress default/a: DuplicateObject: stands in 1.yaml:1 and again in 2.yaml:1; the first one counts"
+            "2.yaml:1: Ingress default/a: DuplicateObject: defined in 1.yaml:1 and again in 2.yaml:1; the first definition is used"
         ]
     );
     fs::remove_file(watched.path("1.yaml")).unwrap();
@@ -241,8 +245,8 @@ async fn the_first_file_by_path_wins_until_it_goes() {
 }
 
 #[tokio::test]
-async fn the_default_class_comes_and_goes_with_the_files() {
-    let (mut watched, first) = Watched::start(&[("a.yaml", &ingress("a", "h"))]).await;
+async fn builtin_class_exists_while_no_file_defines_one() {
+    let (mut watched, first) = WatchedFolder::start(&[("a.yaml", &ingress("a", "h"))]).await;
     let class = |update: &Update| {
         update.objects.iter().find_map(|change| match change {
             Change::Apply(Object::Ingress(ingress)) => Some(ingress.class.as_deref().map(str::to_owned)),
@@ -261,9 +265,9 @@ async fn the_default_class_comes_and_goes_with_the_files() {
 }
 
 #[tokio::test]
-async fn secrets_bring_their_bytes_and_print_none() {
+async fn secrets_have_bytes_and_print_none() {
     let secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\ndata:\n  tls.crt: Y2hhaW4=\nstringData:\n  tls.key: hushhush\n";
-    let (_watched, first) = Watched::start(&[("s.yaml", secret)]).await;
+    let (_watched, first) = WatchedFolder::start(&[("s.yaml", secret)]).await;
     let [change] = first.secrets.as_slice() else { panic!("{first:?}") };
     let pair = change.pair.as_ref().unwrap();
     assert_eq!((pair.chain.as_slice(), pair.key.as_slice()), (&b"chain"[..], &b"hushhush"[..]));
@@ -272,7 +276,7 @@ async fn secrets_bring_their_bytes_and_print_none() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_a_problem_and_the_rest_is_served() {
+async fn unreadable_files_are_problems_and_others_are_used() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.yaml"), b"a: \xff\n").unwrap();
     fs::write(folder.path().join("b.yaml"), ingress("b", "h")).unwrap();
@@ -280,7 +284,7 @@ async fn what_cannot_be_read_is_a_problem_and_the_rest_is_served() {
     symlink(folder.path(), folder.path().join("loop")).unwrap();
     let status = std::process::Command::new("mkfifo").arg(folder.path().join("d.yaml")).status();
     assert!(status.is_ok_and(|status| status.success()));
-    let (_watched, first) = Watched::over(folder).await;
+    let (_watched, first) = WatchedFolder::watch(folder).await;
     assert_eq!(changes(&first), ["+ b h", "+ IngressClass gateway"]);
     let lines = problems(&first);
     assert_eq!(lines.first().map(String::as_str), Some("a.yaml:1: File a.yaml: Unreadable: not UTF-8"));
@@ -288,14 +292,14 @@ async fn what_cannot_be_read_is_a_problem_and_the_rest_is_served() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_moved_away_keeps_its_content_until_another_takes_its_place() {
+async fn moved_folder_keeps_its_content_until_replaced() {
     let outer = tempfile::tempdir().unwrap();
     let root = outer.path().join("config");
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), ingress("a", "h1")).unwrap();
     let (sender, mut updates) = mpsc::channel(16);
     let _watcher = watch(&root, &[], sender).unwrap();
-    let mut next = async || tokio::time::timeout(DEADLINE, updates.recv()).await.unwrap().unwrap();
+    let mut next = async || tokio::time::timeout(UPDATE_TIMEOUT, updates.recv()).await.unwrap().unwrap();
     next().await;
     fs::rename(&root, outer.path().join("old")).unwrap();
     let update = next().await;
@@ -311,9 +315,9 @@ async fn a_folder_that_is_moved_away_keeps_its_content_until_another_takes_its_p
 }
 
 #[tokio::test]
-async fn watching_ends_with_its_handle() {
-    let Watched { folder: _folder, mut updates, _watcher } = Watched::start(&[]).await.0;
+async fn watch_ends_when_its_handle_is_dropped() {
+    let WatchedFolder { folder: _folder, mut updates, _watcher } = WatchedFolder::start(&[]).await.0;
     drop(_watcher);
-    let end = tokio::time::timeout(DEADLINE, updates.recv()).await.unwrap();
+    let end = tokio::time::timeout(UPDATE_TIMEOUT, updates.recv()).await.unwrap();
     assert!(end.is_none(), "{end:?}");
 }

@@ -241,7 +241,7 @@ fn a_file_that_is_no_configuration_is_refused() {
     assert_eq!(wrong("- a\n"), ["gateway.yaml:1: the file must be a map"]);
     assert_eq!(wrong("drain: 5s\n"), ["gateway.yaml:1: drain must be a map"]);
     assert_eq!(wrong("workers: 1\n---\nworkers: 2\n"), ["gateway.yaml: one document is expected, not 2"]);
-    assert_eq!(wrong("workers: 1\nworkers: 2\n"), ["gateway.yaml:2: the key \"workers\" is there twice"]);
+    assert_eq!(wrong("workers: 1\nworkers: 2\n"), ["gateway.yaml:2: duplicate key \"workers\""]);
     assert!(wrong("workers: [1\n")[0].starts_with("gateway.yaml:"), "{:?}", wrong("workers: [1\n"));
     let missing =
         Config::load(Settings::default(), Some(Path::new("/nonexistent.yaml")), [], &[]).unwrap_err();

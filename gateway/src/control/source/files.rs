@@ -1,13 +1,12 @@
-//! The file source: a folder of Kubernetes YAML, watched, as one stream of [`Update`]s.
+//! A folder of Kubernetes YAML as a source of objects, for `gateway run --files DIR`.
 //!
-//! Purpose: `gateway run --files DIR`. One thread of its own looks at the folder whenever the kernel reports
-//! a change in it, and once a second besides, reads the files that are due (`settle`), and sends what became
-//! different (`merge`). Not here: what the objects mean (`routing`), and anything from an API server.
+//! A thread scans the folder when the kernel reports a change in it, and once a second. It reads the files that are due
+//! (`read_schedule`) and sends the differences (`folder_state`). Not here: what objects mean (`routing`), and API
+//! servers (`kube`).
 //!
-//! What counts as one change: a rename into place, a deletion, a symlink swap (all at once), and an edit in
-//! place (when the file stood still for 50 ms). A file that cannot be read keeps its last good content.
-//! Files whose name starts with a dot are not read: editors, rsync and kubelet's volumes (`..data`) use such
-//! names for what is not meant to be seen yet, or to be seen twice.
+//! One change is a rename into place, a deletion, a symlink swap (all files at once), or an edit in place (once the file
+//! was unchanged for 50 ms). A file that cannot be read keeps its last valid content. Files whose name starts with a
+//! dot are skipped: editors, rsync and kubelet's volumes (`..data`) use such names for temporary or duplicate files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,15 +31,15 @@ mod read_schedule;
 mod scan;
 mod yaml;
 
-// The configuration file is read by the same rules as the objects.
+// The configuration file is parsed by the same rules as the objects.
 pub(crate) use self::node::{Node, Value};
 pub(crate) use self::yaml::for_each_document;
 
-/// How often the folder is looked at when nothing reports a change: network file systems report none.
+/// Interval between scans without a reported change. Network file systems report no changes.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a round starts over because something moved while it looked.
+/// Maximum scans in a row if the folder changes during each of them.
 const MAX_SCAN_ATTEMPTS: usize = 3;
-/// How many renames are remembered between two rounds; files beyond that wait for 50 ms of stillness.
+/// Maximum renames that are remembered between two scans. Further files are read after they were unchanged for 50 ms.
 const MAX_RENAMES: usize = 10_000;
 
 /// Why a folder cannot be watched.
@@ -57,18 +56,18 @@ pub enum FilesError {
     Unreadable {
         /// The path as given.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// The thread that watches could not be started.
-    #[error("the thread that watches the folder could not be has_sent_first")]
+    /// The thread that watches cannot be started.
+    #[error("the thread that watches the folder cannot be started")]
     Thread {
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// Keeps a folder watched; watching ends when this is dropped, or when the receiver of its updates is.
+/// Keeps a folder watched until it is dropped, or until the receiver of the updates is closed.
 #[derive(Debug)]
 pub struct FolderWatcher {
     inbox: Arc<EventInbox>,
@@ -76,26 +75,26 @@ pub struct FolderWatcher {
 
 impl Drop for FolderWatcher {
     fn drop(&mut self) {
-        self.inbox.pending().stopped = true;
+        self.inbox.pending().is_stopped = true;
         self.inbox.wake();
     }
 }
 
-/// Watches a folder and everything below it; the first update holds all that is there. These classes are ours whatever
-/// their controller is.
+/// Watches a folder and all folders below it. The first update contains all objects.
 ///
-/// Returns as soon as the folder is known to be readable; reading goes on in a thread. A full channel makes
-/// that thread wait, and what happens meanwhile goes into one later update.
+/// Classes named in `classes` are ours whatever their controller is. Returns once the folder is known to be readable;
+/// a thread reads the files. While the channel is full the thread waits, and changes are coalesced into one update.
 ///
 /// # Errors
-/// The folder does not exist, cannot be read or is not a folder; or no thread could be started.
+/// Returns [`FilesError::Unreadable`] or [`FilesError::NotAFolder`] for the path, and [`FilesError::Thread`] if no thread
+/// can be started.
 pub fn watch(
     folder: &Path,
     classes: &[String],
     updates: mpsc::Sender<Update>,
 ) -> Result<FolderWatcher, FilesError> {
     let unreadable = |source| FilesError::Unreadable { path: folder.to_owned(), source };
-    // Events carry absolute paths, so the names that they are compared with have to be absolute too.
+    // Events carry absolute paths, which are compared with paths below this one.
     let root = std::path::absolute(folder).map_err(unreadable)?;
     if !std::fs::metadata(&root).map_err(unreadable)?.is_dir() {
         return Err(FilesError::NotAFolder { path: folder.to_owned() });
@@ -107,7 +106,7 @@ pub fn watch(
         root,
         updates,
         inbox: Arc::clone(&inbox),
-        watch: None,
+        kernel_watch: None,
         files: BTreeMap::new(),
         state: FolderState::new(classes),
         has_sent_first: false,
@@ -120,21 +119,23 @@ pub fn watch(
     Ok(FolderWatcher { inbox })
 }
 
-/// What other threads tell the one that watches.
+// ===== events from other threads =====
+
+/// Events that wait for the watching thread, and the channel that wakes it.
 #[derive(Debug)]
 struct EventInbox {
     pending: Mutex<PendingEvents>,
     wake_tx: SyncSender<()>,
 }
 
-/// What happened since the last look.
+/// The events since the last scan.
 #[derive(Debug, Default)]
 struct PendingEvents {
-    /// The handle is gone.
-    stopped: bool,
-    /// Something changed in the folder.
-    changed: bool,
-    /// Paths that something was renamed to.
+    /// Whether the [`FolderWatcher`] was dropped.
+    is_stopped: bool,
+    /// Whether the kernel reported a change in the folder.
+    has_changes: bool,
+    /// The new names of renamed files and folders.
     renamed: BTreeSet<PathBuf>,
 }
 
@@ -144,53 +145,62 @@ impl EventInbox {
     }
 
     fn wake(&self) {
-        // A full channel means that a wake-up is under way already; a closed one that the thread has ended.
+        // A full channel has a wake-up in it already. A closed one means that the thread has ended.
         let _ = self.wake_tx.try_send(());
     }
 
     fn on_event(&self, event: notify::Result<notify::Event>) {
         let mut pending = self.pending();
         match event {
-            // Our own reading causes these.
+            // Scans cause access events.
             Ok(event) if matches!(event.kind, EventKind::Access(_)) => return,
             Ok(event) => {
-                let whole = matches!(
+                let is_rename = matches!(
                     event.kind,
                     EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
                 );
                 // With `Both` the last path is the new name.
-                let target = event.paths.into_iter().next_back().filter(|_| whole);
+                let new_name = event.paths.into_iter().next_back().filter(|_| is_rename);
                 if pending.renamed.len() < MAX_RENAMES {
-                    pending.renamed.extend(target);
+                    pending.renamed.extend(new_name);
                 }
             }
-            Err(error) => tracing::debug!(%error, "file event lost; the folder is looked at again"),
+            Err(error) => tracing::debug!(%error, "file event lost; the folder is scanned again"),
         }
-        pending.changed = true;
+        pending.has_changes = true;
         drop(pending);
         self.wake();
     }
 }
 
-/// The watching thread's state.
+// ===== the watching thread =====
+
+/// The state of the watching thread.
 struct FolderSource {
-    /// Absolute, but not resolved: a symlink here may be swapped.
+    /// Absolute, with symlinks unresolved: a symlink in it may be swapped.
     root: PathBuf,
     updates: mpsc::Sender<Update>,
     inbox: Arc<EventInbox>,
-    /// The kernel's watch and the folder that it stands on; absent when it could not be set up.
-    watch: Option<(FolderId, notify::RecommendedWatcher)>,
+    /// `None` if the kernel reports no events for the folder.
+    kernel_watch: Option<KernelWatch>,
     /// By path relative to the root.
     files: BTreeMap<PathBuf, ReadSchedule>,
     state: FolderState,
-    /// Whether the first update was sent.
     has_sent_first: bool,
+}
+
+/// A registration for the kernel's file events.
+struct KernelWatch {
+    /// The folder that is watched. Another folder may have been moved to its path since.
+    folder: FolderId,
+    /// Ends the registration when dropped.
+    _watcher: notify::RecommendedWatcher,
 }
 
 impl FolderSource {
     fn run(mut self, wake_rx: &Receiver<()>) {
         loop {
-            let began = Instant::now();
+            let started_at = Instant::now();
             let update = self.poll();
             if let Some(update) = update
                 && self.updates.blocking_send(update).is_err()
@@ -200,26 +210,27 @@ impl FolderSource {
             self.has_sent_first = true;
             let now = Instant::now();
             let due = self.files.values().filter_map(ReadSchedule::next_read_at).min();
-            let next = due.map_or(now + RESCAN_INTERVAL, |due| due.min(now + RESCAN_INTERVAL));
-            // Looking never takes more than a fifth of one core, however busy the folder is.
-            let earliest = now + 4 * now.duration_since(began);
-            if !self.wait(wake_rx, earliest, next.max(earliest)) {
+            let latest = due.map_or(now + RESCAN_INTERVAL, |due| due.min(now + RESCAN_INTERVAL));
+            // Limits scans to a fifth of one core, however often the folder changes.
+            let earliest = now + 4 * now.duration_since(started_at);
+            if !self.wait(wake_rx, earliest, latest.max(earliest)) {
                 return;
             }
         }
     }
 
-    /// Waits until `next`, or until a change is reported, but at least until `rested`. Returns false at the end.
-    fn wait(&self, wake_rx: &Receiver<()>, earliest: Instant, next: Instant) -> bool {
+    /// Waits until `latest`, or for a reported change, but at least until `earliest`. Returns false if the thread must
+    /// end.
+    fn wait(&self, wake_rx: &Receiver<()>, earliest: Instant, latest: Instant) -> bool {
         loop {
-            let (is_over, changed) = {
+            let (is_stopped, has_changes) = {
                 let pending = self.inbox.pending();
-                (pending.stopped || self.updates.is_closed(), pending.changed)
+                (pending.is_stopped || self.updates.is_closed(), pending.has_changes)
             };
-            let until = if changed { earliest } else { next };
+            let until = if has_changes { earliest } else { latest };
             let remaining = until.saturating_duration_since(Instant::now());
-            if is_over || remaining.is_zero() {
-                return !is_over;
+            if is_stopped || remaining.is_zero() {
+                return !is_stopped;
             }
             if wake_rx.recv_timeout(remaining) == Err(RecvTimeoutError::Disconnected) {
                 return false;
@@ -227,72 +238,73 @@ impl FolderSource {
         }
     }
 
-    /// Looks at the folder and reads what is due.
+    /// Scans the folder, reads the files that are due, and returns the differences.
     fn poll(&mut self) -> Option<Update> {
         let mut renamed = BTreeSet::new();
         for _ in 0..MAX_SCAN_ATTEMPTS {
-            self.ensure_watch();
+            self.ensure_kernel_watch();
             {
                 let mut pending = self.inbox.pending();
-                pending.changed = false;
+                pending.has_changes = false;
                 renamed.append(&mut pending.renamed);
             }
-            let is_consistent = self.rescan(&renamed) && self.read_due();
-            // What moved meanwhile may belong to the change that was seen in part: a swapped symlink moves
-            // many files at one moment, but they are looked at one after the other.
-            if is_consistent && !self.inbox.pending().changed {
+            self.rescan(&renamed);
+            let is_consistent = self.read_due();
+            // A symlink swap changes many files at one moment, but they are scanned one by one. If a change was reported
+            // meanwhile, this scan may have seen a part of it.
+            if is_consistent && !self.inbox.pending().has_changes {
                 break;
             }
         }
         self.state.take_update()
     }
 
-    /// Sets up the kernel's watch, again when another folder stands at our path.
-    fn ensure_watch(&mut self) {
-        let Some(identity) = FolderId::at_path(&self.root) else { return };
-        if self.watch.as_ref().is_some_and(|(watched, _)| *watched == identity) {
+    /// Registers for the kernel's events, again if another folder was moved to the path.
+    fn ensure_kernel_watch(&mut self) {
+        let Some(folder) = FolderId::at_path(&self.root) else { return };
+        if self.kernel_watch.as_ref().is_some_and(|watch| watch.folder == folder) {
             return;
         }
         let inbox = Arc::clone(&self.inbox);
-        let watch =
+        let watcher =
             notify::recommended_watcher(move |event| inbox.on_event(event)).and_then(|mut watcher| {
                 watcher.watch(&self.root, RecursiveMode::Recursive)?;
                 Ok(watcher)
             });
-        match watch {
-            Ok(watcher) => self.watch = Some((identity, watcher)),
+        match watcher {
+            Ok(watcher) => self.kernel_watch = Some(KernelWatch { folder, _watcher: watcher }),
             Err(error) => {
                 if !self.has_sent_first {
-                    tracing::warn!(folder = %self.root.display(), %error, "no file events; looking every second");
+                    tracing::warn!(folder = %self.root.display(), %error, "no file events; the folder is scanned every second");
                 }
-                self.watch = None;
+                self.kernel_watch = None;
             }
         }
     }
 
-    /// Compares the folder with what is known of it. Returns false when it has to be done again.
-    fn rescan(&mut self, renamed: &BTreeSet<PathBuf>) -> bool {
+    /// Compares the folder with the known files, and schedules reads of new and changed ones.
+    fn rescan(&mut self, renamed: &BTreeSet<PathBuf>) {
         let FolderScan { files, problems, unreadable, is_root_missing } = scan::scan(&self.root);
         self.state.set_folder_problems(problems);
         if is_root_missing {
-            return true; // The folder's own Problem says so, and its last content stays.
+            return; // A Problem reports it, and the last content is kept.
         }
         let now = Instant::now();
-        let gone: Vec<PathBuf> = self
+        let is_unreadable = |path: &Path| unreadable.iter().any(|prefix| path.starts_with(prefix));
+        let removed: Vec<PathBuf> = self
             .files
             .keys()
-            .filter(|path| {
-                !files.contains_key(*path) && !unreadable.iter().any(|lost| path.starts_with(lost))
-            })
+            .filter(|path| !files.contains_key(*path) && !is_unreadable(path))
             .cloned()
             .collect();
-        for path in gone {
+        for path in removed {
             self.files.remove(&path);
             self.state.remove(&path);
         }
         for (path, stamp) in files {
-            let by_rename = self.root.join(&path).ancestors().any(|ancestor| renamed.contains(ancestor));
-            let kind = if by_rename || !self.has_sent_first { WriteKind::Atomic } else { WriteKind::InPlace };
+            let is_renamed = self.root.join(&path).ancestors().any(|ancestor| renamed.contains(ancestor));
+            let kind =
+                if is_renamed || !self.has_sent_first { WriteKind::Atomic } else { WriteKind::InPlace };
             match self.files.get_mut(&path) {
                 Some(schedule) => schedule.on_stamp(stamp, kind, now),
                 None => {
@@ -300,10 +312,9 @@ impl FolderSource {
                 }
             }
         }
-        true
     }
 
-    /// Reads the files that are due. Returns false when one of them changed under our hands.
+    /// Reads the files that are due. Returns false if one of them changed meanwhile.
     fn read_due(&mut self) -> bool {
         let mut is_consistent = true;
         for (path, schedule) in &mut self.files {
@@ -315,26 +326,24 @@ impl FolderSource {
                 FileRead::Changed => {
                     is_consistent = false;
                     schedule.postpone(now);
+                    continue;
                 }
-                FileRead::Unreadable { line, reason } => {
-                    self.state.set_failures(path, vec![document::file_problem(path, line, &reason)]);
-                    schedule.mark_read(now, SystemTime::now());
+                FileRead::Failed(error) => {
+                    let problem = document::file_problem(path, error.line(), &error.to_string());
+                    self.state.set_failures(path, vec![problem]);
                 }
                 FileRead::Text(text) if text.trim().is_empty() => {
                     if self.state.has_objects(path) && schedule.defer_if_recent(now) {
                         continue;
                     }
                     self.state.set_content(path, document::ParsedFile::default());
-                    schedule.mark_read(now, SystemTime::now());
                 }
-                FileRead::Text(text) => {
-                    match document::parse(path, &text) {
-                        Ok(content) => self.state.set_content(path, content),
-                        Err(failure) => self.state.reject(path, failure),
-                    }
-                    schedule.mark_read(now, SystemTime::now());
-                }
+                FileRead::Text(text) => match document::parse(path, &text) {
+                    Ok(content) => self.state.set_content(path, content),
+                    Err(failure) => self.state.reject(path, failure),
+                },
             }
+            schedule.mark_read(now, SystemTime::now());
         }
         is_consistent
     }

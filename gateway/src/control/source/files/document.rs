@@ -1,7 +1,7 @@
-//! The text of one file to objects and Problems.
+//! Parses a file into objects and Problems.
 //!
-//! Purpose: the kinds that routing knows are read, Lists are opened, other kinds are passed over (a folder
-//! may hold Deployments too). Not here: which of two equal objects counts, and default classes (`merge`).
+//! Reads the kinds that routing knows, opens Lists, and skips all other kinds: a folder may contain Deployments too. Not
+//! here: duplicates and the default class (`folder_state`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -20,60 +20,75 @@ use routing::problem::{Problem, Reason};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::node::{Node, ParseError, UnknownField, Value};
+use super::node::{Deserialized, Node, ParseError, UnknownField, Value};
 use super::yaml;
 use crate::control::source::PemPair;
 use crate::control::source::location::{LocatedProblem, Location, SourceMap};
 
-/// The annotation that named a class before there was a field. An Ingress that has it gets no default class.
+/// The deprecated annotation that names a class. An Ingress with it gets no default class.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
-/// The kinds that are read, with their groups and names. Kubernetes' own are read in version `v1`, ours in `api::VERSION`.
-const KINDS: [(&str, &str, Kind); 8] = [
-    ("", "Namespace", Kind::Namespace),
-    ("", "Secret", Kind::Secret),
-    ("", "Service", Kind::Service),
-    ("discovery.k8s.io", "EndpointSlice", Kind::EndpointSlice),
-    ("networking.k8s.io", "Ingress", Kind::Ingress),
-    ("networking.k8s.io", "IngressClass", Kind::IngressClass),
-    (api::GROUP, "IngressClassConfig", Kind::IngressClassConfig),
-    (api::GROUP, "RoutePolicy", Kind::RoutePolicy),
+
+/// The API group that Ingress had before Kubernetes 1.22.
+const OLD_INGRESS_GROUP: &str = "extensions";
+
+/// Maximum length of an object's name, from RFC 1123 (a DNS subdomain).
+const MAX_NAME_BYTES: usize = 253;
+
+/// Maximum length of a namespace, from RFC 1123 (a DNS label).
+const MAX_NAMESPACE_BYTES: usize = 63;
+
+/// The kinds that are read. Those of Kubernetes in version `v1`, ours in [`api::VERSION`].
+const KINDS: [KnownKind; 8] = [
+    KnownKind { group: "", name: "Namespace", kind: Kind::Namespace },
+    KnownKind { group: "", name: "Secret", kind: Kind::Secret },
+    KnownKind { group: "", name: "Service", kind: Kind::Service },
+    KnownKind { group: "discovery.k8s.io", name: "EndpointSlice", kind: Kind::EndpointSlice },
+    KnownKind { group: "networking.k8s.io", name: "Ingress", kind: Kind::Ingress },
+    KnownKind { group: "networking.k8s.io", name: "IngressClass", kind: Kind::IngressClass },
+    KnownKind { group: api::GROUP, name: "IngressClassConfig", kind: Kind::IngressClassConfig },
+    KnownKind { group: api::GROUP, name: "RoutePolicy", kind: Kind::RoutePolicy },
 ];
 
-/// What a file holds.
+struct KnownKind {
+    group: &'static str,
+    name: &'static str,
+    kind: Kind,
+}
+
+/// The objects of a file.
 #[derive(Debug, Default)]
 pub(super) struct ParsedFile {
     /// In the order of the file.
     pub(super) objects: Vec<ParsedObject>,
-    /// What is wrong with the objects but does not stop them.
+    /// Problems that leave the objects in use.
     pub(super) problems: Vec<LocatedProblem>,
 }
 
-/// One object and what the other stages need to know of it.
+/// An object, and what later stages need besides it.
 #[derive(Debug)]
 pub(super) struct ParsedObject {
     pub(super) object: Object,
-    /// Where it stands.
     pub(super) source_map: SourceMap,
     /// Whether it is an Ingress that names its class neither by field nor by annotation.
     pub(super) names_no_class: bool,
-    /// Seconds since 1970 of `metadata.creationTimestamp`.
+    /// `metadata.creationTimestamp` in seconds since 1970.
     pub(super) created: Option<i64>,
-    /// A Secret's certificate and key.
+    /// The certificate and key of a Secret.
     pub(super) pair: Option<PemPair>,
 }
 
-/// Why a file as it stands is not taken.
+/// Why a version of a file is rejected.
 #[derive(Debug)]
 pub(super) struct ParseFailure {
-    /// One for every document that cannot be read.
+    /// One Problem for each invalid document.
     pub(super) problems: Vec<LocatedProblem>,
-    /// The other documents; nothing if the file is no YAML, because then it is not known where it ends.
+    /// The valid documents. `None` if the file is no YAML: then the end of the documents is unknown.
     pub(super) partial: Option<ParsedFile>,
 }
 
-/// Makes the Problem of a file that cannot be read. The path is relative to the folder.
+/// Returns the Problem of a file that cannot be read. The path is relative to the folder.
 pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> LocatedProblem {
-    let file = file_name(path);
+    let file = display_name(path);
     let problem = Problem {
         object: ObjectRef { kind: Kind::File, name: Name::new("", &file) },
         field: String::new(),
@@ -83,30 +98,29 @@ pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> Loca
     LocatedProblem { problem, location: Some(Location::new(&file, line.unwrap_or(0))) }
 }
 
-/// A file as Problems name it; the folder itself is a dot.
-fn file_name(path: &Path) -> Arc<str> {
+/// Returns a file's name in Problems. The folder itself is a dot.
+fn display_name(path: &Path) -> Arc<str> {
     let path = path.to_string_lossy();
     if path.is_empty() { ".".into() } else { path.into() }
 }
 
-/// Reads a file's text.
+/// Parses the text of a file.
 ///
 /// # Errors
-/// Any document that cannot be read.
+/// Returns a [`ParseFailure`] if any document is invalid.
 pub(super) fn parse(path: &Path, text: &str) -> Result<ParsedFile, ParseFailure> {
-    let file = file_name(path);
     let mut parser = FileParser {
         path,
-        file,
-        texts: StringInterner::default(),
+        file: display_name(path),
+        strings: StringInterner::default(),
         content: ParsedFile::default(),
-        errors: Vec::new(),
+        failures: Vec::new(),
     };
-    // No text is known to make the YAML library panic. If there is one, it costs this file only.
+    // No text is known to cause a panic in the YAML library. If one does, only this file is lost.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         yaml::for_each_document(text, |document| parser.add_document(document, None))
     }));
-    let FileParser { content, errors: mut problems, .. } = parser;
+    let FileParser { content, failures: mut problems, .. } = parser;
     let error = match outcome {
         Ok(Ok(())) if problems.is_empty() => return Ok(content),
         Ok(Ok(())) => return Err(ParseFailure { problems, partial: Some(content) }),
@@ -117,17 +131,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<ParsedFile, ParseFailure>
     Err(ParseFailure { problems, partial: None })
 }
 
-/// A file while it is read.
-struct FileParser<'a> {
-    path: &'a Path,
-    /// The path as Problems name it.
-    file: Arc<str>,
-    texts: StringInterner,
-    content: ParsedFile,
-    errors: Vec<LocatedProblem>,
-}
+// ===== types with metadata =====
 
-/// Objects with metadata: Kubernetes' own types, and ours.
+/// A type of Kubernetes or of ours with `metadata`.
 trait HasMetadata {
     fn metadata(&self) -> &ObjectMeta;
 }
@@ -138,13 +144,13 @@ impl<T: Metadata<Ty = ObjectMeta>> HasMetadata for T {
     }
 }
 
-/// An object of one of our own kinds, whose specs `api` has. Fields that these do not have refuse the object: half
-/// a policy may be worse than none.
+/// An object of our own kinds. An unknown field in its `spec` invalidates the object: a part of a policy may be worse
+/// than none.
 #[derive(Deserialize)]
 struct CustomResource<S> {
     metadata: ObjectMeta,
     spec: S,
-    /// This and the kind were looked at already; they are here so that they do not count as unknown.
+    /// Declared, like the kind, so that it is no unknown field. Both were checked before.
     #[serde(rename = "apiVersion")]
     _api_version: Option<String>,
     #[serde(rename = "kind")]
@@ -157,8 +163,24 @@ impl<S> HasMetadata for CustomResource<S> {
     }
 }
 
-/// The type of a List's items that do not name theirs.
-type ItemType<'a> = (&'a str, &'a str);
+// ===== documents =====
+
+/// The state of a file's parsing.
+struct FileParser<'a> {
+    path: &'a Path,
+    /// The file's name in Problems.
+    file: Arc<str>,
+    strings: StringInterner,
+    content: ParsedFile,
+    failures: Vec<LocatedProblem>,
+}
+
+/// The type of a List's items, for items that do not name theirs.
+#[derive(Clone, Copy)]
+struct ItemType<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+}
 
 impl FileParser<'_> {
     fn add_document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) {
@@ -170,49 +192,48 @@ impl FileParser<'_> {
             };
             let object = object_label(node).map(|object| format!("{object}: ")).unwrap_or_default();
             let line = error.line.unwrap_or(node.line);
-            self.errors.push(file_problem(self.path, Some(line), &format!("{object}{message}")));
+            self.failures.push(file_problem(self.path, Some(line), &format!("{object}{message}")));
         }
     }
 
     fn parse_document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) -> Result<(), ParseError> {
         if !matches!(node.value, Value::Map(_)) {
-            return Err(ParseError::new(
-                Some(node.line),
-                "not an object: expected keys and values".to_owned(),
-            ));
+            let message = "not an object: expected keys and values".to_owned();
+            return Err(ParseError::new(Some(node.line), message));
         }
         let missing = |field: &str| ParseError {
             line: Some(node.line),
             field: field.to_owned(),
-            message: "missing, or not a text".to_owned(),
+            message: "missing, or not a string".to_owned(),
         };
-        let api_version = node.text("apiVersion").or(item_type.map(|(version, _)| version));
-        let kind = node.text("kind").or(item_type.map(|(_, kind)| kind));
+        let api_version = node.text("apiVersion").or(item_type.map(|item| item.api_version));
+        let kind = node.text("kind").or(item_type.map(|item| item.kind));
         let kind = kind.ok_or_else(|| missing("kind"))?;
         let api_version = api_version.ok_or_else(|| missing("apiVersion"))?;
-        if let Some(item_kind) = kind.strip_suffix("List") {
-            return self.parse_list(node, (api_version, item_kind));
+        if let Some(kind) = kind.strip_suffix("List") {
+            return self.parse_list(node, ItemType { api_version, kind });
         }
-        match known_kind(api_version, kind) {
-            Some(Ok(kind)) => self.parse_object(node, kind),
-            Some(Err(wanted)) => Err(ParseError {
+        match KindMatch::find(api_version, kind) {
+            KindMatch::Readable(kind) => self.parse_object(node, kind),
+            KindMatch::OtherVersion { expected } => Err(ParseError {
                 line: node.get("apiVersion").map(|entry| entry.line),
                 field: "apiVersion".to_owned(),
-                message: format!("\"{}\" is not read; write {wanted}", api_version.escape_debug()),
+                message: format!("\"{}\" is not supported; write {expected}", api_version.escape_debug()),
             }),
-            None => Ok(()),
+            KindMatch::Foreign => Ok(()),
         }
     }
 
-    fn parse_list(&mut self, node: &Node, (api_version, item_kind): ItemType<'_>) -> Result<(), ParseError> {
-        if item_kind.is_empty() && api_version != "v1" {
-            return Ok(());
-        }
-        let typed =
-            matches!(known_kind(api_version, item_kind), Some(Ok(_))).then_some((api_version, item_kind));
-        if typed.is_none() && !item_kind.is_empty() {
-            return Ok(());
-        }
+    fn parse_list(&mut self, node: &Node, item_type: ItemType<'_>) -> Result<(), ParseError> {
+        let ItemType { api_version, kind } = item_type;
+        let typed = match KindMatch::find(api_version, kind) {
+            KindMatch::Readable(_) => Some(item_type),
+            // `v1 List`, whose items name their types.
+            KindMatch::OtherVersion { .. } | KindMatch::Foreign if kind.is_empty() && api_version == "v1" => {
+                None
+            }
+            KindMatch::OtherVersion { .. } | KindMatch::Foreign => return Ok(()),
+        };
         match node.get("items").map(|entry| (entry.line, &entry.value.value)) {
             None | Some((_, Value::Null)) => Ok(()),
             Some((_, Value::List(items))) => {
@@ -228,116 +249,40 @@ impl FileParser<'_> {
             }),
         }
     }
+}
 
-    fn parse_object(&mut self, node: &Node, kind: Kind) -> Result<(), ParseError> {
-        match kind {
-            Kind::Ingress => {
-                let (ingress, unknown) = deserialize_object::<networking::Ingress>(node)?;
-                let names_no_class = names_no_class(&ingress);
-                let (mut object, unreadable) = Ingress::from_kubernetes(&ingress);
-                self.texts.intern_ingress(&mut object);
-                let entry = ParsedObject {
-                    names_no_class,
-                    ..self.parsed_object(Object::Ingress(object), node, &ingress)
-                };
-                self.push(entry, (unknown, unreadable));
-            }
-            Kind::IngressClass => {
-                let (class, unknown) = deserialize_object::<networking::IngressClass>(node)?;
-                let (object, unreadable) = IngressClass::from_kubernetes(&class);
-                self.push(
-                    self.parsed_object(Object::IngressClass(object), node, &class),
-                    (unknown, unreadable),
-                );
-            }
-            Kind::Service => {
-                let (service, unknown) = deserialize_object::<core::Service>(node)?;
-                let (object, unreadable) = Service::from_kubernetes(&service);
-                self.push(self.parsed_object(Object::Service(object), node, &service), (unknown, unreadable));
-            }
-            Kind::EndpointSlice => {
-                let (slice, unknown) = deserialize_object::<discovery::EndpointSlice>(node)?;
-                let (object, unreadable) = EndpointSlice::from_kubernetes(&slice);
-                self.push(
-                    self.parsed_object(Object::EndpointSlice(object), node, &slice),
-                    (unknown, unreadable),
-                );
-            }
-            Kind::Secret => {
-                let (mut secret, unknown) = deserialize_object::<core::Secret>(node).map_err(redacted)?;
-                merge_string_data(&mut secret);
-                let (object, unreadable) = Secret::from_kubernetes(&secret);
-                let entry = self.parsed_object(Object::Secret(object), node, &secret);
-                self.push(ParsedObject { pair: pem_pair(secret), ..entry }, (unknown, unreadable));
-            }
-            Kind::Namespace => {
-                let (namespace, unknown) = deserialize_object::<core::Namespace>(node)?;
-                let (object, unreadable) = Namespace::from_kubernetes(&namespace);
-                self.push(
-                    self.parsed_object(Object::Namespace(object), node, &namespace),
-                    (unknown, unreadable),
-                );
-            }
-            Kind::IngressClassConfig => {
-                let (config, unknown) =
-                    deserialize_object::<CustomResource<api::IngressClassConfigSpec>>(node)?;
-                let (object, unreadable) =
-                    IngressClassConfig::from_parts(&config.metadata, config.spec.clone());
-                let entry = self.parsed_object(Object::IngressClassConfig(object), node, &config);
-                self.push(entry, (unknown, unreadable));
-            }
-            Kind::RoutePolicy => {
-                let (policy, unknown) = deserialize_object::<CustomResource<api::RoutePolicySpec>>(node)?;
-                let (object, unreadable) = RoutePolicy::from_parts(&policy.metadata, policy.spec.clone());
-                let entry = self.parsed_object(Object::RoutePolicy(object), node, &policy);
-                self.push(entry, (unknown, unreadable));
-            }
-            Kind::File | Kind::Node => {}
+/// Whether a type of a document is read.
+enum KindMatch {
+    /// It is read.
+    Readable(Kind),
+    /// It is read in another version, the `apiVersion` of which is `expected`.
+    OtherVersion { expected: String },
+    /// It is not read in any version.
+    Foreign,
+}
+
+impl KindMatch {
+    fn find(api_version: &str, kind: &str) -> Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let is_old_ingress = (group, kind) == (OLD_INGRESS_GROUP, "Ingress");
+        let group = if is_old_ingress { "networking.k8s.io" } else { group };
+        let Some(known) = KINDS.into_iter().find(|known| (known.group, known.name) == (group, kind)) else {
+            return Self::Foreign;
+        };
+        let our_version = if known.group == api::GROUP { api::VERSION } else { "v1" };
+        let expected = match known.group {
+            "" => our_version.to_owned(),
+            group => format!("{group}/{our_version}"),
+        };
+        if version == our_version && api_version == expected {
+            Self::Readable(known.kind)
+        } else {
+            Self::OtherVersion { expected }
         }
-        Ok(())
-    }
-
-    fn parsed_object(&self, object: Object, node: &Node, from: &impl HasMetadata) -> ParsedObject {
-        let created = from.metadata().creation_timestamp.as_ref().map(|time| time.0.as_second());
-        let source_map = SourceMap::new(Location::new(&self.file, node.line), node.lines());
-        ParsedObject { object, source_map, names_no_class: false, created, pair: None }
-    }
-
-    fn push(&mut self, entry: ParsedObject, (unknown, unreadable): (Vec<UnknownField>, Vec<FieldError>)) {
-        let object = entry.object.reference();
-        let problem = |field, reason, message| Problem { object: object.clone(), field, reason, message };
-        let unknown = unknown.into_iter().map(|UnknownField { field, line }| {
-            let message = "there is no such field; it has no effect".to_owned();
-            let location = Location::new(&self.file, line);
-            LocatedProblem {
-                problem: problem(field, Reason::UnknownField, message),
-                location: Some(location),
-            }
-        });
-        let unreadable = unreadable.into_iter().map(|FieldError { field, message }| {
-            let location = entry.source_map.locate(&field);
-            LocatedProblem {
-                problem: problem(field, Reason::InvalidValue, message),
-                location: Some(location),
-            }
-        });
-        self.content.problems.extend(unknown.chain(unreadable));
-        self.content.objects.push(entry);
     }
 }
 
-/// Says which of our kinds this is; in a version that is not read, which one to write; or that it is none.
-fn known_kind(api_version: &str, kind: &str) -> Option<Result<Kind, String>> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    // The group in which Ingress was born; Kubernetes 1.22 took it away.
-    let group = if (group, kind) == ("extensions", "Ingress") { "networking.k8s.io" } else { group };
-    let (group, _, kind) = KINDS.into_iter().find(|(ours, name, _)| (*ours, *name) == (group, kind))?;
-    let ours = if group == api::GROUP { api::VERSION } else { "v1" };
-    let wanted = if group.is_empty() { ours.to_owned() } else { format!("{group}/{ours}") };
-    Some(if version == ours && api_version == wanted { Ok(kind) } else { Err(wanted) })
-}
-
-/// Names a document by what can be read of it: `Ingress shop/web`.
+/// Names a document by its kind and name, as far as they can be read: `Ingress shop/web`.
 fn object_label(node: &Node) -> Option<String> {
     let kind = node.text("kind")?;
     let metadata = &node.get("metadata")?.value;
@@ -348,38 +293,144 @@ fn object_label(node: &Node) -> Option<String> {
     })
 }
 
-fn deserialize_object<T: DeserializeOwned + HasMetadata>(
-    node: &Node,
-) -> Result<(T, Vec<UnknownField>), ParseError> {
-    let (object, unknown) = node.deserialize_as::<T>()?;
-    let ObjectMeta { name, namespace, .. } = object.metadata();
-    let bad = |field: &str, message: &str| ParseError {
+// ===== objects =====
+
+impl FileParser<'_> {
+    fn parse_object(&mut self, node: &Node, kind: Kind) -> Result<(), ParseError> {
+        match kind {
+            Kind::Ingress => self.parse_ingress(node),
+            Kind::IngressClass => self.parse_as::<networking::IngressClass, _>(
+                node,
+                IngressClass::from_kubernetes,
+                Object::IngressClass,
+            ),
+            Kind::Service => {
+                self.parse_as::<core::Service, _>(node, Service::from_kubernetes, Object::Service)
+            }
+            Kind::EndpointSlice => self.parse_as::<discovery::EndpointSlice, _>(
+                node,
+                EndpointSlice::from_kubernetes,
+                Object::EndpointSlice,
+            ),
+            Kind::Secret => self.parse_secret(node),
+            Kind::Namespace => {
+                self.parse_as::<core::Namespace, _>(node, Namespace::from_kubernetes, Object::Namespace)
+            }
+            Kind::IngressClassConfig => {
+                let convert = |config: &CustomResource<api::IngressClassConfigSpec>| {
+                    IngressClassConfig::from_parts(&config.metadata, config.spec.clone())
+                };
+                self.parse_as(node, convert, Object::IngressClassConfig)
+            }
+            Kind::RoutePolicy => {
+                let convert = |policy: &CustomResource<api::RoutePolicySpec>| {
+                    RoutePolicy::from_parts(&policy.metadata, policy.spec.clone())
+                };
+                self.parse_as(node, convert, Object::RoutePolicy)
+            }
+            Kind::File | Kind::Node => Ok(()),
+        }
+    }
+
+    fn parse_as<T: DeserializeOwned + HasMetadata, O>(
+        &mut self,
+        node: &Node,
+        convert: fn(&T) -> (O, Vec<FieldError>),
+        wrap: fn(O) -> Object,
+    ) -> Result<(), ParseError> {
+        let Deserialized { value, unknown_fields } = deserialize_object::<T>(node)?;
+        let (object, field_errors) = convert(&value);
+        let parsed = self.parsed_object(wrap(object), node, &value);
+        self.push(parsed, unknown_fields, field_errors);
+        Ok(())
+    }
+
+    fn parse_ingress(&mut self, node: &Node) -> Result<(), ParseError> {
+        let Deserialized { value, unknown_fields } = deserialize_object::<networking::Ingress>(node)?;
+        let (mut ingress, field_errors) = Ingress::from_kubernetes(&value);
+        self.strings.intern_ingress(&mut ingress);
+        let parsed = self.parsed_object(Object::Ingress(ingress), node, &value);
+        let parsed = ParsedObject { names_no_class: names_no_class(&value), ..parsed };
+        self.push(parsed, unknown_fields, field_errors);
+        Ok(())
+    }
+
+    fn parse_secret(&mut self, node: &Node) -> Result<(), ParseError> {
+        let Deserialized { mut value, unknown_fields } =
+            deserialize_object::<core::Secret>(node).map_err(redacted)?;
+        merge_string_data(&mut value);
+        let (secret, field_errors) = Secret::from_kubernetes(&value);
+        let parsed = self.parsed_object(Object::Secret(secret), node, &value);
+        let parsed = ParsedObject { pair: pem_pair(value), ..parsed };
+        self.push(parsed, unknown_fields, field_errors);
+        Ok(())
+    }
+
+    fn parsed_object(&self, object: Object, node: &Node, source: &impl HasMetadata) -> ParsedObject {
+        let created = source.metadata().creation_timestamp.as_ref().map(|time| time.0.as_second());
+        let source_map = SourceMap::new(Location::new(&self.file, node.line), node.lines());
+        ParsedObject { object, source_map, names_no_class: false, created, pair: None }
+    }
+
+    fn push(
+        &mut self,
+        parsed: ParsedObject,
+        unknown_fields: Vec<UnknownField>,
+        field_errors: Vec<FieldError>,
+    ) {
+        let object = parsed.object.reference();
+        let problem = |field, reason, message| Problem { object: object.clone(), field, reason, message };
+        let unknown_fields = unknown_fields.into_iter().map(|UnknownField { field, line }| {
+            let message = "there is no such field; it has no effect".to_owned();
+            let location = Location::new(&self.file, line);
+            LocatedProblem {
+                problem: problem(field, Reason::UnknownField, message),
+                location: Some(location),
+            }
+        });
+        let field_errors = field_errors.into_iter().map(|FieldError { field, message }| {
+            let location = parsed.source_map.locate(&field);
+            LocatedProblem {
+                problem: problem(field, Reason::InvalidValue, message),
+                location: Some(location),
+            }
+        });
+        self.content.problems.extend(unknown_fields.chain(field_errors));
+        self.content.objects.push(parsed);
+    }
+}
+
+fn deserialize_object<T: DeserializeOwned + HasMetadata>(node: &Node) -> Result<Deserialized<T>, ParseError> {
+    let deserialized = node.deserialize_as::<T>()?;
+    let ObjectMeta { name, namespace, .. } = deserialized.value.metadata();
+    let error = |field: &str, message: &str| ParseError {
         line: Some(node.line_of(field)),
         field: field.to_owned(),
         message: message.to_owned(),
     };
     match name.as_deref() {
-        None | Some("") => return Err(bad("metadata.name", "an object needs a name")),
-        Some(name) if !is_valid_name(name, 253) => {
-            return Err(bad("metadata.name", "not a name: up to 253 of a-z, 0-9, - and . are allowed"));
+        None | Some("") => return Err(error("metadata.name", "an object needs a name")),
+        Some(name) if !is_valid_name(name, MAX_NAME_BYTES) => {
+            return Err(error("metadata.name", "not a name: up to 253 of a-z, 0-9, - and . are allowed"));
         }
         Some(_) => {}
     }
-    if namespace.as_deref().is_some_and(|namespace| !namespace.is_empty() && !is_valid_name(namespace, 63)) {
-        return Err(bad("metadata.namespace", "not a name: up to 63 of a-z, 0-9 and - are allowed"));
+    let namespace = namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    if namespace.is_some_and(|namespace| !is_valid_name(namespace, MAX_NAMESPACE_BYTES)) {
+        return Err(error("metadata.namespace", "not a name: up to 63 of a-z, 0-9 and - are allowed"));
     }
-    Ok((object, unknown))
+    Ok(deserialized)
 }
 
-/// Checks what all names have in common, so that `namespace/name` can be told apart again.
-fn is_valid_name(name: &str, max_len: usize) -> bool {
-    name.len() <= max_len
+/// Checks the rules that all names share. They exclude `/`, so that `namespace/name` is unambiguous.
+fn is_valid_name(name: &str, max_bytes: usize) -> bool {
+    name.len() <= max_bytes
         && name
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
 }
 
-/// Follows admission: what is there counts, even if it is empty.
+/// Returns true if admission would add the default class. An empty field or annotation counts as a class.
 fn names_no_class(ingress: &networking::Ingress) -> bool {
     let by_field = ingress.spec.as_ref().is_some_and(|spec| spec.ingress_class_name.is_some());
     let annotations = ingress.metadata.annotations.as_ref();
@@ -388,7 +439,7 @@ fn names_no_class(ingress: &networking::Ingress) -> bool {
 
 // ===== Secrets =====
 
-/// Error texts quote the value that they are about.
+/// Replaces the message of an error in a Secret's data, which quotes the value.
 fn redacted(error: ParseError) -> ParseError {
     if error.field.starts_with("metadata") {
         return error;
@@ -396,7 +447,7 @@ fn redacted(error: ParseError) -> ParseError {
     ParseError { message: "wrong type, or not base64 (values of Secrets are not shown)".to_owned(), ..error }
 }
 
-/// Does what an API server does with `stringData`: it goes into `data`, over what is there.
+/// Merges `stringData` into `data` as an API server does. `stringData` takes precedence.
 fn merge_string_data(secret: &mut core::Secret) {
     for (key, text) in secret.string_data.take().unwrap_or_default() {
         let bytes = k8s_openapi::ByteString(text.into_bytes());

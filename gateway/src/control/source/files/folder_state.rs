@@ -1,7 +1,7 @@
-//! What the files say together, and how that differs from what was sent last. Pure.
+//! The content of all files, and its differences from the last update. Pure.
 //!
-//! Purpose: one object per name (the first file by path wins), the last good content of files that turned
-//! bad, and what an API server's admission would do: the default class. Not here: reading files.
+//! Keeps one object per name (the first file by path wins) and the last valid content of files that became invalid, and
+//! applies the default class as an API server's admission does. Not here: reading files.
 
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
@@ -16,68 +16,76 @@ use super::document::{ParseFailure, ParsedFile, ParsedObject};
 use crate::control::source::location::{LocatedProblem, SourceMap};
 use crate::control::source::{PemPair, SecretChange, Update};
 
-/// The class that exists if the folder holds none of ours.
+/// The IngressClass that is added if no file defines a class of ours.
 const BUILTIN_CLASS: &str = "gateway";
 
-/// All files' contents, and what has to be sent of them. Costs what the changed files hold, not what all of them do.
+/// The content of all files, and what the next update must contain. An update costs time in proportion to the changed
+/// files, not to all of them.
 #[derive(Default)]
 pub(super) struct FolderState {
     files: BTreeMap<Arc<Path>, FileState>,
     folder_problems: Vec<LocatedProblem>,
-    /// The entries of every name.
+    /// Where each object is defined.
     definitions: BTreeMap<ObjectRef, Definitions>,
-    /// The names that stand in several places.
+    /// The objects with several definitions.
     duplicated: BTreeSet<ObjectRef>,
-    /// What the last update said about the names that may be different now; nothing: that there is no such object.
+    /// The objects that may have changed, as the last update contained them; `None` if it had no such object.
     previous: BTreeMap<ObjectRef, Option<PublishedObject>>,
-    /// The classes at the last update.
+    /// The classes of the last update.
     classes: Option<ClassDefaults>,
     /// The classes that are ours whatever their controller is.
     own_classes: BTreeSet<String>,
     problems: ProblemState,
 }
 
-/// The Problems at the last update.
+/// The Problems of the last update.
 #[derive(Default)]
 struct ProblemState {
-    /// Absent before the first update.
+    /// `None` before the first update.
     sent: Option<Vec<LocatedProblem>>,
-    /// Whether they may be others now.
+    /// Whether they may have changed.
     may_differ: bool,
 }
 
-/// What is held of one file.
+/// The state of one file.
 #[derive(Default)]
 struct FileState {
     content: ParsedFile,
-    /// Whether the content is that of a file that was read as a whole.
+    /// Whether the content is a whole file's. Otherwise it is the valid part of one.
     is_complete: bool,
-    /// Why the file's present version was not taken.
+    /// The errors of the present version, if it was rejected.
     failures: Vec<LocatedProblem>,
 }
 
-/// Where an entry is: its file, and its index among the file's. The order is that of precedence.
-type ObjectKey = (Arc<Path>, usize);
+/// A definition of an object: the file, and the index among the file's objects. Ordered by precedence.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct ObjectKey {
+    path: Arc<Path>,
+    index: usize,
+}
 
-/// The entries of one name, the one that counts first. Nearly every name has one.
+/// The definitions of one object. The first one is effective. Nearly every object has one.
 enum Definitions {
     One(ObjectKey),
     Many(BTreeSet<ObjectKey>),
 }
 
+/// An object as an update contains it.
 struct PublishedObject {
     object: Object,
     pair: Option<PemPair>,
     source_map: Option<SourceMap>,
 }
 
+// ===== files =====
+
 impl FolderState {
-    /// Holds no file yet; these classes are ours whatever their controller is.
+    /// Returns the state of an empty folder. Classes in `own_classes` are ours whatever their controller is.
     pub(super) fn new(own_classes: &[String]) -> Self {
         Self { own_classes: own_classes.iter().cloned().collect(), ..Self::default() }
     }
 
-    /// Takes what a file holds now.
+    /// Replaces the content of a file.
     pub(super) fn set_content(&mut self, path: &Path, content: ParsedFile) {
         self.replace(path, content);
         if let Some(file) = self.files.get_mut(path) {
@@ -86,23 +94,23 @@ impl FolderState {
         }
     }
 
-    /// Takes note that a file cannot be read; it keeps its content.
+    /// Records why a file cannot be read. It keeps its content.
     pub(super) fn set_failures(&mut self, path: &Path, problems: Vec<LocatedProblem>) {
         self.problems.may_differ = true;
         self.files.entry(path.into()).or_default().failures = problems;
     }
 
-    /// Takes note that parts of a file cannot be read. It keeps its content; if it had none, then what could
-    /// be read is better than nothing.
+    /// Records that documents of a file are invalid. The file keeps its content. If it never had complete content, the
+    /// valid documents are used.
     pub(super) fn reject(&mut self, path: &Path, failure: ParseFailure) {
         self.set_failures(path, failure.problems);
-        let is_good = self.files.get(path).is_some_and(|file| file.is_complete);
-        if let Some(partial) = failure.partial.filter(|_| !is_good) {
+        let is_complete = self.files.get(path).is_some_and(|file| file.is_complete);
+        if let Some(partial) = failure.partial.filter(|_| !is_complete) {
             self.replace(path, partial);
         }
     }
 
-    /// Forgets a file.
+    /// Removes a file.
     pub(super) fn remove(&mut self, path: &Path) {
         self.replace(path, ParsedFile::default());
         if let Some(file) = self.files.remove(path) {
@@ -110,7 +118,7 @@ impl FolderState {
         }
     }
 
-    /// Says whether a file has objects.
+    /// Returns true if a file has objects.
     pub(super) fn has_objects(&self, path: &Path) -> bool {
         self.files.get(path).is_some_and(|file| !file.content.objects.is_empty())
     }
@@ -121,52 +129,33 @@ impl FolderState {
         self.folder_problems = problems;
     }
 
-    /// Says what changed since the last update, if anything did. The first time there is always an update.
-    pub(super) fn take_update(&mut self) -> Option<Update> {
-        self.update_classes();
-        let mut update = Update::default();
-        let mut applied = Delta::new();
-        for (reference, before) in std::mem::take(&mut self.previous) {
-            let now = self.current(&reference);
-            push_changes(&mut update, &mut applied, (reference, before, now));
-        }
-        // Deletions go first.
-        update.objects.append(&mut applied);
-        let first = self.problems.sent.is_none();
-        if std::mem::take(&mut self.problems.may_differ) || first {
-            let problems = self.all_problems();
-            if self.problems.sent.as_ref() != Some(&problems) {
-                self.problems.sent = Some(problems.clone());
-                update.problems = Some(problems);
-            }
-        }
-        let empty = update.is_location_only() && update.source_maps.is_empty();
-        (first || !empty).then_some(update)
-    }
-
-    /// Puts other content in a file's place, and takes note of every name in the old and in the new one.
+    /// Replaces the content of a file, and records every object of the old and the new content.
     fn replace(&mut self, path: &Path, content: ParsedFile) {
         let path: Arc<Path> = path.into();
-        let names = |content: &ParsedFile| -> Vec<ObjectRef> {
-            content.objects.iter().map(|entry| entry.object.reference()).collect()
+        let references = |content: &ParsedFile| -> Vec<ObjectRef> {
+            content.objects.iter().map(|parsed| parsed.object.reference()).collect()
         };
-        let old = self.files.get(&path).map(|file| names(&file.content)).unwrap_or_default();
-        let new = names(&content);
+        let old = self.files.get(&path).map(|file| references(&file.content)).unwrap_or_default();
+        let new = references(&content);
         for reference in old.iter().chain(&new) {
             self.record_previous(reference);
         }
         for (index, reference) in old.into_iter().enumerate() {
-            self.remove_definition(&reference, &(Arc::clone(&path), index));
+            self.remove_definition(&reference, &ObjectKey { path: Arc::clone(&path), index });
         }
         for (index, reference) in new.into_iter().enumerate() {
-            self.add_definition(reference, (Arc::clone(&path), index));
+            self.add_definition(reference, ObjectKey { path: Arc::clone(&path), index });
         }
         let file = self.files.entry(path).or_default();
         self.problems.may_differ |= !(file.content.problems.is_empty() && content.problems.is_empty());
         file.content = content;
     }
+}
 
-    /// Keeps what the last update said about a name, before anything about it changes.
+// ===== definitions =====
+
+impl FolderState {
+    /// Keeps the published version of an object, before its definitions change.
     fn record_previous(&mut self, reference: &ObjectRef) {
         if !self.previous.contains_key(reference) {
             self.previous.insert(reference.clone(), self.current(reference));
@@ -175,19 +164,19 @@ impl FolderState {
 
     fn add_definition(&mut self, reference: ObjectRef, key: ObjectKey) {
         match self.definitions.entry(reference) {
-            Entry::Vacant(slot) => {
-                slot.insert(Definitions::One(key));
+            Entry::Vacant(entry) => {
+                entry.insert(Definitions::One(key));
             }
-            Entry::Occupied(mut slot) => {
+            Entry::Occupied(mut entry) => {
                 self.problems.may_differ = true;
-                self.duplicated.insert(slot.key().clone());
-                match slot.get_mut() {
+                self.duplicated.insert(entry.key().clone());
+                match entry.get_mut() {
                     Definitions::Many(all) => {
                         all.insert(key);
                     }
                     Definitions::One(first) => {
                         let all = BTreeSet::from([first.clone(), key]);
-                        slot.insert(Definitions::Many(all));
+                        entry.insert(Definitions::Many(all));
                     }
                 }
             }
@@ -210,61 +199,88 @@ impl FolderState {
         }
     }
 
-    fn object(&self, (path, index): &ObjectKey) -> Option<&ParsedObject> {
-        self.files.get(path)?.content.objects.get(*index)
+    fn parsed(&self, key: &ObjectKey) -> Option<&ParsedObject> {
+        self.files.get(&key.path)?.content.objects.get(key.index)
     }
 
-    /// The entry of a name that counts.
+    /// Returns the effective definition.
     fn effective(&self, definitions: &Definitions) -> Option<&ParsedObject> {
-        self.object(match definitions {
+        self.parsed(match definitions {
             Definitions::One(key) => key,
             Definitions::Many(all) => all.first()?,
         })
     }
 
-    /// What there is to say about a name by the files as they are and the classes of the last update.
+    /// Returns the effective definitions of one kind, by name.
+    fn effective_of_kind(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &ParsedObject)> {
+        let first = ObjectRef { kind, name: Name::default() };
+        let of_kind =
+            self.definitions.range(first..).take_while(move |(reference, _)| reference.kind == kind);
+        of_kind.filter_map(|(reference, definitions)| Some((reference, self.effective(definitions)?)))
+    }
+
+    /// Returns an object by the present files and the classes of the last update.
     fn current(&self, reference: &ObjectRef) -> Option<PublishedObject> {
         let classes = self.classes.as_ref()?;
-        let Some(entry) = self.definitions.get(reference).and_then(|definitions| self.effective(definitions))
-        else {
-            let is_ours = classes.has_builtin_class && *reference == builtin_class().reference();
-            return is_ours.then(|| PublishedObject {
+        let definitions = self.definitions.get(reference);
+        let Some(parsed) = definitions.and_then(|definitions| self.effective(definitions)) else {
+            let is_builtin = classes.has_builtin_class && *reference == builtin_class().reference();
+            return is_builtin.then(|| PublishedObject {
                 object: builtin_class(),
                 pair: None,
                 source_map: None,
             });
         };
-        let pair = entry.pair.as_ref().map(copy);
         Some(PublishedObject {
-            object: classes.with_default_class(entry),
-            pair,
-            source_map: Some(entry.source_map.clone()),
+            object: classes.with_default_class(parsed),
+            pair: parsed.pair.clone(),
+            source_map: Some(parsed.source_map.clone()),
         })
     }
+}
 
-    /// The entries of one kind that count, by name.
-    fn effective_of_kind(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &ParsedObject)> {
-        let first = ObjectRef { kind, name: Name::default() };
-        let effective_of_kind =
-            self.definitions.range(first..).take_while(move |(reference, _)| reference.kind == kind);
-        effective_of_kind
-            .filter_map(|(reference, definitions)| Some((reference, self.effective(definitions)?)))
+// ===== updates =====
+
+impl FolderState {
+    /// Returns the changes since the last update. Returns `None` if there are none; the first call always returns an
+    /// update.
+    pub(super) fn take_update(&mut self) -> Option<Update> {
+        self.update_classes();
+        let mut update = Update::default();
+        let mut applied = Delta::new();
+        for (reference, previous) in std::mem::take(&mut self.previous) {
+            let current = self.current(&reference);
+            let transition = Transition { reference, previous, current };
+            applied.extend(transition.add_to(&mut update));
+        }
+        // Deletions come first.
+        update.objects.append(&mut applied);
+        let is_first = self.problems.sent.is_none();
+        if std::mem::take(&mut self.problems.may_differ) || is_first {
+            let problems = self.all_problems();
+            if self.problems.sent.as_ref() != Some(&problems) {
+                self.problems.sent = Some(problems.clone());
+                update.problems = Some(problems);
+            }
+        }
+        let is_empty = update.is_location_only() && update.source_maps.is_empty();
+        (is_first || !is_empty).then_some(update)
     }
 
-    /// Looks at the classes again, and takes note of all that means something else because of them.
+    /// Recomputes the class defaults, and records all objects that depend on them.
     fn update_classes(&mut self) {
-        let classes = ClassDefaults::from_objects(
-            self.effective_of_kind(Kind::IngressClass).map(|(_, entry)| entry),
-            &self.own_classes,
-        );
+        let classes = self.effective_of_kind(Kind::IngressClass).map(|(_, parsed)| parsed);
+        let classes = ClassDefaults::from_objects(classes, &self.own_classes);
         if self.classes.as_ref() == Some(&classes) {
             return;
         }
-        let is_other = self.classes.as_ref().is_none_or(|before| before.default != classes.default);
-        let ingresses =
-            self.effective_of_kind(Kind::Ingress).filter(|(_, entry)| is_other && entry.names_no_class);
-        let touched: Vec<_> = ingresses.map(|(reference, _)| reference.clone()).collect();
-        for reference in touched.iter().chain([&builtin_class().reference()]) {
+        let mut affected = vec![builtin_class().reference()];
+        if self.classes.as_ref().is_none_or(|previous| previous.default != classes.default) {
+            let ingresses = self.effective_of_kind(Kind::Ingress);
+            let without_class = ingresses.filter(|(_, parsed)| parsed.names_no_class);
+            affected.extend(without_class.map(|(reference, _)| reference.clone()));
+        }
+        for reference in &affected {
             self.record_previous(reference);
         }
         self.classes = Some(classes);
@@ -278,98 +294,90 @@ impl FolderState {
         }
         for reference in &self.duplicated {
             let Some(Definitions::Many(all)) = self.definitions.get(reference) else { continue };
-            let mut entries = all.iter().filter_map(|key| self.object(key));
-            let Some(winner) = entries.next() else { continue };
-            problems.extend(entries.map(|loser| duplicate(reference, &winner.source_map, &loser.source_map)));
+            let mut definitions = all.iter().filter_map(|key| self.parsed(key));
+            let Some(winner) = definitions.next() else { continue };
+            problems
+                .extend(definitions.map(|loser| duplicate(reference, &winner.source_map, &loser.source_map)));
         }
         problems.sort();
         problems
     }
 }
 
-/// Stands where the one that does not count stands.
+/// Returns the Problem of a definition that has no effect, at its location.
 fn duplicate(object: &ObjectRef, winner: &SourceMap, loser: &SourceMap) -> LocatedProblem {
     let location = loser.start().clone();
-    let message = format!("stands in {} and again in {location}; the first one counts", winner.start());
+    let message =
+        format!("defined in {} and again in {location}; the first definition is used", winner.start());
     let (field, reason) = (String::new(), Reason::DuplicateObject);
-    LocatedProblem {
-        problem: Problem { object: object.clone(), field, reason, message },
-        location: Some(location),
-    }
+    let problem = Problem { object: object.clone(), field, reason, message };
+    LocatedProblem { problem, location: Some(location) }
 }
 
-/// Sends an object, its bytes, or where it stands, if they are not what was sent last.
-fn push_changes(
-    update: &mut Update,
-    applied: &mut Delta,
-    (reference, before, now): (ObjectRef, Option<PublishedObject>, Option<PublishedObject>),
-) {
-    let Some(now) = now else {
-        if before.is_some() {
+/// The versions of an object before and after a change; `None` where it does not exist.
+struct Transition {
+    reference: ObjectRef,
+    previous: Option<PublishedObject>,
+    current: Option<PublishedObject>,
+}
+
+impl Transition {
+    /// Adds a deletion, a changed key pair and a changed location to the update. Returns the object if it changed.
+    fn add_to(self, update: &mut Update) -> Option<Change> {
+        let Self { reference, previous, current } = self;
+        let Some(current) = current else {
+            previous?;
             if reference.kind == Kind::Secret {
                 update.secrets.push(SecretChange { name: reference.name.clone(), pair: None });
             }
             update.objects.push(Change::Delete(reference.clone()));
             update.source_maps.push((reference, None));
+            return None;
+        };
+        let is_moved = previous.as_ref().is_none_or(|previous| previous.source_map != current.source_map);
+        let has_new_object = previous.as_ref().is_none_or(|previous| previous.object != current.object);
+        let has_new_pair = previous.is_none_or(|previous| previous.pair != current.pair);
+        if is_moved {
+            update.source_maps.push((reference.clone(), current.source_map));
         }
-        return;
-    };
-    let before = before.as_ref();
-    let same_object = before.is_some_and(|before| before.object == now.object);
-    let same_pair = before.is_some_and(|before| is_same_pair(before.pair.as_ref(), now.pair.as_ref()));
-    if before.is_none_or(|before| before.source_map != now.source_map) {
-        update.source_maps.push((reference.clone(), now.source_map));
+        if reference.kind == Kind::Secret && has_new_pair {
+            update.secrets.push(SecretChange { name: reference.name, pair: current.pair });
+        }
+        has_new_object.then_some(Change::Apply(current.object))
     }
-    if reference.kind == Kind::Secret && !same_pair {
-        update.secrets.push(SecretChange { name: reference.name, pair: now.pair });
-    }
-    if !same_object {
-        applied.push(Change::Apply(now.object));
-    }
-}
-
-fn is_same_pair(one: Option<&PemPair>, other: Option<&PemPair>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.chain == other.chain && one.key == other.key,
-        (None, None) => true,
-        _ => false,
-    }
-}
-
-fn copy(pair: &PemPair) -> PemPair {
-    PemPair { chain: pair.chain.clone(), key: pair.key.clone() }
 }
 
 // ===== classes =====
 
-/// What admission needs to know of the IngressClasses.
+/// The IngressClasses as far as admission depends on them.
 #[derive(PartialEq, Eq)]
 struct ClassDefaults {
-    /// The class of Ingresses that name none.
+    /// The class of Ingresses without one.
     default: Option<Arc<str>>,
-    /// Whether our class exists although no file holds it.
+    /// Whether [`BUILTIN_CLASS`] is added because no file defines a class of ours.
     has_builtin_class: bool,
 }
 
 impl ClassDefaults {
     fn from_objects<'a>(
-        entries: impl Iterator<Item = &'a ParsedObject>,
+        objects: impl Iterator<Item = &'a ParsedObject>,
         own_classes: &BTreeSet<String>,
     ) -> Self {
-        let classes = entries.filter_map(|entry| match &entry.object {
-            Object::IngressClass(class) => Some((class, entry.created)),
-            _ => None,
-        });
-        let classes: Vec<_> = classes.collect();
+        let mut classes = Vec::new();
+        for parsed in objects {
+            if let Object::IngressClass(class) = &parsed.object {
+                classes.push((class, parsed.created));
+            }
+        }
         let is_ours = |class: &IngressClass| {
             let name = &*class.name.name;
             &*class.controller == api::CONTROLLER || name == BUILTIN_CLASS || own_classes.contains(name)
         };
         if !classes.iter().any(|(class, _)| is_ours(class)) {
-            // Admission takes the youngest of several default classes, and ours is made just now.
+            // Admission uses the newest of several default classes. The built-in one is newer than all others.
             return Self { default: Some(BUILTIN_CLASS.into()), has_builtin_class: true };
         }
-        // The youngest, then the first by name; a class without a time is younger than any with one.
+        // The newest, then the first by name. A class without a creation time counts as the newest.
         let default = classes
             .into_iter()
             .filter(|(class, _)| class.is_default)
@@ -377,14 +385,14 @@ impl ClassDefaults {
         Self { default: default.map(|(class, _)| Arc::clone(&class.name.name)), has_builtin_class: false }
     }
 
-    /// Gives an entry's object as the API server would store it.
-    fn with_default_class(&self, entry: &ParsedObject) -> Object {
-        match (&entry.object, &self.default) {
-            (Object::Ingress(ingress), Some(default)) if entry.names_no_class => {
-                Object::Ingress(Ingress { class: Some(Arc::clone(default)), ..ingress.clone() })
-            }
-            (object, _) => object.clone(),
+    /// Returns an object as the API server would store it.
+    fn with_default_class(&self, parsed: &ParsedObject) -> Object {
+        if let (Object::Ingress(ingress), Some(default)) = (&parsed.object, &self.default)
+            && parsed.names_no_class
+        {
+            return Object::Ingress(Ingress { class: Some(Arc::clone(default)), ..ingress.clone() });
         }
+        parsed.object.clone()
     }
 }
 

@@ -1,8 +1,8 @@
-//! One YAML document as a tree whose nodes know their lines, and how Kubernetes types are read from it.
+//! A YAML document as a tree of nodes with lines, and a `serde` deserializer for it.
 //!
-//! Purpose: to say file, line and field of what is wrong. serde's own errors name neither for a type that was
-//! not derived with it in mind, and Kubernetes types pass over unknown fields in silence; reading them through
-//! this tree finds out both. Not here: parsing (`yaml`), and which type a document has (`document`).
+//! Deserializing Kubernetes types from this tree yields line and field of an error, and the unknown fields. The types
+//! themselves report no position and ignore unknown fields. Not here: parsing (`yaml`), and which type a document has
+//! (`document`).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,14 +13,14 @@ use serde_saphyr::Spanned;
 
 use crate::control::source::location::{FieldLines, FieldPathHash};
 
-/// A value and the line that it starts in, from 1.
+/// A value and its first line, from 1.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) line: u64,
     pub(crate) value: Value,
 }
 
-/// A YAML value. Scalars have the types that `kubectl` gives them: an unquoted `true` is no text.
+/// A YAML value. Scalars have the same types as in `kubectl`: an unquoted `true` is no string.
 #[derive(Debug)]
 pub(crate) enum Value {
     Null,
@@ -42,10 +42,10 @@ pub(crate) struct MapEntry {
     pub(crate) value: Node,
 }
 
-/// Why a document cannot be read.
+/// An error in a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ParseError {
-    /// From 1, where it is known.
+    /// From 1; `None` if it is unknown.
     pub(crate) line: Option<u64>,
     /// The field path; empty for the whole document.
     pub(super) field: String,
@@ -53,7 +53,7 @@ pub(crate) struct ParseError {
 }
 
 impl ParseError {
-    /// Makes a fault of no particular field.
+    /// Returns an error without a field.
     pub(super) fn new(line: Option<u64>, message: String) -> Self {
         Self { line, field: String::new(), message }
     }
@@ -73,6 +73,13 @@ impl de::Error for ParseError {
     }
 }
 
+/// A value of a type, and the fields of the document that the type does not have.
+#[derive(Debug)]
+pub(super) struct Deserialized<T> {
+    pub(super) value: T,
+    pub(super) unknown_fields: Vec<UnknownField>,
+}
+
 /// A field that the type does not have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnknownField {
@@ -83,47 +90,46 @@ pub(super) struct UnknownField {
 // ===== impl Node =====
 
 impl Node {
-    /// Reads a type from the tree, and says which fields it does not have.
+    /// Deserializes a type, and returns the fields that it does not have.
     ///
     /// # Errors
-    /// The first value of the wrong type, with its field and line.
-    pub(super) fn deserialize_as<T: DeserializeOwned>(&self) -> Result<(T, Vec<UnknownField>), ParseError> {
-        let unknown = RefCell::default();
-        let reader =
-            NodeDeserializer { node: self, line: self.line, path: FieldPath::Root, unknown: &unknown };
-        let read = T::deserialize(reader)?;
-        Ok((read, unknown.into_inner()))
+    /// Returns the first value of the wrong type, with its field and line.
+    pub(super) fn deserialize_as<T: DeserializeOwned>(&self) -> Result<Deserialized<T>, ParseError> {
+        let unknown_fields = RefCell::default();
+        let value = T::deserialize(NodeDeserializer {
+            node: self,
+            line: self.line,
+            path: FieldPath::Root,
+            unknown_fields: &unknown_fields,
+        })?;
+        Ok(Deserialized { value, unknown_fields: unknown_fields.into_inner() })
     }
 
-    /// Gives the value of a key, if this is a map that has it.
+    /// Returns the entry of a key. Returns `None` if this is no map or has no such key.
     pub(super) fn get(&self, key: &str) -> Option<&MapEntry> {
-        match &self.value {
-            Value::Map(entries) => entries.iter().find(|entry| &*entry.key == key),
-            _ => None,
-        }
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|entry| &*entry.key == key)
     }
 
-    /// Gives the text of a key, if this is a map that has it.
+    /// Returns the string of a key. Returns `None` if this is no map, or the key is missing or no string.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
-        match &self.get(key)?.value.value {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
+        let Value::Text(text) = &self.get(key)?.value.value else { return None };
+        Some(text)
     }
 
-    /// Finds the line of a field path such as `spec.rules[0].host`, or of the deepest part of it that is there.
+    /// Returns the line of a field path such as `spec.rules[0].host`, or of its deepest existing prefix.
     pub(super) fn line_of(&self, path: &str) -> u64 {
         self.lines().find(path).map_or(self.line, u64::from)
     }
 
-    /// The lines of everything in it.
+    /// Returns the lines of all fields.
     pub(super) fn lines(&self) -> FieldLines {
         let mut lines = Vec::new();
         self.collect_lines(self.line, FieldPathHash::ROOT, &mut lines);
         FieldLines::new(lines)
     }
 
-    /// Notes the lines of what is in it, at a path whose own line is known.
+    /// Collects the lines of all fields below `path`, which is on line `parent`.
     fn collect_lines(&self, parent: u64, path: FieldPathHash, lines: &mut Vec<(FieldPathHash, u32)>) {
         let mut collect = |line: u64, path: FieldPathHash, child: &Self| {
             if line != parent {
@@ -139,11 +145,16 @@ impl Node {
             Value::Map(entries) => {
                 entries.iter().for_each(|entry| collect(entry.line, path.child(&entry.key), &entry.value));
             }
-            _ => {}
+            Value::Null
+            | Value::Bool(_)
+            | Value::Signed(_)
+            | Value::Unsigned(_)
+            | Value::Float(_)
+            | Value::Text(_) => {}
         }
     }
 
-    /// Counts the bytes of all keys and texts.
+    /// Returns the bytes of all keys and strings.
     pub(super) fn text_bytes(&self) -> usize {
         match &self.value {
             Value::Text(text) => text.len(),
@@ -151,7 +162,7 @@ impl Node {
             Value::Map(entries) => {
                 entries.iter().map(|entry| entry.key.len() + entry.value.text_bytes()).sum()
             }
-            _ => 0,
+            Value::Null | Value::Bool(_) | Value::Signed(_) | Value::Unsigned(_) | Value::Float(_) => 0,
         }
     }
 }
@@ -224,9 +235,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-// ===== reading types =====
+// ===== deserializer =====
 
-/// Where a reader stands, as a chain up to the root, so that nothing is built before something is wrong.
+/// The path of a node, as a list up to the root. It is formatted only if an error occurs.
 #[derive(Clone, Copy)]
 enum FieldPath<'a> {
     Root,
@@ -249,14 +260,14 @@ impl fmt::Display for FieldPath<'_> {
 #[derive(Clone, Copy)]
 struct NodeDeserializer<'a> {
     node: &'a Node,
-    /// The line to name: that of the key, where there is one.
+    /// The line for errors: the line of the key, if there is one.
     line: u64,
     path: FieldPath<'a>,
-    unknown: &'a RefCell<Vec<UnknownField>>,
+    unknown_fields: &'a RefCell<Vec<UnknownField>>,
 }
 
 impl NodeDeserializer<'_> {
-    /// Gives a fault the innermost place at which it was seen.
+    /// Adds line and field to an error that has none yet. The innermost node adds them first.
     fn with_position(self, mut error: ParseError) -> ParseError {
         if error.line.is_none() {
             error.line = Some(self.line);
@@ -278,10 +289,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             Value::Float(value) => visitor.visit_f64(*value),
             Value::Text(value) => visitor.visit_str(value),
             Value::List(items) => {
-                visitor.visit_seq(SeqItems { reader: self, items: items.iter().enumerate() })
+                visitor.visit_seq(SeqItems { parent: self, items: items.iter().enumerate() })
             }
             Value::Map(entries) => {
-                visitor.visit_map(MapEntries { reader: self, entries: entries.iter(), entry: None })
+                visitor.visit_map(MapEntries { parent: self, entries: entries.iter(), entry: None })
             }
         };
         result.map_err(|error| self.with_position(error))
@@ -302,7 +313,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor.visit_newtype_struct(self).map_err(|error| self.with_position(error))
     }
 
-    /// Enums are words here; none of ours holds anything.
+    /// Supports enums without data only: no kind has others.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -314,9 +325,9 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor.visit_enum(word).map_err(|error| self.with_position(error))
     }
 
-    /// Kubernetes types ask for this where they do not know a key, and nowhere else.
+    /// Kubernetes types call this for unknown keys only.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ParseError> {
-        self.unknown.borrow_mut().push(UnknownField { field: self.path.to_string(), line: self.line });
+        self.unknown_fields.borrow_mut().push(UnknownField { field: self.path.to_string(), line: self.line });
         visitor.visit_unit()
     }
 
@@ -327,7 +338,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 }
 
 struct SeqItems<'a> {
-    reader: NodeDeserializer<'a>,
+    parent: NodeDeserializer<'a>,
     items: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
 }
 
@@ -339,15 +350,15 @@ impl<'de> de::SeqAccess<'de> for SeqItems<'_> {
         seed: T,
     ) -> Result<Option<T::Value>, ParseError> {
         let Some((index, node)) = self.items.next() else { return Ok(None) };
-        let path = FieldPath::Index(&self.reader.path, index);
-        seed.deserialize(NodeDeserializer { node, line: node.line, path, ..self.reader }).map(Some)
+        let path = FieldPath::Index(&self.parent.path, index);
+        seed.deserialize(NodeDeserializer { node, line: node.line, path, ..self.parent }).map(Some)
     }
 }
 
 struct MapEntries<'a> {
-    reader: NodeDeserializer<'a>,
+    parent: NodeDeserializer<'a>,
     entries: std::slice::Iter<'a, MapEntry>,
-    /// The entry whose key was read and whose value was not.
+    /// The entry whose key was read, and whose value is next.
     entry: Option<&'a MapEntry>,
 }
 
@@ -357,20 +368,20 @@ impl<'de> de::MapAccess<'de> for MapEntries<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ParseError> {
         self.entry = self.entries.next();
         let Some(entry) = self.entry else { return Ok(None) };
-        // Types that refuse unknown keys do so here.
-        let path = FieldPath::Key(&self.reader.path, &entry.key);
-        let reader = NodeDeserializer { node: &entry.value, line: entry.line, path, ..self.reader };
+        // Types with `deny_unknown_fields` return their error here.
+        let path = FieldPath::Key(&self.parent.path, &entry.key);
+        let deserializer = NodeDeserializer { node: &entry.value, line: entry.line, path, ..self.parent };
         seed.deserialize(de::value::StrDeserializer::new(&entry.key))
             .map(Some)
-            .map_err(|error| reader.with_position(error))
+            .map_err(|error| deserializer.with_position(error))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ParseError> {
         let Some(entry) = self.entry.take() else {
-            return Err(de::Error::custom("a value was asked for before its key"));
+            return Err(de::Error::custom("value requested before its key"));
         };
-        let path = FieldPath::Key(&self.reader.path, &entry.key);
-        seed.deserialize(NodeDeserializer { node: &entry.value, line: entry.line, path, ..self.reader })
+        let path = FieldPath::Key(&self.parent.path, &entry.key);
+        seed.deserialize(NodeDeserializer { node: &entry.value, line: entry.line, path, ..self.parent })
     }
 }
 
@@ -385,15 +396,18 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_named_with_field_and_line_of_the_key() {
+    fn unknown_fields_have_path_and_line_of_the_key() {
         let text = "kind: Ingress\nspec:\n  rules:\n  - host: a\n    http:\n      path:\n        x: 1\n      paths: []\nextra: 1\n";
-        let (_, unknown) = parse(text).deserialize_as::<Ingress>().unwrap();
+        let Deserialized { unknown_fields, .. } = parse(text).deserialize_as::<Ingress>().unwrap();
         let expected = [("spec.rules[0].http.path", 6), ("extra", 9)];
-        assert_eq!(unknown, expected.map(|(field, line)| UnknownField { field: field.to_owned(), line }));
+        assert_eq!(
+            unknown_fields,
+            expected.map(|(field, line)| UnknownField { field: field.to_owned(), line })
+        );
     }
 
     #[test]
-    fn wrong_types_are_named_with_field_and_line() {
+    fn wrong_types_have_path_and_line() {
         let error =
             parse("kind: Ingress\nspec:\n  rules:\n  - host: 5\n").deserialize_as::<Ingress>().unwrap_err();
         assert_eq!((error.line, error.field.as_str()), (Some(4), "spec.rules[0].host"));
@@ -405,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_found_by_field_path() {
+    fn line_of_a_field_path_is_found() {
         let node = parse("metadata:\n  annotations:\n    b.c/d: x\nspec:\n  ports:\n  - a: 1\n  - a: 2\n");
         assert_eq!(node.line_of("metadata.annotations[b.c/d]"), 3);
         assert_eq!(node.line_of("spec.ports[1].a"), 7);
@@ -414,9 +428,9 @@ mod tests {
     }
 
     #[test]
-    fn nulls_are_absent_values() {
-        let (ingress, unknown) =
-            parse("metadata:\n  creationTimestamp: null\nspec: ~\n").deserialize_as::<Ingress>().unwrap();
-        assert!(ingress.spec.is_none() && unknown.is_empty());
+    fn null_is_an_absent_value() {
+        let text = "metadata:\n  creationTimestamp: null\nspec: ~\n";
+        let Deserialized { value, unknown_fields } = parse(text).deserialize_as::<Ingress>().unwrap();
+        assert!(value.spec.is_none() && unknown_fields.is_empty());
     }
 }

@@ -1,7 +1,7 @@
-//! Looks at a folder: which files there are and how they look from outside; and reads one of them.
+//! Lists the files below a folder with their metadata, and reads one of them. All file I/O of this source.
 //!
-//! Purpose: all of the source's file I/O. Only regular files are opened; FIFOs, sockets and devices are passed
-//! over, folders are walked once each (which also ends symlink loops). Not here: what the files say.
+//! Opens regular files only; skips FIFOs, sockets and devices. Visits each folder once, which ends symlink loops. Not
+//! here: the content of files.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{DirEntry, File, Metadata, OpenOptions};
@@ -13,33 +13,71 @@ use std::time::SystemTime;
 use super::document::file_problem;
 use crate::control::source::location::LocatedProblem;
 
-/// The largest file that is read: 64 MiB hold about 100,000 Ingresses.
+/// Maximum bytes of a file. A larger file is a Problem and is not read. 64 MiB hold about 100,000 Ingresses.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// The most files that are looked at in one folder.
+/// Maximum files below the folder. Further files are not read, and the first of them is a Problem.
 const MAX_FILES: usize = 100_000;
-/// The most folders inside each other.
+/// Maximum nesting of folders. A deeper folder is a Problem and is not read.
 const MAX_DEPTH: usize = 32;
-/// Opening a FIFO that replaced a file since we looked would wait for a writer. The number is the same on all
-/// Linux architectures that Rust's standard library calls tier 1.
+/// Keeps `open` from waiting for a writer if a FIFO has replaced the file since the scan. The value is the same on all
+/// Linux architectures in tier 1 of Rust.
 #[cfg(target_os = "linux")]
 const O_NONBLOCK: i32 = 0o4000;
 #[cfg(not(target_os = "linux"))]
 const O_NONBLOCK: i32 = 0;
 
-/// How a file looks from outside; another stamp means another content.
+/// Why a file or folder cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScanError {
+    /// The watched folder does not exist.
+    #[error("the folder is gone; its last content is kept")]
+    RootMissing,
+    /// A folder is nested deeper than [`MAX_DEPTH`].
+    #[error("more than {MAX_DEPTH} folders inside each other")]
+    TooDeep,
+    /// There are more than [`MAX_FILES`] files.
+    #[error("more than 100,000 files; this one and those after it are not read")]
+    TooManyFiles,
+    /// A file is larger than [`MAX_BYTES`].
+    #[error("larger than {} MiB", MAX_BYTES / 1024 / 1024)]
+    TooLarge,
+    /// A file is not UTF-8.
+    #[error("not UTF-8")]
+    NotUtf8 {
+        /// The line of the first invalid byte, from 1.
+        line: u64,
+    },
+    /// The system reports an error.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl ScanError {
+    /// Returns the line of the error, from 1; `None` if it is about the whole file.
+    pub(super) fn line(&self) -> Option<u64> {
+        match self {
+            Self::NotUtf8 { line } => Some(*line),
+            Self::RootMissing | Self::TooDeep | Self::TooManyFiles | Self::TooLarge | Self::Io(_) => None,
+        }
+    }
+
+    fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// The metadata of a version of a file. A file with another stamp is read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileStamp {
-    /// The device that holds it.
     pub(super) device: u64,
-    /// Its number on that device.
     pub(super) inode: u64,
-    /// Its size in bytes.
+    /// In bytes.
     pub(super) size: u64,
-    /// When its content was last written.
+    /// Time of the last write to the content.
     pub(super) modified: SystemTime,
-    /// When its content or its inode last changed: seconds and nanoseconds. Programs cannot set it back.
+    /// Time of the last change of content or inode, in seconds and nanoseconds. Programs cannot set it.
     pub(super) changed: (i64, i64),
-    /// Where it really stands if a symlink leads to it.
+    /// The canonical path, if a symlink leads to the file.
     pub(super) resolved: Option<PathBuf>,
 }
 
@@ -60,12 +98,12 @@ impl FileStamp {
     }
 }
 
-/// Which folder stands at a path: device and inode.
+/// The identity of a folder: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FolderId(u64, u64);
 
 impl FolderId {
-    /// Says which folder stands there now, if any.
+    /// Returns the folder at a path. Returns `None` if there is none.
     pub(super) fn at_path(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().filter(Metadata::is_dir).map(|metadata| Self::from(&metadata))
     }
@@ -77,116 +115,53 @@ impl From<&Metadata> for FolderId {
     }
 }
 
-/// What a folder holds at one moment.
+// ===== scanning =====
+
+/// The files below a folder.
 #[derive(Debug, Default)]
 pub(super) struct FolderScan {
-    /// The files to read, by path relative to the folder.
+    /// By path relative to the folder.
     pub(super) files: BTreeMap<PathBuf, FileStamp>,
-    /// What could not be looked at, and why.
     pub(super) problems: Vec<LocatedProblem>,
-    /// Paths that could not be looked at: whatever was known at or below them stays.
+    /// Paths that cannot be read. Known files at or below them are kept.
     pub(super) unreadable: Vec<PathBuf>,
-    /// The folder itself is not there.
     pub(super) is_root_missing: bool,
 }
 
-/// Looks at all files below a folder, in path order.
-pub(super) fn scan(root: &Path) -> FolderScan {
-    let mut scan = FolderScan::default();
-    let Ok(metadata) = std::fs::metadata(root) else {
-        scan.is_root_missing = true;
-        scan.skip(Path::new("."), "the folder is gone; its last content is kept");
-        return scan;
-    };
-    let mut walk =
-        FolderWalk { root, visited: HashSet::from([FolderId::from(&metadata)]), has_overflowed: false, scan };
-    walk.visit_folder(Path::new(""), WalkPosition { depth: 0, via_symlink: false });
-    walk.scan
-}
-
-/// What reading a file gave.
-#[derive(Debug)]
-pub(super) enum FileRead {
-    /// The text, without a byte order mark.
-    Text(String),
-    /// It changed since it was stamped.
-    Changed,
-    /// It cannot be read.
-    Unreadable {
-        /// Where, from 1, if it is a matter of one line.
-        line: Option<u64>,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Reads one file, if it still is what the stamp says.
-pub(super) fn read(path: &Path, stamp: &FileStamp) -> FileRead {
-    match read_bytes(path, stamp) {
-        Ok(None) => FileRead::Changed,
-        Ok(Some(bytes)) => decode(bytes),
-        // Gone since the folder was looked at: the next look sees that.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => FileRead::Changed,
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            let reason = format!("larger than {} MiB", MAX_BYTES / 1024 / 1024);
-            FileRead::Unreadable { line: None, reason }
-        }
-        Err(error) => FileRead::Unreadable { line: None, reason: error.to_string() },
-    }
-}
-
-fn decode(bytes: Vec<u8>) -> FileRead {
-    match String::from_utf8(bytes) {
-        Ok(text) => FileRead::Text(match text.strip_prefix('\u{feff}') {
-            Some(rest) => rest.to_owned(),
-            None => text,
-        }),
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let before = error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count();
-            let line = u64::try_from(before).ok().map(|before| before + 1);
-            FileRead::Unreadable { line, reason: "not UTF-8".to_owned() }
-        }
-    }
-}
-
-fn read_bytes(path: &Path, stamp: &FileStamp) -> io::Result<Option<Vec<u8>>> {
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    let unchanged = |file: &File| Ok::<_, io::Error>(stamp.matches(&file.metadata()?));
-    if !file.metadata()?.is_file() || !unchanged(&file)? {
-        return Ok(None);
-    }
-    if stamp.size > MAX_BYTES {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    let mut bytes = Vec::new();
-    (&file).take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(unchanged(&file)?.then_some(bytes))
-}
-
 impl FolderScan {
-    fn skip(&mut self, path: &Path, reason: &str) {
-        self.problems.push(file_problem(path, None, reason));
+    fn skip(&mut self, path: &Path, error: &ScanError) {
+        self.problems.push(file_problem(path, None, &error.to_string()));
         self.unreadable.push(path.to_owned());
     }
 }
 
-/// Where a walk stands.
+/// Lists all files below a folder, in path order.
+pub(super) fn scan(root: &Path) -> FolderScan {
+    let mut scan = FolderScan::default();
+    let Ok(metadata) = std::fs::metadata(root) else {
+        scan.is_root_missing = true;
+        scan.skip(Path::new("."), &ScanError::RootMissing);
+        return scan;
+    };
+    let visited = HashSet::from([FolderId::from(&metadata)]);
+    let mut walk = FolderWalk { root, visited, has_too_many_files: false, scan };
+    walk.visit_folder(Path::new(""), WalkPosition { depth: 0, via_symlink: false });
+    walk.scan
+}
+
+/// A position in the tree.
 #[derive(Clone, Copy)]
 struct WalkPosition {
     depth: usize,
-    /// Whether a symlink was followed on the way.
+    /// Whether a symlink leads to it.
     via_symlink: bool,
 }
 
 struct FolderWalk<'a> {
     root: &'a Path,
     visited: HashSet<FolderId>,
-    /// Whether a file was passed over because there are too many.
-    has_overflowed: bool,
+    /// Whether a file was skipped because of [`MAX_FILES`].
+    has_too_many_files: bool,
     scan: FolderScan,
 }
 
@@ -198,7 +173,7 @@ impl FolderWalk<'_> {
             Ok(entries) => entries,
             // Removed since its parent was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound && position.depth > 0 => return,
-            Err(error) => return self.scan.skip(folder, &error.to_string()),
+            Err(error) => return self.scan.skip(folder, &error.into()),
         };
         entries.sort_by_key(DirEntry::file_name);
         for entry in entries {
@@ -206,59 +181,124 @@ impl FolderWalk<'_> {
                 continue;
             }
             let path = folder.join(entry.file_name());
-            if let Err(error) = self.visit_entry(&entry, path.clone(), position)
-                // A symlink to nothing is the same as no file; so is what vanished since the folder was read.
-                && error.kind() != io::ErrorKind::NotFound
+            if let Err(error) = self.visit_entry(&entry, &path, position)
+                // Not found: a dangling symlink, or a file that was removed since the folder was read.
+                && !error.is_not_found()
             {
-                self.scan.skip(&path, &error.to_string());
+                self.scan.skip(&path, &error);
             }
         }
     }
 
-    /// Says once that there are too many files, at the first one that is passed over.
-    fn report_overflow(&mut self, path: &Path) {
-        if !self.has_overflowed {
-            self.has_overflowed = true;
-            let reason = "more than 100,000 files; this one and those after it are not read";
-            self.scan.problems.push(file_problem(path, None, reason));
-        }
-    }
-
-    fn visit_entry(&mut self, entry: &DirEntry, path: PathBuf, position: WalkPosition) -> io::Result<()> {
+    fn visit_entry(
+        &mut self,
+        entry: &DirEntry,
+        path: &Path,
+        position: WalkPosition,
+    ) -> Result<(), ScanError> {
         let absolute = entry.path();
         let kind = entry.file_type()?;
-        let has_extension = has_our_extension(&path);
-        // What is neither of these is not even looked at more closely.
-        let is_candidate = kind.is_dir() || kind.is_symlink() || (kind.is_file() && has_extension);
+        let has_our_extension = has_our_extension(path);
+        // Skips the metadata of all other entries.
+        let is_candidate = kind.is_dir() || kind.is_symlink() || (kind.is_file() && has_our_extension);
         if !is_candidate {
             return Ok(());
         }
         let via_symlink = position.via_symlink || kind.is_symlink();
         let metadata = match std::fs::metadata(&absolute) {
-            // A broken link under a name that we would not read is nobody's problem.
-            Err(_) if kind.is_symlink() && !has_extension => return Ok(()),
+            // A broken symlink whose name has another extension is no Problem.
+            Err(_) if kind.is_symlink() && !has_our_extension => return Ok(()),
             other => other?,
         };
         if metadata.is_dir() {
             if position.depth >= MAX_DEPTH {
-                self.scan.skip(&path, "more than 32 folders inside each other");
-            } else if self.visited.insert(FolderId::from(&metadata)) {
-                self.visit_folder(&path, WalkPosition { depth: position.depth + 1, via_symlink });
+                return Err(ScanError::TooDeep);
             }
-        } else if metadata.is_file() && has_extension {
+            if self.visited.insert(FolderId::from(&metadata)) {
+                self.visit_folder(path, WalkPosition { depth: position.depth + 1, via_symlink });
+            }
+        } else if metadata.is_file() && has_our_extension {
             if self.scan.files.len() >= MAX_FILES {
-                self.report_overflow(&path);
+                self.report_too_many_files(path);
                 return Ok(());
             }
             let resolved = if via_symlink { Some(std::fs::canonicalize(&absolute)?) } else { None };
-            self.scan.files.insert(path, FileStamp::new(&metadata, resolved));
+            self.scan.files.insert(path.to_owned(), FileStamp::new(&metadata, resolved));
         }
         Ok(())
+    }
+
+    /// Adds a Problem at the first file beyond the limit.
+    fn report_too_many_files(&mut self, path: &Path) {
+        if !self.has_too_many_files {
+            self.has_too_many_files = true;
+            let reason = ScanError::TooManyFiles.to_string();
+            self.scan.problems.push(file_problem(path, None, &reason));
+        }
     }
 }
 
 fn has_our_extension(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+// ===== reading =====
+
+/// The result of reading a file.
+#[derive(Debug)]
+pub(super) enum FileRead {
+    /// The text, without a byte order mark.
+    Text(String),
+    /// The file changed since it was stamped.
+    Changed,
+    /// The file cannot be read.
+    Failed(ScanError),
+}
+
+/// Reads a file whose stamp has not changed.
+pub(super) fn read(path: &Path, stamp: &FileStamp) -> FileRead {
+    match read_bytes(path, stamp) {
+        Ok(None) => FileRead::Changed,
+        Ok(Some(bytes)) => decode(bytes),
+        // Removed since the scan. The next scan handles it.
+        Err(error) if error.is_not_found() => FileRead::Changed,
+        Err(error) => FileRead::Failed(error),
+    }
+}
+
+fn decode(bytes: Vec<u8>) -> FileRead {
+    match String::from_utf8(bytes) {
+        Ok(text) => FileRead::Text(match text.strip_prefix('\u{feff}') {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        }),
+        Err(error) => {
+            let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+            let line = (1..)
+                .zip(valid.filter(|byte| **byte == b'\n'))
+                .last()
+                .map_or(1, |(newlines, _)| newlines + 1);
+            FileRead::Failed(ScanError::NotUtf8 { line })
+        }
+    }
+}
+
+/// Returns `None` if the file is not the one with this stamp.
+fn read_bytes(path: &Path, stamp: &FileStamp) -> Result<Option<Vec<u8>>, ScanError> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    let is_unchanged = |file: &File| Ok::<_, io::Error>(stamp.matches(&file.metadata()?));
+    if !file.metadata()?.is_file() || !is_unchanged(&file)? {
+        return Ok(None);
+    }
+    if stamp.size > MAX_BYTES {
+        return Err(ScanError::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    (&file).take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
+        return Err(ScanError::TooLarge);
+    }
+    Ok(is_unchanged(&file)?.then_some(bytes))
 }
 
 #[cfg(test)]
@@ -272,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_in_path_order_and_only_ours() {
+    fn files_with_our_extensions_are_listed_in_path_order() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         std::fs::create_dir_all(root.join("b/..2024")).unwrap();
@@ -285,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn symlink_loops_end_and_dangling_links_are_no_files() {
+    fn symlink_loops_end_and_dangling_symlinks_are_skipped() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         std::fs::create_dir(root.join("sub")).unwrap();
@@ -301,14 +341,14 @@ mod tests {
     }
 
     #[test]
-    fn sockets_and_fifos_are_passed_over() {
+    fn sockets_are_skipped() {
         let folder = tempfile::tempdir().unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("s.yaml")).unwrap();
         assert!(names(folder.path()).is_empty());
     }
 
     #[test]
-    fn a_file_that_is_not_its_stamp_any_more_is_not_read() {
+    fn file_with_another_stamp_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         std::fs::write(&path, "one").unwrap();
@@ -319,21 +359,20 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_named_by_line() {
-        assert!(
-            matches!(decode(b"a\nb\xff".to_vec()), FileRead::Unreadable { line: Some(2), reason } if reason == "not UTF-8")
-        );
+    fn invalid_utf8_is_reported_with_its_line() {
+        let FileRead::Failed(error) = decode(b"a\nb\xff".to_vec()) else { panic!("it is not UTF-8") };
+        assert_eq!((error.line(), error.to_string().as_str()), (Some(2), "not UTF-8"));
+        assert!(matches!(decode(b"\xff".to_vec()), FileRead::Failed(ScanError::NotUtf8 { line: 1 })));
         assert!(matches!(decode(b"\xef\xbb\xbfa".to_vec()), FileRead::Text(text) if text == "a"));
     }
 
     #[test]
-    fn a_file_beyond_the_limit_is_not_read() {
+    fn file_beyond_the_size_limit_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
         let stamp = scan(folder.path()).files.remove(Path::new("a.yaml")).unwrap();
-        assert!(
-            matches!(read(&path, &stamp), FileRead::Unreadable { line: None, reason } if reason == "larger than 64 MiB")
-        );
+        let FileRead::Failed(error) = read(&path, &stamp) else { panic!("it is too large") };
+        assert_eq!((error.line(), error.to_string().as_str()), (None, "larger than 64 MiB"));
     }
 }

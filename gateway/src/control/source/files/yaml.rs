@@ -1,29 +1,30 @@
-//! Text to documents: the YAML library behind one function, with its limits and without its snippets.
+//! Splits a text into YAML documents: a wrapper of the YAML library with limits and without snippets.
 //!
-//! Not here: what a document means (`document`). Error texts never quote the file, because files hold Secrets.
+//! Errors never quote a value of the file, because files contain Secrets. Not here: what a document means
+//! (`document`).
 
 use serde_saphyr::{DefaultMessageFormatter, Error, MessageFormatter as _};
 
 use super::node::{Node, ParseError};
 
-/// The most nodes of one document: about 25,000 Ingresses in one List, or 150 MB while it is read.
+/// Maximum nodes of a document. A larger one is rejected. Covers about 25,000 Ingresses in one List, which take 150 MB
+/// while they are parsed.
 const MAX_NODES: usize = 1_000_000;
-/// The deepest nesting; an Ingress needs 9 levels, inside a List 11.
+/// Maximum nesting of a document. A deeper one is rejected. An Ingress needs 9 levels, inside a List 11.
 const MAX_DEPTH: usize = 64;
-/// The stack that a thread needs to read documents. A level takes up to 45 KB in a build without optimisation,
-/// so the deepest document takes 3 MB; the rest is for builds with instrumentation. Untouched pages cost nothing.
+/// Stack size of a thread that parses documents. A level takes up to 45 KB in a build without optimisation, so the
+/// deepest document takes 3 MB. The rest is for builds with instrumentation. Untouched pages use no memory.
 pub(super) const STACK_BYTES: usize = 16 * 1024 * 1024;
-/// The most nodes that all aliases of a document may stand for.
+/// Maximum nodes that the aliases of a document expand to. Stops alias bombs.
 const MAX_ALIAS_EVENTS: usize = 100_000;
-/// The most bytes of text in all documents of a file, aliases written out. Twice the largest file: only an
-/// alias bomb gets there.
+/// Maximum bytes of text in all documents of a file, with aliases expanded. Twice the size limit of a file, so that
+/// only an alias bomb exceeds it.
 const MAX_TEXT_BYTES: usize = 128 * 1024 * 1024;
 
-/// Reads all documents of a text, one after the other, and hands each over. Documents without content are
-/// passed over. JSON is YAML.
+/// Parses a text and calls `handle` for each document. Skips empty documents. Accepts JSON, which is YAML.
 ///
 /// # Errors
-/// The first thing that is not YAML, is beyond a limit, or is a duplicate key. Documents before it were handed over.
+/// Returns the first syntax error, duplicate key or exceeded limit. `handle` was called for the documents before it.
 pub(crate) fn for_each_document(text: &str, mut handle: impl FnMut(&Node)) -> Result<(), ParseError> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -55,20 +56,20 @@ fn line(error: &Error) -> Option<u64> {
     error.location().map(|location| location.line()).filter(|line| *line > 0)
 }
 
-/// Says what is wrong without quoting values: only such texts of the library are used as have none.
+/// Describes an error without quoting a value. Uses only those messages of the library that contain none.
 fn message(error: &Error) -> String {
     match error.without_snippet() {
         Error::AliasError { error, .. } => message(error),
         Error::DuplicateMappingKey { key: Some(key), .. } if key.len() <= 64 => {
-            format!("the key \"{}\" is there twice", key.escape_debug())
+            format!("duplicate key \"{}\"", key.escape_debug())
         }
-        Error::DuplicateMappingKey { .. } => "a key is there twice".to_owned(),
+        Error::DuplicateMappingKey { .. } => "duplicate key".to_owned(),
         Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
             format!(
                 "too large or too deeply nested: at most {MAX_NODES} nodes and {MAX_DEPTH} levels are read"
             )
         }
-        // Almost always a wildcard host.
+        // The cause is almost always a wildcard host.
         Error::UnknownAnchor { .. } => {
             "not YAML: a value that starts with a star needs quotes: \"*.example.com\"".to_owned()
         }
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_come_one_by_one_and_empty_ones_are_none() {
+    fn empty_documents_are_skipped() {
         assert_eq!(count("a: 1\n---\n---\n# nothing\n---\nb: 2\n").unwrap(), 2);
         assert_eq!(count("").unwrap(), 0);
         assert_eq!(
@@ -107,31 +108,31 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_the_line_and_quote_no_value() {
+    fn errors_have_a_line_and_quote_no_value() {
         let error = count("a: 1\n---\nb: [1,\n").unwrap_err();
         assert!(error.line.is_some_and(|line| line >= 3), "{error:?}");
         let error = count("data:\n  tls.key: |\nsecretsecret\n").unwrap_err();
         assert!(error.line.is_some() && !error.message.contains("secret"), "{error:?}");
         let error = count("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert_eq!((error.line, error.message.as_str()), (Some(3), "the key \"a\" is there twice"));
+        assert_eq!((error.line, error.message.as_str()), (Some(3), "duplicate key \"a\""));
     }
 
     #[test]
-    fn a_wildcard_without_quotes_is_told_what_it_needs() {
+    fn unquoted_wildcard_error_suggests_quotes() {
         let error = count("rules:\n- host: *.example.com\n").unwrap_err();
         assert_eq!(error.line, Some(2));
         assert!(error.message.ends_with("needs quotes: \"*.example.com\""), "{error:?}");
     }
 
     #[test]
-    fn alias_bombs_are_refused() {
+    fn alias_bombs_are_rejected() {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let alias = format!("*a{}, ", level - 1).repeat(10);
             bomb.push_str(&format!("a{level}: &a{level} [{alias}]\n"));
         }
         assert!(count(&bomb).is_err());
-        let text = format!("'{}'", "x".repeat(1_000_000)); // Quoted: nothing tries to read a number from it.
+        let text = format!("'{}'", "x".repeat(1_000_000)); // Quoted, so that it is not parsed as a number.
         let wide = format!("a: &a {text}\nb: [{}]\n", "*a, ".repeat(5_000));
         assert!(count(&wide).is_err());
         let document = format!("a: &a {text}\nb: [{}]\n---\n", "*a, ".repeat(50));
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_refused_within_the_stack() {
+    fn deep_nesting_is_rejected_within_the_stack() {
         let deep = || {
             for opener in ["[", "- ", "{a: ", "? ", "[{a: "] {
                 assert!(count(&opener.repeat(100_000)).is_err());
@@ -150,7 +151,7 @@ mod tests {
             assert_eq!(nested(MAX_DEPTH).unwrap(), 1);
             assert_eq!(count(&format!("{}1{}", "{a: ".repeat(MAX_DEPTH), "}".repeat(MAX_DEPTH))).unwrap(), 1);
         };
-        // Half of what the source's thread has.
+        // Half the stack of the source's thread.
         std::thread::Builder::new().stack_size(STACK_BYTES / 2).spawn(deep).unwrap().join().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What texts become, and what is said of those that cannot be read.
+//! Objects and Problems of a text.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn lines(problems: &[LocatedProblem]) -> Vec<String> {
 }
 
 #[test]
-fn other_kinds_are_passed_over_and_lists_are_opened() {
+fn other_kinds_are_skipped_and_lists_are_opened() {
     let text = format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: x}}\n---\n{INGRESS}---\n\
          apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {{name: s, namespace: shop}}\n\
@@ -35,7 +35,7 @@ fn other_kinds_are_passed_over_and_lists_are_opened() {
 }
 
 #[test]
-fn unknown_fields_are_problems_with_file_and_line_that_do_not_stop_the_object() {
+fn unknown_field_is_a_problem_and_the_object_is_used() {
     let content = parsed(&format!("{INGRESS}spec:\n  ingresClassName: x\n"));
     assert_eq!(references(&content), ["Ingress default/web"]);
     assert_eq!(
@@ -47,7 +47,7 @@ fn unknown_fields_are_problems_with_file_and_line_that_do_not_stop_the_object() 
 }
 
 #[test]
-fn unusable_values_are_problems_with_file_and_line() {
+fn invalid_value_is_a_problem_with_file_and_line() {
     let content = parsed(
         "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports:\n  - port: 1\n  - port: 70000\n",
     );
@@ -58,7 +58,7 @@ fn unusable_values_are_problems_with_file_and_line() {
 }
 
 #[test]
-fn a_wrong_type_costs_its_document_and_is_named_with_line_and_field() {
+fn wrong_type_rejects_only_its_document() {
     let failure =
         parse_failure(&format!("{INGRESS}spec:\n  rules: 5\n---\n{}", INGRESS.replace("web", "other")));
     assert_eq!(
@@ -71,18 +71,18 @@ fn a_wrong_type_costs_its_document_and_is_named_with_line_and_field() {
 }
 
 #[test]
-fn broken_yaml_leaves_nothing_of_the_file() {
+fn invalid_yaml_rejects_the_whole_file() {
     let failure = parse_failure(&format!("{INGRESS}---\n{INGRESS}spec:\n  rules: [\n"));
     assert!(failure.partial.is_none());
     assert!(lines(&failure.problems)[0].starts_with("a.yaml:1"), "{:?}", failure.problems);
 }
 
 #[test]
-fn documents_that_are_no_objects_are_refused() {
+fn documents_without_an_object_are_rejected() {
     for (text, message) in [
         ("just text\n", "line 1: not an object: expected keys and values"),
-        ("apiVersion: v1\n", "line 1: kind: missing, or not a text"),
-        ("kind: Service\n", "line 1: apiVersion: missing, or not a text"),
+        ("apiVersion: v1\n", "line 1: kind: missing, or not a string"),
+        ("kind: Service\n", "line 1: apiVersion: missing, or not a string"),
         ("apiVersion: v1\nkind: Service\n", "line 1: metadata.name: an object needs a name"),
         ("apiVersion: v1\nkind: List\nitems: 5\n", "line 3: items: expected a list"),
         (
@@ -91,7 +91,7 @@ fn documents_that_are_no_objects_are_refused() {
         ),
         (
             "kind: Ingress\napiVersion: extensions/v1beta1\nmetadata: {name: old}\n",
-            "line 2: Ingress old: apiVersion: \"extensions/v1beta1\" is not read; write networking.k8s.io/v1",
+            "line 2: Ingress old: apiVersion: \"extensions/v1beta1\" is not supported; write networking.k8s.io/v1",
         ),
     ] {
         let (line, message) = message.split_once(": ").unwrap();
@@ -104,7 +104,7 @@ fn documents_that_are_no_objects_are_refused() {
 }
 
 #[test]
-fn only_an_ingress_without_field_and_annotation_names_no_class() {
+fn ingress_without_class_field_or_annotation_is_marked() {
     let entry = |text: &str| parsed(text).objects.remove(0).names_no_class;
     assert!(entry(INGRESS));
     assert!(!entry(&format!("{INGRESS}spec: {{ingressClassName: x}}\n")));
@@ -113,7 +113,7 @@ fn only_an_ingress_without_field_and_annotation_names_no_class() {
 }
 
 #[test]
-fn secrets_give_their_pair_and_never_show_it() {
+fn secret_has_its_pair_and_never_prints_it() {
     let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  tls.crt: Y2hhaW4=\n  tls.key: b2xk\n\
                 stringData:\n  tls.key: hush\n";
     let content = parsed(text);
@@ -151,14 +151,14 @@ fn our_kinds_are_read_in_their_own_version() {
     assert_eq!(
         lines(&failure.problems),
         [
-            "a.yaml:1: File a.yaml: Unreadable: RoutePolicy p: apiVersion: \"wasm-gateway.dev/v1\" is not read; \
+            "a.yaml:1: File a.yaml: Unreadable: RoutePolicy p: apiVersion: \"wasm-gateway.dev/v1\" is not supported; \
              write wasm-gateway.dev/v1alpha1"
         ]
     );
 }
 
 #[test]
-fn an_unknown_field_refuses_one_of_our_kinds_with_its_line() {
+fn unknown_field_rejects_an_object_of_our_kinds() {
     let text = "apiVersion: wasm-gateway.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: p}\nspec:\n  \
                 targetRefs: []\n  bodysize: 1\n---\n";
     let failure = parse_failure(&format!("{text}{INGRESS}"));
