@@ -184,29 +184,35 @@ impl Timer {
     ///
     /// # Cancellation
     /// Drops `future`. The deadline stays set.
-    pub async fn limit_unless<F: Future>(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn stores its arguments twice, in every idle connection"
+    )]
+    pub fn limit_unless<F: Future>(
         &self,
         mut is_aborted: impl FnMut() -> bool,
         future: F,
-    ) -> Result<F::Output, WaitError> {
-        let mut future = pin!(future);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            if is_aborted() {
-                return Poll::Ready(Err(WaitError::Aborted));
-            }
-            if self.is_elapsed() {
-                return Poll::Ready(Err(WaitError::Elapsed));
-            }
-            let mut waker = self.entry.waker.borrow_mut();
-            if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+    ) -> impl Future<Output = Result<F::Output, WaitError>> {
+        async move {
+            let mut future = pin!(future);
+            std::future::poll_fn(|cx| {
+                if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(output));
+                }
+                if is_aborted() {
+                    return Poll::Ready(Err(WaitError::Aborted));
+                }
+                if self.is_elapsed() {
+                    return Poll::Ready(Err(WaitError::Elapsed));
+                }
+                let mut waker = self.entry.waker.borrow_mut();
+                if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            })
+            .await
+        }
     }
 }
 
