@@ -1,5 +1,5 @@
-//! Counters, metrics and the access log. Each worker writes to memory of its own; the metrics page and the thread of
-//! the access log collect from there.
+//! Counters, metrics and the access log. Each worker writes to its own memory; the metrics page and the thread of the
+//! access log collect from there.
 
 pub mod access_log;
 pub mod counters;

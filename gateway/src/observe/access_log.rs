@@ -1,8 +1,8 @@
-//! The access log: one line for every request that ended, malformed ones included.
+//! The access log: one entry for each request that ended, including malformed ones.
 //!
-//! A worker formats into memory of its own ([`Lines`]) and hands whole batches to one thread (`writer`) over a bounded
-//! channel. It never waits for that thread: a batch that finds the channel full is dropped and its lines are counted.
-//! Not here: what is known of a request (`exchange::record`), how a line looks (`format`).
+//! A worker formats entries into a batch ([`LogHandle`]) and sends full batches to one thread (`writer`) over a bounded
+//! channel. It never waits for the thread: a batch that finds the channel full is dropped, and its entries are counted.
+//! Not here: the outcome of a request (`exchange::record`), and the format of an entry (`format`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::RandomState;
@@ -24,44 +24,52 @@ use stamp::Stamp;
 use writer::Batch;
 pub use writer::{LogReader, WriterThread, channel, start};
 
-/// A batch of so many bytes goes to the writer at once.
+/// Size at which a batch is sent to the writer.
 const BATCH_BYTES: usize = 16 << 10;
 
-/// Room beyond that for the line that fills a batch, so that it need not grow.
+/// Capacity beyond [`BATCH_BYTES`] for the last entry of a batch, so that the batch does not grow.
 const BATCH_SPARE_BYTES: usize = 4 << 10;
 
-/// How often a worker hands over what it has, full or not.
+/// Interval at which a worker sends its batch, full or not.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is logged, where and how.
+/// Destination, format and sampling of the access log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogSettings {
-    /// Where lines go.
+    /// The destination of entries.
     pub destination: Destination,
-    /// How they look.
+    /// The format of an entry.
     pub format: Format,
-    /// How many of them there are.
+    /// The share of requests that are logged.
     pub sample_rate: SampleRate,
 }
 
-/// Where lines go.
+/// The destination of entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Destination {
-    /// Nowhere.
+    /// No access log.
     Off,
-    /// Standard output. The program's own log goes to standard error.
+    /// Standard output. The log of the program is written to standard error.
     #[default]
     Stdout,
-    /// To the end of a file, which is made if it is not there, and opened anew when it was moved away.
+    /// A file, to which entries are appended. It is created if missing, and reopened after it was renamed.
     File(PathBuf),
 }
 
+/// Why a destination is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DestinationError {
+    /// The text is empty.
+    #[error("off, stdout or a file is expected")]
+    Empty,
+}
+
 impl FromStr for Destination {
-    type Err = &'static str;
+    type Err = DestinationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "" => Err("off, stdout or a file is expected"),
+            "" => Err(DestinationError::Empty),
             "off" => Ok(Self::Off),
             "stdout" => Ok(Self::Stdout),
             file => Ok(Self::File(file.into())),
@@ -79,23 +87,31 @@ impl fmt::Display for Destination {
     }
 }
 
-/// The share of requests that are logged, 0 to 1. Answers from 500 on and aborted exchanges are logged whatever it is.
+/// The share of requests that are logged, 0 to 1. Statuses from 500 on and aborted requests are always logged.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct SampleRate(f64);
 
 impl Default for SampleRate {
-    /// All.
+    /// All requests.
     fn default() -> Self {
         Self(1.0)
     }
 }
 
+/// Why a sample rate is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SampleRateError {
+    /// The text is not a number from 0 to 1.
+    #[error("a share from 0.0 to 1.0 is expected, not {0:?}")]
+    OutOfRange(String),
+}
+
 impl FromStr for SampleRate {
-    type Err = String;
+    type Err = SampleRateError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-        share.map(Self).ok_or_else(|| format!("a share from 0.0 to 1.0 is expected, not {text:?}"))
+        share.map(Self).ok_or_else(|| SampleRateError::OutOfRange(text.to_owned()))
     }
 }
 
@@ -105,33 +121,33 @@ impl fmt::Display for SampleRate {
     }
 }
 
-/// The way from workers to the writer; clones are the same way.
+/// The channel from the workers to the writer. Clones share it.
 #[derive(Clone, Debug)]
 pub struct LogSink {
     batches: SyncSender<Batch>,
-    /// Lines that nobody will ever see.
+    /// Entries that were dropped.
     dropped: Arc<AtomicU64>,
     settings: Arc<LogSettings>,
 }
 
-/// One worker's end of the log. Dropping it hands over what is left.
+/// The access log of one worker. Dropping it sends the last batch.
 #[derive(Debug)]
 pub struct LogHandle {
     sink: LogSink,
     batch: RefCell<Batch>,
     stamp: RefCell<Stamp>,
-    /// The state of the numbers by which lines are picked (splitmix64).
+    /// The state of the random numbers for sampling (SplitMix64).
     random: Cell<u64>,
 }
 
 impl LogHandle {
-    /// Begins with nothing written.
+    /// Creates a handle with an empty batch.
     pub fn new(sink: LogSink) -> Self {
         let random = Cell::new(RandomState::new().hash_one(0));
         Self { sink, batch: RefCell::default(), stamp: RefCell::default(), random }
     }
 
-    /// Writes a line, if it is one of those that are to be written.
+    /// Writes an entry if it is sampled or always logged.
     pub fn log(&self, entry: &Entry<'_>) {
         if !entry.is_always_logged() && !self.is_sampled() {
             return;
@@ -149,7 +165,7 @@ impl LogHandle {
         }
     }
 
-    /// Hands over what there is; called every [`FLUSH_INTERVAL`].
+    /// Sends the current batch. Called every [`FLUSH_INTERVAL`].
     pub fn flush(&self) {
         let mut batch = self.batch.borrow_mut();
         if batch.entries > 0 {
@@ -166,7 +182,7 @@ impl LogHandle {
         self.random.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        // The upper 53 bits as a number from 0 to 1, without 1.
+        // The upper 53 bits as a number from 0 to 1, excluding 1.
         ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 <= share && share > 0.0
     }
 }
@@ -179,7 +195,7 @@ impl Drop for LogHandle {
 
 impl LogSink {
     fn send(&self, batch: Batch) {
-        // Full or gone: the request's way does not wait either way.
+        // The worker waits neither for a full channel nor for a writer that has ended.
         if let Err(error) = self.batches.try_send(batch) {
             use std::sync::mpsc::TrySendError::{Disconnected, Full};
             let (Full(batch) | Disconnected(batch)) = error;

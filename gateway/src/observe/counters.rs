@@ -1,4 +1,4 @@
-//! One worker's counters: plain cells, since nobody else writes them, snapshots out when somebody asks.
+//! The counters of one worker: cells that only the worker writes, and snapshots of them for the metrics page.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,57 +9,57 @@ use hashbrown::HashMap;
 use routing::object::Name;
 use routing::table::IngressOrigin;
 
-/// How many status classes are told apart: 1xx to 5xx.
+/// Number of classes of status codes: 1xx to 5xx.
 pub const CODE_CLASSES: usize = 5;
 
 /// The counters of one worker.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Connections accepted since the start.
+    /// Client connections that were accepted.
     pub connections_accepted: Cell<u64>,
-    /// Connections that found no place and were reset.
+    /// Client connections that were reset at the connection limit.
     pub connections_rejected: Cell<u64>,
-    /// Connections accepted for a worker that had fewer.
+    /// Client connections that this worker accepted and another one serves.
     pub connections_handed_over: Cell<u64>,
-    /// Connections open now.
+    /// Client connections that are open.
     pub connections_open: Cell<u64>,
-    /// IngressRequests whose answer is not finished.
+    /// Requests without a complete response.
     pub requests_in_flight: Cell<u64>,
-    /// Connections that switched to another protocol and are open.
+    /// Open connections that have switched to another protocol.
     pub tunnels_open: Cell<u64>,
     /// Connections to endpoints that were opened.
     pub upstream_connects: Cell<u64>,
-    /// Attempts to open one that failed.
+    /// Failed attempts to open a connection to an endpoint.
     pub upstream_connect_failures: Cell<u64>,
-    /// IngressRequests that went over a connection that already stood.
+    /// Requests that were sent over an idle connection.
     pub upstream_connection_reuses: Cell<u64>,
-    /// Connections that ended by a panic.
+    /// Client connections that ended by a panic.
     pub panics: Cell<u64>,
-    /// The gateway's own answers by reason.
+    /// Local replies by reason.
     local_replies: RefCell<BTreeMap<&'static str, u64>>,
-    /// Exchanges without a whole answer by reason.
+    /// Requests without a complete response, by reason.
     aborts: RefCell<BTreeMap<&'static str, u64>>,
-    /// By the Ingress' number; nothing for requests that no route matched.
+    /// By the number of the Ingress. `None` for requests that no route matched.
     requests: RefCell<HashMap<Option<u64>, IngressCounter>>,
 }
 
 #[derive(Debug)]
 struct IngressCounter {
     requests: IngressRequests,
-    /// Gone when neither a table nor a request knows the Ingress any more.
+    /// Dead when neither a routing table nor a request refers to the Ingress.
     origin: Weak<IngressOrigin>,
 }
 
-/// The answers that one Ingress got, by status class.
+/// The responses to requests of one Ingress, by class of the status code.
 #[derive(Clone, Debug)]
 pub struct IngressRequests {
-    /// The Ingress, or nothing for requests that no route matched.
+    /// The Ingress. `None` for requests that no route matched.
     pub ingress: Option<Name>,
-    /// How many answers of 1xx to 5xx.
+    /// Responses with a code of 1xx to 5xx.
     pub by_code: [u64; CODE_CLASSES],
 }
 
-/// A copy of one worker's counters.
+/// A copy of the counters of one worker.
 #[derive(Clone, Debug, Default)]
 pub struct CounterSnapshot {
     /// [`Counters::connections_accepted`].
@@ -82,16 +82,16 @@ pub struct CounterSnapshot {
     pub upstream_connection_reuses: u64,
     /// [`Counters::panics`].
     pub panics: u64,
-    /// Answers by Ingress.
+    /// Responses by Ingress.
     pub requests: Vec<IngressRequests>,
-    /// The gateway's own answers by reason.
+    /// Local replies by reason.
     pub local_replies: BTreeMap<&'static str, u64>,
-    /// Exchanges without a whole answer by reason.
+    /// Requests without a complete response, by reason.
     pub aborts: BTreeMap<&'static str, u64>,
 }
 
 impl Counters {
-    /// CounterSnapshot an answer with this status.
+    /// Counts a response. A `status` of 0, for a request that was aborted before its response, counts in no class.
     pub fn count_response(&self, ingress: Option<&Arc<IngressOrigin>>, status: u16) {
         let mut requests = self.requests.borrow_mut();
         let entry = requests.entry(ingress.map(|ingress| ingress.id)).or_insert_with(|| IngressCounter {
@@ -101,24 +101,23 @@ impl Counters {
             },
             origin: ingress.map(Arc::downgrade).unwrap_or_default(),
         });
-        // No status, no class: such a request was aborted, and is counted there.
         let class = usize::from(status / 100).checked_sub(1);
         if let Some(count) = class.and_then(|class| entry.requests.by_code.get_mut(class)) {
             *count += 1;
         }
     }
 
-    /// CounterSnapshot an answer of the gateway's own.
+    /// Counts a local reply.
     pub fn count_local_reply(&self, reason: &'static str) {
         *self.local_replies.borrow_mut().entry(reason).or_default() += 1;
     }
 
-    /// CounterSnapshot an exchange without a whole answer.
+    /// Counts a request without a complete response.
     pub fn count_abort(&self, reason: &'static str) {
         *self.aborts.borrow_mut().entry(reason).or_default() += 1;
     }
 
-    /// Copies the counters out. What was counted for Ingresses that are gone is said once more, then forgotten.
+    /// Copies the counters. The counts of deleted Ingresses are part of this snapshot and of none after it.
     pub fn snapshot(&self) -> CounterSnapshot {
         let mut requests = self.requests.borrow_mut();
         let mut snapshots: Vec<_> = requests.values().map(|entry| entry.requests.clone()).collect();
@@ -142,7 +141,7 @@ impl Counters {
     }
 }
 
-/// Adds to a cell, and takes it back when dropped.
+/// Holds a gauge one higher until it is dropped.
 #[derive(Debug)]
 pub struct GaugeGuard {
     counters: Rc<Counters>,
@@ -150,7 +149,7 @@ pub struct GaugeGuard {
 }
 
 impl GaugeGuard {
-    /// Adds one to the cell that `cell` picks.
+    /// Increments the gauge that `cell` selects.
     pub fn increment(counters: &Rc<Counters>, cell: fn(&Counters) -> &Cell<u64>) -> Self {
         increment(cell(counters));
         Self { counters: Rc::clone(counters), cell }
@@ -164,7 +163,7 @@ impl Drop for GaugeGuard {
     }
 }
 
-/// Adds one.
+/// Increments a counter.
 pub fn increment(cell: &Cell<u64>) {
     cell.set(cell.get().wrapping_add(1));
 }

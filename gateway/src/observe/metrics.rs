@@ -1,6 +1,6 @@
-//! The workers' counters as OpenMetrics text.
+//! Encodes the counters of all workers as OpenMetrics text.
 //!
-//! Not here: counting (`counters`). Nothing is kept: each scrape adds up what the workers just said.
+//! Each scrape adds up snapshots; nothing is stored between scrapes. Not here: counting (`counters`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,26 +20,26 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 const CODE_LABELS: [&str; CODE_CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// What one scrape shows.
+/// The values of one scrape.
 #[derive(Debug, Default)]
 pub struct Scrape {
-    /// One entry per worker.
+    /// One snapshot for each worker.
     pub workers: Vec<CounterSnapshot>,
-    /// Problems of this moment.
+    /// Number of current Problems.
     pub problems: usize,
-    /// The number of the live table.
+    /// The generation of the live routing table.
     pub generation: u64,
-    /// Times that everything was read anew after a panic.
+    /// Restarts of the control plane after a panic.
     pub control_restarts: u64,
-    /// Lines of the access log that were dropped.
+    /// Access log entries that were dropped.
     pub access_log_dropped: u64,
 }
 
 impl Scrape {
-    /// Writes the text.
+    /// Returns the text.
     ///
     /// # Errors
-    /// Never in practice: the text goes to memory.
+    /// Never in practice, since the text is written to memory.
     pub fn render(self) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("gateway");
         registry.register_collector(Box::new(self));
@@ -52,11 +52,7 @@ impl Scrape {
         self.workers.iter().map(field).sum()
     }
 
-    fn gauge(&self, field: fn(&CounterSnapshot) -> u64) -> ConstGauge<i64> {
-        ConstGauge::new(i64::try_from(self.sum(field)).unwrap_or(i64::MAX))
-    }
-
-    /// A count by reason, over all workers.
+    /// Sums counts by reason over all workers.
     fn by_reason(
         &self,
         field: fn(&CounterSnapshot) -> &BTreeMap<&'static str, u64>,
@@ -68,7 +64,7 @@ impl Scrape {
         sums
     }
 
-    /// Answers by Ingress and class, over all workers.
+    /// Sums responses by Ingress and class over all workers.
     fn requests(&self) -> BTreeMap<Option<&Name>, [u64; CODE_CLASSES]> {
         let mut sums = BTreeMap::new();
         for requests in self.workers.iter().flat_map(|worker| &worker.requests) {
@@ -80,12 +76,100 @@ impl Scrape {
         sums
     }
 
-    fn encode_requests(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        kind: MetricType,
-    ) -> Result<(), fmt::Error> {
-        let mut family = encoder.encode_descriptor("requests", "Answers by Ingress and class", None, kind)?;
+    fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let sum = |field: fn(&CounterSnapshot) -> u64| self.sum(field);
+        let counters = [
+            (
+                "client_connections_accepted",
+                "Client connections accepted",
+                sum(|worker| worker.connections_accepted),
+            ),
+            (
+                "client_connections_rejected",
+                "Client connections reset at the connection limit",
+                sum(|worker| worker.connections_rejected),
+            ),
+            (
+                "client_connections_handed_over",
+                "Client connections accepted by one worker and served by another",
+                sum(|worker| worker.connections_handed_over),
+            ),
+            ("upstream_connects", "Connections opened to endpoints", sum(|worker| worker.upstream_connects)),
+            (
+                "upstream_connect_failures",
+                "Failed attempts to open a connection to an endpoint",
+                sum(|worker| worker.upstream_connect_failures),
+            ),
+            (
+                "upstream_connection_reuses",
+                "Requests sent over an idle connection",
+                sum(|worker| worker.upstream_connection_reuses),
+            ),
+            ("panics", "Client connections that ended by a panic", sum(|worker| worker.panics)),
+            ("access_log_dropped", "Access log entries that were dropped", self.access_log_dropped),
+            ("control_restarts", "Restarts of the control plane after a panic", self.control_restarts),
+        ];
+        for (name, help, count) in counters {
+            ConstCounter::new(count).encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter_type(),
+            )?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let sum = |field: fn(&CounterSnapshot) -> u64| self.sum(field);
+        let gauges = [
+            ("client_connections_open", "Open client connections", sum(|worker| worker.connections_open)),
+            (
+                "requests_in_flight",
+                "Requests without a complete response",
+                sum(|worker| worker.requests_in_flight),
+            ),
+            ("tunnels_open", "Open WebSockets and other tunnels", sum(|worker| worker.tunnels_open)),
+            ("problems", "Objects, or parts of them, that are not accepted as written", self.problems as u64),
+            ("generation", "Generation of the live routing table", self.generation),
+        ];
+        for (name, help, value) in gauges {
+            gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let help = "Open client connections by worker";
+        let mut family =
+            encoder.encode_descriptor("worker_client_connections", help, None, MetricType::Gauge)?;
+        for (index, worker) in self.workers.iter().enumerate() {
+            gauge(worker.connections_open).encode(family.encode_family(&[("worker", index)])?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_reasons(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let families = [
+            ("local_replies", "Local replies by reason", self.by_reason(|worker| &worker.local_replies)),
+            (
+                "aborts",
+                "Requests without a complete response by reason",
+                self.by_reason(|worker| &worker.aborts),
+            ),
+        ];
+        for (name, help, counts) in families {
+            let mut family = encoder.encode_descriptor(name, help, None, counter_type())?;
+            for (reason, count) in counts {
+                ConstCounter::new(count).encode(family.encode_family(&[("reason", reason)])?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut family = encoder.encode_descriptor(
+            "requests",
+            "Responses by Ingress and class of the status code",
+            None,
+            counter_type(),
+        )?;
         for (ingress, counts) in self.requests() {
             let (namespace, name) =
                 ingress.map_or(("", ""), |ingress| (&ingress.namespace[..], &ingress.name[..]));
@@ -100,90 +184,18 @@ impl Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        type Field = fn(&CounterSnapshot) -> u64;
-        let counters: [(&str, &str, Field); 7] = [
-            ("client_connections_accepted", "Connections that clients opened", |counts| {
-                counts.connections_accepted
-            }),
-            (
-                "client_connections_rejected",
-                "Connections reset because as many were open as may be",
-                |counts| counts.connections_rejected,
-            ),
-            (
-                "client_connections_handed_over",
-                "Connections accepted for a worker that had fewer",
-                |counts| counts.connections_handed_over,
-            ),
-            ("upstream_connects", "Connections opened to endpoints", |counts| counts.upstream_connects),
-            ("upstream_connect_failures", "Attempts to open one that failed", |counts| {
-                counts.upstream_connect_failures
-            }),
-            ("upstream_connection_reuses", "Requests sent over a connection that stood", |counts| {
-                counts.upstream_connection_reuses
-            }),
-            ("panics", "Connections that ended by a panic", |counts| counts.panics),
-        ];
-        for (name, help, field) in counters {
-            let value = ConstCounter::new(self.sum(field));
-            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
-        }
-        let others = [
-            (
-                "access_log_dropped",
-                "Lines of the access log that could not be written in time",
-                self.access_log_dropped,
-            ),
-            (
-                "control_restarts",
-                "Times that all objects were read anew after a panic",
-                self.control_restarts,
-            ),
-        ];
-        for (name, help, count) in others {
-            let value = ConstCounter::new(count);
-            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
-        }
-        let gauges = [
-            (
-                "client_connections_open",
-                "Connections of clients",
-                self.gauge(|counts| counts.connections_open),
-            ),
-            (
-                "requests_in_flight",
-                "Requests not answered yet",
-                self.gauge(|counts| counts.requests_in_flight),
-            ),
-            ("tunnels_open", "WebSockets and other tunnels", self.gauge(|counts| counts.tunnels_open)),
-            ("problems", "Objects, or parts of them, not accepted as written", signed(self.problems as u64)),
-            ("generation", "Number of the live routing table", signed(self.generation)),
-        ];
-        for (name, help, value) in gauges {
-            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
-        }
-        let help = "Connections of clients by worker";
-        let mut family =
-            encoder.encode_descriptor("worker_client_connections", help, None, MetricType::Gauge)?;
-        for (worker, counts) in self.workers.iter().enumerate() {
-            signed(counts.connections_open).encode(family.encode_family(&[("worker", worker)])?)?;
-        }
-        let type_of_counter = ConstCounter::new(0u64).metric_type();
-        type Reasons = fn(&CounterSnapshot) -> &BTreeMap<&'static str, u64>;
-        let by_reason: [(&str, &str, Reasons); 2] = [
-            ("local_replies", "Answers of the gateway's own, by reason", |counts| &counts.local_replies),
-            ("aborts", "Requests without a whole answer, by reason", |counts| &counts.aborts),
-        ];
-        for (name, help, field) in by_reason {
-            let mut family = encoder.encode_descriptor(name, help, None, type_of_counter)?;
-            for (reason, count) in self.by_reason(field) {
-                ConstCounter::new(count).encode(family.encode_family(&[("reason", reason)])?)?;
-            }
-        }
-        self.encode_requests(&mut encoder, type_of_counter)
+        self.encode_counters(&mut encoder)?;
+        self.encode_gauges(&mut encoder)?;
+        self.encode_reasons(&mut encoder)?;
+        self.encode_requests(&mut encoder)
     }
 }
 
-fn signed(value: u64) -> ConstGauge<i64> {
+/// The type of all counters.
+fn counter_type() -> MetricType {
+    ConstCounter::new(0u64).metric_type()
+}
+
+fn gauge(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }

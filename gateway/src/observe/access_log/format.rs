@@ -1,7 +1,7 @@
-//! How a line looks: the fields there are, JSON, text by template, and what is escaped in both.
+//! The format of an entry: its fields, JSON, and text templates.
 //!
-//! Whatever a client says ends up between two quotes and on one line: control bytes, quotes, backslashes and what is no
-//! UTF-8 are never written as they are. Not here: what is known of a request (`exchange::record`).
+//! A client cannot end a quoted value or a line: control bytes, quotes, backslashes and invalid UTF-8 are escaped.
+//! Not here: the outcome of a request (`exchange::record`).
 
 use std::fmt;
 use std::io::Write as _;
@@ -17,108 +17,108 @@ mod escape;
 use super::stamp::three_digits;
 use escape::Escape;
 
-/// What one line tells. What is not known is left out in JSON, and is `-` in text.
+/// The values of one entry. Unknown values are omitted in JSON and `-` in text.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// What the request is called.
+    /// The request ID.
     pub id: &'a [u8],
-    /// Where it comes from.
+    /// The address of the client.
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The version of TLS: `1.2` or `1.3`.
+    /// The TLS version: `1.2` or `1.3`.
     pub tls: Option<&'static str>,
-    /// What of the request's head was understood, if anything was.
+    /// The fields of the request head. `None` if it could not be parsed.
     pub asked: Option<RequestFields<'a>>,
-    /// What the client was answered; 0: nothing.
+    /// The status code of the response. 0: no response.
     pub status: u16,
-    /// Why the gateway answered itself.
+    /// The reason of a local reply.
     pub reason: Option<&'static str>,
-    /// Why there is no whole answer.
+    /// Why there is no complete response.
     pub abort: Option<&'static str>,
-    /// Whether the gateway's own answer could not be sent.
+    /// Whether a local reply could not be sent.
     pub is_unsent: bool,
-    /// Bytes of the request's body, or from the client through a tunnel.
+    /// Bytes of the request body, or from the client through a tunnel.
     pub received: u64,
-    /// Bytes of the answer's body, or to the client through a tunnel.
+    /// Bytes of the response body, or to the client through a tunnel.
     pub sent: u64,
-    /// From the last byte of the request's head to the end of the exchange.
+    /// Time from the last byte of the request head to the end of the exchange.
     pub duration: Option<Duration>,
-    /// From the last byte of the request's head to the endpoint's head.
+    /// Time from the last byte of the request head to the response head of the endpoint.
     pub first_byte: Option<Duration>,
-    /// The endpoint that was asked last.
+    /// The endpoint of the last attempt.
     pub upstream: Option<SocketAddr>,
-    /// How often an endpoint was asked, failed connects included.
+    /// Number of attempts, including failed connects.
     pub attempts: u32,
-    /// Whether the last connection to an endpoint had carried a request before.
+    /// Whether the connection of the last attempt had carried a request before.
     pub is_reused: bool,
-    /// Whose rule took the request.
+    /// The route of the request.
     pub route: Option<RouteFields<'a>>,
 }
 
-/// What was understood of a request's head.
+/// The logged fields of a request head.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestFields<'a> {
     /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'static str,
     /// The method.
     pub method: &'a [u8],
-    /// The host without its port; as it came if it is malformed.
+    /// The host without its port. The received bytes if it is malformed.
     pub host: &'a [u8],
-    /// The canonical path; as it came if there is none.
+    /// The canonical path. The received bytes if it is malformed.
     pub path: &'a [u8],
-    /// Whether a query was there. It is not logged: it may hold secrets.
+    /// Whether there was a query. The query itself is not logged, since it may contain secrets.
     pub has_query: bool,
     /// `User-Agent`.
     pub user_agent: Option<&'a [u8]>,
 }
 
-/// Which rule took a request.
+/// The logged fields of a route.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteFields<'a> {
-    /// The Ingress; an IngressClass for the default backend of a class.
+    /// The Ingress, or the IngressClass of a default backend.
     pub ingress: &'a Name,
-    /// Where in it.
+    /// The field of the rule.
     pub rule: table::FieldPath,
-    /// The Service that was chosen, if any.
+    /// The Service that was chosen.
     pub service: Option<(&'a Name, &'a PortRef)>,
 }
 
 impl Entry<'_> {
-    /// Whether it is logged whatever the sample_rate: an answer from 500 on, or none that is whole. Whoever knocks at the
-    /// port with something that is no request alarms nobody.
+    /// Returns true if the entry is logged whatever the sample rate: for a status from 500 on and for an aborted request.
+    /// A connection without a request is sampled, so that port scans do not fill the log.
     pub fn is_always_logged(&self) -> bool {
         self.status >= 500 || (self.abort.is_some() && self.asked.is_some()) || self.is_unsent
     }
 }
 
-/// Defines the fields with their names, so that none can be without one.
+/// Defines each field together with its name.
 macro_rules! fields {
     ($($(#[$about:meta])* $variant:ident = $name:literal),+ $(,)?) => {
-        /// A field of a line. Its name is a key in JSON and a placeholder in templates.
+        /// A field of an entry. Its name is a key in JSON and a placeholder in templates.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Field {
             $($(#[$about])* $variant),+
         }
 
         impl Field {
-            /// All, in the order in which JSON has them.
+            /// All fields in the order of JSON.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The name.
+            /// Returns the name.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name),+
                 }
             }
 
-            /// Does something with each, in order. A loop over [`Self::ALL`] would look at each value's kind anew.
+            /// Calls `act` with each field in order. Unrolled: a loop over [`Self::ALL`] would branch on each field.
             #[inline(always)]
             fn for_each(mut act: impl FnMut(Self)) {
                 $(act(Self::$variant));+
             }
 
-            /// The name as a key of JSON.
+            /// Returns the name as a key of JSON.
             #[inline(always)]
             fn key(self) -> &'static [u8] {
                 match self {
@@ -130,7 +130,7 @@ macro_rules! fields {
 }
 
 fields! {
-    /// When the exchange ended.
+    /// The time at which the exchange ended.
     Time = "time",
     /// [`Entry::id`]
     Id = "requestId",
@@ -182,12 +182,12 @@ fields! {
     UserAgent = "userAgent",
 }
 
-/// One value of a line.
+/// The value of a field.
 enum Value<'a> {
     Flag(bool),
     Number(u64),
     Millis(Duration),
-    /// Text from anywhere.
+    /// Untrusted text.
     Text(&'a [u8]),
     Address(IpAddr),
     Endpoint(SocketAddr),
@@ -197,7 +197,7 @@ enum Value<'a> {
 }
 
 impl Field {
-    /// The value in an entry that is written at a time, if it is known.
+    /// Returns the value in an entry that is written at `time`, or `None` if it is unknown.
     #[inline(always)]
     fn value<'a>(self, entry: &Entry<'a>, time: &'a str) -> Option<Value<'a>> {
         let word = |word: &'static str| Value::Text(word.as_bytes());
@@ -236,13 +236,13 @@ impl Field {
     }
 }
 
-/// How lines look.
+/// The format of entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// One object a line, the fields that are known in the order of [`Field::ALL`].
+    /// One JSON object with the known fields in the order of [`Field::ALL`].
     #[default]
     Json,
-    /// Text with placeholders: `{client} {status}`; `{{` and `}}` are braces.
+    /// Text with placeholders: `{client} {status}`. `{{` and `}}` are literal braces.
     Template(Template),
 }
 
@@ -259,19 +259,19 @@ enum Part {
     Field(Field),
 }
 
-/// What is wrong with a template.
+/// Why a template is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// No field has this name.
     #[error("{{{0}}} is no field")]
     Unknown(String),
     /// A `{` or `}` without the other.
-    #[error("a brace stands alone; a brace as such is written twice")]
+    #[error("unbalanced brace; a literal brace is written twice")]
     Brace,
-    /// Nothing in it would ever change.
+    /// The template has no placeholder.
     #[error("json, or a text with a placeholder such as {{status}}, is expected")]
     Constant,
-    /// A line would be more than one.
+    /// The template contains a control character other than a tab.
     #[error("control characters are not allowed")]
     Control,
 }
@@ -328,7 +328,7 @@ impl fmt::Display for Format {
 }
 
 impl Format {
-    /// Writes one line with its end.
+    /// Writes one entry and a line end.
     pub(super) fn write(&self, out: &mut Vec<u8>, entry: &Entry<'_>, time: &str) {
         match self {
             Self::Json => write_json(out, entry, time),
@@ -367,13 +367,13 @@ fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, time: &str) {
 }
 
 impl Value<'_> {
-    /// Whether JSON has it without quotes.
+    /// Returns true if JSON has the value without quotes.
     #[inline(always)]
     fn is_unquoted(&self) -> bool {
         matches!(self, Self::Flag(_) | Self::Number(_) | Self::Millis(_))
     }
 
-    /// Without `fmt` where every line has the value.
+    /// Writes the value. Frequent values avoid `fmt`, which is slower.
     #[inline(always)]
     fn write(&self, out: &mut Vec<u8>, escape: Escape) {
         match self {
@@ -424,7 +424,7 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// As it prints itself.
+/// Writes `namespace/name`.
 fn name(out: &mut Vec<u8>, escape: Escape, name: &Name) {
     if !name.namespace.is_empty() {
         escape.write(out, name.namespace.as_bytes());

@@ -1,4 +1,4 @@
-//! Which lines are picked, and what becomes of them when nobody writes.
+//! Sampling, batches, and a full channel.
 
 use std::net::Ipv4Addr;
 use std::sync::mpsc::{self, Receiver};
@@ -36,7 +36,7 @@ fn answered(status: u16) -> Entry<'static> {
 }
 
 #[test]
-fn a_sample_is_a_share_of_the_lines_and_failures_come_on_top() {
+fn sample_is_a_share_of_requests_besides_failures() {
     for (sample, least, most) in
         [("0", 0, 0), ("0.1", 800, 1200), ("0.5", 4700, 5300), ("1.0", 10_000, 10_000)]
     {
@@ -60,7 +60,7 @@ fn a_sample_is_a_share_of_the_lines_and_failures_come_on_top() {
 }
 
 #[test]
-fn a_full_channel_costs_the_batch_and_its_lines_are_counted() {
+fn batch_at_a_full_channel_is_dropped_and_counted() {
     let (handle, receiver) = log_handle(1, "1");
     let dropped = Arc::clone(&handle.sink.dropped);
     handle.log(&answered(200));
@@ -74,11 +74,11 @@ fn a_full_channel_costs_the_batch_and_its_lines_are_counted() {
     handle.log(&answered(203));
     drop(handle);
     let last = receiver.recv().unwrap();
-    assert_eq!((&last.text[..], last.entries), (&b"203\n"[..], 1), "what is left comes at the end");
+    assert_eq!((&last.text[..], last.entries), (&b"203\n"[..], 1), "the last batch is sent on drop");
 }
 
 #[test]
-fn a_batch_leaves_when_it_is_full_and_never_grows_for_lines_of_usual_length() {
+fn full_batch_is_sent_and_does_not_grow() {
     let (handle, receiver) = log_handle(100, "1");
     for _ in 0..BATCH_BYTES / 4 {
         handle.log(&answered(200));

@@ -1,7 +1,7 @@
 //! The thread that writes batches to standard output or a file.
 //!
-//! A thread of its own and not a task: whoever reads standard output may stop reading, and a blocked write must hold
-//! neither the control runtime nor the end of the process. Nobody ever joins it; [`WriterThread`] waits for it for a moment.
+//! A thread and not a task: the reader of standard output may stop reading, and a blocked write must block neither the
+//! control runtime nor the end of the process. The thread is never joined; [`WriterThread`] waits at most 500 ms for it.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -15,37 +15,37 @@ use std::time::{Duration, Instant};
 
 use super::{Destination, LogSettings, LogSink};
 
-/// Batches that may wait for the writer: 4 MiB, since none is much larger than 16 KiB.
+/// Maximum batches in the channel, about 4 MiB at 16 KiB each. Further batches are dropped.
 const MAX_QUEUED_BATCHES: usize = 256;
 
-/// How often a file is last_check for where it was.
+/// Interval at which the writer checks whether its file was renamed.
 const REOPEN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the end of the process waits for what is still to be written.
+/// Maximum time for writing the last batches when the process ends.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Lines on their way to the writer.
+/// Entries that are sent to the writer together.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Whole lines.
+    /// Complete lines.
     pub(super) text: Vec<u8>,
-    /// How many.
+    /// Number of entries in `text`.
     pub(super) entries: u64,
 }
 
-/// The running writer. Dropping it waits until all is written, half a second at most; that makes sense when all workers
-/// have been told to end.
+/// The running writer. Dropping it waits until all batches are written, at most 500 ms. Drop it after the workers, since
+/// their handles keep the channel open.
 #[derive(Debug)]
 pub struct WriterThread {
     dropped: Arc<AtomicU64>,
-    /// Disconnected when the writer has ended. Nobody ever waits for the lock: it makes this sharable.
+    /// Disconnected when the writer has ended. The mutex only makes the type `Sync`; it is never contended.
     ended: Mutex<Receiver<()>>,
 }
 
-/// Opens the log and starts its writer; nothing if there is to be no log.
+/// Opens the destination and starts the writer. Returns `None` for [`Destination::Off`].
 ///
 /// # Errors
-/// The file cannot be opened, or the system gives no thread.
+/// The file cannot be opened, or the thread cannot be started.
 pub fn start(settings: &LogSettings) -> io::Result<Option<(LogSink, WriterThread)>> {
     let Some(output) = Output::open(&settings.destination)? else { return Ok(None) };
     let (batches, waiting) = mpsc::sync_channel(MAX_QUEUED_BATCHES);
@@ -80,7 +80,7 @@ impl LogReader {
 }
 
 impl WriterThread {
-    /// Lines that were dropped since the start, to be read at any time.
+    /// Returns the counter of dropped entries.
     pub fn dropped(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.dropped)
     }
@@ -96,17 +96,17 @@ impl Drop for WriterThread {
 
 struct Output {
     file: File,
-    /// Nothing for standard output, which cannot be opened anew.
+    /// `None` for standard output, which is not reopened.
     path: Option<PathBuf>,
     last_check: Instant,
     state: WriteState,
 }
 
-/// How the last write ended.
+/// The result of the last write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WriteState {
     Complete,
-    /// In the middle of a line, perhaps: the next one has to begin behind a line end.
+    /// It may have ended inside a line. The next write starts with a line end.
     Partial,
 }
 
@@ -114,7 +114,7 @@ impl Output {
     fn open(to: &Destination) -> io::Result<Option<Self>> {
         let (file, path) = match to {
             Destination::Off => return Ok(None),
-            // Not `io::stdout()`: its lock would be held by a blocked write, and its buffer splits batches.
+            // Not `io::stdout()`: a blocked write would hold its lock, and its buffer splits batches.
             Destination::Stdout => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
             Destination::File(path) => (append(path)?, Some(path.clone())),
         };
@@ -153,8 +153,7 @@ impl Output {
         Ok(())
     }
 
-    /// Opens the file anew if it is no longer where it was: whoever rotates logs moves it away. If that fails, lines go
-    /// on to the old one.
+    /// Reopens the file if a log rotation has renamed or deleted it. On failure, entries are written to the old file.
     fn reopen_if_moved(&mut self) {
         self.last_check = Instant::now();
         let Some(path) = &self.path else { return };
@@ -168,7 +167,7 @@ impl Output {
                 self.state = WriteState::Complete;
             }
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "the access log cannot be opened anew")
+                tracing::warn!(%error, path = %path.display(), "the access log cannot be reopened")
             }
         }
     }
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_moved_away_is_made_anew_and_a_torn_line_is_ended() {
+    fn renamed_file_is_recreated_and_partial_line_is_ended() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("log"), folder.path().join("old"));
         std::fs::write(&path, "before\n").unwrap();
@@ -200,7 +199,7 @@ mod tests {
         output.write(&batch("3\n")).unwrap();
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "before\n1\n2\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "\n3\n");
-        // The file that replaces it may be there already, and may be gone altogether.
+        // The new file may exist already, or be missing.
         output.reopen_if_moved();
         std::fs::remove_file(&path).unwrap();
         output.reopen_if_moved();
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted() {
+    fn entries_of_a_failed_write_are_counted() {
         let full =
             LogSettings { destination: Destination::File("/dev/full".into()), ..LogSettings::default() };
         let (sink, running) = start(&full).unwrap().unwrap();
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_cannot_be_opened_is_an_error_at_the_start() {
+    fn start_fails_if_the_file_cannot_be_opened() {
         let missing = LogSettings {
             destination: Destination::File("/nonexistent/log".into()),
             ..LogSettings::default()

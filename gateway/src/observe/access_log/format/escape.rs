@@ -1,15 +1,15 @@
-//! Text from anywhere, made harmless: cut at a bound, and escaped for JSON or for a line of text.
+//! Truncates untrusted text, and escapes it for JSON or for text templates.
 //!
-//! In text all but printable ASCII is `\xNN`, byte by byte, and quotes and backslashes get a backslash: a template that
-//! puts quotes around a value can be read back. JSON keeps other characters, without those that terminals or readers of
-//! lines act on; what is no UTF-8 becomes U+FFFD.
+//! In text, bytes other than printable ASCII become `\xNN`, and quotes and backslashes get a backslash, so that a quoted
+//! value can be parsed. In JSON, control characters that terminals or line readers interpret are escaped, and invalid
+//! UTF-8 becomes U+FFFD.
 
-/// So many bytes of one value are written at most, and `...` behind them.
+/// Maximum bytes of one value. A longer value is truncated and ends in `...`.
 pub(super) const MAX_VALUE_BYTES: usize = 1024;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// For which kind of line.
+/// The format to escape for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Escape {
     Json,
@@ -17,10 +17,10 @@ pub(super) enum Escape {
 }
 
 impl Escape {
-    /// Writes a value.
+    /// Writes a value, truncated and escaped.
     pub(super) fn write(self, out: &mut Vec<u8>, value: &[u8]) {
         let kept = value.get(..MAX_VALUE_BYTES).unwrap_or(value);
-        // Nearly every value is harmless as a whole, so looking at all of it, many bytes at a time, beats stopping early.
+        // Nearly every value needs no escape. Without an early exit the compiler checks many bytes at a time.
         if kept.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
             out.extend_from_slice(kept);
         } else {
@@ -35,7 +35,7 @@ impl Escape {
     }
 }
 
-/// Whether a byte is written as it is everywhere.
+/// Returns true if neither format escapes the byte.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')
 }
@@ -73,8 +73,8 @@ fn json(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// Control characters (C1 ones too, which terminals obey), line ends of Unicode, and what turns the direction of writing.
-/// All are below U+10000.
+/// Returns true for control characters (including C1, which terminals interpret), Unicode line ends and bidirectional
+/// controls. All are below U+10000.
 fn must_escape(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_ends_a_value_or_a_line_or_moves_a_terminal_gets_through() {
+    fn control_characters_quotes_and_bidi_marks_are_escaped() {
         for (value, json, text) in [
             (&b"/plain~path"[..], "/plain~path", "/plain~path"),
             (b"a\"b\\c", "a\\\"b\\\\c", "a\\\"b\\\\c"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_gives_json_that_a_parser_reads_and_text_of_printable_ascii() {
+    fn every_byte_yields_valid_json_and_printable_text() {
         for byte in 0..=u8::MAX {
             let value = [b'a', byte, b'z'];
             let json: String =
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_cut_at_the_bound_before_it_is_escaped() {
+    fn long_value_is_truncated_before_escaping() {
         let quotes = vec![b'"'; MAX_VALUE_BYTES];
         assert_eq!(escaped(Escape::Json, &quotes), "\\\"".repeat(MAX_VALUE_BYTES));
         assert_eq!(
@@ -142,7 +142,7 @@ mod tests {
             "\\\"".repeat(MAX_VALUE_BYTES) + "..."
         );
         assert_eq!(escaped(Escape::Text, &[b'x'; 5000]), "x".repeat(MAX_VALUE_BYTES) + "...");
-        // A character that is cut in two is no character.
+        // A truncated character becomes U+FFFD.
         let long = "x".repeat(MAX_VALUE_BYTES - 1) + "\u{fc}";
         assert_eq!(escaped(Escape::Json, long.as_bytes()), "x".repeat(MAX_VALUE_BYTES - 1) + "\u{fffd}...");
     }

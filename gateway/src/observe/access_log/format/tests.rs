@@ -1,4 +1,4 @@
-//! What lines look like, and which templates are refused.
+//! Entries as JSON and text, and invalid templates.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn line(format: &str, entry: &Entry<'_>) -> String {
 }
 
 #[test]
-fn json_has_what_is_known_with_its_type() {
+fn json_has_known_fields_with_their_types() {
     let (ingress, service) = (name("shop", "web"), name("shop", "api"));
     let port = PortRef::Number(std::num::NonZeroU16::MIN);
     let entry = Entry {
@@ -80,7 +80,7 @@ fn json_has_what_is_known_with_its_type() {
 }
 
 #[test]
-fn a_template_has_its_own_order_and_what_a_client_says_stays_inside_its_quotes() {
+fn template_escapes_values_within_quotes() {
     let entry = Entry { asked: Some(asked()), abort: Some("client_closed"), ..malformed() };
     assert_eq!(
         line("{client} - \"{method} {host}{path}\" {{{status}}} {abort} {upstream} \"{userAgent}\"", &entry),
@@ -98,7 +98,7 @@ fn every_field_is_a_placeholder() {
 }
 
 #[test]
-fn what_is_no_template_is_refused() {
+fn invalid_templates_are_rejected() {
     for (text, error) in [
         ("{stauts}", FormatError::Unknown("stauts".to_owned())),
         ("{}", FormatError::Unknown(String::new())),
@@ -115,7 +115,7 @@ fn what_is_no_template_is_refused() {
 }
 
 #[test]
-fn what_is_alarming_is_logged_whatever_the_sample() {
+fn failures_are_always_logged() {
     let plain = malformed();
     assert!(!plain.is_always_logged());
     assert!(Entry { status: 500, ..plain }.is_always_logged());
