@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use gateway::cli::loopback;
+use gateway::cli::args::loopback;
 use gateway::cli::process::{Gateway, Options, Source};
 use gateway::observe::access_log::Destination;
 use gateway::settings::{ListenerSettings, Settings};

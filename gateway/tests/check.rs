@@ -326,13 +326,10 @@ fn one_rule_that_takes_many_paths_is_one_change() {
 }
 
 #[test]
-fn the_help_says_how_it_ends_and_errors_are_one_line() {
+fn help_lists_exit_codes_and_errors_are_one_line() {
     let (code, help) = run(&["--help"]);
     assert_eq!(code, Some(0));
-    assert!(
-        help.contains("It ends with 0 if there is no Problem, 1 if there is one, 2 if a folder"),
-        "{help}"
-    );
+    assert!(help.contains("0: no Problem. 1: at least one Problem. 2: a folder cannot be read"), "{help}");
     let output = Command::new(env!("CARGO_BIN_EXE_gateway")).args(["check", "/no/such"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(

@@ -1,7 +1,7 @@
-//! The CustomResourceDefinitions of our kinds, made from the types that read them.
+//! The CustomResourceDefinitions of the gateway's kinds, generated from the types that parse them.
 //!
-//! `gateway crds` prints them; the files in `charts/gateway/crds` are that print, and a test holds them to it.
-//! Not here: the kinds themselves (`api`).
+//! `gateway crds` prints them. The files in `charts/gateway/crds` are that output; a test compares them. Not here: the
+//! kinds themselves (`api`).
 
 use api::{IngressClassConfigSpec, RoutePolicySpec};
 use kube_core::schema::StructuralSchemaRewriter;
@@ -9,34 +9,34 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-/// A CustomResourceDefinition, before it is written.
+/// A CustomResourceDefinition.
 #[derive(Clone, Debug)]
 pub struct Definition {
-    /// The plural in lower case; files are called after it.
+    /// The plural in lower case. Names the file in the chart.
     pub plural: &'static str,
     value: Value,
 }
 
-/// How a kind appears in the API.
-struct Naming {
+/// The names of a kind in the API.
+struct KindNames {
     kind: &'static str,
     singular: &'static str,
     plural: &'static str,
     scope: &'static str,
-    /// What `kubectl get` shows beside the name: title and path.
+    /// Columns of `kubectl get` beside the name: title and path.
     columns: &'static [(&'static str, &'static str)],
 }
 
-/// All of our kinds.
+/// Returns the definitions of all kinds.
 pub fn all() -> [Definition; 2] {
-    let class_config = Naming {
+    let class_config = KindNames {
         kind: "IngressClassConfig",
         singular: "ingressclassconfig",
         plural: "ingressclassconfigs",
         scope: "Cluster",
         columns: &[("ExternalNames", ".spec.externalNames")],
     };
-    let policy = Naming {
+    let policy = KindNames {
         kind: "RoutePolicy",
         singular: "routepolicy",
         plural: "routepolicies",
@@ -49,19 +49,27 @@ pub fn all() -> [Definition; 2] {
     ]
 }
 
-/// What a schema cannot say of a RoutePolicy's spec, in CEL, with what the API server then answers.
+/// Returns the YAML of all definitions, as `gateway crds` prints it.
+///
+/// # Errors
+/// None in practice, as for [`Definition::to_yaml`].
+pub fn to_yaml() -> anyhow::Result<String> {
+    all().iter().map(|definition| Ok(format!("---\n{}", definition.to_yaml()?))).collect()
+}
+
+/// Rules for the spec of a RoutePolicy that a schema cannot express: in CEL, with the error message.
 const POLICY_RULES: [(&str, &str); 1] = [(
     "self.targetRefs.all(t, t.kind == 'Ingress' || (!has(t.host) && !has(t.path)))",
     "only a target of kind Ingress has a host or path",
 )];
 
-fn definition<Spec: JsonSchema>(naming: &Naming, rules: &[(&str, &str)]) -> Definition {
+fn definition<Spec: JsonSchema>(names: &KindNames, rules: &[(&str, &str)]) -> Definition {
     let mut settings = SchemaSettings::openapi3();
     settings.inline_subschemas = true;
     settings.meta_schema = None;
     let generator = settings.with_transform(StructuralSchemaRewriter).into_generator();
     let mut spec = generator.into_root_schema_for::<Spec>().to_value();
-    tidy(&mut spec);
+    make_structural(&mut spec);
     if let Some(spec) = spec.as_object_mut() {
         spec.remove("title");
         if !rules.is_empty() {
@@ -70,21 +78,21 @@ fn definition<Spec: JsonSchema>(naming: &Naming, rules: &[(&str, &str)]) -> Defi
         }
     }
     let columns =
-        naming.columns.iter().map(|(name, path)| json!({ "name": name, "type": "string", "jsonPath": path }));
+        names.columns.iter().map(|(name, path)| json!({ "name": name, "type": "string", "jsonPath": path }));
     let value = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{}.{}", naming.plural, api::GROUP) },
+        "metadata": { "name": format!("{}.{}", names.plural, api::GROUP) },
         "spec": {
             "group": api::GROUP,
             "names": {
-                "kind": naming.kind,
-                "listKind": format!("{}List", naming.kind),
-                "plural": naming.plural,
-                "singular": naming.singular,
+                "kind": names.kind,
+                "listKind": format!("{}List", names.kind),
+                "plural": names.plural,
+                "singular": names.singular,
                 "categories": ["wasm-gateway"],
             },
-            "scope": naming.scope,
+            "scope": names.scope,
             "versions": [{
                 "name": api::VERSION,
                 "served": true,
@@ -103,33 +111,33 @@ fn definition<Spec: JsonSchema>(naming: &Naming, rules: &[(&str, &str)]) -> Defi
             }],
         },
     });
-    Definition { plural: naming.plural, value }
+    Definition { plural: names.plural, value }
 }
 
-/// Says in the API server's words what schemars says in others: that a field may be left out is said by `required`
-/// alone, and formats of unsigned numbers are not known there.
-fn tidy(schema: &mut Value) {
+/// Converts a schema of schemars to a structural schema of Kubernetes, where only `required` makes a field optional and
+/// formats of unsigned numbers do not exist.
+fn make_structural(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             fields.remove("nullable");
             if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
                 fields.remove("format");
             }
-            if let Some(inner) = alone_beside_null(fields) {
+            if let Some(inner) = non_null_alternative(fields) {
                 fields.remove("anyOf");
                 for (name, value) in inner {
                     fields.entry(name).or_insert(value);
                 }
             }
-            fields.values_mut().for_each(tidy);
+            fields.values_mut().for_each(make_structural);
         }
-        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Array(items) => items.iter_mut().for_each(make_structural),
         _ => {}
     }
 }
 
-/// The other one of two alternatives of which one is that there is nothing.
-fn alone_beside_null(fields: &Map<String, Value>) -> Option<Map<String, Value>> {
+/// Returns the other one of two alternatives if one of them is null.
+fn non_null_alternative(fields: &Map<String, Value>) -> Option<Map<String, Value>> {
     let is_null = |schema: &Value| schema.get("enum") == Some(&json!([null]));
     match fields.get("anyOf")?.as_array()?.as_slice() {
         [inner, null] | [null, inner] if is_null(null) => inner.as_object().cloned(),
@@ -138,10 +146,10 @@ fn alone_beside_null(fields: &Map<String, Value>) -> Option<Map<String, Value>> 
 }
 
 impl Definition {
-    /// The definition as YAML, as `kubectl apply` takes it.
+    /// Returns the definition as YAML for `kubectl apply`.
     ///
     /// # Errors
-    /// Never in practice: the value is made of maps, lists and texts.
+    /// None in practice: the value consists of maps, lists and strings.
     pub fn to_yaml(&self) -> anyhow::Result<String> {
         Ok(serde_saphyr::to_string(&self.value)?)
     }

@@ -22,8 +22,9 @@ use self::folder::Folder;
 use self::log::ServedRequest;
 use self::report::{Generation, Report};
 use self::timeline::Timeline;
+use crate::cli::args::loopback;
 use crate::cli::process::{Gateway, Options, Source};
-use crate::cli::{Signals, loopback};
+use crate::cli::signals::Signals;
 use crate::control::reload::ProblemView;
 use crate::settings::{ListenerSettings, Settings};
 
@@ -92,7 +93,7 @@ impl Demo {
                 },
             }
         })?;
-        signals.end(gateway, stop);
+        signals.stop_gateway(gateway, stop);
         Ok(())
     }
 

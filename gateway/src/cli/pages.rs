@@ -1,41 +1,55 @@
-//! Asking a running gateway for an admin page.
-//!
-//! Purpose: commands that speak to a gateway do it in one way. Not here: what they ask for.
+//! A client for the admin pages of a running gateway. Not here: which page a command needs.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::Context as _;
-
-/// Asks for a page by HTTP/1.0, whose answer ends with the connection and is never chunked: status and body.
-/// `patience` is how long the gateway may take to be reached, and to say the next part of its answer.
-///
-/// # Errors
-/// Nobody answers there in time, or not in HTTP.
-pub(crate) fn get(address: SocketAddr, target: &str, patience: Duration) -> anyhow::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
-    stream.write_all(request(target).as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    read(&answer)
+/// A response of the admin pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
-/// The request for a page, as [`get`] sends it.
+/// Why a page cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PageError {
+    /// The gateway cannot be reached, or does not respond in time.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The response is not HTTP.
+    #[error("the answer is not HTTP")]
+    NotHttp,
+}
+
+/// Requests a page by HTTP/1.0, whose response ends with the connection and is never chunked. `timeout` limits connecting
+/// and each read.
+///
+/// # Errors
+/// Returns [`PageError::Io`] or [`PageError::NotHttp`].
+pub(crate) fn get(address: SocketAddr, target: &str, timeout: Duration) -> Result<Page, PageError> {
+    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    stream.write_all(request(target).as_bytes())?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    parse(&response)
+}
+
+/// Returns the request that [`get`] sends.
 pub(crate) fn request(target: &str) -> String {
     format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n")
 }
 
-/// Status and body of an answer.
+/// Parses a response.
 ///
 /// # Errors
-/// It is not HTTP.
-pub(crate) fn read(answer: &str) -> anyhow::Result<(u16, String)> {
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+/// Returns [`PageError::NotHttp`].
+pub(crate) fn parse(response: &str) -> Result<Page, PageError> {
+    let (head, body) = response.split_once("\r\n\r\n").ok_or(PageError::NotHttp)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.context("the answer is not HTTP")?, body.to_owned()))
+    Ok(Page { status: status.ok_or(PageError::NotHttp)?, body: body.to_owned() })
 }
 
 /// Percent-encodes all but unreserved characters (RFC 3986 §2.3).

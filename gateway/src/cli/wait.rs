@@ -1,7 +1,7 @@
-//! Whether an Ingress is live: held by the table that serves, in a version that is new enough, and as it was written.
+//! The status of an Ingress: whether the live table has it completely, in a version that is new enough.
 //!
-//! The admin page `/ingress` tells it, and `gateway wait` asks until it is so. Not here: why one request goes where
-//! it goes (`explain`).
+//! The admin page `/ingress` shows it, and `gateway wait` polls it. Not here: why a request is routed to its backend
+//! (`explain`).
 
 use std::fmt::{self, Display, Formatter};
 
@@ -14,55 +14,54 @@ use crate::control::reload::{ProblemView, Reload};
 pub mod command;
 mod verdict;
 
-/// How an Ingress stands at one moment.
+/// The status of an Ingress at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Standing {
-    /// The word for machines.
-    pub state: State,
-    /// `metadata.resourceVersion` of what the table was made from; nothing: it has none that can be compared.
+pub struct IngressStatus {
+    /// The state, as one word.
+    pub state: IngressState,
+    /// `metadata.resourceVersion` of the object in the table. `None` if it has none that can be compared.
     pub resource_version: Option<String>,
-    /// The number of the table that was asked.
+    /// Generation of the table.
     pub generation: u64,
-    /// Why it is not live, for people, where the Problems do not say it.
+    /// Why it is not live, for people, if no Problem explains it.
     pub why: Option<String>,
-    /// The Ingress's own Problems.
+    /// The Problems of the Ingress.
     pub problems: Vec<ProblemView>,
 }
 
-/// The word for a [`Standing`].
+/// The state of an Ingress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
-    /// The table does not know it.
+pub enum IngressState {
+    /// The table does not have it.
     Missing,
-    /// The table holds it in an older version than was asked for, or in one that cannot be compared.
+    /// The table has it in a version that is too old or cannot be compared.
     Older,
-    /// The table holds it, but not all of it is served as it was written, or nothing of it.
+    /// The table has it, but serves only a part of it, or nothing.
     Refused,
-    /// Requests are answered by it, as it was written.
+    /// The table serves all of it.
     Live,
 }
 
-impl Standing {
-    /// Looks an Ingress up between two updates. `at_least` is the version that is waited for; nothing: any.
+impl IngressStatus {
+    /// Returns the status of an Ingress between two updates. `min_version` is the oldest acceptable version, if any.
     ///
-    /// That no endpoint is ready is told but refuses nothing: the table holds what was written, and endpoints come and
-    /// go in cells of their own.
-    pub fn of(name: &Name, at_least: Option<ResourceVersion>, reload: &Reload) -> Self {
+    /// An Ingress without ready endpoints is live: the table has all of it, and endpoints change without a new table.
+    pub fn new(name: &Name, min_version: Option<ResourceVersion>, reload: &Reload) -> Self {
         let object = ObjectRef { kind: Kind::Ingress, name: name.clone() };
-        let known = reload.compiler().ingress(name);
-        let version = known.and_then(|ingress| ingress.version);
+        let found = reload.compiler().ingress(name);
+        let version = found.and_then(|ingress| ingress.version);
         let problems = reload.problems().views_where(|problem| problem.object == object);
-        let is_as_written = problems.iter().all(|problem| problem.reason == Reason::NoEndpoints.to_string());
-        let (state, why) = match known {
-            None => (State::Missing, Some(format!("the gateway knows no Ingress {name}"))),
-            Some(_) if version < at_least => (State::Older, Some(older(version))),
+        let is_complete = problems.iter().all(|problem| problem.reason == Reason::NoEndpoints.to_string());
+        let (state, why) = match found {
+            None => (IngressState::Missing, Some(format!("the gateway knows no Ingress {name}"))),
+            Some(_) if version < min_version => (IngressState::Older, Some(too_old(version))),
             Some(ingress) => match reload.compiler().unserved_reason(ingress) {
-                // A refusal that is a Problem is told there.
-                Some(refusal) => (State::Refused, problems.is_empty().then_some(refusal)),
-                None if is_as_written => (State::Live, None),
-                None => (State::Refused, None),
+                // If there is a Problem, it has the reason.
+                Some(reason) => (IngressState::Refused, problems.is_empty().then_some(reason)),
+                None if is_complete => (IngressState::Live, None),
+                None => (IngressState::Refused, None),
             },
         };
         let generation = reload.live().load().generation;
@@ -76,7 +75,7 @@ impl Standing {
     }
 }
 
-impl Display for Standing {
+impl Display for IngressStatus {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let version = self.resource_version.as_deref().unwrap_or("none");
         writeln!(f, "{}  version {version}, generation {}", self.state, self.generation)?;
@@ -85,7 +84,7 @@ impl Display for Standing {
     }
 }
 
-impl Display for State {
+impl Display for IngressState {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => "missing",
@@ -96,9 +95,9 @@ impl Display for State {
     }
 }
 
-fn older(version: Option<ResourceVersion>) -> String {
+fn too_old(version: Option<ResourceVersion>) -> String {
     match version {
         Some(version) => format!("the gateway still has version {version}"),
-        None => "what the gateway has says no resourceVersion that can be compared".to_owned(),
+        None => "the gateway's object has no resourceVersion that can be compared".to_owned(),
     }
 }

@@ -9,18 +9,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use routing::object::Name;
 use routing::{Config, Reason};
 
 use super::request::RequestSpec;
 use super::{ExplainContext, explain};
-use crate::cli;
+use crate::cli::args::loopback;
 use crate::cli::config::read_service_name;
+use crate::cli::environment;
 use crate::cli::identity::Identity;
-use crate::cli::loopback;
-use crate::cli::pages::{self, encode};
-use crate::cli::process;
+use crate::cli::output::{OutputFormat, print, print_error};
+use crate::cli::pages::{self, Page, encode};
+use crate::cli::read_once::{read_cluster, read_folder};
 use crate::control::reload::Reload;
 use crate::control::source::kube::WatchScope;
 
@@ -60,16 +61,10 @@ pub struct Explain {
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = read_service_name)]
     status_service: Option<Name>,
     /// For people or for tools.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
     #[command(flatten)]
     identity: Identity,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 impl Explain {
@@ -78,7 +73,7 @@ impl Explain {
         match self.run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                cli::complain("explain", &error);
+                print_error("explain", &error);
                 ExitCode::FAILURE
             }
         }
@@ -88,18 +83,17 @@ impl Explain {
         let request = RequestSpec::new(&self.method, &self.url, &self.headers)?;
         let text = match (&self.files, &self.kubeconfig) {
             (Some(folder), _) => {
-                self.explain_objects(&process::read_once(folder, self.identity.routing()?)?, &request)?
+                self.explain_objects(&read_folder(folder, self.identity.routing()?)?, &request)?
             }
             (None, Some(kubeconfig)) => self.explain_objects(&self.read_cluster(kubeconfig)?, &request)?,
             (None, None) => self.query_gateway()?,
         };
-        std::io::stdout().lock().write_all(text.as_bytes()).context("cannot print")
+        print(&text)
     }
 
     fn read_cluster(&self, kubeconfig: &Path) -> anyhow::Result<Reload> {
-        let routing = Config { namespace: cli::own_namespace(), ..self.identity.routing()? };
-        let reload =
-            process::read_cluster_once(kubeconfig, WatchScope::from_namespaces(&self.namespaces), routing)?;
+        let routing = Config { namespace: environment::own_namespace(), ..self.identity.routing()? };
+        let reload = read_cluster(kubeconfig, WatchScope::from_namespaces(&self.namespaces), routing)?;
         let mut stderr = std::io::stderr().lock();
         for problem in reload.problems().views_where(|problem| problem.reason == Reason::NotPermitted) {
             writeln!(stderr, "{problem}").context("cannot print")?;
@@ -117,13 +111,13 @@ impl Explain {
         };
         let explanation = explain(request, context);
         Ok(match self.output {
-            Output::Text => explanation.to_string(),
-            Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
+            OutputFormat::Text => explanation.to_string(),
+            OutputFormat::Json => serde_json::to_string_pretty(&explanation)? + "\n",
         })
     }
 
     fn query_gateway(&self) -> anyhow::Result<String> {
-        if self.identity.names_classes() {
+        if self.identity.has_classes() {
             bail!("--class is for --files and --kubeconfig: a running gateway has its own");
         }
         let mut target = format!("/explain?url={}&method={}", encode(&self.url), encode(&self.method));
@@ -133,7 +127,7 @@ impl Explain {
         if let Some(service) = &self.status_service {
             target += &format!("&service={}", encode(&service.to_string()));
         }
-        if self.output == Output::Json {
+        if self.output == OutputFormat::Json {
             target += "&output=json";
         }
         let no_response = || {
@@ -142,14 +136,15 @@ impl Explain {
                 "no gateway answers at {admin} (--admin ADDR asks elsewhere, --files DIR asks a folder, --kubeconfig FILE a cluster)"
             )
         };
-        let (status, text) = pages::get(self.admin, &target, ADMIN_TIMEOUT).with_context(no_response)?;
+        let Page { status, body } =
+            pages::get(self.admin, &target, ADMIN_TIMEOUT).with_context(no_response)?;
         match (status, self.output) {
-            (200, Output::Text) => Ok(text),
-            (200, Output::Json) => {
-                let value: serde_json::Value = serde_json::from_str(&text)?;
+            (200, OutputFormat::Text) => Ok(body),
+            (200, OutputFormat::Json) => {
+                let value: serde_json::Value = serde_json::from_str(&body)?;
                 Ok(serde_json::to_string_pretty(&value)? + "\n")
             }
-            _ => bail!("{} answers {status}: {}", self.admin, text.trim_end()),
+            _ => bail!("{} answers {status}: {}", self.admin, body.trim_end()),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The admin pages: is it alive, is it ready, what does it serve, what is wrong, why did a request go where it
-//! went, what was counted.
+//! The admin pages: liveness, readiness, metrics, routes, Problems, and the explanation of a request.
 //!
-//! Read only, and never with key bytes. Not here: who may reach it; it listens on loopback unless told otherwise.
+//! The pages are read-only and never show key bytes. Not here: access control. The default address is a loopback
+//! address.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,54 +16,56 @@ use routing::object::{Name, ResourceVersion};
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use crate::cli::config::error::ValueError;
 use crate::cli::config::read_service_name;
-use crate::cli::explain::request::RequestSpec;
+use crate::cli::explain::request::{RequestSpec, RequestSpecError};
 use crate::cli::explain::{self, ExplainContext};
-use crate::cli::wait::Standing;
+use crate::cli::output::OutputFormat;
+use crate::cli::wait::IngressStatus;
 use crate::control::reload::{Problems, ReloadHandle};
 use crate::data::listener::worker::Handle;
 use crate::live::LiveCell;
 use crate::observe::metrics::{self, Scrape};
 
-/// What the pages are made from.
+/// The state that the pages show.
 #[derive(Clone)]
 pub struct Admin {
-    /// What is being served.
+    /// The live state.
     pub live: LiveCell,
-    /// What is wrong.
+    /// All present Problems.
     pub problems: Arc<Problems>,
-    /// Who counts.
+    /// The workers, which have the counters.
     pub workers: Arc<[Handle]>,
-    /// The number of the live table; 0 before the first full one.
+    /// Generation of the live table. 0 before the first update.
     pub generation: watch::Receiver<u64>,
-    /// Whether the gateway is about to stop.
-    pub draining: Arc<AtomicBool>,
-    /// What stands between the source and its first table.
-    pub waiting: watch::Receiver<Option<String>>,
-    /// Queries the objects.
+    /// Whether the gateway is shutting down.
+    pub is_draining: Arc<AtomicBool>,
+    /// What the first update of the source waits for.
+    pub pending: watch::Receiver<Option<String>>,
+    /// Handle for queries about objects.
     pub reload: ReloadHandle,
-    /// Times that everything was read anew after a panic.
+    /// Restarts of the control plane after a panic.
     pub restarts: Arc<AtomicU64>,
     /// Lines of the access log that were dropped.
     pub access_log_dropped: Arc<AtomicU64>,
-    /// The Service by which the outside reaches the gateway.
+    /// The Service that exposes the gateway.
     pub status_service: Option<Name>,
 }
 
 impl Admin {
-    /// All pages by path.
+    /// Returns all pages.
     pub fn router(self) -> Router {
         let further = Router::new()
             .route("/routes", get(routes))
             .route("/problems", get(problems))
-            .route("/explain", get(explained))
+            .route("/explain", get(explain_page))
             .route("/ingress", get(ingress))
             .with_state(self.clone());
-        self.probes().merge(further)
+        self.probe_router().merge(further)
     }
 
-    /// The pages for probes and scrapers alone: they tell nothing about hosts and who serves them.
-    pub fn probes(self) -> Router {
+    /// Returns the pages for probes and scrapers, which show nothing about hosts and backends.
+    pub fn probe_router(self) -> Router {
         Router::new()
             .route("/livez", get(live))
             .route("/readyz", get(ready))
@@ -72,20 +74,12 @@ impl Admin {
     }
 }
 
-/// How a page is written: text for people unless `?output=json` asks for the other.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Output {
-    #[default]
-    Text,
-    Json,
-}
-
+/// The query of a page that exists in several formats.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
+struct FormatForm {
     #[serde(default)]
-    output: Output,
+    output: OutputFormat,
 }
 
 async fn live() -> &'static str {
@@ -95,11 +89,11 @@ async fn live() -> &'static str {
 async fn ready(State(admin): State<Admin>) -> Response {
     let unready =
         |reason: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response();
-    if admin.draining.load(Ordering::Relaxed) {
+    if admin.is_draining.load(Ordering::Relaxed) {
         return unready("draining");
     }
     match *admin.generation.borrow() {
-        0 => unready(admin.waiting.borrow().as_deref().unwrap_or("no routing table yet")),
+        0 => unready(admin.pending.borrow().as_deref().unwrap_or("no routing table yet")),
         generation => format!("ready: generation {generation}\n").into_response(),
     }
 }
@@ -121,17 +115,17 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
-async fn routes(State(admin): State<Admin>, Query(form): Query<Form>) -> Response {
+async fn routes(State(admin): State<Admin>, Query(form): Query<FormatForm>) -> Response {
     let live = admin.live.load_full();
     match form.output {
-        Output::Text => format!("generation {}\n{}", live.generation, live.table).into_response(),
-        Output::Json => axum::Json(live.table.view()).into_response(),
+        OutputFormat::Text => format!("generation {}\n{}", live.generation, live.table).into_response(),
+        OutputFormat::Json => axum::Json(live.table.view()).into_response(),
     }
 }
 
-async fn problems(State(admin): State<Admin>, Query(form): Query<Form>) -> Response {
+async fn problems(State(admin): State<Admin>, Query(form): Query<FormatForm>) -> Response {
     let views = admin.problems.views();
-    if form.output == Output::Text {
+    if form.output == OutputFormat::Text {
         let mut text = String::new();
         for problem in &views {
             // Writing to a String cannot fail.
@@ -142,46 +136,57 @@ async fn problems(State(admin): State<Admin>, Query(form): Query<Form>) -> Respo
     axum::Json(views).into_response()
 }
 
-/// What the page is asked: `url`, `method`, any number of `header`, `service` (the one by which the outside
-/// reaches the gateway) and `output`.
+/// The query of `/explain`: `url`, `method`, any number of `header`, `service` (the Service that exposes the gateway)
+/// and `output`.
 #[derive(Debug)]
 struct ExplainForm {
     request: RequestSpec,
     service: Option<Name>,
-    output: Output,
+    output: OutputFormat,
+}
+
+/// Why a query of `/explain` is wrong.
+#[derive(Debug, thiserror::Error)]
+enum ExplainFormError {
+    #[error("?url= is missing")]
+    UrlMissing,
+    #[error("{name}={value} is not known")]
+    Unknown { name: String, value: String },
+    #[error(transparent)]
+    Service(#[from] ValueError),
+    #[error(transparent)]
+    Request(#[from] RequestSpecError),
 }
 
 impl ExplainForm {
-    fn read(pairs: Vec<(String, String)>) -> Result<Self, String> {
+    fn parse(pairs: Vec<(String, String)>) -> Result<Self, ExplainFormError> {
         let (mut url, mut method, mut headers) = (None, "GET".to_owned(), Vec::new());
-        let (mut service, mut output) = (None, Output::Text);
+        let (mut service, mut output) = (None, OutputFormat::Text);
         for (name, value) in pairs {
             match (name.as_str(), value.as_str()) {
                 ("url", _) => url = Some(value),
                 ("method", _) => method = value,
                 ("header", _) => headers.push(value),
-                ("service", _) => {
-                    service = Some(read_service_name(&value).map_err(|error| error.to_string())?)
-                }
-                ("output", "text") => output = Output::Text,
-                ("output", "json") => output = Output::Json,
-                _ => return Err(format!("{name}={value} is not known")),
+                ("service", _) => service = Some(read_service_name(&value)?),
+                ("output", "text") => output = OutputFormat::Text,
+                ("output", "json") => output = OutputFormat::Json,
+                _ => return Err(ExplainFormError::Unknown { name, value }),
             }
         }
-        let url = url.ok_or("?url= is missing")?;
-        let request = RequestSpec::new(&method, &url, &headers).map_err(|error| error.to_string())?;
+        let url = url.ok_or(ExplainFormError::UrlMissing)?;
+        let request = RequestSpec::new(&method, &url, &headers)?;
         Ok(Self { request, service, output })
     }
 }
 
-async fn explained(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, String)>>) -> Response {
-    let form = match ExplainForm::read(pairs) {
+async fn explain_page(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, String)>>) -> Response {
+    let form = match ExplainForm::parse(pairs) {
         Ok(form) => form,
-        Err(error) => return (StatusCode::BAD_REQUEST, error + "\n").into_response(),
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let ExplainForm { request, service, output } = form;
     let service = service.or(admin.status_service);
-    let answer = admin.reload.query(move |reload| {
+    let explanation = admin.reload.query(move |reload| {
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let context = ExplainContext {
             compiler: reload.compiler(),
@@ -191,14 +196,14 @@ async fn explained(State(admin): State<Admin>, Query(pairs): Query<Vec<(String, 
         };
         explain::explain(&request, context)
     });
-    match (answer.await, output) {
+    match (explanation.await, output) {
         (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "the source has ended\n").into_response(),
-        (Some(explanation), Output::Text) => explanation.to_string().into_response(),
-        (Some(explanation), Output::Json) => axum::Json(explanation).into_response(),
+        (Some(explanation), OutputFormat::Text) => explanation.to_string().into_response(),
+        (Some(explanation), OutputFormat::Json) => axum::Json(explanation).into_response(),
     }
 }
 
-/// Which Ingress the page is asked about, and in which version at least.
+/// The query of `/ingress`: the Ingress, and the minimum version.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct IngressForm {
@@ -206,20 +211,20 @@ struct IngressForm {
     name: String,
     resource_version: Option<String>,
     #[serde(default)]
-    output: Output,
+    output: OutputFormat,
 }
 
-/// How an Ingress stands; `gateway wait` asks this until it is live.
+/// Returns the status of an Ingress. `gateway wait` polls it.
 async fn ingress(State(admin): State<Admin>, Query(form): Query<IngressForm>) -> Response {
     let version = match form.resource_version.as_deref().map(str::parse::<ResourceVersion>).transpose() {
         Ok(version) => version,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let name = Name::new(&form.namespace, &form.name);
-    let standing = admin.reload.query(move |reload| Standing::of(&name, version, reload)).await;
-    match (standing, form.output) {
+    let status = admin.reload.query(move |reload| IngressStatus::new(&name, version, reload)).await;
+    match (status, form.output) {
         (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "the source has ended\n").into_response(),
-        (Some(standing), Output::Text) => standing.to_string().into_response(),
-        (Some(standing), Output::Json) => axum::Json(standing).into_response(),
+        (Some(status), OutputFormat::Text) => status.to_string().into_response(),
+        (Some(status), OutputFormat::Json) => axum::Json(status).into_response(),
     }
 }

@@ -1,15 +1,15 @@
-//! File descriptors: how many this process may have, and how many clients may be connected for that reason.
+//! The limit of file descriptors, and the limit of client connections that follows from it.
 
 use std::num::NonZeroU32;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that clients and their endpoints never get: listening sockets, event queues, admin pages, the folder.
-/// Of a small limit it is a quarter.
-const RESERVE: u64 = 256;
+/// File descriptors that clients and endpoints never get: listening sockets, event queues, admin pages, DNS, the folder.
+/// A quarter of a limit below 1024.
+const RESERVED: u64 = 256;
 
-/// Lets this process have as many file descriptors as it may ask for, and says how many those are.
-pub(super) fn raise() -> u64 {
+/// Raises the soft limit of file descriptors to the hard limit, and returns the new soft limit.
+pub(super) fn raise_limit() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit of file descriptors cannot be raised");
@@ -17,33 +17,40 @@ pub(super) fn raise() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many clients may be connected: as many as wanted or else as many as can each have a connection to an endpoint
-/// as well, and in any case no more than there are descriptors.
-pub(super) fn places(wanted: Option<NonZeroU32>, limit: u64) -> u64 {
-    let most = (limit - RESERVE.min(limit / 4)).max(1);
-    let Some(wanted) = wanted else { return (most / 2).max(1) };
-    let wanted = u64::from(wanted.get());
-    if wanted > most {
-        tracing::warn!(wanted, most, "limits.clientConnections is more than the file descriptors allow");
+/// Returns the maximum number of client connections. The default leaves one descriptor for a connection to an endpoint
+/// beside each. A configured number is capped at the descriptors that are not reserved.
+pub(super) fn max_client_connections(configured: Option<NonZeroU32>, descriptors: u64) -> u64 {
+    let max = (descriptors - RESERVED.min(descriptors / 4)).max(1);
+    let Some(configured) = configured else { return (max / 2).max(1) };
+    let configured = u64::from(configured.get());
+    if configured > max {
+        tracing::warn!(configured, max, "limits.clientConnections is more than the file descriptors allow");
     }
-    wanted.min(most)
+    configured.min(max)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    struct Case {
+        configured: Option<u32>,
+        descriptors: u64,
+        expected: u64,
+    }
+
     #[test]
-    fn there_are_never_more_places_than_descriptors() {
-        for (wanted, limit, expected) in [
-            (None, 1024, 384),
-            (None, 128, 48),
-            (None, 1, 1),
-            (None, u64::MAX, (u64::MAX - RESERVE) / 2),
-            (Some(500), 1024, 500),
-            (Some(5000), 1024, 768),
+    fn connections_never_exceed_descriptors() {
+        for Case { configured, descriptors, expected } in [
+            Case { configured: None, descriptors: 1024, expected: 384 },
+            Case { configured: None, descriptors: 128, expected: 48 },
+            Case { configured: None, descriptors: 1, expected: 1 },
+            Case { configured: None, descriptors: u64::MAX, expected: (u64::MAX - RESERVED) / 2 },
+            Case { configured: Some(500), descriptors: 1024, expected: 500 },
+            Case { configured: Some(5000), descriptors: 1024, expected: 768 },
         ] {
-            assert_eq!(places(wanted.and_then(NonZeroU32::new), limit), expected, "{wanted:?} of {limit}");
+            let max = max_client_connections(configured.and_then(NonZeroU32::new), descriptors);
+            assert_eq!(max, expected, "{configured:?} of {descriptors}");
         }
     }
 }

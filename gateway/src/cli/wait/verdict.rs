@@ -1,46 +1,47 @@
-//! When there is nothing more to wait for: a decision over what gateways said, one look after another. Pure.
+//! Decides when waiting ends, from the statuses that all gateways report in each poll. Pure.
 
 use std::time::{Duration, Instant};
 
-use super::{Standing, State};
+use super::{IngressState, IngressStatus};
 
-/// How long Problems must stay as they are before they count. `kubectl apply` writes a Service after the Ingress that
-/// names it, and the API server tells of each kind on a watch of its own: what is missing may be on its way.
-pub(super) const SETTLING: Duration = Duration::from_secs(1);
+/// Time for which Problems must stay the same before they count. `kubectl apply` may write a Service after the Ingress
+/// that names it, and the API server reports each kind on a separate watch.
+pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// What came of it.
+/// The result of waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// All gateways serve it.
+    /// All gateways serve the Ingress.
     Live,
-    /// At least one refuses it or a part of it, and none is still to hear of it.
-    Refused(Vec<Standing>),
+    /// All gateways have the Ingress, and at least one refuses it or a part of it.
+    Refused(Vec<IngressStatus>),
 }
 
-/// The looks so far.
+/// The polls up to now.
 #[derive(Debug, Default)]
-pub(super) struct Looks {
-    /// Since when all have known it and the same has been wrong with it.
-    refused: Option<(Instant, Vec<Standing>)>,
+pub(super) struct PollHistory {
+    /// The refusing statuses, and since when they have been the same while all gateways had the Ingress.
+    refused: Option<(Instant, Vec<IngressStatus>)>,
 }
 
-impl Looks {
-    /// Takes in what each gateway says; none is there: nothing can be said. Gives the verdict once it is certain.
-    pub(super) fn take(&mut self, now: Instant, standings: &[Standing]) -> Option<Verdict> {
-        let are_all = |state| standings.iter().all(|standing| standing.state == state);
-        let knows = |standing: &Standing| matches!(standing.state, State::Live | State::Refused);
-        if standings.is_empty() || !standings.iter().all(knows) {
+impl PollHistory {
+    /// Adds one poll: the status of each gateway. Returns the verdict once it is certain. No gateway, no verdict.
+    pub(super) fn add(&mut self, now: Instant, statuses: &[IngressStatus]) -> Option<Verdict> {
+        let are_all = |state| statuses.iter().all(|status| status.state == state);
+        let has_ingress =
+            |status: &IngressStatus| matches!(status.state, IngressState::Live | IngressState::Refused);
+        if statuses.is_empty() || !statuses.iter().all(has_ingress) {
             self.refused = None;
             return None;
         }
-        if are_all(State::Live) {
+        if are_all(IngressState::Live) {
             return Some(Verdict::Live);
         }
         let refusing: Vec<_> =
-            standings.iter().filter(|standing| standing.state == State::Refused).cloned().collect();
+            statuses.iter().filter(|status| status.state == IngressState::Refused).cloned().collect();
         match &self.refused {
-            Some((since, before)) if is_same(before, &refusing) => {
-                (now.duration_since(*since) >= SETTLING).then_some(Verdict::Refused(refusing))
+            Some((since, before)) if is_equal(before, &refusing) => {
+                (now.duration_since(*since) >= SETTLE_TIME).then_some(Verdict::Refused(refusing))
             }
             _ => {
                 self.refused = Some((now, refusing));
@@ -49,69 +50,73 @@ impl Looks {
         }
     }
 
-    /// No time is left. What was refused until now is refused.
-    pub(super) fn close(self) -> Option<Verdict> {
+    /// Returns the verdict at the timeout: refused, if the last poll was.
+    pub(super) fn finish(self) -> Option<Verdict> {
         self.refused.map(|(_, refusing)| Verdict::Refused(refusing))
     }
 }
 
-/// Whether the same is wrong. The generation goes up with everybody's changes.
-fn is_same(before: &[Standing], now: &[Standing]) -> bool {
-    let what = |standing: &Standing| Standing { generation: 0, ..standing.clone() };
-    before.iter().map(what).eq(now.iter().map(what))
+/// Returns true if two polls are equal except for the generation, which also counts changes of other objects.
+fn is_equal(before: &[IngressStatus], now: &[IngressStatus]) -> bool {
+    let without_generation = |status: &IngressStatus| IngressStatus { generation: 0, ..status.clone() };
+    before.iter().map(without_generation).eq(now.iter().map(without_generation))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn standing(state: State, why: &str) -> Standing {
+    fn status(state: IngressState, why: &str) -> IngressStatus {
         let why = Some(why.to_owned());
-        Standing { state, resource_version: None, generation: 1, why, problems: Vec::new() }
+        IngressStatus { state, resource_version: None, generation: 1, why, problems: Vec::new() }
     }
 
     #[test]
-    fn live_counts_at_once_if_all_say_so() {
-        let (live, older) = (standing(State::Live, ""), standing(State::Older, ""));
+    fn live_counts_at_once_if_all_agree() {
+        let (live, older) = (status(IngressState::Live, ""), status(IngressState::Older, ""));
         let now = Instant::now();
-        assert_eq!(Looks::default().take(now, &[]), None, "nobody was asked");
-        assert_eq!(Looks::default().take(now, &[live.clone(), older]), None);
-        assert_eq!(Looks::default().take(now, &[live.clone(), live]), Some(Verdict::Live));
+        assert_eq!(PollHistory::default().add(now, &[]), None, "no gateway");
+        assert_eq!(PollHistory::default().add(now, &[live.clone(), older]), None);
+        assert_eq!(PollHistory::default().add(now, &[live.clone(), live]), Some(Verdict::Live));
     }
 
     #[test]
-    fn problems_count_when_they_have_settled() {
-        let live = standing(State::Live, "");
-        let (one, other) = (standing(State::Refused, "no Service"), standing(State::Refused, "no port"));
+    fn problems_count_after_the_settle_time() {
+        let live = status(IngressState::Live, "");
+        let (one, other) =
+            (status(IngressState::Refused, "no Service"), status(IngressState::Refused, "no port"));
         let start = Instant::now();
-        let mut looks = Looks::default();
-        assert_eq!(looks.take(start, std::slice::from_ref(&one)), None);
+        let mut history = PollHistory::default();
+        assert_eq!(history.add(start, std::slice::from_ref(&one)), None);
         assert_eq!(
-            looks.take(start + SETTLING / 2, std::slice::from_ref(&other)),
+            history.add(start + SETTLE_TIME / 2, std::slice::from_ref(&other)),
             None,
-            "another one begins anew"
+            "a change starts the time again"
         );
-        assert_eq!(looks.take(start + SETTLING, std::slice::from_ref(&other)), None);
-        let later = Standing { generation: 7, ..other.clone() };
+        assert_eq!(history.add(start + SETTLE_TIME, std::slice::from_ref(&other)), None);
+        let later = IngressStatus { generation: 7, ..other.clone() };
         let refused = Verdict::Refused(vec![later.clone()]);
-        assert_eq!(looks.take(start + SETTLING * 3 / 2, &[live, later]), Some(refused));
-        assert_eq!(looks.close(), Some(Verdict::Refused(vec![other])));
+        assert_eq!(history.add(start + SETTLE_TIME * 3 / 2, &[live, later]), Some(refused));
+        assert_eq!(history.finish(), Some(Verdict::Refused(vec![other])));
     }
 
     #[test]
-    fn one_that_has_not_heard_of_it_keeps_all_waiting() {
-        let refused = standing(State::Refused, "no Service");
+    fn gateway_without_the_ingress_delays_the_verdict() {
+        let refused = status(IngressState::Refused, "no Service");
         let start = Instant::now();
-        let mut looks = Looks::default();
-        assert_eq!(looks.take(start, std::slice::from_ref(&refused)), None);
-        assert_eq!(looks.take(start + SETTLING, &[refused.clone(), standing(State::Missing, "")]), None);
+        let mut history = PollHistory::default();
+        assert_eq!(history.add(start, std::slice::from_ref(&refused)), None);
         assert_eq!(
-            looks.take(start + SETTLING * 2, &[refused]),
-            None,
-            "settled is what stands without a break"
+            history.add(start + SETTLE_TIME, &[refused.clone(), status(IngressState::Missing, "")]),
+            None
         );
-        let mut looks = Looks::default();
-        assert_eq!(looks.take(start, &[standing(State::Missing, "")]), None);
-        assert_eq!(looks.close(), None);
+        assert_eq!(
+            history.add(start + SETTLE_TIME * 2, &[refused]),
+            None,
+            "an interruption starts the time again"
+        );
+        let mut history = PollHistory::default();
+        assert_eq!(history.add(start, &[status(IngressState::Missing, "")]), None);
+        assert_eq!(history.finish(), None);
     }
 }

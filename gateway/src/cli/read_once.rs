@@ -1,0 +1,56 @@
+//! Reads all objects of a folder or a cluster once, without serving them.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use routing::Config;
+use tokio::sync::{mpsc, watch};
+
+use crate::cli::crypto::crypto_provider;
+use crate::control::reload::Reload;
+use crate::control::source::files;
+use crate::control::source::kube::{self as kubernetes, WatchScope};
+
+/// Timeout of reading a cluster. The first Update waits up to 10 s of it for Secrets.
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads a folder as `gateway run` does at its start, with certificates.
+///
+/// # Errors
+/// Returns an error if the folder cannot be read.
+pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
+    let (sender, mut updates) = mpsc::channel(1);
+    let watcher = files::watch(folder, &routing.classes, sender)?;
+    let update = updates.blocking_recv().context("the folder was not read")?;
+    drop(watcher);
+    let mut reload = Reload::new(crypto_provider()?, routing)?;
+    reload.apply(update, SystemTime::now());
+    Ok(reload)
+}
+
+/// Reads the API of a cluster as `gateway run` does at its start. The zone of the gateway is that of `routing`.
+///
+/// # Errors
+/// Returns an error if the kubeconfig file is malformed, or the API server does not return all objects within 30 s.
+pub fn read_cluster(kubeconfig: &Path, scope: WatchScope, routing: Config) -> anyhow::Result<Reload> {
+    let mut reload = Reload::new(crypto_provider()?, routing.clone())?;
+    let (sender, mut updates) = mpsc::channel(1);
+    let (pending_tx, pending) = watch::channel(None);
+    let purpose = kubernetes::Purpose::Explain;
+    let spec = kubernetes::WatchSpec { scope, routing, node: None, purpose };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let update = runtime.block_on(async {
+        let client = kubernetes::build_client(Some(kubeconfig)).await?;
+        tokio::select! {
+            update = updates.recv() => update.context("the cluster was not read"),
+            () = kubernetes::run(client, spec, sender, pending_tx) => bail!("the cluster was not read"),
+            () = tokio::time::sleep(CLUSTER_TIMEOUT) => {
+                let pending = pending.borrow().clone();
+                bail!("after {CLUSTER_TIMEOUT:?} {}", pending.as_deref().unwrap_or("nothing was read"))
+            }
+        }
+    })?;
+    reload.apply(update, SystemTime::now());
+    Ok(reload)
+}
