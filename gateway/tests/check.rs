@@ -66,7 +66,7 @@ fn problems_of_source_compiler_and_certificates_are_told_with_their_places() {
     let (code, text) = run(&[path(&bad)]);
     assert_eq!(code, Some(1));
     for line in [
-        "a.yaml:10: Ingress default/i spec.rules[0].http.paths[0].backend.service: ServiceNotFound: there is no Service default/gone",
+        "a.yaml:10: Ingress default/i spec.rules[0].http.paths[0].backend.service: ServiceNotFound: Service default/gone does not exist",
         "b.yaml:5: Service default/b spec.colour: UnknownField: there is no such field; it has no effect",
         "c.yaml:1: Unreadable: not YAML: unclosed bracket '['",
         "d.yaml:1: Service default/b: DuplicateObject: defined in b.yaml:1 and again in d.yaml:1; the first definition is used",

@@ -7,6 +7,7 @@ use routing::Compiler;
 use routing::Config;
 use routing::RoutingTable;
 use routing::object::Change;
+use routing::object::BackendError;
 use routing::object::Ingress;
 use routing::object::IngressBackend;
 use routing::object::IngressClass;
@@ -78,7 +79,7 @@ fn ingresses(data: &[u8]) -> Vec<Ingress> {
             paths: vec![IngressPath {
                 path: String::from_utf8_lossy(path).into(),
                 path_type: Some(TYPES[kind / 16 % 3].into()),
-                backend: IngressBackend::Invalid("none is needed"),
+                backend: IngressBackend::Invalid(BackendError::Missing),
             }],
         };
         rules[kind % 4].push(rule);

@@ -1,6 +1,6 @@
-//! Host names: those that objects name, and those that requests carry, in one normal form.
+//! Normal forms of the hosts of rules and requests.
 //!
-//! Purpose: both sides of a host comparison are normalised here, once. Not here: which host serves what (`table`).
+//! Both are normalised once, here, and then compared as they are. Not here: the routes of a host (`table`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,52 +8,53 @@ use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-/// RFC 1123 limit on a whole name, without the root's dot.
+/// Maximum length of a name without its final dot (RFC 1123).
 const MAX_NAME_LENGTH: usize = 253;
-/// RFC 1035 limit on one label.
+/// Maximum length of a label (RFC 1035).
 const MAX_LABEL_LENGTH: usize = 63;
 
-/// A host as rules name it, in lower case: labels of letters, digits and inner hyphens (DNS-1123 subdomain). The
-/// order is the one in which tables list hosts, and that in which they are asked.
+/// The host of a rule in lower case: labels of letters, digits and inner hyphens (DNS-1123 subdomain).
+///
+/// The order is that of lookup, and that of the hosts in a printed table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostName {
-    /// One name. Make it with [`HostName::parse`].
+    /// One name. Created by [`HostName::parse`].
     Exact(Arc<str>),
-    /// All names with exactly one label more than this one, which is held without `*.`.
+    /// All names with exactly one more label than this one. Held without `*.`.
     Wildcard(Arc<str>),
-    /// Whatever no rule names: the host of rules without one.
+    /// All hosts that no rule names. The host of rules without one.
     Any,
 }
 
-/// Why a text is neither a DNS name nor a wildcard before one.
+/// Why a text is neither a DNS name nor a wildcard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// Nothing is left after dropping a trailing dot.
+    /// The text is empty, apart from a final dot.
     #[error("a host must not be empty")]
     Empty,
-    /// An IP address; the Ingress API allows names only.
+    /// The text is an IP address. The Ingress API allows names only.
     #[error("an IP address is not allowed, only a DNS name")]
     IpAddress,
-    /// A label is empty, too long, or has other characters than letters, digits and inner hyphens.
+    /// A label is empty, too long, or has characters other than letters, digits and inner hyphens.
     #[error("every label must be 1 to 63 letters, digits or inner hyphens")]
     Label,
-    /// Text behind a colon.
+    /// The text has a colon.
     #[error("a port is not allowed")]
     Port,
-    /// More than 253 characters.
-    #[error("a name has at most 253 characters")]
+    /// The name has more than 253 characters.
+    #[error("a name must have at most 253 characters")]
     TooLong,
-    /// A star anywhere but in `*.` before a DNS name.
-    #[error("a star stands for the first label only, before a DNS name: *.example.com")]
+    /// The text has a `*` elsewhere than in `*.` before a DNS name.
+    #[error("a '*' is allowed only as the whole first label of a DNS name: *.example.com")]
     Wildcard,
 }
 
 impl HostName {
-    /// Parses the host of a rule: a DNS name, or `*.` before one. Upper case and one trailing dot are normalised away.
+    /// Parses the host of a rule: a DNS name, or `*.` before one. Converts to lower case and drops a final dot.
     ///
     /// # Errors
     ///
-    /// Says what keeps the text from being a host.
+    /// Returns the first [`HostError`] of the text.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         match text.strip_prefix("*.") {
             Some(rest) => dns_name(rest).map(|name| Self::Wildcard(name.into())),
@@ -61,7 +62,7 @@ impl HostName {
         }
     }
 
-    /// The same as [`HostName::parse`], but holds on to the text if that is in normal form already.
+    /// Parses like [`HostName::parse`], and shares the text if it is in normal form.
     pub(crate) fn parse_shared(text: &Arc<str>) -> Result<Self, HostError> {
         Self::parse(text).map(|host| match host {
             Self::Exact(name) if name == *text => Self::Exact(Arc::clone(text)),
@@ -69,8 +70,8 @@ impl HostName {
         })
     }
 
-    /// Whether a certificate for this name is one for the other: for itself, and a wildcard for names of exactly
-    /// one label more (RFC 9525 §6.3).
+    /// Returns true if a certificate for this name is valid for the other. A wildcard covers names with exactly one more
+    /// label (RFC 9525 §6.3).
     pub fn covers(&self, other: &Self) -> bool {
         match other {
             Self::Exact(name) => self.matches(name),
@@ -78,7 +79,7 @@ impl HostName {
         }
     }
 
-    /// Whether a host in normal form is one of those that this name stands for.
+    /// Returns true if this name matches a host in normal form.
     pub fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => **name == *host,
@@ -87,7 +88,7 @@ impl HostName {
         }
     }
 
-    /// The text by which hosts of one sort are told apart: the name, or what follows `*.`.
+    /// Returns the name without `*.`. Empty for [`HostName::Any`].
     pub(crate) fn key(&self) -> &str {
         match self {
             Self::Exact(name) | Self::Wildcard(name) => name,
@@ -126,7 +127,7 @@ fn dns_name(text: &str) -> Result<Cow<'_, str>, HostError> {
     if !name.split('.').all(is_dns_label) {
         return Err(HostError::Label);
     }
-    Ok(lower(name))
+    Ok(to_lower_case(name))
 }
 
 fn is_dns_label(label: &str) -> bool {
@@ -136,7 +137,7 @@ fn is_dns_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-fn lower(name: &str) -> Cow<'_, str> {
+fn to_lower_case(name: &str) -> Cow<'_, str> {
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())
     } else {
@@ -144,22 +145,23 @@ fn lower(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// What follows the first label of a normal host, which is what a wildcard for it is held under.
+/// Returns the name above the first label of a host in normal form: the key of the wildcard that matches it.
 pub(crate) fn parent(host: &str) -> Option<&str> {
     Some(host.split_once('.')?.1).filter(|parent| !parent.is_empty())
 }
 
-/// Takes the host out of a Host header or an authority: the port and one trailing dot go, letters become lower
-/// case. Borrows if nothing but the ends had to change, which is the usual case and allocates nothing.
+/// Returns the normal form of a Host field or an authority: no port, no final dot, lower case. Borrows if only the end
+/// changes, which is the usual case.
 ///
-/// `None` if it is no host: empty, user information, a port that is no number up to 65535, an empty label, or
-/// characters that no DNS name and no IP literal has. Underscores pass, because such names are in use. IPv6 literals keep their brackets.
+/// Returns `None` for an invalid host: empty, with user information, with an invalid port, with an empty label, or with
+/// characters outside of DNS names and IP literals. Underscores are valid, because such names are in use. IPv6 literals
+/// keep their brackets.
 pub fn normalise(raw: &[u8]) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(raw).ok()?;
     if text.starts_with('[') {
         let (literal, port) = text.split_at_checked(text.find(']')? + 1)?;
         literal.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?;
-        return (port.is_empty() || is_port(port.strip_prefix(':')?)).then(|| lower(literal));
+        return (port.is_empty() || is_port(port.strip_prefix(':')?)).then(|| to_lower_case(literal));
     }
     let name = match text.split_once(':') {
         Some((name, port)) if is_port(port) => name,
@@ -167,10 +169,10 @@ pub fn normalise(raw: &[u8]) -> Option<Cow<'_, str>> {
         None => text,
     };
     let name = name.strip_suffix('.').unwrap_or(name);
-    is_request_name(name).then(|| lower(name))
+    is_request_name(name).then(|| to_lower_case(name))
 }
 
-/// RFC 3986 allows an empty port.
+/// Returns true for a port up to 65535, or an empty one (RFC 3986).
 fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && (text.is_empty() || text.parse::<u16>().is_ok())
 }

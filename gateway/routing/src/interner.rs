@@ -1,44 +1,46 @@
-//! Equal values held once, for as long as somebody holds them.
+//! Interning: equal values share one allocation while any of them is in use.
 //!
-//! Not here: what is worth sharing (`object::texts`, `compiler::interned`).
+//! Not here: which values are interned (`object::string_interner`, `compiler::policy_interner`).
 
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// The values seen so far. Those that nobody else holds are forgotten when there are twice as many as were in use the
-/// last time, and at least `MIN_SWEEP`: fewer are not worth a look. So each one that comes pays for looking at two.
+/// A set of shared values.
+///
+/// An insert removes all unused values once the set holds twice as many as were in use at the last removal. So an
+/// insert costs two lookups on average. Below `MIN_SWEEP` values nothing is removed.
 #[derive(Debug)]
 pub(crate) struct Interner<T: ?Sized, const MIN_SWEEP: usize> {
-    known: HashSet<Arc<T>>,
-    /// So many are kept before it is looked who is in use.
-    limit: usize,
+    values: HashSet<Arc<T>>,
+    /// Number of values at which the next insert removes unused ones.
+    sweep_at: usize,
 }
 
 impl<T: ?Sized, const MIN_SWEEP: usize> Default for Interner<T, MIN_SWEEP> {
     fn default() -> Self {
-        Self { known: HashSet::new(), limit: MIN_SWEEP }
+        Self { values: HashSet::new(), sweep_at: MIN_SWEEP }
     }
 }
 
 impl<T: Eq + Hash + ?Sized, const MIN_SWEEP: usize> Interner<T, MIN_SWEEP> {
-    /// The one that is equal to this.
+    /// Returns the shared value that equals `value`.
     pub(crate) fn get(&self, value: &T) -> Option<&Arc<T>> {
-        self.known.get(value)
+        self.values.get(value)
     }
 
-    /// Takes in one that [`Interner::get`] did not find.
+    /// Inserts a value for which [`Interner::get`] returned `None`.
     pub(crate) fn insert(&mut self, value: Arc<T>) {
-        if self.known.len() >= self.limit {
-            self.known.retain(|known| Arc::strong_count(known) > 1);
-            self.limit = MIN_SWEEP.max(2 * self.known.len());
+        if self.values.len() >= self.sweep_at {
+            self.values.retain(|known| Arc::strong_count(known) > 1);
+            self.sweep_at = MIN_SWEEP.max(2 * self.values.len());
         }
-        self.known.insert(value);
+        self.values.insert(value);
     }
 
-    /// How many are kept.
+    /// Returns the number of values, unused ones included.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.known.len()
+        self.values.len()
     }
 }

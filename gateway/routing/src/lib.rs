@@ -1,7 +1,7 @@
-//! Objects in, routing table and Problems out: no I/O, no clock, no Kubernetes client.
+//! Compiles Kubernetes objects to a routing table and Problems. No I/O, no clock, no Kubernetes client.
 //!
-//! The modules stand in the order in which things flow: objects are compiled into a table, and what could
-//! not be compiled comes out beside it as Problems. Not here: where objects come from, and who serves the table.
+//! The modules are in the order of the data flow: objects, then the table and the Problems that compiling returns.
+//! Not here: the source of the objects, and the data plane that serves the table.
 
 pub mod object;
 pub mod problem;

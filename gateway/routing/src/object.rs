@@ -216,8 +216,8 @@ pub struct IngressPath {
 /// What a path or a default backend names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum IngressBackend {
-    /// Neither a service nor a resource is given, or the service has no usable port; the text says what.
-    Invalid(&'static str),
+    /// The backend is invalid.
+    Invalid(BackendError),
     /// `backend.resource`: its kind.
     Resource(Arc<str>),
     /// `backend.service`.
@@ -227,6 +227,32 @@ pub enum IngressBackend {
         /// `service.port`.
         port: PortRef,
     },
+}
+
+/// Why a backend of an Ingress is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// It has neither a service nor a resource.
+    #[error("neither service nor resource is given")]
+    Missing,
+    /// It has a service and a resource.
+    #[error("service and resource are both given; only one may be")]
+    ServiceAndResource,
+    /// `service.name` is missing or empty.
+    #[error("service.name is missing")]
+    NameMissing,
+    /// `service.port` is missing.
+    #[error("service.port is missing")]
+    PortMissing,
+    /// `service.port` has neither a name nor a number.
+    #[error("service.port has neither a name nor a number")]
+    PortEmpty,
+    /// `service.port` has a name and a number.
+    #[error("service.port has both a name and a number; only one may be given")]
+    PortAmbiguous,
+    /// `service.port.number` is out of range.
+    #[error("service.port.number is not from 1 to 65535")]
+    PortOutOfRange,
 }
 
 /// How a backend names a Service port.

@@ -1,32 +1,32 @@
-//! The one canonical form of a path, for requests and for rules alike.
+//! The canonical form of the paths of requests and rules.
 //!
-//! Two spellings of one path must never choose two routes, so whatever matches, filters or logs a path uses this
-//! form: encoded unreserved characters decoded, hex digits in upper case, dot segments resolved, slashes merged.
-//! `%2F` and `%5C` stay encoded. Not here: what is sent upstream (the original bytes), and matching (`table`).
+//! Matching, filters and logs use this form, so that two spellings of one path never choose two routes. Encoded
+//! unreserved characters are decoded, hex digits are upper case, dot segments are resolved, and slashes are merged.
+//! `%2F` and `%5C` stay encoded. Not here: the path sent upstream (the original bytes), and matching (`table`).
 
 use std::borrow::Cow;
 
 /// Why a path has no canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// A byte that no path may hold unencoded: a control character, a space, or one beyond ASCII.
-    #[error("it holds a character that must be percent-encoded (byte 0x{0:02x})")]
+    /// A byte must be encoded: a control character, a space, or one beyond ASCII.
+    #[error("it contains a character that must be percent-encoded (byte 0x{0:02x})")]
     ForbiddenByte(u8),
-    /// `?` or `#`, which end a path.
-    #[error("it holds '?' or '#', which end a path; encode them as %3F and %23")]
+    /// The path has `?` or `#`, which end a path.
+    #[error("it contains '?' or '#', which end a path; encode them as %3F and %23")]
     NotOnlyPath,
-    /// It does not start with a slash.
+    /// The path does not start with a slash.
     #[error("it does not start with '/'")]
     NotAbsolute,
-    /// `%00`, which no honest client sends.
-    #[error("it holds %00")]
+    /// The path has `%00`. Many endpoints end the path there.
+    #[error("it contains %00")]
     Nul,
-    /// A `%` that two hex digits do not follow.
+    /// A `%` is not followed by two hex digits.
     #[error("a '%' is not followed by two hex digits")]
     PercentEncoding,
 }
 
-/// What a byte means in a path.
+/// The meaning of a byte in a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ByteClass {
     Dot,
@@ -38,7 +38,7 @@ enum ByteClass {
     Unreserved,
 }
 
-/// RFC 3986 section 2.3, and what may not stand in a path at all.
+/// The class of every byte (RFC 3986 §2.3).
 const BYTE_CLASSES: [ByteClass; 256] = classes();
 
 #[expect(clippy::indexing_slicing, reason = "constant evaluation: an index out of bounds does not compile")]
@@ -60,16 +60,16 @@ const fn classes() -> [ByteClass; 256] {
 }
 
 fn byte_class(byte: u8) -> ByteClass {
-    // The table has an entry for every byte, so the compiler drops the check and the default.
+    // The table has an entry for every byte, so rustc removes the check and the default.
     BYTE_CLASSES.get(usize::from(byte)).copied().unwrap_or(ByteClass::Forbidden)
 }
 
-/// Brings a path, without its query, into canonical form. Borrows if it is in that form already: one pass over
-/// the bytes, no allocation. Canonical paths stay as they are (idempotent), are ASCII, and start with a slash.
+/// Returns the canonical form of a path without query: ASCII that starts with a slash. A canonical path is borrowed, after
+/// one pass over its bytes.
 ///
 /// # Errors
 ///
-/// Refuses what has no canonical form; such a request deserves 400.
+/// Returns a [`PathError`] if the path has no canonical form. The request should get a 400.
 pub fn canonical(raw: &[u8]) -> Result<Cow<'_, str>, PathError> {
     if is_canonical(raw)
         && let Ok(path) = std::str::from_utf8(raw)
@@ -79,12 +79,12 @@ pub fn canonical(raw: &[u8]) -> Result<Cow<'_, str>, PathError> {
     rewrite(raw).map(Cow::Owned)
 }
 
-/// Brings the path of a rule into canonical form. Characters beyond ASCII, which people write into YAML as they
-/// are and browsers send encoded, are percent-encoded first.
+/// Returns the canonical form of a rule's path. Characters beyond ASCII are percent-encoded first, because browsers send
+/// them encoded.
 ///
 /// # Errors
 ///
-/// As [`canonical`]: `?` and `#` can never match, because no request path holds them.
+/// As [`canonical`]. `?` and `#` are errors, because no request path contains them.
 pub fn rule_path(path: &str) -> Result<Cow<'_, str>, PathError> {
     if path.is_ascii() {
         return canonical(path.as_bytes());
@@ -100,11 +100,11 @@ pub fn rule_path(path: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(Cow::Owned(canonical(&encoded)?.into_owned()))
 }
 
-/// What else an upstream may take a canonical path for: one that decodes `%2F`, `%5C` or both, or takes a backslash
-/// for a slash. Each reading is canonical; there is none for a path without any of the three.
+/// Returns the paths that an endpoint may read a canonical path as. Endpoints may decode `%2F` and `%5C`, and may treat a
+/// backslash as a slash. Each reading is canonical. A path without any of the three has none.
 pub fn alternative_readings(path: &str) -> impl Iterator<Item = String> {
     let is_plain = !path.bytes().any(|byte| matches!(byte, b'%' | b'\\'))
-        || !["%2F", "%5C", "\\"].iter().any(|doubtful| path.contains(doubtful));
+        || !["%2F", "%5C", "\\"].iter().any(|ambiguous| path.contains(ambiguous));
     let ways: &[_] = if is_plain { &[] } else { &SLASH_READINGS };
     ways.iter().filter_map(move |[slash, backslash, plain]| {
         let read = path.replace('\\', plain).replace("%2F", slash).replace("%5C", backslash);
@@ -112,11 +112,11 @@ pub fn alternative_readings(path: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// What `%2F`, `%5C` and a backslash are read as.
+/// Readings of `%2F`, `%5C` and a backslash, in this order.
 const SLASH_READINGS: [[&str; 3]; 5] =
     [["/", "%5C", "\\"], ["/", "\\", "\\"], ["/", "/", "/"], ["%2F", "\\", "\\"], ["%2F", "/", "/"]];
 
-/// One pass. Anything unusual, valid or not, is left for [`rewrite`] to judge.
+/// Returns true if a path is canonical. Returns false for everything unusual, which [`rewrite`] handles.
 fn is_canonical(raw: &[u8]) -> bool {
     let [b'/', rest @ ..] = raw else { return false };
     let mut rest = rest;
@@ -152,7 +152,7 @@ fn is_dot_segment(rest: &[u8]) -> bool {
     matches!(rest, [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..])
 }
 
-/// The value of two upper-case hex digits, and what follows them.
+/// Decodes two upper-case hex digits. Returns their value and the rest.
 fn decode_canonical_hex(tail: &[u8]) -> Option<(u8, &[u8])> {
     match tail {
         [b'0'..=b'9' | b'A'..=b'F', b'0'..=b'9' | b'A'..=b'F', ..] => decode_hex(tail),
@@ -160,7 +160,7 @@ fn decode_canonical_hex(tail: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// The value of two hex digits, and what follows them.
+/// Decodes two hex digits. Returns their value and the rest.
 fn decode_hex(tail: &[u8]) -> Option<(u8, &[u8])> {
     let [high, low, after @ ..] = tail else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
@@ -171,8 +171,8 @@ fn is_kept_decoded(byte: u8) -> bool {
     matches!(byte_class(byte), ByteClass::Unreserved | ByteClass::Dot)
 }
 
-/// Decodes what is to be decoded, segment by segment. Empty segments go before dot segments are resolved, so
-/// `/a//../b` is `/b`: an upstream that merges slashes sees the same.
+/// Rewrites a path to canonical form, segment by segment. Empty segments are dropped before dot segments are resolved:
+/// `/a//../b` becomes `/b`, as on an endpoint that merges slashes.
 fn rewrite(raw: &[u8]) -> Result<String, PathError> {
     let [b'/', rest @ ..] = raw else { return Err(PathError::NotAbsolute) };
     let mut path = Vec::with_capacity(raw.len());
@@ -183,7 +183,7 @@ fn rewrite(raw: &[u8]) -> Result<String, PathError> {
         decode_segment(segment, &mut path)?;
         let is_last = segments.peek().is_none();
         match path.get(start..).unwrap_or_default() {
-            // A path that ends in a dot segment names a folder, so its slash stays.
+            // A path that ends in a dot segment keeps its final slash.
             b"/" | b"/." => path.truncate(if is_last { start + 1 } else { start }),
             b"/.." => {
                 path.truncate(start);
@@ -196,7 +196,7 @@ fn rewrite(raw: &[u8]) -> Result<String, PathError> {
             _ => {}
         }
     }
-    // Every byte that was pushed is ASCII.
+    // Only ASCII was pushed.
     String::from_utf8(path).map_err(|_| PathError::PercentEncoding)
 }
 

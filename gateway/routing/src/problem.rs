@@ -4,16 +4,16 @@ use std::fmt;
 
 use crate::object::ObjectRef;
 
-/// Why an object, or part of it, was not accepted as written. Prints as one line for people.
+/// Why an object, or part of it, was not accepted as written. Prints as one line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Problem {
     /// The object that has the problem.
     pub object: ObjectRef,
-    /// Where in the object, as a field path: `spec.rules[0].http.paths[2].backend`. Empty: the whole object.
+    /// Field path: `spec.rules[0].http.paths[2].backend`. Empty for the whole object.
     pub field: String,
-    /// A word for machines.
+    /// Machine-readable reason.
     pub reason: Reason,
-    /// A sentence for people: what is wrong, and what to do where that is not obvious.
+    /// Human-readable message: what is wrong, and what to do where that is not obvious.
     pub message: String,
 }
 
@@ -27,85 +27,110 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The word for machines in a [`Problem`]. Every reason has a golden case (a test checks that).
+/// The machine-readable reason of a [`Problem`]. A test checks that every reason has a golden case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The certificate's last date has passed.
+    /// The certificate has expired.
     CertificateExpired,
-    /// The certificate's first date is still to come.
+    /// The certificate is not valid yet.
     CertificateNotYetValid,
-    /// The certificate is not for the host that it is named for.
+    /// The certificate does not cover the host.
     CertificateWrongHost,
-    /// The same host and path stand in an older Ingress, or earlier in this one.
+    /// Another object, or another part of this one, defines the same and takes precedence.
     Conflict,
-    /// The same object stands in two files; the first file by path wins.
+    /// Two files define the same object. The first file by path wins.
     DuplicateObject,
-    /// The class cannot be served: its parameters are missing or cannot be used.
+    /// The parameters of the class are missing or invalid.
     ClassFailed,
     /// `spec.ingressClassName` names a class that does not exist.
     ClassNotFound,
-    /// The host belongs to other namespaces.
+    /// Other namespaces own the host.
     HostNotOwned,
-    /// A backend names neither a Service with a port nor anything else that can be served.
+    /// A backend is neither a Service with a port nor a resource.
     InvalidBackend,
     /// A host is not a DNS name.
     InvalidHost,
-    /// The parameters of a class are not what a class of ours can have.
+    /// The parameters of a class are invalid.
     InvalidParameters,
-    /// A path cannot be matched as written.
+    /// A path has no canonical form, or all its requests get a 400.
     InvalidPath,
     /// A value has the wrong type or is out of range.
     InvalidValue,
     /// `pathType` is missing or unknown.
     InvalidPathType,
-    /// The class does not take Ingresses of this namespace.
+    /// The class does not allow Ingresses of this namespace.
     NamespaceNotAllowed,
-    /// A name that is to be dialled has no addresses, or none that can be had; the compiler resolves none.
+    /// An external name has no addresses, or DNS failed. Not reported by the compiler.
     NameNotResolved,
     /// No endpoint of the Service is ready.
     NoEndpoints,
-    /// It would reach beyond its namespace.
+    /// The object refers to another namespace without permission.
     NotPermitted,
-    /// The parameters that a class names do not exist.
+    /// The parameters of a class do not exist.
     ParametersNotFound,
     /// The Service has no such port.
     PortNotFound,
-    /// The Secret's certificate or key cannot be used.
+    /// The certificate or key in a Secret is invalid.
     SecretMalformed,
     /// The Secret does not exist.
     SecretNotFound,
     /// The Service does not exist.
     ServiceNotFound,
-    /// Changes have not been heard of for a while; what was read last goes on.
+    /// The source receives no changes. The last known objects stay in use.
     Stale,
-    /// What a policy is about does not exist.
+    /// The target of a policy does not exist.
     TargetNotFound,
-    /// What a policy is about exists, but no class of ours makes it ours.
+    /// The target of a policy exists, but no served class takes it.
     TargetNotServed,
-    /// A field that the kind does not have.
+    /// The kind has no such field.
     UnknownField,
-    /// A file or document that cannot be read.
+    /// A file or document cannot be read.
     Unreadable,
-    /// Written well, but this gateway does not do it (yet).
+    /// The value is valid, but this gateway does not support it.
     Unsupported,
 }
 
-/// How much a [`Problem`] weighs for whoever keeps objects in a repository.
+/// The severity of a [`Problem`] in a repository of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// What is written cannot be served as it is written.
+    /// The object is not served as written.
     Error,
-    /// It is well written; what it names is not there at the moment, and comes from elsewhere.
+    /// The object is valid. A dependency from outside of the repository is missing.
     Note,
 }
 
 impl Reason {
-    /// What a repository cannot mend is a note: endpoints are made by controllers, names are kept by DNS, and the API
-    /// server is somebody's.
+    /// Returns the severity. A reason that no change of the repository can fix is a note: controllers create endpoints,
+    /// DNS has the names, and the API server delivers changes.
     pub fn severity(self) -> Severity {
         match self {
             Self::NoEndpoints | Self::NameNotResolved | Self::Stale => Severity::Note,
-            _ => Severity::Error,
+            Self::CertificateExpired
+            | Self::CertificateNotYetValid
+            | Self::CertificateWrongHost
+            | Self::Conflict
+            | Self::DuplicateObject
+            | Self::ClassFailed
+            | Self::ClassNotFound
+            | Self::HostNotOwned
+            | Self::InvalidBackend
+            | Self::InvalidHost
+            | Self::InvalidParameters
+            | Self::InvalidPath
+            | Self::InvalidValue
+            | Self::InvalidPathType
+            | Self::NamespaceNotAllowed
+            | Self::NotPermitted
+            | Self::ParametersNotFound
+            | Self::PortNotFound
+            | Self::SecretMalformed
+            | Self::SecretNotFound
+            | Self::ServiceNotFound
+            | Self::TargetNotFound
+            | Self::TargetNotServed
+            | Self::UnknownField
+            | Self::Unreadable
+            | Self::Unsupported => Severity::Error,
         }
     }
 }

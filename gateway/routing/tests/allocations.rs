@@ -5,6 +5,7 @@ use std::alloc::System;
 
 use routing::Config;
 use routing::host;
+use routing::object::BackendError;
 use routing::object::Ingress;
 use routing::object::IngressBackend;
 use routing::object::IngressClass;
@@ -27,7 +28,7 @@ fn objects() -> Vec<Object> {
     let paths = rules.map(|(kind, path)| IngressPath {
         path: path.into(),
         path_type: Some(kind.into()),
-        backend: IngressBackend::Invalid("no backend is needed to match"),
+        backend: IngressBackend::Invalid(BackendError::Missing),
     });
     let ingress = Ingress {
         name: Name::new("shop", "web"),

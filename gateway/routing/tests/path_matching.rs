@@ -5,6 +5,7 @@
 use routing::Config;
 use routing::PathMatch;
 use routing::RoutingTable;
+use routing::object::BackendError;
 use routing::object::Ingress;
 use routing::object::IngressBackend;
 use routing::object::IngressClass;
@@ -23,7 +24,7 @@ fn ingress<'a>(rules: impl IntoIterator<Item = &'a str>) -> Ingress {
         IngressPath {
             path: path.into(),
             path_type: Some(kind.into()),
-            backend: IngressBackend::Invalid("no backend is needed to match"),
+            backend: IngressBackend::Invalid(BackendError::Missing),
         }
     });
     Ingress {
@@ -123,7 +124,7 @@ fn the_table_of_wildcard_hosts_holds_row_by_row() {
 #[test]
 fn what_no_path_takes_goes_to_the_default_backend() {
     let mut ingress = ingress(["Prefix /aaa"]);
-    ingress.default_backend = Some(IngressBackend::Invalid("no backend is needed to match"));
+    ingress.default_backend = Some(IngressBackend::Invalid(BackendError::Missing));
     let table = compile(ingress);
     let field = |path| table.find(HOST, path).map(|route| route.origin.field.to_string());
     assert_eq!(field("/ccc").as_deref(), Some("spec.defaultBackend"));

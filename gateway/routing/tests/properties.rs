@@ -23,6 +23,7 @@ use routing::PathMatch;
 use routing::Problem;
 use routing::RoutingTable;
 use routing::host;
+use routing::object::BackendError;
 use routing::object::Change;
 use routing::object::Ingress;
 use routing::object::IngressBackend;
@@ -67,7 +68,7 @@ fn padding() -> Ingress {
     let path = |index: usize| IngressPath {
         path: format!("/a/padding/{index}").into(),
         path_type: Some(if index.is_multiple_of(2) { "Exact" } else { "Prefix" }.into()),
-        backend: IngressBackend::Invalid("for a test"),
+        backend: IngressBackend::Invalid(BackendError::Missing),
     };
     let hosts = HOSTS.iter().map(|host| Some((*host).into())).chain([None]);
     let rules = hosts.map(|host| IngressRule { host, paths: (0..20).map(path).collect() });

@@ -1,4 +1,4 @@
-//! A delta sorted by kind and name, with the last change of each object: what makes the order not matter.
+//! A delta by kind and name. The last change of each object counts, so the order of the others does not matter.
 
 use std::collections::BTreeMap;
 
@@ -16,18 +16,18 @@ use crate::object::RoutePolicy;
 use crate::object::Secret;
 use crate::object::Service;
 
-/// What is to be done about an Ingress.
+/// The change of an Ingress.
 #[derive(Debug)]
 pub(super) enum IngressChange {
-    /// It is the same, but what it refers to is not.
+    /// The Ingress is the same, but an object that it depends on changed.
     Recompile,
-    /// It looks like this now.
+    /// The Ingress was created or updated.
     Apply(Ingress),
-    /// It is gone.
+    /// The Ingress was deleted.
     Delete,
 }
 
-/// The changes by kind. `None` is a deletion.
+/// Changes by kind. `None` is a deletion.
 #[derive(Debug, Default)]
 pub(super) struct ChangeSet {
     pub(super) classes: BTreeMap<Name, Option<IngressClass>>,
@@ -42,14 +42,14 @@ pub(super) struct ChangeSet {
 
 impl ChangeSet {
     pub(super) fn new(delta: Delta) -> Self {
-        let mut pending = Self::default();
+        let mut changes = Self::default();
         for change in delta {
             match change {
-                Change::Apply(object) => pending.apply(object),
-                Change::Delete(reference) => pending.delete(reference.kind, reference.name),
+                Change::Apply(object) => changes.apply(object),
+                Change::Delete(reference) => changes.delete(reference.kind, reference.name),
             }
         }
-        pending
+        changes
     }
 
     fn apply(&mut self, object: Object) {
@@ -107,7 +107,7 @@ impl ChangeSet {
             Kind::Service => {
                 self.services.insert(name, None);
             }
-            // Files are not objects of a Snapshot.
+            // Only Problems name files and nodes.
             Kind::File | Kind::Node => {}
         }
     }

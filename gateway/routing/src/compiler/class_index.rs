@@ -1,6 +1,6 @@
-//! IngressClasses and their parameters: which Ingresses are ours, and what holds for all of them.
+//! Index of IngressClasses and their parameters: which Ingresses are served, and by which settings.
 //!
-//! Not here: the default class. Whoever admits objects writes it into them (the API server, or the file source).
+//! Not here: the default class. The API server, or the file source, writes it into the Ingresses.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use api::ClassBackend;
 use api::ExternalNames;
 
-use super::Config;
-use super::policy_index::TargetError;
+use super::config::Config;
+use super::policy_entry::TargetError;
 use super::precedence::Lifecycle;
 use super::precedence::Precedence;
 use super::problem_delta::ProblemDeltaBuilder;
@@ -25,69 +25,74 @@ use crate::object::ParametersRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::Ownership;
+use crate::table::OwnershipEntry;
 
 const FIELD: &str = "spec.ingressClassName";
 const ANNOTATION_FIELD: &str = "metadata.annotations[kubernetes.io/ingress.class]";
 
-/// Whether we serve an Ingress.
+/// Whether the class of an Ingress serves it.
 #[derive(Debug)]
 pub(super) enum ClassMatch {
-    /// Somebody else's, or nobody's.
+    /// The Ingress belongs to another controller, or to none.
     Foreign,
-    /// Ours.
+    /// The Ingress is served.
     Served(Arc<ClassParameters>),
-    /// Not served, and that is a mistake of somebody.
+    /// The Ingress is not served because of a mistake.
     Rejected(Box<Problem>),
 }
 
-/// What the parameters of a class say, in a form that cannot be wrong.
+/// The valid parameters of a class.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ClassParameters {
     pub(super) external_names: ExternalNames,
     pub(super) default_backend: Option<ClassBackend>,
-    /// The Secret for hosts for which no Ingress names one.
+    /// Secret of hosts for which no Ingress names one.
     pub(super) default_certificate: Option<Arc<Name>>,
-    /// The name of the IngressClassConfig; empty without one.
+    /// Name of the IngressClassConfig. Empty if there is none.
     pub(super) config: Arc<str>,
     allowed_namespaces: Option<BTreeSet<String>>,
-    owned: Vec<OwnedHost>,
+    owned_hosts: Vec<OwnedHost>,
 }
 
-/// An owned host and its namespaces.
-type OwnedHost = (HostName, Vec<Arc<str>>);
+/// A host and the namespaces that own it.
+#[derive(Clone, Debug, PartialEq)]
+struct OwnedHost {
+    host: HostName,
+    namespaces: Vec<Arc<str>>,
+}
 
-/// Why a class is not served, and what holds of its parameters all the same.
+/// Why a class is not served, and the part of its parameters that applies nevertheless.
 #[derive(Clone, Debug, PartialEq)]
 struct ClassFailure {
     problem: Problem,
     /// As in [`ClassParameters`].
     config: Arc<str>,
-    /// The entries that can be read. One that cannot must not give away the hosts of the others.
-    owned: Vec<OwnedHost>,
+    /// The valid entries of `hostOwnership`. An invalid entry must not give other hosts to all namespaces.
+    owned_hosts: Vec<OwnedHost>,
 }
 
-/// What a class means for its Ingresses.
+/// Whether the Ingresses of a class are served.
 #[derive(Clone, Debug, PartialEq)]
 enum ClassStatus {
-    /// Another controller's.
+    /// The class belongs to another controller.
     Foreign,
-    /// Ours, but its parameters cannot be used.
+    /// The parameters are invalid.
     Failed(Box<ClassFailure>),
-    /// Ours.
+    /// The class is served.
     Served(Arc<ClassParameters>),
 }
 
-/// The known classes, and who names them.
+/// The known classes, and the Ingresses that name them.
 #[derive(Debug)]
 pub(super) struct ClassIndex {
     config: Config,
-    known: BTreeMap<Arc<str>, IngressClass>,
+    classes: BTreeMap<Arc<str>, IngressClass>,
     configs: BTreeMap<Arc<str>, IngressClassConfig>,
     statuses: BTreeMap<Arc<str>, ClassStatus>,
     ingresses: BTreeMap<Arc<str>, BTreeSet<Name>>,
 }
 
-// ===== impl Classes =====
+// ===== impl ClassIndex =====
 
 impl ClassIndex {
     pub(super) fn new(config: &Config) -> Self {
@@ -95,13 +100,13 @@ impl ClassIndex {
         Self {
             statuses: config.classes.iter().map(served).collect(),
             config: config.clone(),
-            known: BTreeMap::new(),
+            classes: BTreeMap::new(),
             configs: BTreeMap::new(),
             ingresses: BTreeMap::new(),
         }
     }
 
-    /// Takes changes in and tells the names of the classes that mean something else now.
+    /// Applies changes. Returns the classes whose status or age changed.
     pub(super) fn update(
         &mut self,
         classes: BTreeMap<Name, Option<IngressClass>>,
@@ -110,17 +115,17 @@ impl ClassIndex {
     ) -> BTreeSet<Arc<str>> {
         let mut dirty = BTreeSet::new();
         for (Name { name, .. }, config) in configs {
-            let users = self.known.values().filter(|class| names_config(class, &name));
+            let users = self.classes.values().filter(|class| refers_to(class, &name));
             dirty.extend(users.map(|class| class.name.name.clone()));
             set(&mut self.configs, name, config);
         }
         let mut changed = BTreeSet::new();
         for (Name { name, .. }, class) in classes {
             let age = |class: Option<&IngressClass>| class.map(|class| class.created);
-            if age(self.known.get(&name)) != age(class.as_ref()) {
+            if age(self.classes.get(&name)) != age(class.as_ref()) {
                 changed.insert(name.clone());
             }
-            set(&mut self.known, name.clone(), class);
+            set(&mut self.classes, name.clone(), class);
             dirty.insert(name);
         }
         for name in dirty {
@@ -137,22 +142,25 @@ impl ClassIndex {
         changed
     }
 
+    /// Determines the status of a class. Returns `None` if there is no such class.
     fn evaluate(&self, name: &Arc<str>) -> Option<ClassStatus> {
-        let class = self.known.get(name);
+        let class = self.classes.get(name);
         if !self.config.serves(name, class.map(|class| &*class.controller)) {
             return class.map(|_| ClassStatus::Foreign);
         }
         let Some(class) = class else { return Some(ClassStatus::Served(Arc::default())) };
-        let is_ours = *class.controller == *self.config.controller;
-        let rules = match &class.parameters {
+        let has_our_controller = *class.controller == *self.config.controller;
+        let parameters = match &class.parameters {
             None => Ok(ClassParameters::default()),
-            // A class that is served only because it was asked for keeps the parameters of the controller it was
-            // made for. They are that controller's business, and no mistake: ours are the defaults.
-            Some(parameters) if !is_ours && !names_our_kind(parameters) => Ok(ClassParameters::default()),
+            // A class that is served by name (`--class`) keeps the parameters of its own controller. They mean nothing
+            // to this gateway, and are no mistake.
+            Some(parameters) if !has_our_controller && !has_our_kind(parameters) => {
+                Ok(ClassParameters::default())
+            }
             Some(parameters) => self.read_parameters(class, parameters),
         };
-        Some(match rules {
-            Ok(rules) => ClassStatus::Served(Arc::new(rules)),
+        Some(match parameters {
+            Ok(parameters) => ClassStatus::Served(Arc::new(parameters)),
             Err(failure) => ClassStatus::Failed(failure),
         })
     }
@@ -162,66 +170,63 @@ impl ClassIndex {
         class: &IngressClass,
         from: &ParametersRef,
     ) -> Result<ClassParameters, Box<ClassFailure>> {
-        let failed = |reason, message| {
+        let failure = |reason, message| {
             let object = ObjectRef { kind: Kind::IngressClass, name: class.name.clone() };
             let problem = Problem { object, field: "spec.parameters".to_owned(), reason, message };
-            Box::new(ClassFailure { problem, config: from.name.clone(), owned: Vec::new() })
+            Box::new(ClassFailure { problem, config: from.name.clone(), owned_hosts: Vec::new() })
         };
-        if !names_our_kind(from) {
+        if !has_our_kind(from) {
             let message = format!(
-                "{} of group \"{}\" is not known; only IngressClassConfig of group {} is, so no Ingress of this \
-                 class is served",
+                "kind {} of group \"{}\" is not supported, so no Ingress of this class is served; refer to an \
+                 IngressClassConfig of group {}",
                 from.kind.escape_debug(),
                 from.group.escape_debug(),
                 api::GROUP
             );
-            return Err(failed(Reason::InvalidParameters, message));
+            return Err(failure(Reason::InvalidParameters, message));
         }
         if from.namespace.is_some() {
-            let message = "an IngressClassConfig has no namespace; write \"scope: Cluster\"".to_owned();
-            return Err(failed(Reason::InvalidParameters, message));
+            let message = "IngressClassConfig is a cluster-scoped kind; write \"scope: Cluster\"".to_owned();
+            return Err(failure(Reason::InvalidParameters, message));
         }
         let Some(config) = self.configs.get(&from.name) else {
             let message = format!(
-                "there is no IngressClassConfig {}, so no Ingress of this class is served",
+                "IngressClassConfig {} does not exist, so no Ingress of this class is served",
                 from.name.escape_debug()
             );
-            return Err(failed(Reason::ParametersNotFound, message));
+            return Err(failure(Reason::ParametersNotFound, message));
         };
-        let (rules, unreadable) = ClassParameters::read(config, &self.config.namespace);
-        match unreadable {
-            None => Ok(rules),
-            Some(message) => {
-                let failure = failed(Reason::InvalidParameters, message);
-                Err(Box::new(ClassFailure { owned: rules.owned, ..*failure }))
-            }
-        }
+        ClassParameters::read(config, &self.config.namespace).map_err(|invalid| {
+            let failure = failure(Reason::InvalidParameters, invalid.message);
+            Box::new(ClassFailure { owned_hosts: invalid.owned_hosts, ..*failure })
+        })
     }
 
-    /// The Ingresses that name a class.
+    /// Returns the Ingresses that name a class.
     pub(super) fn ingresses_of_class(&self, class: &str) -> Vec<Name> {
         self.ingresses.get(class).into_iter().flatten().cloned().collect()
     }
 
-    /// The Ingresses that name any class.
+    /// Returns the Ingresses that name any class.
     pub(super) fn all_ingresses(&self) -> impl Iterator<Item = Name> {
         self.ingresses.values().flatten().cloned()
     }
 
-    /// What all our classes together say about who owns which host. Those that failed go on owning what they can.
+    /// Returns the owners of hosts by the parameters of all served and failed classes.
     pub(super) fn ownership(&self) -> Ownership {
-        let owned = self.statuses.values().flat_map(|status| {
-            let (config, owned) = match status {
-                ClassStatus::Served(rules) => (&rules.config, &*rules.owned),
-                ClassStatus::Failed(failure) => (&failure.config, &*failure.owned),
+        let entries = self.statuses.values().flat_map(|status| {
+            let (config, owned_hosts) = match status {
+                ClassStatus::Served(parameters) => (&parameters.config, &*parameters.owned_hosts),
+                ClassStatus::Failed(failure) => (&failure.config, &*failure.owned_hosts),
                 ClassStatus::Foreign => return Vec::new(),
             };
-            owned.iter().map(|(host, namespaces)| (host, &**namespaces, config)).collect()
+            let entry = |owned| ownership_entry(owned, config);
+            owned_hosts.iter().map(entry).collect()
         });
-        Ownership::new(owned)
+        Ownership::new(entries)
     }
 
-    /// Why a policy about a class has no effect; nothing if the class is ours.
+    /// Returns why a policy that targets a class has no effect. Returns `None` if the class is served or failed.
     pub(super) fn class_target_error(&self, class: &str) -> Option<TargetError> {
         match self.statuses.get(class) {
             None => Some(TargetError::NotFound),
@@ -230,8 +235,8 @@ impl ClassIndex {
         }
     }
 
-    /// Why a policy about an Ingress has no effect; nothing if the Ingress is ours, or has a Problem of its own that
-    /// says why it is not served.
+    /// Returns why a policy that targets an Ingress has no effect. Returns `None` if the Ingress is served, or if its
+    /// own Problem says why it is not.
     pub(super) fn ingress_target_error(&self, ingress: &Ingress) -> Option<TargetError> {
         match self.match_ingress(ingress) {
             ClassMatch::Foreign => Some(TargetError::NotServed(self.foreign_reason(ingress))),
@@ -239,19 +244,18 @@ impl ClassIndex {
         }
     }
 
-    /// What our classes say, oldest first.
+    /// Returns the parameters of the served classes, oldest class first.
     pub(super) fn served_by_age(&self) -> BTreeMap<Precedence, Arc<ClassParameters>> {
         let served = self.statuses.iter().filter_map(|(name, status)| match status {
-            ClassStatus::Served(rules) => Some((name, rules)),
+            ClassStatus::Served(parameters) => Some((name, parameters)),
             ClassStatus::Failed(_) | ClassStatus::Foreign => None,
         });
-        served
-            .map(|(name, rules)| {
-                let created = self.known.get(name).and_then(|class| class.created);
-                let name = Name { namespace: "".into(), name: name.clone() };
-                (Precedence::new(Lifecycle::Active, created, name), Arc::clone(rules))
-            })
-            .collect()
+        let by_age = served.map(|(name, parameters)| {
+            let created = self.classes.get(name).and_then(|class| class.created);
+            let name = Name { namespace: "".into(), name: name.clone() };
+            (Precedence::new(Lifecycle::Active, created, name), Arc::clone(parameters))
+        });
+        by_age.collect()
     }
 
     pub(super) fn add_ingress(&mut self, ingress: &Ingress) {
@@ -262,26 +266,25 @@ impl ClassIndex {
 
     pub(super) fn remove_ingress(&mut self, ingress: &Ingress) {
         let Some(class) = ingress.class_name() else { return };
-        let Some(users) = self.ingresses.get_mut(class) else { return };
-        users.remove(&ingress.name);
-        if users.is_empty() {
+        let Some(ingresses) = self.ingresses.get_mut(class) else { return };
+        ingresses.remove(&ingress.name);
+        if ingresses.is_empty() {
             self.ingresses.remove(class);
         }
     }
 
-    /// Why an Ingress is somebody else's, for people.
+    /// Describes why an Ingress is [`ClassMatch::Foreign`], as a clause.
     pub(super) fn foreign_reason(&self, ingress: &Ingress) -> String {
-        ingress
-            .class_name()
-            .map_or_else(|| "it names no class".to_owned(), |class| self.foreign_class_reason(class))
+        let class = ingress.class_name();
+        class.map_or_else(|| "it names no IngressClass".to_owned(), |class| self.foreign_class_reason(class))
     }
 
     fn foreign_class_reason(&self, class: &str) -> String {
-        match self.known.get(class) {
+        match self.classes.get(class) {
             Some(known) => {
                 format!("IngressClass {class} belongs to controller {}", known.controller.escape_debug())
             }
-            None => format!("there is no IngressClass {}", class.escape_debug()),
+            None => format!("IngressClass {} does not exist", class.escape_debug()),
         }
     }
 
@@ -297,23 +300,33 @@ impl ClassIndex {
             }))
         };
         match self.statuses.get(class) {
-            Some(ClassStatus::Served(rules)) if rules.allows_namespace(&ingress.name.namespace) => {
-                ClassMatch::Served(Arc::clone(rules))
+            Some(ClassStatus::Served(parameters)) => {
+                let namespace = &ingress.name.namespace;
+                if parameters.allows_namespace(namespace) {
+                    return ClassMatch::Served(Arc::clone(parameters));
+                }
+                let message = format!(
+                    "IngressClass {class} does not allow Ingresses of namespace {namespace}; add it to \
+                     spec.allowedNamespaces of IngressClassConfig {}",
+                    parameters.config
+                );
+                rejected(Reason::NamespaceNotAllowed, message)
             }
-            Some(ClassStatus::Served(_)) => rejected(
-                Reason::NamespaceNotAllowed,
-                format!("IngressClass {class} takes no Ingresses of namespace {}", ingress.name.namespace),
-            ),
             Some(ClassStatus::Failed(_)) => rejected(
                 Reason::ClassFailed,
-                format!("the parameters of IngressClass {class} cannot be used, so nothing of it is served"),
+                format!(
+                    "the parameters of IngressClass {class} are invalid, so none of its Ingresses is served"
+                ),
             ),
             Some(ClassStatus::Foreign) => ClassMatch::Foreign,
-            // Controllers of old serve annotated Ingresses without any IngressClass.
+            // Older controllers serve annotated Ingresses without an IngressClass.
             None if !by_field => ClassMatch::Foreign,
             None => rejected(
                 Reason::ClassNotFound,
-                format!("there is no IngressClass {}, so no controller serves this", class.escape_debug()),
+                format!(
+                    "IngressClass {} does not exist, so no controller serves this Ingress",
+                    class.escape_debug()
+                ),
             ),
         }
     }
@@ -321,36 +334,47 @@ impl ClassIndex {
 
 // ===== impl ClassParameters =====
 
+/// An invalid IngressClassConfig, and its valid entries of `hostOwnership`.
+struct InvalidConfig {
+    message: String,
+    owned_hosts: Vec<OwnedHost>,
+}
+
 impl ClassParameters {
-    /// Takes in what can be read, and says what cannot.
-    fn read(config: &IngressClassConfig, own_namespace: &str) -> (Self, Option<String>) {
+    fn read(config: &IngressClassConfig, own_namespace: &str) -> Result<Self, InvalidConfig> {
         let spec = &config.spec;
         let secret = |from: &api::ClassSecret| {
             Arc::new(Name::new(from.namespace.as_deref().unwrap_or(own_namespace), &from.name))
         };
-        let (mut owned, mut unreadable) = (Vec::with_capacity(spec.host_ownership.len()), None);
+        let (mut owned_hosts, mut error) = (Vec::with_capacity(spec.host_ownership.len()), None);
         for (index, entry) in spec.host_ownership.iter().enumerate() {
             match HostName::parse(&entry.host) {
                 Ok(host) => {
-                    owned.push((host, entry.namespaces.iter().map(|name| name.as_str().into()).collect()));
+                    let namespaces = entry.namespaces.iter().map(|name| name.as_str().into()).collect();
+                    owned_hosts.push(OwnedHost { host, namespaces });
                 }
-                Err(error) => {
-                    unreadable.get_or_insert_with(|| {
-                        let config = &config.name;
-                        format!("IngressClassConfig {config} spec.hostOwnership[{index}].host: {error}")
+                Err(cause) => {
+                    error.get_or_insert_with(|| {
+                        format!(
+                            "IngressClassConfig {} spec.hostOwnership[{index}].host: {cause}; no Ingress of this \
+                             class is served",
+                            config.name
+                        )
                     });
                 }
             }
         }
-        let rules = Self {
+        if let Some(message) = error {
+            return Err(InvalidConfig { message, owned_hosts });
+        }
+        Ok(Self {
             external_names: spec.external_names,
             default_backend: spec.default_backend.clone(),
             default_certificate: spec.default_certificate.as_ref().map(secret),
             config: config.name.name.clone(),
             allowed_namespaces: spec.allowed_namespaces.as_ref().map(|list| list.iter().cloned().collect()),
-            owned,
-        };
-        (rules, unreadable)
+            owned_hosts,
+        })
     }
 
     fn allows_namespace(&self, namespace: &str) -> bool {
@@ -367,11 +391,15 @@ impl ClassStatus {
     }
 }
 
-fn names_our_kind(parameters: &ParametersRef) -> bool {
+fn ownership_entry<'a>(owned: &'a OwnedHost, config: &'a Arc<str>) -> OwnershipEntry<'a> {
+    OwnershipEntry { host: &owned.host, namespaces: &owned.namespaces, config }
+}
+
+fn has_our_kind(parameters: &ParametersRef) -> bool {
     *parameters.group == *api::GROUP && *parameters.kind == *"IngressClassConfig"
 }
 
-fn names_config(class: &IngressClass, config: &str) -> bool {
+fn refers_to(class: &IngressClass, config: &str) -> bool {
     class.parameters.as_ref().is_some_and(|parameters| *parameters.name == *config)
 }
 

@@ -1,6 +1,6 @@
-//! Default backends: who serves what no rule takes.
+//! Default backends: the Routes of requests that match no rule.
 //!
-//! Not here: the default backend of a host, which comes from the Ingresses that name it (`hosts`).
+//! Not here: the default backend of a host, which comes from the Ingresses that name it (`host_index`).
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -9,12 +9,13 @@ use std::sync::Arc;
 use super::backend_registry::BackendReference;
 use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
-use super::backend_registry::Referrer;
 use super::class_index::ClassIndex;
 use super::class_index::ClassParameters;
+use super::endpoints::PortKey;
 use super::policy_index::PolicyIndex;
 use super::precedence::Precedence;
 use super::problem_delta::ProblemDeltaBuilder;
+use super::referrer::Referrer;
 use super::route_builder;
 use super::secret_registry::SecretReference;
 use super::secret_registry::SecretRegistry;
@@ -36,121 +37,117 @@ use crate::table::Route;
 use crate::table::RouteOrigin;
 use crate::table::WeightedBackend;
 
-/// All default backends, and what the table was told of them last.
+/// All default backends, and the last [`Defaults`] built from them.
 #[derive(Debug, Default)]
 pub(super) struct DefaultBackends {
-    without_rules: IngressDefaults,
-    with_rules: IngressDefaults,
+    without_rules: DefaultRoutes,
+    with_rules: DefaultRoutes,
     classes: Vec<ClassDefaults>,
     problems: Vec<Problem>,
     built: Arc<Defaults>,
-    freshness: Freshness,
+    is_dirty: bool,
 }
 
-/// The default backends of Ingresses by namespace, oldest first, since those of an owned host are of its owners.
+/// The default Routes of Ingresses by namespace and precedence. Owned hosts look only at their owners' namespaces.
 #[derive(Debug, Default)]
-struct IngressDefaults {
+struct DefaultRoutes {
     by_namespace: BTreeMap<Arc<str>, BTreeMap<Precedence, Arc<Route>>>,
 }
 
-/// Whether the table knows the latest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Freshness {
-    #[default]
-    Clean,
-    Dirty,
+/// The default Route of one Ingress.
+#[derive(Clone, Copy)]
+struct DefaultRoute<'a> {
+    ingress: &'a Precedence,
+    route: &'a Arc<Route>,
 }
 
-/// What the parameters of one class bring in.
+/// The default backend and certificate of one class.
 #[derive(Debug)]
 struct ClassDefaults {
-    backend: Option<(BackendReference, Arc<Route>)>,
+    backend: Option<ClassBackendRoute>,
     certificate: Option<SecretReference>,
 }
+
+#[derive(Debug)]
+struct ClassBackendRoute {
+    reference: BackendReference,
+    route: Arc<Route>,
+}
+
+/// Inputs and registries of [`DefaultBackends::set_classes`].
+pub(super) struct ClassContext<'a> {
+    pub(super) classes: &'a ClassIndex,
+    pub(super) policies: &'a mut PolicyIndex,
+    pub(super) own_namespace: &'a str,
+    pub(super) backends: &'a mut BackendRegistry,
+    pub(super) secrets: &'a mut SecretRegistry,
+    /// Number of the next [`IngressOrigin`].
+    pub(super) next_origin: &'a mut u64,
+    pub(super) problem_delta: &'a mut ProblemDeltaBuilder,
+}
+
+// ===== impl DefaultBackends =====
 
 impl DefaultBackends {
     pub(super) fn insert(&mut self, ingress: &Ingress, precedence: &Precedence, route: &Arc<Route>) {
         let namespace = Arc::clone(&precedence.name.namespace);
-        let queue = self.queue(ingress).by_namespace.entry(namespace).or_default();
-        queue.insert(precedence.clone(), Arc::clone(route));
+        let routes = self.routes_mut(ingress).by_namespace.entry(namespace).or_default();
+        routes.insert(precedence.clone(), Arc::clone(route));
     }
 
     pub(super) fn remove(&mut self, ingress: &Ingress, precedence: &Precedence) {
-        let namespaces = &mut self.queue(ingress).by_namespace;
-        let Some(queue) = namespaces.get_mut(&precedence.name.namespace) else { return };
-        queue.remove(precedence);
-        if queue.is_empty() {
+        let namespaces = &mut self.routes_mut(ingress).by_namespace;
+        let Some(routes) = namespaces.get_mut(&precedence.name.namespace) else { return };
+        routes.remove(precedence);
+        if routes.is_empty() {
             namespaces.remove(&precedence.name.namespace);
         }
     }
 
-    /// Who owns which host is another matter now.
+    /// Makes the next [`DefaultBackends::build`] build again. Must be called when the ownership of hosts changes.
     pub(super) fn mark_dirty(&mut self) {
-        self.freshness = Freshness::Dirty;
+        self.is_dirty = true;
     }
 
-    fn queue(&mut self, ingress: &Ingress) -> &mut IngressDefaults {
-        self.freshness = Freshness::Dirty;
+    fn routes_mut(&mut self, ingress: &Ingress) -> &mut DefaultRoutes {
+        self.is_dirty = true;
         if ingress.rules.is_empty() { &mut self.without_rules } else { &mut self.with_rules }
     }
 
-    /// Takes the parameters of all our classes anew. Backends that stay in use keep their cells.
-    pub(super) fn set_classes(
-        &mut self,
-        (classes, policies): (&ClassIndex, &mut PolicyIndex),
-        own_namespace: &str,
-        (backends, secrets): (&mut BackendRegistry, &mut SecretRegistry),
-        (next_origin, problem_delta): (&mut u64, &mut ProblemDeltaBuilder),
-    ) {
-        self.freshness = Freshness::Dirty;
+    /// Replaces the defaults of all classes. Backends that stay in use keep their cells.
+    pub(super) fn set_classes(&mut self, context: ClassContext<'_>) {
+        let mut context = context;
+        self.is_dirty = true;
         for old in std::mem::take(&mut self.classes) {
-            if let Some((claim, _)) = old.backend {
-                backends.release(&claim, problem_delta);
+            if let Some(backend) = old.backend {
+                context.backends.release(&backend.reference, context.problem_delta);
             }
-            if let Some(claim) = old.certificate {
-                secrets.release(&claim, problem_delta);
+            if let Some(certificate) = old.certificate {
+                context.secrets.release(&certificate, context.problem_delta);
             }
         }
-        for (precedence, rules) in classes.served_by_age() {
-            let class = precedence.name;
-            let origin = IngressOrigin { kind: Kind::IngressClass, name: class.clone(), id: *next_origin };
-            *next_origin += 1;
-            let origin = Arc::new(origin);
-            let backend = backend_target(&rules, own_namespace).map(|wanted| {
-                let claim = backends.acquire(wanted, user(&origin, &rules, "spec.defaultBackend"));
-                let weighted = WeightedBackend { backend: Arc::clone(&claim.backend), weight: 1 };
-                backends.report_fault(&claim, problem_delta);
-                let origin = RouteOrigin { ingress: Arc::clone(&origin), field: FieldPath::Parameters };
-                let (policy, _) = policies.merger(None, Some(&class.name)).merge_for_route(None);
-                let path = PathMatch::prefix("/");
-                (claim, Arc::new(Route { path, backends: Box::new([weighted]), policy, origin }))
-            });
-            let certificate = certificate_reference(&origin, &rules);
-            if let Some(claim) = &certificate {
-                secrets.acquire(claim, problem_delta);
-            }
-            self.classes.push(ClassDefaults { backend, certificate });
+        for (precedence, parameters) in context.classes.served_by_age() {
+            self.classes.push(ClassDefaults::new(precedence.name, &parameters, &mut context));
         }
     }
 
-    /// What the table is to hold. Nothing is made anew if nothing changed.
+    /// Returns the defaults for the table. Returns the last ones if nothing changed.
     pub(super) fn build(
         &mut self,
         ownership: &Ownership,
         problem_delta: &mut ProblemDeltaBuilder,
     ) -> Arc<Defaults> {
-        if self.freshness == Freshness::Clean {
+        if !std::mem::take(&mut self.is_dirty) {
             return Arc::clone(&self.built);
         }
-        self.freshness = Freshness::Clean;
         let class = self.classes.iter().find_map(|class| class.backend.as_ref());
         let certificate = self.classes.iter().find_map(|class| class.certificate.as_ref());
         self.built = Arc::new(Defaults {
-            without_rules: self.without_rules.oldest().map(|(_, route)| Arc::clone(route)),
-            with_rules: self.with_rules.oldest().map(|(_, route)| Arc::clone(route)),
-            class: class.map(|(_, route)| Arc::clone(route)),
-            certificate: certificate.map(|claim| claim.secret.clone()),
-            for_owners: self.for_owners(ownership),
+            without_rules: self.without_rules.oldest().map(|default| Arc::clone(default.route)),
+            with_rules: self.with_rules.oldest().map(|default| Arc::clone(default.route)),
+            class: class.map(|backend| Arc::clone(&backend.route)),
+            certificate: certificate.map(|reference| reference.secret.clone()),
+            for_owners: self.build_for_owners(ownership),
         });
         problem_delta.remove(std::mem::take(&mut self.problems));
         self.problems = self.conflicts(ownership);
@@ -158,66 +155,106 @@ impl DefaultBackends {
         Arc::clone(&self.built)
     }
 
-    fn for_owners(&self, ownership: &Ownership) -> OwnerMap<OwnerDefaults> {
-        let route = |(_, route): (&Precedence, &Arc<Route>)| Arc::clone(route);
-        let of = |owners: &OwnerSet| OwnerDefaults {
+    fn build_for_owners(&self, ownership: &Ownership) -> OwnerMap<OwnerDefaults> {
+        let route = |default: DefaultRoute<'_>| Arc::clone(default.route);
+        let defaults = |owners: &OwnerSet| OwnerDefaults {
             without_rules: self.without_rules.oldest_of(owners).map(route),
             with_rules: self.with_rules.oldest_of(owners).map(route),
         };
-        OwnerMap::new(ownership.owners().map(|owners| (Arc::clone(owners), of(owners))).collect())
+        OwnerMap::new(ownership.owners().map(|owners| (Arc::clone(owners), defaults(owners))).collect())
     }
 
-    /// An Ingress without rules that is not the first one, nor the first one of a host's owners, does nothing at all.
-    /// One with rules has its own hosts.
+    /// Returns a Problem for each Ingress without rules whose default backend serves nothing: it is not the oldest, and
+    /// not the oldest of any owners. The default backend of an Ingress with rules serves at least its hosts.
     fn conflicts(&self, ownership: &Ownership) -> Vec<Problem> {
-        let Some((winner, _)) = self.without_rules.oldest() else { return Vec::new() };
-        let oldest_of = |owners| self.without_rules.oldest_of(owners).map(|(oldest, _)| oldest);
+        let Some(winner) = self.without_rules.oldest() else { return Vec::new() };
+        let oldest_of = |owners| self.without_rules.oldest_of(owners).map(|default| default.ingress);
         let serving: BTreeSet<&Precedence> =
-            ownership.owners().filter_map(oldest_of).chain([winner]).collect();
-        let lost = |loser: &Precedence| Problem {
+            ownership.owners().filter_map(oldest_of).chain([winner.ingress]).collect();
+        let conflict = |loser: &Precedence| Problem {
             object: ObjectRef { kind: Kind::Ingress, name: loser.name.clone() },
             field: "spec.defaultBackend".to_owned(),
             reason: Reason::Conflict,
             message: format!(
-                "what no rule takes goes to the default backend of Ingress {} ({})",
-                winner.name,
+                "requests that match no rule go to the default backend of Ingress {}, which takes precedence ({}); \
+                 remove one of them",
+                winner.ingress.name,
                 loser.loss_reason()
             ),
         };
         let all = self.without_rules.by_namespace.values().flat_map(BTreeMap::keys);
-        all.filter(|ingress| !serving.contains(ingress)).map(lost).collect()
+        all.filter(|ingress| !serving.contains(ingress)).map(conflict).collect()
     }
 }
 
-impl IngressDefaults {
-    fn oldest(&self) -> Option<(&Precedence, &Arc<Route>)> {
-        self.by_namespace.values().filter_map(BTreeMap::first_key_value).min_by_key(|(age, _)| *age)
+// ===== impl DefaultRoutes =====
+
+impl DefaultRoutes {
+    fn oldest(&self) -> Option<DefaultRoute<'_>> {
+        oldest(self.by_namespace.values())
     }
 
-    fn oldest_of(&self, owners: &OwnerSet) -> Option<(&Precedence, &Arc<Route>)> {
-        let queues = owners.iter().filter_map(|namespace| self.by_namespace.get(namespace));
-        queues.filter_map(BTreeMap::first_key_value).min_by_key(|(age, _)| *age)
+    fn oldest_of(&self, owners: &OwnerSet) -> Option<DefaultRoute<'_>> {
+        oldest(owners.iter().filter_map(|namespace| self.by_namespace.get(namespace)))
     }
 }
 
-fn user(class: &Arc<IngressOrigin>, rules: &ClassParameters, field: &str) -> Referrer {
-    let by = format!("IngressClassConfig {} {field}", rules.config);
-    Referrer { owner: Arc::clone(class), field: FieldPath::Parameters, by: Some(by.into()) }
+fn oldest<'a>(
+    namespaces: impl Iterator<Item = &'a BTreeMap<Precedence, Arc<Route>>>,
+) -> Option<DefaultRoute<'a>> {
+    let oldest = namespaces.filter_map(BTreeMap::first_key_value).min_by_key(|(ingress, _)| *ingress);
+    oldest.map(|(ingress, route)| DefaultRoute { ingress, route })
 }
 
-fn backend_target(rules: &ClassParameters, own_namespace: &str) -> Option<BackendTarget> {
-    let from = rules.default_backend.as_ref()?;
+// ===== impl ClassDefaults =====
+
+impl ClassDefaults {
+    fn new(class: Name, parameters: &ClassParameters, context: &mut ClassContext<'_>) -> Self {
+        let origin =
+            IngressOrigin { kind: Kind::IngressClass, name: class.clone(), id: *context.next_origin };
+        *context.next_origin += 1;
+        let origin = Arc::new(origin);
+        let target = backend_target(parameters, context.own_namespace);
+        let backend = target.map(|target| {
+            let referrer = referrer(&origin, parameters, "spec.defaultBackend");
+            let reference = context.backends.acquire(target, referrer);
+            let weighted = WeightedBackend { backend: Arc::clone(&reference.backend), weight: 1 };
+            context.backends.report_fault(&reference, context.problem_delta);
+            let origin = RouteOrigin { ingress: Arc::clone(&origin), field: FieldPath::Parameters };
+            let policy = context.policies.merger(None, Some(&class.name)).merge(None).policy;
+            let path = PathMatch::prefix("/");
+            let route = Arc::new(Route { path, backends: Box::new([weighted]), policy, origin });
+            ClassBackendRoute { reference, route }
+        });
+        let certificate = certificate_reference(&origin, parameters);
+        if let Some(certificate) = &certificate {
+            context.secrets.acquire(certificate, context.problem_delta);
+        }
+        Self { backend, certificate }
+    }
+}
+
+fn referrer(class: &Arc<IngressOrigin>, parameters: &ClassParameters, field: &str) -> Referrer {
+    let via = format!("IngressClassConfig {} {field}", parameters.config);
+    Referrer { owner: Arc::clone(class), field: FieldPath::Parameters, via: Some(via.into()) }
+}
+
+fn backend_target(parameters: &ClassParameters, own_namespace: &str) -> Option<BackendTarget> {
+    let from = parameters.default_backend.as_ref()?;
     let namespace = from.namespace.as_deref().unwrap_or(own_namespace);
+    let port = route_builder::port_ref(&from.port);
     Some(BackendTarget {
         service: Name::new(namespace, &from.service),
-        port: route_builder::port_ref(&from.port),
-        external_names: rules.external_names,
+        key: PortKey { port, external_names: parameters.external_names },
     })
 }
 
-fn certificate_reference(class: &Arc<IngressOrigin>, rules: &ClassParameters) -> Option<SecretReference> {
-    let secret = Name::clone(rules.default_certificate.as_ref()?);
-    // It is for whatever has none, so there is no host that it could be wrong for.
-    let hosts = Arc::default();
-    Some(SecretReference { user: user(class, rules, "spec.defaultCertificate"), secret, hosts })
+/// The default certificate need not cover any host: clients get it where no other certificate does.
+fn certificate_reference(
+    class: &Arc<IngressOrigin>,
+    parameters: &ClassParameters,
+) -> Option<SecretReference> {
+    let secret = Name::clone(parameters.default_certificate.as_ref()?);
+    let referrer = referrer(class, parameters, "spec.defaultCertificate");
+    Some(SecretReference { referrer, secret, hosts: Arc::default() })
 }

@@ -1,6 +1,7 @@
-//! From a Service and its EndpointSlices to what can be dialled for one port.
+//! Resolves a Service port to endpoints.
 //!
-//! A pure function of these objects. Not here: who keeps them (`backend`), and resolving names.
+//! A pure function of the Service and its EndpointSlices. Not here: storage of these objects (`backend_registry`),
+//! and DNS.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +20,14 @@ use crate::object::SliceEndpoint;
 use crate::table::Endpoints;
 use crate::table::ExternalName;
 
-/// What a Backend's cells are to hold.
+/// Everything beside the Service that decides the contents of a Backend's cells.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PortKey {
+    pub(super) port: PortRef,
+    pub(super) external_names: ExternalNames,
+}
+
+/// The contents of a Backend's cells.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServiceResolution {
     pub(super) endpoints: Endpoints,
@@ -28,35 +36,35 @@ pub(super) struct ServiceResolution {
 }
 
 impl ServiceResolution {
-    fn without_name(endpoints: Endpoints) -> Self {
+    fn missing(endpoints: Endpoints) -> Self {
         Self { endpoints, app_protocol: None, external_name: None }
     }
 }
 
-/// Whether a Service is of the type that names a host instead of Pods.
+/// Returns true if a Service has the type that names a host instead of Pods.
 pub(super) fn is_external(service: &Service) -> bool {
     *service.service_type == *"ExternalName"
 }
 
-/// Looks the port up in the Service, and its endpoints in the slices. `zone` is where this gateway runs.
+/// Resolves a port of a Service. `zone` is the gateway's own.
 pub(super) fn resolve(
     service: Option<&Service>,
     slices: &BTreeMap<Name, EndpointSlice>,
-    (port, external_names): (&PortRef, ExternalNames),
+    key: &PortKey,
     zone: Option<&str>,
 ) -> ServiceResolution {
-    let Some(service) = service else { return ServiceResolution::without_name(Endpoints::ServiceMissing) };
+    let Some(service) = service else { return ServiceResolution::missing(Endpoints::ServiceMissing) };
     if is_external(service) {
-        return resolve_external_name(service, port, external_names);
+        return resolve_external_name(service, key);
     }
-    let Some(port) = service.ports.iter().find(|candidate| is_port(candidate, port)) else {
-        return ServiceResolution::without_name(Endpoints::PortMissing);
+    let Some(port) = service.ports.iter().find(|candidate| matches_port(candidate, &key.port)) else {
+        return ServiceResolution::missing(Endpoints::PortMissing);
     };
     let mut endpoints = match &service.fixed_endpoints {
         Some(fixed) => fixed.clone(),
         None => select_endpoints(slices, port, zone),
     };
-    // Slices may overlap while endpoints move between them; of two names for one address the first stays.
+    // Slices may overlap while endpoints move between them. Of several Pods with one address the first stays.
     endpoints.sort_unstable();
     endpoints.dedup_by(|later, earlier| later.address == earlier.address);
     let endpoints = match endpoints.is_empty() {
@@ -66,20 +74,17 @@ pub(super) fn resolve(
     ServiceResolution { endpoints, app_protocol: port.app_protocol.clone(), external_name: None }
 }
 
-/// Endpoints of such a Service are not looked at: whoever wrote them may have no right to write the Service.
-fn resolve_external_name(
-    service: &Service,
-    port: &PortRef,
-    external_names: ExternalNames,
-) -> ServiceResolution {
-    let known = service.ports.iter().find(|candidate| is_port(candidate, port));
-    // Such Services need not list ports, and then a number stands for itself.
-    let number = known.map(|known| known.port).or(match port {
-        PortRef::Number(number) => Some(*number),
+/// Resolves a Service of type ExternalName. Its EndpointSlices are ignored, because the right to write them does not
+/// imply the right to write the Service.
+fn resolve_external_name(service: &Service, key: &PortKey) -> ServiceResolution {
+    let known = service.ports.iter().find(|candidate| matches_port(candidate, &key.port));
+    // Such Services need not list ports. Then the number in the Ingress is the port to connect to.
+    let number = known.map(|known| known.port).or(match key.port {
+        PortRef::Number(number) => Some(number),
         PortRef::Name(_) => None,
     });
-    let Some(port) = number else { return ServiceResolution::without_name(Endpoints::PortMissing) };
-    let host = service.external_name.clone().filter(|_| external_names == ExternalNames::Allow);
+    let Some(port) = number else { return ServiceResolution::missing(Endpoints::PortMissing) };
+    let host = service.external_name.clone().filter(|_| key.external_names == ExternalNames::Allow);
     ServiceResolution {
         endpoints: Endpoints::NoneReady,
         app_protocol: known.and_then(|known| known.app_protocol.clone()),
@@ -87,51 +92,72 @@ fn resolve_external_name(
     }
 }
 
-fn is_port(candidate: &ServicePort, port: &PortRef) -> bool {
+fn matches_port(candidate: &ServicePort, port: &PortRef) -> bool {
     match port {
         PortRef::Name(name) => candidate.name == *name,
         PortRef::Number(number) => candidate.port == *number,
     }
 }
 
-/// The ready endpoints; if there are none, those that still serve while they terminate. Never others.
+/// An endpoint of a slice, with the number of the port to connect to.
+#[derive(Clone, Copy)]
+struct PortEndpoint<'a> {
+    endpoint: &'a SliceEndpoint,
+    port: NonZeroU16,
+}
+
+impl PortEndpoint<'_> {
+    fn is_ready(self) -> bool {
+        self.endpoint.ready && !self.endpoint.terminating
+    }
+
+    /// Returns true if the endpoint terminates and still serves. A Service with publishNotReadyAddresses reports its
+    /// endpoints as `ready` instead of `serving`.
+    fn is_draining(self) -> bool {
+        self.endpoint.terminating && (self.endpoint.serving || self.endpoint.ready)
+    }
+
+    fn has_hint_for(self, zone: &str) -> bool {
+        self.endpoint.zones.iter().any(|hint| **hint == *zone)
+    }
+
+    /// Returns the first address: the API defines all addresses of an endpoint as one Pod, and the first as the one
+    /// to use.
+    fn to_endpoint(self) -> Option<Endpoint> {
+        let address = SocketAddr::new(*self.endpoint.addresses.first()?, self.port.get());
+        Some(Endpoint { address, pod: self.endpoint.pod.clone() })
+    }
+}
+
+/// Returns the ready endpoints. If there are none, returns the terminating ones that still serve.
 fn select_endpoints(
     slices: &BTreeMap<Name, EndpointSlice>,
     port: &ServicePort,
     zone: Option<&str>,
 ) -> Vec<Endpoint> {
     let all = || slices.values().flat_map(|slice| port_endpoints(slice, port));
-    let mut ready: Vec<_> =
-        all().filter(|(candidate, _)| candidate.ready && !candidate.terminating).collect();
+    let mut ready: Vec<_> = all().filter(|candidate| candidate.is_ready()).collect();
     if ready.is_empty() {
-        // `ready` may be forced by publishNotReadyAddresses, so it counts as serving too.
-        let serves = |candidate: &SliceEndpoint| candidate.serving || candidate.ready;
-        let draining = all().filter(|(candidate, _)| candidate.terminating && serves(candidate));
-        return draining.filter_map(endpoint).collect();
+        let draining = all().filter(|candidate| candidate.is_draining());
+        return draining.filter_map(PortEndpoint::to_endpoint).collect();
     }
     if let Some(zone) = zone {
-        let is_near = |candidate: &SliceEndpoint| candidate.zones.iter().any(|near| **near == *zone);
-        // Hints that are not there for all, or for nobody here, would leave some endpoints without their share.
-        let all_hinted = ready.iter().all(|(candidate, _)| !candidate.zones.is_empty());
-        if all_hinted && ready.iter().any(|(candidate, _)| is_near(candidate)) {
-            ready.retain(|(candidate, _)| is_near(candidate));
+        // Without a hint on every endpoint, or without one for this zone, some endpoints would get no requests.
+        let all_hinted = ready.iter().all(|candidate| !candidate.endpoint.zones.is_empty());
+        if all_hinted && ready.iter().any(|candidate| candidate.has_hint_for(zone)) {
+            ready.retain(|candidate| candidate.has_hint_for(zone));
         }
     }
-    ready.into_iter().filter_map(endpoint).collect()
+    ready.into_iter().filter_map(PortEndpoint::to_endpoint).collect()
 }
 
-/// A slice's port carries the name of the Service port, not its number: the target number may differ per slice.
+/// Returns the endpoints of a slice for a Service port. The names of the ports match, not their numbers, because the
+/// target number may differ per slice.
 fn port_endpoints<'a>(
     slice: &'a EndpointSlice,
     port: &'a ServicePort,
-) -> impl Iterator<Item = (&'a SliceEndpoint, NonZeroU16)> {
+) -> impl Iterator<Item = PortEndpoint<'a>> {
     let numbers =
         slice.ports.iter().filter(|candidate| candidate.name == port.name).filter_map(|port| port.port);
-    numbers.flat_map(|number| slice.endpoints.iter().map(move |endpoint| (endpoint, number)))
-}
-
-/// All addresses of an endpoint are the same Pod; the API asks consumers to use the first.
-fn endpoint((from, port): (&SliceEndpoint, NonZeroU16)) -> Option<Endpoint> {
-    let address = SocketAddr::new(*from.addresses.first()?, port.get());
-    Some(Endpoint { address, pod: from.pod.clone() })
+    numbers.flat_map(|port| slice.endpoints.iter().map(move |endpoint| PortEndpoint { endpoint, port }))
 }

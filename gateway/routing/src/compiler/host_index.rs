@@ -1,6 +1,6 @@
-//! Hosts: which Ingresses speak about each, and who wins where two of them disagree.
+//! Index of all hosts: the contributions of Ingresses to each, and their conflicts.
 //!
-//! Not here: the tree of a host (`table`), and what an Ingress says (`lower`).
+//! Not here: lookup within a host (`table`), and the Routes of an Ingress (`route_builder`).
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::precedence::Precedence;
 use super::problem_delta::ProblemDeltaBuilder;
 use super::route_builder::HostContribution;
-use super::tls::CertificateRef;
+use super::translation::CertificateRef;
 use crate::host::HostName;
 use crate::object::Kind;
 use crate::object::Name;
@@ -19,6 +19,7 @@ use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::FieldPath;
 use crate::table::Host;
+use crate::table::HostChange;
 use crate::table::HostParts;
 use crate::table::HostRole;
 use crate::table::OwnerMap;
@@ -27,7 +28,7 @@ use crate::table::Ownership;
 use crate::table::PathMatch;
 use crate::table::Route;
 
-/// All hosts that any of our Ingresses names.
+/// All hosts of served Ingresses.
 #[derive(Debug, Default)]
 pub(super) struct HostIndex {
     entries: BTreeMap<HostName, HostEntry>,
@@ -35,27 +36,40 @@ pub(super) struct HostIndex {
 
 #[derive(Debug, Default)]
 struct HostEntry {
-    contributors: Contributors,
-    /// The conflicts of the last rebuild.
+    contributions: Contributions,
+    /// Conflicts found by the last rebuild.
     problems: Box<[Problem]>,
 }
 
-/// Who speaks about a host, oldest first. Most hosts have one contributor, and the smallest map has room for 11.
+/// The contributions to one host by precedence. Most hosts have one, and the smallest map allocates 11.
 #[derive(Debug, Default)]
-enum Contributors {
+enum Contributions {
     #[default]
     None,
-    One(Precedence, HostContribution),
+    One(Contribution),
     Many(BTreeMap<Precedence, HostContribution>),
 }
 
-impl Contributors {
-    fn insert(&mut self, ingress: Precedence, claims: HostContribution) {
+#[derive(Debug)]
+struct Contribution {
+    ingress: Precedence,
+    host: HostContribution,
+}
+
+/// A borrowed [`Contribution`].
+#[derive(Clone, Copy)]
+struct ContributionRef<'a> {
+    ingress: &'a Precedence,
+    host: &'a HostContribution,
+}
+
+impl Contributions {
+    fn insert(&mut self, ingress: Precedence, host: HostContribution) {
         *self = match std::mem::take(self) {
-            Self::None => Self::One(ingress, claims),
-            Self::One(first, its) => Self::Many(BTreeMap::from([(first, its), (ingress, claims)])),
+            Self::None => Self::One(Contribution { ingress, host }),
+            Self::One(first) => Self::Many(BTreeMap::from([(first.ingress, first.host), (ingress, host)])),
             Self::Many(mut all) => {
-                all.insert(ingress, claims);
+                all.insert(ingress, host);
                 Self::Many(all)
             }
         };
@@ -63,46 +77,51 @@ impl Contributors {
 
     fn remove(&mut self, ingress: &Precedence) {
         match self {
-            Self::One(known, _) if known == ingress => *self = Self::None,
-            Self::None | Self::One(..) => {}
+            Self::One(known) if known.ingress == *ingress => *self = Self::None,
+            Self::None | Self::One(_) => {}
             Self::Many(all) => {
                 all.remove(ingress);
                 if all.len() < 2 {
-                    *self = all.pop_first().map_or(Self::None, |(last, claims)| Self::One(last, claims));
+                    let last = all.pop_first();
+                    *self =
+                        last.map_or(Self::None, |(ingress, host)| Self::One(Contribution { ingress, host }));
                 }
             }
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&Precedence, &HostContribution)> {
+    fn iter(&self) -> impl Iterator<Item = ContributionRef<'_>> {
         let (one, many) = match self {
             Self::None => (None, None),
-            Self::One(ingress, claims) => (Some((ingress, claims)), None),
+            Self::One(Contribution { ingress, host }) => (Some((ingress, host)), None),
             Self::Many(all) => (None, Some(all)),
         };
-        one.into_iter().chain(many.into_iter().flatten())
+        let all = one.into_iter().chain(many.into_iter().flatten());
+        all.map(|(ingress, host)| ContributionRef { ingress, host })
     }
 
-    /// The host as each of these would have it, if there were no other Ingresses.
-    fn for_owners<'a>(
+    /// Builds the host once for each set of owners, as if only they had Ingresses.
+    fn build_for_owners<'a>(
         &self,
         host: &HostName,
         owners: impl Iterator<Item = &'a OwnerSet>,
     ) -> OwnerMap<Arc<Host>> {
-        let mut by_namespace: BTreeMap<&str, Vec<(&Precedence, &HostContribution)>> = BTreeMap::new();
+        let mut by_namespace: BTreeMap<&str, Vec<ContributionRef<'_>>> = BTreeMap::new();
         let mut built = BTreeMap::new();
         for owners in owners {
-            // Most hosts have no owned ones below them and never come here.
+            // Filled on demand: most hosts have no owned hosts below them.
             if by_namespace.is_empty() {
-                for (contributor, claims) in self.iter() {
-                    by_namespace.entry(&contributor.name.namespace).or_default().push((contributor, claims));
+                for contribution in self.iter() {
+                    let namespace = &*contribution.ingress.name.namespace;
+                    by_namespace.entry(namespace).or_default().push(contribution);
                 }
             }
-            let its = owners.iter().filter_map(|namespace| by_namespace.get(&**namespace)).flatten();
-            let its: BTreeMap<&Precedence, &HostContribution> = its.copied().collect();
-            if !its.is_empty() {
-                // Who lost to whom was told for the host as a whole.
-                let (parts, _) = HostMerger::merge(host, its.into_iter());
+            let owned = owners.iter().filter_map(|namespace| by_namespace.get(&**namespace)).flatten();
+            let mut owned: Vec<ContributionRef<'_>> = owned.copied().collect();
+            owned.sort_by_key(|contribution| contribution.ingress);
+            if !owned.is_empty() {
+                // The conflicts are the same as those of the host as a whole.
+                let MergedHost { parts, .. } = HostMerger::merge(host, owned.into_iter());
                 built.insert(Arc::clone(owners), Arc::new(Host::new(parts)));
             }
         }
@@ -111,158 +130,187 @@ impl Contributors {
 }
 
 impl HostIndex {
-    pub(super) fn insert(&mut self, host: HostName, ingress: &Precedence, claims: HostContribution) {
-        self.entries.entry(host).or_default().contributors.insert(ingress.clone(), claims);
+    pub(super) fn insert(&mut self, host: HostName, ingress: &Precedence, contribution: HostContribution) {
+        self.entries.entry(host).or_default().contributions.insert(ingress.clone(), contribution);
     }
 
-    /// The Routes that Ingresses ask for under a host, oldest Ingress first.
-    pub(super) fn candidate_routes(&self, host: &HostName) -> impl Iterator<Item = &Arc<Route>> {
-        let claims = self.entries.get(host).into_iter().flat_map(|entry| entry.contributors.iter());
-        claims.flat_map(|(_, claims)| &claims.routes)
-    }
-
-    /// The host itself stays until it is rebuilt.
+    /// Removes the contribution of an Ingress. A host without contributions stays until it is rebuilt.
     pub(super) fn remove(&mut self, host: &HostName, ingress: &Precedence) {
         if let Some(entry) = self.entries.get_mut(host) {
-            entry.contributors.remove(ingress);
+            entry.contributions.remove(ingress);
         }
     }
 
-    /// Builds the given hosts anew from what the Ingresses say. `None` for those that nobody names any more.
+    /// Returns the Routes that Ingresses define for a host, oldest Ingress first.
+    pub(super) fn candidate_routes(&self, host: &HostName) -> impl Iterator<Item = &Arc<Route>> {
+        let entry = self.entries.get(host).into_iter();
+        entry.flat_map(|entry| entry.contributions.iter()).flat_map(|contribution| &contribution.host.routes)
+    }
+
+    /// Rebuilds hosts from their contributions.
     pub(super) fn rebuild(
         &mut self,
         dirty: BTreeSet<HostName>,
         ownership: &Ownership,
         problem_delta: &mut ProblemDeltaBuilder,
-    ) -> Vec<(HostName, Option<Arc<Host>>)> {
-        let mut rebuilt = Vec::with_capacity(dirty.len());
-        for host in dirty {
-            let Some(entry) = self.entries.get_mut(&host) else { continue };
+    ) -> Vec<HostChange> {
+        let mut changes = Vec::with_capacity(dirty.len());
+        for name in dirty {
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
             problem_delta.remove(std::mem::take(&mut entry.problems));
-            if matches!(entry.contributors, Contributors::None) {
-                self.entries.remove(&host);
-                rebuilt.push((host, None));
+            if matches!(entry.contributions, Contributions::None) {
+                self.entries.remove(&name);
+                changes.push(HostChange { name, host: None });
                 continue;
             }
-            let for_owners = entry.contributors.for_owners(&host, ownership.owners_within(&host));
-            let (parts, problems) = HostMerger::merge(&host, entry.contributors.iter());
+            let for_owners = entry.contributions.build_for_owners(&name, ownership.owners_within(&name));
+            let MergedHost { parts, problems } = HostMerger::merge(&name, entry.contributions.iter());
             problem_delta.add(problems.iter().cloned());
             entry.problems = problems.into();
-            let built = Host::new(HostParts { for_owners, ..parts });
-            rebuilt.push((host, Some(Arc::new(built))));
+            let host = Host::new(HostParts { for_owners, ..parts });
+            changes.push(HostChange { name, host: Some(Arc::new(host)) });
         }
-        rebuilt
+        changes
     }
 }
 
-/// One host in the making; claims are taken oldest first.
-#[derive(Debug, Default)]
-struct HostMerger {
+// ===== merging =====
+
+/// Merges the contributions to one host, in the order of precedence.
+#[derive(Debug)]
+struct HostMerger<'a> {
+    name: &'a HostName,
     role: HostRole,
-    default: Option<Arc<Route>>,
-    /// Sorted by precedence, because that is the order of `PathMatch`.
+    default_route: Option<Arc<Route>>,
+    /// Sorted by match precedence, which is the order of `PathMatch`.
     routes: BTreeMap<PathMatch, Arc<Route>>,
-    tls: Option<(Name, CertificateRef)>,
+    certificate: Option<HostCertificate>,
     class_certificate: Option<Arc<Name>>,
     problems: Vec<Problem>,
 }
 
-impl HostMerger {
-    /// What a host is built from, and the conflicts; claims come oldest first.
-    fn merge<'a>(
-        host: &HostName,
-        claims: impl Iterator<Item = (&'a Precedence, &'a HostContribution)>,
-    ) -> (HostParts, Vec<Problem>) {
-        let mut merge = Self::default();
-        for (contributor, claims) in claims {
-            merge.add(contributor, claims);
-            merge.add_default(host, claims);
+/// The certificate of a host, and the Ingress that names it.
+#[derive(Debug)]
+struct HostCertificate {
+    ingress: Name,
+    certificate: CertificateRef,
+}
+
+/// A merged host, and the conflicts of its contributions.
+struct MergedHost {
+    parts: HostParts,
+    problems: Vec<Problem>,
+}
+
+impl<'a> HostMerger<'a> {
+    fn merge<'b>(name: &'a HostName, contributions: impl Iterator<Item = ContributionRef<'b>>) -> MergedHost {
+        let mut merger = Self {
+            name,
+            role: HostRole::default(),
+            default_route: None,
+            routes: BTreeMap::new(),
+            certificate: None,
+            class_certificate: None,
+            problems: Vec::new(),
+        };
+        for contribution in contributions {
+            merger.add(contribution);
         }
         let parts = HostParts {
-            name: host.clone(),
-            role: merge.role,
-            routes: merge.routes.into_values().collect(),
-            default: merge.default,
-            tls: merge.tls.map(|(_, claim)| claim.secret),
-            class_certificate: merge.class_certificate,
+            name: name.clone(),
+            role: merger.role,
+            routes: merger.routes.into_values().collect(),
+            default: merger.default_route,
+            tls: merger.certificate.map(|host| host.certificate.secret),
+            class_certificate: merger.class_certificate,
             for_owners: OwnerMap::default(),
         };
-        (parts, merge.problems)
+        MergedHost { parts, problems: merger.problems }
     }
 
-    /// The default backend of whoever names the host counts for it. Rules without a host name none.
-    fn add_default(&mut self, host: &HostName, claims: &HostContribution) {
-        if claims.role == HostRole::Routed && *host != HostName::Any && self.default.is_none() {
-            self.default.clone_from(&claims.default);
-        }
-    }
-
-    fn add(&mut self, owner: &Precedence, claims: &HostContribution) {
-        self.role = self.role.max(claims.role);
+    fn add(&mut self, ContributionRef { ingress, host }: ContributionRef<'_>) {
+        self.role = self.role.max(host.role);
         if self.class_certificate.is_none() {
-            self.class_certificate.clone_from(&claims.class_certificate);
+            self.class_certificate.clone_from(&host.class_certificate);
         }
-        for route in &claims.routes {
-            match self.routes.entry(route.path.clone()) {
-                btree_map::Entry::Vacant(slot) => {
-                    slot.insert(Arc::clone(route));
-                }
-                btree_map::Entry::Occupied(winner) => {
-                    self.problems.push(route_conflict(owner, route, winner.get()));
-                }
+        for route in &host.routes {
+            self.add_route(ingress, route);
+        }
+        for certificate in &host.certificates {
+            self.add_certificate(ingress, certificate);
+        }
+        // The default backend of an Ingress serves the hosts of its rules. Rules without a host name none.
+        let names_host = host.role == HostRole::Routed && *self.name != HostName::Any;
+        if names_host && self.default_route.is_none() {
+            self.default_route.clone_from(&host.default_route);
+        }
+    }
+
+    fn add_route(&mut self, ingress: &Precedence, route: &Arc<Route>) {
+        match self.routes.entry(route.path.clone()) {
+            btree_map::Entry::Vacant(slot) => {
+                slot.insert(Arc::clone(route));
+            }
+            btree_map::Entry::Occupied(winner) => {
+                self.problems.push(route_conflict(self.name, ingress, route, winner.get()));
             }
         }
-        for claim in &claims.tls {
-            match &self.tls {
-                None => self.tls = Some((owner.name.clone(), claim.clone())),
-                Some((winner, first)) if first.secret != claim.secret => {
-                    self.problems.push(tls_conflict(owner, claim, winner, first));
-                }
-                Some(_) => {}
+    }
+
+    fn add_certificate(&mut self, ingress: &Precedence, certificate: &CertificateRef) {
+        match &self.certificate {
+            None => {
+                let (ingress, certificate) = (ingress.name.clone(), certificate.clone());
+                self.certificate = Some(HostCertificate { ingress, certificate });
             }
+            Some(winner) if winner.certificate.secret != certificate.secret => {
+                self.problems.push(certificate_conflict(ingress, certificate, winner));
+            }
+            Some(_) => {}
         }
     }
 }
 
-fn route_conflict(owner: &Precedence, loser: &Route, winner: &Route) -> Problem {
-    let origin = &winner.origin;
-    let message = match &origin.ingress.name {
-        name if *name == owner.name => {
-            format!("{} stands in this Ingress already, in {}", winner.path, origin.field)
+fn route_conflict(host: &HostName, ingress: &Precedence, loser: &Route, winner: &Route) -> Problem {
+    let (path, field) = (&winner.path, &winner.origin.field);
+    let host = match host {
+        HostName::Any => "rules without a host".to_owned(),
+        HostName::Exact(_) | HostName::Wildcard(_) => format!("host {host}"),
+    };
+    let message = match &winner.origin.ingress.name {
+        name if *name == ingress.name => {
+            format!("{path} of {host} is already defined by {field} of this Ingress; remove one of them")
         }
         name => format!(
-            "{} of this host is taken by {} of Ingress {name} ({})",
-            winner.path,
-            origin.field,
-            owner.loss_reason()
+            "{path} of {host} is already defined by {field} of Ingress {name}, which takes precedence ({}); \
+             remove one of them",
+            ingress.loss_reason()
         ),
     };
-    conflict(&owner.name, loser.origin.field, message)
+    conflict(&ingress.name, loser.origin.field, message)
 }
 
-fn tls_conflict(
-    owner: &Precedence,
-    loser: &CertificateRef,
-    winner: &Name,
-    first: &CertificateRef,
-) -> Problem {
-    let message = if *winner == owner.name {
-        format!("{} has Secret {} already, by {}", first.host, first.secret, first.field)
+fn certificate_conflict(ingress: &Precedence, loser: &CertificateRef, winner: &HostCertificate) -> Problem {
+    let CertificateRef { host, secret, field } = &winner.certificate;
+    let message = if winner.ingress == ingress.name {
+        format!(
+            "{host} already uses the certificate in Secret {secret}, by {field} of this Ingress; use one Secret for \
+             the host"
+        )
     } else {
         format!(
-            "{} has Secret {} by {} of Ingress {winner} ({})",
-            first.host,
-            first.secret,
-            first.field,
-            owner.loss_reason()
+            "{host} already uses the certificate in Secret {secret}, by {field} of Ingress {}, which takes precedence \
+             ({}); use one Secret for the host",
+            winner.ingress,
+            ingress.loss_reason()
         )
     };
-    conflict(&owner.name, loser.field, message)
+    conflict(&ingress.name, loser.field, message)
 }
 
-fn conflict(owner: &Name, field: FieldPath, message: String) -> Problem {
+fn conflict(ingress: &Name, field: FieldPath, message: String) -> Problem {
     Problem {
-        object: ObjectRef { kind: Kind::Ingress, name: owner.clone() },
+        object: ObjectRef { kind: Kind::Ingress, name: ingress.clone() },
         field: field.to_string(),
         reason: Reason::Conflict,
         message,

@@ -1,11 +1,11 @@
-//! What a Compiler holds, to be read by whoever explains a table.
+//! Read access to the objects of a Compiler, for `explain` and the admin pages.
 //!
-//! Not here: any judgement. What became of the objects is in the table and in the Problems.
+//! Not here: the results of compiling, which are in the table and in the Problems.
 
 use std::sync::Arc;
 
-use super::ClassMatch;
 use super::Compiler;
+use super::class_index::ClassMatch;
 use crate::host::HostName;
 use crate::object::EndpointSlice;
 use crate::object::Ingress;
@@ -14,17 +14,17 @@ use crate::object::Service;
 use crate::table::Route;
 
 impl Compiler {
-    /// All Ingresses, also those of others, sorted by name.
+    /// Returns all Ingresses, those of other controllers included, sorted by name.
     pub fn ingresses(&self) -> impl Iterator<Item = &Ingress> {
         self.ingresses.values().map(|entry| &entry.ingress)
     }
 
-    /// An Ingress, also one of others.
+    /// Returns an Ingress, which may be another controller's.
     pub fn ingress(&self, name: &Name) -> Option<&Ingress> {
         self.ingresses.get(name).map(|entry| &entry.ingress)
     }
 
-    /// Why an Ingress is not served at all, for people; nothing if its class makes it ours.
+    /// Describes why an Ingress is not served. Returns `None` if a served class takes it.
     pub fn unserved_reason(&self, ingress: &Ingress) -> Option<String> {
         match self.classes.match_ingress(ingress) {
             ClassMatch::Served(_) => None,
@@ -33,18 +33,18 @@ impl Compiler {
         }
     }
 
-    /// The Routes that Ingresses ask for under a host as rules name it, oldest Ingress first. Of several for one
-    /// path the table holds the first one.
+    /// Returns the Routes that Ingresses define for a host, oldest Ingress first. If several have one path, the
+    /// table holds the first.
     pub fn candidate_routes<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Arc<Route>> {
         self.hosts.candidate_routes(host)
     }
 
-    /// A Service.
+    /// Returns a Service.
     pub fn service(&self, name: &Name) -> Option<&Service> {
         self.backends.service(name)
     }
 
-    /// The EndpointSlices of a Service, sorted by name. There may be some although the Service does not exist.
+    /// Returns the EndpointSlices of a Service, sorted by name. They may exist before the Service does.
     pub fn slices_of(&self, service: &Name) -> impl Iterator<Item = &EndpointSlice> {
         self.backends.slices_of(service)
     }

@@ -8,20 +8,21 @@ use super::precedence::Lifecycle;
 use crate::object::Name;
 use crate::object::Namespace;
 
-/// The namespaces that are being deleted; all others, known or not, are live.
+/// The namespaces that are being deleted. All others are active, unknown ones included.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
     terminating: BTreeSet<Arc<str>>,
 }
 
 impl Namespaces {
-    /// Takes changes in and tells which namespaces turned live or terminating.
+    /// Applies changes. Returns the namespaces whose lifecycle changed.
     pub(super) fn update(&mut self, changes: BTreeMap<Name, Option<Namespace>>) -> Vec<Arc<str>> {
         let mut changed = Vec::new();
         for (Name { name, .. }, namespace) in changes {
-            let has_changed = match namespace {
-                Some(Namespace { terminating: true, .. }) => self.terminating.insert(name.clone()),
-                _ => self.terminating.remove(&name),
+            let is_terminating = namespace.is_some_and(|namespace| namespace.terminating);
+            let has_changed = match is_terminating {
+                true => self.terminating.insert(name.clone()),
+                false => self.terminating.remove(&name),
             };
             if has_changed {
                 changed.push(name);

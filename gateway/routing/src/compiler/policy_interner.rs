@@ -1,35 +1,36 @@
-//! Equal merged policies as one: what a policy of a class says is held once, not for each of its Ingresses.
+//! Interning of merged policies: equal policies of many Routes share one allocation.
 //!
-//! Not here: what holds for a Route (`merger`).
+//! Not here: merging (`policy_merge`).
 
 use std::sync::Arc;
 
 use crate::interner::Interner;
 use crate::table::Policy;
 
-/// So many are never looked through.
+/// Number of policies below which unused ones are not removed.
 const MIN_SWEEP: usize = 64;
 
-/// The merged policies that Routes hold. Beside them there are as many at most that nobody holds any more.
+/// The merged policies of all Routes.
 #[derive(Debug, Default)]
 pub(super) struct PolicyInterner {
-    /// What holds where no policy says anything.
-    none: Arc<Policy>,
-    known: Interner<Policy, MIN_SWEEP>,
+    /// Policy of Routes that no RoutePolicy applies to.
+    empty: Arc<Policy>,
+    policies: Interner<Policy, MIN_SWEEP>,
 }
 
 impl PolicyInterner {
-    pub(super) fn none(&self) -> Arc<Policy> {
-        Arc::clone(&self.none)
+    /// Returns the policy without any field.
+    pub(super) fn empty(&self) -> Arc<Policy> {
+        Arc::clone(&self.empty)
     }
 
-    /// The one that is equal to this.
+    /// Returns the shared value that equals `policy`.
     pub(super) fn intern(&mut self, policy: Policy) -> Arc<Policy> {
-        if let Some(known) = self.known.get(&policy) {
+        if let Some(known) = self.policies.get(&policy) {
             return Arc::clone(known);
         }
         let policy = Arc::new(policy);
-        self.known.insert(Arc::clone(&policy));
+        self.policies.insert(Arc::clone(&policy));
         policy
     }
 }
@@ -41,22 +42,22 @@ mod tests {
     use crate::table::PolicyOrigin;
     use crate::table::PolicyValue;
 
-    fn limiting(value: u64) -> Policy {
+    fn policy_with_body_size(value: u64) -> Policy {
         let origin =
             PolicyOrigin { policy: Name::new("n", "p"), field: "spec.bodySize", target: String::new() };
         Policy { body_size: Some(PolicyValue { value, origin }), ..Policy::default() }
     }
 
     #[test]
-    fn equal_ones_are_one_and_what_nobody_holds_does_not_pile_up() {
-        let mut interned = PolicyInterner::default();
-        let held: Vec<_> = (0..100).map(|value| interned.intern(limiting(value))).collect();
+    fn intern_shares_equal_policies_and_drops_unused_ones() {
+        let mut interner = PolicyInterner::default();
+        let used: Vec<_> = (0..100).map(|value| interner.intern(policy_with_body_size(value))).collect();
         for value in 100..10_000 {
-            interned.intern(limiting(value));
-            assert!(interned.known.len() <= 2 * held.len());
+            interner.intern(policy_with_body_size(value));
+            assert!(interner.policies.len() <= 2 * used.len());
         }
-        for (value, held) in (0..).zip(&held) {
-            assert!(Arc::ptr_eq(held, &interned.intern(limiting(value))));
+        for (value, used) in (0..).zip(&used) {
+            assert!(Arc::ptr_eq(used, &interner.intern(policy_with_body_size(value))));
         }
     }
 }

@@ -1,10 +1,12 @@
-//! Who goes first where two objects want the same.
+//! Precedence of objects that conflict.
 
 use crate::object::Ingress;
 use crate::object::Name;
 
-/// A place in the queue; what is less goes first. Live Ingresses go before leaving ones, whose pods are going
-/// already; then the older one (without a timestamp it is younger than any with one), then by name.
+/// Position of an object among those that conflict. The lesser value takes precedence.
+///
+/// Active Ingresses precede terminating ones, whose Pods are going away. Then the older object precedes, and one
+/// without a timestamp counts as the youngest. Then the name decides.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Precedence {
     lifecycle: Lifecycle,
@@ -13,11 +15,11 @@ pub(super) struct Precedence {
     pub(super) name: Name,
 }
 
-/// Whether an object is here to stay.
+/// Whether an object is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lifecycle {
     Active,
-    /// Being deleted, or in a namespace that is.
+    /// The object or its namespace is being deleted.
     Terminating,
 }
 
@@ -26,19 +28,17 @@ impl Precedence {
         Self { lifecycle, has_no_timestamp: created.is_none(), created: created.unwrap_or(0), name }
     }
 
-    /// Of an Ingress in a namespace that is live or leaving.
+    /// Returns the precedence of an Ingress in a namespace of the given lifecycle.
     pub(super) fn of_ingress(ingress: &Ingress, namespace: Lifecycle) -> Self {
         let lifecycle = if ingress.deleting { Lifecycle::Terminating } else { namespace };
         Self::new(lifecycle, ingress.created, ingress.name.clone())
     }
 
-    /// Why others go first, in words.
+    /// Describes why an object with a lesser value takes precedence over this one.
     pub(super) fn loss_reason(&self) -> &'static str {
         match self.lifecycle {
             Lifecycle::Active => "older, or first by name",
-            Lifecycle::Terminating => {
-                "this one is being deleted; the other is not, or is older, or first by name"
-            }
+            Lifecycle::Terminating => "not being deleted, or older, or first by name",
         }
     }
 }

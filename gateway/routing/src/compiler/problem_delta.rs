@@ -1,20 +1,20 @@
-//! Which Problems came and which went, whatever the order in which they are reported.
+//! The Problems that a compile added and removed.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::problem::Problem;
 
-/// The Problems that an apply changed; both lists are sorted, and no Problem is in both.
+/// Problems that [`crate::Compiler::apply`] added and removed. Both lists are sorted, and no Problem is in both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProblemDelta {
-    /// Problems that were not there before.
+    /// Problems that did not exist before.
     pub added: Vec<Problem>,
-    /// Problems that are not there any more.
+    /// Problems that no longer exist.
     pub removed: Vec<Problem>,
 }
 
-/// Counts reports and withdrawals, so that a Problem withdrawn and reported again does not show.
+/// Collects added and removed Problems in any order. A Problem that is removed and added again cancels out.
 #[derive(Debug, Default)]
 pub(super) struct ProblemDeltaBuilder {
     balance: BTreeMap<Problem, i64>,
@@ -33,7 +33,7 @@ impl ProblemDeltaBuilder {
         }
     }
 
-    pub(super) fn close(self) -> ProblemDelta {
+    pub(super) fn build(self) -> ProblemDelta {
         let mut delta = ProblemDelta::default();
         for (problem, balance) in self.balance {
             match balance.cmp(&0) {

@@ -1,28 +1,32 @@
-//! From the shape of HTTPRoute to Routes that share Backends.
+//! Builds the Routes of one Ingress from its translation.
 //!
-//! Purpose: the one way in which any door's rules become Routes, with what policies say about them. Not here:
-//! Ingress (`translate`), and choosing between Routes with the same condition (`hosts`).
+//! Routes share Backends, and policies apply here. Not here: translation (`translate`), and conflicts between the
+//! Routes of several Ingresses (`host_index`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::ExternalNames;
 use api::HttpBackendRef;
-use api::HttpRouteRule;
 use api::PathMatchType;
+use api::PolicyBackend;
 use api::Port;
 
 use super::backend_registry::BackendReference;
 use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
-use super::backend_registry::Referrer;
+use super::endpoints::PortKey;
 use super::policy_merge::BackendOverride;
+use super::policy_merge::MergedPolicy;
 use super::policy_merge::PolicyMerger;
+use super::policy_merge::RouteKey;
+use super::referrer::Referrer;
 use super::secret_registry::SecretReference;
-use super::tls::CertificateRef;
-use super::tls::SecretRef;
-use super::translate::TranslatedRoute;
-use super::translate::Translation;
+use super::translation::CertificateRef;
+use super::translation::SecretRef;
+use super::translation::TranslatedRoute;
+use super::translation::TranslatedRule;
+use super::translation::Translation;
 use crate::host::HostName;
 use crate::object::Name;
 use crate::object::PortRef;
@@ -31,180 +35,197 @@ use crate::table::FieldPath;
 use crate::table::HostRole;
 use crate::table::IngressOrigin;
 use crate::table::PathMatch;
-use crate::table::Policy;
 use crate::table::Route;
 use crate::table::RouteOrigin;
 use crate::table::WeightedBackend;
 
-/// What one Ingress brings into the indexes, as it is kept to be taken out again.
+/// Everything that one Ingress adds to the indexes. It is kept so that it can be removed again.
 #[derive(Debug, Default)]
 pub(super) struct IngressContribution {
     pub(super) hosts: Box<[HostName]>,
-    /// The Route of the default backend.
-    pub(super) default: Option<Arc<Route>>,
-    pub(super) backend_uses: Box<[BackendReference]>,
-    pub(super) secret_uses: Box<[SecretReference]>,
-    /// What is wrong with the Ingress alone.
+    /// Route of the default backend.
+    pub(super) default_route: Option<Arc<Route>>,
+    pub(super) backends: Box<[BackendReference]>,
+    pub(super) secrets: Box<[SecretReference]>,
+    /// Problems of the Ingress alone.
     pub(super) problems: Box<[Problem]>,
-    /// What is wrong with policies about it.
+    /// Problems of policies that target the Ingress.
     pub(super) policy_problems: Box<[Problem]>,
 }
 
-/// What one Ingress says about one host, in its own order.
+/// Everything that one Ingress defines for one host, in the order of its fields.
 #[derive(Debug, Default)]
 pub(super) struct HostContribution {
     pub(super) role: HostRole,
     pub(super) routes: Vec<Arc<Route>>,
-    pub(super) tls: Vec<CertificateRef>,
-    /// The Secret of the class's default certificate.
+    pub(super) certificates: Vec<CertificateRef>,
+    /// Secret of the class's default certificate.
     pub(super) class_certificate: Option<Arc<Name>>,
-    /// The Ingress's default backend.
-    pub(super) default: Option<Arc<Route>>,
+    /// Route of the Ingress's default backend.
+    pub(super) default_route: Option<Arc<Route>>,
 }
 
-/// The claims of one Ingress while they grow.
-#[derive(Debug, Default)]
-struct Contributions {
-    hosts: BTreeMap<HostName, HostContribution>,
-    backend_uses: Vec<BackendReference>,
+/// The result of building one Ingress.
+#[derive(Debug)]
+pub(super) struct BuiltIngress {
+    pub(super) contribution: IngressContribution,
+    pub(super) hosts: BTreeMap<HostName, HostContribution>,
 }
 
-/// What lowering needs beside the rules.
+impl BuiltIngress {
+    /// Returns the result for an Ingress that its class rejects.
+    pub(super) fn rejected(problem: Problem) -> Self {
+        let problems = Box::new([problem]);
+        let contribution = IngressContribution { problems, ..IngressContribution::default() };
+        Self { contribution, hosts: BTreeMap::new() }
+    }
+}
+
+/// Inputs beside the translation, and the Backends acquired so far.
 #[derive(Debug)]
 pub(super) struct RouteBuilder<'a> {
     pub(super) origin: &'a Arc<IngressOrigin>,
     pub(super) external_names: ExternalNames,
-    /// The Secret of the class's default certificate.
+    /// Secret of the class's default certificate.
     pub(super) class_certificate: Option<Arc<Name>>,
-    pub(super) backends: &'a mut BackendRegistry,
+    pub(super) registry: &'a mut BackendRegistry,
     pub(super) merger: PolicyMerger<'a>,
+    pub(super) acquired: Vec<BackendReference>,
 }
 
-/// Gives what is kept, and what goes to the hosts.
-pub(super) fn build(
-    from: Translation,
-    mut context: RouteBuilder<'_>,
-) -> (IngressContribution, BTreeMap<HostName, HostContribution>) {
-    let mut claims = Contributions::default();
-    for route in from.routes {
-        build_routes(&mut claims, route, &mut context);
-    }
-    let default = from.default.map(|(rule, field)| {
-        let (policy, backend_override) = context.merger.merge_for_route(None);
-        let backends = context.backends(&mut claims.backend_uses, (&rule, field), backend_override);
-        context.route(PathMatch::prefix("/"), field, backends, policy)
-    });
-    for claim in from.tls {
-        claims.hosts.entry(claim.host.clone()).or_default().tls.push(claim);
-    }
-    if context.class_certificate.is_some() {
-        for host in from.default_certificate {
-            claims.hosts.entry(host).or_default();
-        }
-    }
-    for claimed in claims.hosts.values_mut() {
-        claimed.routes.shrink_to_fit();
-        claimed.tls.shrink_to_fit();
-        claimed.default.clone_from(&default);
-        claimed.class_certificate.clone_from(&context.class_certificate);
-    }
-    let user = |field| Referrer { owner: Arc::clone(context.origin), field, by: None };
-    let secret = |SecretRef { secret, field, hosts }| {
-        // A client of no host in particular cannot be shown the wrong certificate.
-        let hosts = hosts.into_iter().filter(|(host, _)| *host != HostName::Any).collect();
-        SecretReference { user: user(field), secret, hosts }
-    };
-    let lowered = IngressContribution {
-        hosts: claims.hosts.keys().cloned().collect(),
-        default,
-        backend_uses: claims.backend_uses.into(),
-        secret_uses: from.secret_uses.into_iter().map(secret).collect(),
-        problems: from.problems.into(),
-        policy_problems: context.merger.into_problems().into(),
-    };
-    (lowered, claims.hosts)
-}
-
-fn build_routes(lowered: &mut Contributions, from: TranslatedRoute, context: &mut RouteBuilder<'_>) {
-    let claims = lowered.hosts.entry(from.host.clone()).or_default();
-    claims.role = HostRole::Routed;
-    for (rule, field) in from.route.rules.into_iter().zip(from.fields) {
-        for condition in &rule.matches {
-            let path = match condition.path.kind {
-                PathMatchType::Exact => PathMatch::Exact(Arc::clone(&condition.path.value)),
-                PathMatchType::PathPrefix => PathMatch::shared_prefix(&condition.path.value),
-            };
-            let (policy, backend_override) = context.merger.merge_for_route(Some((&from.host, &path)));
-            let backends = context.backends(&mut lowered.backend_uses, (&rule, field), backend_override);
-            claims.routes.push(context.route(path, field, backends, policy));
-        }
-    }
+/// A Service port of a BackendOverride with the sum of its weights.
+struct OverrideShare {
+    reference: HttpBackendRef,
+    /// Index of its first entry.
+    index: usize,
 }
 
 impl RouteBuilder<'_> {
-    pub(super) fn route(
-        &self,
-        path: PathMatch,
-        field: FieldPath,
-        backends: Vec<WeightedBackend>,
-        policy: Arc<Policy>,
-    ) -> Arc<Route> {
-        let origin = RouteOrigin { ingress: Arc::clone(self.origin), field };
-        Arc::new(Route { path, backends: backends.into(), policy, origin })
-    }
-
-    /// The Backends of a rule, or those that a policy puts in their place.
-    fn backends(
-        &mut self,
-        uses: &mut Vec<BackendReference>,
-        (rule, field): (&HttpRouteRule, FieldPath),
-        backend_override: Option<BackendOverride<'_>>,
-    ) -> Vec<WeightedBackend> {
-        let mut weighted = Vec::with_capacity(rule.backend_refs.len());
-        let Some(backend_override) = backend_override else {
-            for reference in &rule.backend_refs {
-                let user = Referrer { owner: Arc::clone(self.origin), field: field.service(), by: None };
-                weighted.push(self.acquire(uses, user, reference));
-            }
-            return weighted;
-        };
-        // A Service port that is listed twice is one Backend with both shares.
-        let mut shares: Vec<(HttpBackendRef, usize)> = Vec::new();
-        for (index, from) in backend_override.backends.iter().enumerate() {
-            let known =
-                shares.iter_mut().find(|(share, _)| *share.name == *from.service && share.port == from.port);
-            match known {
-                Some((share, _)) => share.weight = share.weight.saturating_add(from.weight),
-                None => {
-                    let (name, port) = (from.service.as_str().into(), from.port.clone());
-                    shares.push((HttpBackendRef { name, port, weight: from.weight }, index));
-                }
+    pub(super) fn build(mut self, from: Translation) -> BuiltIngress {
+        let mut hosts: BTreeMap<HostName, HostContribution> = BTreeMap::new();
+        for route in from.routes {
+            let host = hosts.entry(route.host.clone()).or_default();
+            host.role = HostRole::Routed;
+            self.build_routes(route, &mut host.routes);
+        }
+        let default_route = from.default_backend.map(|rule| {
+            let merged = self.merger.merge(None);
+            self.build_route(PathMatch::prefix("/"), &rule, merged)
+        });
+        for certificate in from.certificates {
+            hosts.entry(certificate.host.clone()).or_default().certificates.push(certificate);
+        }
+        if self.class_certificate.is_some() {
+            for host in from.default_certificate_hosts {
+                hosts.entry(host).or_default();
             }
         }
-        for (share, index) in shares {
-            let by = format!("RoutePolicy {} spec.backends[{index}]", backend_override.origin.policy);
-            let user = Referrer { owner: Arc::clone(self.origin), field, by: Some(by.into()) };
-            weighted.push(self.acquire(uses, user, &share));
+        for host in hosts.values_mut() {
+            host.routes.shrink_to_fit();
+            host.certificates.shrink_to_fit();
+            host.default_route.clone_from(&default_route);
+            host.class_certificate.clone_from(&self.class_certificate);
+        }
+        let secrets = from.secrets.into_iter().map(|secret| self.secret_reference(secret)).collect();
+        let contribution = IngressContribution {
+            hosts: hosts.keys().cloned().collect(),
+            default_route,
+            backends: self.acquired.into(),
+            secrets,
+            problems: from.problems.into(),
+            policy_problems: self.merger.into_problems().into(),
+        };
+        BuiltIngress { contribution, hosts }
+    }
+
+    fn build_routes(&mut self, from: TranslatedRoute, routes: &mut Vec<Arc<Route>>) {
+        for rule in &from.rules {
+            for condition in &rule.rule.matches {
+                let path = match condition.path.kind {
+                    PathMatchType::Exact => PathMatch::Exact(Arc::clone(&condition.path.value)),
+                    PathMatchType::PathPrefix => PathMatch::shared_prefix(&condition.path.value),
+                };
+                let merged = self.merger.merge(Some(RouteKey { host: &from.host, path: &path }));
+                routes.push(self.build_route(path, rule, merged));
+            }
+        }
+    }
+
+    fn build_route(
+        &mut self,
+        path: PathMatch,
+        rule: &TranslatedRule,
+        merged: MergedPolicy<'_>,
+    ) -> Arc<Route> {
+        let backends = match merged.backends {
+            Some(backends) => self.override_backends(rule.field, &backends),
+            None => self.rule_backends(rule),
+        };
+        let origin = RouteOrigin { ingress: Arc::clone(self.origin), field: rule.field };
+        Arc::new(Route { path, backends: backends.into(), policy: merged.policy, origin })
+    }
+
+    /// Acquires the Backends of a rule.
+    fn rule_backends(&mut self, rule: &TranslatedRule) -> Vec<WeightedBackend> {
+        let mut weighted = Vec::with_capacity(rule.rule.backend_refs.len());
+        for reference in &rule.rule.backend_refs {
+            let referrer = self.referrer(rule.field.service(), None);
+            weighted.push(self.acquire(referrer, reference));
         }
         weighted
     }
 
-    fn acquire(
-        &mut self,
-        uses: &mut Vec<BackendReference>,
-        user: Referrer,
-        from: &HttpBackendRef,
-    ) -> WeightedBackend {
+    /// Acquires the Backends that a policy sets for a rule.
+    fn override_backends(&mut self, field: FieldPath, from: &BackendOverride<'_>) -> Vec<WeightedBackend> {
+        let mut weighted = Vec::with_capacity(from.backends.len());
+        for OverrideShare { reference, index } in shares(from.backends) {
+            let via = format!("RoutePolicy {} spec.backends[{index}]", from.origin.policy);
+            let referrer = self.referrer(field, Some(via.into()));
+            weighted.push(self.acquire(referrer, &reference));
+        }
+        weighted
+    }
+
+    fn referrer(&self, field: FieldPath, via: Option<Arc<str>>) -> Referrer {
+        Referrer { owner: Arc::clone(self.origin), field, via }
+    }
+
+    fn acquire(&mut self, referrer: Referrer, from: &HttpBackendRef) -> WeightedBackend {
         let service = Name { namespace: self.origin.name.namespace.clone(), name: Arc::clone(&from.name) };
-        let target =
-            BackendTarget { service, port: port_ref(&from.port), external_names: self.external_names };
-        let claim = self.backends.acquire(target, user);
-        let backend = Arc::clone(&claim.backend);
-        uses.push(claim);
+        let key = PortKey { port: port_ref(&from.port), external_names: self.external_names };
+        let reference = self.registry.acquire(BackendTarget { service, key }, referrer);
+        let backend = Arc::clone(&reference.backend);
+        self.acquired.push(reference);
         WeightedBackend { backend, weight: from.weight }
+    }
+
+    /// Leaves out the hosts of rules without a host: a client that names no host accepts any certificate.
+    fn secret_reference(&self, from: SecretRef) -> SecretReference {
+        let hosts = from.hosts.into_iter().filter(|tls| tls.host != HostName::Any).collect();
+        SecretReference { referrer: self.referrer(from.field, None), secret: from.secret, hosts }
     }
 }
 
+/// Adds up the weights of entries with the same Service port.
+fn shares(backends: &[PolicyBackend]) -> Vec<OverrideShare> {
+    let mut shares: Vec<OverrideShare> = Vec::new();
+    for (index, from) in backends.iter().enumerate() {
+        let is_same = |share: &&mut OverrideShare| {
+            *share.reference.name == *from.service && share.reference.port == from.port
+        };
+        match shares.iter_mut().find(is_same) {
+            Some(share) => share.reference.weight = share.reference.weight.saturating_add(from.weight),
+            None => {
+                let (name, port) = (from.service.as_str().into(), from.port.clone());
+                let reference = HttpBackendRef { name, port, weight: from.weight };
+                shares.push(OverrideShare { reference, index });
+            }
+        }
+    }
+    shares
+}
+
+/// Converts the port of our kinds to the port of a Backend.
 pub(super) fn port_ref(from: &Port) -> PortRef {
     match from {
         Port::Name(name) => PortRef::Name(Arc::clone(name)),

@@ -1,6 +1,6 @@
-//! Secrets: whether what objects name is there, holds a certificate, and holds the right one.
+//! Secrets: whether a referenced Secret exists and holds a certificate for the right hosts.
 //!
-//! Not here: the bytes, and what they come to (`gateway::reload`); which certificate a client gets (`table`).
+//! Not here: certificates and keys (`gateway::reload`), and the choice of a client's certificate (`table`).
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::backend_registry::Referrer;
 use super::problem_delta::ProblemDeltaBuilder;
+use super::referrer::Referrer;
+use super::translation::TlsHost;
 use crate::host::HostName;
 use crate::object::FallbackCertificate;
 use crate::object::Name;
@@ -19,32 +20,31 @@ use crate::object::SecretContent;
 use crate::object::Validity;
 use crate::problem::Problem;
 use crate::problem::Reason;
-use crate::table::FieldPath;
 
-/// Names of a certificate that a Problem lists; a certificate may have thousands.
-const LISTED_HOSTS: usize = 3;
+/// Maximum number of a certificate's DNS names in a Problem. A certificate may have thousands.
+const MAX_LISTED_HOSTS: usize = 3;
 
-/// A field that names a Secret.
+/// A reference to a Secret.
 #[derive(Clone, Debug)]
 pub(super) struct SecretReference {
-    pub(super) user: Referrer,
+    pub(super) referrer: Referrer,
     pub(super) secret: Name,
-    /// The hosts that its certificate is wanted for, each with the field that says so.
-    pub(super) hosts: Arc<[(HostName, FieldPath)]>,
+    /// The hosts that the certificate must cover.
+    pub(super) hosts: Arc<[TlsHost]>,
 }
 
-/// The known Secrets, and who names them.
+/// The known Secrets, and the references to them.
 #[derive(Debug, Default)]
 pub(super) struct SecretRegistry {
     entries: BTreeMap<Name, SecretEntry>,
-    /// Entries that may have lost their last reason to exist.
+    /// Secrets that may have lost the last reason to have an entry.
     sweep_candidates: BTreeSet<Name>,
 }
 
 #[derive(Debug, Default)]
 struct SecretEntry {
     known: Option<Secret>,
-    users: BTreeMap<Referrer, Arc<[(HostName, FieldPath)]>>,
+    referrers: BTreeMap<Referrer, Arc<[TlsHost]>>,
 }
 
 impl SecretRegistry {
@@ -64,23 +64,24 @@ impl SecretRegistry {
         }
     }
 
-    pub(super) fn acquire(&mut self, from: &SecretReference, problem_delta: &mut ProblemDeltaBuilder) {
-        let entry = self.entries.entry(from.secret.clone()).or_default();
-        entry.users.insert(from.user.clone(), Arc::clone(&from.hosts));
-        problem_delta.add(entry.problems_for(&from.secret, (&from.user, &from.hosts)));
+    pub(super) fn acquire(&mut self, reference: &SecretReference, problem_delta: &mut ProblemDeltaBuilder) {
+        let entry = self.entries.entry(reference.secret.clone()).or_default();
+        entry.referrers.insert(reference.referrer.clone(), Arc::clone(&reference.hosts));
+        problem_delta.add(entry.problems_for(&reference.secret, &reference.referrer, &reference.hosts));
     }
 
-    pub(super) fn release(&mut self, from: &SecretReference, problem_delta: &mut ProblemDeltaBuilder) {
-        let Some(entry) = self.entries.get_mut(&from.secret) else { return };
-        problem_delta.remove(entry.problems_for(&from.secret, (&from.user, &from.hosts)));
-        entry.users.remove(&from.user);
-        self.sweep_candidates.insert(from.secret.clone());
+    pub(super) fn release(&mut self, reference: &SecretReference, problem_delta: &mut ProblemDeltaBuilder) {
+        let Some(entry) = self.entries.get_mut(&reference.secret) else { return };
+        problem_delta.remove(entry.problems_for(&reference.secret, &reference.referrer, &reference.hosts));
+        entry.referrers.remove(&reference.referrer);
+        self.sweep_candidates.insert(reference.secret.clone());
     }
 
-    /// Forgets what neither exists nor is named.
+    /// Removes entries of Secrets that neither exist nor have a reference.
     pub(super) fn sweep(&mut self) {
         for name in std::mem::take(&mut self.sweep_candidates) {
-            if self.entries.get(&name).is_some_and(|entry| entry.known.is_none() && entry.users.is_empty()) {
+            let is_unused = |entry: &SecretEntry| entry.known.is_none() && entry.referrers.is_empty();
+            if self.entries.get(&name).is_some_and(is_unused) {
                 self.entries.remove(&name);
             }
         }
@@ -89,22 +90,21 @@ impl SecretRegistry {
 
 impl SecretEntry {
     fn problems(&self, secret: &Name) -> Vec<Problem> {
-        self.users.iter().flat_map(|(user, hosts)| self.problems_for(secret, (user, hosts))).collect()
+        let problems =
+            |(referrer, hosts): (&Referrer, &Arc<[TlsHost]>)| self.problems_for(secret, referrer, hosts);
+        self.referrers.iter().flat_map(problems).collect()
     }
 
-    /// What one user has to be told.
-    fn problems_for(
-        &self,
-        secret: &Name,
-        (user, wanted): (&Referrer, &[(HostName, FieldPath)]),
-    ) -> Vec<Problem> {
+    /// Returns the Problems of one referrer.
+    fn problems_for(&self, secret: &Name, referrer: &Referrer, hosts: &[TlsHost]) -> Vec<Problem> {
         let Some(known) = &self.known else {
-            return vec![user.problem(Reason::SecretNotFound, &format!("there is no Secret {secret}"))];
+            let message = format!("Secret {secret} does not exist");
+            return vec![referrer.problem(Reason::SecretNotFound, &message)];
         };
         match &known.content {
             SecretContent::Missing => {
                 let message = format!("Secret {secret} lacks tls.crt or tls.key");
-                vec![user.problem(Reason::SecretMalformed, &message)]
+                vec![referrer.problem(Reason::SecretMalformed, &message)]
             }
             SecretContent::Unchecked => Vec::new(),
             SecretContent::Malformed { fault, fallback } => {
@@ -113,61 +113,60 @@ impl SecretEntry {
                     FallbackCertificate::Default => "the default certificate",
                 };
                 let message = format!("Secret {secret}: {fault}; {fallback} is served instead");
-                vec![user.problem(Reason::SecretMalformed, &message)]
+                vec![referrer.problem(Reason::SecretMalformed, &message)]
             }
-            SecretContent::Certificate { hosts, validity } => {
-                let date = date_problem(secret, user, *validity);
-                let is_wrong =
-                    |(host, _): &&(HostName, FieldPath)| !hosts.iter().any(|held| held.covers(host));
-                let wrong = wanted.iter().filter(is_wrong);
-                let wrong = wrong.map(|(host, field)| wrong_host(secret, hosts, (user, host, *field)));
+            SecretContent::Certificate { hosts: covered, validity } => {
+                let date = date_problem(secret, referrer, *validity);
+                let is_wrong = |wanted: &&TlsHost| !covered.iter().any(|name| name.covers(&wanted.host));
+                let wrong = hosts.iter().filter(is_wrong);
+                let wrong = wrong.map(|wanted| wrong_host(secret, covered, referrer, wanted));
                 date.into_iter().chain(wrong).collect()
             }
         }
     }
 }
 
-fn date_problem(secret: &Name, user: &Referrer, validity: Validity) -> Option<Problem> {
+fn date_problem(secret: &Name, referrer: &Referrer, validity: Validity) -> Option<Problem> {
     let (reason, message) = match validity {
         Validity::Valid => return None,
-        Validity::Expired { at } => (
-            Reason::CertificateExpired,
-            format!("the certificate in Secret {secret} expired at {}", moment(at)),
-        ),
-        Validity::NotYet { from } => (
-            Reason::CertificateNotYetValid,
-            format!("the certificate in Secret {secret} is not valid before {}", moment(from)),
-        ),
+        Validity::Expired { at } => {
+            let at = format_time(at);
+            let message =
+                format!("the certificate in Secret {secret} expired at {at} and is still served; renew it");
+            (Reason::CertificateExpired, message)
+        }
+        Validity::NotYet { from } => {
+            let from = format_time(from);
+            let message = format!(
+                "the certificate in Secret {secret} is served although it is not valid before {from}"
+            );
+            (Reason::CertificateNotYetValid, message)
+        }
     };
-    Some(user.problem(reason, &format!("{message}; it is served all the same")))
+    Some(referrer.problem(reason, &message))
 }
 
-/// As RFC 3339 has it; certificates may hold dates that no calendar does.
-fn moment(seconds: i64) -> String {
+/// Formats a time as RFC 3339. A certificate may hold times that the calendar cannot express.
+fn format_time(seconds: i64) -> String {
     match Timestamp::from_second(seconds) {
         Ok(time) => time.to_string(),
         Err(_) => format!("second {seconds} of the Unix epoch"),
     }
 }
 
-fn wrong_host(
-    secret: &Name,
-    held: &[HostName],
-    (user, host, field): (&Referrer, &HostName, FieldPath),
-) -> Problem {
-    let mut message = format!("the certificate in Secret {secret} is ");
-    // Clients have not looked at the common name for years, so it does not count here either.
-    let mut listed = held.iter().take(LISTED_HOSTS).map(ToString::to_string);
-    match listed.next() {
-        None => message += "for no DNS name (subjectAltName)",
-        Some(first) => {
-            let _ = write!(message, "for {first}");
-            listed.for_each(|name| message += &format!(", {name}"));
-        }
+/// Names are those of subjectAltName: clients ignore the common name.
+fn wrong_host(secret: &Name, covered: &[HostName], referrer: &Referrer, wanted: &TlsHost) -> Problem {
+    let mut message = format!("the certificate in Secret {secret} ");
+    let listed: Vec<_> = covered.iter().take(MAX_LISTED_HOSTS).map(ToString::to_string).collect();
+    if listed.is_empty() {
+        message += "covers no DNS name (subjectAltName)";
+    } else {
+        let _ = write!(message, "covers {}", listed.join(", "));
     }
-    if held.len() > LISTED_HOSTS {
-        let _ = write!(message, " and {} more", held.len() - LISTED_HOSTS);
+    if covered.len() > MAX_LISTED_HOSTS {
+        let _ = write!(message, " and {} more", covered.len() - MAX_LISTED_HOSTS);
     }
-    let _ = write!(message, ", not for {host}: the default certificate is served instead");
-    Problem { field: field.to_string(), ..user.problem(Reason::CertificateWrongHost, &message) }
+    let _ = write!(message, ", not {}; the default certificate is served instead", wanted.host);
+    let problem = referrer.problem(Reason::CertificateWrongHost, &message);
+    Problem { field: wanted.field.to_string(), ..problem }
 }

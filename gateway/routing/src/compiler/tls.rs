@@ -1,72 +1,77 @@
-//! `spec.tls`: which Secret an Ingress wants for which host.
+//! Translates `spec.tls`: the Secret of each host's certificate.
 //!
-//! Not here: whether the Secret is there (`secret`), who wins a host (`hosts`), and certificates themselves.
+//! Not here: the contents of Secrets (`secret_registry`), and conflicts between Ingresses (`host_index`).
 
 use std::collections::BTreeSet;
 
-use super::translate::Translation;
+use super::translation::CertificateRef;
+use super::translation::SecretRef;
+use super::translation::TlsHost;
+use super::translation::Translation;
 use crate::host::HostName;
-use crate::object::IngressTls;
+use crate::object::Ingress;
 use crate::object::Name;
 use crate::table::FieldPath;
 
-/// One host of one entry that names a Secret.
-#[derive(Clone, Debug)]
-pub(super) struct CertificateRef {
-    pub(super) host: HostName,
-    pub(super) secret: Name,
-    /// Where the Ingress says so.
-    pub(super) field: FieldPath,
+/// An entry of `spec.tls` that lists no hosts.
+struct HostlessEntry {
+    secret: Name,
+    field: FieldPath,
 }
 
-/// A field that names a Secret, and the hosts that its certificate is for, each with the field that says so.
-#[derive(Debug)]
-pub(super) struct SecretRef {
-    pub(super) secret: Name,
-    pub(super) field: FieldPath,
-    pub(super) hosts: Vec<(HostName, FieldPath)>,
-}
-
-/// An entry without a Secret asks for the default certificate. One without hosts is for all hosts of the Ingress's
-/// rules that no entry names a Secret for: a Secret never serves beyond its Ingress's own hosts, because any
-/// namespace could take the certificate of all others that way.
-pub(super) fn translate(translation: &mut Translation, entries: &[IngressTls]) {
-    let mut without_hosts = Vec::new();
-    for (index, entry) in (0..).zip(entries) {
-        let secret = entry
-            .secret
-            .as_ref()
-            .map(|name| Name { namespace: translation.name.namespace.clone(), name: name.clone() });
+/// Adds the certificates of `spec.tls` to a translation that has its rules.
+///
+/// An entry without a Secret asks for the default certificate. An entry without hosts covers the hosts of the
+/// Ingress's rules that no other entry names a Secret for. A Secret never serves other hosts: otherwise a namespace
+/// could replace the certificates of all others.
+pub(super) fn translate(translation: &mut Translation, ingress: &Ingress) {
+    let mut hostless = Vec::new();
+    for (index, entry) in (0..).zip(&*ingress.tls) {
         let mut hosts = Vec::with_capacity(entry.hosts.len());
         for (host, text) in (0..).zip(&entry.hosts) {
             let field = FieldPath::TlsHost { entry: index, host };
-            hosts.extend(translation.host(field, text).map(|host| (host, field)));
+            hosts.extend(translation.parse_host(field, text).map(|host| TlsHost { host, field }));
         }
-        let field = FieldPath::SecretRef { entry: index };
-        match secret {
-            None => translation.default_certificate.extend(hosts.into_iter().map(|(host, _)| host)),
-            Some(secret) if entry.hosts.is_empty() => without_hosts.push((field, secret)),
-            Some(secret) => claim(translation, SecretRef { secret, field, hosts }),
+        let Some(name) = &entry.secret else {
+            translation.default_certificate_hosts.extend(hosts.into_iter().map(|tls| tls.host));
+            continue;
+        };
+        let secret = Name { namespace: translation.name.namespace.clone(), name: name.clone() };
+        let field = FieldPath::TlsSecret { entry: index };
+        match entry.hosts.is_empty() {
+            true => hostless.push(HostlessEntry { secret, field }),
+            false => add_secret(translation, SecretRef { secret, field, hosts }),
         }
     }
-    if without_hosts.is_empty() {
+    if hostless.is_empty() {
         return;
     }
-    let named: BTreeSet<HostName> = translation.tls.iter().map(|claim| claim.host.clone()).collect();
-    let mut own = translation.rule_hosts();
-    own.retain(|host| !named.contains(host));
-    for (field, secret) in without_hosts {
-        let hosts = own.iter().map(|host| (host.clone(), field)).collect();
-        claim(translation, SecretRef { secret, field, hosts });
+    let hosts = hosts_without_secret(translation, ingress);
+    for HostlessEntry { secret, field } in hostless {
+        let hosts = hosts.iter().map(|host| TlsHost { host: host.clone(), field }).collect();
+        add_secret(translation, SecretRef { secret, field, hosts });
     }
 }
 
-fn claim(translation: &mut Translation, from: SecretRef) {
-    let claim = |(host, field): &(HostName, FieldPath)| CertificateRef {
-        host: host.clone(),
-        secret: from.secret.clone(),
-        field: *field,
+/// Returns the hosts of the rules that no entry names a Secret for. For an Ingress without rules that is the host of
+/// all requests that no rule names.
+fn hosts_without_secret(translation: &Translation, ingress: &Ingress) -> BTreeSet<HostName> {
+    let mut hosts = match ingress.rules.is_empty() {
+        true => BTreeSet::from([HostName::Any]),
+        false => translation.rule_hosts(),
     };
-    translation.tls.extend(from.hosts.iter().map(claim));
-    translation.secret_uses.push(from);
+    for certificate in &translation.certificates {
+        hosts.remove(&certificate.host);
+    }
+    hosts
+}
+
+fn add_secret(translation: &mut Translation, secret: SecretRef) {
+    let certificate = |tls: &TlsHost| CertificateRef {
+        host: tls.host.clone(),
+        secret: secret.secret.clone(),
+        field: tls.field,
+    };
+    translation.certificates.extend(secret.hosts.iter().map(certificate));
+    translation.secrets.push(secret);
 }

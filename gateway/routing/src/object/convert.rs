@@ -12,6 +12,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::BackendError;
 use super::Endpoint;
 use super::EndpointSlice;
 use super::ExternalAddresses;
@@ -95,30 +96,28 @@ fn path(from: &networking::HTTPIngressPath) -> IngressPath {
 
 fn backend(from: &networking::IngressBackend) -> IngressBackend {
     match (&from.service, &from.resource) {
-        (Some(_), Some(_)) => IngressBackend::Invalid("service and resource are both given; only one may be"),
+        (Some(_), Some(_)) => IngressBackend::Invalid(BackendError::ServiceAndResource),
         (None, Some(resource)) => IngressBackend::Resource(resource.kind.as_str().into()),
-        (None, None) => IngressBackend::Invalid("neither service nor resource is given"),
+        (None, None) => IngressBackend::Invalid(BackendError::Missing),
         (Some(service), None) if service.name.is_empty() => {
-            IngressBackend::Invalid("service.name is missing")
+            IngressBackend::Invalid(BackendError::NameMissing)
         }
         (Some(service), None) => match service.port.as_ref().map(port_ref) {
             Some(Ok(port)) => IngressBackend::Service { name: service.name.as_str().into(), port },
             Some(Err(reason)) => IngressBackend::Invalid(reason),
-            None => IngressBackend::Invalid("service.port is missing"),
+            None => IngressBackend::Invalid(BackendError::PortMissing),
         },
     }
 }
 
-fn port_ref(from: &networking::ServiceBackendPort) -> Result<PortRef, &'static str> {
+fn port_ref(from: &networking::ServiceBackendPort) -> Result<PortRef, BackendError> {
     // The API server prints an unset name as nothing, but hand-written files hold empty strings too.
     let name = from.name.as_deref().filter(|name| !name.is_empty());
     match (name, from.number) {
-        (Some(_), Some(_)) => Err("service.port has both a name and a number; only one may be given"),
+        (Some(_), Some(_)) => Err(BackendError::PortAmbiguous),
         (Some(name), None) => Ok(PortRef::Name(name.into())),
-        (None, Some(number)) => {
-            port_number(number).map(PortRef::Number).ok_or("service.port.number is not from 1 to 65535")
-        }
-        (None, None) => Err("service.port has neither a name nor a number"),
+        (None, Some(number)) => port_number(number).map(PortRef::Number).ok_or(BackendError::PortOutOfRange),
+        (None, None) => Err(BackendError::PortEmpty),
     }
 }
 
@@ -304,7 +303,8 @@ impl EndpointSlice {
         let service = text(labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL)).map(String::as_str));
         let ports = slice_ports(from, &mut errors);
         let endpoints = if from.address_type == "FQDN" {
-            errors.push(FieldError::new("addressType", "FQDN slices are not dialled; use IPv4 or IPv6"));
+            errors
+                .push(FieldError::new("addressType", "addressType FQDN is not supported; use IPv4 or IPv6"));
             Vec::new()
         } else {
             slice_endpoints(from, &mut errors)
@@ -400,7 +400,7 @@ fn namespaced(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) -> Name {
 fn object_name(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) -> Arc<str> {
     let name = metadata.name.as_deref().unwrap_or_default();
     if name.is_empty() {
-        errors.push(FieldError::new("metadata.name", "an object needs a name"));
+        errors.push(FieldError::new("metadata.name", "the name is missing"));
     }
     name.into()
 }

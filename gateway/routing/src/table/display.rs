@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::RoutingTable;
+use super::routing_table::RoutingTable;
 use super::view::BackendView;
 use super::view::DefaultsView;
 use super::view::EndpointState;
@@ -88,7 +88,8 @@ fn write_owners(f: &mut fmt::Formatter<'_>, owners: &[OwnerView]) -> fmt::Result
         writeln!(f, "(owned hosts)")?;
     }
     for OwnerView { host, namespaces, config } in owners {
-        let namespaces = if namespaces.is_empty() { "nobody".to_owned() } else { namespaces.join(", ") };
+        let namespaces =
+            if namespaces.is_empty() { "no namespace".to_owned() } else { namespaces.join(", ") };
         writeln!(f, "  {host}: {namespaces}  (IngressClassConfig {config})")?;
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! The map from host to its Routes, split so that one host's change copies a small part.
+//! The map of hosts, split into shards so that a change copies only a small part.
 //!
-//! Not here: what a host holds (`host`).
+//! Not here: the contents of a host (`host`).
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -12,31 +12,41 @@ use hashbrown::HashTable;
 use super::host::Host;
 use crate::host::HostName;
 
-/// With a million hosts a change copies about a thousand pointers, and the list of shards itself (8 KiB).
+/// Number of shards. With a million hosts a change copies about a thousand pointers and the list of shards (8 KiB).
 const SHARDS: usize = 1024;
 
-/// A host's hash, its name, and what it is to be; `None` takes it out.
-type HashedChange = (u64, HostName, Option<Arc<Host>>);
+/// The change of one host.
+#[derive(Debug)]
+pub(crate) struct HostChange {
+    pub(crate) name: HostName,
+    /// The new host. `None` removes it.
+    pub(crate) host: Option<Arc<Host>>,
+}
 
-/// The map. `HashTable` rather than `HashMap`: one hash picks the shard and the entry.
+struct HashedChange {
+    hash: u64,
+    change: HostChange,
+}
+
+/// The map. One hash of a `HashTable` selects the shard and the entry, which a `HashMap` would hash twice.
 #[derive(Clone, Debug)]
 pub(super) struct HostMap {
     hasher: DefaultHashBuilder,
     shards: Arc<[Arc<HashTable<Arc<Host>>>]>,
-    /// How many hosts there are in all shards.
+    /// Number of hosts in all shards.
     count: usize,
 }
 
 impl Default for HostMap {
     fn default() -> Self {
-        // All shards start as one shared empty map.
+        // All shards share one empty map.
         let empty = Arc::new(HashTable::new());
         Self { hasher: DefaultHashBuilder::default(), shards: vec![empty; SHARDS].into(), count: 0 }
     }
 }
 
 impl HostMap {
-    /// Finds a host by its key: its name, or what follows the star.
+    /// Finds a host by [`HostName::key`].
     pub(super) fn find(&self, key: &str) -> Option<&Arc<Host>> {
         let hash = self.hasher.hash_one(key);
         self.shards.get(shard_of(hash))?.find(hash, |entry| entry.name().key() == key)
@@ -52,23 +62,23 @@ impl HostMap {
         hosts
     }
 
-    pub(super) fn with(&self, changes: Vec<(HostName, Option<Arc<Host>>)>) -> Self {
+    pub(super) fn with(&self, changes: Vec<HostChange>) -> Self {
         if changes.is_empty() {
             return self.clone();
         }
         let mut by_shard: BTreeMap<usize, Vec<HashedChange>> = BTreeMap::new();
-        for (name, host) in changes {
-            let hash = self.hasher.hash_one(name.key());
-            by_shard.entry(shard_of(hash)).or_default().push((hash, name, host));
+        for change in changes {
+            let hash = self.hasher.hash_one(change.name.key());
+            by_shard.entry(shard_of(hash)).or_default().push(HashedChange { hash, change });
         }
         let (mut shards, mut count) = (self.shards.to_vec(), self.count);
         for (index, changes) in by_shard {
             let Some(slot) = shards.get_mut(index) else { continue };
             let mut shard = HashTable::clone(slot);
             count -= shard.len();
-            // Once and not by doubling: at the first compile all hosts come together.
+            // Grows once instead of by doubling: the first compile adds all hosts.
             shard.reserve(changes.len(), |entry| self.hasher.hash_one(entry.name().key()));
-            for (hash, name, host) in changes {
+            for HashedChange { hash, change: HostChange { name, host } } in changes {
                 if let Ok(entry) = shard.find_entry(hash, |entry| *entry.name() == name) {
                     entry.remove();
                 }
@@ -83,8 +93,8 @@ impl HostMap {
     }
 }
 
-/// Bits that the hash table itself does not use: it takes its position from the lowest and its tag from the
-/// highest ones.
+/// Selects a shard by bits that the hash table does not use. The table uses the lowest bits for the position and the
+/// highest bits for the tag.
 fn shard_of(hash: u64) -> usize {
     usize::try_from(hash >> 40).unwrap_or(0) % SHARDS
 }

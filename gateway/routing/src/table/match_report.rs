@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Defaults;
-use super::PathMatch;
-use super::RoutingTable;
 use super::host::Host;
 use super::host::HostRole;
+use super::path_match::PathMatch;
 use super::route::Route;
+use super::routing_table;
+use super::routing_table::Defaults;
+use super::routing_table::RoutingTable;
 use super::view;
 use super::view::OwnerView;
 use super::view::RouteView;
@@ -190,7 +191,7 @@ impl RoutingTable {
         let [without_rules, with_rules] = self.defaults().by_ingress(owner);
         // What would serve if the host were nobody's is told too.
         let foreign = |route: &Option<Arc<Route>>| {
-            let route = route.as_ref().filter(|route| !super::serves_for(route, owner))?;
+            let route = route.as_ref().filter(|route| !routing_table::may_serve(route, owner))?;
             Some(view::default_view(route))
         };
         let Defaults { without_rules: any_without, with_rules: any_with, class, .. } = self.defaults();
@@ -227,7 +228,7 @@ impl RoutingTable {
         claims: &[&Arc<Route>],
     ) -> Vec<RouteCandidate> {
         let owner = self.ownership().owner_of(host);
-        let is_foreign = |route: &&Arc<Route>| !super::serves_for(route, owner);
+        let is_foreign = |route: &&Arc<Route>| !routing_table::may_serve(route, owner);
         let claims: Vec<_> = claims.iter().copied().filter(|route| !is_foreign(route)).collect();
         let mut candidates = explain_routes(serving, path, &claims);
         let all = self.host(serving.name()).filter(|_| owner.is_some());

@@ -1,7 +1,7 @@
-//! Host ownership: the hosts that only some namespaces may serve, as the parameters of our classes say.
+//! Host ownership: hosts that only some namespaces may serve, by the parameters of the classes.
 //!
-//! An owned host is served as if nobody but its owners had any Ingress: no wildcard, host-less rule or default backend
-//! of somebody else gets it, even if nobody names it. Not here: reading the parameters (`compiler::class`).
+//! Only the Ingresses of its owners serve an owned host. It never falls back to a wildcard, a rule without a host or a
+//! default backend of another namespace. Not here: reading the parameters (`compiler::class_index`).
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -10,35 +10,43 @@ use std::sync::Arc;
 use crate::host::HostName;
 use crate::host::parent;
 
-/// The owned hosts. It holds for all classes, because they share the hosts: owning one would mean little if another
-/// class were a way around it.
+/// The owned hosts. Ownership applies to the Ingresses of all classes, because all classes share the hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ownership {
     exact: BTreeMap<Arc<str>, Owner>,
-    /// By what follows the star.
+    /// Wildcard entries by the name after `*.`.
     wildcard: BTreeMap<Arc<str>, Owner>,
-    /// Those who own any host together, each such set once; no empty one.
+    /// All distinct non-empty sets of owners.
     all: BTreeSet<OwnerSet>,
-    /// The same for the hosts with an entry of their own one label below a wildcard, by what follows its star.
+    /// Distinct sets of owners of the exact entries one label below a wildcard, by the name after its `*.`.
     child_owners: BTreeMap<Arc<str>, BTreeSet<OwnerSet>>,
 }
 
-/// The namespaces that own a host together.
+/// The namespaces that own a host.
 pub(crate) type OwnerSet = Arc<BTreeSet<Arc<str>>>;
 
-/// Something for each of several sets of owners.
+/// A map by set of owners.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnerMap<T> {
-    /// Sorted.
+    /// Sorted by owners.
     entries: Box<[(OwnerSet, T)]>,
 }
 
-/// One owned host, and to whom it belongs.
+/// An owned host and its owners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     host: HostName,
     namespaces: OwnerSet,
     config: Arc<str>,
+}
+
+/// One entry of `spec.hostOwnership` of an IngressClassConfig.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnershipEntry<'a> {
+    pub(crate) host: &'a HostName,
+    pub(crate) namespaces: &'a [Arc<str>],
+    /// Name of the IngressClassConfig.
+    pub(crate) config: &'a Arc<str>,
 }
 
 impl<T> Default for OwnerMap<T> {
@@ -52,7 +60,7 @@ impl<T> OwnerMap<T> {
         Self { entries: entries.into_iter().collect() }
     }
 
-    /// Allocates nothing.
+    /// Returns the value for the owners of a host. Allocates nothing.
     pub(crate) fn find(&self, owner: &Owner) -> Option<&T> {
         let at = self.entries.binary_search_by(|(owners, _)| owners.cmp(&owner.namespaces)).ok()?;
         self.entries.get(at).map(|(_, found)| found)
@@ -68,14 +76,11 @@ impl<T> OwnerMap<T> {
 }
 
 impl Ownership {
-    /// Takes entries of IngressClassConfigs: the host, its namespaces, and the name of the config. Entries for one
-    /// host add up.
-    pub(crate) fn new<'a>(
-        entries: impl IntoIterator<Item = (&'a HostName, &'a [Arc<str>], &'a Arc<str>)>,
-    ) -> Self {
+    /// Creates the ownership from entries of IngressClassConfigs. Entries for one host add up.
+    pub(crate) fn new<'a>(entries: impl IntoIterator<Item = OwnershipEntry<'a>>) -> Self {
         let mut ownership = Self::default();
-        for (host, namespaces, config) in entries {
-            ownership.add(host, namespaces, config);
+        for entry in entries {
+            ownership.add(entry);
         }
         let owners = ownership.iter().filter(|owner| !owner.namespaces.is_empty());
         let (mut all, mut child_owners) = (BTreeSet::new(), BTreeMap::<_, BTreeSet<_>>::new());
@@ -88,7 +93,7 @@ impl Ownership {
         Self { all, child_owners, ..ownership }
     }
 
-    fn add(&mut self, host: &HostName, namespaces: &[Arc<str>], config: &Arc<str>) {
+    fn add(&mut self, OwnershipEntry { host, namespaces, config }: OwnershipEntry<'_>) {
         let entries = match host {
             HostName::Exact(_) => &mut self.exact,
             HostName::Wildcard(_) => &mut self.wildcard,
@@ -98,13 +103,13 @@ impl Ownership {
             || Owner { host: host.clone(), namespaces: OwnerSet::default(), config: Arc::clone(config) };
         let owner = entries.entry(host.key().into()).or_insert_with(new);
         Arc::make_mut(&mut owner.namespaces).extend(namespaces.iter().cloned());
-        // Of several, the first by name is told, whatever the order in which they come.
+        // Of several configs the first by name is kept, so that their order does not matter.
         if *config < owner.config {
             owner.config = Arc::clone(config);
         }
     }
 
-    /// Those who own hosts that the rules of this one would serve, and who may not be all who may name this one.
+    /// Returns the sets of owners of hosts that the rules of this host would serve if they were not owned.
     pub(crate) fn owners_within(&self, host: &HostName) -> impl Iterator<Item = &OwnerSet> {
         let owners = match host {
             HostName::Any => Some(&self.all),
@@ -114,12 +119,12 @@ impl Ownership {
         owners.into_iter().flatten()
     }
 
-    /// Those who own any host together, each such set once.
+    /// Returns all distinct non-empty sets of owners.
     pub(crate) fn owners(&self) -> impl Iterator<Item = &OwnerSet> {
         self.all.iter()
     }
 
-    /// To whom the host of a request belongs: the most specific entry decides alone. Allocates nothing.
+    /// Returns the owner of a request's host by its most specific entry. Allocates nothing.
     pub fn owner_of(&self, host: &str) -> Option<&Owner> {
         if self.is_empty() {
             return None;
@@ -127,7 +132,7 @@ impl Ownership {
         self.exact.get(host).or_else(|| self.wildcard_owner(parent(host)))
     }
 
-    /// To whom the host of a rule belongs.
+    /// Returns the owner of a rule's host.
     pub(crate) fn owner_of_rule(&self, host: &HostName) -> Option<&Owner> {
         match host {
             HostName::Exact(name) => self.owner_of(name),
@@ -136,7 +141,7 @@ impl Ownership {
         }
     }
 
-    /// A wildcard owns all names below it, however deep.
+    /// Returns the owner of the nearest wildcard entry. A wildcard entry applies to all names below it at any depth.
     fn wildcard_owner(&self, mut name: Option<&str>) -> Option<&Owner> {
         while let Some(candidate) = name {
             if let Some(owner) = self.wildcard.get(candidate) {
@@ -147,34 +152,34 @@ impl Ownership {
         None
     }
 
-    /// All entries: exact hosts by name, then wildcards by name.
+    /// Returns all entries: exact hosts by name, then wildcards by name.
     pub fn iter(&self) -> impl Iterator<Item = &Owner> {
         self.exact.values().chain(self.wildcard.values())
     }
 
-    /// Whether no host is owned.
+    /// Returns true if no host is owned.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wildcard.is_empty()
     }
 }
 
 impl Owner {
-    /// The host, or the wildcard for all names below it.
+    /// Returns the host, or the wildcard for all names below it.
     pub fn host(&self) -> &HostName {
         &self.host
     }
 
-    /// To whom it belongs. Nobody: no rule may name it.
+    /// Returns the namespaces that own the host. If there are none, no rule may name it.
     pub fn namespaces(&self) -> impl Iterator<Item = &str> {
         self.namespaces.iter().map(AsRef::as_ref)
     }
 
-    /// The IngressClassConfig that says so; the first by name, if there are several.
+    /// Returns the IngressClassConfig that has the entry. Of several, returns the first by name.
     pub fn config(&self) -> &str {
         &self.config
     }
 
-    /// Whether it belongs to this namespace.
+    /// Returns true if the namespace is an owner.
     pub fn includes(&self, namespace: &str) -> bool {
         self.namespaces.contains(namespace)
     }

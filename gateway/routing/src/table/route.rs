@@ -85,7 +85,7 @@ pub enum FieldPath {
         host: u32,
     },
     /// `spec.tls[entry].secretName`.
-    SecretRef {
+    TlsSecret {
         /// Index of the entry.
         entry: u32,
     },
@@ -115,7 +115,7 @@ impl fmt::Display for FieldPath {
             }
             Self::Tls { entry } => write!(f, "spec.tls[{entry}]"),
             Self::TlsHost { entry, host } => write!(f, "spec.tls[{entry}].hosts[{host}]"),
-            Self::SecretRef { entry } => write!(f, "spec.tls[{entry}].secretName"),
+            Self::TlsSecret { entry } => write!(f, "spec.tls[{entry}].secretName"),
         }
     }
 }

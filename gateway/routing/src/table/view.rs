@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::RoutingTable;
 use super::host::Host;
 use super::host::HostRole;
 use super::ownership::Owner;
@@ -16,6 +15,7 @@ use super::policy::PolicyOrigin;
 use super::route::Backend;
 use super::route::Endpoints;
 use super::route::Route;
+use super::routing_table::RoutingTable;
 
 /// A whole table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -15,6 +15,7 @@ use proptest::prelude::any;
 use proptest::prelude::prop_oneof;
 use proptest::sample::select;
 use routing::Config;
+use routing::object::BackendError;
 use routing::object::Change;
 use routing::object::Endpoint;
 use routing::object::EndpointSlice;
@@ -90,7 +91,7 @@ fn backend() -> impl Strategy<Value = IngressBackend> {
         8 => (0..3_u8, port_ref())
             .prop_map(|(index, port)| IngressBackend::Service { name: format!("svc{index}").into(), port }),
         1 => Just(IngressBackend::Resource("Bucket".into())),
-        1 => Just(IngressBackend::Invalid("for a test")),
+        1 => Just(IngressBackend::Invalid(BackendError::Missing)),
     ]
 }
 

@@ -1,0 +1,32 @@
+//! Settings of a Compiler.
+
+/// Settings that decide which objects a Compiler serves, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `spec.controller` of the IngressClasses that are served.
+    pub controller: String,
+    /// Classes that are served whatever their controller is, even without an IngressClass object.
+    pub classes: Vec<String>,
+    /// The gateway's own namespace. Only its policies may target IngressClasses.
+    pub namespace: String,
+    /// The gateway's zone. Endpoints with a hint for it are preferred.
+    pub zone: Option<String>,
+}
+
+impl Config {
+    /// Returns true if a class is served. `controller` is that of its IngressClass object, if it exists.
+    pub fn serves(&self, class: &str, controller: Option<&str>) -> bool {
+        controller == Some(&self.controller) || self.classes.iter().any(|name| name == class)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            controller: api::CONTROLLER.to_owned(),
+            classes: Vec::new(),
+            namespace: "gateway-system".to_owned(),
+            zone: None,
+        }
+    }
+}
