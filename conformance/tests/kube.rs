@@ -1,10 +1,10 @@
-//! The gateway against a real API server: what is applied is served, and nothing that happens to the API server, to
-//! its watches or to a node takes a route away.
+//! The gateway against a real API server: applied objects are served, and failures of the API server, of its watches or
+//! of a node remove no route.
 //!
-//! The program starts itself again inside `conformance cluster run`, so that one cluster serves all tests. Those
-//! that disturb no other run side by side, the rest after them, one by one. Every gateway runs with the
-//! rights that conformance/example/gateway.yaml documents and fails its test if a call was forbidden.
-//! Not here: what objects mean (`gateway/routing`).
+//! The program runs itself again inside `conformance cluster run`, so that all tests share one cluster. Tests that do
+//! not disturb others run in parallel, the rest one by one after them. Every gateway has the rights that
+//! conformance/example/gateway.yaml documents. A forbidden call fails its test. Not here: what objects mean
+//! (`gateway/routing`).
 
 #![allow(
     clippy::unwrap_used,
@@ -13,10 +13,7 @@
     clippy::indexing_slicing,
     reason = "tests fail by panicking"
 )]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "programs outside are asked again and again; sleeping is only a pace"
-)]
+#![allow(clippy::disallowed_methods, reason = "other programs are polled; sleep sets the interval")]
 
 #[path = "kube/api_proxy.rs"]
 mod api_proxy;
@@ -54,10 +51,10 @@ use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// Set in the cluster.
+/// The environment variable that is set inside the cluster.
 const IN_CLUSTER_VAR: &str = "KUBE_TESTS_INSIDE";
 
-/// So many tests at a time: they mostly wait.
+/// Maximum tests in parallel. They mostly wait, so it may exceed the number of cores.
 const MAX_PARALLEL_TESTS: usize = 6;
 
 fn main() -> ExitCode {
@@ -65,8 +62,8 @@ fn main() -> ExitCode {
     if arguments.list || std::env::var_os(IN_CLUSTER_VAR).is_some() {
         return run(&arguments);
     }
-    if let Some(why) = reason_to_skip() {
-        missing::skipped(&format!("the tests with a real API server: {why}"));
+    if let Some(reason) = reason_to_skip() {
+        missing::skipped(&format!("the tests with a real API server: {reason}"));
         return ExitCode::SUCCESS;
     }
     let code = Command::new(env!("CARGO_BIN_EXE_conformance"))
@@ -90,37 +87,35 @@ fn run(arguments: &Arguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The longest first; the one that writes a lot last, when most others only wait.
+/// Returns the tests that run in parallel: the longest first, and the one with many writes last, when most others
+/// only wait.
 fn parallel_trials() -> Vec<Trial> {
     vec![
-        trial("a_stalled_watch_is_noticed_within_a_minute", outage::connections_stalled),
-        trial("a_node_dies_under_load", nodes::install_and_lose_one),
-        trial("a_namespace_that_goes_leaves_its_host_to_another", serving::namespace_deleted),
-        trial("an_ingress_is_served_changed_and_deleted", serving::life_of_an_ingress),
-        trial("two_gateways_serve_two_classes", serving::two_gateways),
-        trial("secrets_come_late_and_are_rotated", certificates::created_late_and_rotated),
-        trial(
-            "a_host_that_changes_its_secret_shows_no_other_certificate",
-            certificates::secret_reference_changed,
-        ),
-        trial("the_certificate_of_a_class_is_read", certificates::class_default_certificate),
-        trial("classes_are_added_changed_and_removed", classes::added_changed_removed),
-        trial("the_gateway_uses_exactly_the_rights_that_are_documented", rights::documented_rules),
-        trial("a_right_that_is_missing_is_a_problem", rights::missing_rule),
-        trial("rights_in_one_namespace_are_enough", rights::namespace_role),
-        trial("rights_to_look_are_enough_to_explain", rights::view_role_explains),
-        trial("what_was_applied_is_served_soon", speed::applied_to_served),
+        trial("stalled_watch_is_detected_within_a_minute", outage::connections_stalled),
+        trial("lost_node_fails_no_request", nodes::install_and_lose_one),
+        trial("terminating_namespace_releases_its_host", serving::namespace_deleted),
+        trial("ingress_lifecycle_is_served", serving::ingress_lifecycle),
+        trial("two_gateways_serve_one_class_each", serving::two_gateways),
+        trial("late_and_rotated_secrets_are_used", certificates::created_late_and_rotated),
+        trial("changed_secret_reference_shows_no_other_certificate", certificates::secret_reference_changed),
+        trial("default_certificate_of_a_class_is_used", certificates::class_default_certificate),
+        trial("class_changes_take_effect", classes::added_changed_removed),
+        trial("documented_rights_are_exactly_the_used_ones", rights::documented_rules),
+        trial("missing_right_is_a_problem", rights::missing_rule),
+        trial("namespace_role_suffices_to_serve", rights::namespace_role),
+        trial("view_role_suffices_to_explain", rights::view_role_explains),
+        trial("applied_ingress_is_served_soon", speed::applied_to_served),
     ]
 }
 
-/// Those that take something away from all others: their API server, our definitions, or the time to write.
+/// Returns the tests that disturb others: they stop the API server, remove our CRDs, or load the API server.
 fn serial_trials() -> Vec<Trial> {
     vec![
-        trial("endpoints_come_and_go_a_hundred_times_a_second", serving::endpoint_churn),
-        trial("definitions_are_installed_late", classes::definitions_later),
-        trial("watches_are_lost_and_410_makes_them_list_again_under_load", outage::etcd_compacted),
-        trial("the_api_server_is_killed_and_restarted_under_load", outage::api_server_killed),
-        trial("the_api_server_is_gone_for_a_while_and_no_request_fails", outage::api_server_away),
+        trial("endpoint_churn_fails_no_request", serving::endpoint_churn),
+        trial("crds_take_effect_when_installed_late", classes::crds_later),
+        trial("expired_watch_lists_again_and_fails_no_request", outage::etcd_compacted),
+        trial("api_server_restart_fails_no_request", outage::api_server_killed),
+        trial("api_server_outage_fails_no_request", outage::api_server_away),
     ]
 }
 
@@ -131,14 +126,14 @@ fn trial(name: &str, test: fn()) -> Trial {
     })
 }
 
-/// Why these tests cannot run here.
+/// Returns why these tests cannot run on this machine.
 fn reason_to_skip() -> Option<String> {
     let not_built = || "the gateway is not built (`cargo test --workspace` does it)".to_owned();
     parts::missing().or_else(|| (!gateway_process::path().is_file()).then(not_built))
 }
 
-/// Writes past the capture.
+/// Prints a line, although the test harness captures the output of tests.
 fn print_past_capture(text: &str) {
-    // Nobody is left to tell if standard error is closed.
+    // A closed standard error has no reader, so the result does not matter.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy between a gateway and its API server, whose connections can be stalled or cut.
+//! A TCP proxy between a gateway and the API server. A test can stall or close its connections.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::endpoint::NODE_IP;
 
-/// The proxy; its threads end with their connections.
+/// A running proxy. Its threads end with their connections.
 pub(crate) struct ApiProxy {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
@@ -15,7 +15,7 @@ pub(crate) struct ApiProxy {
 
 #[derive(Default)]
 struct Shared {
-    /// Connections with a lower number are stalled: what arrives is read and goes nowhere.
+    /// Connections with a lower number are stalled: the proxy reads their bytes and drops them.
     stalled_below: AtomicU64,
     is_cut: AtomicBool,
     opened: AtomicU64,
@@ -23,7 +23,7 @@ struct Shared {
 }
 
 impl ApiProxy {
-    /// Forwards to `target` from now on.
+    /// Starts a proxy to `target`.
     pub(crate) fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind((NODE_IP, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -31,19 +31,19 @@ impl ApiProxy {
         let accepted = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                // A target that is away closes the client's connection, as a machine without the program does.
+                // An unreachable target closes the client's connection, as a host without a listener does.
                 let _ = forward(&accepted, client, target);
             }
         });
         Self { address, shared }
     }
 
-    /// From now on nothing moves on the connections there are, and nobody is told; new ones work.
+    /// Stalls all open connections without closing them. New connections work.
     pub(crate) fn stall(&self) {
         self.shared.stalled_below.store(self.shared.opened.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
-    /// Ends all connections, and new ones as soon as they come.
+    /// Closes all connections, and new ones on accept.
     pub(crate) fn cut(&self) {
         self.shared.is_cut.store(true, Ordering::SeqCst);
         for stream in self.shared.open.lock().unwrap().drain(..) {
@@ -51,7 +51,7 @@ impl ApiProxy {
         }
     }
 
-    /// Lets connections through again.
+    /// Accepts connections again.
     pub(crate) fn restore(&self) {
         self.shared.is_cut.store(false, Ordering::SeqCst);
     }
@@ -72,17 +72,17 @@ fn forward(shared: &Arc<Shared>, client: TcpStream, target: SocketAddr) -> std::
 }
 
 fn copy(shared: &Shared, number: u64, mut from: TcpStream, mut to: TcpStream) {
-    let mut piece = [0; 16384];
+    let mut buffer = [0; 16384];
     let is_stalled = || number < shared.stalled_below.load(Ordering::SeqCst);
-    while let Ok(count) = from.read(&mut piece) {
+    while let Ok(count) = from.read(&mut buffer) {
         if is_stalled() && count > 0 {
             continue;
         }
-        if count == 0 || to.write_all(&piece[..count]).is_err() {
+        if count == 0 || to.write_all(&buffer[..count]).is_err() {
             break;
         }
     }
-    // Half a connection that is stalled does not tell the other half of its end either.
+    // The end of a stalled direction is not forwarded either.
     if !is_stalled() {
         let _ = to.shutdown(Shutdown::Both);
     }

@@ -1,4 +1,4 @@
-//! Secrets that come late and change, seen in real handshakes.
+//! Secrets that are created late and change, as TLS handshakes show them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::cluster::{cluster, wait_until};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
 use crate::http_client::HttpClient;
-use crate::objects::{TestNamespace, class_with, with_tls};
+use crate::objects::{TestNamespace, class_with_config, with_tls};
 
-/// How often a host changes its Secret.
+/// Number of times that a host refers to another Secret.
 const SECRET_CHANGES: usize = 30;
 
-/// The Ingress is there before its Secret; the Secret is replaced, and removed.
+/// The Ingress is created before its Secret. Then the Secret is replaced, deleted and created again.
 pub(crate) fn created_late_and_rotated() {
     let space = TestNamespace::new("tls");
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
@@ -33,7 +33,7 @@ pub(crate) fn created_late_and_rotated() {
     let mut idle_client = open(gateway.https, "tls.example", &[&first]).unwrap();
 
     cluster().apply(&space.secret("pair", &second));
-    wait_until("the new one is used", || is_trusted(gateway.https, "tls.example", &second));
+    wait_until("the new Secret is used", || is_trusted(gateway.https, "tls.example", &second));
     assert!(!is_trusted(gateway.https, "tls.example", &first));
     assert!(
         idle_client.get("tls.example", "/").unwrap().is(200, "app"),
@@ -41,14 +41,14 @@ pub(crate) fn created_late_and_rotated() {
     );
 
     cluster().delete(&space.secret("pair", &second));
-    wait_until("it is gone", || !is_trusted(gateway.https, "tls.example", &second));
-    assert!(gateway.get("tls.example").is(200, "app"), "plaintext goes on");
+    wait_until("the deleted Secret is not used", || !is_trusted(gateway.https, "tls.example", &second));
+    assert!(gateway.get("tls.example").is(200, "app"), "plaintext requests are served");
     cluster().apply(&space.secret("pair", &first));
-    wait_until("it is back", || is_trusted(gateway.https, "tls.example", &first));
+    wait_until("the Secret is used again", || is_trusted(gateway.https, "tls.example", &first));
     gateway.stop();
 }
 
-/// An Ingress names another Secret, again and again: a client that trusts both certificates never sees a third.
+/// An Ingress alternates between two Secrets. A client that trusts both certificates never receives a third one.
 pub(crate) fn secret_reference_changed() {
     let space = TestNamespace::new("changes");
     let host = "changes.example";
@@ -61,7 +61,7 @@ pub(crate) fn secret_reference_changed() {
     space.app("app", endpoint::start("app"));
     let name = |name| cluster().apply(&with_tls(space.ingress("app", host), host, name));
     name(names[0]);
-    wait_until("the first is used", || is_trusted(gateway.https, host, &pairs[0]));
+    wait_until("the first Secret is used", || is_trusted(gateway.https, host, &pairs[0]));
     let (is_over, address) = (AtomicBool::new(false), gateway.https);
     let both = [&pairs[0], &pairs[1]];
     std::thread::scope(|scope| {
@@ -75,7 +75,7 @@ pub(crate) fn secret_reference_changed() {
         });
         for turn in 1..=SECRET_CHANGES {
             name(names[turn % 2]);
-            wait_until("the other is used", || {
+            wait_until("the other Secret is used", || {
                 client.is_finished() || is_trusted(address, host, &pairs[turn % 2])
             });
         }
@@ -86,12 +86,12 @@ pub(crate) fn secret_reference_changed() {
     gateway.stop();
 }
 
-/// An IngressClassConfig names a Secret of the gateway's own namespace.
+/// An IngressClassConfig refers to a Secret in the gateway's own namespace.
 pub(crate) fn class_default_certificate() {
     let space = TestNamespace::without_class("class-tls");
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &["--class", "class-tls"]);
-    let mut class = class_with("class-tls", "class-tls");
-    class["spec"]["controller"] = "example.com/somebody".into();
+    let mut class = class_with_config("class-tls", "class-tls");
+    class["spec"]["controller"] = "example.com/other".into();
     cluster().apply(&class);
     cluster().apply(&json!({
         "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",
@@ -104,7 +104,9 @@ pub(crate) fn class_default_certificate() {
     let mut secret = space.secret("class-tls", &certificate);
     secret["metadata"]["namespace"] = crate::cluster::GATEWAY_NAMESPACE.into();
     cluster().apply(&secret);
-    wait_until("it is used", || is_trusted(gateway.https, "class-tls.example", &certificate));
+    wait_until("the default certificate is used", || {
+        is_trusted(gateway.https, "class-tls.example", &certificate)
+    });
     gateway.stop();
 }
 
@@ -112,7 +114,7 @@ pub(crate) fn certificate(host: &str) -> CertifiedKey<KeyPair> {
     rcgen::generate_simple_self_signed([host.to_owned()]).unwrap()
 }
 
-/// Whether a client that trusts this certificate alone gets an answer.
+/// Returns true if a client that trusts only this certificate gets a 200 response.
 pub(crate) fn is_trusted(address: SocketAddr, host: &str, certificate: &CertifiedKey<KeyPair>) -> bool {
     let response = open(address, host, &[certificate]).and_then(|mut client| client.get(host, "/"));
     response.is_ok_and(|response| response.status == 200)

@@ -1,4 +1,4 @@
-//! Classes, their configs and policies, and definitions that come later.
+//! IngressClasses, their configs, policies, and CRDs that are installed late.
 
 use serde_json::{Value, json};
 
@@ -6,9 +6,9 @@ use crate::cluster::{cluster, wait_until};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
 use crate::http_client::{HttpClient, LoadGenerator};
-use crate::objects::{TestNamespace, class, class_with};
+use crate::objects::{TestNamespace, class, class_with_config};
 
-/// A class appears, gets a config, changes it, and goes; the load on another class notices nothing.
+/// A class is created, gets a config, changes it, and is deleted. Requests to another class do not fail.
 pub(crate) fn added_changed_removed() {
     let (space, other) = (TestNamespace::without_class("classy"), TestNamespace::new("calm"));
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
@@ -22,7 +22,7 @@ pub(crate) fn added_changed_removed() {
     cluster().apply(&class("classy"));
     gateway.wait_until_served_by("classy.example", "app");
 
-    // A config that leaves this namespace out takes its hosts away.
+    // A config that does not allow this namespace removes its hosts.
     let config = |namespaces: Value| {
         json!({
             "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",
@@ -30,19 +30,19 @@ pub(crate) fn added_changed_removed() {
         })
     };
     cluster().apply(&config(json!(["elsewhere"])));
-    cluster().apply(&class_with("classy", "classy"));
+    cluster().apply(&class_with_config("classy", "classy"));
     gateway.wait_until_status("classy.example", 404);
     cluster().apply(&config(json!(["elsewhere", "classy"])));
     gateway.wait_until_served_by("classy.example", "app");
 
     cluster().delete(&class("classy"));
     gateway.wait_until_status("classy.example", 404);
-    // The controller of a class is immutable; another one of the same name is not ours.
+    // The controller of a class is immutable, so the class is created again with another controller.
     let mut foreign = class("classy");
-    foreign["spec"]["controller"] = "example.com/somebody".into();
+    foreign["spec"]["controller"] = "example.com/other".into();
     cluster().apply(&foreign);
     cluster().apply(&space.ingress("rest", "rest.example"));
-    // What is written after that and served shows that it was seen.
+    // A later Ingress that is served shows that the gateway has seen the class.
     let mut marker = other.ingress("calm", "marker.example");
     marker["metadata"]["name"] = "marker".into();
     cluster().apply(&marker);
@@ -56,16 +56,16 @@ pub(crate) fn added_changed_removed() {
     gateway.stop();
 }
 
-/// Without our definitions all else is served; they take effect when they come, and their end when they go.
-pub(crate) fn definitions_later() {
-    cluster().remove_definitions();
+/// Without our CRDs all other objects are served. Policies take effect once the CRDs are installed.
+pub(crate) fn crds_later() {
+    cluster().remove_crds();
     let space = TestNamespace::new("later");
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
     space.serve("app", "later.example");
     gateway.wait_until_served_by("later.example", "app");
     let load = LoadGenerator::start(gateway.http, "later.example");
 
-    cluster().install_definitions();
+    cluster().install_crds();
     cluster().apply(&json!({
         "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "RoutePolicy",
         "metadata": { "name": "small", "namespace": "later" },

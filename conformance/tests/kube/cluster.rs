@@ -1,4 +1,4 @@
-//! What all tests share: the API server that KUBECONFIG names, and the accounts that gateways run with.
+//! The API server that KUBECONFIG names, and the service accounts of the gateways. All tests share them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,16 +14,16 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// How long anything may take that happens within moments on an idle machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
+/// Default limit of [`wait_until`]. The conditions become true within moments on an idle machine.
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// So many writes are under way at a time.
+/// Maximum concurrent writes to the API server.
 const MAX_CONCURRENT_WRITES: usize = 16;
 
-/// Where gateways live, by conformance/example/gateway.yaml.
+/// The namespace of the gateways in conformance/example/gateway.yaml.
 pub(crate) const GATEWAY_NAMESPACE: &str = "gateway-system";
 
-/// The cluster, and a folder for files.
+/// A client of the cluster, and a folder for kubeconfig files.
 pub(crate) struct TestCluster {
     runtime: Runtime,
     client: Client,
@@ -32,47 +32,54 @@ pub(crate) struct TestCluster {
     rules: Value,
 }
 
-/// The one cluster; the first caller installs the definitions and the documented rights.
+/// Returns the cluster. The first call installs our CRDs and the documented rights.
 pub(crate) fn cluster() -> &'static TestCluster {
     static CLUSTER: OnceLock<TestCluster> = OnceLock::new();
     CLUSTER.get_or_init(TestCluster::new)
 }
 
-/// The top of the source tree.
+/// Returns the root folder of the repository.
 pub(crate) fn repository_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// A program of the cluster's PATH; its output.
+/// Runs a program of the cluster's PATH and returns its standard output. Panics if it fails.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
-    let done = Command::new(program).args(arguments).output().unwrap();
-    let output = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{program} {arguments:?}: {output}");
-    String::from_utf8(done.stdout).unwrap()
+    let process = Command::new(program).args(arguments).output().unwrap();
+    let output = String::from_utf8_lossy(&process.stderr);
+    assert!(process.status.success(), "{program} {arguments:?}: {output}");
+    String::from_utf8(process.stdout).unwrap()
 }
 
-/// Asks again every few milliseconds until the answer is yes.
+/// Polls a condition every 5 ms until it is true, and returns how long it took. Panics after [`WAIT_TIMEOUT`].
 pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) -> Duration {
-    wait_until_within(DEADLINE, what, condition)
+    wait_until_within(WAIT_TIMEOUT, what, condition)
 }
 
-/// The same with another limit.
+/// Polls a condition like [`wait_until`], with another limit.
 pub(crate) fn wait_until_within(limit: Duration, what: &str, condition: impl FnMut() -> bool) -> Duration {
-    wait_until_paced((limit, Duration::from_millis(5)), what, condition)
+    wait_until_polled(Polling { limit, interval: Duration::from_millis(5) }, what, condition)
 }
 
-/// The same with a pause of its own between two questions. How long it took.
-pub(crate) fn wait_until_paced(
-    (limit, pause): (Duration, Duration),
+/// How a condition is polled.
+#[derive(Clone, Copy)]
+pub(crate) struct Polling {
+    pub(crate) limit: Duration,
+    pub(crate) interval: Duration,
+}
+
+/// Polls a condition like [`wait_until`], with another limit and interval.
+pub(crate) fn wait_until_polled(
+    Polling { limit, interval }: Polling,
     what: &str,
     mut condition: impl FnMut() -> bool,
 ) -> Duration {
-    let began = Instant::now();
+    let started_at = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(pause);
+        assert!(started_at.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(interval);
     }
-    began.elapsed()
+    started_at.elapsed()
 }
 
 impl TestCluster {
@@ -87,12 +94,12 @@ impl TestCluster {
         let mut cluster = Self {
             runtime,
             client,
-            // In the cluster's own tmpfs: nothing is left behind.
+            // A tmpfs of the cluster, which ends with it.
             folder: tempfile::tempdir_in("/run").unwrap(),
             files: AtomicU32::new(0),
             rules: Value::Null,
         };
-        cluster.install_definitions();
+        cluster.install_crds();
         let example = repository_root().join("conformance/example/gateway.yaml");
         for object in manifest_objects(&example) {
             let kind = object["kind"].as_str().unwrap();
@@ -107,52 +114,52 @@ impl TestCluster {
         cluster
     }
 
-    /// The rules that conformance/example/gateway.yaml documents.
+    /// Returns the RBAC rules of conformance/example/gateway.yaml.
     pub(crate) fn rules(&self) -> &Value {
         &self.rules
     }
 
-    /// Installs our definitions, and waits until the API server serves them.
-    pub(crate) fn install_definitions(&self) {
+    /// Installs our CRDs and waits until the API server serves them.
+    pub(crate) fn install_crds(&self) {
         let folder = repository_root().join("charts/gateway/crds");
         run("kubectl", &["apply", "-f", folder.to_str().unwrap()]);
         let wait = ["wait", "--for=condition=Established", "--timeout=30s", "-f", folder.to_str().unwrap()];
         run("kubectl", &wait);
     }
 
-    /// Removes them, with all objects of our kinds.
-    pub(crate) fn remove_definitions(&self) {
+    /// Removes our CRDs, and with them all objects of our kinds.
+    pub(crate) fn remove_crds(&self) {
         let folder = repository_root().join("charts/gateway/crds");
         run("kubectl", &["delete", "--wait", "-f", folder.to_str().unwrap()]);
     }
 
-    /// Runs something to its end on the shared runtime.
+    /// Runs a future to completion on the shared runtime.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    /// Creates an object or makes it what is said.
+    /// Creates or changes an object by server-side apply. Panics on failure.
     pub(crate) fn apply(&self, object: &Value) {
         self.try_apply(object).unwrap_or_else(|error| panic!("{error}: {object:#}"));
     }
 
-    /// The same, for an API server that may be away.
+    /// Creates or changes an object by server-side apply.
     pub(crate) fn try_apply(&self, object: &Value) -> kube::Result<DynamicObject> {
         let (api, name) = self.api_for(object);
         let params = PatchParams::apply("kube-tests").force();
         self.block_on(api.patch(&name, &params, &Patch::Apply(object)))
     }
 
-    /// Changes objects that are there, `rate` a second and some at a time, since the API server needs longer than
-    /// that for one. Gives the rate that was reached.
+    /// Changes existing objects, `rate` of them a second. Writes run concurrently, since one takes longer than that
+    /// interval. Returns the rate that was reached.
     pub(crate) fn write_steadily(&self, rate: u32, objects: impl Iterator<Item = Value>) -> f64 {
         let began = Instant::now();
         let written = self.block_on(async {
-            let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
+            let mut interval = tokio::time::interval(Duration::from_secs(1) / rate);
             let mut writes = JoinSet::new();
             let mut written = 0_u32;
             for object in objects {
-                pace.tick().await;
+                interval.tick().await;
                 if writes.len() == MAX_CONCURRENT_WRITES {
                     writes.join_next().await.unwrap().unwrap();
                 }
@@ -168,13 +175,13 @@ impl TestCluster {
         f64::from(written) / began.elapsed().as_secs_f64()
     }
 
-    /// Removes an object that is there.
+    /// Deletes an object. Panics if it does not exist.
     pub(crate) fn delete(&self, object: &Value) {
         let (api, name) = self.api_for(object);
         self.block_on(api.delete(&name, &DeleteParams::default())).unwrap();
     }
 
-    /// Where an object is written, and its name.
+    /// Returns the API for an object, and its name.
     fn api_for(&self, object: &Value) -> (Api<DynamicObject>, String) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let kind = kind_of(&text(&object["apiVersion"]), &text(&object["kind"]));
@@ -185,12 +192,12 @@ impl TestCluster {
         (api, text(&object["metadata"]["name"]))
     }
 
-    /// A kubeconfig with the documented rights: what every gateway runs with unless its test is about others.
+    /// Writes a kubeconfig with the documented rights, which all gateways have unless the test is about rights.
     pub(crate) fn gateway_kubeconfig(&self) -> PathBuf {
         self.kubeconfig("gateway", None)
     }
 
-    /// A kubeconfig for an account of [`SYSTEM`], with the API server where it is or at another address.
+    /// Writes a kubeconfig for an account in [`GATEWAY_NAMESPACE`]. `server` replaces the address of the API server.
     pub(crate) fn kubeconfig(&self, account: &str, server: Option<std::net::SocketAddr>) -> PathBuf {
         let token = run("kubectl", &["-n", GATEWAY_NAMESPACE, "create", "token", account, "--duration=1h"]);
         let admin = Kubeconfig::read_from(admin_file()).unwrap();
@@ -212,7 +219,7 @@ impl TestCluster {
         file
     }
 
-    /// Where the API server listens.
+    /// Returns the address of the API server.
     pub(crate) fn api_server(&self) -> std::net::SocketAddr {
         let admin = Kubeconfig::read_from(admin_file()).unwrap();
         let server = admin.clusters[0].cluster.as_ref().unwrap().server.clone().unwrap();
@@ -229,7 +236,7 @@ fn kind_of(api_version: &str, kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-/// The objects of a manifest.
+/// Returns the objects of a manifest file. The items of a List are returned one by one.
 pub(crate) fn manifest_objects(file: &Path) -> Vec<Value> {
     let flags = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f"];
     let text = run("kubectl", &[&flags[..], &[file.to_str().unwrap()]].concat());

@@ -1,17 +1,17 @@
-//! Endpoints: threads that answer every request with a name.
+//! HTTP endpoints that respond to every request with a name.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
-/// The machine's own address among the pods; the API server refuses loopback addresses as endpoints.
+/// The address of this host in the pod network. The API server rejects loopback addresses as endpoints.
 pub(crate) const NODE_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 50, 0, 1));
 
-/// Listens on an address of the cluster and answers with `name` from now on, until the process ends.
+/// Starts an endpoint on a free port of [`NODE_IP`] that responds with `name` until the process ends.
 pub(crate) fn start(name: &str) -> SocketAddr {
     start_at((NODE_IP, 0).into(), name)
 }
 
-/// The same at a given address.
+/// Starts an endpoint at a given address.
 pub(crate) fn start_at(address: SocketAddr, name: &str) -> SocketAddr {
     let listener = TcpListener::bind(address).unwrap();
     let bound = listener.local_addr().unwrap();
@@ -25,7 +25,7 @@ pub(crate) fn start_at(address: SocketAddr, name: &str) -> SocketAddr {
     bound
 }
 
-/// Answers requests without a body until the other side goes.
+/// Responds to requests without a body until the client closes the connection.
 fn serve(mut stream: TcpStream, name: &str) -> Option<()> {
     let _ = stream.set_nodelay(true);
     let (mut read, mut buffer) = (Vec::new(), [0; 4096]);

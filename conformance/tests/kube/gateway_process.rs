@@ -1,4 +1,4 @@
-//! The built gateway as a child process, beside its cluster's API server.
+//! The built gateway as a child process on the cluster's host.
 
 #[path = "../../../gateway/tests/support/started.rs"]
 mod started;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use self::started::Started;
-use crate::cluster::{DEADLINE, wait_until};
+use crate::cluster::{WAIT_TIMEOUT, wait_until};
 use crate::http_client::{self, Response};
 
-/// `gateway run`; killed when the test is over, however it ends.
+/// A `gateway run` process. It is killed on drop.
 pub(crate) struct Gateway(Started);
 
-/// Where the program is: beside the conformance program.
+/// Returns the path of the program, which is beside the conformance program.
 pub(crate) fn path() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_conformance")).with_file_name("gateway")
 }
@@ -28,14 +28,14 @@ impl Deref for Gateway {
 }
 
 impl Gateway {
-    /// Starts, and waits until it is ready.
+    /// Starts the gateway and waits until it is ready.
     pub(crate) fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
         let started = Self::spawn(kubeconfig, flags);
-        wait_until("it is ready", || started.page("/readyz").status == 200);
+        wait_until("the gateway is ready", || started.page("/readyz").status == 200);
         started
     }
 
-    /// Starts, and waits until it listens.
+    /// Starts the gateway and waits until it listens.
     pub(crate) fn spawn(kubeconfig: &Path, flags: &[&str]) -> Self {
         let mut command = Command::new(path());
         command.arg("run").arg("--kubeconfig").arg(kubeconfig).args(["--workers", "1"]);
@@ -45,39 +45,40 @@ impl Gateway {
         }
         command.args(flags);
         command.env("GATEWAY_LOG", "info,gateway::control::source=debug").env("NODE_NAME", "node-1");
-        Self(Started::new(&mut command, DEADLINE))
+        Self(Started::new(&mut command, WAIT_TIMEOUT))
     }
 
-    /// What an admin page says.
+    /// Requests an admin page.
     pub(crate) fn page(&self, path: &str) -> Response {
         http_client::fetch(self.admin, "admin", path).unwrap()
     }
 
-    /// What a host says through it.
+    /// Requests the root path of a host through the gateway.
     pub(crate) fn get(&self, host: &str) -> Response {
         http_client::fetch(self.http, host, "/").unwrap()
     }
 
-    /// Waits until a host is answered by an endpoint.
+    /// Waits until the named endpoint responds for a host.
     pub(crate) fn wait_until_served_by(&self, host: &str, endpoint: &str) {
         wait_until(&format!("{host} is served by {endpoint}"), || self.get(host).is(200, endpoint));
     }
 
-    /// Waits until a host has this status.
+    /// Waits until the response for a host has this status.
     pub(crate) fn wait_until_status(&self, host: &str, status: u16) {
-        wait_until(&format!("{host} answers {status}"), || self.get(host).status == status);
+        wait_until(&format!("{host} has status {status}"), || self.get(host).status == status);
     }
 
-    /// Ends it. It has to have run until now, and the API server must not have forbidden it anything.
+    /// Stops the gateway. Panics if it exited before, or if the API server forbade a call.
     pub(crate) fn stop(self) {
         assert!(!self.log().contains("forbidden"), "a call was forbidden");
         self.stop_after_api_restart();
     }
 
-    /// The same where the API server was started anew: until it knows its rules, it forbids what is allowed. Nothing
-    /// of that may stay.
+    /// Stops the gateway after a restart of the API server. Panics if it exited before, or if a Problem remains.
+    ///
+    /// A restarting API server forbids allowed calls until it has loaded its rules. These Problems must end.
     pub(crate) fn stop_after_api_restart(mut self) {
-        assert_eq!(self.0.child.try_wait().unwrap(), None, "it ended by itself");
+        assert_eq!(self.0.child.try_wait().unwrap(), None, "the gateway exited");
         wait_until("nothing is forbidden", || !self.page("/problems").body.contains("NotPermitted"));
     }
 }
@@ -89,7 +90,7 @@ impl Drop for Gateway {
             let log = self.log();
             let lines: Vec<_> = log.lines().rev().take(30).collect();
             let text: String = lines.iter().rev().map(|line| format!("| {line}\n")).collect();
-            crate::print_past_capture(&format!("the gateway's last words:\n{text}"));
+            crate::print_past_capture(&format!("the last log lines of the gateway:\n{text}"));
         }
     }
 }

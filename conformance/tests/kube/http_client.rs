@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client over anything that reads and writes, and a load that counts what fails.
+//! A small HTTP/1.1 client over any byte stream, and a load generator that counts failures.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long an answer may take.
+/// Maximum time to connect, and to read a response.
 const IO_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long an answer may take that has nothing to wait for: milliseconds on an idle machine, with a margin for one
-/// whose cores are shared with an API server that starts. It is less than any deadline of the gateway's for an endpoint
-/// that does not answer, so nobody waits for one of those unnoticed.
+/// Maximum latency of a response from a working endpoint. It takes milliseconds on an idle machine; the margin is for
+/// cores shared with a starting API server. It is below every timeout of the gateway for an unresponsive endpoint, so
+/// that the expiry of such a timeout fails the test.
 pub(crate) const MAX_LATENCY: Duration = Duration::from_secs(2);
 
-/// Between two requests of one load thread: 200 a second leave two cores to all others.
+/// Pause between two requests of a load thread. 200 requests/s leave most of two cores to other processes.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
@@ -30,13 +30,13 @@ impl Response {
     }
 }
 
-/// One connection.
+/// A connection to a server.
 pub(crate) struct HttpClient<S> {
     pub(crate) stream: S,
     read: Vec<u8>,
 }
 
-/// One request on a connection of its own.
+/// Sends one GET on a new connection.
 pub(crate) fn fetch(address: SocketAddr, host: &str, path: &str) -> io::Result<Response> {
     HttpClient::connect(address)?.get(host, path)
 }
@@ -59,7 +59,7 @@ impl<S: Read + Write> HttpClient<S> {
         self.send(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"))
     }
 
-    /// A POST with a body of so many bytes.
+    /// Sends a POST with this body.
     pub(crate) fn post(&mut self, host: &str, path: &str, body: &str) -> io::Result<Response> {
         let length = body.len();
         self.send(&format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n{body}"))
@@ -74,7 +74,7 @@ impl<S: Read + Write> HttpClient<S> {
             self.fill()?;
         };
         let head = String::from_utf8_lossy(&head).to_lowercase();
-        let malformed = || io::Error::other(format!("not understood: {head}"));
+        let malformed = || io::Error::other(format!("malformed response head: {head}"));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
         let length: usize = length.and_then(|length| length.trim().parse().ok()).ok_or_else(malformed)?;
@@ -96,36 +96,36 @@ impl<S: Read + Write> HttpClient<S> {
     }
 }
 
-/// Requests without a break until it is ended: on one kept connection, opened anew after a failure.
+/// A thread that sends requests on one keep-alive connection until it is stopped. Reconnects after a failure.
 pub(crate) struct LoadGenerator {
     stop: Arc<AtomicBool>,
     succeeded: Arc<AtomicU64>,
     thread: Option<JoinHandle<LoadReport>>,
 }
 
-/// What a load saw.
+/// The counts of a load generator.
 #[derive(Debug, Default)]
 pub(crate) struct LoadReport {
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
-    /// The first failures, with the time since the load began.
+    /// The first five failures, with the time since the start.
     pub(crate) first_failures: Vec<String>,
     pub(crate) slowest: Duration,
 }
 
 impl LoadGenerator {
-    /// Anything but a 200 is a failure.
+    /// Starts to send requests. A response other than 200 is a failure.
     pub(crate) fn start(address: SocketAddr, host: &str) -> Self {
         let (stop, host) = (Arc::new(AtomicBool::new(false)), host.to_owned());
         let stopped = Arc::clone(&stop);
         let succeeded = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&succeeded);
         let thread = std::thread::spawn(move || {
-            let (began, mut report, mut client) = (Instant::now(), LoadReport::default(), None);
+            let (started_at, mut report, mut client) = (Instant::now(), LoadReport::default(), None);
             while !stopped.load(Ordering::Relaxed) {
-                let asked = Instant::now();
+                let sent_at = Instant::now();
                 let response = send_once(&mut client, address, &host);
-                report.slowest = report.slowest.max(asked.elapsed());
+                report.slowest = report.slowest.max(sent_at.elapsed());
                 match response {
                     Ok(response) if response.status == 200 => {
                         report.succeeded += 1;
@@ -135,7 +135,7 @@ impl LoadGenerator {
                         client = None;
                         report.failed += 1;
                         if report.first_failures.len() < 5 {
-                            report.first_failures.push(format!("{:?}: {response:?}", began.elapsed()));
+                            report.first_failures.push(format!("{:?}: {response:?}", started_at.elapsed()));
                         }
                     }
                 }
@@ -146,27 +146,27 @@ impl LoadGenerator {
         Self { stop, succeeded, thread: Some(thread) }
     }
 
-    /// How many requests were answered so far.
+    /// Returns the number of 200 responses so far.
     pub(crate) fn succeeded(&self) -> u64 {
         self.succeeded.load(Ordering::Relaxed)
     }
 
-    /// Ends it.
+    /// Stops the thread and returns its counts.
     pub(crate) fn finish(mut self) -> LoadReport {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
 
-    /// Ends it; not one request may have failed, or have hung.
+    /// Stops the thread. Panics if a request failed or took longer than [`MAX_LATENCY`].
     pub(crate) fn finish_without_failure(self) -> LoadReport {
         self.finish_without_failure_within(MAX_LATENCY)
     }
 
-    /// The same with another limit for the slowest answer.
+    /// Stops the thread. Panics if a request failed or took longer than `limit`.
     pub(crate) fn finish_without_failure_within(self, limit: Duration) -> LoadReport {
         let report = self.finish();
         assert_eq!(report.failed, 0, "{report:?}");
-        assert!(report.slowest < limit, "a request hung: {report:?}");
+        assert!(report.slowest < limit, "a request was too slow: {report:?}");
         assert!(report.succeeded > 0, "{report:?}");
         report
     }

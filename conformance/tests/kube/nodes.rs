@@ -1,4 +1,4 @@
-//! The README's install in the cluster, and a node that dies under load.
+//! The install script of the README, and a node that is lost under load.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,30 +6,29 @@ use std::time::Duration;
 use crate::cluster::{GATEWAY_NAMESPACE, repository_root, run, wait_until};
 use crate::http_client::{LoadGenerator, MAX_LATENCY};
 
-/// How long a request may take that was sent to a machine without power: 2.5 s until the gateway looks whether it is
-/// acknowledged (gateway/ARCHITECTURE.md), and another try.
+/// Maximum latency of a request to an endpoint on the lost node: 2.5 s until the gateway probes the dead peer
+/// (gateway/ARCHITECTURE.md), and another attempt.
 const LOST_NODE_LATENCY: Duration = Duration::from_millis(2500).saturating_add(MAX_LATENCY);
 
-/// Two gateways and four apps on two nodes; one node loses its power.
+/// Two gateways and four apps run on two nodes. One node is powered off.
 pub(crate) fn install_and_lose_one() {
     let script = repository_root().join("conformance/example/install.sh");
     let output = run("sh", &[script.to_str().unwrap()]);
     assert!(output.contains("blue.example.com") && output.contains("\"pod\""), "{output}");
 
-    // The gateway of the node that stays, addressed itself: what a client behind a load balancer that knows of the
-    // lost node sees.
+    // Requests go to the gateway on the other node, as from a load balancer that has detected the lost node.
     let fields = "jsonpath={range .items[?(@.spec.nodeName==\"node-1\")]}{.status.podIP}{\"\\n\"}{end}";
     let pods = run("kubectl", &["-n", GATEWAY_NAMESPACE, "get", "pods", "-o", fields]);
     let gateway: SocketAddr = format!("{}:8080", pods.lines().next().unwrap()).parse().unwrap();
     let load: Vec<_> = (0..2).map(|_| LoadGenerator::start(gateway, "blue.example.com")).collect();
-    // Then each worker has kept a connection to each app, as it has under any load that lasts.
+    // After 100 requests each worker has an idle connection to each app, as under lasting load.
     for load in &load {
-        wait_until("the load has begun", || load.succeeded() > 100);
+        wait_until("the load has started", || load.succeeded() > 100);
     }
-    assert_eq!(ready_apps(), ["node-1", "node-2"], "nothing would die under this load");
+    assert_eq!(ready_apps(), ["node-1", "node-2"], "the lost node would have no app");
     run("conformance", &["cluster", "stop", "node-2"]);
     wait_until("the lost app is replaced", || ready_apps() == ["node-1", "node-1"]);
-    // And each worker has met the new one.
+    // After 100 more requests each worker has connected to the new app.
     for load in &load {
         let before = load.succeeded();
         wait_until("the load goes on", || load.succeeded() > before + 100);
@@ -45,7 +44,7 @@ pub(crate) fn install_and_lose_one() {
     run("kubectl", &["-n", GATEWAY_NAMESPACE, "rollout", "status", "deployment/gateway", "--timeout=60s"]);
 }
 
-/// On which node each app of the load is ready that is not about to go.
+/// Returns the node of each ready, non-terminating app pod.
 fn ready_apps() -> Vec<String> {
     let fields = "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status},\
                   {.metadata.deletionTimestamp},{.spec.nodeName}{\"\\n\"}{end}";

@@ -1,4 +1,4 @@
-//! Objects as a user would write them, and a namespace with a class for each test.
+//! Kubernetes objects as users write them, and a namespace with a class for each test.
 
 use std::net::SocketAddr;
 
@@ -6,26 +6,26 @@ use serde_json::{Value, json};
 
 use crate::cluster::cluster;
 
-/// A namespace of a test, and the class of the same name.
+/// The namespace of a test, and an IngressClass of the same name.
 pub(crate) struct TestNamespace {
     pub(crate) name: String,
 }
 
 impl TestNamespace {
-    /// Makes the namespace and the class.
+    /// Creates the namespace and the class.
     pub(crate) fn new(name: &str) -> Self {
         let space = Self::without_class(name);
         cluster().apply(&class(name));
         space
     }
 
-    /// Makes the namespace alone.
+    /// Creates the namespace only.
     pub(crate) fn without_class(name: &str) -> Self {
         cluster().apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }));
         Self { name: name.to_owned() }
     }
 
-    /// A Service whose endpoints the test writes.
+    /// Returns a Service without a selector: the test writes its endpoints.
     pub(crate) fn service(&self, name: &str) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": self.name },
@@ -33,7 +33,7 @@ impl TestNamespace {
         })
     }
 
-    /// One EndpointSlice of a Service: endpoints with one port.
+    /// Returns an EndpointSlice of a Service. All endpoints have the port of the first one.
     pub(crate) fn slice(&self, service: &str, number: usize, endpoints: &[SocketAddr]) -> Value {
         let port = endpoints.first().map_or(80, SocketAddr::port);
         let endpoints: Vec<_> =
@@ -50,7 +50,7 @@ impl TestNamespace {
         })
     }
 
-    /// A host on a Service, in the class of this name.
+    /// Returns an Ingress of this class that routes a host to the Service of the same name.
     pub(crate) fn ingress_of(&self, class: &str, name: &str, host: &str) -> Value {
         let backend = json!({ "service": { "name": name, "port": { "number": 80 } } });
         json!({
@@ -63,18 +63,18 @@ impl TestNamespace {
         })
     }
 
-    /// The same in the test's class.
+    /// Returns an Ingress of the test's class that routes a host to the Service of the same name.
     pub(crate) fn ingress(&self, name: &str, host: &str) -> Value {
         self.ingress_of(&self.name, name, host)
     }
 
-    /// A Service with one endpoint.
+    /// Creates a Service with one endpoint.
     pub(crate) fn app(&self, name: &str, endpoint: SocketAddr) {
         cluster().apply(&self.service(name));
         cluster().apply(&self.slice(name, 1, &[endpoint]));
     }
 
-    /// A Service with one endpoint that answers with `name`, and an Ingress for the host.
+    /// Creates a Service with one endpoint that responds with `name`, and an Ingress for the host.
     pub(crate) fn serve(&self, name: &str, host: &str) -> SocketAddr {
         let endpoint = crate::endpoint::start(name);
         self.app(name, endpoint);
@@ -82,7 +82,7 @@ impl TestNamespace {
         endpoint
     }
 
-    /// A TLS Secret.
+    /// Returns a TLS Secret.
     pub(crate) fn secret(&self, name: &str, certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
@@ -93,14 +93,14 @@ impl TestNamespace {
         })
     }
 
-    /// Removes the namespace, without waiting until it is gone.
+    /// Deletes the namespace without waiting for the end of its termination.
     pub(crate) fn delete(&self) {
         cluster()
             .delete(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.name } }));
     }
 }
 
-/// A class of ours.
+/// Returns an IngressClass of our controller.
 pub(crate) fn class(name: &str) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": { "name": name },
@@ -108,15 +108,15 @@ pub(crate) fn class(name: &str) -> Value {
     })
 }
 
-/// A class with a config.
-pub(crate) fn class_with(name: &str, config: &str) -> Value {
+/// Returns an IngressClass with an IngressClassConfig.
+pub(crate) fn class_with_config(name: &str, config: &str) -> Value {
     let mut class = class(name);
     class["spec"]["parameters"] =
         json!({ "apiGroup": "wasm-gateway.dev", "kind": "IngressClassConfig", "name": config });
     class
 }
 
-/// With a TLS part.
+/// Adds a TLS section to an Ingress.
 pub(crate) fn with_tls(mut ingress: Value, host: &str, secret: &str) -> Value {
     ingress["spec"]["tls"] = json!([{ "hosts": [host], "secretName": secret }]);
     ingress

@@ -1,4 +1,4 @@
-//! The API server dies, is away, is not there yet, forgets, or falls silent; routes stay, and what changed arrives.
+//! The API server restarts, is unreachable, has expired versions, or stalls. Routes stay, and changes arrive later.
 
 use std::time::{Duration, Instant};
 
@@ -10,19 +10,19 @@ use crate::gateway_process::Gateway;
 use crate::http_client::{HttpClient, LoadGenerator};
 use crate::objects::{TestNamespace, with_tls};
 
-/// How long the API server is away, in seconds, unless `OUTAGE_SECONDS` says it: longer than tries are apart at most.
-/// The unit tests of `source::kube` have the 10 minutes, with a clock that jumps; gateway/ARCHITECTURE.md has what
-/// came of 10 real ones.
+/// Default and minimum of `OUTAGE_SECONDS`, the duration of the outage in seconds. Longer than the maximum time between
+/// two attempts. A unit test of `source::kube` covers 10 minutes with a paused clock; gateway/ARCHITECTURE.md has the
+/// measurements of 10 real minutes.
 const MIN_OUTAGE_SECONDS: u64 = 35;
 
-/// After the API server is back its news may take as long as tries are apart.
+/// Maximum time between two attempts, and so until changes arrive after an outage.
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// So much memory may be taken from a third of an outage to its end, in KiB, however long it is: 10 minutes, with
-/// 60,000 requests in these two thirds, show a leak of 18 bytes in each.
+/// Maximum growth of the memory between a third of the outage and its end, in KiB. In 10 minutes, with 60,000 requests
+/// in that time, a leak of 18 bytes a request exceeds it.
 const MAX_RSS_GROWTH_KIB: u64 = 1024;
 
-/// It ends without a word and starts anew under load; beside it a gateway starts that has never seen it.
+/// The API server is killed and restarted under load. A second gateway starts while it is unreachable.
 pub(crate) fn api_server_killed() {
     let space = TestNamespace::new("killed");
     let kubeconfig = cluster().gateway_kubeconfig();
@@ -33,23 +33,23 @@ pub(crate) fn api_server_killed() {
 
     stop_api_server();
     let early = Gateway::spawn(&kubeconfig, &[]);
-    wait_until("it says why it is not ready", || {
+    wait_until("the gateway reports why it is not ready", || {
         let page = early.page("/readyz");
         page.status == 503 && page.body.contains("onnect")
     });
     assert_eq!(early.page("/livez").status, 200);
     assert_ne!(early.get("killed.example").status, 200);
     start_api_server();
-    let back = Instant::now();
+    let restarted_at = Instant::now();
     space.serve("after", "after.example");
     for gateway in [&gateway, &early] {
         wait_until_within(MAX_RETRY_INTERVAL, "the new Ingress is served", || {
             gateway.get("after.example").is(200, "after")
         });
     }
-    let served = back.elapsed();
-    // Ready means ready for everything that was there. It is said a moment after the table is live.
-    wait_until("it is ready", || early.page("/readyz").status == 200);
+    let served = restarted_at.elapsed();
+    // A ready gateway serves all objects of its start. It becomes ready a moment after the table is live.
+    wait_until("the second gateway is ready", || early.page("/readyz").status == 200);
     assert!(early.get("killed.example").is(200, "app"));
     let report = load.finish_without_failure();
     crate::print_past_capture(&format!(
@@ -60,7 +60,7 @@ pub(crate) fn api_server_killed() {
     early.stop_after_api_restart();
 }
 
-/// Nothing fails and nothing grows; afterwards objects of each kind are as new as they would be without it.
+/// During an outage no request fails and memory does not grow. After it, objects of each kind are up to date.
 pub(crate) fn api_server_away() {
     let space = TestNamespace::new("away");
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
@@ -69,43 +69,47 @@ pub(crate) fn api_server_away() {
     space.serve("app", "away.example");
     let endpoint = endpoint::start("moved");
     cluster().apply(&with_tls(space.ingress("app", "away.example"), "away.example", "pair"));
-    wait_until("it has its certificate", || is_trusted(gateway.https, "away.example", &first));
+    wait_until("the certificate is used", || is_trusted(gateway.https, "away.example", &first));
     let load = LoadGenerator::start(gateway.http, "away.example");
 
     stop_api_server();
-    let (began, away) = (Instant::now(), outage_duration());
+    let (started_at, duration) = (Instant::now(), outage_duration());
     let lasts =
-        |time: Duration| wait_until_within(away * 2, "it was away for so long", || began.elapsed() > time);
-    lasts(away / 3);
+        |time: Duration| wait_until_within(duration * 2, "the outage lasts", || started_at.elapsed() > time);
+    lasts(duration / 3);
     let before = gateway.rss_kib();
-    lasts(away);
-    assert_eq!(gateway.page("/readyz").status, 200, "it serves, so it is ready");
+    lasts(duration);
+    assert_eq!(gateway.page("/readyz").status, 200, "a serving gateway is ready");
     assert!(is_trusted(gateway.https, "away.example", &first));
     let during = gateway.rss_kib();
     start_api_server();
 
-    let back = Instant::now();
+    let restarted_at = Instant::now();
     space.serve("new", "back.example");
     cluster().apply(&space.secret("pair", &second));
     cluster().apply(&space.slice("app", 1, &[endpoint]));
-    let left = || MAX_RETRY_INTERVAL.saturating_sub(back.elapsed());
-    wait_until_within(left(), "the new Ingress is served", || gateway.get("back.example").is(200, "new"));
-    wait_until_within(left(), "the new endpoint is used", || gateway.get("away.example").is(200, "moved"));
-    wait_until_within(left(), "the new certificate is used", || {
+    let remaining = || MAX_RETRY_INTERVAL.saturating_sub(restarted_at.elapsed());
+    wait_until_within(remaining(), "the new Ingress is served", || {
+        gateway.get("back.example").is(200, "new")
+    });
+    wait_until_within(remaining(), "the new endpoint is used", || {
+        gateway.get("away.example").is(200, "moved")
+    });
+    wait_until_within(remaining(), "the new certificate is used", || {
         is_trusted(gateway.https, "away.example", &second)
     });
-    let in_step = back.elapsed();
+    let up_to_date = restarted_at.elapsed();
     let report = load.finish_without_failure();
     crate::print_past_capture(&format!(
-        "    gone for {away:?}: in step {in_step:?} after it was back; {} requests, slowest {:?}; RSS {before} KiB, then {during} KiB\n",
+        "    outage of {duration:?}: up to date {up_to_date:?} after it; {} requests, slowest {:?}; RSS {before} KiB, then {during} KiB\n",
         report.succeeded, report.slowest
     ));
     assert!(during < before + MAX_RSS_GROWTH_KIB, "RSS grew from {before} to {during} KiB");
     gateway.stop_after_api_restart();
 }
 
-/// The gateway is cut off; meanwhile objects change, etcd forgets how, and the API server starts anew. Then 410 Gone
-/// makes it list again: what went is gone, what came is served, and what stayed never failed.
+/// The gateway is disconnected while objects change, etcd is compacted, and the API server restarts. 410 Gone then
+/// causes a new list: deleted routes are removed, new ones served, and the others never fail.
 pub(crate) fn etcd_compacted() {
     let space = TestNamespace::new("gone");
     let proxy = ApiProxy::start(cluster().api_server());
@@ -121,17 +125,17 @@ pub(crate) fn etcd_compacted() {
     compact_etcd();
     stop_api_server();
     start_api_server();
-    assert!(gateway.get("goes.example").is(200, "goes"), "nobody has told it");
+    assert!(gateway.get("goes.example").is(200, "goes"), "the gateway does not know of the deletion");
     proxy.restore();
-    wait_until("what came is served", || gateway.get("comes.example").is(200, "comes"));
-    wait_until("what went is gone", || gateway.get("goes.example").status == 404);
+    wait_until("the new Ingress is served", || gateway.get("comes.example").is(200, "comes"));
+    wait_until("the deleted Ingress is removed", || gateway.get("goes.example").status == 404);
     let log = gateway.log();
     assert!(log.contains("watch expired"), "there was no 410: {log}");
     load.finish_without_failure();
     gateway.stop_after_api_restart();
 }
 
-/// All connections to the API server stall, also idle ones, and nobody says so.
+/// All connections to the API server stall, including idle ones, without an error.
 pub(crate) fn connections_stalled() {
     let space = TestNamespace::new("stalled");
     let proxy = ApiProxy::start(cluster().api_server());
@@ -140,35 +144,36 @@ pub(crate) fn connections_stalled() {
     let (first, second) = (certificate("stalled.example"), certificate("stalled.example"));
     cluster().apply(&space.secret("pair", &first));
     cluster().apply(&with_tls(space.ingress("app", "stalled.example"), "stalled.example", "pair"));
-    // Reading the Secret leaves an idle connection behind.
-    wait_until("it has its certificate", || is_trusted(gateway.https, "stalled.example", &first));
+    // The read of the Secret leaves an idle connection.
+    wait_until("the certificate is used", || is_trusted(gateway.https, "stalled.example", &first));
     let load = LoadGenerator::start(gateway.http, "stalled.example");
 
     proxy.stall();
-    let began = Instant::now();
+    let stalled_at = Instant::now();
     space.serve("new", "unstalled.example");
     cluster().apply(&space.secret("pair", &second));
     let limit = Duration::from_secs(60);
-    let noticed = wait_until_within(limit, "the new Ingress is served", || {
+    let detected_after = wait_until_within(limit, "the new Ingress is served", || {
         gateway.get("unstalled.example").is(200, "new")
     });
-    wait_until_within(limit.saturating_sub(began.elapsed()), "the new certificate is used", || {
+    wait_until_within(limit.saturating_sub(stalled_at.elapsed()), "the new certificate is used", || {
         is_trusted(gateway.https, "stalled.example", &second)
     });
-    assert!(noticed > Duration::from_secs(1), "the watch was not stalled");
+    assert!(detected_after > Duration::from_secs(1), "the watch was not stalled");
     let report = load.finish_without_failure();
     crate::print_past_capture(&format!(
-        "    stalled: noticed after {noticed:?}; {} requests\n",
+        "    stalled: detected after {detected_after:?}; {} requests\n",
         report.succeeded
     ));
     gateway.stop();
 }
 
-/// `OUTAGE_SECONDS=600 cargo test --workspace --test kube -- gone_for_a_while` is the one with 10 minutes.
+/// Returns the duration of the outage. `OUTAGE_SECONDS=600 cargo test --workspace --test kube -- api_server_outage`
+/// takes 10 minutes.
 fn outage_duration() -> Duration {
     let seconds =
         std::env::var("OUTAGE_SECONDS").map_or(MIN_OUTAGE_SECONDS, |output| output.parse().unwrap());
-    assert!(seconds >= MIN_OUTAGE_SECONDS, "tries would not be as far apart as they get");
+    assert!(seconds >= MIN_OUTAGE_SECONDS, "the time between attempts would not reach its maximum");
     Duration::from_secs(seconds)
 }
 
@@ -180,13 +185,13 @@ fn start_api_server() {
     run("conformance", &["cluster", "start", "api-server"]);
 }
 
-/// Makes etcd forget all versions but the present one.
+/// Compacts etcd: it drops all versions but the present one.
 fn compact_etcd() {
     let mut etcd = HttpClient::connect("127.0.0.1:2379".parse().unwrap()).unwrap();
     let found = etcd.post("etcd", "/v3/kv/range", r#"{"key":"AA=="}"#).unwrap();
     let found: serde_json::Value = serde_json::from_str(&found.body).unwrap();
     let revision = found["header"]["revision"].as_str().unwrap();
-    let asked = format!(r#"{{"revision":"{revision}","physical":true}}"#);
-    let done = etcd.post("etcd", "/v3/kv/compaction", &asked).unwrap();
-    assert_eq!(done.status, 200, "{}", done.body);
+    let request = format!(r#"{{"revision":"{revision}","physical":true}}"#);
+    let compaction = etcd.post("etcd", "/v3/kv/compaction", &request).unwrap();
+    assert_eq!(compaction.status, 200, "{}", compaction.body);
 }

@@ -1,4 +1,4 @@
-//! What the gateway may do: exactly what is documented, less than that, and one namespace only.
+//! RBAC rights of the gateway: exactly the documented ones, fewer, and those of one namespace.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use crate::certificates::{certificate, is_trusted};
 use crate::cluster::{GATEWAY_NAMESPACE, cluster, manifest_objects, repository_root, wait_until};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
-use crate::objects::{TestNamespace, class_with, with_tls};
+use crate::objects::{TestNamespace, class_with_config, with_tls};
 
-/// Everything that makes the gateway read something is there; nothing is forbidden, and nothing is allowed that it
-/// does not use.
+/// The cluster has an object for every call that the gateway makes. No call is forbidden, and every allowed call is
+/// made.
 pub(crate) fn documented_rules() {
     let space = TestNamespace::without_class("rights");
-    // Of another controller: the default backend of a class of ours would answer in all other tests too.
-    let mut class = class_with("rights", "rights");
-    class["spec"]["controller"] = "example.com/somebody".into();
+    // A class of another controller: the default backend of one of ours would serve in all other tests too.
+    let mut class = class_with_config("rights", "rights");
+    class["spec"]["controller"] = "example.com/other".into();
     cluster().apply(&class);
     cluster().apply(&json!({
         "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",
@@ -37,9 +37,9 @@ pub(crate) fn documented_rules() {
     let gateway = Gateway::start(&cluster().kubeconfig("exact", None), &["--class", "rights"]);
     gateway.wait_until_served_by("rights.example", "app");
     gateway.wait_until_served_by("unknown.rights.example", "rest");
-    wait_until("it has its certificate", || is_trusted(gateway.https, "rights.example", &certificate));
+    wait_until("the certificate is used", || is_trusted(gateway.https, "rights.example", &certificate));
     let allowed = calls_allowed_by(cluster().rules());
-    // What was listed is served before it is watched.
+    // Listed objects are served before their watches start.
     wait_until("all that is allowed was used", || calls_of("exact") == allowed);
     gateway.stop();
     assert_eq!(calls_of("exact"), allowed);
@@ -48,7 +48,7 @@ pub(crate) fn documented_rules() {
 /// API group, resource and verb.
 type Call = [String; 3];
 
-/// What the API server's audit log says of an account that may do all that it does.
+/// Returns the calls of an account by the audit log of the API server. Panics if one was forbidden.
 fn calls_of(account: &str) -> BTreeSet<Call> {
     let calls = events_of(account).into_iter().map(|event| {
         assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "allow", "{event:#}");
@@ -57,7 +57,7 @@ fn calls_of(account: &str) -> BTreeSet<Call> {
     calls.collect()
 }
 
-/// What it says of an account that was refused something, without that.
+/// Returns the allowed calls of an account that made forbidden calls too.
 fn allowed_calls_of(account: &str) -> BTreeSet<Call> {
     let events = events_of(account).into_iter();
     let allowed = events.filter(|event| event["annotations"]["authorization.k8s.io/decision"] == "allow");
@@ -73,7 +73,7 @@ fn call_of(event: &Value) -> Call {
 fn events_of(account: &str) -> Vec<Value> {
     let log = PathBuf::from(std::env::var_os("CLUSTER_LOGS").unwrap()).join("audit.log");
     let log = std::fs::read_to_string(log).unwrap();
-    // The last line may be half written.
+    // The last line may be incomplete.
     let (log, _) = log.rsplit_once('\n').unwrap_or_default();
     let user = format!("system:serviceaccount:{GATEWAY_NAMESPACE}:{account}");
     let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -96,7 +96,7 @@ fn calls_allowed_by(rules: &Value) -> BTreeSet<Call> {
     calls
 }
 
-/// Without a rule its objects are a Problem: this is what every other test looks for in vain.
+/// A missing rule causes a Problem and a log line, which all other tests check to be absent.
 pub(crate) fn missing_rule() {
     let space = TestNamespace::new("less");
     let rules = without(cluster().rules(), "namespaces");
@@ -104,23 +104,23 @@ pub(crate) fn missing_rule() {
     let gateway = Gateway::start(&cluster().kubeconfig("less", None), &[]);
     space.serve("app", "less.example");
     gateway.wait_until_served_by("less.example", "app");
-    wait_until("it is a Problem", || {
+    wait_until("the missing right is a Problem", || {
         let problems = gateway.page("/problems").body;
         problems.contains("NotPermitted") && problems.contains("Namespace")
     });
-    assert!(gateway.log().contains("forbidden"), "this is what a forbidden call looks like");
+    assert!(gateway.log().contains("forbidden"), "the log must name a forbidden call");
 
-    // The right is given while it runs.
+    // The right is granted while the gateway runs.
     grant_in_cluster("less", cluster().rules());
-    wait_until("the Problem is gone", || !gateway.page("/problems").body.contains("NotPermitted"));
+    wait_until("the Problem has ended", || !gateway.page("/problems").body.contains("NotPermitted"));
 }
 
-/// A Role instead of a ClusterRole: that namespace is served, and what needs more says that it is off.
+/// With a Role instead of a ClusterRole, that namespace is served, and the missing features are Problems.
 pub(crate) fn namespace_role() {
     let (inside, outside) = (TestNamespace::without_class("inside"), TestNamespace::without_class("outside"));
     account("narrow");
     let mut allowed = BTreeSet::new();
-    // As conformance/example/namespace.yaml documents it, but for an account that may do nothing else.
+    // The Role of conformance/example/namespace.yaml, for an account without other rights.
     for mut object in manifest_objects(&repository_root().join("conformance/example/namespace.yaml")) {
         object["metadata"] = json!({ "name": "narrow", "namespace": "inside" });
         if object["kind"] == "RoleBinding" {
@@ -142,19 +142,19 @@ pub(crate) fn namespace_role() {
     let ingress = inside.ingress_of("narrow", "in", "in.narrow.example");
     cluster().apply(&with_tls(ingress, "in.narrow.example", "pair"));
     gateway.wait_until_served_by("in.narrow.example", "in");
-    wait_until("it has its certificate", || is_trusted(gateway.https, "in.narrow.example", &pair));
+    wait_until("the certificate is used", || is_trusted(gateway.https, "in.narrow.example", &pair));
     assert_eq!(gateway.get("out.narrow.example").status, 404);
-    // All of them are needed.
+    // The gateway makes every allowed call.
     wait_until("all that is allowed was used", || allowed.is_subset(&allowed_calls_of("narrow")));
     for kind in ["Namespace ", "Node ", "IngressClass ", "IngressClassConfig "] {
-        wait_until(&format!("{kind} is output to be off"), || {
+        wait_until(&format!("the missing right to {kind} is a Problem"), || {
             let problems = gateway.page("/problems").body;
             problems.lines().any(|line| line.contains("NotPermitted") && line.contains(kind))
         });
     }
 }
 
-/// Whoever may look at a cluster may ask why a request goes where it goes, and is told what he may not see.
+/// The ClusterRole `view` suffices for `gateway explain`, which lists the kinds that it may not read.
 pub(crate) fn view_role_explains() {
     let space = TestNamespace::without_class("look");
     space.app("app", endpoint::start("app"));
@@ -165,10 +165,10 @@ pub(crate) fn view_role_explains() {
     let explain = |flags: &[&str]| {
         let mut command = Command::new(crate::gateway_process::path());
         command.args(["explain", "http://look.example/", "--kubeconfig"]).arg(&kubeconfig);
-        let done = command.args(flags).output().unwrap();
+        let process = command.args(flags).output().unwrap();
         (
-            done.status.code(),
-            String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap(),
+            process.status.code(),
+            String::from_utf8(process.stdout).unwrap() + &String::from_utf8(process.stderr).unwrap(),
         )
     };
     wait_until("the objects are there", || {
@@ -188,7 +188,7 @@ fn account(name: &str) {
     }));
 }
 
-/// An account of this name with these rules.
+/// Creates an account with these rules in the whole cluster.
 fn grant_in_cluster(name: &str, rules: &Value) {
     account(name);
     cluster().apply(&json!({
@@ -207,9 +207,9 @@ fn bind_in_cluster(name: &str, role: &str) {
     }));
 }
 
-/// The rules less those for one resource.
+/// Returns the rules except for those of one resource.
 fn without(rules: &Value, resource: &str) -> Value {
     let rules = rules.as_array().unwrap().iter();
-    let kept: Vec<_> = rules.filter(|rule| rule["resources"][0] != resource).cloned().collect();
-    kept.into()
+    let remaining: Vec<_> = rules.filter(|rule| rule["resources"][0] != resource).cloned().collect();
+    remaining.into()
 }

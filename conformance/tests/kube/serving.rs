@@ -1,4 +1,4 @@
-//! Ingresses, endpoints and namespaces come, change and go.
+//! Ingresses, endpoints and namespaces are created, changed and deleted.
 
 use crate::cluster::{cluster, wait_until};
 use crate::endpoint;
@@ -6,14 +6,15 @@ use crate::gateway_process::Gateway;
 use crate::http_client::LoadGenerator;
 use crate::objects::TestNamespace;
 
-/// EndpointSlice writes a second.
+/// EndpointSlice writes per second.
 const CHURN_RATE: u32 = 100;
 
-/// So many a second have to be reached: the API server shares its cores with all others, and takes what they leave.
+/// Minimum writes per second. The API server shares its cores with all other processes, so [`CHURN_RATE`] is not always
+/// reached.
 const MIN_CHURN_RATE: f64 = 50.0;
 
-/// Created, given another backend, another host, and deleted.
-pub(crate) fn life_of_an_ingress() {
+/// An Ingress is created, gets another backend and another host, and is deleted.
+pub(crate) fn ingress_lifecycle() {
     let space = TestNamespace::new("life");
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
     gateway.wait_until_status("life.example", 404);
@@ -32,7 +33,7 @@ pub(crate) fn life_of_an_ingress() {
     gateway.wait_until_served_by("other.example", "second");
     gateway.wait_until_status("life.example", 404);
 
-    // A Service that goes takes its host's answers, not the host: 503, until it is back.
+    // Without its Service the host stays and responds with 503.
     cluster().delete(&space.service("second"));
     gateway.wait_until_status("other.example", 503);
     cluster().apply(&space.service("second"));
@@ -43,12 +44,13 @@ pub(crate) fn life_of_an_ingress() {
     gateway.stop();
 }
 
-/// Eight slices are rewritten 100 times a second in all, half of the time with an endpoint that refuses connections.
+/// Eight slices are rewritten 100 times a second in total. Half of the writes contain an endpoint that refuses
+/// connections.
 pub(crate) fn endpoint_churn() {
     let space = TestNamespace::new("churn");
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
     let port = endpoint::start("app").port();
-    // Addresses that are local in this cluster, for nodes that it does not have.
+    // Local addresses of this cluster, in the ranges of nodes that it does not have.
     let at = |last: u8| (std::net::Ipv4Addr::new(10, 51, 0, last), port).into();
     let all: Vec<_> = (101..109).map(|last| endpoint::start_at(at(last), "app")).collect();
     let dead = at(250);
@@ -73,7 +75,7 @@ pub(crate) fn endpoint_churn() {
         load.finish_without_failure();
     }
     crate::print_past_capture(&format!("    churn: {rate:.0} changes a second\n"));
-    assert!(rate > MIN_CHURN_RATE, "{rate:.0} changes a second are no churn, even on a machine that is busy");
+    assert!(rate > MIN_CHURN_RATE, "{rate:.0} changes a second are too few");
     for number in 0..all.len() {
         cluster().apply(&space.slice("app", number, &[dead]));
     }
@@ -83,16 +85,16 @@ pub(crate) fn endpoint_churn() {
     gateway.stop();
 }
 
-/// The oldest Ingress has the host, until its namespace is on its way out.
+/// The oldest Ingress has the host until its namespace terminates.
 pub(crate) fn namespace_deleted() {
     let (old, new) = (TestNamespace::new("goes"), TestNamespace::without_class("stays"));
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
     old.serve("old", "both.example");
     gateway.wait_until_served_by("both.example", "old");
-    // Of the same second the one in the namespace that sorts first is older.
+    // Of Ingresses created in the same second, that of the first namespace by name is the older one.
     new.app("new", endpoint::start("new"));
     cluster().apply(&new.ingress_of("goes", "new", "both.example"));
-    wait_until("the conflict is known", || gateway.page("/problems").body.contains("stays/new"));
+    wait_until("the conflict is a Problem", || gateway.page("/problems").body.contains("stays/new"));
     assert!(gateway.get("both.example").is(200, "old"));
 
     let load = LoadGenerator::start(gateway.http, "both.example");
@@ -102,13 +104,13 @@ pub(crate) fn namespace_deleted() {
     gateway.stop();
 }
 
-/// Each serves its class, although both see all objects.
+/// Each of two gateways serves its class, although both read all objects.
 pub(crate) fn two_gateways() {
     let space = TestNamespace::without_class("pair");
     let mut classes = ["pair-blue", "pair-green"].map(crate::objects::class);
     for class in &mut classes {
-        // Neither controller is ours: a class is served by whom it was given to.
-        class["spec"]["controller"] = "example.com/somebody".into();
+        // Neither controller is ours: `--class` selects the gateway.
+        class["spec"]["controller"] = "example.com/other".into();
         cluster().apply(class);
     }
     let [blue, green] = ["pair-blue", "pair-green"]
@@ -122,7 +124,7 @@ pub(crate) fn two_gateways() {
     assert_eq!(blue.get("green.pair.example").status, 404);
     assert_eq!(green.get("blue.pair.example").status, 404);
 
-    // It moves to the other class: there it comes, here it goes.
+    // An Ingress that changes its class moves to the other gateway.
     cluster().apply(&space.ingress_of("pair-green", "blue", "blue.pair.example"));
     green.wait_until_served_by("blue.pair.example", "blue");
     blue.wait_until_status("blue.pair.example", 404);

@@ -4,9 +4,9 @@
 //! (`read_schedule`) and sends the differences (`folder_state`). Not here: what objects mean (`routing`), and API
 //! servers (`kube`).
 //!
-//! One change is a rename into place, a deletion, a symlink swap (all files at once), or an edit in place (once the file
-//! was unchanged for 50 ms). A file that cannot be read keeps its last valid content. Files whose name starts with a
-//! dot are skipped: editors, rsync and kubelet's volumes (`..data`) use such names for temporary or duplicate files.
+//! One change is a rename into place, a deletion, a symlink swap (all files at once), or an edit in place (once the
+//! file was unchanged for 50 ms). A file that cannot be read keeps its last valid content. Files whose name starts with
+//! a dot are skipped: editors, rsync and kubelet's volumes (`..data`) use such names for temporary or duplicate files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -86,8 +86,8 @@ impl Drop for FolderWatcher {
 /// a thread reads the files. While the channel is full the thread waits, and changes are coalesced into one update.
 ///
 /// # Errors
-/// Returns [`FilesError::Unreadable`] or [`FilesError::NotAFolder`] for the path, and [`FilesError::Thread`] if no thread
-/// can be started.
+/// Returns [`FilesError::Unreadable`] or [`FilesError::NotAFolder`] for the path, and [`FilesError::Thread`] if no
+/// thread can be started.
 pub fn watch(
     folder: &Path,
     classes: &[String],
@@ -250,8 +250,8 @@ impl FolderSource {
             }
             self.rescan(&renamed);
             let is_consistent = self.read_due();
-            // A symlink swap changes many files at one moment, but they are scanned one by one. If a change was reported
-            // meanwhile, this scan may have seen a part of it.
+            // A symlink swap changes many files at one moment, but they are scanned one by one. If a change was
+            // reported meanwhile, this scan may have seen a part of it.
             if is_consistent && !self.inbox.pending().has_changes {
                 break;
             }

@@ -73,8 +73,8 @@ pub enum ClientError {
 /// Builds the client for a kubeconfig file, or for the service account of this pod.
 ///
 /// # Errors
-/// Returns [`ClientError::Unreadable`] or [`ClientError::Unusable`] for the file, [`ClientError::NotInCluster`] if there
-/// is neither a file nor a service account, and [`ClientError::Setup`] if the configuration is invalid.
+/// Returns [`ClientError::Unreadable`] or [`ClientError::Unusable`] for the file, [`ClientError::NotInCluster`] if
+/// there is neither a file nor a service account, and [`ClientError::Setup`] if the configuration is invalid.
 ///
 /// # Cancellation
 /// Has no effect: nothing is sent.

@@ -92,7 +92,8 @@ impl FieldLines {
         Self(lines.into())
     }
 
-    /// Returns the line of a field path, or of its deepest prefix with a line. Returns `None` for the object's own line.
+    /// Returns the line of a field path, or of its deepest prefix with a line. Returns `None` for the object's own
+    /// line.
     pub fn find(&self, field: &str) -> Option<u32> {
         let (mut hash, mut line) = (FieldPathHash::ROOT, None);
         for segment in path_segments(field) {

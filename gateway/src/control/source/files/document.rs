@@ -1,7 +1,7 @@
 //! Parses a file into objects and Problems.
 //!
-//! Reads the kinds that routing knows, opens Lists, and skips all other kinds: a folder may contain Deployments too. Not
-//! here: duplicates and the default class (`folder_state`).
+//! Reads the kinds that routing knows, opens Lists, and skips all other kinds: a folder may contain Deployments too.
+//! Not here: duplicates and the default class (`folder_state`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

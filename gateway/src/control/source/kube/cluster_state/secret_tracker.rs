@@ -144,8 +144,9 @@ impl SecretTracker {
 
     /// Handles a completed read; `version` is `None` if the Secret is missing. Returns true if the result is new.
     ///
-    /// It is not new if the Secret is no longer tracked, or if a poll returned the known version. Resource versions have
-    /// no order that a client may rely on. If the watch reported another version meanwhile, the Secret is read again.
+    /// It is not new if the Secret is no longer tracked, or if a poll returned the known version. Resource versions
+    /// have no order that a client may rely on. If the watch reported another version meanwhile, the Secret is read
+    /// again.
     pub(super) fn on_read(&mut self, name: &Name, version: Option<String>) -> bool {
         let Some(secret) = self.secrets.get_mut(name) else { return false };
         let ReadState::InFlight { is_superseded } = secret.read_state else {
