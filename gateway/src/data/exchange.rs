@@ -1,7 +1,7 @@
 //! A request's way: from a request head to the end of its response, one short function a step.
 //!
-//! [`serve`] is the whole way. HTTP/1.1 and HTTP/2 clients use it through the same [`Downstream`] trait. Not here: reading
-//! request heads and reusing client connections (`listener`), endpoints and their connections (`upstream`).
+//! [`serve`] is the whole way. HTTP/1.1 and HTTP/2 clients use it through the same [`Downstream`] trait. Not here:
+//! reading request heads and reusing client connections (`listener`), endpoints and their connections (`upstream`).
 
 use std::sync::Arc;
 

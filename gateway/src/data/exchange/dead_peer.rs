@@ -9,7 +9,7 @@ use crate::data::upstream::{Connection, PooledConnection, Resend, RetryState, is
 use crate::data::wire::clock::Timer;
 
 /// Silence after which TCP_INFO is read to detect a dead peer. 2.5 s covers three retransmissions (after 0.2, 0.6 and
-/// 1.4 s), and is acceptable to a person who waits.
+/// 1.4 s), and is short for a waiting person.
 const PROBE_DELAY: Duration = Duration::from_millis(2500);
 
 /// The probe of one attempt.

@@ -353,3 +353,40 @@ impl OwnedRequestInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::data::exchange::client::Scheme;
+
+    #[test]
+    fn unsent_local_reply_is_logged_with_reason_and_cause() {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let connection = ConnectionInfo { address, scheme: Scheme::Http, tls: None };
+        let mut record = Record::new(None);
+        record.on_local_reply(ReplyReason::NoRule);
+        record.on_local_reply_unsent(ReplyReason::NoRule, Abort::ClientStalled);
+        let entry = entry(b"id", connection, &record);
+        assert_eq!((entry.status, entry.is_unsent), (404, true));
+        assert_eq!((entry.reason, entry.abort), (Some("no_rule"), Some("client_stalled")));
+    }
+
+    #[test]
+    fn dropped_exchange_is_aborted_unless_it_has_ended() {
+        let reason = ReplyReason::NoRule;
+        let unsent = |abort| Completion::ReplyUnsent { reason, abort };
+        for (completion, phase, expected) in [
+            (Completion::Unfinished, Phase::Serving, Completion::Aborted(Abort::ClientClosed)),
+            (Completion::Unfinished, Phase::Stopped, Completion::Aborted(Abort::GatewayStopped)),
+            (unsent(None), Phase::Serving, unsent(Some(Abort::ClientClosed))),
+            (unsent(Some(Abort::ClientStalled)), Phase::Stopped, unsent(Some(Abort::ClientStalled))),
+            (Completion::LocalReply(reason), Phase::Stopped, Completion::LocalReply(reason)),
+            (Completion::Forwarded, Phase::Stopped, Completion::Forwarded),
+            (Completion::Upgraded, Phase::Stopped, Completion::Upgraded),
+        ] {
+            assert_eq!(completion.dropped(phase), expected, "{completion:?} in {phase:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The connection after a 101: copies bytes in both directions until both have ended.
 //!
-//! An idle tunnel costs two sockets: it holds no buffer, and nothing of the request but its log entry. Not here: whether
-//! there is an upgrade (`upgrade`).
+//! An idle tunnel costs two sockets: it holds no buffer, and nothing of the request but its log entry. Not here:
+//! whether there is an upgrade (`upgrade`).
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
