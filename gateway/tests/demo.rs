@@ -2,18 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::fs::{self, File};
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
 /// Time limit for anything on a busy machine.
@@ -38,32 +39,22 @@ impl Demo {
     /// Starts a demo that writes to a pipe.
     fn start(flags: &[(&str, &str)]) -> Self {
         let (reader, writer) = std::io::pipe().unwrap();
-        Self::start_with(flags, reader, writer.into(), |command| command)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.env_remove("CLICOLOR_FORCE").stdout(writer);
+        Self::start_with(command, flags, reader)
     }
 
     /// Starts a demo that writes to a terminal of this width.
-    fn start_in_terminal(columns: u16, variables: &[(&str, &str)]) -> Self {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&terminal, size).unwrap();
-        let path = ptsname(&terminal, Vec::new()).unwrap();
-        let stdout = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
-        Self::start_with(&[], File::from(terminal), stdout.into(), |command| {
-            command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied())
-        })
+    fn start_in_terminal(columns: u16, variable: (&str, &str)) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        let terminal = terminal::attach(&mut command, columns);
+        command.env(variable.0, variable.1);
+        Self::start_with(command, &[], terminal)
     }
 
-    fn start_with(
-        flags: &[(&str, &str)],
-        reader: impl Read + Send + 'static,
-        stdout: Stdio,
-        adapt: impl Fn(&mut Command) -> &mut Command,
-    ) -> Self {
+    fn start_with(mut command: Command, flags: &[(&str, &str)], output: impl Read + Send + 'static) -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        command.arg("demo").env("TMPDIR", scratch.path()).env_remove("CLICOLOR_FORCE").stdout(stdout);
+        command.arg("demo").env("TMPDIR", scratch.path());
         for name in ["--http", "--https", "--admin"] {
             let given = flags.iter().find(|(flag, _)| *flag == name);
             command.args([name, given.map_or("127.0.0.1:0", |(_, value)| value)]);
@@ -71,12 +62,12 @@ impl Demo {
         if let Some((flag, value)) = flags.iter().find(|(flag, _)| *flag == "--files") {
             command.args([flag, value]);
         }
-        let child = adapt(&mut command).spawn().unwrap();
+        let child = command.spawn().unwrap();
         // The command holds the other end of the pipe open.
         drop(command);
         let (sender, lines) = channel();
         let reader = std::thread::spawn(move || {
-            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
                 // The receiver is gone once a test has failed.
                 let _ = sender.send(line);
             }
@@ -203,17 +194,13 @@ fn visit(gateway: SocketAddr, method: &str, host: &str, target: &str) -> String 
     response.split(' ').nth(1).unwrap().to_owned()
 }
 
-/// Returns a text without its colours.
-fn without_colours(text: &str) -> String {
-    let mut parts = text.split("\u{1b}[");
-    let first = parts.next().unwrap().to_owned();
-    parts.fold(first, |text, part| text + part.split_once('m').unwrap().1)
-}
-
 /// Asserts that lines fit on a screen of this width.
 fn assert_fits(lines: &[String], columns: usize) {
     for line in lines {
-        assert!(without_colours(line).trim_end().chars().count() <= columns, "wider than {columns}: {line}");
+        assert!(
+            terminal::without_colours(line).trim_end().chars().count() <= columns,
+            "wider than {columns}: {line}"
+        );
     }
 }
 
@@ -363,7 +350,7 @@ fn terminal_gets_colours_and_its_own_width() {
         case(80, ("TERM", "dumb"), false),
         case(100, ("NO_COLOR", "1"), false),
     ] {
-        let demo = Demo::start_in_terminal(columns, &[variable]);
+        let demo = Demo::start_in_terminal(columns, variable);
         let lines = demo.until("Serving ");
         assert_fits(&lines, columns.into());
         let coloured = lines.iter().filter(|line| line.contains('\u{1b}')).count();

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod support;
+#[path = "support/terminal.rs"]
+mod terminal;
 
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -51,7 +54,7 @@ fn outcome(explanation: &Value) -> (Option<u64>, Option<&str>) {
 /// Every `testdata/explain/<case>.in.yaml` is a folder with one file; its first line is the command line, and
 /// `<case>.out.txt` what it prints. `UPDATE_EXPECT=1` rewrites those.
 #[test]
-fn golden_files_tell_what_is_printed() {
+fn golden_files_match_the_output() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/explain");
     let mut inputs: Vec<_> = std::fs::read_dir(&cases).unwrap().map(|entry| entry.unwrap().path()).collect();
     inputs.retain(|path| path.to_string_lossy().ends_with(".in.yaml"));
@@ -93,38 +96,79 @@ endpoints:
 ";
 
 #[test]
-fn the_whole_way_is_told_with_the_paths_that_lost() {
+fn text_has_the_chosen_rule_first_and_losers_by_reason() {
     let yaml =
         ingress("shop", "a.example", &[("/", "sliced"), ("/api", "sliced"), ("/apis", "sliced")]) + SLICED;
     let folder = folder(&yaml);
     let expected = "\
 GET https://A.example:8443/api/x?q=1
-answer    forwarded by Ingress default/shop spec.rules[0].http.paths[1] → Service default/sliced:80
-listener  https, the default certificate: no spec.tls names this host
-class     gateway by spec.ingressClassName of Ingress default/shop: served
-host      a.example: chosen
-host      *.example: no rule names it
-host      (any other host): there is no rule without a host
-path      /api/x
-  Prefix /api of default/shop spec.rules[0].http.paths[1]: chosen
-  Prefix /apis of default/shop spec.rules[0].http.paths[2]: does not match
-  Prefix / of default/shop spec.rules[0].http.paths[0]: lost: matches, but the longest path goes first
+result    forwarded to Service default/sliced:80
+rule      Prefix /api of Ingress default/shop spec.rules[0].http.paths[1] on host a.example
+class     gateway, by spec.ingressClassName
 service   default/sliced:80, type ClusterIP, ports http 80
-  EndpointSlice default/sliced-1, ports http 8080
-    10.0.0.1: ready serving, Pod one
-    10.0.0.2: not ready, not used
-  dialled: 10.0.0.1:8080
-outside   not known: no Service is named by --status-service NAMESPACE/NAME
+            EndpointSlice default/sliced-1, ports http 8080
+              10.0.0.1: ready serving, Pod one
+              10.0.0.2: not ready, not used
+            sends to 10.0.0.1:8080
+listener  https, the default certificate: no spec.tls names this host
+
+not chosen (2)
+  1  matches, but the longest path wins
+       Prefix / of Ingress default/shop spec.rules[0].http.paths[0]
+  1  the path does not match
+       Prefix /apis of Ingress default/shop spec.rules[0].http.paths[2]
 ";
     let url = "https://A.example:8443/api/x?q=1#part";
     let told = text(&[url, "--files", folder.path().to_str().unwrap()]);
     let (first, rest) = told.split_once('\n').unwrap();
     assert_eq!(first, format!("GET {url}"));
     assert_eq!(rest, expected.split_once('\n').unwrap().1);
+    assert!(told.lines().all(|line| line.chars().count() <= 100), "{told}");
 }
 
 #[test]
-fn json_says_the_same_to_tools() {
+fn terminal_gets_colours_and_pipes_get_none() {
+    struct Case {
+        variable: (&'static str, &'static str),
+        has_colours: bool,
+    }
+    let started =
+        TestGateway::start(&(ingress("shop", "a.example", &[("/", "sliced"), ("/b", "sliced")]) + SLICED));
+    let admin = started.gateway.admin.to_string();
+    for source in [["--files", started.folder.path().to_str().unwrap()], ["--admin", &admin]] {
+        let plain = text(&[&["http://a.example/"], &source[..]].concat());
+        assert!(!plain.contains('\u{1b}'), "{plain}");
+        for Case { variable, has_colours } in [
+            Case { variable: ("TERM", "xterm"), has_colours: true },
+            Case { variable: ("TERM", "dumb"), has_colours: false },
+            Case { variable: ("NO_COLOR", "1"), has_colours: false },
+        ] {
+            let printed = in_terminal(&[&["http://a.example/"], &source[..]].concat(), variable);
+            assert_eq!(printed.contains('\u{1b}'), has_colours, "{variable:?}: {printed}");
+            assert_eq!(terminal::without_colours(&printed), plain, "{variable:?}");
+        }
+    }
+    assert!(!started.admin("/explain?url=http://a.example/").1.contains('\u{1b}'));
+}
+
+/// Returns what `gateway explain` prints in a terminal.
+fn in_terminal(arguments: &[&str], (name, value): (&str, &str)) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let mut terminal = terminal::attach(&mut command, 100);
+    let mut child = command.arg("explain").args(arguments).env(name, value).spawn().unwrap();
+    // The command holds the other end open; without it, the terminal ends with the program.
+    drop(command);
+    let (mut printed, mut buffer) = (Vec::new(), [0; 4096]);
+    // Linux reports the end as EIO.
+    while let Ok(length @ 1..) = terminal.read(&mut buffer) {
+        printed.extend_from_slice(&buffer[..length]);
+    }
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(printed).unwrap().replace("\r\n", "\n")
+}
+
+#[test]
+fn json_has_the_same_facts() {
     let yaml = ingress("shop", "a.example", &[("/", "sliced"), ("/api", "sliced")]) + SLICED;
     let told = json(&yaml, &["http://a.example/api", "--method", "POST"]);
     assert_eq!(outcome(&told), (None, None));
@@ -136,7 +180,7 @@ fn json_says_the_same_to_tools() {
 }
 
 #[test]
-fn an_unknown_host_is_404_unless_a_default_backend_serves_it() {
+fn unknown_host_is_404_unless_a_default_backend_serves_it() {
     let rules = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED;
     let told = json(&rules, &["http://b.example/"]);
     assert_eq!(outcome(&told), (Some(404), Some("no_rule")));
@@ -150,7 +194,7 @@ fn an_unknown_host_is_404_unless_a_default_backend_serves_it() {
 }
 
 #[test]
-fn an_ingress_of_another_class_is_told_apart_from_none() {
+fn ingress_of_another_class_is_listed_as_not_served() {
     let foreign = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: theirs}\n\
         spec: {ingressClassName: other, rules: [{host: a.example}]}\n";
     let told = json(foreign, &["http://a.example/"]);
@@ -161,7 +205,7 @@ fn an_ingress_of_another_class_is_told_apart_from_none() {
 }
 
 #[test]
-fn a_missing_service_is_named() {
+fn missing_service_is_named() {
     let told = json(&ingress("shop", "a.example", &[("/", "gone")]), &["http://a.example/"]);
     assert_eq!(outcome(&told), (Some(503), Some("service_missing")));
     assert_eq!(told["services"][0]["type"], Value::Null);
@@ -169,7 +213,7 @@ fn a_missing_service_is_named() {
 }
 
 #[test]
-fn the_service_before_the_gateway_is_told_of() {
+fn status_service_shows_the_exposure() {
     let yaml = SLICED.to_owned() + &service("front", &["127.0.0.1:8080".parse().unwrap()]);
     let told = json(&yaml, &["http://a/", "--status-service", "default/front"]);
     assert_eq!(told["exposure"]["type"], "ClusterIP");
@@ -180,7 +224,7 @@ fn the_service_before_the_gateway_is_told_of() {
 }
 
 #[test]
-fn the_certificate_is_that_of_the_name_in_the_url() {
+fn certificate_is_chosen_by_the_host_of_the_url() {
     let yaml = ingress("shop", "a.example", &[("/", "sliced")])
         + &tls("a.example", "cert")
         + SLICED
@@ -198,19 +242,23 @@ fn the_certificate_is_that_of_the_name_in_the_url() {
 }
 
 #[test]
-fn a_host_with_many_rules_does_not_flood_the_text() {
+fn long_group_of_losers_is_cut_in_text() {
     let paths: Vec<_> = (0..30).map(|number| format!("/p{number}")).collect();
     let paths: Vec<_> = paths.iter().map(|path| (path.as_str(), "sliced")).collect();
     let folder = folder(&(ingress("shop", "a.example", &paths) + SLICED));
     let files = folder.path().to_str().unwrap();
     let told = text(&["http://a.example/p29", "--files", files]);
-    assert_eq!(told.matches(": does not match\n").count(), 20, "{told}");
-    assert!(told.contains("  Prefix /p29 of default/shop spec.rules[0].http.paths[29]: chosen\n"), "{told}");
-    assert!(told.contains("  and 9 more that do not match; --output json lists them\n"), "{told}");
+    assert_eq!(told.matches("\n       Prefix /p").count(), 20, "{told}");
+    assert!(told.contains("\n 29  the path does not match\n"), "{told}");
+    assert!(
+        told.contains("\nrule      Prefix /p29 of Ingress default/shop spec.rules[0].http.paths[29] on"),
+        "{told}"
+    );
+    assert!(told.contains("\n       and 9 more; --output json lists them\n"), "{told}");
 }
 
 #[test]
-fn what_cannot_be_asked_is_an_error() {
+fn invalid_request_exits_with_1() {
     let folder = folder("");
     let files = ["--files", folder.path().to_str().unwrap()];
     for question in [&["ftp://a/"][..], &["http://a/", "--header", "x"], &["http://a/", "--method", "G\r\nX"]]
@@ -241,7 +289,7 @@ spec: {targetRefs: [{group: networking.k8s.io, kind: Ingress, name: shop}], body
 ";
 
 #[test]
-fn a_policy_is_told_with_its_origin_and_obeyed() {
+fn policy_is_shown_with_its_origin_and_applied() {
     let yaml = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED + LIMITED;
     let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1024"]);
     assert_eq!((outcome(&told), told["outcome"]["bodySize"].as_u64()), ((None, None), Some(1024)), "{told}");
@@ -254,7 +302,7 @@ fn a_policy_is_told_with_its_origin_and_obeyed() {
 
 /// What the table says and what a client gets, through sockets.
 #[test]
-fn a_running_gateway_does_what_it_explains() {
+fn running_gateway_responds_as_explained() {
     let origins = [Origin::named("a"), Origin::named("b")];
     let yaml = ingress("one", "a.example", &[("/", "a"), ("/b", "b"), ("/gone", "gone"), ("/idle", "idle")])
         + &service("a", &[origins[0].address])
@@ -325,7 +373,7 @@ fn some_folder(state: &mut u64) -> String {
 
 /// The same over sockets: what a client gets is what the admin page says, whoever answers.
 #[test]
-fn explain_agrees_with_what_comes_back_on_random_folders_and_requests() {
+fn explanation_agrees_with_responses_on_random_folders() {
     let origins = [Origin::named("a"), Origin::named("b")];
     let services = service("a", &[origins[0].address])
         + &service("b", &[origins[1].address])
@@ -377,7 +425,7 @@ fn marker(number: usize) -> String {
 }
 
 #[test]
-fn a_folder_and_the_gateway_that_serves_it_tell_the_same() {
+fn folder_and_running_gateway_explain_alike() {
     let started = TestGateway::start(&(ingress("shop", "a.example", &[("/", "sliced")]) + SLICED));
     let admin = started.gateway.admin.to_string();
     let files: &Path = started.folder.path();
@@ -436,7 +484,7 @@ fn some_ingress(name: usize, state: &mut u64) -> Object {
 }
 
 #[test]
-fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
+fn explanation_agrees_with_random_tables() {
     let mut state = 0x9e37_79b9_7f4a_7c15;
     let (mut served, mut refused) = (0, 0);
     let certificates = certificates::generate(&rustls::crypto::aws_lc_rs::default_provider()).unwrap();
@@ -486,7 +534,7 @@ fn explain_agrees_with_the_data_plane_on_random_tables_and_requests() {
 }
 
 #[test]
-fn an_owned_host_says_to_whom_it_belongs_and_who_is_kept_out() {
+fn owned_host_names_its_owners_and_rejected_rules() {
     let owned = "---
 apiVersion: networking.k8s.io/v1
 kind: IngressClass
@@ -515,18 +563,17 @@ spec: {hostOwnership: [{host: pay.example, namespaces: [bank]}]}
     };
     let text = explained(&with, "http://pay.example/pay");
     for line in [
-        "host      *.example: chosen",
-        "  Prefix /pay of bank/own spec.rules[0].http.paths[0]: chosen",
-        "  Prefix / of default/all spec.rules[0].http.paths[0]: not asked: this host belongs to other namespaces",
+        "rule      Prefix /pay of Ingress bank/own spec.rules[0].http.paths[0] on host *.example\n",
+        "  2  this host belongs to other namespaces\n       Prefix / of Ingress default/all spec.rules[0].http.paths[0]\n",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     let text = explained(&without, "http://pay.example/");
     for line in [
-        "owner     pay.example: namespaces [bank], says IngressClassConfig owners",
-        "host      *.example: not asked: this host belongs to other namespaces than these rules",
-        "default   default/all spec.defaultBackend (the oldest other Ingress): not asked: this host belongs to other namespaces",
-        "404",
+        "result    404 no_rule",
+        "owner     pay.example belongs to namespaces [bank] by IngressClassConfig owners\n",
+        "  2  this host belongs to other namespaces\n       all rules of host *.example\n",
+        "       default backend of Ingress default/all spec.defaultBackend (the oldest other Ingress)\n",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

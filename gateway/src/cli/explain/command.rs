@@ -22,6 +22,7 @@ use crate::cli::identity::Identity;
 use crate::cli::output::{OutputFormat, print, print_error};
 use crate::cli::pages::{self, Page, encode};
 use crate::cli::read_once::{read_cluster, read_folder};
+use crate::cli::style::Palette;
 use crate::control::reload::Reload;
 use crate::control::source::kube::WatchScope;
 
@@ -111,7 +112,7 @@ impl Explain {
         };
         let explanation = explain(request, context);
         Ok(match self.output {
-            OutputFormat::Text => explanation.to_string(),
+            OutputFormat::Text => explanation.styled(Palette::for_stdout()).to_string(),
             OutputFormat::Json => serde_json::to_string_pretty(&explanation)? + "\n",
         })
     }
@@ -127,9 +128,11 @@ impl Explain {
         if let Some(service) = &self.status_service {
             target += &format!("&service={}", encode(&service.to_string()));
         }
-        if self.output == OutputFormat::Json {
-            target += "&output=json";
-        }
+        target += match self.output {
+            OutputFormat::Json => "&output=json",
+            OutputFormat::Text if Palette::for_stdout().is_coloured() => "&style=ansi",
+            OutputFormat::Text => "",
+        };
         let no_response = || {
             let admin = self.admin;
             format!(

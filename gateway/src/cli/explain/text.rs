@@ -1,40 +1,275 @@
-//! An explanation as text for people: one step of the way a paragraph.
+//! An explanation as text: the result, the chosen rule, and where it leads; then the candidates that lost.
 //!
-//! Not here: anything that the values do not say.
+//! Not here: facts that the values do not hold. Unknown values are left out.
 
 use std::fmt::{self, Display, Formatter};
 
 use routing::table::{
-    DefaultVerdict, HostCandidate, HostKind, HostVerdict, MatchReport, RouteCandidate, RouteVerdict,
+    DefaultVerdict, HostCandidate, HostKind, HostVerdict, MatchReport, RouteVerdict, RouteView,
 };
 
 use super::view::{
     EndpointView, Explanation, ExposureView, IngressView, ListenerView, PortView, ServiceView,
 };
+use crate::cli::outcome::{BackendShare, Outcome};
+use crate::cli::style::{Palette, paint};
 
-/// How many rules that do not match are listed; a host may have thousands, and JSON has them all.
-const MAX_LISTED_MISMATCHES: usize = 20;
+/// Losers listed of each group. A host may have thousands of rules; JSON has them all.
+const MAX_LISTED: usize = 20;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {}", self.request.method, self.request.url)?;
-        writeln!(f, "answer    {}", self.outcome)?;
-        write_listener(&self.listener, f)?;
-        if self.ingresses.is_empty() && self.trace.is_some() {
-            writeln!(f, "class     no Ingress names this host")?;
-        }
-        self.ingresses.iter().try_for_each(|view| write_class(view, f))?;
-        match &self.trace {
-            Some(trace) => write_trace(trace, f)?,
-            None => writeln!(f, "host      not asked: such a request is refused before any rule")?,
-        }
-        self.services.iter().try_for_each(|service| write_service(service, f))?;
-        write_exposure(&self.exposure, f)?;
-        self.problems.iter().try_for_each(|problem| writeln!(f, "problem   {problem}"))
+        self.styled(Palette::default()).fmt(f)
     }
 }
 
-fn write_listener(view: &ListenerView, f: &mut Formatter<'_>) -> fmt::Result {
+impl Explanation {
+    /// Returns the text for an output with these styles.
+    pub fn styled(&self, palette: Palette) -> impl Display + '_ {
+        fmt::from_fn(move |f| Text { explanation: self, palette }.write(f))
+    }
+}
+
+/// An explanation and how it is rendered.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    explanation: &'a Explanation,
+    palette: Palette,
+}
+
+impl Text<'_> {
+    fn write(self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { explanation, palette } = self;
+        writeln!(f, "{} {}", explanation.request.method, explanation.request.url)?;
+        let status = explanation.outcome.status.unwrap_or_default();
+        self.field(f, "result", paint(palette.for_status(status), result(&explanation.outcome)))?;
+        match &explanation.trace {
+            Some(trace) => self.write_rule(trace, f)?,
+            None => self.field(f, "rule", "not looked for: the gateway rejects such a request before")?,
+        }
+        let chosen = explanation.trace.iter().filter_map(|trace| trace.chosen.as_ref());
+        for (service, backend) in explanation.services.iter().zip(chosen.flat_map(|route| &route.backends)) {
+            let weight = (explanation.services.len() > 1).then_some(backend.weight);
+            self.write_service(service, weight, f)?;
+        }
+        self.field(f, "listener", listener(&explanation.listener))?;
+        self.write_exposure(&explanation.exposure, f)?;
+        self.write_losers(f)?;
+        self.write_problems(f)
+    }
+
+    /// Writes a fact with its name in front.
+    fn field(self, f: &mut Formatter<'_>, name: &str, text: impl Display) -> fmt::Result {
+        writeln!(f, "{} {text}", paint(self.palette.dim, format_args!("{name:<9}")))
+    }
+
+    // ===== the chosen rule =====
+
+    fn write_rule(self, trace: &MatchReport, f: &mut Formatter<'_>) -> fmt::Result {
+        let bold = self.palette.strong;
+        match &trace.chosen {
+            Some(route) => self.field(f, "rule", paint(bold, chosen(route, trace)))?,
+            None => self.field(f, "rule", paint(bold, format_args!("none: {}", missing(trace))))?,
+        }
+        let is_as_sent = self.explanation.request.target.split('?').next() == Some(&trace.path);
+        if !is_as_sent {
+            self.field(f, "path", format_args!("{} in canonical form", trace.path))?;
+        }
+        if let Some(owner) = &trace.owner {
+            let namespaces = owner.namespaces.join(", ");
+            let config = &owner.config;
+            let text =
+                format!("{} belongs to namespaces [{namespaces}] by IngressClassConfig {config}", owner.host);
+            self.field(f, "owner", text)?;
+        }
+        let ingress = trace.chosen.as_ref().map(|route| route.ingress.as_str());
+        let of_chosen = |view: &&IngressView| Some(view.ingress.as_str()) == ingress;
+        if let Some(IngressView { class: Some(class), class_source, .. }) =
+            self.explanation.ingresses.iter().find(of_chosen)
+        {
+            self.field(f, "class", format_args!("{class}, by {class_source}"))?;
+        }
+        for policy in trace.chosen.iter().flat_map(|route| &route.policy) {
+            let (field, value, source) = (policy.field, &policy.value, policy.source);
+            let (name, target) = (&policy.policy, &policy.target);
+            let text = format!("{field}: {value}, by RoutePolicy {name} {source}, whose {target} names this");
+            self.field(f, "policy", text)?;
+        }
+        Ok(())
+    }
+
+    // ===== candidates that lost =====
+
+    fn write_losers(self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut groups = Groups::default();
+        if let Some(trace) = &self.explanation.trace {
+            groups.add_routes(trace);
+            groups.add_hosts(&trace.hosts);
+            groups.add_defaults(trace);
+        }
+        groups.add_ingresses(&self.explanation.ingresses);
+        let count = groups.0.iter().map(|group| group.members.len()).sum::<usize>();
+        if count == 0 {
+            return Ok(());
+        }
+        writeln!(f, "\n{}", paint(self.palette.heading, format_args!("not chosen ({count})")))?;
+        for Group { reason, members } in &groups.0 {
+            writeln!(f, "{:>3}  {}", members.len(), paint(self.palette.warning, reason))?;
+            for member in members.iter().take(MAX_LISTED) {
+                writeln!(f, "       {}", paint(self.palette.dim, member))?;
+            }
+            if let Some(more) = members.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
+                writeln!(f, "       and {more} more; --output json lists them")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_problems(self, f: &mut Formatter<'_>) -> fmt::Result {
+        let problems = &self.explanation.problems;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n{}", paint(self.palette.heading, format_args!("problems ({})", problems.len())))?;
+        problems.iter().try_for_each(|problem| writeln!(f, "  {}", paint(self.palette.bad, problem)))
+    }
+
+    // ===== Services =====
+
+    fn write_service(self, view: &ServiceView, weight: Option<u32>, f: &mut Formatter<'_>) -> fmt::Result {
+        let weight = weight.map(|weight| format!(", weight {weight}")).unwrap_or_default();
+        let service = format!("{}:{}{weight}", view.service, view.port);
+        let Some(kind) = &view.kind else {
+            let text = format_args!("{service} does not exist").to_string();
+            return self.field(f, "service", paint(self.palette.bad, text));
+        };
+        self.field(f, "service", format_args!("{service}, type {kind}, ports {}", ports(&view.ports)))?;
+        if let Some(name) = &view.external_name {
+            let unresolved = ", which only a running gateway resolves (--admin ADDR)";
+            let end = if view.ready_endpoints.is_empty() { unresolved } else { "" };
+            self.detail(f, format_args!("name {name}{end}"))?;
+        } else if let Some(fixed) = &view.fixed_endpoints {
+            self.detail(f, format_args!("endpoints by annotation: {}", fixed.join(", ")))?;
+        } else if view.slices.is_empty() {
+            self.detail(f, "no EndpointSlice")?;
+        }
+        for slice in &view.slices {
+            self.detail(f, format_args!("EndpointSlice {}, ports {}", slice.slice, ports(&slice.ports)))?;
+            for endpoint in &slice.endpoints {
+                self.detail(f, format_args!("  {}", endpoint_line(endpoint)))?;
+            }
+        }
+        match (view.ready_endpoints.as_slice(), &view.external_name) {
+            ([], Some(_)) => Ok(()),
+            ([], None) => self.detail(f, paint(self.palette.bad, "sends to no endpoint: none is ready")),
+            (endpoints, _) => self.detail(f, format_args!("sends to {}", endpoints.join(", "))),
+        }
+    }
+
+    /// Writes a line below a fact.
+    fn detail(self, f: &mut Formatter<'_>, text: impl Display) -> fmt::Result {
+        writeln!(f, "            {text}")
+    }
+
+    // ===== how clients outside the cluster reach the gateway =====
+
+    fn write_exposure(self, view: &ExposureView, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(service) = &view.service else { return Ok(()) };
+        let Some(kind) = view.kind.as_deref() else {
+            return self.field(f, "exposed", format_args!("Service {service} does not exist"));
+        };
+        self.field(
+            f,
+            "exposed",
+            format_args!("by Service {service}, type {kind}, ports {}", ports(&view.ports)),
+        )?;
+        if kind == "LoadBalancer" || !view.load_balancer.is_empty() {
+            match view.load_balancer.as_slice() {
+                [] => {
+                    self.detail(f, "load balancer: no address yet, status.loadBalancer.ingress is empty")?
+                }
+                addresses => self.detail(f, format_args!("load balancer: {}", addresses.join(", ")))?,
+            }
+        }
+        if !view.external_ips.is_empty() {
+            self.detail(f, format_args!("external IPs: {}", view.external_ips.join(", ")))?;
+        }
+        let node_ports: Vec<_> = view.ports.iter().filter(|port| port.node_port.is_some()).cloned().collect();
+        if !node_ports.is_empty() {
+            let number =
+                |port: &PortView| port.node_port.map(|number| number.to_string()).unwrap_or_default();
+            self.detail(f, format_args!("every node: ports {}", numbers(&node_ports, number)))?;
+        }
+        let only = if kind == "ClusterIP" && view.external_ips.is_empty() { " only" } else { "" };
+        match view.cluster_ips.as_slice() {
+            [] => self.detail(f, format_args!("inside the cluster{only}: no cluster IP")),
+            addresses => self.detail(f, format_args!("inside the cluster{only}: {}", addresses.join(", "))),
+        }
+    }
+}
+
+// ===== texts =====
+
+/// Returns the client's result: the Services that share the requests, or the gateway's local reply.
+fn result(outcome: &Outcome) -> String {
+    let share = |share: &BackendShare| {
+        let weight = (outcome.backends.len() > 1).then(|| format!("weight {}", share.weight));
+        let notes: Vec<_> = weight.into_iter().chain(share.reason.map(str::to_owned)).collect();
+        let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+        format!("Service {}{notes}", share.service)
+    };
+    match (outcome.status, outcome.reason) {
+        (Some(status), Some(reason)) => format!("{status} {reason}, a local reply of the gateway"),
+        (_, _) => {
+            format!("forwarded to {}", outcome.backends.iter().map(share).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// Returns the chosen rule, and the host under which it was found.
+fn chosen(route: &RouteView, trace: &MatchReport) -> String {
+    let default = trace.defaults.iter().find(|candidate| candidate.verdict == DefaultVerdict::Chosen);
+    if let Some(default) = default {
+        return default_backend(route, default.because);
+    }
+    let host = trace.hosts.iter().find(|candidate| candidate.verdict == HostVerdict::Chosen);
+    let host = host.map(|host| format!(" on host {}", host.host)).unwrap_or_default();
+    format!("{}{host}", rule(route))
+}
+
+/// Returns the path of a rule, and where it is written.
+fn rule(route: &RouteView) -> String {
+    format!("{} {} of Ingress {} {}", route.kind, route.path, route.ingress, route.field)
+}
+
+/// Returns the object that has a default backend, and why that one is considered.
+fn default_backend(route: &RouteView, because: &str) -> String {
+    let kind = if route.field.starts_with("spec.parameters") { "IngressClass" } else { "Ingress" };
+    format!("default backend of {kind} {} {} ({because})", route.ingress, route.field)
+}
+
+/// Returns why no rule was found.
+fn missing(trace: &MatchReport) -> String {
+    let names = |verdict, kinds: &[HostKind]| {
+        let is_one = |host: &&HostCandidate| host.verdict == verdict && kinds.contains(&host.kind);
+        trace.hosts.iter().filter(is_one).map(|host| host.host.as_str()).collect::<Vec<_>>()
+    };
+    let all = [HostKind::Exact, HostKind::Wildcard, HostKind::HostLess];
+    match names(HostVerdict::Chosen, &all).first() {
+        Some(host) => {
+            format!("host {host} has rules, but none for this path, and no default backend may serve it")
+        }
+        None => match names(HostVerdict::NotNamed, &[HostKind::Exact, HostKind::Wildcard]).as_slice() {
+            [] => "no rule may serve this host, and no default backend".to_owned(),
+            hosts => {
+                format!("no rule names host {}, and no default backend may serve it", hosts.join(" or "))
+            }
+        },
+    }
+}
+
+/// Returns the listener and the certificate that it shows.
+fn listener(view: &ListenerView) -> String {
     let certificate = match (view.scheme, &view.secret, &view.certificate) {
         ("https", None, Some(shown)) => format!(", certificate of Secret {shown}, the default of the class"),
         ("https", Some(secret), Some(shown)) if shown == secret => {
@@ -49,136 +284,98 @@ fn write_listener(view: &ListenerView, f: &mut Formatter<'_>) -> fmt::Result {
         ("https", None, None) => ", the default certificate: no spec.tls names this host".to_owned(),
         _ => String::new(),
     };
-    writeln!(f, "listener  {}{certificate}", view.scheme)
+    format!("{}{certificate}", view.scheme)
 }
 
-fn write_class(view: &IngressView, f: &mut Formatter<'_>) -> fmt::Result {
-    let served = match &view.rejection {
-        Some(rejection) => format!("not served here: {rejection}"),
-        None => "served".to_owned(),
-    };
-    match &view.class {
-        Some(class) => {
-            writeln!(f, "class     {class} by {} of Ingress {}: {served}", view.class_source, view.ingress)
+// ===== groups of losers =====
+
+/// The losers by reason, in the order of the reasons' first appearance.
+#[derive(Default)]
+struct Groups(Vec<Group>);
+
+/// Losers with the same reason.
+struct Group {
+    reason: String,
+    members: Vec<String>,
+}
+
+impl Groups {
+    fn add(&mut self, reason: &str, member: String) {
+        match self.0.iter_mut().find(|group| group.reason == reason) {
+            Some(group) => group.members.push(member),
+            None => self.0.push(Group { reason: reason.to_owned(), members: vec![member] }),
         }
-        None => writeln!(f, "class     none in Ingress {}: {served}", view.ingress),
     }
-}
 
-// ===== the table =====
-
-fn write_trace(trace: &MatchReport, f: &mut Formatter<'_>) -> fmt::Result {
-    if let Some(owner) = &trace.owner {
-        let namespaces = owner.namespaces.join(", ");
-        writeln!(
-            f,
-            "owner     {}: namespaces [{namespaces}], says IngressClassConfig {}",
-            owner.host, owner.config
-        )?;
-    }
-    for candidate in &trace.hosts {
-        writeln!(f, "host      {}: {}", candidate.host, host_verdict(candidate))?;
-    }
-    writeln!(f, "path      {}", trace.path)?;
-    write_routes(&trace.routes, f)?;
-    for candidate in &trace.defaults {
-        let verdict = match candidate.verdict {
-            DefaultVerdict::Chosen => "chosen",
-            DefaultVerdict::HostNotOwned => "not asked: this host belongs to other namespaces",
-            DefaultVerdict::LostToEarlier => "lost: an earlier one serves",
-            DefaultVerdict::NotNeeded => "not needed: a rule serves",
-        };
-        let (route, because) = (&candidate.route, candidate.because);
-        writeln!(f, "default   {} {} ({because}): {verdict}", route.ingress, route.field)?;
-    }
-    if trace.chosen.is_none() && trace.defaults.is_empty() {
-        writeln!(f, "default   none: no Ingress and no class has a default backend")?;
-    }
-    for field in trace.chosen.iter().flat_map(|route| &route.policy) {
-        writeln!(
-            f,
-            "policy    {}: {}, by RoutePolicy {} {}, whose {} names this",
-            field.field, field.value, field.policy, field.source, field.target
-        )?;
-    }
-    Ok(())
-}
-
-fn host_verdict(candidate: &HostCandidate) -> &'static str {
-    match (candidate.verdict, candidate.kind) {
-        (HostVerdict::Chosen, _) => "chosen",
-        (HostVerdict::Hidden, HostKind::HostLess) => {
-            "not asked: rules without a host never serve a host that is named"
-        }
-        (HostVerdict::Hidden, _) => "not asked: the chosen host answers for all of its paths",
-        (HostVerdict::HostNotOwned, _) => "not asked: this host belongs to other namespaces than these rules",
-        (HostVerdict::NotNamed, HostKind::HostLess) => "there is no rule without a host",
-        (HostVerdict::NotNamed, _) => "no rule names it",
-    }
-}
-
-fn write_routes(candidates: &[RouteCandidate], f: &mut Formatter<'_>) -> fmt::Result {
-    let mut misses: usize = 0;
-    // Who holds a path stands before those who lost it.
-    let mut holder = None;
-    for candidate in candidates {
-        let RouteCandidate { route, verdict } = candidate;
-        let verdict = match (verdict, holder) {
-            (RouteVerdict::Chosen, _) => "chosen".to_owned(),
-            (RouteVerdict::LostToExact, _) => "lost: matches, but an Exact path goes first".to_owned(),
-            (RouteVerdict::LostToLonger, _) => "lost: matches, but the longest path goes first".to_owned(),
-            (RouteVerdict::LostToOlder, Some(holder)) => {
-                format!("lost: {holder} has the same path and goes first")
+    /// Adds rules of the chosen host: first those that match the path.
+    fn add_routes(&mut self, trace: &MatchReport) {
+        // The rule that holds a path comes before those that lost it.
+        let mut holder = "before";
+        let mut mismatches = Vec::new();
+        for candidate in &trace.routes {
+            let route = &candidate.route;
+            match candidate.verdict {
+                RouteVerdict::Chosen => {}
+                RouteVerdict::LostToExact => self.add("matches, but an Exact path wins", rule(route)),
+                RouteVerdict::LostToLonger => self.add("matches, but the longest path wins", rule(route)),
+                RouteVerdict::LostToOlder => {
+                    let reason = format!("same path as Ingress {holder}, which is older or first by name");
+                    self.add(&reason, rule(route));
+                }
+                RouteVerdict::HostNotOwned => self.add(NOT_OWNED, rule(route)),
+                RouteVerdict::NoMatch => mismatches.push(rule(route)),
             }
-            (RouteVerdict::LostToOlder, None) => {
-                "lost: another one has the same path and goes first".to_owned()
-            }
-            (RouteVerdict::HostNotOwned, _) => "not asked: this host belongs to other namespaces".to_owned(),
-            (RouteVerdict::NoMatch, _) => "does not match".to_owned(),
-        };
-        if candidate.verdict == RouteVerdict::NoMatch {
-            misses += 1;
-            if misses > MAX_LISTED_MISMATCHES {
-                continue;
+            if candidate.verdict != RouteVerdict::LostToOlder {
+                holder = &route.ingress;
             }
         }
-        writeln!(f, "  {} {} of {} {}: {verdict}", route.kind, route.path, route.ingress, route.field)?;
-        if candidate.verdict != RouteVerdict::LostToOlder {
-            holder = Some(&route.ingress);
+        for rule in mismatches {
+            self.add("the path does not match", rule);
         }
     }
-    match misses.saturating_sub(MAX_LISTED_MISMATCHES) {
-        0 => Ok(()),
-        more => writeln!(f, "  and {more} more that do not match; --output json lists them"),
+
+    fn add_hosts(&mut self, hosts: &[HostCandidate]) {
+        for candidate in hosts {
+            let reason = match (candidate.verdict, candidate.kind) {
+                (HostVerdict::Chosen | HostVerdict::NotNamed, _) => continue,
+                (HostVerdict::Hidden, HostKind::HostLess) => {
+                    "rules without a host never serve a host that is named"
+                }
+                (HostVerdict::Hidden, HostKind::Exact | HostKind::Wildcard) => {
+                    "the chosen host serves all of its paths"
+                }
+                (HostVerdict::HostNotOwned, _) => NOT_OWNED,
+            };
+            let rules = match candidate.kind {
+                HostKind::Exact | HostKind::Wildcard => format!("all rules of host {}", candidate.host),
+                HostKind::HostLess => "all rules without a host".to_owned(),
+            };
+            self.add(reason, rules);
+        }
+    }
+
+    fn add_defaults(&mut self, trace: &MatchReport) {
+        for candidate in &trace.defaults {
+            let reason = match candidate.verdict {
+                DefaultVerdict::Chosen => continue,
+                DefaultVerdict::HostNotOwned => NOT_OWNED,
+                DefaultVerdict::LostToEarlier => "an earlier default backend serves",
+                DefaultVerdict::NotNeeded => "a default backend serves only if no rule matches",
+            };
+            self.add(reason, default_backend(&candidate.route, candidate.because));
+        }
+    }
+
+    fn add_ingresses(&mut self, ingresses: &[IngressView]) {
+        for view in ingresses {
+            let Some(rejection) = &view.rejection else { continue };
+            self.add(&format!("not served: {rejection}"), format!("all rules of Ingress {}", view.ingress));
+        }
     }
 }
 
-// ===== Services =====
-
-fn write_service(view: &ServiceView, f: &mut Formatter<'_>) -> fmt::Result {
-    write!(f, "service   {}:{}", view.service, view.port)?;
-    match &view.kind {
-        Some(kind) => writeln!(f, ", type {kind}, ports {}", ports(&view.ports))?,
-        None => writeln!(f, ": there is no such Service")?,
-    }
-    if let Some(name) = &view.external_name {
-        let unknown = "; its addresses are not known here: only a running gateway asks for them (--admin)";
-        writeln!(f, "  stands for {name}{}", if view.ready_endpoints.is_empty() { unknown } else { "" })?;
-    } else if let Some(fixed) = &view.fixed_endpoints {
-        writeln!(f, "  endpoints by annotation: {}", fixed.join(", "))?;
-    } else if view.slices.is_empty() {
-        writeln!(f, "  no EndpointSlice")?;
-    }
-    for slice in &view.slices {
-        writeln!(f, "  EndpointSlice {}, ports {}", slice.slice, ports(&slice.ports))?;
-        for endpoint in &slice.endpoints {
-            writeln!(f, "    {}", endpoint_line(endpoint))?;
-        }
-    }
-    let ready_endpoints =
-        if view.ready_endpoints.is_empty() { "nobody".to_owned() } else { view.ready_endpoints.join(", ") };
-    writeln!(f, "  dialled: {ready_endpoints}")
-}
+/// Why a candidate of another namespace loses.
+const NOT_OWNED: &str = "this host belongs to other namespaces";
 
 fn endpoint_line(endpoint: &EndpointView) -> String {
     let conditions =
@@ -210,36 +407,5 @@ fn numbers(ports: &[PortView], number: impl Fn(&PortView) -> String) -> String {
     match ports {
         [] => "none".to_owned(),
         ports => ports.iter().map(port).collect::<Vec<_>>().join(", "),
-    }
-}
-
-// ===== the exposure =====
-
-fn write_exposure(view: &ExposureView, f: &mut Formatter<'_>) -> fmt::Result {
-    let Some(service) = &view.service else {
-        return writeln!(f, "outside   not known: no Service is named by --status-service NAMESPACE/NAME");
-    };
-    let Some(kind) = view.kind.as_deref() else {
-        return writeln!(f, "outside   not known: there is no Service {service}");
-    };
-    writeln!(f, "outside   Service {service}, type {kind}, ports {}", ports(&view.ports))?;
-    if kind == "LoadBalancer" || !view.load_balancer.is_empty() {
-        match view.load_balancer.as_slice() {
-            [] => writeln!(f, "  load balancer: no address yet, status.loadBalancer.ingress is empty")?,
-            some => writeln!(f, "  load balancer: {}", some.join(", "))?,
-        }
-    }
-    if !view.external_ips.is_empty() {
-        writeln!(f, "  external IPs: {}", view.external_ips.join(", "))?;
-    }
-    let node_ports: Vec<_> = view.ports.iter().filter(|port| port.node_port.is_some()).cloned().collect();
-    if !node_ports.is_empty() {
-        let number = |port: &PortView| port.node_port.map(|number| number.to_string()).unwrap_or_default();
-        writeln!(f, "  every node: ports {}", numbers(&node_ports, number))?;
-    }
-    let only = if kind == "ClusterIP" && view.external_ips.is_empty() { " only" } else { "" };
-    match view.cluster_ips.as_slice() {
-        [] => writeln!(f, "  inside the cluster{only}: no cluster IP"),
-        some => writeln!(f, "  inside the cluster{only}: {}", some.join(", ")),
     }
 }

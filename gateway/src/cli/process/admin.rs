@@ -21,6 +21,7 @@ use crate::cli::config::read_service_name;
 use crate::cli::explain::request::{RequestSpec, RequestSpecError};
 use crate::cli::explain::{self, ExplainContext};
 use crate::cli::output::OutputFormat;
+use crate::cli::style::Palette;
 use crate::cli::wait::IngressStatus;
 use crate::control::reload::{Problems, ReloadHandle};
 use crate::data::listener::worker::Handle;
@@ -140,6 +141,8 @@ async fn problems(State(admin): State<Admin>, Query(form): Query<FormatForm>) ->
 /// and `output`.
 #[derive(Debug)]
 struct ExplainForm {
+    /// With colours for `style=ansi`, which `gateway explain` asks for in a terminal.
+    palette: Palette,
     request: RequestSpec,
     service: Option<Name>,
     output: OutputFormat,
@@ -162,6 +165,7 @@ impl ExplainForm {
     fn parse(pairs: Vec<(String, String)>) -> Result<Self, ExplainFormError> {
         let (mut url, mut method, mut headers) = (None, "GET".to_owned(), Vec::new());
         let (mut service, mut output) = (None, OutputFormat::Text);
+        let mut palette = Palette::default();
         for (name, value) in pairs {
             match (name.as_str(), value.as_str()) {
                 ("url", _) => url = Some(value),
@@ -170,12 +174,13 @@ impl ExplainForm {
                 ("service", _) => service = Some(read_service_name(&value)?),
                 ("output", "text") => output = OutputFormat::Text,
                 ("output", "json") => output = OutputFormat::Json,
+                ("style", "ansi") => palette = Palette::coloured(),
                 _ => return Err(ExplainFormError::Unknown { name, value }),
             }
         }
         let url = url.ok_or(ExplainFormError::UrlMissing)?;
         let request = RequestSpec::new(&method, &url, &headers)?;
-        Ok(Self { request, service, output })
+        Ok(Self { palette, request, service, output })
     }
 }
 
@@ -184,7 +189,7 @@ async fn explain_page(State(admin): State<Admin>, Query(pairs): Query<Vec<(Strin
         Ok(form) => form,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let ExplainForm { request, service, output } = form;
+    let ExplainForm { palette, request, service, output } = form;
     let service = service.or(admin.status_service);
     let explanation = admin.reload.query(move |reload| {
         let (live, problems) = (reload.live().load_full(), reload.problems());
@@ -198,7 +203,7 @@ async fn explain_page(State(admin): State<Admin>, Query(pairs): Query<Vec<(Strin
     });
     match (explanation.await, output) {
         (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "the source has ended\n").into_response(),
-        (Some(explanation), OutputFormat::Text) => explanation.to_string().into_response(),
+        (Some(explanation), OutputFormat::Text) => explanation.styled(palette).to_string().into_response(),
         (Some(explanation), OutputFormat::Json) => axum::Json(explanation).into_response(),
     }
 }
