@@ -1,4 +1,4 @@
-//! The backend: one nginx process with two ports, which marks its answers and counts what reaches it.
+//! The backend: one nginx process with two ports, which marks its responses and counts requests.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,19 +10,19 @@ use super::case::LARGE_BODY_BYTES;
 use super::http::{self, Response};
 use super::process::{self, ChildProcess};
 
-/// The header that carries the backend's mark.
+/// Response field with the backend's mark.
 pub(crate) const MARK: &str = "X-Backend";
-/// The header that says, for [`CHECK_PATH`] only, which forwarding headers the backend saw.
+/// Response field of [`CHECK_PATH`] with the forwarding fields that the backend received.
 pub(crate) const SEEN_FIELDS: &str = "X-Seen";
-/// The path whose answer has [`SEEN_FIELDS`]; everything else is the measured answer.
+/// Path whose response contains [`SEEN_FIELDS`]. All other paths return the measured response.
 pub(crate) const CHECK_PATH: &str = "/check";
-/// The path of a body of [`LARGE_BODY_BYTES`] bytes.
+/// Path of a body of [`LARGE_BODY_BYTES`] bytes.
 pub(crate) const LARGE_PATH: &str = "/large";
-/// The measured answer's body: 92 bytes, about what a small API call returns.
+/// Body of the measured response: 92 bytes, about as much as a small API call returns.
 pub(crate) const BODY: &str =
     r#"{"products":[{"id":1,"name":"anvil","stock":7},{"id":2,"name":"hammer","stock":12}],"p":"1"}"#;
 
-/// It also listens on so many more loopback addresses, from this last byte on.
+/// Number of further loopback addresses that the backend listens on, and the last byte of the first one.
 const EXTRA_ADDRESSES: u8 = 50;
 const FIRST_EXTRA_ADDRESS: u8 = 2;
 
@@ -34,17 +34,17 @@ pub(crate) struct Backend {
     mark: String,
 }
 
-/// What a backend has counted since it started.
+/// Counters of a backend since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct BackendCounts {
-    /// Connections accepted.
+    /// Accepted connections.
     pub(crate) accepts: u64,
-    /// Requests answered.
+    /// Completed requests.
     pub(crate) requests: u64,
 }
 
 impl BackendCounts {
-    /// What was counted between two questions; the second question itself is left out.
+    /// Returns the difference to earlier counters. The request that reads the counters is not counted.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             accepts: self.accepts.saturating_sub(earlier.accepts + 1),
@@ -54,10 +54,10 @@ impl BackendCounts {
 }
 
 impl Backend {
-    /// Starts a backend with this mark on this core and waits until it answers.
+    /// Starts a backend with this mark and waits until it responds.
     pub(crate) fn start(dir: &Path, nginx: &Path, (mark, core): (&str, usize)) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        // Zeros without blocks on the disk: reading them costs the backend the least.
+        // A sparse file of zeros costs the backend least to read.
         fs::File::create(dir.join(LARGE_PATH.trim_start_matches('/')))?.set_len(LARGE_BODY_BYTES)?;
         process::with_free_ports(|[first, second, status_port]| {
             let config = config((mark, dir), [first, second], status_port);
@@ -68,7 +68,7 @@ impl Backend {
         })
     }
 
-    /// Addresses of the same server for so many Services of one endpoint, each with an address of its own.
+    /// Returns addresses for `count` Services with one endpoint each, all of the same server.
     pub(crate) fn addresses(&self, count: u8) -> Vec<SocketAddr> {
         let [port, _] = self.ports;
         (0..count.min(EXTRA_ADDRESSES))
@@ -76,23 +76,23 @@ impl Backend {
             .collect()
     }
 
-    /// The ports that it serves on.
+    /// Returns the two ports of the backend.
     pub(crate) fn ports(&self) -> [u16; 2] {
         self.ports
     }
 
-    /// The value of [`MARK`] in its answers.
+    /// Returns the value of [`MARK`] in the responses.
     pub(crate) fn mark(&self) -> &str {
         &self.mark
     }
 
-    /// Asks for the counters. The question is a request on a connection of its own and counts too.
+    /// Reads the counters. This is itself a request on a new connection, and is counted.
     pub(crate) fn counts(&self) -> Result<BackendCounts> {
         parse_counts(&http::get(self.status_port, "/", "")?).context("unreadable counters of the backend")
     }
 }
 
-/// The command that runs nginx as one process, with this configuration and with every file below `dir`.
+/// Returns a command that runs nginx as one process. All its files are below `dir`.
 pub(crate) fn nginx_command(
     nginx: &Path,
     dir: &Path,
@@ -103,7 +103,7 @@ pub(crate) fn nginx_command(
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|what| format!("  {what}_temp_path {}/{what};\n", dir.display()))
         .concat();
-    // Without a master, the process started is the one that works: the one to pin, read and end.
+    // Without a master process, the started process is the worker: it can be pinned, read and killed.
     let config = format!(
         "daemon off;\nmaster_process off;\npid {dir}/nginx.pid;\nerror_log stderr error;\n\
          events {{ worker_connections 8192; }}\nhttp {{\n  access_log off;\n  keepalive_requests 1000000000;\n  \
@@ -112,7 +112,7 @@ pub(crate) fn nginx_command(
     );
     fs::write(&file, config)?;
     let mut command = process::pinned(core, nginx);
-    // `-e`: where it writes before it has read its configuration; the default may not be writable.
+    // `-e`: error log before the configuration is read. The default path may not be writable.
     command.arg("-e").arg(dir.join("start.log")).arg("-p").arg(dir).arg("-c").arg(&file);
     Ok(command)
 }
@@ -134,7 +134,7 @@ fn config((mark, dir): (&str, &Path), [first, second]: [u16; 2], status_port: u1
     )
 }
 
-/// Reads nginx's stub_status page: the third line holds accepts, handled and requests.
+/// Parses nginx's stub_status page. The third line contains accepts, handled and requests.
 fn parse_counts(answer: &Response) -> Option<BackendCounts> {
     let mut numbers = answer.body.lines().nth(2)?.split_whitespace().map(str::parse);
     let accepts = numbers.next()?.ok()?;

@@ -1,13 +1,13 @@
-//! What can be measured: the cases on the command line, and the loads that CPU time is taken under.
+//! Cases on the command line, and the workloads of the CPU cases.
 //!
-//! Targets are those of DESIGN §8. Not here: how a load is made (`load`, `h2load`, `new_connections`).
+//! Targets are those of DESIGN §8. `wrk`, `h2load` and `new_connections` generate the load.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::http::Scheme;
 
-/// What `--case` takes.
+/// Values of `--case`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Case {
     /// Small GETs, plaintext, keep-alive on both sides.
@@ -18,7 +18,7 @@ pub(crate) enum Case {
     TlsH2,
     /// Small GETs, a new plaintext connection for each; keep-alive upstream.
     Connect,
-    /// Full TLS 1.3 handshakes, and nothing else.
+    /// Full TLS 1.3 handshakes without requests.
     Handshake,
     /// Bodies of 10 MiB from the backend, plaintext and TLS.
     Large,
@@ -28,20 +28,20 @@ pub(crate) enum Case {
     Reuse,
     /// Memory of each route, and CPU time per request with 100,000 hosts beside one.
     Routes,
-    /// Inside `conformance cluster run -- …`: the time from an Ingress's acceptance by the API server to its first 200.
+    /// Time from an accepted Ingress to its first 200. Runs only inside `conformance cluster run -- …`.
     Kube,
-    /// All of them.
+    /// All cases.
     All,
 }
 
 impl Case {
-    /// The cases that were asked for, each once and in this program's order.
+    /// Returns the requested cases without duplicates, in the order of this enum.
     pub(crate) fn selected(requested: &[Self]) -> Vec<Self> {
         let all = Self::value_variants().iter().copied().filter(|case| *case != Self::All);
         all.filter(|case| requested.contains(case) || requested.contains(&Self::All)).collect()
     }
 
-    /// The loads of a case that is about CPU time beside peers.
+    /// Returns the workloads of a CPU case. Empty for all other cases.
     pub(crate) fn workloads(self) -> &'static [Workload] {
         match self {
             Self::Small => &[Workload::Small],
@@ -55,7 +55,7 @@ impl Case {
     }
 }
 
-/// A load under which CPU time is measured.
+/// A workload under which CPU time is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Workload {
@@ -79,7 +79,7 @@ pub(crate) enum Workload {
 pub(crate) const LARGE_BODY_BYTES: u64 = 10 * 1024 * 1024;
 
 impl Workload {
-    /// For people.
+    /// Returns the title in reports.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Small => "small GET, HTTP/1.1",
@@ -92,7 +92,7 @@ impl Workload {
         }
     }
 
-    /// What CPU time is counted in.
+    /// Returns the unit of CPU time.
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Small | Self::TlsH1 | Self::TlsH2 | Self::Connect => "µs CPU/request",
@@ -101,7 +101,7 @@ impl Workload {
         }
     }
 
-    /// The highest ratio to HAProxy that is accepted.
+    /// Returns the maximum ratio to HAProxy.
     pub(crate) fn max_ratio(self) -> f64 {
         match self {
             Self::Small => 0.85,
@@ -113,7 +113,7 @@ impl Workload {
         }
     }
 
-    /// Which of a peer's ports is loaded.
+    /// Returns the scheme of the loaded port.
     pub(crate) fn scheme(self) -> Scheme {
         match self {
             Self::Small | Self::Connect | Self::Large => Scheme::Http,
@@ -121,7 +121,7 @@ impl Workload {
         }
     }
 
-    /// CPU time in [`Workload::unit`], from microseconds for so many answers or handshakes.
+    /// Converts microseconds for `count` responses or handshakes to [`Workload::unit`].
     pub(crate) fn per_unit(self, micros: f64, count: u64) -> f64 {
         let count = count.max(1) as f64;
         match self {
@@ -136,13 +136,13 @@ mod tests {
     use super::{Case, Workload};
 
     #[test]
-    fn all_is_every_case_once() {
+    fn selected_all_is_every_case_once() {
         assert_eq!(Case::selected(&[Case::All, Case::Small]).len(), 10);
         assert_eq!(Case::selected(&[Case::Reuse, Case::Small, Case::Small]), [Case::Small, Case::Reuse]);
     }
 
     #[test]
-    fn large_bodies_are_counted_in_decimal_gigabytes() {
+    fn per_unit_counts_large_bodies_in_gigabytes() {
         // 100 bodies are 1.048576 GB.
         let figure = Workload::Large.per_unit(1_048_576.0, 100);
         assert!((figure - 1000.0).abs() < 1e-6, "{figure}");

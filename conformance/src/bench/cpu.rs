@@ -1,6 +1,6 @@
 //! CPU time of each peer under each workload, in interleaved rounds.
 //!
-//! All workloads of a run load the same processes, one workload after the other. Not here: what a leg is (`leg`).
+//! The peers keep running for all workloads, which follow one another. `leg` runs a single leg.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ use super::report::{Report, Series};
 use super::wrk::{Syscalls, Wrk};
 use super::{BenchContext, FULL_ROUNDS, needed, process, skip, tell};
 
-/// Closer to the target than this, seven rounds do not decide: single rounds of HAProxy against itself
-/// scatter from 0.83 to 1.07.
+/// A median ratio within this distance of its target is a close call: seven rounds do not decide it. Single rounds of
+/// HAProxy against itself range from 0.83 to 1.07.
 const CLOSE_CALL_DISTANCE: f64 = 0.05;
-/// Rounds for a close call.
+/// Number of rounds for a close call.
 const CLOSE_CALL_ROUNDS: u32 = 15;
-/// Wrk before the first round, per peer and workload, seconds: caches, pools and clock speed settle. Not counted.
+/// Duration of the load before the first round, in seconds. Caches, pools and clock speed settle. It is not counted.
 const WARM_UP_SECONDS: f64 = 0.5;
-/// How often at most, if connections to the backend were still being opened: on a busy machine the pools fill slowly.
+/// Maximum number of warm-ups per peer and workload. On a busy machine, connection pools fill slowly.
 const MAX_WARM_UPS: u32 = 5;
 
-/// Adds the series of all cases that are about CPU time beside peers.
+/// Measures all CPU cases and adds their series to the report.
 ///
 /// # Errors
-/// The backend, a load or a peer cannot be started, or dies.
+/// The backend, a load generator or a peer cannot be started, or exits.
 pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut Report) -> Result<()> {
     let mut workloads = Vec::new();
     for &case in cases {
@@ -45,7 +45,7 @@ pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut R
     }
     let (core, connections) = (context.cores.load, context.args.connections);
     let loads = LoadGenerators {
-        // A path that nobody runs if it is not installed: `programs` has looked.
+        // Empty if wrk is not installed. No selected workload needs it then.
         wrk: Wrk { wrk: process::find("wrk").unwrap_or_default(), core, connections },
         h2load: process::find("h2load").map(|program| H2load { program, core }),
         client: context.certificate.client()?,
@@ -67,7 +67,7 @@ pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut R
     Ok(())
 }
 
-/// The programs that make a case's load.
+/// Returns the load generators that a case needs.
 fn programs(case: Case) -> &'static [&'static str] {
     match case {
         Case::Small | Case::TlsH1 => &["wrk"],
@@ -76,7 +76,7 @@ fn programs(case: Case) -> &'static [&'static str] {
     }
 }
 
-/// Starts everybody who takes part in any of the workloads.
+/// Starts all peers that take part in any workload.
 fn start(context: &BenchContext<'_>, decoy: Option<&Backend>, workloads: &[Workload]) -> Result<Vec<Peer>> {
     let mut kinds: Vec<_> = context.peers.keys().copied().collect();
     if workloads.contains(&Workload::Large) && kinds.contains(&PeerKind::Haproxy) {
@@ -102,7 +102,7 @@ fn start(context: &BenchContext<'_>, decoy: Option<&Backend>, workloads: &[Workl
     Ok(peers)
 }
 
-/// Fills a series with rounds, extending a close call.
+/// Fills a series with rounds. A close call gets more rounds.
 fn rounds(
     context: &BenchContext<'_>,
     loads: &LoadGenerators,
@@ -127,7 +127,7 @@ fn rounds(
             tell(&leg.line(workload));
             series.add(leg);
         }
-        // Whoever comes first in a round sees the machine after the longest pause: everyone takes that turn.
+        // Rotate: the first peer of a round runs after the longest pause.
         peers.rotate_left(1);
         round += 1;
     }

@@ -1,6 +1,4 @@
-//! One line of the summary: a quantity, what each peer came to, and the target it is held to.
-//!
-//! Not here: how it was measured.
+//! One row of the summary: a quantity, the value of each peer, and the target.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +7,10 @@ use serde::Serialize;
 
 use super::peer::PeerKind;
 
-/// The median of rounds, between the lowest and the highest.
+/// Median, minimum and maximum of the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
-    /// The figure that counts.
+    /// The median, which is compared with the target.
     pub(crate) median: f64,
     /// The lowest round.
     pub(crate) lowest: f64,
@@ -21,7 +19,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of these rounds; none without any.
+    /// Returns the spread of these rounds, or `None` without rounds.
     pub(crate) fn from_rounds(rounds: &[f64]) -> Option<Self> {
         Some(Self {
             median: median(rounds)?,
@@ -32,7 +30,7 @@ impl Spread {
 }
 
 impl fmt::Display for Spread {
-    /// With as many places as the formatter asks for, by default two; three for the median of small ones.
+    /// Writes as many decimals as the formatter's precision, by default two.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { median, lowest, highest } = self;
         let places = f.precision().unwrap_or(2);
@@ -40,17 +38,17 @@ impl fmt::Display for Spread {
     }
 }
 
-/// What DESIGN §8 asks for.
+/// A target of DESIGN §8.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Goal {
-    /// The gateway's ratio to what it is compared with is at most this.
+    /// Upper limit of the gateway's ratio.
     RatioAtMost(f64),
-    /// The gateway's own figure is at most this.
+    /// Upper limit of the gateway's figure.
     AtMost(f64),
-    /// The gateway's own figure is at least this.
+    /// Lower limit of the gateway's figure.
     AtLeast(f64),
-    /// There is none: the figure says how others come about.
+    /// No target. The figure explains other figures.
     None,
 }
 
@@ -65,23 +63,23 @@ impl fmt::Display for Goal {
     }
 }
 
-/// A quantity with its target.
+/// A measured quantity and its target.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
     /// The quantity.
     pub(crate) what: String,
-    /// What it is counted in.
+    /// The unit.
     pub(crate) unit: &'static str,
-    /// What each peer came to.
+    /// The value of each peer.
     pub(crate) values: BTreeMap<PeerKind, Spread>,
-    /// The gateway's ratio, taken within each round, to HAProxy or to what `what` names.
+    /// The gateway's ratio within each round, to HAProxy or to the object that `what` names.
     pub(crate) ratio: Option<Spread>,
-    /// What is asked for.
+    /// The target.
     pub(crate) target: Goal,
 }
 
 impl Figure {
-    /// Whether the target is met; none if what it is about was not measured.
+    /// Returns whether the target is met, or `None` if there is no target or no figure.
     pub(crate) fn is_met(&self) -> Option<bool> {
         let own = self.values.get(&PeerKind::Gateway).map(|spread| spread.median);
         match self.target {
@@ -93,7 +91,7 @@ impl Figure {
     }
 }
 
-/// The summary as a Markdown table; medians, with the lowest and highest round.
+/// Returns the summary as a Markdown table of medians with the lowest and highest round.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let mut text = String::from(
         "| what | unit | nginx | HAProxy | HAProxy, splice | gateway | ratio (rounds) | target | met |\n\
@@ -114,7 +112,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     text
 }
 
-/// A share near 1 needs its fourth place, and a large number no place at all.
+/// Returns the number of decimals: four for shares near 1, none for large numbers.
 fn places(value: Spread) -> String {
     match value.median.abs() {
         size if size > 1000.0 => format!("{value:.0}"),
@@ -123,7 +121,7 @@ fn places(value: Spread) -> String {
     }
 }
 
-/// The middle value, or the mean of the two middle ones.
+/// Returns the middle value, or the mean of the two middle values.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -148,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_an_even_number_is_between_the_middle_ones() {
+    fn median_of_even_count_is_the_mean_of_the_middle() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
     }
 
     #[test]
-    fn a_target_is_about_the_ratio_or_the_own_figure() {
+    fn target_compares_ratio_or_own_figure() {
         assert_eq!(figure(9.0, Some(0.9), Goal::RatioAtMost(0.85)).is_met(), Some(false));
         assert_eq!(figure(9.0, Some(0.8), Goal::RatioAtMost(0.85)).is_met(), Some(true));
         assert_eq!(figure(9.0, None, Goal::RatioAtMost(0.85)).is_met(), None);
@@ -164,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_target_stands_out_in_the_table() {
+    fn table_marks_missed_targets() {
         let text = table(&[figure(9.0, Some(0.9), Goal::RatioAtMost(0.85))]);
         let row = "| something | µs | – | – | – | 9.00 (9.00–9.00) | 0.900 (0.900–0.900) | ≤ 0.85 × | NO |";
         assert!(text.contains(row), "{text}");

@@ -1,6 +1,4 @@
-//! The load that wrk cannot make: HTTP/2, and a fixed number of large bodies. Made with h2load.
-//!
-//! Not here: small requests over HTTP/1.1 (`load`).
+//! Load by h2load: HTTP/2, and a fixed number of large bodies. wrk supports neither.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,29 +10,29 @@ use super::http::{HOST, Scheme};
 use super::wrk::LoadSummary;
 use super::{backend, tls};
 
-/// HTTP/2: connections, and streams at a time on each.
+/// HTTP/2 connections, and concurrent streams on each.
 const H2_CONNECTIONS: u16 = 10;
 const H2_STREAMS: u16 = 10;
-/// Connections that large bodies are fetched over.
+/// Connections for large bodies.
 const LARGE_CONNECTIONS: u16 = 4;
-/// Large bodies for each second that a leg lasts nominally: it ends when they are all there.
+/// Number of large bodies per second of the nominal length of a leg. The leg ends with the last body.
 const LARGE_BODIES_PER_SECOND: f64 = 60.0;
-/// Bound on a leg, seconds; a busy machine in a test needs some.
+/// Time limit of a leg, in seconds. A busy machine in a test needs part of it.
 const RUN_TIMEOUT_SECONDS: u32 = 300;
 
-/// How to make load with h2load.
+/// An installed h2load.
 pub(crate) struct H2load {
-    /// Where it is.
+    /// Path of h2load.
     pub(crate) program: PathBuf,
     /// The core that it runs on.
     pub(crate) core: usize,
 }
 
 impl H2load {
-    /// Requests under way at a time over HTTP/2.
+    /// Concurrent requests over HTTP/2.
     pub(crate) const MAX_IN_FLIGHT: u16 = H2_CONNECTIONS * H2_STREAMS;
 
-    /// LoadGenerators a TLS port with small requests over HTTP/2 for some seconds.
+    /// Sends small requests over HTTP/2 to a TLS port.
     pub(crate) fn h2(&self, port: u16, seconds: f64) -> Result<LoadSummary> {
         let mut command = self.command((Scheme::Https, port));
         command.args(["-c", &H2_CONNECTIONS.to_string(), "-m", &H2_STREAMS.to_string()]);
@@ -44,7 +42,7 @@ impl H2load {
         Ok(output.summary(Some("h2"), None))
     }
 
-    /// Fetches large bodies over HTTP/1.1, in number by the length of the leg.
+    /// Fetches large bodies over HTTP/1.1. The length of the leg determines their number.
     pub(crate) fn large(&self, (scheme, port): (Scheme, u16), seconds: f64) -> Result<LoadSummary> {
         let bodies = (seconds * LARGE_BODIES_PER_SECOND).round().max(f64::from(LARGE_CONNECTIONS));
         let mut command = self.command((scheme, port));
@@ -81,25 +79,25 @@ fn finish(mut command: Command) -> Result<H2loadOutput> {
     parse(&text).with_context(|| format!("h2load has no summary: {text} {problem}"))
 }
 
-/// What h2load says about a run.
+/// Parsed output of h2load.
 #[derive(Debug, Default, PartialEq)]
 struct H2loadOutput {
-    /// Requests answered with 2xx.
+    /// Requests with a 2xx response.
     requests: u64,
     /// Bytes of bodies.
     data: u64,
     /// Failures by name.
     problems: Vec<String>,
-    /// What TLS came to; empty in plaintext.
+    /// The TLS version. Empty in plaintext.
     tls: String,
-    /// The suite; empty in plaintext.
+    /// The cipher suite. Empty in plaintext.
     suite: String,
-    /// The protocol by ALPN, or as it was told.
+    /// The negotiated or configured protocol.
     protocol: String,
 }
 
 impl H2loadOutput {
-    /// With problems about another protocol or suite, or another number of bytes, than wanted.
+    /// Returns the summary. Deviations in protocol, cipher suite or number of bytes become problems.
     fn summary(mut self, protocol: Option<&str>, data: Option<u64>) -> LoadSummary {
         if protocol.is_some_and(|wanted| wanted != self.protocol) {
             self.problems.push(format!("the protocol was {:?}", self.protocol));
@@ -114,7 +112,7 @@ impl H2loadOutput {
     }
 }
 
-/// Reads h2load's output; none without the line of requests.
+/// Parses the output of h2load. Returns `None` without its `requests` line.
 fn parse(text: &str) -> Option<H2loadOutput> {
     let mut output = H2loadOutput::default();
     let mut counted = false;
@@ -149,7 +147,7 @@ fn parse(text: &str) -> Option<H2loadOutput> {
     counted.then_some(output)
 }
 
-/// The number before a name in a list such as `8 total, 8 started`.
+/// Returns the number before a name in a list such as `8 total, 8 started`.
 fn number(list: &str, name: &str) -> Option<u64> {
     let entry = list.split(", ").find_map(|entry| entry.strip_suffix(name))?;
     entry.trim().parse().ok()

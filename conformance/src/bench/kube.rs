@@ -1,8 +1,8 @@
-//! `--case kube`: how soon an Ingress is served after the API server has taken it, and what many cost in memory.
+//! `--case kube`: time until an Ingress is served after the API server accepted it, and memory of many Ingresses.
 //!
-//! Runs inside `conformance cluster run -- …`, whose API server, etcd and controllers share the machine with the
-//! gateway. Times begin with the API server's answer and end with the first 200, asked for each millisecond on a
-//! connection that stands; the Service is there before. Not here: whether it is right (conformance/tests/kube.rs).
+//! Runs inside `conformance cluster run -- …`. API server, etcd and controllers share the machine with the gateway.
+//! Each time starts with the API server's response and ends with the first 200, polled every millisecond on an open
+//! connection. The Service exists before. conformance/tests/kube.rs tests correctness.
 
 mod poll;
 mod writes;
@@ -19,28 +19,27 @@ use super::tell;
 use poll::{KeepAliveClient, LiveRouteLoad};
 use writes::ApiWriter;
 
-/// DESIGN §8, milliseconds.
+/// Target of the 99th percentile (DESIGN §8), in milliseconds.
 const MAX_P99_MS: f64 = 30.0;
 
-/// An Ingress that is not served after so long is lost.
+/// Time after which an Ingress that is not served is a failure.
 const SERVE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Memory is read at the number of Ingresses that was asked for, and at so many times (in tenths) as many: 10,000
-/// beside 3000.
+/// Memory is read with the requested number of Ingresses and with 10/3 of it: 3000 and 10,000 by default.
 const MEMORY_FACTOR: (usize, usize) = (10, 3);
 
-/// A line of progress for so many Ingresses.
+/// Number of Ingresses between two progress messages.
 const PROGRESS_INTERVAL: usize = 250;
 
-/// Whether this process is in a cluster of `conformance cluster run`.
+/// Returns true inside a cluster of `conformance cluster run`.
 pub(crate) fn is_inside() -> bool {
     std::env::var_os("CLUSTER_LOGS").is_some() && std::env::var_os("KUBECONFIG").is_some()
 }
 
-/// Measures once: so many Ingresses at once, then as many one by one under churn, then more for the memory.
+/// Measures `count` Ingresses in parallel, then one by one under churn, then more of them for memory.
 ///
 /// # Errors
-/// The gateway or the API server dies or refuses, or an Ingress is never served.
+/// The gateway or a request to the API server fails, or an Ingress is not served within 60 s.
 pub(crate) fn measure(dir: &Path, program: (&Path, usize), count: usize) -> Result<Vec<Figure>> {
     let writes = ApiWriter::connect()?;
     let mut gateway = KubeGateway::start(dir, program)?;
@@ -91,8 +90,8 @@ impl KubeGateway {
         self.process.check_alive()
     }
 
-    /// Times in milliseconds, in the order of the API server's answers. Who is asked next waits for the one before, so
-    /// that a time can come out too long but never too short.
+    /// Returns milliseconds, in the order of the API server's responses. Hosts are polled one after another, so a time may
+    /// be too long but never too short.
     fn at_once(&self, writes: &ApiWriter, numbers: std::ops::Range<usize>) -> Result<Vec<f64>> {
         let (began, count) = (Instant::now(), numbers.len());
         let mut client = KeepAliveClient::connect(self.http)?;
@@ -108,7 +107,7 @@ impl KubeGateway {
         Ok(times)
     }
 
-    /// Times in milliseconds.
+    /// Returns milliseconds.
     fn one_by_one(&self, writes: &ApiWriter, numbers: std::ops::Range<usize>) -> Result<Vec<f64>> {
         let (began, count) = (Instant::now(), numbers.len());
         let mut client = KeepAliveClient::connect(self.http)?;
@@ -153,7 +152,7 @@ fn memory(count: usize, bytes: u64) -> Figure {
     figure(format!("gateway with {count} Ingresses"), "MiB RSS", bytes as f64 / 1024.0 / 1024.0, Goal::None)
 }
 
-/// The median, the 99th percentile and the highest; 0 without any.
+/// Returns the median, the 99th percentile and the maximum. 0 without values.
 fn percentiles(values: &[f64]) -> [f64; 3] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -166,7 +165,7 @@ mod tests {
     use super::percentiles;
 
     #[test]
-    fn percentiles_are_values_that_were_measured_and_never_too_low() {
+    fn percentiles_are_measured_values_rounded_up() {
         let hundred: Vec<f64> = (0..100).rev().map(f64::from).collect();
         assert_eq!(percentiles(&hundred), [50.0, 99.0, 99.0]);
         let thousand: Vec<f64> = (0..1001).map(f64::from).collect();

@@ -1,4 +1,4 @@
-//! One leg: one peer under load for some seconds, with everything that decides whether its figure counts.
+//! One leg: one peer under load for some seconds, with the checks that decide whether its figure counts.
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -12,21 +12,21 @@ use super::peer::{Peer, PeerKind};
 use super::tls::TlsClient;
 use super::wrk::{LoadSummary, Wrk};
 
-/// The share of requests that have to travel on a connection that was already open.
+/// Minimum share of requests on a connection that was already open.
 const MIN_REUSE: f64 = 0.99;
 
-/// Everything that makes load.
+/// The load generators.
 pub(crate) struct LoadGenerators {
     /// Small requests over HTTP/1.1.
     pub(crate) wrk: Wrk,
-    /// The others that are a program's; none if it is not installed.
+    /// HTTP/2 and large bodies. `None` if h2load is not installed.
     pub(crate) h2load: Option<H2load>,
-    /// New connections of TLS, and single answers to look at.
+    /// TLS connections, for new connections and single requests.
     pub(crate) client: TlsClient,
 }
 
 impl LoadGenerators {
-    /// LoadGenerators a peer for some seconds.
+    /// Loads a peer.
     pub(crate) fn run(&self, workload: Workload, peer: &Peer, seconds: f64) -> Result<LoadSummary> {
         let (scheme, port) = (workload.scheme(), peer.port(workload.scheme()));
         let h2load = || self.h2load.as_ref().context("h2load is not installed");
@@ -39,7 +39,7 @@ impl LoadGenerators {
         }
     }
 
-    /// Requests under way at a time.
+    /// Returns the number of concurrent requests.
     fn in_flight(&self, workload: Workload) -> u16 {
         match workload {
             Workload::TlsH2 => H2load::MAX_IN_FLIGHT,
@@ -49,32 +49,32 @@ impl LoadGenerators {
     }
 }
 
-/// What one leg gave. Times are in the workload's unit, such as microseconds of CPU per request.
+/// Result of one leg. Times are in the workload's unit, such as microseconds of CPU per request.
 #[derive(Debug, Serialize)]
 pub(crate) struct Leg {
-    /// Counted from 1.
+    /// Number of the round, counted from 1.
     pub(crate) round: u32,
-    /// Who was loaded.
+    /// The loaded peer.
     pub(crate) peer: PeerKind,
-    /// Requests that the load saw answered, or handshakes that it saw finished.
+    /// Completed requests or handshakes, as the load generator counts them.
     pub(crate) requests: u64,
-    /// Of these, per second of the leg's nominal length.
+    /// Requests per second of the leg's nominal length.
     pub(crate) rate: f64,
     /// User time.
     pub(crate) user: f64,
     /// System time.
     pub(crate) system: f64,
-    /// Share of the backend's requests that came on a reused connection.
+    /// Share of the backend's requests on a reused connection.
     pub(crate) reuse: f64,
-    /// Why the leg does not count; empty if it does.
+    /// Reasons why the leg does not count. Empty if it counts.
     pub(crate) void: Vec<String>,
 }
 
 impl Leg {
-    /// LoadGenerators a peer and looks at both sides.
+    /// Loads a peer and checks the counters of both sides.
     ///
     /// # Errors
-    /// The load or the backend's counters fail, or the peer died: there is no leg then, not even a void one.
+    /// The load generator or the backend's counters fail, or the peer exits. No leg is recorded then.
     pub(crate) fn run(
         (workload, round): (Workload, u32),
         peer: &mut Peer,
@@ -104,12 +104,12 @@ impl Leg {
         })
     }
 
-    /// User and system time together.
+    /// Returns user plus system time.
     pub(crate) fn cpu(&self) -> f64 {
         self.user + self.system
     }
 
-    /// One line for whoever watches.
+    /// Returns a progress message.
     pub(crate) fn line(&self, workload: Workload) -> String {
         let Self { round, peer, requests, .. } = self;
         let (title, unit) = (workload.title(), workload.unit());
@@ -118,20 +118,22 @@ impl Leg {
     }
 }
 
-/// What is wrong with the numbers of both sides, by what the workload promises.
+/// Checks the counters of both sides by the workload.
 fn check(workload: Workload, (answers, in_flight): (u64, u16), seen: BackendCounts) -> Vec<String> {
     match workload {
-        // The backend has nothing to do with these.
+        // Handshakes do not reach the backend.
         Workload::Handshake if answers > 0 => Vec::new(),
-        // So few that the first connections would count as new ones.
+        // With so few requests, the first connections would exceed the share of new ones.
         Workload::Large | Workload::LargeTls => check_requests(answers, in_flight, seen),
         _ => check_counts(answers, in_flight, seen),
     }
 }
 
-/// What is wrong with the numbers of both sides: every answer needs a request at the backend, which at the end
-/// may have seen one more on each connection, and those have to come on connections that were already open. A peer may
-/// have to make up for each connection that the leg before left in the middle of an answer.
+/// Returns the deviations in the counters of both sides.
+///
+/// Every response needs a request at the backend. At the end, the backend may have received one more request on each
+/// connection. Requests must use open connections. A peer may have to replace the connections that the previous leg
+/// left with an unfinished response.
 pub(super) fn check_counts(answers: u64, in_flight: u16, seen: BackendCounts) -> Vec<String> {
     let mut wrong = check_requests(answers, in_flight, seen);
     let accepts = seen.accepts.saturating_sub(in_flight.into());
@@ -151,13 +153,13 @@ fn check_requests(answers: u64, in_flight: u16, seen: BackendCounts) -> Vec<Stri
     vec![format!("{answers} answers, but the backend saw {} requests", seen.requests)]
 }
 
-/// The share of requests that came on a connection which had carried one before.
+/// Returns the share of requests on reused connections.
 fn reuse(seen: BackendCounts) -> f64 {
     1.0 - seen.accepts as f64 / seen.requests.max(1) as f64
 }
 
-/// What is wrong with a single answer: it has to come from the right backend, and that must have seen the
-/// forwarding headers as the peer makes them, not as the client sent them.
+/// Returns the deviations of a single response. It must come from the expected backend, with the forwarding fields of
+/// the peer and not those of the client.
 fn check_response((scheme, port): (Scheme, u16), mark: &str, client: &TlsClient) -> Vec<String> {
     let answer = match send_forged_request((scheme, port), client) {
         Ok(answer) => answer,
@@ -172,7 +174,7 @@ fn check_response((scheme, port): (Scheme, u16), mark: &str, client: &TlsClient)
         wrong.push(format!("the answer came from {from}, not from {mark}"));
     }
     let seen = answer.header(backend::SEEN_FIELDS).unwrap_or("nothing");
-    // Which port a client that names none came to is an opinion: that of the socket, or the scheme's.
+    // Without a port in Host, peers send either the port of the socket or the scheme's default.
     let made = |port| format!("127.0.0.1|{scheme}|{}|{port}|127.0.0.1", http::HOST);
     if ![port, scheme.port()].map(made).iter().any(|made| made == seen) {
         wrong.push(format!("the backend saw the forwarding headers {seen}"));

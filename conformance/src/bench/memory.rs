@@ -1,8 +1,7 @@
-//! `--case memory`: RSS per connection that does nothing, in each of three states.
+//! `--case memory`: RSS per idle connection in three states.
 //!
-//! Every peer is started anew for each state, so that no state's memory serves the next one. Connections are opened one
-//! after another, looked at while they stand, and checked to be open still when memory was read. Not here: memory in
-//! the kernel.
+//! Every peer is started again for each state, so that no state reuses the memory of another. Connections are opened
+//! one after another and must still be open after memory was read. Kernel memory is not measured.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
@@ -18,20 +17,20 @@ use super::process::Cores;
 use super::tell;
 use super::tls::{Certificate, TlsClient};
 
-/// More rounds show nothing new: a peer's figures differ by a few bytes.
+/// Maximum number of rounds. The figures of a peer differ by a few bytes only.
 const MAX_ROUNDS: u32 = 3;
-/// Connections that are opened and closed before memory is read for the first time: what the first ones cost
-/// (code pages, pools, upstream connections) is no cost of the later ones.
+/// Connections that are opened and closed before the first reading. The one-time costs of the first connections (code
+/// pages, pools, upstream connections) are not costs of later ones.
 const WARM_UP_CONNECTIONS: usize = 100;
 
-/// How a connection stands.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ConnectionState {
-    /// Plaintext, one request was answered.
+    /// Plaintext, after one response.
     Idle,
-    /// TLS, one request was answered.
+    /// TLS, after one response.
     IdleTls,
-    /// Plaintext, half a header was sent.
+    /// Plaintext, after half a request head.
     SlowHeader,
 }
 
@@ -47,7 +46,7 @@ impl ConnectionState {
         }
     }
 
-    /// KiB that DESIGN §8 accepts.
+    /// Returns the maximum of DESIGN §8 in KiB.
     fn limit(self) -> f64 {
         match self {
             Self::Idle => 2.0,
@@ -57,25 +56,25 @@ impl ConnectionState {
     }
 }
 
-/// What is measured, and where.
+/// Inputs of the case.
 pub(crate) struct MemoryCase<'a> {
-    /// Who, with the program.
+    /// The peers and their programs.
     pub(crate) peers: &'a BTreeMap<PeerKind, PathBuf>,
-    /// Where the proxy runs.
+    /// The cores of peers and load.
     pub(crate) cores: Cores,
-    /// For the peers' files.
+    /// Folder for the peers' files.
     pub(crate) dir: &'a Path,
     /// Ports of the endpoints.
     pub(crate) endpoints: [u16; 2],
-    /// What the peers show.
+    /// Certificate of the peers.
     pub(crate) certificate: &'a Certificate,
 }
 
 impl MemoryCase<'_> {
-    /// Measures so many connections of each state, at most three times.
+    /// Measures this number of connections in each state, in at most three rounds.
     ///
     /// # Errors
-    /// A peer cannot be started or dies, or closes a connection.
+    /// A peer cannot be started, exits, or closes a connection.
     pub(crate) fn measure(&self, connections: u32, rounds: u32) -> Result<Vec<Figure>> {
         let client = self.certificate.client()?;
         let mut figures = Vec::new();
@@ -115,7 +114,7 @@ impl MemoryCase<'_> {
     }
 }
 
-/// What each of so many connections adds to a peer's memory, in KiB.
+/// Returns the memory that each connection adds to a peer, in KiB.
 fn per_connection(
     peer: &mut Peer,
     state: ConnectionState,
@@ -136,7 +135,7 @@ fn per_connection(
     Ok((after as f64 - before as f64) / f64::from(count) / 1024.0)
 }
 
-/// Opens a connection and brings it into a state. Of TLS only the socket is kept: the peer cannot tell.
+/// Opens a connection and brings it into a state. For TLS, only the socket is kept: the peer does not notice.
 fn open(port: u16, state: ConnectionState, client: &TlsClient) -> Result<TcpStream> {
     let mut stream = http::connect(port)?;
     match state {
@@ -154,7 +153,7 @@ fn open(port: u16, state: ConnectionState, client: &TlsClient) -> Result<TcpStre
     Ok(stream)
 }
 
-/// Whether the other side has neither closed nor answered.
+/// Returns whether the peer has neither closed the connection nor sent anything.
 fn is_open(stream: &TcpStream) -> bool {
     stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
@@ -167,14 +166,14 @@ mod tests {
     use super::is_open;
 
     #[test]
-    fn a_closed_or_answered_connection_does_not_pass_for_open() {
+    fn closed_or_readable_connection_is_not_open() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut other, _) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
         assert!(is_open(&stream));
         other.write_all(b"HTTP/1.1 408 Too Slow\r\n").unwrap();
-        // Blocks until the bytes have come.
+        // Blocks until the bytes have arrived.
         stream.set_nonblocking(false).unwrap();
         stream.peek(&mut [0]).unwrap();
         stream.set_nonblocking(true).unwrap();

@@ -1,7 +1,7 @@
-//! Wrk by new connections: a small request on each, or a full TLS handshake and nothing else.
+//! Load by new connections: one small request on each, or a full TLS handshake only.
 //!
-//! Made by threads of this process, which is pinned to the load's core: no tool does handshakes without requests, and
-//! here every connection's outcome is looked at. Not here: keep-alive.
+//! Threads of this process generate it, pinned to the load's core. No tool performs handshakes without requests, and
+//! the result of every connection is checked.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -13,19 +13,19 @@ use super::tls::TlsClient;
 use super::wrk::LoadSummary;
 use super::{backend, http};
 
-/// Connections at a time: enough that the proxy never waits for this side.
+/// Concurrent connections, enough to keep the proxy busy.
 pub(crate) const THREADS: u16 = 16;
 
-/// What each connection does.
+/// The action on each connection.
 #[derive(Clone, Copy)]
 pub(crate) enum Action {
-    /// Asks once and reads to the end.
+    /// Send one request and read the response to its end.
     Request,
-    /// Does a full handshake and waits until the peer has finished its part.
+    /// Perform a full handshake and wait until the peer has completed it.
     Handshake,
 }
 
-/// Does it over and over on a port for some seconds. Connections that fail are problems.
+/// Repeats an action on new connections to a port. Failures become problems.
 pub(crate) fn run(action: Action, port: u16, seconds: f64, client: &TlsClient) -> LoadSummary {
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let mut summary = LoadSummary::default();
@@ -47,7 +47,7 @@ pub(crate) fn run(action: Action, port: u16, seconds: f64, client: &TlsClient) -
     summary
 }
 
-/// How often it was done until the end or the first failure, and what that was.
+/// Repeats an action until the deadline or the first failure. Returns the number of successes and the failure.
 fn repeat_until(end: Instant, action: impl Fn() -> Result<()>) -> (u64, Option<String>) {
     let mut done = 0;
     while Instant::now() < end {
@@ -72,7 +72,7 @@ fn connection(action: Action, port: u16, client: &TlsClient) -> Result<()> {
             tls.conn.send_close_notify();
             tls.flush()?;
             tls.sock.shutdown(Shutdown::Write)?;
-            // Session tickets come when the peer has verified our last message: it has done its part then.
+            // The peer sends session tickets after it has verified our last message.
             let mut after = Vec::new();
             tls.sock.read_to_end(&mut after)?;
             ensure!(!after.is_empty(), "the peer left without sending a session ticket");
@@ -89,7 +89,7 @@ mod tests {
     use super::repeat_until;
 
     #[test]
-    fn a_failure_ends_the_load_and_is_told() {
+    fn failure_ends_the_load_and_is_reported() {
         let left = Cell::new(3);
         let action = || {
             left.set(left.get() - 1);

@@ -1,6 +1,4 @@
-//! The proxies: one worker each, and started.
-//!
-//! Not here: what they are told to do (`peer::config`).
+//! The measured proxies, with one worker each.
 
 use std::fmt;
 use std::fs;
@@ -71,26 +69,26 @@ impl ClientTimeouts {
     }
 }
 
-/// What all peers of a run have in common.
+/// Inputs that all peers of a run share.
 pub(crate) struct PeerSetup<'a> {
     /// Ports of the two endpoints.
     pub(crate) endpoints: [u16; 2],
-    /// What is shown to TLS clients.
+    /// Certificate for TLS clients.
     pub(crate) certificate: &'a Certificate,
-    /// With clients.
+    /// Timeouts towards clients.
     pub(crate) timeouts: ClientTimeouts,
 }
 
-/// The first line that a program says about its version.
+/// Returns the first line of a program's version output.
 pub(crate) fn version(kind: PeerKind, program: &Path) -> String {
     let flag = if kind == PeerKind::Gateway { "--version" } else { "-v" };
     let Ok(output) = Command::new(program).arg(flag).output() else { return "unknown".to_owned() };
-    // nginx says it on standard error.
+    // nginx prints its version to standard error.
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").trim().to_owned()
 }
 
-/// A running proxy that answers.
+/// A running proxy.
 pub(crate) struct Peer {
     kind: PeerKind,
     process: ChildProcess,
@@ -98,7 +96,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts a proxy on a core, in front of the endpoints, and waits for its first 200.
+    /// Starts a proxy in front of the endpoints and waits for its first 200.
     pub(crate) fn start(
         kind: PeerKind,
         dir: &Path,
@@ -135,12 +133,12 @@ impl Peer {
         })
     }
 
-    /// Which proxy it is.
+    /// Returns the kind of the proxy.
     pub(crate) fn kind(&self) -> PeerKind {
         self.kind
     }
 
-    /// The port that it serves on.
+    /// Returns the port of a scheme.
     pub(crate) fn port(&self, scheme: Scheme) -> u16 {
         let [http, https] = self.ports;
         match scheme {
@@ -149,24 +147,26 @@ impl Peer {
         }
     }
 
-    /// The process that does the work.
+    /// Returns the worker process.
     pub(crate) fn process(&mut self) -> &mut ChildProcess {
         &mut self.process
     }
 
-    /// CPU time used so far.
+    /// Returns the CPU time used so far.
     pub(crate) fn cpu(&self) -> Result<CpuTime> {
         self.process.cpu()
     }
 
+    /// Checks that the process is running.
+    ///
     /// # Errors
-    /// The process has ended.
+    /// The process has exited.
     pub(crate) fn check_alive(&mut self) -> Result<()> {
         self.process.check_alive()
     }
 }
 
-/// Whether a loopback port answers 200.
+/// Returns whether a loopback port responds with 200.
 pub(crate) fn is_ok(port: u16, path: &str) -> bool {
     http::get(port, path, "").is_ok_and(|answer| answer.status == 200)
 }
@@ -180,21 +180,21 @@ fn haproxy_command(program: &Path, dir: &Path, core: usize, config: &str) -> Res
     Ok(command)
 }
 
-/// The beginning of a command that runs the gateway on a core, with one worker and no access log.
+/// Starts to build a gateway command with one worker and without access log.
 pub(crate) fn gateway(program: &Path, core: usize) -> GatewayCommand {
     let mut command = process::pinned(core, program);
     command.arg("run").args(["--set", "accessLog.to=off"]);
     GatewayCommand { command, workers: 1 }
 }
 
-/// A command that runs the gateway, being made.
+/// Builder of a command that runs the gateway.
 pub(crate) struct GatewayCommand {
     command: Command,
     workers: u16,
 }
 
 impl GatewayCommand {
-    /// With these objects in a folder below `dir`.
+    /// Writes these objects into a folder below `dir` and serves them.
     pub(crate) fn files(self, dir: &Path, yaml: &str) -> Result<Self> {
         let files: PathBuf = dir.join("files");
         fs::create_dir_all(&files)?;
@@ -202,19 +202,19 @@ impl GatewayCommand {
         Ok(self.folder(&files))
     }
 
-    /// With the objects in a folder.
+    /// Serves the objects of a folder.
     pub(crate) fn folder(mut self, files: &Path) -> Self {
         self.command.arg("--files").arg(files);
         self
     }
 
-    /// With the objects of a cluster.
+    /// Serves the objects of a cluster.
     pub(crate) fn cluster(mut self, kubeconfig: &Path) -> Self {
         self.command.arg("--kubeconfig").arg(kubeconfig);
         self
     }
 
-    /// With so many workers.
+    /// Sets the number of workers.
     pub(crate) fn workers(mut self, workers: u16) -> Self {
         self.workers = workers;
         self
@@ -227,7 +227,7 @@ impl GatewayCommand {
         self
     }
 
-    /// The command, with the ports for plaintext, TLS and the admin pages.
+    /// Returns the command, with the ports for plaintext, TLS and the admin pages.
     pub(crate) fn listen(mut self, [http, https, admin]: [u16; 3]) -> Command {
         self.command.arg("--workers").arg(self.workers.to_string());
         for (flag, port) in [("--http", http), ("--https", https), ("--admin", admin)] {

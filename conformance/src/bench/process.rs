@@ -1,6 +1,6 @@
-//! Child processes that are pinned to a core, ended with the guard that holds them, and read for CPU time.
+//! Child processes: pinned to a core, killed with their guard, and measured for CPU time and memory.
 //!
-//! Every child also asks the kernel for SIGKILL when this program dies, so that none outlives it.
+//! The kernel kills every child when this program dies, so that none outlives it.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,29 +14,29 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 
-/// How long a child may take to start serving.
+/// Time for a child to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between two looks at something that is awaited.
+/// Interval between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// Memory counts when it has not changed for so long; who never rests is read at the limit.
+/// Memory is settled after this time without a change. It is read after the timeout in any case.
 const SETTLE_DURATION: Duration = Duration::from_secs(1);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often a child is started anew: another process may take a port between our choice and its bind.
+/// Number of start attempts. Another process may bind a chosen port before the child does.
 const START_ATTEMPTS: u32 = 3;
 /// USER_HZ, the unit of `/proc/PID/stat`: 100 on every Linux that Debian ships.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Which core has the proxy and which the rest.
+/// The cores of proxy and load.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Cores {
-    /// The proxy's.
+    /// The proxy's core.
     pub(crate) proxy: usize,
-    /// The load's and the backend's.
+    /// The core of load and backend.
     pub(crate) load: usize,
 }
 
 impl Cores {
-    /// The first two cores that this process may use; one core twice if it has only one.
+    /// Returns the first two cores that this process may use, or the same core twice.
     pub(crate) fn of_this_process() -> Result<Self> {
         let status = fs::read_to_string("/proc/self/status")?;
         let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
@@ -45,7 +45,7 @@ impl Cores {
         Ok(Self { proxy, load: cores.get(1).copied().unwrap_or(proxy) })
     }
 
-    /// Keeps this program, which makes some of the load itself, off the proxy's core.
+    /// Pins this program to the load's core, because it generates some of the load.
     pub(crate) fn pin_to_load_core(self) -> Result<()> {
         let mut cores = CpuSet::new();
         cores.set(self.load);
@@ -53,13 +53,13 @@ impl Cores {
     }
 }
 
-/// Lets this process, and those that it starts, have as many files open as the system permits.
+/// Raises the limit of open files to the maximum, for this process and its children.
 pub(crate) fn raise_open_files() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// Reads a core list such as `0-2,7`.
+/// Parses a core list such as `0-2,7`.
 fn parse_cores(list: &str) -> Result<Vec<usize>> {
     let mut cores = Vec::new();
     for part in list.split(',') {
@@ -69,31 +69,31 @@ fn parse_cores(list: &str) -> Result<Vec<usize>> {
     Ok(cores)
 }
 
-/// Where a program is, by `PATH` and the folders of system programs that a user's `PATH` lacks.
+/// Returns the path of a program, from `PATH` and the folders of system programs that a user's `PATH` lacks.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-/// A command that runs pinned to a core and dies with its parent, as the same process that was spawned.
+/// Returns a command that runs pinned to a core and dies with its parent. The program keeps the spawned process id.
 pub(crate) fn pinned(core: usize, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "taskset", "-c", &core.to_string()]).arg(program);
     command
 }
 
-/// CPU time used so far by a process, all its threads together.
+/// CPU time of all threads of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CpuTime {
-    /// By the scheduler's own count of every living thread, nanoseconds.
+    /// The scheduler's count for living threads, in nanoseconds.
     running: u64,
-    /// User and system time in ticks; the kernel keeps the time of ended threads in them too.
+    /// User and system time in ticks. They include the time of ended threads.
     user: u64,
     system: u64,
 }
 
-/// CPU time used between two moments, in microseconds.
+/// CPU time between two readings, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct CpuUse {
     /// User time.
@@ -103,19 +103,21 @@ pub(crate) struct CpuUse {
 }
 
 impl CpuTime {
-    /// User and system time, in units of 10 ms.
+    /// Returns user plus system time, in units of 10 ms.
     fn ticks(self) -> u64 {
         self.user + self.system
     }
 
-    /// What was used since `earlier`. The sum is the scheduler's (nanoseconds), the split is that of the ticks
-    /// (10 ms). If threads ended in between, their time is in the ticks only, and then these are the sum.
+    /// Returns the CPU time since `earlier`.
+    ///
+    /// The sum is the scheduler's (nanoseconds), the split that of the ticks (10 ms). If threads ended in between, only the
+    /// ticks contain their time, and the sum is that of the ticks.
     pub(crate) fn since(self, earlier: Self) -> CpuUse {
         let user = self.user.saturating_sub(earlier.user);
         let system = self.system.saturating_sub(earlier.system);
         let by_ticks = (user + system) * (1_000_000_000 / TICKS_PER_SECOND);
         let by_scheduler = self.running.saturating_sub(earlier.running);
-        // Two counters rounded to ticks at two moments are off by two ticks at most.
+        // Two counters, each rounded at two readings, differ by at most two ticks.
         let rounding = 2 * 1_000_000_000 / TICKS_PER_SECOND;
         let nanos = if by_ticks > by_scheduler + rounding { by_ticks } else { by_scheduler };
         let micros = nanos as f64 / 1000.0;
@@ -132,7 +134,7 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts a command whose output goes to `name.log` in `dir`.
+    /// Starts a command. Its output goes to `name.log` in `dir`.
     pub(crate) fn spawn(name: &str, mut command: Command, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log)?;
@@ -141,19 +143,21 @@ impl ChildProcess {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// The process id; that of the program itself, since [`pinned`] replaces itself by it.
+    /// Returns the process id of the program, which [`pinned`] execs.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
+    /// Checks that the process is running.
+    ///
     /// # Errors
-    /// The process has ended; its last words are in the error.
+    /// The process has exited. The error contains the end of its log.
     pub(crate) fn check_alive(&mut self) -> Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
         bail!("{self} ended with {status}: {}", self.log_tail())
     }
 
-    /// Waits for the child to end by itself, at most this long.
+    /// Waits for the child to exit, at most `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         while self.child.try_wait()?.is_none() {
@@ -163,12 +167,12 @@ impl ChildProcess {
         Ok(())
     }
 
-    /// Waits until `ready` says so, while the process lives, for at most 15 s.
+    /// Waits until `ready` returns true, at most 15 s. Fails if the process exits.
     pub(crate) fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
         self.wait_at_most(START_TIMEOUT, ready)
     }
 
-    /// Waits until `ready` says so, while the process lives, for as long as the caller allows.
+    /// Waits until `ready` returns true, at most `limit`. Fails if the process exits.
     pub(crate) fn wait_at_most(&mut self, limit: Duration, ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + limit;
         while !ready() {
@@ -179,7 +183,7 @@ impl ChildProcess {
         self.check_alive()
     }
 
-    /// Memory of the process that is in RAM, in bytes.
+    /// Returns the resident memory in bytes.
     pub(crate) fn rss(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -187,7 +191,7 @@ impl ChildProcess {
         Ok(kib.trim().parse::<u64>()? * 1024)
     }
 
-    /// Memory that is in RAM, in bytes, once it has not changed and the process has not worked for 1 s; or after 20 s.
+    /// Returns the resident memory in bytes, after 1 s without change and without CPU time, or after 20 s.
     pub(crate) fn settled_rss(&mut self) -> Result<u64> {
         let (start, mut since) = (Instant::now(), Instant::now());
         let mut last = (self.rss()?, self.cpu()?.ticks());
@@ -202,20 +206,20 @@ impl ChildProcess {
         Ok(last.0)
     }
 
-    /// CPU time used so far.
+    /// Returns the CPU time used so far.
     pub(crate) fn cpu(&self) -> Result<CpuTime> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
         let (user, system) = parse_stat(&stat).with_context(|| format!("unreadable stat of {self}"))?;
         let mut running = 0;
         for task in self.tasks()? {
-            // A thread may end between listing and reading; the ticks have its time.
+            // A thread may end between listing and reading. The ticks contain its time.
             let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
             running += text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0);
         }
         Ok(CpuTime { running, user, system })
     }
 
-    /// Whether a tracer is attached to every thread.
+    /// Returns whether a tracer is attached to every thread.
     pub(crate) fn is_traced(&self) -> bool {
         let Ok(tasks) = self.tasks() else { return false };
         tasks.iter().all(|task| {
@@ -226,19 +230,19 @@ impl ChildProcess {
 
     /// Sends SIGINT.
     pub(crate) fn interrupt(&self) -> Result<()> {
-        // The shell's builtin: /bin/kill is in a package of its own.
+        // The shell's builtin, because /bin/kill needs a further package.
         let status = Command::new("sh").args(["-c", &format!("kill -INT {}", self.id())]).status()?;
         ensure!(status.success(), "cannot interrupt {self}");
         Ok(())
     }
 
-    /// The folders of the process's threads in `/proc`.
+    /// Returns the folders of the process's threads in `/proc`.
     fn tasks(&self) -> Result<Vec<PathBuf>> {
         let dir = fs::read_dir(format!("/proc/{}/task", self.id()))?;
         Ok(dir.collect::<std::io::Result<Vec<_>>>()?.into_iter().map(|entry| entry.path()).collect())
     }
 
-    /// The end of what the process wrote.
+    /// Returns the end of the process's output.
     fn log_tail(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let tail = log.get(log.len().saturating_sub(2000)..).unwrap_or_default();
@@ -254,13 +258,13 @@ impl fmt::Display for ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Fails only if the child has already ended and was waited for.
+        // Fails only if the child has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Starts something that binds the ports it is given, with other ports if that fails.
+/// Calls `start` with free ports. Retries with other ports if it fails.
 pub(crate) fn with_free_ports<const N: usize, T>(start: impl Fn([u16; N]) -> Result<T>) -> Result<T> {
     let mut attempts = 1;
     loop {
@@ -271,7 +275,7 @@ pub(crate) fn with_free_ports<const N: usize, T>(start: impl Fn([u16; N]) -> Res
     }
 }
 
-/// Ports of the loopback address that were free a moment ago, all different.
+/// Returns different loopback ports that are currently free.
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut sockets = Vec::with_capacity(N);
     let mut ports = [0; N];
@@ -283,13 +287,13 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
     Ok(ports)
 }
 
-/// Lets a moment pass between two looks at something that has no way to tell us.
+/// Waits for one poll interval.
 pub(crate) fn pause() {
     std::thread::park_timeout(POLL_INTERVAL);
 }
 
-/// User and system ticks: fields 14 and 15 of `/proc/PID/stat` (proc(5)), counted after the closing
-/// parenthesis, since the program's name may hold spaces.
+/// Parses user and system ticks: fields 14 and 15 of `/proc/PID/stat` (proc(5)). Fields are counted from the closing
+/// parenthesis because the program's name may contain spaces.
 fn parse_stat(stat: &str) -> Option<(u64, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);

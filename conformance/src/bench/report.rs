@@ -1,6 +1,4 @@
-//! The result: the rounds of each workload, and all figures beside their targets, for people and as JSON.
-//!
-//! Not here: anything that measures.
+//! The result: rounds of each workload, and all figures with their targets, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,39 +12,39 @@ use super::peer::PeerKind;
 use super::process::Cores;
 use super::wrk::Syscalls;
 
-/// Everything that was measured.
+/// All results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// How this program was called.
+    /// The command line.
     pub(crate) command: String,
-    /// Length of a leg.
+    /// Nominal length of a leg, in seconds.
     pub(crate) seconds: f64,
-    /// Connections that wrk kept open.
+    /// Connections that wrk keeps open.
     pub(crate) connections: u16,
-    /// Who ran where.
+    /// The cores of proxy and load.
     pub(crate) cores: Cores,
-    /// What each peer says about its version.
+    /// Version of each peer.
     pub(crate) versions: BTreeMap<PeerKind, String>,
-    /// What could not be measured because a program is missing.
+    /// Measurements that were skipped because a program is missing.
     pub(crate) skipped: Vec<String>,
     /// CPU time under load.
     pub(crate) series: Vec<Series>,
-    /// Everything with its target; those of the series too.
+    /// All figures with a target, including those of the series.
     pub(crate) figures: Vec<Figure>,
 }
 
 impl Report {
-    /// Whether any leg does not count.
+    /// Returns whether any leg is void.
     pub(crate) fn is_void(&self) -> bool {
         self.series.iter().any(Series::is_void)
     }
 
-    /// Everything, as JSON.
+    /// Returns the report as JSON.
     pub(crate) fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }
 
-    /// The tables, and a line for each void leg and all that was skipped.
+    /// Returns the report as text: the tables, and one line for each void leg and skipped measurement.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -77,23 +75,23 @@ impl Report {
     }
 }
 
-/// All legs under one workload.
+/// All legs of one workload.
 #[derive(Debug, Serialize)]
 pub(crate) struct Series {
-    /// What was done.
+    /// The workload.
     pub(crate) workload: Workload,
-    /// Medians of CPU time, in the workload's unit.
+    /// Median CPU time in the workload's unit.
     cpu: BTreeMap<PeerKind, f64>,
-    /// CPU time over HAProxy's in the same round.
+    /// Ratio of CPU time to HAProxy's in the same round.
     ratios: BTreeMap<PeerKind, Spread>,
-    /// In the order in which they ran.
+    /// Legs in the order of their runs.
     legs: Vec<Leg>,
-    /// Per request; empty if not asked for.
+    /// System calls per request. Empty unless requested.
     pub(crate) syscalls: BTreeMap<PeerKind, Syscalls>,
 }
 
 impl Series {
-    /// Without legs.
+    /// Creates a series without legs.
     pub(crate) fn new(workload: Workload) -> Self {
         Self {
             workload,
@@ -117,17 +115,17 @@ impl Series {
         }
     }
 
-    /// Whether any leg does not count.
+    /// Returns whether any leg is void.
     pub(crate) fn is_void(&self) -> bool {
         self.legs.iter().any(|leg| !leg.void.is_empty())
     }
 
-    /// A peer's ratio to HAProxy; none without a round in which both legs count.
+    /// Returns a peer's ratio to HAProxy, or `None` without a round in which both legs count.
     pub(crate) fn ratio(&self, kind: PeerKind) -> Option<Spread> {
         self.ratios.get(&kind).copied()
     }
 
-    /// The line of the summary.
+    /// Returns the row of the summary.
     pub(crate) fn figure(&self) -> Figure {
         let spread = |kind| Spread::from_rounds(&self.good(kind).map(Leg::cpu).collect::<Vec<_>>());
         Figure {
@@ -193,7 +191,7 @@ impl Series {
         )
     }
 
-    /// Who had a leg.
+    /// Returns the peers that have a leg.
     fn kinds(&self) -> Vec<PeerKind> {
         let mut kinds: Vec<_> = self.legs.iter().map(|leg| leg.peer).collect();
         kinds.sort();
@@ -205,7 +203,7 @@ impl Series {
         median(&self.good(kind).map(of).collect::<Vec<_>>())
     }
 
-    /// The legs of a peer that count.
+    /// Returns the legs of a peer that count.
     fn good(&self, kind: PeerKind) -> impl Iterator<Item = &Leg> {
         self.legs.iter().filter(move |leg| leg.peer == kind && leg.void.is_empty())
     }

@@ -1,8 +1,8 @@
-//! `--case reuse`: how many requests find an upstream connection that stands, with many workers and many Services.
+//! `--case reuse`: share of requests on a reused upstream connection, with many workers and many Services.
 //!
-//! The gateway alone, by its own counters: 32 workers, 50 Services of one endpoint each, 200 requests/s on keep-alive
-//! connections, each asking all Services in turn. Before counting begins, every connection has services every Service
-//! once: what is measured is steady load. Not here: CPU time.
+//! Measures the gateway alone, by its own counters: 32 workers, 50 Services of one endpoint each, 200 requests/s. The
+//! load uses keep-alive connections, each of which requests all Services in turn. Before the measurement, every
+//! connection has requested every Service once, so the load is steady.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -20,15 +20,15 @@ use super::{http, tell};
 const WORKERS: u16 = 32;
 const SERVICES: u8 = 50;
 const REQUESTS_PER_SECOND: u32 = 200;
-/// A leg is so many times as long as one of CPU time: 30 s by default.
+/// Length of the leg relative to a CPU leg: 30 s by default.
 const LEG_FACTOR: f64 = 10.0;
-/// A load so much slower than it should be is none of 200 requests/s.
+/// Maximum duration relative to the nominal one. A slower load is not 200 requests/s.
 const MAX_DELAY_FACTOR: f64 = 1.5;
 
-/// Measures once, with so many connections of clients.
+/// Measures once, with this number of client connections.
 ///
 /// # Errors
-/// The gateway cannot be started or dies, a request fails, or the load was too slow.
+/// The gateway cannot be started or exits, a request fails, or the load is too slow.
 pub(crate) fn measure(
     dir: &Path,
     (program, core): (&Path, usize),
@@ -68,7 +68,7 @@ pub(crate) fn measure(
     })
 }
 
-/// Sends so many requests a second for so long, one after another: the next connection asks the next Service.
+/// Sends requests at a fixed rate. The connections take turns, and each next request goes to the next Service.
 fn send_paced(clients: &mut [TcpStream], seconds: f64) -> Result<u64> {
     let requests = (seconds * f64::from(REQUESTS_PER_SECOND)).round() as u64;
     let start = Instant::now();
@@ -94,8 +94,8 @@ fn send_paced(clients: &mut [TcpStream], seconds: f64) -> Result<u64> {
     Ok(requests)
 }
 
-/// Which Service a turn asks. A plain remainder would tie each connection to a few Services if both numbers have a
-/// divisor in common, so each pass over all Services begins one further.
+/// Returns the Service of a turn. Each pass over all Services starts one further: with a plain remainder, a connection
+/// would request only a few Services if both numbers have a common divisor.
 fn service_of(turn: u64) -> u64 {
     let services = u64::from(SERVICES);
     (turn + turn / services) % services
@@ -159,7 +159,7 @@ mod tests {
     use super::{SERVICES, UpstreamCounters, parse, service_of};
 
     #[test]
-    fn counters_are_found_among_the_others() {
+    fn parse_finds_upstream_counters() {
         let text = "# HELP gateway_upstream_connects Connections opened to endpoints.\n\
             # TYPE gateway_upstream_connects counter\n\
             gateway_upstream_connects_total 12\ngateway_upstream_connect_failures_total 3\n\
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_connection_comes_to_every_service() {
+    fn every_connection_requests_every_service() {
         let services: BTreeSet<_> = (0..100_000).step_by(10).map(service_of).collect();
         assert_eq!(services.len(), usize::from(SERVICES));
     }

@@ -1,7 +1,7 @@
-//! `--case routes`: what a route costs in settled_memory, and what many hosts cost a request.
+//! `--case routes`: memory of a route, and CPU time per request with many hosts.
 //!
-//! Memory is that of the whole process: objects as the source holds them, routing table, Problems. Not here: compile
-//! times and lookups alone (`cargo bench -p routing`).
+//! Memory is that of the whole process: objects of the source, routing table, Problems. `cargo bench -p routing`
+//! measures compile times and lookups alone.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,25 +17,25 @@ use super::process::{self, ChildProcess};
 use super::wrk::Wrk;
 use super::{leg, tell};
 
-/// DESIGN §8 has the settled_memory of a route as the difference between these two numbers of routes.
+/// Numbers of routes. DESIGN §8 defines the memory of a route as the difference between the two.
 const SMALL_ROUTE_COUNT: usize = 1_000;
 const LARGE_ROUTE_COUNT: usize = 100_000;
-/// So many Services are shared by all routes.
+/// Number of Services that all routes share.
 const SERVICES: usize = 100;
-/// So many Ingresses are in single file.
+/// Number of Ingresses in one file.
 const INGRESSES_PER_FILE: usize = 1_000;
-/// How long reading and compiling may take, on a busy machine and in a build without optimisation.
+/// Time for reading and compiling, on a busy machine and in a debug build.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
-/// Memory counts when it did not shrink for so long: an allocator gives back what compiling took with a delay.
+/// Memory is settled after this time without shrinking. The allocator releases the memory of a compile with a delay.
 const SETTLE_DURATION: Duration = Duration::from_secs(2);
-/// Wrk before the first round, seconds; not counted. It asks every host once and more: what is made at the first
-/// request of a route (its counters) is no cost of later ones.
+/// Duration of the load before the first round, in seconds. It requests every host, because the first request of a
+/// route allocates its counters. It is not counted.
 const WARM_UP_SECONDS: f64 = 10.0;
 
-/// Runs both measurements: so many rounds of the load, each with single leg with one host and single with all.
+/// Measures memory, then the given rounds of load: in each, one leg with one host and one leg with all hosts.
 ///
 /// # Errors
-/// Something cannot be started or dies, or an answer did not come from the backend.
+/// A program cannot be started or exits, or a response does not come from the backend.
 pub(crate) fn measure(
     rounds: (u32, f64),
     load: &Wrk,
@@ -73,7 +73,7 @@ pub(crate) fn measure(
     ])
 }
 
-/// CPU time per request in µs, of each round, with one host and with all of them.
+/// Returns the CPU time per request in µs of each round, with one host and with all of them.
 fn cpu(
     (rounds, seconds): (u32, f64),
     load: &Wrk,
@@ -116,7 +116,7 @@ fn cpu(
     Ok((with_one, with_all))
 }
 
-/// A running gateway with so many routes.
+/// A running gateway with many routes.
 struct RoutesGateway {
     process: ChildProcess,
     http: u16,
@@ -139,7 +139,7 @@ impl RoutesGateway {
         })
     }
 
-    /// The least settled_memory that is in RAM, once it does not shrink any more.
+    /// Returns the minimum resident memory, once it no longer shrinks.
     fn settled_memory(&mut self) -> Result<u64> {
         let (mut least, mut since) = (self.process.rss()?, Instant::now());
         while since.elapsed() < SETTLE_DURATION {
@@ -207,11 +207,11 @@ spec:
     text
 }
 
-/// Which request is next, in Lua: `n` counts them, `count` is how many there are.
+/// Lua expressions of the next request. `n` counts the requests, `count` is the number of hosts.
 const RANDOM_ORDER: &str = "math.random(count)";
 const IN_ORDER: &str = "n % count + 1";
 
-/// wrk's script (its own `init` calls this single): so many hosts from this single on. Requests are made before the load begins.
+/// Returns a wrk script that requests `count` hosts. It creates all requests before the load starts.
 fn script((first, count): (usize, usize), next: &str) -> String {
     format!(
         "local requests = {{}}
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_of_the_script_are_those_of_the_ingresses() {
+    fn script_hosts_match_ingress_hosts() {
         assert!(ingress(7).contains("host: h7.example"));
         assert!(script((0, 100), IN_ORDER).contains("\"h\" .. (0 + i - 1) .. \".example\""));
     }

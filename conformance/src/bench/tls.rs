@@ -1,7 +1,7 @@
-//! The certificate that all peers show, and TLS clients that trust it and nothing else.
+//! The certificate of all peers, and TLS clients that trust only it.
 //!
-//! Every client here is held to what wrk's and h2load's OpenSSL come to with all peers: TLS 1.3, AES-256-GCM, X25519.
-//! Nothing here ever resumes a session.
+//! Clients use the parameters that OpenSSL in wrk and h2load negotiates with all peers: TLS 1.3, AES-256-GCM, X25519.
+//! Sessions are never resumed.
 
 use std::fs;
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, Strea
 
 use super::http::HOST;
 
-/// The suite that every load offers alone, by OpenSSL's name: what is compared is the same work.
+/// The only cipher suite that load generators offer, by OpenSSL's name, so that all peers do equal work.
 pub(crate) const SUITE: &str = "TLS_AES_256_GCM_SHA384";
 
 /// A self-signed ECDSA P-256 certificate for [`HOST`], with its key.
@@ -27,7 +27,7 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// Makes a new one.
+    /// Creates a certificate.
     pub(crate) fn new() -> Result<Self> {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let made = rcgen::CertificateParams::new([HOST.to_owned()])?.self_signed(&key)?;
@@ -41,7 +41,7 @@ impl Certificate {
         Ok(path)
     }
 
-    /// The Secret of this name that holds it, as YAML.
+    /// Returns a Secret with the certificate, as YAML.
     pub(crate) fn secret(&self, (namespace, name): (&str, &str)) -> String {
         let block = |pem: &str| pem.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
         format!(
@@ -52,7 +52,7 @@ impl Certificate {
         )
     }
 
-    /// A client for HTTP/1.1 that trusts this certificate.
+    /// Returns a client for HTTP/1.1 that trusts this certificate.
     pub(crate) fn client(&self) -> Result<TlsClient> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone())?;
@@ -69,7 +69,7 @@ impl Certificate {
     }
 }
 
-/// Opens TLS connections.
+/// A factory of TLS connections.
 #[derive(Clone)]
 pub(crate) struct TlsClient {
     config: Arc<ClientConfig>,
@@ -77,10 +77,10 @@ pub(crate) struct TlsClient {
 }
 
 impl TlsClient {
-    /// Does a full handshake on a connection.
+    /// Performs a full handshake on a connection.
     ///
     /// # Errors
-    /// It fails, or a session was resumed.
+    /// The handshake fails, or a session was resumed.
     pub(crate) fn handshake(
         &self,
         mut stream: TcpStream,

@@ -1,4 +1,4 @@
-//! The load: wrk on keep-alive connections, what it says about a run, and system calls counted meanwhile.
+//! Load by wrk on keep-alive connections, and system calls per request under that load.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,50 +12,50 @@ use super::backend::Backend;
 use super::http::{HOST, Scheme};
 use super::process::{self, ChildProcess};
 
-/// How long system calls are counted: under strace a proxy still serves some thousand requests in it.
+/// Duration of tracing. Under strace, a proxy still serves thousands of requests in 1 s.
 const TRACE_DURATION: Duration = Duration::from_secs(1);
-/// Bound on a load that goes on for as long as it is traced, seconds.
+/// Time limit of the load during tracing, in seconds.
 const TRACED_LOAD_SECONDS: u32 = 60;
-/// Bound on a load that is ended by a signal, seconds; more than the longest leg.
+/// Time limit of a load that SIGINT ends, in seconds. It exceeds the longest leg.
 const MAX_LOAD_SECONDS: u32 = 600;
-/// Requests per connection before counting begins, so that all connections are open and none is new.
+/// Requests per connection before counting starts, so that all connections are open.
 const WARM_REQUESTS_PER_CONNECTION: u64 = 10;
 
-/// How to make load.
+/// An installed wrk.
 pub(crate) struct Wrk {
-    /// Where wrk is.
+    /// Path of wrk.
     pub(crate) wrk: PathBuf,
     /// The core that it runs on.
     pub(crate) core: usize,
-    /// Connections kept open.
+    /// Connections that it keeps open.
     pub(crate) connections: u16,
 }
 
-/// What the load saw.
+/// Results as the load generator reports them.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct LoadSummary {
-    /// Requests answered completely.
+    /// Completed requests.
     pub(crate) requests: u64,
-    /// Lines about answers other than 2xx and 3xx and about broken connections; none in a good run.
+    /// Lines about responses other than 2xx and 3xx and about broken connections. Empty in a good run.
     pub(crate) problems: Vec<String>,
 }
 
 /// System calls per request.
 #[derive(Debug, Serialize)]
 pub(crate) struct Syscalls {
-    /// All of them.
+    /// All system calls.
     pub(crate) total: f64,
-    /// By name.
+    /// System calls by name.
     pub(crate) by_name: BTreeMap<String, f64>,
 }
 
 impl Wrk {
-    /// LoadGenerators a loopback port for some seconds.
+    /// Loads a loopback port.
     pub(crate) fn run(&self, target: (Scheme, u16), seconds: f64) -> Result<LoadSummary> {
         Self::finish(self.command(target, seconds))
     }
 
-    /// The same with requests that a Lua script makes.
+    /// Loads a loopback port with the requests of a Lua script.
     pub(crate) fn run_script(&self, port: u16, seconds: f64, script: &Path) -> Result<LoadSummary> {
         let mut command = self.command((Scheme::Http, port), seconds);
         command.arg("-s").arg(script);
@@ -69,8 +69,9 @@ impl Wrk {
         parse_summary(&text).with_context(|| format!("wrk has no summary: {text} {}", problem()))
     }
 
-    /// BackendCounts a process's system calls per request, while its port is loaded and all connections are open.
-    /// Requests are those that the backend counts meanwhile, since the load begins earlier and ends later.
+    /// Counts the system calls of a process per request while its port is loaded and all connections are open.
+    ///
+    /// Requests are those that the backend counts in the same time, because the load starts earlier and ends later.
     pub(crate) fn syscalls(
         &self,
         strace: &Path,
@@ -109,8 +110,8 @@ impl Wrk {
         Ok(Syscalls { total: by_name.values().sum(), by_name })
     }
 
-    /// wrk takes whole seconds only, but stops and reports on SIGINT: `timeout` sends it after the time wanted,
-    /// and SIGKILL if that does not help.
+    /// Returns the command for a load of this length. wrk accepts whole seconds only, but reports on SIGINT. `timeout` sends
+    /// it after the requested time, and SIGKILL 5 s later.
     fn command(&self, target: (Scheme, u16), seconds: f64) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "timeout", "--foreground", "--signal=INT", "--kill-after=5"]);
@@ -136,7 +137,7 @@ impl Wrk {
     }
 }
 
-/// Reads wrk's summary; none if there is no line with the number of requests.
+/// Parses wrk's summary. Returns `None` without its line with the number of requests.
 fn parse_summary(text: &str) -> Option<LoadSummary> {
     let mut summary = LoadSummary::default();
     let mut counted = false;
@@ -151,7 +152,7 @@ fn parse_summary(text: &str) -> Option<LoadSummary> {
     counted.then_some(summary)
 }
 
-/// Reads the table of `strace -c`: the fourth column is the number of calls, the last one the name.
+/// Parses the table of `strace -c`: the fourth column is the number of calls, the last one the name.
 fn parse_strace(text: &str) -> Vec<(String, u64)> {
     let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     rows.filter_map(|row| {

@@ -1,4 +1,4 @@
-//! Reading what h2load prints.
+//! Parser of h2load's output.
 
 use super::parse;
 use crate::bench::wrk::LoadSummary;
@@ -11,21 +11,21 @@ const GOOD: &str = "Warm-up phase is over for thread #0.\nTLS Protocol: TLSv1.3\
     traffic: 200.00MB (209720140) total, 3.83KB (3920) headers (space savings 0.00%), 200.00MB (209715200) data\n";
 
 #[test]
-fn a_good_run_has_requests_bytes_and_no_complaints() {
+fn parse_good_run_has_no_problems() {
     let output = parse(GOOD).unwrap();
     assert_eq!((output.requests, output.data), (20, 209_715_200));
     assert_eq!(output.summary(Some("h2"), Some(209_715_200)), LoadSummary { requests: 20, problems: vec![] });
 }
 
 #[test]
-fn failures_and_other_answers_are_complaints() {
+fn parse_reports_failures_and_other_statuses() {
     let text = GOOD.replace("0 failed, 0 errored", "2 failed, 1 errored").replace("0 5xx", "3 5xx");
     let problems = parse(&text).unwrap().problems;
     assert_eq!(problems.len(), 3, "{problems:?}");
 }
 
 #[test]
-fn another_protocol_suite_or_length_is_a_complaint() {
+fn summary_reports_other_protocol_suite_or_length() {
     let said = |text: &str, data| parse(text).unwrap().summary(Some("h2"), data).problems.join("; ");
     assert_eq!(
         said(&GOOD.replace("protocol: h2", "protocol: http/1.1"), None),
@@ -37,6 +37,6 @@ fn another_protocol_suite_or_length_is_a_complaint() {
 }
 
 #[test]
-fn no_summary_is_no_result() {
+fn parse_without_summary_is_none() {
     assert_eq!(parse("starting benchmark...\n"), None);
 }

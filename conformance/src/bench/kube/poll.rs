@@ -1,4 +1,4 @@
-//! Asking the gateway on connections that stand: for the first 200 of a host, and for a route that is live all along.
+//! Polls the gateway on open connections: until the first 200 of a host, and continuously for the live route.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,13 +12,13 @@ use anyhow::{Result, anyhow, ensure};
 use super::writes::LIVE_HOST;
 use crate::bench::http;
 
-/// Between two questions for a host that is not served yet.
+/// Interval between requests for a host that is not served yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Between two questions for the live route: 200 a second.
+/// Interval between requests for the live route: 200 per second.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A connection that stands.
+/// An open connection.
 pub(super) struct KeepAliveClient(TcpStream);
 
 impl KeepAliveClient {
@@ -26,7 +26,7 @@ impl KeepAliveClient {
         Ok(Self(http::connect(port)?))
     }
 
-    /// Asks each millisecond until a host has this status.
+    /// Polls a host every millisecond until the response has this status.
     pub(super) fn wait_for(&mut self, host: &str, status: u16, limit: Instant) -> Result<()> {
         while http::status(&mut self.0, host)? != status {
             ensure!(Instant::now() < limit, "{host} does not answer {status}");
@@ -36,14 +36,14 @@ impl KeepAliveClient {
     }
 }
 
-/// What the live route answered.
+/// Result of the load on the live route.
 pub(super) struct LiveRouteReport {
     pub(super) succeeded: u64,
     pub(super) failed: u64,
     pub(super) slowest: Duration,
 }
 
-/// Asks for the live route until it is ended, on one connection.
+/// Load on the live route, on one connection, until it is stopped.
 pub(super) struct LiveRouteLoad {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<LiveRouteReport>>,
@@ -80,7 +80,7 @@ impl LiveRouteLoad {
     }
 }
 
-/// An endpoint that answers every request with 200, until the process ends.
+/// Starts an endpoint that responds to every request with 200 until the process ends.
 pub(super) fn endpoint(address: SocketAddr) -> Result<SocketAddr> {
     let listener = TcpListener::bind(address)?;
     let bound = listener.local_addr()?;

@@ -1,4 +1,4 @@
-//! What is written to the API server: the objects that are there from the start, Ingresses, and churn.
+//! Writes to the API server: initial objects, Ingresses, and churn.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -21,43 +21,43 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::poll;
 
-/// The host that is served all along.
+/// Host of the route that is served all the time.
 pub(super) const LIVE_HOST: &str = "live.bench.example";
 
 const NAMESPACE: &str = "bench";
 const APP: &str = "app";
 
-/// The beginning of the names of Ingresses that are created by number.
+/// Name prefix of Ingresses that are created by number.
 const NUMBERED: &str = "n-";
 
-/// The machine's own address among the pods of the cluster: the API server refuses loopback addresses as endpoints.
+/// Address of this machine in the pods' network. The API server rejects loopback addresses as endpoints.
 const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
 
-/// Of churn: slice writes a second, the Services they go to, and the slice writes for each edit of an Ingress.
+/// Churn: slice writes per second, number of Services, and slice writes per edit of an Ingress.
 const SLICE_WRITES_PER_SECOND: u32 = 100;
 const CHURN_SERVICES: u32 = 10;
 const SLICE_WRITES_PER_EDIT: u32 = 100;
 
-/// So many writes are under way at a time.
+/// Maximum number of concurrent writes: of Ingresses, and of churn.
 const MAX_PARALLEL_WRITES: usize = 64;
 const MAX_PARALLEL_CHURN: usize = 16;
 
-/// The host of an Ingress by its number.
+/// Returns the host of an Ingress by its number.
 pub(super) fn host(number: usize) -> String {
     format!("h{number}.bench.example")
 }
 
-/// The writer.
+/// A writer of objects.
 pub(super) struct ApiWriter {
     runtime: Runtime,
     client: Client,
 }
 
 impl ApiWriter {
-    /// ApiWriter what is there from the start: a Service with an endpoint and its live route, and those that churn.
+    /// Connects and writes the initial objects: a Service with an endpoint, its live route, and the Services of the churn.
     pub(super) fn connect() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        // kube would otherwise look for a provider among two; there may be apply_one from another case.
+        // kube panics if rustls has two providers and none is installed. Another case may have installed one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let endpoint = poll::endpoint((HOST_ADDRESS, 0).into())?;
         let client = runtime.block_on(async {
@@ -79,12 +79,12 @@ impl ApiWriter {
         Ok(Self { runtime, client })
     }
 
-    /// Creates the Ingress of a number. Gives when the API server had answered.
+    /// Creates an Ingress by number. Returns the time of the API server's response.
     pub(super) fn apply_one(&self, number: usize) -> Result<Instant> {
         self.runtime.block_on(create(self.client.clone(), number)).map(|(_, at)| at)
     }
 
-    /// Creates Ingresses, many at a time, and gives them in the order of the API server's answers.
+    /// Creates Ingresses in parallel. Returns them in the order of the API server's responses.
     pub(super) fn apply_all(&self, numbers: Range<usize>) -> impl Iterator<Item = Result<(usize, Instant)>> {
         let (sender, answers) = std::sync::mpsc::channel();
         let client = self.client.clone();
@@ -108,7 +108,7 @@ impl ApiWriter {
         Ok(())
     }
 
-    /// ApiWriter slices of churn_service Services and edits an Ingress until it is ended.
+    /// Writes slices of other Services and edits an Ingress until it is stopped.
     pub(super) fn churn(&self) -> Churn<'_> {
         let stop = Arc::<AtomicBool>::default();
         let task = self.runtime.spawn(churn(self.client.clone(), Arc::clone(&stop)));
@@ -116,7 +116,7 @@ impl ApiWriter {
     }
 }
 
-/// Churn that goes on.
+/// Running churn.
 pub(super) struct Churn<'a> {
     runtime: &'a Runtime,
     stop: Arc<AtomicBool>,
@@ -124,7 +124,7 @@ pub(super) struct Churn<'a> {
 }
 
 impl Churn<'_> {
-    /// Ends it. Gives the slice writes a second.
+    /// Stops the churn. Returns the slice writes per second.
     pub(super) fn stop(self) -> Result<f64> {
         self.stop.store(true, Ordering::Relaxed);
         self.runtime.block_on(self.task)?
@@ -166,7 +166,7 @@ async fn create(client: Client, number: usize) -> Result<(usize, Instant)> {
     Ok((number, Instant::now()))
 }
 
-/// As `kubectl apply --server-side` does.
+/// Applies an object, as `kubectl apply --server-side` does.
 async fn apply<K>(api: &Api<K>, name: &str, mut object: Value) -> Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
@@ -190,7 +190,7 @@ fn churn_service(number: u32) -> String {
     format!("churn-{number}")
 }
 
-/// Those that are created by number can be deleted by their label.
+/// Returns an Ingress. Those created by number have a label for their deletion.
 fn ingress(name: &str, host: &str) -> Value {
     let label = if name.starts_with(NUMBERED) { "numbered" } else { "named" };
     let backend = json!({ "service": { "name": APP, "port": { "number": 80 } } });

@@ -1,7 +1,7 @@
-//! Configurations for equal work: what each proxy is told.
+//! Configurations of the peers for equal work.
 //!
-//! Equal work: route by Host and path, keep-alive both ways, round robin over two endpoints, TLS 1.3 with the same
-//! certificate, and set X-Forwarded-For, -Proto, -Host, -Port and X-Real-IP from scratch, whatever the client sent.
+//! Each peer routes by Host and path, keeps connections alive on both sides, balances round robin over two endpoints,
+//! and offers TLS 1.3 with the same certificate. Each replaces X-Forwarded-For, -Proto, -Host, -Port and X-Real-IP.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use super::{ClientTimeouts, PeerKind};
 use crate::bench::http::{HOST, Scheme};
 use crate::bench::tls::Certificate;
 
-/// nginx's `http` section. Answers never wait in files: no other peer has a disk to put them. It keeps as many idle
-/// connections as can be in use at a time, as the others do.
+/// Returns nginx's `http` section. Response files are off, because no other peer writes to disk. The pool keeps as many
+/// idle connections as can be in use, as the other peers do.
 pub(super) fn nginx(
     [http, https]: [u16; 2],
     [first, second]: [u16; 2],
@@ -36,7 +36,7 @@ pub(super) fn nginx(
     )
 }
 
-/// HAProxy's file.
+/// Returns HAProxy's configuration.
 pub(super) fn haproxy(
     kind: PeerKind,
     [http, https]: [u16; 2],
@@ -45,7 +45,7 @@ pub(super) fn haproxy(
 ) -> String {
     let (header, idle) = (timeouts.seconds(10), timeouts.seconds(75));
     let client = timeouts.seconds(60);
-    // By default it keeps file descriptors for a pipe of every fourth connection, more than a process may have here.
+    // By default HAProxy reserves file descriptors for one pipe per four connections, which exceeds the limit here.
     let (pipes, splice) = match kind {
         PeerKind::HaproxySplice => ("  maxpipes 256\n", "  option splice-response\n"),
         _ => ("", ""),
@@ -74,7 +74,7 @@ fn haproxy_frontend(scheme: Scheme, bind: &str) -> String {
     )
 }
 
-/// The gateway's objects. The certificate is the default one: wrk's SNI is the address that it connects to.
+/// Returns the gateway's objects. The certificate is the default one because wrk's SNI is the address it connects to.
 pub(super) fn gateway([first, second]: [u16; 2], certificate: &Certificate) -> String {
     let secret = certificate.secret(("gateway-system", "default"));
     format!(

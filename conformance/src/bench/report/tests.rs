@@ -1,4 +1,4 @@
-//! Ratios, and what a void leg does to them.
+//! Ratios, and void legs.
 
 use super::Series;
 use crate::bench::case::Workload;
@@ -32,7 +32,7 @@ fn ratios_are_taken_within_a_round() {
 }
 
 #[test]
-fn a_void_leg_enters_no_median_and_is_named() {
+fn void_leg_is_excluded_and_reported() {
     let series = series(&[
         (1, PeerKind::Haproxy, 10.0, ""),
         (1, PeerKind::Gateway, 1.0, "wrong backend"),

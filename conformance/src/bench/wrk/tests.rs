@@ -1,4 +1,4 @@
-//! Reading what wrk and strace print.
+//! Parsers of wrk's and strace's output.
 
 use super::{LoadSummary, parse_strace, parse_summary};
 
@@ -7,12 +7,12 @@ const GOOD: &str = "Running 10m test @ http://127.0.0.1:1/\n  1 threads and 4 co
     9163 requests in 0.30s, 2.15MB read\nRequests/sec:  30519.01\n";
 
 #[test]
-fn a_good_run_has_requests_and_no_complaints() {
+fn parse_good_run_has_no_problems() {
     assert_eq!(parse_summary(GOOD), Some(LoadSummary { requests: 9163, problems: vec![] }));
 }
 
 #[test]
-fn wrong_answers_and_broken_connections_are_complaints() {
+fn parse_reports_other_statuses_and_broken_connections() {
     let text = format!(
         "{GOOD}  Socket errors: connect 0, read 3, write 0, timeout 0\n  Non-2xx or 3xx responses: 7\n"
     );
@@ -21,12 +21,12 @@ fn wrong_answers_and_broken_connections_are_complaints() {
 }
 
 #[test]
-fn no_summary_is_no_result() {
+fn parse_without_summary_is_none() {
     assert_eq!(parse_summary("unable to connect to 127.0.0.1:1 Connection refused\n"), None);
 }
 
 #[test]
-fn calls_are_counted_with_and_without_errors_and_the_total_is_left_out() {
+fn parse_strace_counts_calls_without_the_total() {
     let text = "% time     seconds  usecs/call     calls    errors syscall\n\
         ------ ----------- ----------- --------- --------- ----------------\n \
         60.00    0.006000           2      3000           sendto\n \
