@@ -1,6 +1,6 @@
-//! `conformance bench` as a user runs it: its checks have to catch a peer that talks to a wrong backend.
+//! `conformance bench` on the command line. Its checks must detect a peer that is connected to a wrong backend.
 //!
-//! Needs nginx, HAProxy and wrk. Not here: whether a figure is good.
+//! Needs nginx, HAProxy, wrk and h2load. The tests do not judge figures.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -11,18 +11,24 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 
-/// Two runs at a time would be on the same two cores.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Held during a run: two concurrent runs would share the same two cores.
+static BENCH_LOCK: Mutex<()> = Mutex::new(());
 
-/// Rounds and seconds of runs.
-const ONCE: (&str, &str) = ("1", "0.3");
-const SHORT: (&str, &str) = ("2", "0.3");
-/// h2load counts the handshakes as part of its time.
-const LONGER: (&str, &str) = ("2", "1.5");
+/// Length of a run.
+#[derive(Clone, Copy)]
+struct Length {
+    rounds: &'static str,
+    seconds: &'static str,
+}
+
+const ONE_ROUND: Length = Length { rounds: "1", seconds: "0.3" };
+const SHORT: Length = Length { rounds: "2", seconds: "0.3" };
+/// For h2load, whose time includes the handshakes.
+const LONG: Length = Length { rounds: "2", seconds: "1.5" };
 
 #[test]
-fn a_wrong_backend_makes_the_leg_void() {
-    if is_skipped("a_wrong_backend_makes_the_leg_void", &["nginx", "haproxy", "wrk"]) {
+fn wrong_backend_makes_the_leg_void() {
+    if is_skipped("wrong_backend_makes_the_leg_void", &["nginx", "haproxy", "wrk"]) {
         return;
     }
     let output = bench("nginx,haproxy", SHORT, &["--misroute", "haproxy"]);
@@ -33,57 +39,57 @@ fn a_wrong_backend_makes_the_leg_void() {
         let void = leg["void"].as_array().unwrap();
         assert!(leg["requests"].as_u64().unwrap() > 0, "{leg:#}");
         if leg["peer"] == "haproxy" {
-            let said = leg["void"].to_string();
-            assert!(said.contains("the answer came from decoy"), "{leg:#}");
-            assert!(said.contains("the backend saw 0 requests"), "{leg:#}");
+            let reasons = leg["void"].to_string();
+            assert!(reasons.contains("the response came from decoy"), "{leg:#}");
+            assert!(reasons.contains("the backend saw 0 requests"), "{leg:#}");
         } else {
             assert!(void.is_empty(), "{leg:#}");
         }
     }
-    assert!(!output.status.success(), "a void leg has to fail the run");
+    assert!(!output.status.success(), "a void leg must fail the run");
 }
 
 #[test]
-fn small_requests_have_a_result() {
+fn case_small_has_a_result() {
     cpu_case("small", SHORT, &["wrk"]);
 }
 
 #[test]
-fn small_requests_over_tls_have_a_result() {
+fn case_tls_h1_has_a_result() {
     cpu_case("tls-h1", SHORT, &["wrk"]);
 }
 
 #[test]
-fn http2_has_a_result() {
-    cpu_case("tls-h2", LONGER, &["h2load"]);
+fn case_tls_h2_has_a_result() {
+    cpu_case("tls-h2", LONG, &["h2load"]);
 }
 
 #[test]
-fn new_connections_have_a_result() {
+fn case_connect_has_a_result() {
     cpu_case("connect", SHORT, &[]);
 }
 
 #[test]
-fn handshakes_have_a_result() {
+fn case_handshake_has_a_result() {
     let Some(report) = cpu_case("handshake", SHORT, &[]) else { return };
-    // No CPU of our time does a P-256 signature, two X25519 operations and all around them in 20 µs.
+    // No current CPU performs a P-256 signature and two X25519 operations in 20 µs.
     let cpu = report["series"][0]["cpu"]["haproxy"].as_f64().unwrap();
     assert!(cpu > 20.0, "{report:#}");
 }
 
 #[test]
-fn large_bodies_have_a_result_with_and_without_splice() {
+fn case_large_has_results_with_and_without_splice() {
     let Some(report) = cpu_case("large", SHORT, &["h2load"]) else { return };
     let [plain, tls] = [0, 1].map(|series| &report["series"][series]["cpu"]);
     assert!(plain["haproxy-splice"].as_f64().unwrap() > 0.0, "{report:#}");
     assert!(tls["haproxy-splice"].is_null(), "{report:#}");
-    // A GB at 20 GB/s of one core would be 50 ms.
+    // 50 ms per GB are 20 GB/s on one core.
     assert!(tls["haproxy"].as_f64().unwrap() > 50.0, "{report:#}");
 }
 
-/// A case of CPU time: no leg is void, and everybody's time is no nonsense. None if a program is missing.
+/// Runs a CPU case. Asserts that no leg is void and that all times are plausible. Returns `None` if it is skipped.
 #[track_caller]
-fn cpu_case(case: &str, length: (&str, &str), programs: &[&str]) -> Option<serde_json::Value> {
+fn cpu_case(case: &str, length: Length, programs: &[&str]) -> Option<serde_json::Value> {
     let needed = [&["nginx", "haproxy"], programs].concat();
     if is_skipped(&format!("bench case {case}"), &needed) {
         return None;
@@ -102,32 +108,32 @@ fn cpu_case(case: &str, length: (&str, &str), programs: &[&str]) -> Option<serde
 }
 
 #[test]
-fn memory_has_a_figure_for_each_state() {
-    if is_skipped("memory_has_a_figure_for_each_state", &["nginx", "haproxy"]) {
+fn case_memory_has_a_figure_for_each_state() {
+    if is_skipped("case_memory_has_a_figure_for_each_state", &["nginx", "haproxy"]) {
         return;
     }
-    let output = bench("nginx,haproxy", ONCE, &["--case", "memory", "--held", "300"]);
+    let output = bench("nginx,haproxy", ONE_ROUND, &["--case", "memory", "--held", "300"]);
     assert!(output.status.success(), "{output:?}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let figures = report["figures"].as_array().unwrap();
     assert_eq!(figures.len(), 3, "{report:#}");
     let kib = |state: usize| figures[state]["values"]["haproxy"]["median"].as_f64().unwrap();
     assert!((0.0..=30.0).contains(&kib(0)), "{report:#}");
-    assert!((4.0..=60.0).contains(&kib(1)), "a TLS connection has keys and buffers: {report:#}");
+    assert!((4.0..=60.0).contains(&kib(1)), "a TLS connection needs keys and buffers: {report:#}");
 }
 
 #[test]
-fn the_gateway_reuses_upstream_connections() {
-    // `cargo test --workspace` builds it for its own tests.
+fn case_reuse_reports_a_share() {
+    // `cargo test --workspace` builds the gateway.
     let gateway = Path::new(env!("CARGO_BIN_EXE_conformance")).with_file_name("gateway");
     if !gateway.is_file() {
-        missing::skipped("the_gateway_reuses_upstream_connections: the gateway is not built");
+        missing::skipped("case_reuse_reports_a_share: the gateway is not built");
         return;
     }
-    if is_skipped("the_gateway_reuses_upstream_connections", &["nginx"]) {
+    if is_skipped("case_reuse_reports_a_share", &["nginx"]) {
         return;
     }
-    let output = bench("gateway", ONCE, &["--case", "reuse", "--gateway", gateway.to_str().unwrap()]);
+    let output = bench("gateway", ONE_ROUND, &["--case", "reuse", "--gateway", gateway.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let share = report["figures"][0]["values"]["gateway"]["median"].as_f64().unwrap();
@@ -135,8 +141,8 @@ fn the_gateway_reuses_upstream_connections() {
 }
 
 #[test]
-fn ingresses_of_a_real_api_server_are_served_and_timed() {
-    const TEST: &str = "ingresses_of_a_real_api_server_are_served_and_timed";
+fn case_kube_reports_times_and_memory() {
+    const TEST: &str = "case_kube_reports_times_and_memory";
     let tool = env!("CARGO_BIN_EXE_conformance");
     let gateway = Path::new(tool).with_file_name("gateway");
     let parts = Command::new(tool).args(["cluster", "parts"]).output().unwrap();
@@ -150,7 +156,7 @@ fn ingresses_of_a_real_api_server_are_served_and_timed() {
         return;
     }
     let args = ["--case", "kube", "--ingresses", "30", "--gateway", gateway.to_str().unwrap()];
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = BENCH_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(tool)
         .args([
             "cluster", "run", "--nodes", "1", "--", tool, "bench", "--peers", "gateway", "--output", "json",
@@ -166,7 +172,7 @@ fn ingresses_of_a_real_api_server_are_served_and_timed() {
         let value = figure["values"]["gateway"]["median"].as_f64().unwrap();
         let what = figure["what"].as_str().unwrap();
         match figure["unit"].as_str().unwrap() {
-            // Nothing can be served a microsecond after it was accepted.
+            // No Ingress is served within 1 µs.
             "ms" => assert!((0.001..20_000.0).contains(&value), "{what}: {value}"),
             "requests" => assert!(value.abs() < 0.5, "{what}: {value}"),
             _ => assert!((5.0..500.0).contains(&value), "{what}: {value}"),
@@ -175,28 +181,29 @@ fn ingresses_of_a_real_api_server_are_served_and_timed() {
 }
 
 #[test]
-fn a_case_about_the_gateway_alone_is_skipped_loudly_without_it() {
-    if is_skipped("a_case_about_the_gateway_alone_is_skipped_loudly_without_it", &["nginx", "haproxy"]) {
+fn case_reuse_without_gateway_is_reported_as_skipped() {
+    if is_skipped("case_reuse_without_gateway_is_reported_as_skipped", &["nginx", "haproxy"]) {
         return;
     }
-    let output = bench("nginx,haproxy", ONCE, &["--case", "reuse"]);
+    let output = bench("nginx,haproxy", ONE_ROUND, &["--case", "reuse"]);
     assert!(!output.status.success(), "nothing was measured");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("SKIPPED: bench case Reuse"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("SKIPPED: bench case Reuse"), "{stderr}");
 }
 
-/// A short run. Few connections, so that opening them stays below 1 % of the requests on a busy machine.
-fn bench(peers: &str, (rounds, seconds): (&str, &str), args: &[&str]) -> Output {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+/// Runs the benchmark. With 2 connections, new ones stay below 1 % of the requests even on a busy machine.
+fn bench(peers: &str, length: Length, args: &[&str]) -> Output {
+    let _guard = BENCH_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     Command::new(env!("CARGO_BIN_EXE_conformance"))
-        .args(["bench", "--peers", peers, "--rounds", rounds, "--seconds", seconds])
+        .args(["bench", "--peers", peers, "--rounds", length.rounds, "--seconds", length.seconds])
         .args(["--connections", "2", "--output", "json"])
         .args(args)
         .output()
         .unwrap()
 }
 
-/// Whether a program is missing; says so past the capture, and to the list that `conformance/test` prints.
+/// Returns whether the test is skipped because a program is missing. Reports that past the capture, for
+/// `conformance/test`.
 fn is_skipped(test: &str, programs: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs: Vec<_> = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).collect();

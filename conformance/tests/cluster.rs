@@ -1,10 +1,10 @@
-//! `conformance cluster run` as a user runs it: a real control plane, pods from their own specs, Services that answer,
-//! the plain-manifest install of the gateway, and nothing left behind.
+//! `conformance cluster run` on the command line: control plane, pods, Services, the plain-manifest install of the
+//! gateway, and a clean end.
 //!
-//! Needs Go 1.26 (or its work in the cache), `unshare`, `ip`, `curl`, and root or user namespaces.
+//! Needs Go 1.26 (or cached programs), `unshare`, `ip`, `curl`, and root or user namespaces.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
-#![allow(clippy::disallowed_methods, reason = "the kernel is asked again and again; sleeping is only a pace")]
+#![allow(clippy::disallowed_methods, reason = "polls the kernel; the sleep only sets the interval")]
 
 #[path = "../../gateway/tests/support/missing.rs"]
 mod missing;
@@ -19,32 +19,32 @@ use std::time::{Duration, Instant};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_conformance");
 
-/// How long the kernel may take to end a cluster; a fraction of a second on an idle machine.
-const GONE_WITHIN: Duration = Duration::from_secs(15);
+/// Time for the kernel to end a cluster. On an idle machine it takes a fraction of a second.
+const END_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Between two looks.
-const PACE: Duration = Duration::from_millis(50);
+/// Interval between two snapshots.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[test]
-fn the_plain_manifest_install_serves_both_hosts_from_outside() {
-    if is_skipped("the_plain_manifest_install_serves_both_hosts_from_outside") {
+fn plain_manifest_install_serves_both_hosts() {
+    if is_skipped("plain_manifest_install_serves_both_hosts") {
         return;
     }
     let gateway = Path::new(TOOL).with_file_name("gateway");
     assert!(gateway.is_file(), "build the gateway first: cargo build -p gateway");
     let output = cluster(&["sh", "tests/cluster/example.sh"]);
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", text(&output));
     for host in ["blue", "green"] {
-        assert!(said.contains(&format!("\"host\":\"{host}.example.com\"")), "{said}");
-        // The load balancer's address, the cluster IP, and a port of each of two nodes.
-        assert_eq!(said.matches(&format!("\"pod\":\"{host}-")).count(), 4, "{said}");
+        assert!(stdout.contains(&format!("\"host\":\"{host}.example.com\"")), "{stdout}");
+        // Four addresses: load balancer, cluster IP, and node port of two nodes.
+        assert_eq!(stdout.matches(&format!("\"pod\":\"{host}-")).count(), 4, "{stdout}");
     }
 }
 
 #[test]
-fn pods_are_run_from_their_specs_and_end_as_they_should() {
-    if is_skipped("pods_are_run_from_their_specs_and_end_as_they_should") {
+fn pods_run_by_their_specs_and_terminate_in_order() {
+    if is_skipped("pods_run_by_their_specs_and_terminate_in_order") {
         return;
     }
     let output = cluster(&["sh", "tests/cluster/pods.sh"]);
@@ -52,8 +52,8 @@ fn pods_are_run_from_their_specs_and_end_as_they_should() {
 }
 
 #[test]
-fn a_node_loses_its_power_and_comes_back() {
-    if is_skipped("a_node_loses_its_power_and_comes_back") {
+fn stopped_node_loses_its_pods_and_starts_again() {
+    if is_skipped("stopped_node_loses_its_pods_and_starts_again") {
         return;
     }
     let output = cluster(&["sh", "tests/cluster/nodes.sh"]);
@@ -61,44 +61,48 @@ fn a_node_loses_its_power_and_comes_back() {
 }
 
 #[test]
-fn the_exit_code_is_the_commands_and_nothing_is_left_behind() {
-    if is_skipped("the_exit_code_is_the_commands_and_nothing_is_left_behind") {
+fn run_returns_the_exit_code_and_leaves_nothing_behind() {
+    if is_skipped("run_returns_the_exit_code_and_leaves_nothing_behind") {
         return;
     }
-    let watched = Watched::new();
-    let before = Machine::look(&watched);
-    let output = watched.cluster(&["sh", "-c", "kubectl get nodes -o name; exit 7"]).output().unwrap();
+    let marked_cluster = MarkedCluster::new();
+    let before = MachineSnapshot::take(&marked_cluster);
+    let output = marked_cluster.cluster(&["sh", "-c", "kubectl get nodes -o name; exit 7"]).output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", text(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "node/node-1\nnode/node-2\n");
-    until_as(&before, &watched);
+    wait_until_equal(&before, &marked_cluster);
 
-    // One SIGKILL ends all of it, pods too.
+    // One SIGKILL ends everything, including pods.
     let script = "kubectl create deployment left --image=echo --replicas=2 >&2
         kubectl rollout status deployment/left --timeout=60s >&2; echo started; read forever";
-    let mut running =
-        watched.cluster(&["sh", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    // Open until the end: the command would end with its input, and a cluster that was left with the command.
+    let mut running = marked_cluster
+        .cluster(&["sh", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Keep standard input open: at its end the command would exit, and the cluster with it.
     let input = running.stdin.take();
     let mut line = String::new();
     let stdout = running.stdout.take().unwrap();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
     assert_eq!(line, "started\n");
-    let during = Machine::look(&watched);
-    during.must_show_a_cluster(&before);
+    let during = MachineSnapshot::take(&marked_cluster);
+    during.assert_shows_a_cluster(&before);
     running.kill().unwrap();
     running.wait().unwrap();
-    until_as(&before, &watched);
+    wait_until_equal(&before, &marked_cluster);
     drop(input);
 }
 
 #[test]
-fn a_program_that_ends_by_itself_ends_the_cluster_with_its_name() {
-    if is_skipped("a_program_that_ends_by_itself_ends_the_cluster_with_its_name") {
+fn exit_of_a_control_plane_program_ends_the_cluster() {
+    if is_skipped("exit_of_a_control_plane_program_ends_the_cluster") {
         return;
     }
-    // One that was stopped on purpose does not: nodes.sh goes on after that.
+    // A program that was stopped on request does not end the cluster: nodes.sh tests that.
     for program in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
-        // Only processes of this cluster are seen in its PID namespace; the program itself is the link's target.
+        // The PID namespace contains only processes of this cluster. The link's target is the program.
         let script = format!(
             "for exe in /proc/[0-9]*/exe; do
                 case $(readlink $exe) in */{program}) exe=${{exe%/exe}}; kill -9 ${{exe##*/}};; esac
@@ -112,7 +116,7 @@ fn a_program_that_ends_by_itself_ends_the_cluster_with_its_name() {
 }
 
 #[test]
-fn commands_that_need_a_cluster_say_so_outside() {
+fn cluster_commands_outside_a_cluster_fail() {
     for arguments in [&["stop", "node-1"][..], &["exec", "default/a", "--", "true"]] {
         let output = Command::new(TOOL).arg("cluster").args(arguments).output().unwrap();
         assert!(!output.status.success());
@@ -120,7 +124,7 @@ fn commands_that_need_a_cluster_say_so_outside() {
     }
 }
 
-/// Runs a command in a cluster, from the folder of this package.
+/// Runs a command in a cluster, in the folder of this package.
 fn cluster(command: &[&str]) -> Output {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     Command::new(TOOL)
@@ -137,20 +141,20 @@ fn text(output: &Output) -> String {
     format!("{}\n{out}\n{err}", output.status)
 }
 
-/// A cluster that can be told from all others of this machine: by a variable in its environment, and by a folder that
-/// nobody else has. Pods have an environment of their own, but share the PID namespace of the rest.
-struct Watched {
+/// A cluster that differs from all others of this machine by a variable in its environment and by its folder. Pods have
+/// another environment, but the same PID namespace.
+struct MarkedCluster {
     mark: String,
-    /// Where it is started, and where it would put temporary files.
+    /// Working folder, and folder for temporary files.
     home: tempfile::TempDir,
-    /// Where the control plane's programs are kept.
+    /// Folder of the control plane's programs.
     cache: PathBuf,
 }
 
-/// Its value is of one test run alone.
+/// Name of the variable. Its value is unique to a test run.
 const MARK: &str = "LEFT_BEHIND_TEST";
 
-impl Watched {
+impl MarkedCluster {
     fn new() -> Self {
         let parts = Command::new(TOOL).args(["cluster", "parts"]).output().unwrap();
         assert!(parts.status.success(), "{}", text(&parts));
@@ -168,36 +172,38 @@ impl Watched {
         run
     }
 
-    fn is_marked(&self, process: &Process) -> bool {
+    fn is_marked(&self, process: &ProcessInfo) -> bool {
         process.environment.contains(&format!("{MARK}={}", self.mark))
     }
 }
 
-/// What a cluster could leave behind.
+/// Everything that a cluster could leave behind.
 #[derive(Debug, PartialEq, Eq)]
-struct Machine {
-    /// Of the watched cluster alone: number and command line.
+struct MachineSnapshot {
+    /// Processes of the marked cluster: id and command line.
     processes: BTreeSet<(u32, String)>,
-    /// Those that these processes are in; the ones that are bound to a file are mounts.
+    /// Namespaces of these processes. Namespaces that are bound to a file appear as mounts.
     namespaces: BTreeSet<String>,
     mounts: BTreeSet<String>,
     files: BTreeSet<PathBuf>,
 }
 
-impl Machine {
-    fn look(watched: &Watched) -> Self {
+impl MachineSnapshot {
+    fn take(marked_cluster: &MarkedCluster) -> Self {
         let list = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-        let all: Vec<Process> =
-            list("/proc".as_ref()).filter_map(|entry| Process::read(&entry.path())).collect();
+        let all: Vec<ProcessInfo> =
+            list("/proc".as_ref()).filter_map(|entry| ProcessInfo::read(&entry.path())).collect();
         let own = fs::read_link("/proc/self/ns/pid").unwrap().display().to_string();
-        let marked = all.iter().filter(|process| watched.is_marked(process));
+        let marked = all.iter().filter(|process| marked_cluster.is_marked(process));
         let inside: BTreeSet<&String> =
             marked.map(|process| &process.pid_namespace).filter(|name| **name != own).collect();
-        let is_ours =
-            |process: &&Process| watched.is_marked(process) || inside.contains(&process.pid_namespace);
-        let ours: Vec<&Process> = all.iter().filter(is_ours).collect();
+        let is_ours = |process: &&ProcessInfo| {
+            marked_cluster.is_marked(process) || inside.contains(&process.pid_namespace)
+        };
+        let ours: Vec<&ProcessInfo> = all.iter().filter(is_ours).collect();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let folders = [watched.home.path(), &watched.cache, "/run".as_ref(), "/run/netns".as_ref()];
+        let folders =
+            [marked_cluster.home.path(), &marked_cluster.cache, "/run".as_ref(), "/run/netns".as_ref()];
         Self {
             processes: ours.iter().map(|one| (one.number, one.command.clone())).collect(),
             namespaces: ours.iter().flat_map(|one| one.namespaces.iter().cloned()).collect(),
@@ -206,15 +212,15 @@ impl Machine {
         }
     }
 
-    /// What would not be seen while it is there would not be seen when it is left, either.
-    fn must_show_a_cluster(&self, before: &Self) {
+    /// Asserts that a running cluster is visible. Otherwise its remains would be invisible too.
+    fn assert_shows_a_cluster(&self, before: &Self) {
         assert!(before.processes.is_empty(), "{before:#?}");
         for program in ["/etcd", "/kube-apiserver", "/kube-controller-manager", "/kube-scheduler"] {
             assert!(self.processes.iter().any(|(_, line)| line.contains(program)), "no {program}: {self:#?}");
         }
         let pods = self.processes.iter().filter(|(_, line)| line.trim_end().ends_with(" echo"));
         assert_eq!(pods.count(), 2, "{self:#?}");
-        // The machine's own, the cluster's and one of each pod; of mounts and PIDs the first two.
+        // Network namespaces: the machine's, the cluster's and one per pod. Others: the machine's and the cluster's.
         for (kind, least) in [("net:", 4), ("mnt:", 2), ("pid:", 2)] {
             let found = self.namespaces.iter().filter(|name| name.starts_with(kind)).count();
             assert!(found >= least, "{found} times {kind} {self:#?}");
@@ -222,8 +228,8 @@ impl Machine {
     }
 }
 
-/// One process of this machine, as far as it may be seen.
-struct Process {
+/// A process of this machine.
+struct ProcessInfo {
     number: u32,
     command: String,
     environment: Vec<String>,
@@ -231,8 +237,8 @@ struct Process {
     namespaces: Vec<String>,
 }
 
-impl Process {
-    /// Nothing if it ended meanwhile, or is no process.
+impl ProcessInfo {
+    /// Reads a process. Returns `None` if the folder is not a process, or the process has ended.
     fn read(folder: &Path) -> Option<Self> {
         let number = folder.file_name()?.to_str()?.parse().ok()?;
         let words = |file: &str| -> Option<Vec<String>> {
@@ -250,17 +256,16 @@ impl Process {
     }
 }
 
-/// The chain of `cluster::sandbox` breaks link by link, and the kernel takes its time for each process, so what was
-/// killed is gone within moments, not at once.
-fn until_as(before: &Machine, watched: &Watched) {
-    let limit = Instant::now() + GONE_WITHIN;
+/// Waits until the machine looks as before. Killed processes end one after another, as `cluster::sandbox` describes.
+fn wait_until_equal(before: &MachineSnapshot, marked_cluster: &MarkedCluster) {
+    let limit = Instant::now() + END_TIMEOUT;
     loop {
-        let now = Machine::look(watched);
+        let now = MachineSnapshot::take(marked_cluster);
         if now == *before {
             return;
         }
         assert!(Instant::now() < limit, "left behind: {now:#?}\nbefore: {before:#?}");
-        std::thread::sleep(PACE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where the control plane's programs come from: `KUBEBUILDER_ASSETS`, and a build of what it lacks or has in another
-//! version. Programs and Go are scripts here, since real ones take minutes; `cluster.rs` runs the real ones.
+//! Installation of the control plane's programs: from `KUBEBUILDER_ASSETS`, or by a build if one is missing or has
+//! another version. Programs and Go are scripts here, because real builds take minutes. `cluster.rs` uses real ones.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 const KUBERNETES: &str = "Kubernetes v1.36.3";
 
-/// What each program says of its version.
+/// The version output of each program.
 const PROGRAMS: [(&str, &str); 5] = [
     ("etcd", "etcd Version: 3.6.5"),
     ("kube-apiserver", KUBERNETES),
@@ -24,7 +24,7 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("kubectl", "Client Version: v1.36.3"),
 ];
 
-/// Notes what it is to build, and makes a program of that name.
+/// A script that records the package to build and creates a program.
 const GO: &str = r#"if [ "$1" = env ]; then echo go1.26.8; exit; fi
 for package; do :; done
 echo "$package" >>"$GO_BUILT"
@@ -32,7 +32,7 @@ while [ "$1" != -o ]; do shift; done
 echo 'echo built' >"$2"
 "#;
 
-/// A machine with assets and a Go of its own, and an empty cache.
+/// Folders for assets, Go and an empty cache.
 struct Machine(TempDir);
 
 impl Machine {
@@ -45,11 +45,11 @@ impl Machine {
         machine
     }
 
-    fn script(&self, place: &str, text: &str) {
-        let place = self.0.path().join(place);
-        fs::create_dir_all(place.parent().unwrap()).unwrap();
-        fs::write(&place, format!("#!/bin/sh\n{text}")).unwrap();
-        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    fn script(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{text}")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     fn asset(&self, name: &str, version: &str) {
@@ -57,7 +57,7 @@ impl Machine {
     }
 
     fn parts(&self, flags: &[&str]) -> Output {
-        let at = |place: &str| self.0.path().join(place);
+        let at = |path: &str| self.0.path().join(path);
         let path = std::env::var("PATH").unwrap();
         Command::new(env!("CARGO_BIN_EXE_conformance"))
             .args(["cluster", "parts"])
@@ -70,45 +70,45 @@ impl Machine {
             .unwrap()
     }
 
-    /// What Go was asked to build.
+    /// Returns the packages that Go built.
     fn built(&self) -> Vec<String> {
         let built = fs::read_to_string(self.0.path().join("built")).unwrap_or_default();
         built.lines().map(str::to_owned).collect()
     }
 }
 
-/// Runs, and gives what each program in the cache says.
-fn got(machine: &Machine) -> Vec<String> {
+/// Installs the programs, and returns the output of each.
+fn installed(machine: &Machine) -> Vec<String> {
     let output = machine.parts(&[]);
-    assert!(output.status.success(), "{}", said(&output));
-    let said = said(&output);
-    let folder = said.lines().last().unwrap();
-    let answer = |name| Command::new("sh").arg(Path::new(folder).join(name)).output().unwrap();
-    PROGRAMS.map(|(name, _)| String::from_utf8(answer(name).stdout).unwrap().trim().to_owned()).into()
+    assert!(output.status.success(), "{}", text(&output));
+    let text = text(&output);
+    let folder = text.lines().last().unwrap();
+    let run = |name| Command::new("sh").arg(Path::new(folder).join(name)).output().unwrap();
+    PROGRAMS.map(|(name, _)| String::from_utf8(run(name).stdout).unwrap().trim().to_owned()).into()
 }
 
-fn said(output: &Output) -> String {
+fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]
-fn programs_of_the_right_version_are_taken_and_all_others_are_built() {
+fn other_versions_and_missing_programs_are_built() {
     let machine = Machine::new();
     let output = machine.parts(&["--no-build"]);
-    if said(&output).contains("no namespaces here") {
-        return missing::skipped(&format!("the control plane's programs: {}", said(&output)));
+    if text(&output).contains("no namespaces here") {
+        return missing::skipped(&format!("the control plane's programs: {}", text(&output)));
     }
-    assert!(output.status.success(), "{}", said(&output));
-    assert_eq!(got(&machine), PROGRAMS.map(|(_, version)| version));
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(installed(&machine), PROGRAMS.map(|(_, version)| version));
     assert_eq!(machine.built(), [""; 0]);
 
     let machine = Machine::new();
     machine.asset("kubectl", "Client Version: v1.35.3");
     fs::remove_file(machine.0.path().join("assets/etcd")).unwrap();
     let output = machine.parts(&["--no-build"]);
-    assert!(!output.status.success() && said(&output).contains("etcd is missing"), "{}", said(&output));
-    assert_eq!(got(&machine), ["built", KUBERNETES, KUBERNETES, KUBERNETES, "built"]);
+    assert!(!output.status.success() && text(&output).contains("etcd is missing"), "{}", text(&output));
+    assert_eq!(installed(&machine), ["built", KUBERNETES, KUBERNETES, KUBERNETES, "built"]);
     assert_eq!(machine.built(), ["./etcd", "k8s.io/kubernetes/cmd/kubectl"]);
-    assert_eq!(got(&machine).len(), PROGRAMS.len());
-    assert_eq!(machine.built().len(), 2, "what is in the cache is built once");
+    assert_eq!(installed(&machine).len(), PROGRAMS.len());
+    assert_eq!(machine.built().len(), 2, "a cached program is not built again");
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::case::LARGE_BODY_BYTES;
-use super::http::{self, Response};
-use super::process::{self, ChildProcess};
+use super::http;
+use super::process::{self, ChildProcess, PinnedProgram};
 
 /// Response field with the backend's mark.
 pub(crate) const MARK: &str = "X-Backend";
@@ -55,13 +55,13 @@ impl BackendCounts {
 
 impl Backend {
     /// Starts a backend with this mark and waits until it responds.
-    pub(crate) fn start(dir: &Path, nginx: &Path, (mark, core): (&str, usize)) -> Result<Self> {
+    pub(crate) fn start(dir: &Path, nginx: PinnedProgram<'_>, mark: &str) -> Result<Self> {
         fs::create_dir_all(dir)?;
         // A sparse file of zeros costs the backend least to read.
         fs::File::create(dir.join(LARGE_PATH.trim_start_matches('/')))?.set_len(LARGE_BODY_BYTES)?;
         process::with_free_ports(|[first, second, status_port]| {
-            let config = config((mark, dir), [first, second], status_port);
-            let process = ChildProcess::spawn("backend", nginx_command(nginx, dir, core, &config)?, dir)?;
+            let config = config(mark, dir, [first, second], status_port);
+            let process = ChildProcess::spawn("backend", nginx_command(nginx, dir, &config)?, dir)?;
             let mut backend = Self { process, ports: [first, second], status_port, mark: mark.to_owned() };
             backend.process.wait_until(|| http::get(status_port, "/", "").is_ok())?;
             Ok(backend)
@@ -88,15 +88,15 @@ impl Backend {
 
     /// Reads the counters. This is itself a request on a new connection, and is counted.
     pub(crate) fn counts(&self) -> Result<BackendCounts> {
-        parse_counts(&http::get(self.status_port, "/", "")?).context("unreadable counters of the backend")
+        parse_counts(&http::get(self.status_port, "/", "")?.body)
+            .context("unreadable counters of the backend")
     }
 }
 
 /// Returns a command that runs nginx as one process. All its files are below `dir`.
 pub(crate) fn nginx_command(
-    nginx: &Path,
+    nginx: PinnedProgram<'_>,
     dir: &Path,
-    core: usize,
     http: &str,
 ) -> Result<std::process::Command> {
     let file = dir.join("nginx.conf");
@@ -111,13 +111,13 @@ pub(crate) fn nginx_command(
         dir = dir.display()
     );
     fs::write(&file, config)?;
-    let mut command = process::pinned(core, nginx);
+    let mut command = nginx.command();
     // `-e`: error log before the configuration is read. The default path may not be writable.
     command.arg("-e").arg(dir.join("start.log")).arg("-p").arg(dir).arg("-c").arg(&file);
     Ok(command)
 }
 
-fn config((mark, dir): (&str, &Path), [first, second]: [u16; 2], status_port: u16) -> String {
+fn config(mark: &str, dir: &Path, [first, second]: [u16; 2], status_port: u16) -> String {
     let extra_listeners: String = (FIRST_EXTRA_ADDRESS..FIRST_EXTRA_ADDRESS + EXTRA_ADDRESSES)
         .map(|last| format!("    listen 127.0.0.{last}:{first};\n"))
         .collect();
@@ -135,8 +135,8 @@ fn config((mark, dir): (&str, &Path), [first, second]: [u16; 2], status_port: u1
 }
 
 /// Parses nginx's stub_status page. The third line contains accepts, handled and requests.
-fn parse_counts(answer: &Response) -> Option<BackendCounts> {
-    let mut numbers = answer.body.lines().nth(2)?.split_whitespace().map(str::parse);
+fn parse_counts(page: &str) -> Option<BackendCounts> {
+    let mut numbers = page.lines().nth(2)?.split_whitespace().map(str::parse);
     let accepts = numbers.next()?.ok()?;
     let requests = numbers.nth(1)?.ok()?;
     Some(BackendCounts { accepts, requests })

@@ -126,7 +126,7 @@ impl Workload {
         let count = count.max(1) as f64;
         match self {
             Self::Large | Self::LargeTls => micros / 1e3 / (count * LARGE_BODY_BYTES as f64 / 1e9),
-            _ => micros / count,
+            Self::Small | Self::TlsH1 | Self::TlsH2 | Self::Connect | Self::Handshake => micros / count,
         }
     }
 }

@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
+use super::args::FULL_ROUNDS;
 use super::backend::Backend;
 use super::case::{Case, Workload};
+use super::context::BenchContext;
 use super::h2load::H2load;
 use super::http::Scheme;
-use super::leg::{Leg, LoadGenerators};
+use super::leg::{Leg, LegSpec, LoadGenerators};
 use super::peer::{ClientTimeouts, Peer, PeerKind, PeerSetup};
+use super::process;
 use super::report::{Report, Series};
 use super::wrk::{Syscalls, Wrk};
-use super::{BenchContext, FULL_ROUNDS, needed, process, skip, tell};
+use crate::terminal::print_message;
 
 /// A median ratio within this distance of its target is a close call: seven rounds do not decide it. Single rounds of
 /// HAProxy against itself range from 0.83 to 1.07.
@@ -34,7 +37,7 @@ pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut R
     let mut workloads = Vec::new();
     for &case in cases {
         if case.workloads().is_empty()
-            || programs(case).iter().any(|name| needed(name, case, report).is_none())
+            || programs(case).iter().any(|name| report.find_or_skip(name, case).is_none())
         {
             continue;
         }
@@ -46,12 +49,12 @@ pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut R
     let (core, connections) = (context.cores.load, context.args.connections);
     let loads = LoadGenerators {
         // Empty if wrk is not installed. No selected workload needs it then.
-        wrk: Wrk { wrk: process::find("wrk").unwrap_or_default(), core, connections },
+        wrk: Wrk { path: process::find("wrk").unwrap_or_default(), core, connections },
         h2load: process::find("h2load").map(|program| H2load { program, core }),
         client: context.certificate.client()?,
     };
     let decoy = match context.args.misroute {
-        Some(_) => Some(Backend::start(&context.dir.join("decoy"), context.nginx, ("decoy", core))?),
+        Some(_) => Some(Backend::start(&context.dir.join("decoy"), context.nginx, "decoy")?),
         None => None,
     };
     let mut peers = start(context, decoy.as_ref(), &workloads)?;
@@ -59,7 +62,7 @@ pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut R
         let mut series = Series::new(workload);
         rounds(context, &loads, &mut peers, &mut series)?;
         if context.args.syscalls && workload == Workload::Small {
-            series.syscalls = syscalls(&loads.wrk, context.backend, (&mut peers, report))?;
+            series.syscalls = syscalls(&loads.wrk, context.backend, &mut peers, report)?;
         }
         report.figures.push(series.figure());
         report.series.push(series);
@@ -72,7 +75,13 @@ fn programs(case: Case) -> &'static [&'static str] {
     match case {
         Case::Small | Case::TlsH1 => &["wrk"],
         Case::TlsH2 | Case::Large => &["h2load"],
-        _ => &[],
+        Case::Connect
+        | Case::Handshake
+        | Case::Memory
+        | Case::Reuse
+        | Case::Routes
+        | Case::Kube
+        | Case::All => &[],
     }
 }
 
@@ -85,19 +94,14 @@ fn start(context: &BenchContext<'_>, decoy: Option<&Backend>, workloads: &[Workl
     let mut peers = Vec::new();
     for kind in kinds {
         let known = if kind == PeerKind::HaproxySplice { PeerKind::Haproxy } else { kind };
-        let Some(program) = context.peers.get(&known) else { continue };
+        let Some(program) = context.program(known) else { continue };
         let target = decoy.filter(|_| context.args.misroute == Some(kind)).unwrap_or(context.backend);
         let setup = PeerSetup {
             endpoints: target.ports(),
             certificate: context.certificate,
             timeouts: ClientTimeouts::Default,
         };
-        peers.push(Peer::start(
-            kind,
-            &context.dir.join(kind.to_string()),
-            (program, context.cores.proxy),
-            &setup,
-        )?);
+        peers.push(Peer::start(kind, &context.dir.join(kind.to_string()), program, &setup)?);
     }
     Ok(peers)
 }
@@ -110,10 +114,11 @@ fn rounds(
     series: &mut Series,
 ) -> Result<()> {
     let (args, workload) = (context.args, series.workload);
+    let warm_up = LegSpec { workload, round: 0, seconds: WARM_UP_SECONDS };
     let takes_part = |peer: &Peer| peer.kind() != PeerKind::HaproxySplice || workload == Workload::Large;
     for peer in peers.iter_mut().filter(|peer| takes_part(peer)) {
         for _ in 0..MAX_WARM_UPS {
-            if Leg::run((workload, 0), peer, (loads, WARM_UP_SECONDS), context.backend)?.void.is_empty() {
+            if Leg::run(warm_up, peer, loads, context.backend)?.void.is_empty() {
                 break;
             }
         }
@@ -123,8 +128,9 @@ fn rounds(
         || (round < CLOSE_CALL_ROUNDS && args.rounds >= FULL_ROUNDS && is_close_call(workload, series))
     {
         for peer in peers.iter_mut().filter(|peer| takes_part(peer)) {
-            let leg = Leg::run((workload, round + 1), peer, (loads, args.seconds), context.backend)?;
-            tell(&leg.line(workload));
+            let spec = LegSpec { workload, round: round + 1, seconds: args.seconds };
+            let leg = Leg::run(spec, peer, loads, context.backend)?;
+            print_message(&leg.line(workload));
             series.add(leg);
         }
         // Rotate: the first peer of a round runs after the longest pause.
@@ -142,16 +148,17 @@ fn is_close_call(workload: Workload, series: &Series) -> bool {
 fn syscalls(
     load: &Wrk,
     backend: &Backend,
-    (peers, report): (&mut [Peer], &mut Report),
+    peers: &mut [Peer],
+    report: &mut Report,
 ) -> Result<BTreeMap<PeerKind, Syscalls>> {
     let mut counted = BTreeMap::new();
     let Some(strace) = process::find("strace") else {
-        skip(report, "system calls per request: strace is not installed".to_owned());
+        report.skip("system calls per request: strace is not installed".to_owned());
         return Ok(counted);
     };
     for peer in peers.iter_mut().filter(|peer| peer.kind() != PeerKind::HaproxySplice) {
-        let port = peer.port(Scheme::Http);
-        let calls = load.syscalls(&strace, peer.process(), (port, backend))?;
+        let port = peer.target(Scheme::Http).port;
+        let calls = load.syscalls(&strace, peer.process(), port, backend)?;
         counted.insert(peer.kind(), calls);
         peer.check_alive()?;
     }

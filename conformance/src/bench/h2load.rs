@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::case::LARGE_BODY_BYTES;
-use super::http::{HOST, Scheme};
+use super::http::{HOST, LoadTarget, Scheme};
 use super::wrk::LoadSummary;
 use super::{backend, tls};
 
@@ -34,7 +34,7 @@ impl H2load {
 
     /// Sends small requests over HTTP/2 to a TLS port.
     pub(crate) fn h2(&self, port: u16, seconds: f64) -> Result<LoadSummary> {
-        let mut command = self.command((Scheme::Https, port));
+        let mut command = self.command(LoadTarget { scheme: Scheme::Https, port });
         command.args(["-c", &H2_CONNECTIONS.to_string(), "-m", &H2_STREAMS.to_string()]);
         command.arg("-D").arg(format!("{}ms", (seconds * 1000.0).round()));
         command.arg(format!("https://{HOST}/"));
@@ -43,17 +43,17 @@ impl H2load {
     }
 
     /// Fetches large bodies over HTTP/1.1. The length of the leg determines their number.
-    pub(crate) fn large(&self, (scheme, port): (Scheme, u16), seconds: f64) -> Result<LoadSummary> {
+    pub(crate) fn large(&self, target: LoadTarget, seconds: f64) -> Result<LoadSummary> {
         let bodies = (seconds * LARGE_BODIES_PER_SECOND).round().max(f64::from(LARGE_CONNECTIONS));
-        let mut command = self.command((scheme, port));
+        let mut command = self.command(target);
         command.args(["--h1", "-c", &LARGE_CONNECTIONS.to_string(), "-n", &bodies.to_string()]);
-        command.arg(format!("{scheme}://{HOST}{}", backend::LARGE_PATH));
+        command.arg(format!("{}://{HOST}{}", target.scheme, backend::LARGE_PATH));
         let output = finish(command)?;
         let complete = output.requests * LARGE_BODY_BYTES;
         Ok(output.summary(Some("http/1.1"), Some(complete)))
     }
 
-    fn command(&self, (scheme, port): (Scheme, u16)) -> Command {
+    fn command(&self, target: LoadTarget) -> Command {
         let mut command = Command::new("setpriv");
         command.args([
             "--pdeathsig",
@@ -64,8 +64,8 @@ impl H2load {
             &RUN_TIMEOUT_SECONDS.to_string(),
         ]);
         command.args(["setpriv", "--pdeathsig", "KILL", "taskset", "-c", &self.core.to_string()]);
-        command.arg(&self.program).arg(format!("--connect-to=127.0.0.1:{port}"));
-        if scheme == Scheme::Https {
+        command.arg(&self.program).arg(format!("--connect-to=127.0.0.1:{}", target.port));
+        if target.scheme == Scheme::Https {
             command.arg(format!("--tls13-ciphers={}", tls::SUITE));
         }
         command

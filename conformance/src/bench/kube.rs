@@ -4,6 +4,7 @@
 //! Each time starts with the API server's response and ends with the first 200, polled every millisecond on an open
 //! connection. The Service exists before. conformance/tests/kube.rs tests correctness.
 
+mod endpoint;
 mod poll;
 mod writes;
 
@@ -14,8 +15,8 @@ use anyhow::{Context as _, Result};
 
 use super::figure::{Figure, Goal, Spread};
 use super::peer::{self, PeerKind};
-use super::process::{self, ChildProcess};
-use super::tell;
+use super::process::{self, ChildProcess, PinnedProgram};
+use crate::terminal::print_message;
 use poll::{KeepAliveClient, LiveRouteLoad};
 use writes::ApiWriter;
 
@@ -40,14 +41,14 @@ pub(crate) fn is_inside() -> bool {
 ///
 /// # Errors
 /// The gateway or a request to the API server fails, or an Ingress is not served within 60 s.
-pub(crate) fn measure(dir: &Path, program: (&Path, usize), count: usize) -> Result<Vec<Figure>> {
+pub(crate) fn measure(dir: &Path, program: PinnedProgram<'_>, count: usize) -> Result<Vec<Figure>> {
     let writes = ApiWriter::connect()?;
     let mut gateway = KubeGateway::start(dir, program)?;
     gateway.wait_for(writes::LIVE_HOST, 200)?;
     let mut figures = Vec::new();
 
     let live = LiveRouteLoad::start(gateway.http)?;
-    let at_once = gateway.at_once(&writes, 0..count)?;
+    let at_once = gateway.create_in_parallel(&writes, 0..count)?;
     figures.extend(times(&format!("{count} Ingresses at once"), &at_once, Goal::None));
     figures.push(failed("live route, Ingresses at once", live.stop()?));
     figures.push(memory(count, gateway.process.settled_rss()?));
@@ -56,14 +57,14 @@ pub(crate) fn measure(dir: &Path, program: (&Path, usize), count: usize) -> Resu
 
     let live = LiveRouteLoad::start(gateway.http)?;
     let churn = writes.churn();
-    let one_by_one = gateway.one_by_one(&writes, 0..count)?;
+    let one_by_one = gateway.create_one_by_one(&writes, 0..count)?;
     let rate = churn.stop()?;
     let what = format!("{count} Ingresses one by one, {rate:.0} slice writes/s");
     figures.extend(times(&what, &one_by_one, Goal::AtMost(MAX_P99_MS)));
     figures.push(failed("live route, Ingresses one by one", live.stop()?));
 
     let more = count * MEMORY_FACTOR.0 / MEMORY_FACTOR.1;
-    gateway.at_once(&writes, count..more)?;
+    gateway.create_in_parallel(&writes, count..more)?;
     figures.push(memory(more, gateway.process.settled_rss()?));
     gateway.process.check_alive()?;
     Ok(figures)
@@ -75,10 +76,10 @@ struct KubeGateway {
 }
 
 impl KubeGateway {
-    fn start(dir: &Path, (program, core): (&Path, usize)) -> Result<Self> {
+    fn start(dir: &Path, program: PinnedProgram<'_>) -> Result<Self> {
         let kubeconfig = std::env::var_os("KUBECONFIG").context("no KUBECONFIG")?;
         process::with_free_ports(|[http, https, admin]| {
-            let command = peer::gateway(program, core).cluster(Path::new(&kubeconfig));
+            let command = peer::gateway(program).cluster(Path::new(&kubeconfig));
             let mut process = ChildProcess::spawn("gateway-kube", command.listen([http, https, admin]), dir)?;
             process.wait_until(|| peer::is_ok(admin, "/readyz"))?;
             Ok(Self { process, http })
@@ -92,7 +93,7 @@ impl KubeGateway {
 
     /// Returns milliseconds, in the order of the API server's responses. Hosts are polled one after another, so a time may
     /// be too long but never too short.
-    fn at_once(&self, writes: &ApiWriter, numbers: std::ops::Range<usize>) -> Result<Vec<f64>> {
+    fn create_in_parallel(&self, writes: &ApiWriter, numbers: std::ops::Range<usize>) -> Result<Vec<f64>> {
         let (began, count) = (Instant::now(), numbers.len());
         let mut client = KeepAliveClient::connect(self.http)?;
         let mut times = Vec::with_capacity(count);
@@ -101,14 +102,14 @@ impl KubeGateway {
             client.wait_for(&writes::host(number), 200, at + SERVE_TIMEOUT)?;
             times.push(at.elapsed().as_secs_f64() * 1e3);
             if times.len() % (4 * PROGRESS_INTERVAL) == 0 {
-                tell(&format!("at once: {} of {count} after {:.1?}", times.len(), began.elapsed()));
+                print_message(&format!("at once: {} of {count} after {:.1?}", times.len(), began.elapsed()));
             }
         }
         Ok(times)
     }
 
     /// Returns milliseconds.
-    fn one_by_one(&self, writes: &ApiWriter, numbers: std::ops::Range<usize>) -> Result<Vec<f64>> {
+    fn create_one_by_one(&self, writes: &ApiWriter, numbers: std::ops::Range<usize>) -> Result<Vec<f64>> {
         let (began, count) = (Instant::now(), numbers.len());
         let mut client = KeepAliveClient::connect(self.http)?;
         let mut times = Vec::with_capacity(count);
@@ -118,7 +119,7 @@ impl KubeGateway {
             times.push(at.elapsed().as_secs_f64() * 1e3);
             if times.len() % PROGRESS_INTERVAL == 0 {
                 let [p50, p99, max] = percentiles(&times);
-                tell(&format!(
+                print_message(&format!(
                     "one by one: {} of {count} after {:.1?}; so far p50 {p50:.1} p99 {p99:.1} max {max:.1} ms",
                     times.len(),
                     began.elapsed()
@@ -144,7 +145,7 @@ fn times(what: &str, times: &[f64], p99_target: Goal) -> [Figure; 3] {
 
 fn failed(what: &str, live: poll::LiveRouteReport) -> Figure {
     let poll::LiveRouteReport { succeeded, failed: bad, slowest } = live;
-    tell(&format!("{what}: {succeeded} good responses, {bad} others, slowest {slowest:.1?}"));
+    print_message(&format!("{what}: {succeeded} good responses, {bad} others, slowest {slowest:.1?}"));
     figure(format!("{what}: other than 200"), "requests", bad as f64, Goal::AtMost(0.0))
 }
 

@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result, ensure};
 use super::figure::{Figure, Goal, Spread};
 use super::http::{self, HOST, Scheme};
 use super::peer::{ClientTimeouts, Peer, PeerKind, PeerSetup};
-use super::process::Cores;
-use super::tell;
+use super::process::{Cores, PinnedProgram};
 use super::tls::{Certificate, TlsClient};
+use crate::terminal::print_message;
 
 /// Maximum number of rounds. The figures of a peer differ by a few bytes only.
 const MAX_ROUNDS: u32 = 3;
@@ -84,9 +84,9 @@ impl MemoryCase<'_> {
                 for (&kind, program) in self.peers {
                     let folder = self.dir.join(format!("memory-{kind}-{state:?}-{round}"));
                     let mut peer = self.start(kind, &folder, program)?;
-                    let each = per_connection(&mut peer, state, (connections, &client))
+                    let each = per_connection(&mut peer, state, connections, &client)
                         .with_context(|| format!("{kind}, {}", state.title()))?;
-                    tell(&format!("{}: round {round} {kind:8} {each:.3} KiB", state.title()));
+                    print_message(&format!("{}: round {round} {kind:8} {each:.3} KiB", state.title()));
                     kib.entry(kind).or_default().push(each);
                 }
             }
@@ -110,27 +110,25 @@ impl MemoryCase<'_> {
             certificate: self.certificate,
             timeouts: ClientTimeouts::Long,
         };
-        Peer::start(kind, dir, (program, self.cores.proxy), &setup)
+        Peer::start(kind, dir, PinnedProgram { path: program, core: self.cores.proxy }, &setup)
     }
 }
 
 /// Returns the memory that each connection adds to a peer, in KiB.
-fn per_connection(
-    peer: &mut Peer,
-    state: ConnectionState,
-    (count, client): (u32, &TlsClient),
-) -> Result<f64> {
-    let port = peer.port(if state == ConnectionState::IdleTls { Scheme::Https } else { Scheme::Http });
+fn per_connection(peer: &mut Peer, state: ConnectionState, count: u32, client: &TlsClient) -> Result<f64> {
+    let scheme = if state == ConnectionState::IdleTls { Scheme::Https } else { Scheme::Http };
+    let port = peer.target(scheme).port;
     for _ in 0..WARM_UP_CONNECTIONS {
         drop(open(port, state, client)?);
     }
     let before = peer.process().settled_rss()?;
-    let mut held = Vec::new();
+    let mut connections = Vec::new();
     for number in 1..=count {
-        held.push(open(port, state, client).with_context(|| format!("connection {number} of {count}"))?);
+        connections
+            .push(open(port, state, client).with_context(|| format!("connection {number} of {count}"))?);
     }
     let after = peer.process().settled_rss()?;
-    let closed = held.iter().filter(|stream| !is_open(stream)).count();
+    let closed = connections.iter().filter(|stream| !is_open(stream)).count();
     ensure!(closed == 0, "{closed} of {count} connections were closed before memory was read");
     Ok((after as f64 - before as f64) / f64::from(count) / 1024.0)
 }

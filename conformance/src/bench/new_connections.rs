@@ -63,9 +63,9 @@ fn connection(action: Action, port: u16, client: &TlsClient) -> Result<()> {
     let mut stream = http::connect(port)?;
     match action {
         Action::Request => {
-            let answer = http::get_over(&mut stream, "/", "")?;
-            ensure!(answer.status == 200, "status {}", answer.status);
-            ensure!(answer.body == backend::BODY, "another body than the backend's");
+            let response = http::get_over(&mut stream, "/", "")?;
+            ensure!(response.status == 200, "status {}", response.status);
+            ensure!(response.body == backend::BODY, "the body is not the backend's");
         }
         Action::Handshake => {
             let mut tls = client.handshake(stream)?;
@@ -75,7 +75,7 @@ fn connection(action: Action, port: u16, client: &TlsClient) -> Result<()> {
             // The peer sends session tickets after it has verified our last message.
             let mut after = Vec::new();
             tls.sock.read_to_end(&mut after)?;
-            ensure!(!after.is_empty(), "the peer left without sending a session ticket");
+            ensure!(!after.is_empty(), "the peer closed the connection without a session ticket");
         }
     }
     Ok(())

@@ -1,73 +1,21 @@
 //! The measured proxies, with one worker each.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use clap::ValueEnum;
-use serde::Serialize;
 
 use super::backend;
-use super::http::{self, Scheme};
-use super::process::{self, ChildProcess, CpuTime};
+use super::http::{self, LoadTarget, Scheme};
+use super::process::{self, ChildProcess, CpuTime, PinnedProgram};
 use super::tls::Certificate;
 
 mod config;
+mod kind;
 
-/// Which proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum PeerKind {
-    /// nginx from Debian.
-    Nginx,
-    /// HAProxy from Debian: the one that ratios are against.
-    Haproxy,
-    /// HAProxy with `option splice-response`: measured beside HAProxy with large plaintext bodies only.
-    #[value(skip)]
-    HaproxySplice,
-    /// Ours.
-    Gateway,
-}
-
-impl PeerKind {
-    /// The name of the program.
-    pub(crate) fn program(self) -> &'static str {
-        match self {
-            Self::Nginx => "nginx",
-            Self::Haproxy | Self::HaproxySplice => "haproxy",
-            Self::Gateway => "gateway",
-        }
-    }
-}
-
-impl fmt::Display for PeerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::HaproxySplice => "haproxy-splice",
-            other => other.program(),
-        })
-    }
-}
-
-/// How long a client may take over its next request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum ClientTimeouts {
-    /// As by default, or 10 s for a header and 75 s between requests where there is no default.
-    Default,
-    /// Ten minutes, for connections that are opened to be looked at.
-    Long,
-}
-
-impl ClientTimeouts {
-    fn seconds(self, default: u32) -> u32 {
-        match self {
-            Self::Default => default,
-            Self::Long => 600,
-        }
-    }
-}
+use config::ProxyConfig;
+pub(crate) use kind::{ClientTimeouts, PeerKind};
 
 /// Inputs that all peers of a run share.
 pub(crate) struct PeerSetup<'a> {
@@ -100,23 +48,20 @@ impl Peer {
     pub(crate) fn start(
         kind: PeerKind,
         dir: &Path,
-        (program, core): (&Path, usize),
+        program: PinnedProgram<'_>,
         setup: &PeerSetup<'_>,
     ) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let pem = setup.certificate.write(dir)?;
         process::with_free_ports(|[port, https, admin]| {
             let (ports, endpoints, timeouts) = ([port, https], setup.endpoints, setup.timeouts);
+            let config = ProxyConfig { ports, endpoints, pem: &pem, timeouts };
             let command = match kind {
-                PeerKind::Nginx => {
-                    let config = config::nginx(ports, endpoints, &pem, timeouts);
-                    backend::nginx_command(program, dir, core, &config)?
-                }
+                PeerKind::Nginx => backend::nginx_command(program, dir, &config.nginx())?,
                 PeerKind::Haproxy | PeerKind::HaproxySplice => {
-                    let config = config::haproxy(kind, ports, (endpoints, &pem), timeouts);
-                    haproxy_command(program, dir, core, &config)?
+                    haproxy_command(program, dir, &config.haproxy(kind))?
                 }
-                PeerKind::Gateway => gateway(program, core)
+                PeerKind::Gateway => gateway(program)
                     .files(dir, &config::gateway(endpoints, setup.certificate))?
                     .set(&[
                         ("timeouts.requestHeader", format!("{}s", timeouts.seconds(10))),
@@ -139,12 +84,13 @@ impl Peer {
     }
 
     /// Returns the port of a scheme.
-    pub(crate) fn port(&self, scheme: Scheme) -> u16 {
+    pub(crate) fn target(&self, scheme: Scheme) -> LoadTarget {
         let [http, https] = self.ports;
-        match scheme {
+        let port = match scheme {
             Scheme::Http => http,
             Scheme::Https => https,
-        }
+        };
+        LoadTarget { scheme, port }
     }
 
     /// Returns the worker process.
@@ -168,21 +114,21 @@ impl Peer {
 
 /// Returns whether a loopback port responds with 200.
 pub(crate) fn is_ok(port: u16, path: &str) -> bool {
-    http::get(port, path, "").is_ok_and(|answer| answer.status == 200)
+    http::get(port, path, "").is_ok_and(|response| response.status == 200)
 }
 
-fn haproxy_command(program: &Path, dir: &Path, core: usize, config: &str) -> Result<Command> {
+fn haproxy_command(program: PinnedProgram<'_>, dir: &Path, config: &str) -> Result<Command> {
     let file = dir.join("haproxy.cfg");
     fs::write(&file, config)?;
-    let mut command = process::pinned(core, program);
+    let mut command = program.command();
     // `-db`: one process in the foreground.
     command.arg("-db").arg("-f").arg(file);
     Ok(command)
 }
 
 /// Starts to build a gateway command with one worker and without access log.
-pub(crate) fn gateway(program: &Path, core: usize) -> GatewayCommand {
-    let mut command = process::pinned(core, program);
+pub(crate) fn gateway(program: PinnedProgram<'_>) -> GatewayCommand {
+    let mut command = program.command();
     command.arg("run").args(["--set", "accessLog.to=off"]);
     GatewayCommand { command, workers: 1 }
 }

@@ -76,11 +76,21 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-/// Returns a command that runs pinned to a core and dies with its parent. The program keeps the spawned process id.
-pub(crate) fn pinned(core: usize, program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "taskset", "-c", &core.to_string()]).arg(program);
-    command
+/// A program and the core that it runs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PinnedProgram<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) core: usize,
+}
+
+impl PinnedProgram<'_> {
+    /// Returns a command that runs pinned to the core and dies with its parent. The program keeps the spawned process
+    /// id.
+    pub(crate) fn command(self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "taskset", "-c", &self.core.to_string()]).arg(self.path);
+        command
+    }
 }
 
 /// CPU time of all threads of a process.
@@ -143,7 +153,7 @@ impl ChildProcess {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// Returns the process id of the program, which [`pinned`] execs.
+    /// Returns the process id of the program, which [`PinnedProgram`] execs.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

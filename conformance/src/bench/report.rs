@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::case::Workload;
+use super::case::{Case, Workload};
 use super::figure::{Figure, Goal, Spread, median, table};
 use super::leg::Leg;
 use super::peer::PeerKind;
-use super::process::Cores;
+use super::process::{self, Cores};
 use super::wrk::Syscalls;
+use crate::terminal::print_message;
 
 /// All results of a run.
 #[derive(Debug, Serialize)]
@@ -34,6 +36,21 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Records that a measurement is skipped, and prints the reason.
+    pub(crate) fn skip(&mut self, reason: String) {
+        print_message(&format!("SKIPPED: {reason}"));
+        self.skipped.push(reason);
+    }
+
+    /// Returns the path of a program that a case needs, or records that the case is skipped.
+    pub(crate) fn find_or_skip(&mut self, program: &str, case: Case) -> Option<PathBuf> {
+        let found = process::find(program);
+        if found.is_none() {
+            self.skip(format!("bench case {case:?}: {program} is not installed"));
+        }
+        found
+    }
+
     /// Returns whether any leg is void.
     pub(crate) fn is_void(&self) -> bool {
         self.series.iter().any(Series::is_void)

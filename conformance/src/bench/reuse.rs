@@ -13,9 +13,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::backend::Backend;
 use super::figure::{Figure, Goal, Spread};
+use super::http;
 use super::peer::{self, PeerKind};
-use super::process::{self, ChildProcess};
-use super::{http, tell};
+use super::process::{self, ChildProcess, PinnedProgram};
+use crate::terminal::print_message;
 
 const WORKERS: u16 = 32;
 const SERVICES: u8 = 50;
@@ -31,14 +32,15 @@ const MAX_DELAY_FACTOR: f64 = 1.5;
 /// The gateway cannot be started or exits, a request fails, or the load is too slow.
 pub(crate) fn measure(
     dir: &Path,
-    (program, core): (&Path, usize),
+    program: PinnedProgram<'_>,
     backend: &Backend,
-    (connections, seconds): (u16, f64),
+    connections: u16,
+    seconds: f64,
 ) -> Result<Figure> {
-    let yaml: String = backend.addresses(SERVICES).into_iter().enumerate().map(manifests).collect();
+    let endpoints = backend.addresses(SERVICES).into_iter().enumerate();
+    let yaml: String = endpoints.map(|(index, address)| manifests(index, address)).collect();
     let (mut gateway, port, admin) = process::with_free_ports(|[http, https, admin]| {
-        let command =
-            peer::gateway(program, core).workers(WORKERS).files(dir, &yaml)?.listen([http, https, admin]);
+        let command = peer::gateway(program).workers(WORKERS).files(dir, &yaml)?.listen([http, https, admin]);
         let mut gateway = ChildProcess::spawn("gateway", command, dir)?;
         gateway.wait_until(|| peer::is_ok(admin, "/readyz"))?;
         Ok((gateway, http, admin))
@@ -53,10 +55,16 @@ pub(crate) fn measure(
     let requests = send_paced(&mut clients, seconds * LEG_FACTOR)?;
     let after = counters(admin)?;
     gateway.check_alive()?;
-    let (reuses, dials) = (after.reuses - before.reuses, after.dials - before.dials);
-    ensure!(reuses + dials >= requests, "{requests} answers, but {reuses} reuses and {dials} dials");
-    tell(&format!("upstream reuse: {reuses} of {requests} requests, {dials} dials; {} before", before.dials));
-    let share = Spread::from_rounds(&[reuses as f64 / (reuses + dials) as f64]);
+    let (reuses, connects) = (after.reuses - before.reuses, after.connects - before.connects);
+    ensure!(
+        reuses + connects >= requests,
+        "{requests} responses, but {reuses} reuses and {connects} connects"
+    );
+    print_message(&format!(
+        "upstream reuse: {reuses} of {requests} requests, {connects} connects; {} before",
+        before.connects
+    ));
+    let share = Spread::from_rounds(&[reuses as f64 / (reuses + connects) as f64]);
     Ok(Figure {
         what: format!(
             "upstream reuse, {WORKERS} workers, {REQUESTS_PER_SECOND} requests/s, {SERVICES} Services"
@@ -105,7 +113,7 @@ fn host(service: u64) -> String {
     format!("h{service}.example")
 }
 
-fn manifests((index, address): (usize, SocketAddr)) -> String {
+fn manifests(index: usize, address: SocketAddr) -> String {
     format!(
         "---
 apiVersion: networking.k8s.io/v1
@@ -134,7 +142,7 @@ spec: {{ports: [{{port: 80}}]}}
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct UpstreamCounters {
     reuses: u64,
-    dials: u64,
+    connects: u64,
 }
 
 fn counters(admin: u16) -> Result<UpstreamCounters> {
@@ -148,7 +156,7 @@ fn parse(metrics: &str) -> Option<UpstreamCounters> {
     };
     Some(UpstreamCounters {
         reuses: value("gateway_upstream_connection_reuses_total")?,
-        dials: value("gateway_upstream_connects_total")?,
+        connects: value("gateway_upstream_connects_total")?,
     })
 }
 
@@ -164,7 +172,7 @@ mod tests {
             # TYPE gateway_upstream_connects counter\n\
             gateway_upstream_connects_total 12\ngateway_upstream_connect_failures_total 3\n\
             gateway_upstream_connection_reuses_total 4711\n";
-        assert_eq!(parse(text), Some(UpstreamCounters { reuses: 4711, dials: 12 }));
+        assert_eq!(parse(text), Some(UpstreamCounters { reuses: 4711, connects: 12 }));
         assert_eq!(parse("gateway_upstream_connects_total 12\n"), None);
     }
 

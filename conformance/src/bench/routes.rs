@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,11 @@ use anyhow::{Result, ensure};
 
 use super::backend::Backend;
 use super::figure::{Figure, Goal, Spread};
+use super::leg;
 use super::peer::{self, PeerKind};
-use super::process::{self, ChildProcess};
+use super::process::{self, ChildProcess, PinnedProgram};
 use super::wrk::Wrk;
-use super::{leg, tell};
+use crate::terminal::print_message;
 
 /// Numbers of routes. DESIGN §8 defines the memory of a route as the difference between the two.
 const SMALL_ROUTE_COUNT: usize = 1_000;
@@ -32,88 +34,103 @@ const SETTLE_DURATION: Duration = Duration::from_secs(2);
 /// route allocates its counters. It is not counted.
 const WARM_UP_SECONDS: f64 = 10.0;
 
-/// Measures memory, then the given rounds of load: in each, one leg with one host and one leg with all hosts.
-///
-/// # Errors
-/// A program cannot be started or exits, or a response does not come from the backend.
-pub(crate) fn measure(
-    rounds: (u32, f64),
-    load: &Wrk,
-    (program, backend): ((&Path, usize), &Backend),
-    dir: &Path,
-) -> Result<Vec<Figure>> {
-    let start = |routes| RoutesGateway::start(&dir.join(routes_name(routes)), program, routes, backend);
-    let few = start(SMALL_ROUTE_COUNT)?.settled_memory()?;
-    tell(&format!("{SMALL_ROUTE_COUNT} routes: {} KiB", few / 1024));
-    let mut gateway = start(LARGE_ROUTE_COUNT)?;
-    let many = gateway.settled_memory()?;
-    tell(&format!("{LARGE_ROUTE_COUNT} routes: {} KiB", many / 1024));
-    let (single, all) = cpu(rounds, load, (&mut gateway, backend), dir)?;
-
-    let own = |rounds: &[f64]| {
-        Spread::from_rounds(rounds).map(|spread| (PeerKind::Gateway, spread)).into_iter().collect()
-    };
-    let each = many.saturating_sub(few) as f64 / (LARGE_ROUTE_COUNT - SMALL_ROUTE_COUNT) as f64 / 1024.0;
-    let ratios: Vec<f64> = single.iter().zip(&all).map(|(single, all)| all / single).collect();
-    Ok(vec![
-        Figure {
-            what: format!("each route, {SMALL_ROUTE_COUNT} to {LARGE_ROUTE_COUNT}"),
-            unit: "KiB RSS",
-            values: own(&[each]),
-            ratio: None,
-            target: Goal::AtMost(2.0),
-        },
-        Figure {
-            what: format!("small GET, {LARGE_ROUTE_COUNT} hosts at random; ratio to one of them"),
-            unit: "µs CPU/request",
-            values: own(&all),
-            ratio: Spread::from_rounds(&ratios),
-            target: Goal::RatioAtMost(1.05),
-        },
-    ])
+/// Inputs of the case.
+pub(crate) struct RoutesCase<'a> {
+    pub(crate) gateway: PinnedProgram<'a>,
+    pub(crate) backend: &'a Backend,
+    pub(crate) wrk: &'a Wrk,
+    /// Folder for files.
+    pub(crate) dir: &'a Path,
+    pub(crate) rounds: u32,
+    /// Length of a leg.
+    pub(crate) seconds: f64,
 }
 
-/// Returns the CPU time per request in µs of each round, with one host and with all of them.
-fn cpu(
-    (rounds, seconds): (u32, f64),
-    load: &Wrk,
-    (gateway, backend): (&mut RoutesGateway, &Backend),
-    dir: &Path,
-) -> Result<(Vec<f64>, Vec<f64>)> {
-    let (single, all) = (dir.join("one.lua"), dir.join("all.lua"));
-    let in_order = dir.join("in_order.lua");
-    fs::write(&single, script((LARGE_ROUTE_COUNT / 2, 1), RANDOM_ORDER))?;
-    fs::write(&all, script((0, LARGE_ROUTE_COUNT), RANDOM_ORDER))?;
-    fs::write(&in_order, script((0, LARGE_ROUTE_COUNT), IN_ORDER))?;
-    let warmed = load.run_script(gateway.http, WARM_UP_SECONDS, &in_order)?;
-    ensure!(
-        warmed.requests >= LARGE_ROUTE_COUNT as u64,
-        "the load asked only {} of {LARGE_ROUTE_COUNT} hosts to warm up",
-        warmed.requests
-    );
-    let (mut with_one, mut with_all) = (Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        for (script, figures) in [(&single, &mut with_one), (&all, &mut with_all)] {
-            let (counts, used) = (backend.counts()?, gateway.process.cpu()?);
-            let summary = load.run_script(gateway.http, seconds, script)?;
-            let used = gateway.process.cpu()?.since(used);
-            let wrong =
-                leg::check_counts(summary.requests, load.connections, backend.counts()?.since(counts));
-            ensure!(
-                wrong.is_empty() && summary.problems.is_empty(),
-                "round {round}: {}",
-                [wrong, summary.problems].concat().join("; ")
-            );
-            figures.push((used.user + used.system) / summary.requests.max(1) as f64);
-        }
-        tell(&format!(
-            "round {round}: {:.2?} µs with one host, {:.2?} with all",
-            with_one.last(),
-            with_all.last()
-        ));
+/// CPU time per request in µs, one value for each round.
+#[derive(Default)]
+struct CpuRounds {
+    one_host: Vec<f64>,
+    all_hosts: Vec<f64>,
+}
+
+impl RoutesCase<'_> {
+    /// Measures memory, then the rounds of load: in each, one leg with one host and one leg with all hosts.
+    ///
+    /// # Errors
+    /// A program cannot be started or exits, or a response does not come from the backend.
+    pub(crate) fn measure(&self) -> Result<Vec<Figure>> {
+        let start = |routes| {
+            let dir = self.dir.join(format!("{routes}-routes"));
+            RoutesGateway::start(&dir, self.gateway, routes, self.backend)
+        };
+        let few = start(SMALL_ROUTE_COUNT)?.settled_memory()?;
+        print_message(&format!("{SMALL_ROUTE_COUNT} routes: {} KiB", few / 1024));
+        let mut gateway = start(LARGE_ROUTE_COUNT)?;
+        let many = gateway.settled_memory()?;
+        print_message(&format!("{LARGE_ROUTE_COUNT} routes: {} KiB", many / 1024));
+        let CpuRounds { one_host, all_hosts } = self.cpu(&mut gateway)?;
+
+        let gateway_value = |rounds: &[f64]| {
+            Spread::from_rounds(rounds).map(|spread| (PeerKind::Gateway, spread)).into_iter().collect()
+        };
+        let each = many.saturating_sub(few) as f64 / (LARGE_ROUTE_COUNT - SMALL_ROUTE_COUNT) as f64 / 1024.0;
+        let ratios: Vec<f64> = one_host.iter().zip(&all_hosts).map(|(one, all)| all / one).collect();
+        Ok(vec![
+            Figure {
+                what: format!("each route, {SMALL_ROUTE_COUNT} to {LARGE_ROUTE_COUNT}"),
+                unit: "KiB RSS",
+                values: gateway_value(&[each]),
+                ratio: None,
+                target: Goal::AtMost(2.0),
+            },
+            Figure {
+                what: format!("small GET, {LARGE_ROUTE_COUNT} hosts at random; ratio to one of them"),
+                unit: "µs CPU/request",
+                values: gateway_value(&all_hosts),
+                ratio: Spread::from_rounds(&ratios),
+                target: Goal::RatioAtMost(1.05),
+            },
+        ])
     }
-    gateway.process.check_alive()?;
-    Ok((with_one, with_all))
+
+    /// Measures the CPU time per request with one host and with all of them.
+    fn cpu(&self, gateway: &mut RoutesGateway) -> Result<CpuRounds> {
+        let Self { backend, wrk, dir, seconds, .. } = *self;
+        let (one, all, in_order) = (dir.join("one.lua"), dir.join("all.lua"), dir.join("in_order.lua"));
+        let middle = LARGE_ROUTE_COUNT / 2;
+        fs::write(&one, script(middle..middle + 1, RANDOM_ORDER))?;
+        fs::write(&all, script(0..LARGE_ROUTE_COUNT, RANDOM_ORDER))?;
+        fs::write(&in_order, script(0..LARGE_ROUTE_COUNT, IN_ORDER))?;
+        let warmed = wrk.run_script(gateway.http, WARM_UP_SECONDS, &in_order)?;
+        ensure!(
+            warmed.requests >= LARGE_ROUTE_COUNT as u64,
+            "the load requested only {} of {LARGE_ROUTE_COUNT} hosts to warm up",
+            warmed.requests
+        );
+        let mut cpu = CpuRounds::default();
+        for round in 1..=self.rounds {
+            for (script, figures) in [(&one, &mut cpu.one_host), (&all, &mut cpu.all_hosts)] {
+                let (counts, used) = (backend.counts()?, gateway.process.cpu()?);
+                let summary = wrk.run_script(gateway.http, seconds, script)?;
+                let used = gateway.process.cpu()?.since(used);
+                let wrong =
+                    leg::check_counts(summary.requests, wrk.connections, backend.counts()?.since(counts));
+                ensure!(
+                    wrong.is_empty() && summary.problems.is_empty(),
+                    "round {round}: {}",
+                    [wrong, summary.problems].concat().join("; ")
+                );
+                figures.push((used.user + used.system) / summary.requests.max(1) as f64);
+            }
+            print_message(&format!(
+                "round {round}: {:.2?} µs with one host, {:.2?} with all",
+                cpu.one_host.last(),
+                cpu.all_hosts.last()
+            ));
+        }
+        gateway.process.check_alive()?;
+        Ok(cpu)
+    }
 }
 
 /// A running gateway with many routes.
@@ -123,7 +140,7 @@ struct RoutesGateway {
 }
 
 impl RoutesGateway {
-    fn start(dir: &Path, (program, core): (&Path, usize), routes: usize, backend: &Backend) -> Result<Self> {
+    fn start(dir: &Path, program: PinnedProgram<'_>, routes: usize, backend: &Backend) -> Result<Self> {
         let files = dir.join("files");
         fs::create_dir_all(&files)?;
         fs::write(files.join("services.yaml"), services(backend.ports()))?;
@@ -132,7 +149,7 @@ impl RoutesGateway {
             fs::write(files.join(format!("{first:06}.yaml")), ingresses)?;
         }
         process::with_free_ports(|[http, https, admin]| {
-            let command = peer::gateway(program, core).folder(&files).listen([http, https, admin]);
+            let command = peer::gateway(program).folder(&files).listen([http, https, admin]);
             let mut process = ChildProcess::spawn("gateway", command, dir)?;
             process.wait_at_most(READY_TIMEOUT, || peer::is_ok(admin, "/readyz"))?;
             Ok(Self { process, http })
@@ -152,10 +169,6 @@ impl RoutesGateway {
         }
         Ok(least)
     }
-}
-
-fn routes_name(routes: usize) -> String {
-    format!("{routes}-routes")
 }
 
 fn ingress(index: usize) -> String {
@@ -212,7 +225,8 @@ const RANDOM_ORDER: &str = "math.random(count)";
 const IN_ORDER: &str = "n % count + 1";
 
 /// Returns a wrk script that requests `count` hosts. It creates all requests before the load starts.
-fn script((first, count): (usize, usize), next: &str) -> String {
+fn script(hosts: Range<usize>, next: &str) -> String {
+    let (first, count) = (hosts.start, hosts.len());
     format!(
         "local requests = {{}}
 local count, n = {count}, 0
@@ -236,6 +250,6 @@ mod tests {
     #[test]
     fn script_hosts_match_ingress_hosts() {
         assert!(ingress(7).contains("host: h7.example"));
-        assert!(script((0, 100), IN_ORDER).contains("\"h\" .. (0 + i - 1) .. \".example\""));
+        assert!(script(0..100, IN_ORDER).contains("\"h\" .. (0 + i - 1) .. \".example\""));
     }
 }

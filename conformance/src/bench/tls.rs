@@ -42,7 +42,7 @@ impl Certificate {
     }
 
     /// Returns a Secret with the certificate, as YAML.
-    pub(crate) fn secret(&self, (namespace, name): (&str, &str)) -> String {
+    pub(crate) fn secret(&self, namespace: &str, name: &str) -> String {
         let block = |pem: &str| pem.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
         format!(
             "---\napiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{namespace: {namespace}, name: {name}}}\n\

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 
 use super::backend::Backend;
-use super::http::{HOST, Scheme};
-use super::process::{self, ChildProcess};
+use super::http::{HOST, LoadTarget, Scheme};
+use super::process::{self, ChildProcess, PinnedProgram};
 
 /// Duration of tracing. Under strace, a proxy still serves thousands of requests in 1 s.
 const TRACE_DURATION: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const WARM_REQUESTS_PER_CONNECTION: u64 = 10;
 /// An installed wrk.
 pub(crate) struct Wrk {
     /// Path of wrk.
-    pub(crate) wrk: PathBuf,
+    pub(crate) path: PathBuf,
     /// The core that it runs on.
     pub(crate) core: usize,
     /// Connections that it keeps open.
@@ -51,13 +51,13 @@ pub(crate) struct Syscalls {
 
 impl Wrk {
     /// Loads a loopback port.
-    pub(crate) fn run(&self, target: (Scheme, u16), seconds: f64) -> Result<LoadSummary> {
+    pub(crate) fn run(&self, target: LoadTarget, seconds: f64) -> Result<LoadSummary> {
         Self::finish(self.command(target, seconds))
     }
 
     /// Loads a loopback port with the requests of a Lua script.
     pub(crate) fn run_script(&self, port: u16, seconds: f64, script: &Path) -> Result<LoadSummary> {
-        let mut command = self.command((Scheme::Http, port), seconds);
+        let mut command = self.command(LoadTarget { scheme: Scheme::Http, port }, seconds);
         command.arg("-s").arg(script);
         Self::finish(command)
     }
@@ -76,13 +76,14 @@ impl Wrk {
         &self,
         strace: &Path,
         traced: &ChildProcess,
-        (port, backend): (u16, &Backend),
+        port: u16,
+        backend: &Backend,
     ) -> Result<Syscalls> {
         let dir = tempfile::tempdir()?;
         let counts = dir.path().join("counts");
         let before = backend.counts()?;
-        let mut load = process::pinned(self.core, &self.wrk);
-        self.add_arguments(&mut load, (Scheme::Http, port), TRACED_LOAD_SECONDS);
+        let mut load = PinnedProgram { path: &self.path, core: self.core }.command();
+        self.add_arguments(&mut load, LoadTarget { scheme: Scheme::Http, port }, TRACED_LOAD_SECONDS);
         let mut load = ChildProcess::spawn("wrk", load, dir.path())?;
         let enough = u64::from(self.connections) * WARM_REQUESTS_PER_CONNECTION;
         load.wait_until(|| backend.counts().is_ok_and(|now| now.since(before).requests > enough))?;
@@ -112,18 +113,18 @@ impl Wrk {
 
     /// Returns the command for a load of this length. wrk accepts whole seconds only, but reports on SIGINT. `timeout` sends
     /// it after the requested time, and SIGKILL 5 s later.
-    fn command(&self, target: (Scheme, u16), seconds: f64) -> Command {
+    fn command(&self, target: LoadTarget, seconds: f64) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "timeout", "--foreground", "--signal=INT", "--kill-after=5"]);
         command.arg(seconds.to_string());
         command.args(["setpriv", "--pdeathsig", "KILL", "taskset", "-c", &self.core.to_string()]);
-        command.arg(&self.wrk);
+        command.arg(&self.path);
         self.add_arguments(&mut command, target, MAX_LOAD_SECONDS);
         command
     }
 
     /// Adds wrk's arguments, for at most this many seconds.
-    fn add_arguments(&self, wrk: &mut Command, (scheme, port): (Scheme, u16), seconds: u32) {
+    fn add_arguments(&self, wrk: &mut Command, target: LoadTarget, seconds: u32) {
         wrk.args([
             "-t1",
             "--timeout",
@@ -133,7 +134,8 @@ impl Wrk {
             "-c",
             &self.connections.to_string(),
         ]);
-        wrk.args(["-H", &format!("Host: {HOST}")]).arg(format!("{scheme}://127.0.0.1:{port}/"));
+        wrk.args(["-H", &format!("Host: {HOST}")])
+            .arg(format!("{}://127.0.0.1:{}/", target.scheme, target.port));
     }
 }
 

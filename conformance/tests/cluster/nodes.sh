@@ -1,4 +1,4 @@
-# A node loses its power: its pods move within seconds; it comes back, and so does an API server.
+# Stops a node, whose pods move within seconds, and starts it again. Then the same with the API server.
 set -eu
 kubectl create deployment many --image=echo --replicas=4
 kubectl rollout status deployment/many --timeout=60s

@@ -1,4 +1,4 @@
-# Pods from their own specs: environment, mounts, user, probes, restarts, Jobs, Services, exec, orderly ends.
+# Tests pods: environment, mounts, user, probes, restarts, Jobs, Services, exec, termination.
 set -eu
 fail() { echo "FAILED: $*" >&2; kubectl get pods -A -o wide >&2; exit 1; }
 
@@ -53,9 +53,9 @@ inside() { conformance cluster exec default/one -- sh -c "$1"; }
 [ "$(inside 'cat /var/run/ours/key')" = hidden ] || fail 'a Secret is not mounted'
 [ "$(inside 'cat /shared/first')" = done ] || fail 'the init container did not run'
 [ "$(inside 'cat /config/key')" = plain ] || fail 'a ConfigMap is not mounted'
-said=$(inside 'echo "$POD_NAME $FROM_SECRET $FROM_CONFIG $BOTH $C_key"')
-[ "$said" = 'one hidden plain one-hidden plain' ] || fail "the environment is: $said"
-# What the process itself runs as; its number is of the PID namespace that all of the cluster shares.
+environment=$(inside 'echo "$POD_NAME $FROM_SECRET $FROM_CONFIG $BOTH $C_key"')
+[ "$environment" = 'one hidden plain one-hidden plain' ] || fail "the environment is: $environment"
+# User of the process. Its id belongs to the PID namespace of the whole cluster.
 pid=$(grep -lzx 'ech[o]' /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3) || true
 [ -n "$pid" ] || fail 'no process of this container is seen'
 ids=$(sed -n 's/^\([UG]id\):\t\([0-9]*\)\t.*/\1 \2/p' "/proc/$pid/status" | tr '\n' ' ')
@@ -74,8 +74,8 @@ kubectl wait --for=jsonpath='{.status.containerStatuses[0].restartCount}'=1 pod/
 kubectl delete pod one --wait=true --timeout=30s
 kubectl get pod one 2>/dev/null && fail 'the pod is still there'
 
-# How containers end: one that heeds SIGTERM says so, after its preStop hook; one that does not gets its whole grace
-# period, and no more.
+# Termination: one container handles SIGTERM after its preStop hook. Another ignores it and gets its whole grace period,
+# not more.
 kubectl apply -f - <<'YAML'
 apiVersion: v1
 kind: Pod
@@ -104,7 +104,7 @@ spec:
     - {name: main, image: echo, command: [sh, -c, "trap 'echo ignored' TERM; echo started; while :; do sleep 0.1; done"]}
 YAML
 kubectl wait --for=condition=Ready pod/gentle pod/stubborn --timeout=30s
-# The traps are set once they say that they are.
+# Each container prints a line once its trap is set.
 log() { cat "$CLUSTER_LOGS/default/$1.log"; }
 tries=0
 until [ "$(log gentle/main)$(log gentle/witness)$(log stubborn/main)" = startedstartedstarted ]; do

@@ -1,7 +1,6 @@
 //! Polls the gateway on open connections: until the first 200 of a host, and continuously for the live route.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -29,7 +28,7 @@ impl KeepAliveClient {
     /// Polls a host every millisecond until the response has this status.
     pub(super) fn wait_for(&mut self, host: &str, status: u16, limit: Instant) -> Result<()> {
         while http::status(&mut self.0, host)? != status {
-            ensure!(Instant::now() < limit, "{host} does not answer {status}");
+            ensure!(Instant::now() < limit, "{host} does not respond with {status}");
             std::thread::park_timeout(POLL_INTERVAL);
         }
         Ok(())
@@ -77,33 +76,5 @@ impl LiveRouteLoad {
     pub(super) fn stop(self) -> Result<LiveRouteReport> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow!("the load on the live route panicked"))?
-    }
-}
-
-/// Starts an endpoint that responds to every request with 200 until the process ends.
-pub(super) fn endpoint(address: SocketAddr) -> Result<SocketAddr> {
-    let listener = TcpListener::bind(address)?;
-    let bound = listener.local_addr()?;
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || answer(stream));
-        }
-    });
-    Ok(bound)
-}
-
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let (mut read, mut piece) = (Vec::new(), [0; 4096]);
-    loop {
-        let count = stream.read(&mut piece)?;
-        if count == 0 {
-            return Ok(());
-        }
-        read.extend_from_slice(piece.get(..count).unwrap_or_default());
-        while let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
-            read.drain(..end + 4);
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
-        }
     }
 }

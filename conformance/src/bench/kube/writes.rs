@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::poll;
+use super::endpoint;
 
 /// Host of the route that is served all the time.
 pub(super) const LIVE_HOST: &str = "live.bench.example";
@@ -59,7 +59,7 @@ impl ApiWriter {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         // kube panics if rustls has two providers and none is installed. Another case may have installed one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let endpoint = poll::endpoint((HOST_ADDRESS, 0).into())?;
+        let endpoint = endpoint::start((HOST_ADDRESS, 0).into())?;
         let client = runtime.block_on(async {
             let client = Client::try_default().await?;
             let (classes, namespaces) = (Api::<IngressClass>::all(client.clone()), Api::all(client.clone()));

@@ -29,5 +29,5 @@ fn more_than_one_percent_new_connections_are_void() {
 
 #[test]
 fn no_response_is_void() {
-    assert_eq!(check_counts(0, 32, BackendCounts::default()), ["nothing was answered"]);
+    assert_eq!(check_counts(0, 32, BackendCounts::default()), ["no response"]);
 }
