@@ -39,6 +39,7 @@ pub use destination::{find_route, parse_destination};
 pub use downstream::{Downstream, ExchangeOutcome, Request};
 use forwarded::RequestSource;
 pub use local_reply::{InvalidRequest, send_local_reply};
+pub use metered::BodyReadError;
 use metered::Meter;
 use record::{Completion, OwnedRequestInfo, Record, RequestInfo, request_fields};
 use reply_reason::ReplyReason;

@@ -37,12 +37,6 @@ pub enum StreamError {
     /// The peer sent a malformed head.
     #[error("malformed head: {0}")]
     Head(#[from] http1::HeadError),
-    /// The body is larger than the limit of its route.
-    #[error("body larger than allowed")]
-    TooLarge,
-    /// The body arrives below the minimum rate.
-    #[error("body arrives too slowly")]
-    TooSlow,
     /// The peer sent contradictory or malformed framing fields.
     #[error("malformed framing: {0}")]
     Framing(#[from] http1::FramingError),
@@ -52,18 +46,18 @@ pub enum StreamError {
     /// An HTTP/2 stream or connection error.
     #[error("HTTP/2: {0}")]
     H2(#[from] h2::Error),
-    /// The endpoint sent a 101 for a protocol that the request did not name, or before the request was complete.
-    #[error("unsolicited upgrade")]
-    UnsolicitedUpgrade,
 }
 
 /// The source of a body.
 pub trait BodyReader {
+    /// Why the body cannot be read. Readers that enforce a policy have more variants than [`StreamError`].
+    type Error;
+
     /// Returns the next piece. Not called after [`Piece::End`], [`Piece::Trailers`] or an error.
     ///
     /// # Errors
     /// The rest of the body cannot be read.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>>;
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Self::Error>>;
 }
 
 /// The destination of a body. Written pieces are buffered until [`BodyWriter::poll_flush`] is ready.
@@ -87,11 +81,11 @@ pub trait BodyWriter {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
 }
 
-/// The side of a copy that failed.
+/// The side of a copy that failed. `R` is the error of the source.
 #[derive(Debug)]
-pub enum CopyError {
+pub enum CopyError<R> {
     /// Reading from the source failed.
-    Read(StreamError),
+    Read(R),
     /// Writing to the destination failed.
     Write(StreamError),
 }
@@ -117,10 +111,11 @@ impl BodyCopy {
     /// The side that failed.
     pub fn poll<R: BodyReader, W: BodyWriter>(
         &mut self,
-        (from, to): (&mut R, &mut W),
+        from: &mut R,
+        to: &mut W,
         on_piece: impl Fn(),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), CopyError>> {
+    ) -> Poll<Result<(), CopyError<R::Error>>> {
         while *self == Self::Copying {
             if to.poll_ready(cx).map_err(CopyError::Write)?.is_pending() {
                 return Poll::Pending;

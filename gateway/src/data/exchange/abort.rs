@@ -5,6 +5,7 @@
 
 use http1::BodyError;
 
+use super::metered::BodyReadError;
 use crate::data::drain::Phase;
 use crate::data::wire::StreamError;
 
@@ -85,14 +86,26 @@ impl Abort {
             StreamError::Disconnected(_) | StreamError::Body(BodyError::Truncated) => Self::ClientClosed,
             StreamError::H2(error) if error.is_reset() => Self::ClientReset,
             StreamError::H2(_) => Self::ClientClosed,
-            StreamError::TooSlow => Self::ClientStalled,
             // The declared length is the endpoint's.
             StreamError::LengthMismatch => Self::UpstreamMalformed,
-            StreamError::Body(_)
-            | StreamError::Head(_)
-            | StreamError::Framing(_)
-            | StreamError::TooLarge
-            | StreamError::UnsolicitedUpgrade => Self::ClientMalformed,
+            StreamError::Body(_) | StreamError::Head(_) | StreamError::Framing(_) => Self::ClientMalformed,
+        }
+    }
+
+    /// Maps a failure to read from the client.
+    pub(super) fn from_request_body(error: &BodyReadError) -> Self {
+        match error {
+            BodyReadError::Stream(error) => Self::from_downstream(error),
+            BodyReadError::TooLarge => Self::ClientMalformed,
+            BodyReadError::TooSlow => Self::ClientStalled,
+        }
+    }
+
+    /// Maps a failure to read from the endpoint.
+    pub(super) fn from_response_body(error: &BodyReadError) -> Self {
+        match error {
+            BodyReadError::Stream(error) => Self::from_upstream(error),
+            BodyReadError::TooLarge | BodyReadError::TooSlow => Self::UpstreamMalformed,
         }
     }
 
@@ -105,10 +118,7 @@ impl Abort {
             StreamError::Body(_)
             | StreamError::Head(_)
             | StreamError::Framing(_)
-            | StreamError::TooLarge
-            | StreamError::TooSlow
-            | StreamError::LengthMismatch
-            | StreamError::UnsolicitedUpgrade => Self::UpstreamMalformed,
+            | StreamError::LengthMismatch => Self::UpstreamMalformed,
         }
     }
 }

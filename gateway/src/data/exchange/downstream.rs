@@ -9,6 +9,7 @@ use http1::{BodyLength, Head};
 use super::abort::Abort;
 use super::client::Client;
 use super::headers::Response;
+use super::metered::BodyReadError;
 use super::tunnel::Tunnel;
 use crate::data::wire::{BodyReader, BodyWriter, StreamError};
 
@@ -37,7 +38,7 @@ pub enum ExchangeOutcome {
 }
 
 /// The client's side of one exchange.
-pub trait Downstream: BodyReader + BodyWriter {
+pub trait Downstream: BodyReader<Error = BodyReadError> + BodyWriter {
     /// Writes the response head. It leaves with the body's first piece, or by [`BodyWriter::poll_flush`].
     ///
     /// # Errors

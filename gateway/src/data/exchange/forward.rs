@@ -15,7 +15,7 @@ use super::dead_peer::DeadPeerProbe;
 use super::destination::find_route;
 use super::downstream::{Downstream, ExchangeOutcome};
 use super::headers::{self, Response, UpstreamRequest};
-use super::metered::Metered;
+use super::metered::{BodyReadError, Metered};
 use super::reply_reason::ReplyReason;
 use super::request_body::RequestBody;
 use super::timeouts::Timeouts;
@@ -34,10 +34,14 @@ const MAX_INFORMATIONAL_RESPONSES: u8 = 16;
 enum AttemptError {
     /// The client's side failed.
     Downstream(StreamError),
+    /// The client's body cannot be read.
+    RequestBody(BodyReadError),
     /// The client abandoned the request.
     Cancelled(Abort),
     /// The endpoint's side failed.
     Upstream(StreamError),
+    /// The endpoint sent a 101 for a protocol that the request did not name, or before the request was complete.
+    UnsolicitedUpgrade,
     /// The endpoint's machine acknowledges no packets.
     PeerDead,
     /// No byte of the client's body arrived within the stall timeout.
@@ -143,10 +147,11 @@ impl<D: Downstream> Exchange<'_, D> {
             AttemptError::PeerDead => self.worker.upstreams.on_peer_dead(opened),
             // Most likely the endpoint closed the connection while it was idle, which is no fault.
             AttemptError::Upstream(_) if is_lost && opened.is_reused => {}
-            AttemptError::Upstream(_) | AttemptError::FirstByteTimeout => {
+            AttemptError::Upstream(_) | AttemptError::UnsolicitedUpgrade | AttemptError::FirstByteTimeout => {
                 self.worker.upstreams.on_failure(opened);
             }
             AttemptError::Downstream(_)
+            | AttemptError::RequestBody(_)
             | AttemptError::Cancelled(_)
             | AttemptError::RequestBodyTimeout
             | AttemptError::RequestTimeout => {}
@@ -173,7 +178,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 let mut source = Metered { source: &mut *down, meter: &mut *received };
                 match body.poll(&mut source, up, || timer.set(stall), cx) {
                     Poll::Ready(Err(CopyError::Read(error))) => {
-                        return Poll::Ready(Err(AttemptError::Downstream(error)));
+                        return Poll::Ready(Err(AttemptError::RequestBody(error)));
                     }
                     Poll::Ready(Ok(())) => probe.start(timer),
                     // An endpoint that stops reading may have responded already: that response counts.
@@ -181,9 +186,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 }
             }
             let is_sent = body.is_sent();
-            while let Poll::Ready(head) =
-                poll_head(up, request, is_sent, cx).map_err(AttemptError::Upstream)?
-            {
+            while let Poll::Ready(head) = poll_head(up, request, is_sent, cx)? {
                 if !(100..=199).contains(&head.status()) || head.status() == 101 {
                     return Poll::Ready(Ok(head));
                 }
@@ -287,10 +290,10 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             // Available bytes are sent even if the client has closed its direction.
             let mut source = Metered { source: &mut *up, meter: &mut *sent };
-            let copied = response_body.poll((&mut source, &mut *down), || timer.set(stall), cx);
+            let copied = response_body.poll(&mut source, &mut *down, || timer.set(stall), cx);
             if let Poll::Ready(copied) = copied {
                 return Poll::Ready(copied.map_err(|error| match error {
-                    CopyError::Read(error) => Abort::from_upstream(&error),
+                    CopyError::Read(error) => Abort::from_response_body(&error),
                     CopyError::Write(error) => Abort::from_downstream(&error),
                 }));
             }
@@ -334,26 +337,31 @@ impl From<AttemptError> for ExchangeError {
     /// Maps the failure of the last attempt.
     fn from(error: AttemptError) -> Self {
         match error {
-            AttemptError::RequestBodyTimeout | AttemptError::Downstream(StreamError::TooSlow) => {
+            AttemptError::RequestBodyTimeout | AttemptError::RequestBody(BodyReadError::TooSlow) => {
                 ReplyReason::BodyTimeout.into()
             }
             AttemptError::FirstByteTimeout => ReplyReason::FirstByteTimeout.into(),
             AttemptError::RequestTimeout => ReplyReason::RequestTimeout.into(),
             AttemptError::PeerDead => ReplyReason::UpstreamClosed.into(),
-            AttemptError::Downstream(StreamError::Body(_)) => ReplyReason::MalformedBody.into(),
-            AttemptError::Downstream(StreamError::TooLarge) => ReplyReason::BodyTooLarge.into(),
-            AttemptError::Downstream(error) => Self::Abort(Abort::from_downstream(&error)),
+            AttemptError::RequestBody(BodyReadError::Stream(StreamError::Body(_))) => {
+                ReplyReason::MalformedBody.into()
+            }
+            AttemptError::RequestBody(BodyReadError::TooLarge) => ReplyReason::BodyTooLarge.into(),
+            AttemptError::RequestBody(BodyReadError::Stream(error)) | AttemptError::Downstream(error) => {
+                Self::Abort(Abort::from_downstream(&error))
+            }
             AttemptError::Cancelled(abort) => Self::Abort(abort),
+            AttemptError::UnsolicitedUpgrade => {
+                tracing::debug!("endpoint switched protocols without a request for it");
+                ReplyReason::UpstreamUnsolicitedUpgrade.into()
+            }
             AttemptError::Upstream(error) => {
                 tracing::debug!(%error, "endpoint failed before its response");
                 match error {
                     StreamError::Disconnected(_) => ReplyReason::UpstreamClosed.into(),
-                    StreamError::UnsolicitedUpgrade => ReplyReason::UpstreamUnsolicitedUpgrade.into(),
                     StreamError::Body(_)
                     | StreamError::Head(_)
                     | StreamError::Framing(_)
-                    | StreamError::TooLarge
-                    | StreamError::TooSlow
                     | StreamError::LengthMismatch
                     | StreamError::H2(_) => ReplyReason::UpstreamMalformed.into(),
                 }
@@ -385,14 +393,17 @@ fn poll_head(
     request: &Head,
     is_sent: bool,
     cx: &mut Context<'_>,
-) -> Poll<Result<Head, StreamError>> {
-    let Some(head) = std::task::ready!(up.poll_head(http1::parse::response, cx))? else {
+) -> Poll<Result<Head, AttemptError>> {
+    let head = std::task::ready!(up.poll_head(http1::parse::response, cx)).map_err(AttemptError::Upstream)?;
+    let Some(head) = head else {
         let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-        return Poll::Ready(Err(error.into()));
+        return Poll::Ready(Err(AttemptError::Upstream(error.into())));
     };
     Poll::Ready(match head.status() {
-        100..=199 if declares_body(&head) => Err(HeadError::Malformed("informational response").into()),
-        101 if !is_sent || !upgrade::is_accepted_by(&head, request) => Err(StreamError::UnsolicitedUpgrade),
+        100..=199 if declares_body(&head) => {
+            Err(AttemptError::Upstream(HeadError::Malformed("informational response").into()))
+        }
+        101 if !is_sent || !upgrade::is_accepted_by(&head, request) => Err(AttemptError::UnsolicitedUpgrade),
         _ => Ok(head),
     })
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http1::BodyLength;
 
-use crate::data::wire::{BodyReader, Piece, StreamError};
+use crate::data::wire::{BodyReader, Piece};
 
 /// Maximum request body bytes kept for a retry. A larger body is sent once only.
 const MAX_REPLAY_BYTES: usize = 64 << 10;
@@ -84,7 +84,9 @@ pub(super) struct ReplayReader<'a, R> {
 }
 
 impl<R: BodyReader> BodyReader for ReplayReader<'_, R> {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+    type Error = R::Error;
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, R::Error>> {
         if let Some(piece) = self.buffer.pieces.get(self.buffer.next) {
             self.buffer.next += 1;
             return Poll::Ready(Ok(Piece::Data(piece.clone())));
@@ -102,6 +104,7 @@ impl<R: BodyReader> BodyReader for ReplayReader<'_, R> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::task::Waker;
 
     use super::*;
@@ -110,7 +113,9 @@ mod tests {
     struct Pieces(Vec<&'static [u8]>);
 
     impl BodyReader for Pieces {
-        fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        type Error = Infallible;
+
+        fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, Infallible>> {
             assert_ne!(self.0, [b"over"], "polled after the end");
             Poll::Ready(Ok(match self.0.remove(0) {
                 b"" => {

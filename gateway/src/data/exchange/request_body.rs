@@ -61,9 +61,9 @@ impl RequestBody {
         to: &mut Connection,
         on_piece: impl Fn(),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), CopyError>> {
+    ) -> Poll<Result<(), CopyError<R::Error>>> {
         let mut from = ReplayReader { source: from, buffer: &mut self.replay };
-        self.copy.poll((&mut from, to), on_piece, cx)
+        self.copy.poll(&mut from, to, on_piece, cx)
     }
 }
 

@@ -10,7 +10,7 @@ use http1::BodyLength;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::abort::Abort;
-use super::metered::{Meter, Metered};
+use super::metered::{BodyReadError, Meter, Metered};
 use super::record::{Completion, OwnedRequestInfo, Record};
 use super::worker::Worker;
 use crate::data::upstream::PooledConnection;
@@ -136,13 +136,13 @@ where
         let mut from_client = Metered { source: &mut *down, meter: &mut meters.from_client };
         let uploaded = upload.poll(&mut from_client, up, on_piece, cx);
         let uploaded = uploaded.map_err(|error| match error {
-            CopyError::Read(error) => Abort::from_downstream(&error),
+            CopyError::Read(error) => Abort::from_request_body(&error),
             CopyError::Write(error) => Abort::from_upstream(&error),
         })?;
         let mut from_endpoint = Metered { source: &mut *up, meter: &mut meters.from_endpoint };
         let downloaded = download.poll(&mut from_endpoint, down, on_piece, cx);
         let downloaded = downloaded.map_err(|error| match error {
-            CopyError::Read(error) => Abort::from_upstream(&error),
+            CopyError::Read(error) => Abort::from_response_body(&error),
             CopyError::Write(error) => Abort::from_downstream(&error),
         })?;
         down.release_buffers(buffers);
@@ -178,13 +178,13 @@ impl Direction {
         to: &mut Connection<W>,
         on_piece: impl Fn(),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), CopyError>>
+    ) -> Poll<Result<(), CopyError<BodyReadError>>>
     where
         R: AsyncRead + AsyncWrite + Unpin,
         W: AsyncRead + AsyncWrite + Unpin,
     {
         if let Self::Copying(copy) = self {
-            ready!(copy.poll((from, to), on_piece, cx))?;
+            ready!(copy.poll(from, to, on_piece, cx))?;
             *self = Self::ShuttingDown;
         }
         if *self == Self::ShuttingDown {

@@ -201,6 +201,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> BodyReader for Connection<T> {
+    type Error = StreamError;
+
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         loop {
             match self.decoder.decode(&mut self.input, &self.limits)? {

@@ -8,7 +8,7 @@ use super::pace::BodyPace;
 use crate::data::drain::Phase;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, Response, is_keep_alive};
-use crate::data::exchange::{Downstream, Worker};
+use crate::data::exchange::{BodyReadError, Downstream, Worker};
 use crate::data::listener::transport::Transport;
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
@@ -134,7 +134,9 @@ impl<'a> Http1Downstream<'a> {
 }
 
 impl BodyReader for Http1Downstream<'_> {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+    type Error = BodyReadError;
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyReadError>> {
         if self.body == BodyMode::AwaitsContinue {
             self.body = BodyMode::Read;
             if !self.connection.has_input() {

@@ -7,7 +7,7 @@
 
 use http1::BodyLength;
 
-use crate::data::wire::StreamError;
+use crate::data::exchange::BodyReadError;
 use crate::data::wire::clock::TICK;
 use crate::settings::MinBodyRate;
 
@@ -53,8 +53,8 @@ impl BodyPace {
     /// Records that `bytes` of the body arrived.
     ///
     /// # Errors
-    /// [`StreamError::TooSlow`] if the body is incomplete, its grace has passed, and the rate is below the minimum.
-    pub(super) fn on_data(&mut self, bytes: usize, now: u64) -> Result<(), StreamError> {
+    /// [`BodyReadError::TooSlow`] if the body is incomplete, its grace has passed, and the rate is below the minimum.
+    pub(super) fn on_data(&mut self, bytes: usize, now: u64) -> Result<(), BodyReadError> {
         let bytes = bytes as u64;
         self.received = self.received.saturating_add(bytes);
         self.remaining = self.remaining.saturating_sub(bytes);
@@ -62,7 +62,7 @@ impl BodyPace {
         let is_slow =
             self.received.saturating_mul(1000) < self.min_bytes_per_second.saturating_mul(self.waited_ms);
         if self.remaining > 0 && self.waited_ms > self.grace_ms && is_slow {
-            Err(StreamError::TooSlow)
+            Err(BodyReadError::TooSlow)
         } else {
             Ok(())
         }

@@ -13,7 +13,9 @@ use http1::{BodyLength, HeadBuilder};
 use super::head::{body_length, request_head, request_info};
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, Response};
-use crate::data::exchange::{self, Client, Downstream, ExchangeOutcome, InvalidRequest, Request, Worker};
+use crate::data::exchange::{
+    self, BodyReadError, Client, Downstream, ExchangeOutcome, InvalidRequest, Request, Worker,
+};
 use crate::data::wire::buffers::BUFFER_BYTES;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
 use crate::observe::counters::increment;
@@ -116,7 +118,9 @@ impl Http2Downstream {
 }
 
 impl BodyReader for Http2Downstream {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+    type Error = BodyReadError;
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyReadError>> {
         loop {
             if self.body.is_end_stream() {
                 return Poll::Ready(Ok(Piece::End));
