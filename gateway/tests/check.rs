@@ -1,4 +1,4 @@
-//! `gateway check`: what is wrong with a folder, and what it answers otherwise than another one.
+//! `gateway check`: the Problems of a folder, and the requests that it routes differently than another folder.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use support::{Certificate, ingress, service, tls};
 use tempfile::TempDir;
 
-/// Exit code and output.
+/// Returns exit code and output.
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_gateway")).arg("check").args(arguments).output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
@@ -36,13 +36,13 @@ const COLOURED: &str =
     "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec:\n  colour: red\n  ports: [{port: 80}]\n";
 
 #[test]
-fn a_folder_without_problems_ends_with_0() {
+fn folder_without_problems_exits_with_0() {
     let good = folder(&[("all.yaml", &(ingress("i", "a.example", &[("/", "a")]) + &endpoint()))]);
     assert_eq!(run(&[path(&good)]), (Some(0), "no problems\n".to_owned()));
 }
 
 #[test]
-fn what_a_repository_cannot_hold_is_a_note_and_ends_with_0() {
+fn missing_endpoints_are_a_note_and_exit_with_0() {
     let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
     let manifests = folder(&[("all.yaml", &(ingress("i", "a.example", &[("/", "a")]) + service))]);
     let (code, text) = run(&[path(&manifests)]);
@@ -54,7 +54,7 @@ fn what_a_repository_cannot_hold_is_a_note_and_ends_with_0() {
 }
 
 #[test]
-fn problems_of_source_compiler_and_certificates_are_told_with_their_places() {
+fn problems_of_all_origins_have_file_and_line() {
     let certificate = Certificate::new("a.example").secret("cert").replace("stringData", "data");
     let bad = folder(&[
         ("a.yaml", &(ingress("i", "a.example", &[("/", "gone")]) + &tls("a.example", "cert"))),
@@ -94,7 +94,7 @@ fn problems_of_source_compiler_and_certificates_are_told_with_their_places() {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_loaded_is_a_problem() {
+fn certificate_without_its_key_is_a_problem() {
     let (one, other) = (Certificate::new("a.example"), Certificate::new("a.example"));
     // The certificate of one and the key of the other.
     let (one, other) = (one.secret("cert"), other.secret("cert"));
@@ -116,7 +116,7 @@ fn a_certificate_that_cannot_be_loaded_is_a_problem() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_read_ends_with_2() {
+fn unreadable_folder_exits_with_2() {
     let good = folder(&[]);
     let missing = good.path().join("missing");
     assert_eq!(run(&[missing.to_str().unwrap()]).0, Some(2));
@@ -125,7 +125,7 @@ fn a_folder_that_cannot_be_read_ends_with_2() {
 }
 
 #[test]
-fn sarif_has_what_code_scanning_needs() {
+fn sarif_has_the_fields_of_code_scanning() {
     let bad = folder(&[("b c.yaml", COLOURED)]);
     let (code, text) = run(&[path(&bad), "--output", "sarif"]);
     let log: Value = serde_json::from_str(&text).unwrap();
@@ -140,7 +140,7 @@ fn sarif_has_what_code_scanning_needs() {
 }
 
 #[test]
-fn requests_that_are_answered_otherwise_are_listed_with_samples() {
+fn changed_routes_are_listed_with_sample_requests() {
     let both = endpoint() + &service("b", &["127.0.0.1:9002".parse().unwrap()]);
     let before = ingress("i", "a.example", &[("/", "a"), ("/api", "a"), ("/old", "a")])
         + &ingress("w", "\"*.example\"", &[("/", "a")])
@@ -161,7 +161,7 @@ http://new.example/n
 http://sample.example/gone
   before: forwarded by Ingress default/w spec.rules[0].http.paths[0] → Service default/a:80
   now:    503 service_missing by Ingress default/renamed spec.rules[0].http.paths[1] → Service default/gone:80
-3 rules' requests are answered otherwise
+requests of 3 rules are routed differently
 ";
     assert_eq!(code, Some(1), "the missing Service is a Problem");
     assert_eq!(text.split_once("1 problem\n").map(|(_, changes)| changes), Some(expected), "{text}");
@@ -170,11 +170,11 @@ http://sample.example/gone
     assert_eq!(json["changes"].as_array().unwrap().len(), 3);
     assert_eq!(json["changes"][0]["before"]["backends"][0]["service"], "default/b:80");
     let same = run(&[path(&before), "--against", path(&before)]);
-    assert_eq!(same, (Some(0), "no problems\nno request is answered otherwise\n".to_owned()));
+    assert_eq!(same, (Some(0), "no problems\nno request is routed differently\n".to_owned()));
 }
 
 #[test]
-fn a_host_and_a_default_backend_that_go_are_answers_that_change() {
+fn removed_host_and_default_backend_are_changes() {
     let default = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rest}\n\
         spec: {defaultBackend: {service: {name: a, port: {number: 80}}}}\n";
     let before = folder(&[("all.yaml", &(ingress("i", "a.example", &[("/", "a")]) + default + &endpoint()))]);
@@ -188,13 +188,13 @@ http://a.example/
 http://sample.invalid/
   before: forwarded by Ingress default/rest spec.defaultBackend → Service default/a:80
   now:    404 no_rule
-2 rules' requests are answered otherwise
+requests of 2 rules are routed differently
 ";
     assert_eq!((code, text.as_str()), (Some(0), expected));
 }
 
 #[test]
-fn a_host_that_gets_an_owner_changes_its_answer() {
+fn host_with_a_new_owner_is_a_change() {
     let class = "---
 apiVersion: networking.k8s.io/v1
 kind: IngressClass
@@ -217,7 +217,7 @@ spec: {hostOwnership: [OWNED]}
     assert!(!text.contains("sample.example"), "{text}");
 }
 
-/// A policy about Ingress `i`.
+/// A RoutePolicy for Ingress `i`.
 fn policy(spec: &str) -> String {
     let target = "{group: networking.k8s.io, kind: Ingress, name: i}";
     format!(
@@ -239,10 +239,10 @@ fn default_backend(service: &str) -> String {
     )
 }
 
-/// What differs, before and now, and the sample requests that show it.
+/// A difference: name, YAML before and now, and the sample requests that it changes.
 type Difference = (&'static str, String, String, &'static [&'static str]);
 
-/// Every sort of difference.
+/// One difference of each kind.
 fn differences() -> Vec<Difference> {
     let one = |paths: &[(&str, &str)]| ingress("i", "a.example", paths);
     let root = one(&[("/", "a")]);
@@ -298,7 +298,7 @@ fn differences() -> Vec<Difference> {
 }
 
 #[test]
-fn every_difference_that_a_client_can_notice_is_found_and_no_other_in_both_directions() {
+fn exactly_the_noticeable_differences_are_found() {
     let both = endpoint() + &service("b", &["127.0.0.1:9002".parse().unwrap()]);
     for (what, before, now, expected) in differences() {
         let folders = [before, now].map(|yaml| folder(&[("all.yaml", &(yaml + &both))]));
@@ -314,7 +314,7 @@ fn every_difference_that_a_client_can_notice_is_found_and_no_other_in_both_direc
 }
 
 #[test]
-fn one_rule_that_takes_many_paths_is_one_change() {
+fn rule_with_many_sample_paths_is_one_change() {
     let paths = [("/p", "a"), ("/q", "a")];
     let exact = |service: &str| {
         ingress("i", "a.example", &paths).replace("Prefix", "Exact") + &default_backend(service)
@@ -322,7 +322,7 @@ fn one_rule_that_takes_many_paths_is_one_change() {
     let both = endpoint() + &service("b", &["127.0.0.1:9002".parse().unwrap()]);
     let [before, now] = ["a", "b"].map(|service| folder(&[("all.yaml", &(exact(service) + &both))]));
     let (_, text) = run(&[path(&now), "--against", path(&before)]);
-    assert!(text.ends_with("2 rules' requests are answered otherwise\n"), "{text}");
+    assert!(text.ends_with("requests of 2 rules are routed differently\n"), "{text}");
 }
 
 #[test]
@@ -331,9 +331,9 @@ fn help_lists_exit_codes_and_errors_are_one_line() {
     assert_eq!(code, Some(0));
     assert!(help.contains("0: no Problem. 1: at least one Problem. 2: a folder cannot be read"), "{help}");
     let output = Command::new(env!("CARGO_BIN_EXE_gateway")).args(["check", "/no/such"]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
-        said,
+        stderr,
         "gateway check: folder /no/such cannot be read: No such file or directory (os error 2)\n"
     );
 }

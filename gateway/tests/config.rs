@@ -1,13 +1,13 @@
-//! `gateway config` as a stranger runs it: the built program with a file, an environment and flags.
+//! `gateway config` as a program: with a file, an environment and flags.
 //!
-//! Not here: every rule about values (`gateway/src/cli/config/tests.rs`).
+//! Not here: the rules for values (`gateway/src/cli/config/tests.rs`).
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs the program in a folder, in an environment with nothing but this.
+/// Runs the program in a folder, with only these environment variables.
 fn gateway(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
     command
@@ -24,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_effective_configuration_is_printed_with_units_and_origins_and_is_itself_a_file() {
+fn printed_configuration_has_origins_and_loads_again() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("gateway.yaml"), "timeouts:\n  stall: 90s\n  requestHeader: 3s\n")
         .unwrap();
@@ -51,14 +51,17 @@ fn the_effective_configuration_is_printed_with_units_and_origins_and_is_itself_a
 }
 
 #[test]
-fn neither_config_nor_run_begins_with_a_configuration_that_is_wrong() {
+fn wrong_configuration_fails_config_and_run() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("gateway.yaml"), "timeout:\n  stall: 90s\n").unwrap();
     for command in ["config", "run"] {
         let output = gateway(folder.path(), &[], &[command, "--files", ".", "--config", "gateway.yaml"]);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(text(&output.stdout), "");
-        let said = text(&output.stderr);
-        assert!(said.contains("gateway.yaml:1: unknown key \"timeout\"; did you mean timeouts?"), "{said}");
+        let stderr = text(&output.stderr);
+        assert!(
+            stderr.contains("gateway.yaml:1: unknown key \"timeout\"; did you mean timeouts?"),
+            "{stderr}"
+        );
     }
 }

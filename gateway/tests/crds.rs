@@ -1,11 +1,11 @@
-//! The CustomResourceDefinitions in the chart are those that this version of the types makes.
+//! Compares the CustomResourceDefinitions of the chart with those generated from the types.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::PathBuf;
 
 #[test]
-fn the_charts_definitions_are_what_the_types_make() {
+fn chart_definitions_match_the_types() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/gateway/crds");
     let mut files: Vec<_> = std::fs::read_dir(&folder)
         .unwrap()

@@ -1,4 +1,4 @@
-//! Which certificate a client is shown, and what is told of certificates that are not as they should be.
+//! Which certificate a client gets, and the Problems of unusable certificates.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -35,14 +35,14 @@ fn problems(gateway: &TestGateway) -> Vec<String> {
 }
 
 #[track_caller]
-fn told(gateway: &TestGateway, parts: &[&str]) {
+fn assert_problem(gateway: &TestGateway, parts: &[&str]) {
     let problems = problems(gateway);
     let is_it = |problem: &&String| parts.iter().all(|part| problem.contains(part));
-    assert!(problems.iter().any(|problem| is_it(&problem)), "not told: {parts:?}\n{problems:#?}");
+    assert!(problems.iter().any(|problem| is_it(&problem)), "not reported: {parts:?}\n{problems:#?}");
 }
 
 #[test]
-fn the_default_certificate_of_the_class_is_for_all_that_have_no_other() {
+fn class_default_serves_hosts_without_a_certificate() {
     let origin = Origin::named("a");
     let (default, own) = (Certificate::of(&["*.example", "plain.example"]), Certificate::new("own.example"));
     let yaml = CLASS.to_owned()
@@ -66,9 +66,9 @@ fn the_default_certificate_of_the_class_is_for_all_that_have_no_other() {
         assert_eq!(shown(https, Some(host)), default.der, "{host}");
     }
     assert_eq!(shown(https, None), default.der, "without SNI");
-    // The whole way, with a client that verifies the name.
+    // A client that verifies the name completes a request.
     assert_eq!(tls_client(https, "plain.example", &[&default]).get("plain.example", "/").text(), "a");
-    told(&gateway, &["Ingress default/missing", "spec.tls[0].secretName", "SecretNotFound"]);
+    assert_problem(&gateway, &["Ingress default/missing", "spec.tls[0].secretName", "SecretNotFound"]);
     let explained = gateway.admin("/explain?url=https://missing.example/").1;
     assert!(
         explained.contains(
@@ -77,7 +77,7 @@ fn the_default_certificate_of_the_class_is_for_all_that_have_no_other() {
         "{explained}"
     );
 
-    // Its own Secret comes, and goes.
+    // Its own Secret is created and deleted.
     let missing = Certificate::new("missing.example");
     gateway.replace("secret.yaml", &missing.secret("missing"));
     assert_eq!(shown(https, Some("missing.example")), missing.der);
@@ -88,7 +88,7 @@ fn the_default_certificate_of_the_class_is_for_all_that_have_no_other() {
 }
 
 #[test]
-fn without_a_default_certificate_the_gateway_shows_its_own() {
+fn without_class_default_the_gateway_certificate_serves() {
     let origin = Origin::named("a");
     let yaml = at("a.example") + &tls("a.example", "gone") + &service("a", &[origin.address]);
     let gateway = TestGateway::start(&yaml);
@@ -99,7 +99,7 @@ fn without_a_default_certificate_the_gateway_shows_its_own() {
 }
 
 #[test]
-fn a_certificate_for_another_host_is_not_shown_and_the_ingress_is_told() {
+fn certificate_of_another_host_is_skipped_with_a_problem() {
     let origin = Origin::named("a");
     let (default, wrong) =
         (Certificate::new("default.example"), Certificate::of(&["other.example", "*.wild.example"]));
@@ -116,8 +116,8 @@ fn a_certificate_for_another_host_is_not_shown_and_the_ingress_is_told() {
         assert_eq!(shown(https, Some(covered)), wrong.der, "{covered}");
     }
     assert_eq!(shown(https, Some("x.y.wild.example")), default.der, "a wildcard is one label");
-    let problem = ["Ingress default/a spec.tls[0].hosts[0]", "CertificateWrongHost", "not for a.example"];
-    told(&gateway, &problem);
+    let problem = ["Ingress default/a spec.tls[0].hosts[0]", "CertificateWrongHost", ", not a.example; "];
+    assert_problem(&gateway, &problem);
     assert_eq!(problems(&gateway).len(), 1, "and nothing else: {:?}", problems(&gateway));
 
     let right = Certificate::of(&["a.example", "*.wild.example"]);
@@ -126,7 +126,7 @@ fn a_certificate_for_another_host_is_not_shown_and_the_ingress_is_told() {
 }
 
 #[test]
-fn a_secret_without_hosts_is_for_the_hosts_of_its_ingress_only() {
+fn secret_without_hosts_serves_hosts_of_its_ingress_only() {
     let origin = Origin::named("a");
     let (default, both) = (Certificate::of(&["*.example"]), Certificate::of(&["a.example", "b.example"]));
     let yaml = CLASS.to_owned()
@@ -145,7 +145,7 @@ fn a_secret_without_hosts_is_for_the_hosts_of_its_ingress_only() {
 }
 
 #[test]
-fn an_opaque_secret_with_the_two_keys_holds_a_certificate() {
+fn opaque_secret_with_both_keys_holds_a_certificate() {
     let origin = Origin::named("a");
     let certificate = Certificate::new("a.example");
     let opaque = certificate.secret("cert").replace("kubernetes.io/tls", "Opaque");
@@ -156,7 +156,7 @@ fn an_opaque_secret_with_the_two_keys_holds_a_certificate() {
 }
 
 #[test]
-fn an_expired_certificate_is_told_and_shown_all_the_same() {
+fn expired_certificate_serves_and_is_a_problem() {
     let origin = Origin::named("a");
     let certificate = Certificate::until("a.example", -3600);
     let yaml = at("a.example")
@@ -165,16 +165,16 @@ fn an_expired_certificate_is_told_and_shown_all_the_same() {
         + &certificate.secret("cert");
     let gateway = TestGateway::start(&yaml);
     assert_eq!(shown(gateway.gateway.https, Some("a.example")), certificate.der);
-    told(
+    assert_problem(
         &gateway,
         &["Ingress default/a spec.tls[0].secretName: CertificateExpired", "default/cert expired at"],
     );
 }
 
 #[test]
-fn a_date_that_passes_is_told_although_no_object_changes() {
+fn expiry_is_reported_without_an_object_change() {
     let origin = Origin::named("a");
-    // Two seconds: long enough to be seen valid first, unless the machine stands still, and then the rest holds too.
+    // Two seconds are enough to observe the valid certificate first. On a stalled machine the rest of the test holds too.
     let certificate = Certificate::until("a.example", 2);
     let yaml = at("a.example")
         + &tls("a.example", "cert")
@@ -184,6 +184,6 @@ fn a_date_that_passes_is_told_although_no_object_changes() {
     if problems(&gateway).is_empty() {
         gateway.gateway.wait(2, DEADLINE).unwrap();
     }
-    told(&gateway, &["CertificateExpired"]);
+    assert_problem(&gateway, &["CertificateExpired"]);
     assert_eq!(shown(gateway.gateway.https, Some("a.example")), certificate.der);
 }

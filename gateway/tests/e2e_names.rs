@@ -1,5 +1,4 @@
-//! Services of type ExternalName whose class allows them: names are asked of a real name server over UDP, and requests
-//! follow its answers.
+//! Services of type ExternalName: names are resolved by a real name server over UDP, and requests follow its responses.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -18,15 +17,15 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use support::{ANY_PORT, Origin, TestGateway, ingress, until};
 
-/// What the name server does to its answer to a question.
+/// How the name server fills its response to a query.
 type Says = fn(&Query, &mut Message);
 
-/// The address of an origin. It holds for 0 s, so that it is asked for as often as the gateway does.
+/// The address of an origin, with a TTL of 0 s, so that the gateway resolves it as often as it can.
 fn here(query: &Query, answer: &mut Message) {
     v4(query, answer, Ipv4Addr::LOCALHOST);
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn moved(query: &Query, answer: &mut Message) {
     v4(query, answer, Ipv4Addr::new(127, 0, 0, 2));
 }
@@ -74,7 +73,7 @@ impl NameServer {
         *self.says.lock().unwrap() = says;
     }
 
-    /// How often it was asked for a name, for either family.
+    /// The number of queries for a name, of both families.
     fn asked(&self, name: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
     }
@@ -98,7 +97,7 @@ fn answer(question: &Message, says: Says) -> Message {
     answer
 }
 
-/// What one question to this name server comes to.
+/// Returns the results of one lookup at a name server.
 async fn look_up(says: Says) -> FamilyResults {
     let server = NameServer::start(says);
     Resolver::new(server.dns(Loopback::Allowed)).lookup("db.example".into()).await
@@ -110,7 +109,7 @@ fn localhost(seconds: u64) -> Result<Addresses, LookupError> {
 }
 
 #[tokio::test]
-async fn the_shortest_time_to_live_on_the_way_counts() {
+async fn shortest_time_to_live_of_an_alias_chain_counts() {
     let found = look_up(|query, answer| {
         let real = Name::from_ascii("real.example.").unwrap();
         if *query.name() != real {
@@ -122,7 +121,7 @@ async fn the_shortest_time_to_live_on_the_way_counts() {
     });
     assert_eq!(found.await, [localhost(7), Err(LookupError::NoAddresses)]);
 
-    // The same if the name server leaves the rest of the way to whoever asks.
+    // The same if the name server does not follow the alias itself.
     let found = look_up(|query, answer| {
         let real = Name::from_ascii("real.example.").unwrap();
         if *query.name() != real {
@@ -135,7 +134,7 @@ async fn the_shortest_time_to_live_on_the_way_counts() {
 }
 
 #[tokio::test]
-async fn one_family_stands_for_itself() {
+async fn families_are_resolved_independently() {
     let found = look_up(|query, answer| match query.query_type() {
         RecordType::A => here(query, answer),
         _ => fails(query, answer),
@@ -146,7 +145,7 @@ async fn one_family_stands_for_itself() {
 }
 
 #[tokio::test]
-async fn only_a_name_server_that_says_so_says_that_there_are_none() {
+async fn failed_lookup_is_not_an_empty_result() {
     assert_eq!(look_up(gone).await, [Err(LookupError::NoAddresses), Err(LookupError::NoAddresses)]);
     assert_eq!(look_up(|_, _| {}).await, [Err(LookupError::NoAddresses), Err(LookupError::NoAddresses)]);
     let refuses: Says = |_, answer| answer.metadata.response_code = ResponseCode::Refused;
@@ -156,7 +155,7 @@ async fn only_a_name_server_that_says_so_says_that_there_are_none() {
     }
 }
 
-/// A class that allows Services to stand for names.
+/// A class that allows ExternalName Services.
 const CLASS: &str = "---
 apiVersion: networking.k8s.io/v1
 kind: IngressClass
@@ -171,7 +170,7 @@ metadata: {name: open}
 spec: {externalNames: Allow}
 ";
 
-/// Host `<service>.example` at a Service that stands for a name. The rule names the origin's port.
+/// Host `<service>.example` at an ExternalName Service. The rule has the port of the origin.
 fn at_name(service: &str, name: &str, origin: SocketAddr) -> String {
     let port = origin.port();
     let host = format!("{service}.example");
@@ -192,51 +191,51 @@ fn status(gateway: &TestGateway) -> u16 {
 }
 
 #[test]
-fn a_name_is_resolved_followed_and_kept_while_nobody_can_say() {
+fn name_is_followed_and_kept_while_lookups_fail() {
     let (one, other) = (Origin::named("one"), NameServer::start(here));
     let gateway = TestGateway::with(&yaml(one.address), other.settings(Loopback::Allowed));
     until("the name is resolved", || status(&gateway) == 200);
     assert_eq!(one.last().field("host"), Some("a.example"), "the client's Host goes on");
     assert_eq!(gateway.admin("/problems").1, "");
-    let (_, told) = gateway.admin("/explain?url=http://a.example/");
+    let (_, explanation) = gateway.admin("/explain?url=http://a.example/");
     let port = one.address.port();
     let service = format!("\n  stands for db.example:{port}\n  dialled: 127.0.0.1:{port}\n");
-    assert!(told.contains(&service), "{told}");
+    assert!(explanation.contains(&service), "{explanation}");
 
-    // Its addresses stay while the name server fails, and that is told.
+    // The addresses stay while the name server fails, and there is a Problem.
     other.say(fails);
-    until("the failure is told", || gateway.admin("/problems").1.contains("NameNotResolved"));
+    until("the failure is reported", || gateway.admin("/problems").1.contains("NameNotResolved"));
     assert_eq!(status(&gateway), 200);
     assert!(gateway.admin("/problems").1.contains("last addresses stay in use"));
 
-    // It moves to an address where nobody listens on that port.
+    // The name moves to an address without a listener.
     other.say(moved);
     until("the move is followed", || status(&gateway) == 502);
-    // Addresses are dialled a moment before the Problems are told.
+    // Addresses are dialled shortly before the Problems are published.
     until("nothing is wrong any more", || gateway.admin("/problems").1.is_empty());
 
-    // The name is gone.
+    // The zone loses the name.
     other.say(gone);
     until("the name's end is followed", || status(&gateway) == 503);
     assert_eq!(gateway.get("a.example", "/").field("gateway-reason"), Some("no_ready_endpoint"));
-    until("that is told", || gateway.admin("/problems").1.contains("db.example has no addresses"));
-    let (_, told) = gateway.admin("/explain?url=http://a.example/");
-    assert!(told.contains("NameNotResolved"), "{told}");
+    until("it is reported", || gateway.admin("/problems").1.contains("db.example has no addresses"));
+    let (_, explanation) = gateway.admin("/explain?url=http://a.example/");
+    assert!(explanation.contains("NameNotResolved"), "{explanation}");
 
-    // A name that cannot be had is no reason not to be ready.
+    // An unresolved name does not make the gateway unready.
     assert_eq!(gateway.admin("/readyz").0, 200);
 
-    // Nobody names it any more.
+    // No Service has the name any more.
     gateway.replace("all.yaml", "");
     assert_eq!(gateway.admin("/problems").1, "");
 }
 
 #[test]
-fn services_of_one_name_share_what_is_known_of_it() {
+fn services_of_one_name_share_its_resolution() {
     let (origin, server) = (Origin::named("one"), NameServer::start(gone));
     let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Allowed));
     let problems = || gateway.admin("/problems").1;
-    until("the Problem is told", || problems().contains("NameNotResolved"));
+    until("the Problem is reported", || problems().contains("NameNotResolved"));
     gateway.replace("b.yaml", &at_name("b", "db.example", origin.address));
     assert_eq!(problems().matches("Service default/").count(), 2, "{}", problems());
     std::fs::remove_file(gateway.path("b.yaml")).unwrap();
@@ -245,13 +244,13 @@ fn services_of_one_name_share_what_is_known_of_it() {
     server.say(here);
     until("the name is back", || status(&gateway) == 200);
     assert_eq!(problems(), "");
-    // What is known already is there as soon as the Service is.
+    // A known resolution serves a new Service at once.
     gateway.replace("b.yaml", &at_name("b", "db.example", origin.address));
     assert_eq!(gateway.get("b.example", "/").status(), 200);
 }
 
 #[test]
-fn a_name_that_nobody_names_is_not_asked_for() {
+fn unused_name_is_not_looked_up() {
     let (origin, server) = (Origin::named("one"), NameServer::start(here));
     let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Allowed));
     gateway.replace("b.yaml", &at_name("b", "other.example", origin.address));
@@ -259,7 +258,7 @@ fn a_name_that_nobody_names_is_not_asked_for() {
     until("both are asked for", || asked().0 >= 2 && asked().1 >= 2);
     std::fs::remove_file(gateway.path("b.yaml")).unwrap();
     until("it is gone", || gateway.get("b.example", "/").status() == 404);
-    // Two queries a round, one for each family: of a round that had begun, at most those come after this.
+    // A lookup has two queries, one for each family. At most the queries of one started lookup follow.
     let (round, before) = asked();
     until("two more rounds have passed", || asked().0 >= round + 4);
     assert!(asked().1 <= before + 2, "{before} → {:?}", asked());
@@ -269,20 +268,20 @@ fn a_name_that_nobody_names_is_not_asked_for() {
 }
 
 #[test]
-fn an_address_is_no_name() {
+fn address_as_external_name_is_a_problem() {
     let (origin, server) = (Origin::named("one"), NameServer::start(here));
     let yaml = CLASS.to_owned() + &at_name("a", "127.0.0.1", origin.address);
     let gateway = TestGateway::with(&yaml, server.settings(Loopback::Allowed));
-    until("the refusal is told", || gateway.admin("/problems").1.contains("is not a DNS name"));
+    until("the Problem is reported", || gateway.admin("/problems").1.contains("is not a DNS name"));
     assert_eq!(status(&gateway), 503);
     assert_eq!(server.asked.lock().unwrap().len(), 0);
 }
 
 #[test]
-fn a_name_may_not_lead_to_this_machine_unless_that_is_allowed() {
+fn name_of_loopback_is_dialled_only_if_allowed() {
     let (origin, server) = (Origin::named("one"), NameServer::start(here));
     let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Refused));
-    until("the refusal is told", || {
+    until("the Problem is reported", || {
         gateway.admin("/problems").1.contains("addresses only that are not dialled")
     });
     assert_eq!(status(&gateway), 503);

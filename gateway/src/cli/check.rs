@@ -17,7 +17,7 @@ pub mod against;
 pub mod report;
 pub mod sarif;
 
-use report::Report;
+use report::CheckReport;
 
 /// There is no Problem.
 const CLEAN: u8 = 0;
@@ -84,7 +84,7 @@ impl Check {
 ///
 /// # Errors
 /// Returns an error if a folder cannot be read.
-pub fn report(folder: &Path, against: Option<&Path>, routing: &Config) -> anyhow::Result<Report> {
+pub fn report(folder: &Path, against: Option<&Path>, routing: &Config) -> anyhow::Result<CheckReport> {
     let now = read_folder(folder, routing.clone())?;
     let problems = now.problems().views();
     let changes = match against {
@@ -94,5 +94,5 @@ pub fn report(folder: &Path, against: Option<&Path>, routing: &Config) -> anyhow
             Some(against::changes(&before.live().load().table, &now.live().load().table))
         }
     };
-    Ok(Report { problems, changes })
+    Ok(CheckReport { problems, changes })
 }

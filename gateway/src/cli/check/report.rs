@@ -1,34 +1,32 @@
-//! What `check` found, as plain values, and as text for people.
-//!
-//! Not here: SARIF.
+//! The report of `gateway check`, as values and as text for people. Not here: SARIF (`sarif`).
 
 use std::fmt::{self, Display, Formatter};
 
 use routing::Severity;
 use serde::Serialize;
 
-use super::against::Change;
+use super::against::RouteChange;
 use crate::control::reload::ProblemView;
 
-/// What was found.
+/// The report of `gateway check`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// Sorted by object and field.
+pub struct CheckReport {
+    /// Problems, sorted by object and field.
     pub problems: Vec<ProblemView>,
-    /// The requests that the other folder answers otherwise; nothing if none was given.
-    pub changes: Option<Vec<Change>>,
+    /// Requests that the other folder routes differently. `None` without another folder.
+    pub changes: Option<Vec<RouteChange>>,
 }
 
-impl Report {
-    /// How many Problems are more than notes.
+impl CheckReport {
+    /// Returns the number of Problems that are not notes.
     pub fn errors(&self) -> usize {
         let note = Severity::Note.to_string();
         self.problems.iter().filter(|problem| problem.severity != note).count()
     }
 }
 
-impl Display for Report {
+impl Display for CheckReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
             writeln!(f, "{problem}")?;
@@ -49,9 +47,9 @@ impl Display for Report {
             write!(f, "{change}")?;
         }
         match changes.len() {
-            0 => writeln!(f, "no request is answered otherwise"),
-            1 => writeln!(f, "1 rule's requests are answered otherwise"),
-            count => writeln!(f, "{count} rules' requests are answered otherwise"),
+            0 => writeln!(f, "no request is routed differently"),
+            1 => writeln!(f, "requests of 1 rule are routed differently"),
+            count => writeln!(f, "requests of {count} rules are routed differently"),
         }
     }
 }

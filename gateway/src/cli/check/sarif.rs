@@ -1,24 +1,22 @@
-//! A report in SARIF 2.1.0, as code scanning reads it.
-//!
-//! Not here: parts of SARIF that nothing of ours fills.
+//! The report of `gateway check` in SARIF 2.1.0, for code scanning. Optional parts of SARIF are absent.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::against::Change;
-use super::report::Report;
+use super::against::RouteChange;
+use super::report::CheckReport;
 use crate::control::reload::ProblemView;
 
-/// The rule of requests that are answered otherwise.
-const ANSWER_CHANGED: &str = "AnswerChanged";
+/// The rule id of requests that are routed differently.
+const ROUTE_CHANGED: &str = "RouteChanged";
 
-/// The log of one run.
-pub fn log(report: &Report) -> Value {
+/// Returns the SARIF log of one run.
+pub fn log(report: &CheckReport) -> Value {
     let changes = report.changes.as_deref().unwrap_or_default();
     let mut rules: BTreeSet<&str> = report.problems.iter().map(|problem| problem.reason.as_str()).collect();
     if !changes.is_empty() {
-        rules.insert(ANSWER_CHANGED);
+        rules.insert(ROUTE_CHANGED);
     }
     let rules: Vec<_> = rules.into_iter().map(|id| json!({ "id": id })).collect();
     let results: Vec<_> = report.problems.iter().map(problem).chain(changes.iter().map(change)).collect();
@@ -55,17 +53,17 @@ fn problem(problem: &ProblemView) -> Value {
     })
 }
 
-fn change(change: &Change) -> Value {
+fn change(change: &RouteChange) -> Value {
     let text = format!("{}: {} before, {} now", change.url, change.before, change.now);
     json!({
-        "ruleId": ANSWER_CHANGED,
+        "ruleId": ROUTE_CHANGED,
         "level": "note",
         "message": { "text": text },
         "locations": [{ "logicalLocations": [{ "fullyQualifiedName": change.url }] }],
     })
 }
 
-/// A relative path as a URI: what is not plain in a path is percent-encoded.
+/// Returns a relative path as a URI, percent-encoded.
 fn uri(path: &str) -> String {
     let encode = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {

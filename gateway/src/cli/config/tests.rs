@@ -1,4 +1,4 @@
-//! Where values come from, what wins, and what is said about what is wrong.
+//! Precedence of the sources, printing, and messages about mistakes.
 
 use super::*;
 
@@ -25,12 +25,12 @@ fn load(
     })
 }
 
-/// What is wrong with a file.
+/// Returns the mistakes of a file.
 fn wrong(file: &str) -> Vec<String> {
     load(file, &[], &[]).expect_err("something is wrong")
 }
 
-/// The lines of values, without folder and comments.
+/// Returns the lines with values, without folder and comments.
 fn values(config: &Config) -> Vec<String> {
     let line = |line: &str| {
         let (value, origin) = line.split_once(" # ")?;
@@ -41,7 +41,7 @@ fn values(config: &Config) -> Vec<String> {
 }
 
 #[test]
-fn a_flag_beats_the_environment_beats_the_file_beats_the_defaults() {
+fn flag_overrides_environment_overrides_file() {
     let file = "timeouts:\n  requestHeader: 1s\n  keepAlive: 2s\n  stall: 3s\n";
     let environment = [("GATEWAY_TIMEOUTS_KEEP_ALIVE", "4s"), ("GATEWAY_TIMEOUTS_STALL", "5s")];
     let flags = [("--set", "timeouts.stall", "6s"), ("--http", "listeners.http", "[::]:80")];
@@ -60,7 +60,7 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_defaults() {
 }
 
 #[test]
-fn defaults_print_as_they_are_documented() {
+fn defaults_print_as_documented() {
     let config = Config::load(Settings::default(), None, [], &[]).unwrap();
     let shown: Vec<_> = values(&config).iter().map(|line| line.replace(" # default", "")).collect();
     let expected = [
@@ -107,8 +107,8 @@ fn defaults_print_as_they_are_documented() {
 }
 
 #[test]
-fn what_is_printed_is_a_file_that_gives_the_same() {
-    // Each setting is moved away from its default, by what it is printed as or by another of its forms.
+fn printed_configuration_loads_again() {
+    // Each setting gets a value that is not its default, in any of its forms.
     let other = |key: &Key| match key.write(&Settings::default()).as_str() {
         "none" if key.path == "status.service" => "gateway/proxy".to_owned(),
         "" if key.path == "requests.trustedProxies" => "10.0.0.0/8,::1".to_owned(),
@@ -148,7 +148,7 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
+fn unknown_key_is_an_error_with_a_suggestion() {
     let file = "timeouts:\n  requestHeder: 10s\n  keepalive: 1s\ndrain:\n  delay: 1s\nreasonHeader: shown\nfoo: [{}]\nlimit: {}\n";
     assert_eq!(
         wrong(file),
@@ -172,7 +172,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
 }
 
 #[test]
-fn an_unknown_placeholder_is_refused_with_the_nearest_one() {
+fn unknown_placeholder_is_an_error_with_a_suggestion() {
     let file = "accessLog: {format: \"{client} {stauts}\", sample: 2, to: \"\"}\n";
     assert_eq!(
         wrong(file),
@@ -185,7 +185,7 @@ fn an_unknown_placeholder_is_refused_with_the_nearest_one() {
 }
 
 #[test]
-fn variables_that_kubernetes_makes_for_services_mean_nothing() {
+fn service_variables_of_kubernetes_are_ignored() {
     let made = [
         ("GATEWAY_SERVICE_HOST", "10.0.0.1"),
         ("GATEWAY_PORT", "tcp://10.0.0.1:80"),
@@ -205,7 +205,7 @@ fn variables_that_kubernetes_makes_for_services_mean_nothing() {
 }
 
 #[test]
-fn values_are_checked_and_all_errors_are_said_at_once() {
+fn all_wrong_values_are_reported_at_once() {
     let file = "workers: 0\ntimeouts: {requestHeader: 10, stall: 100d, keepAlive: 0s, connect: }\nlimits:\n  headBytes: 1Gi\n  fields: many\nlisteners: {http: localhost}\nresponses: {reasonHeader: never}\nstatus: {service: x}\n";
     let errors = wrong(file);
     let expected = [
@@ -224,7 +224,7 @@ fn values_are_checked_and_all_errors_are_said_at_once() {
 }
 
 #[test]
-fn values_that_contradict_each_other_are_refused_with_where_they_come_from() {
+fn contradicting_values_are_reported_with_origins() {
     let errors =
         load("drain: {delay: 30s}\n", &[("GATEWAY_TIMEOUTS_CONNECT_TOTAL", "500ms")], &[]).unwrap_err();
     assert_eq!(
@@ -237,7 +237,7 @@ fn values_that_contradict_each_other_are_refused_with_where_they_come_from() {
 }
 
 #[test]
-fn a_file_that_is_no_configuration_is_refused() {
+fn malformed_file_is_an_error() {
     assert_eq!(wrong("- a\n"), ["gateway.yaml:1: the file must be a map"]);
     assert_eq!(wrong("drain: 5s\n"), ["gateway.yaml:1: drain must be a map"]);
     assert_eq!(wrong("workers: 1\n---\nworkers: 2\n"), ["gateway.yaml: one document is expected, not 2"]);
