@@ -100,6 +100,39 @@ pub enum Severity {
 }
 
 impl Reason {
+    /// All reasons. A test compares the list with the enum.
+    pub const ALL: &[Self] = &[
+        Self::CertificateExpired,
+        Self::CertificateNotYetValid,
+        Self::CertificateWrongHost,
+        Self::Conflict,
+        Self::DuplicateObject,
+        Self::ClassFailed,
+        Self::ClassNotFound,
+        Self::HostNotOwned,
+        Self::InvalidBackend,
+        Self::InvalidHost,
+        Self::InvalidParameters,
+        Self::InvalidPath,
+        Self::InvalidValue,
+        Self::InvalidPathType,
+        Self::NamespaceNotAllowed,
+        Self::NameNotResolved,
+        Self::NoEndpoints,
+        Self::NotPermitted,
+        Self::ParametersNotFound,
+        Self::PortNotFound,
+        Self::SecretMalformed,
+        Self::SecretNotFound,
+        Self::ServiceNotFound,
+        Self::Stale,
+        Self::TargetNotFound,
+        Self::TargetNotServed,
+        Self::UnknownField,
+        Self::Unreadable,
+        Self::Unsupported,
+    ];
+
     /// Returns the severity. A reason that no change of the repository can fix is a note: controllers create endpoints,
     /// DNS has the names, and the API server delivers changes.
     pub fn severity(self) -> Severity {

@@ -47,6 +47,26 @@ pub enum Abort {
 }
 
 impl Abort {
+    /// All reasons. A test compares the list with the enum.
+    pub const ALL: &[Self] = &[
+        Self::ClientClosed,
+        Self::ClientReset,
+        Self::ClientMalformed,
+        Self::ClientStalled,
+        Self::RequestTimeout,
+        Self::UpstreamCut,
+        Self::UpstreamMalformed,
+        Self::UpstreamStalled,
+        Self::TunnelIdle,
+        Self::GatewayStopped,
+        Self::Panic,
+        Self::HeadUnfinished,
+        Self::StreamRefused,
+        Self::TlsFailed,
+        Self::TlsUnfinished,
+        Self::TlsTimeout,
+    ];
+
     /// Returns the reason as the access log and the metrics name it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -50,6 +50,44 @@ pub enum ReplyReason {
 }
 
 impl ReplyReason {
+    /// All reasons. A test compares the list with the enums.
+    pub const ALL: &[Self] = &[
+        Self::InvalidHead(HeadError::BareLf),
+        Self::InvalidHead(HeadError::Malformed("byte")),
+        Self::InvalidHead(HeadError::TooLong),
+        Self::InvalidHead(HeadError::TooManyFields),
+        Self::InvalidHead(HeadError::TargetTooLong),
+        Self::InvalidHead(HeadError::Version),
+        Self::InvalidHead(HeadError::NoHost),
+        Self::InvalidHead(HeadError::SeveralHosts),
+        Self::InvalidHead(HeadError::HostMismatch),
+        Self::InvalidHead(HeadError::Connect),
+        Self::MalformedFraming,
+        Self::MalformedBody,
+        Self::BodyTooLarge,
+        Self::MalformedHost,
+        Self::MalformedPath,
+        Self::EncodedSlash,
+        Self::TooManyConnectionOptions,
+        Self::TooManyFields,
+        Self::ServerOptions,
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::NoRule,
+        Self::Open(ConnectError::ServiceMissing),
+        Self::Open(ConnectError::PortMissing),
+        Self::Open(ConnectError::NoReadyEndpoint),
+        Self::Open(ConnectError::Refused),
+        Self::Open(ConnectError::TimedOut),
+        Self::Open(ConnectError::NoSocket),
+        Self::Open(ConnectError::Overloaded),
+        Self::UpstreamClosed,
+        Self::UpstreamMalformed,
+        Self::UpstreamUnsolicitedUpgrade,
+        Self::FirstByteTimeout,
+        Self::RequestTimeout,
+    ];
+
     /// Returns the status of the reply.
     pub fn status(self) -> u16 {
         match self {

@@ -1,0 +1,10 @@
+//! The documents against the code: generated tables, names that a document uses, and the commands of README.
+//!
+//! `UPDATE_EXPECT=1 cargo test -p gateway --test docs` rewrites the tables.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod enums;
+mod pages;
+mod schema;
+mod tables;
