@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::fmt::Write as _;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -18,9 +18,11 @@ use gateway::settings::{ListenerSettings, Settings};
 use tempfile::TempDir;
 
 mod certificates;
+pub(crate) mod fixtures;
 
 #[allow(unused_imports, reason = "each test file uses a part of it")]
 pub(crate) use certificates::{Certificate, TlsClient, shown, tls, tls_client, tls_config};
+use fixtures::Manifests;
 
 /// How long anything may take on a busy machine before a test gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -39,25 +41,25 @@ pub(crate) struct TestGateway {
 
 impl TestGateway {
     /// Starts with one file, and waits until it is served.
-    pub(crate) fn start(yaml: &str) -> Self {
+    pub(crate) fn start(yaml: &(impl Display + ?Sized)) -> Self {
         Self::with(yaml, Settings::default())
     }
 
-    pub(crate) fn with(yaml: &str, settings: Settings) -> Self {
+    pub(crate) fn with(yaml: &(impl Display + ?Sized), settings: Settings) -> Self {
         let started = Self::unready(yaml, settings);
         started.gateway.wait(1, DEADLINE).unwrap();
         started
     }
 
     /// Starts, and does not wait for the first table.
-    pub(crate) fn unready(yaml: &str, settings: Settings) -> Self {
+    pub(crate) fn unready(yaml: &(impl Display + ?Sized), settings: Settings) -> Self {
         Self::changed(yaml, |options| options.settings = settings)
     }
 
     /// Starts with options of its own, and does not wait for the first table.
-    pub(crate) fn changed(yaml: &str, change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) fn changed(yaml: &(impl Display + ?Sized), change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
+        std::fs::write(folder.path().join("all.yaml"), yaml.to_string()).unwrap();
         let mut options =
             Options { source: Source::Files(folder.path().to_owned()), settings: Settings::default() };
         change(&mut options);
@@ -76,9 +78,9 @@ impl TestGateway {
     }
 
     /// Renames new content into place, and waits until it is served.
-    pub(crate) fn replace(&self, name: &str, yaml: &str) {
+    pub(crate) fn replace(&self, name: &str, yaml: &(impl Display + ?Sized)) {
         let before = self.gateway.generation();
-        std::fs::write(self.path(".new"), yaml).unwrap();
+        std::fs::write(self.path(".new"), yaml.to_string()).unwrap();
         std::fs::rename(self.path(".new"), self.path(name)).unwrap();
         self.gateway.wait(before + 1, DEADLINE).unwrap();
     }
@@ -106,30 +108,34 @@ pub(crate) fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     settings
 }
 
-/// An Ingress whose rules have path type Prefix: (path, Service), port 80.
+/// Returns the YAML of an Ingress with one host and Prefix paths: (path, Service). New tests use [`fixtures::ingress`].
 pub(crate) fn ingress(name: &str, host: &str, paths: &[(&str, &str)]) -> String {
-    let mut yaml = format!(
-        "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}}}\nspec:\n  rules:\n  - host: {host}\n    http:\n      paths:\n"
-    );
-    for (path, service) in paths {
-        let backend = format!("{{service: {{name: {service}, port: {{number: 80}}}}}}");
-        let _ = writeln!(yaml, "      - {{path: {path}, pathType: Prefix, backend: {backend}}}");
+    let host = host.trim_matches('"');
+    let mut ingress = fixtures::ingress(name);
+    if !host.is_empty() {
+        ingress = ingress.host(host);
     }
-    yaml
+    paths.iter().fold(ingress, |ingress, (path, service)| ingress.path(path, service)).to_yaml()
 }
 
-/// A Service with port 80 and these endpoints.
+/// Returns the YAML of a Service with port 80. New tests use [`fixtures::service`].
 pub(crate) fn service(name: &str, endpoints: &[SocketAddr]) -> String {
-    let endpoints: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
-    format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  annotations: {{wasm-gateway.dev/endpoints: \"{}\"}}\nspec:\n  ports:\n  - port: 80\n",
-        endpoints.join(",")
-    )
+    fixtures::service(name).endpoints(endpoints).to_yaml()
 }
 
-/// Host `a.example` with all its paths at one origin.
+/// Returns the YAML of [`single_route`]. New tests use that one.
 pub(crate) fn one(origin: &Origin) -> String {
-    ingress("a", "a.example", &[("/", "a")]) + &service("a", &[origin.address])
+    single_route(origin).to_yaml()
+}
+
+/// Returns Ingress `a` and Service `a`: host `a.example`, all paths to one origin.
+pub(crate) fn single_route(origin: &Origin) -> Manifests {
+    single_route_to(&[origin.address])
+}
+
+/// Returns Ingress `a` and Service `a`: host `a.example`, all paths to these endpoints.
+pub(crate) fn single_route_to(endpoints: &[SocketAddr]) -> Manifests {
+    fixtures::ingress("a").host("a.example").path("/", "a") + fixtures::service("a").endpoints(endpoints)
 }
 
 // ===== messages on a raw stream =====

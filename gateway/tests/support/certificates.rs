@@ -14,7 +14,7 @@ use super::{Client, Wire};
 pub(crate) struct Certificate {
     pub(crate) pem: String,
     pub(crate) der: Vec<u8>,
-    key: String,
+    pub(super) key: String,
 }
 
 impl Certificate {
@@ -51,15 +51,9 @@ impl Certificate {
         Self { pem: made.pem(), der: made.der().to_vec(), key: key.serialize_pem() }
     }
 
-    /// The Secret that holds it.
+    /// Returns the YAML of a `kubernetes.io/tls` Secret with this certificate and its key.
     pub(crate) fn secret(&self, name: &str) -> String {
-        let block =
-            |pem: &str| pem.lines().fold(String::new(), |text, line| text + "    " + line.trim() + "\n");
-        format!(
-            "---\napiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: {name}}}\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
-            block(&self.pem),
-            block(&self.key)
-        )
+        super::fixtures::secret(name, self).to_yaml()
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod started;
 
+use std::fmt::Display;
 use std::ops::Deref;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -30,14 +31,18 @@ impl Deref for Program {
 
 impl Program {
     /// Starts with one file and these settings (`KEY=VALUE`), and waits until it is ready.
-    pub(crate) fn start(yaml: &str, settings: &[&str]) -> Self {
+    pub(crate) fn start(yaml: &(impl Display + ?Sized), settings: &[&str]) -> Self {
         Self::limited(yaml, settings, None)
     }
 
     /// The same, with a hard limit of file descriptors.
-    pub(crate) fn limited(yaml: &str, settings: &[&str], descriptors: Option<u32>) -> Self {
+    pub(crate) fn limited(
+        yaml: &(impl Display + ?Sized),
+        settings: &[&str],
+        descriptors: Option<u32>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
+        std::fs::write(folder.path().join("all.yaml"), yaml.to_string()).unwrap();
         let program = env!("CARGO_BIN_EXE_gateway");
         let mut command = match descriptors {
             None => Command::new(program),
@@ -66,9 +71,9 @@ impl Program {
     }
 
     /// Renames new content into place. Nothing is waited for.
-    pub(crate) fn rename(&self, name: &str, yaml: &str) {
+    pub(crate) fn rename(&self, name: &str, yaml: &(impl Display + ?Sized)) {
         let new = self.folder.path().join(".new");
-        std::fs::write(&new, yaml).unwrap();
+        std::fs::write(&new, yaml.to_string()).unwrap();
         std::fs::rename(new, self.folder.path().join(name)).unwrap();
     }
 
