@@ -14,7 +14,7 @@ use super::abort::Abort;
 use super::dead_peer::DeadPeerProbe;
 use super::destination::find_route;
 use super::downstream::{Downstream, ExchangeOutcome};
-use super::headers::{self, Response, UpstreamRequest};
+use super::headers::{self, ResponseHead, UpstreamRequest};
 use super::metered::{BodyReadError, Metered};
 use super::reply_reason::ReplyReason;
 use super::request_body::RequestBody;
@@ -198,7 +198,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 probe.on_informational(timer);
                 // A 100 responds to the gateway: it never forwards the client's Expect.
                 if head.status() != 100 {
-                    let response = Response::from_endpoint(&head, BodyLength::Empty);
+                    let response = ResponseHead::from_endpoint(&head, BodyLength::Empty);
                     down.send_informational(&response).map_err(AttemptError::Downstream)?;
                 }
             }
@@ -257,14 +257,14 @@ impl<D: Downstream> Exchange<'_, D> {
     fn start_response(&mut self, response: &UpstreamResponse) -> Result<(), ExchangeError> {
         self.record.on_response_head(response.head.status());
         let request_id = [("x-request-id", self.source.id.as_bytes())];
-        let response = Response {
+        let response = ResponseHead {
             date: self.worker.date.now(&self.worker.clock),
             extra: match self.worker.settings.responses.request_id {
                 RequestIdEcho::Every => &request_id,
                 RequestIdEcho::LocalReplies => &[],
             },
             is_head_request: self.request.head.method() == b"HEAD",
-            ..Response::from_endpoint(&response.head, response.length)
+            ..ResponseHead::from_endpoint(&response.head, response.length)
         };
         self.down.send_head(&response).map_err(|error| ExchangeError::Abort(Abort::from_downstream(&error)))
     }
@@ -317,7 +317,7 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<ExchangeOutcome, ExchangeError> {
         self.record.on_response_head(head.status());
         let failed = |error: &StreamError| ExchangeError::Abort(Abort::from_downstream(error));
-        let response = Response::from_endpoint(head, BodyLength::Empty);
+        let response = ResponseHead::from_endpoint(head, BodyLength::Empty);
         self.down.send_head(&response).map_err(|error| failed(&error))?;
         self.timer.set(self.timeouts.stall);
         match self.timer.limit(std::future::poll_fn(|cx| self.down.poll_flush(cx))).await {

@@ -146,7 +146,7 @@ pub(crate) fn has_too_many_connection_options(head: &Head) -> bool {
 
 /// Head of a response to the client, which a codec writes.
 #[derive(Debug)]
-pub struct Response<'a> {
+pub struct ResponseHead<'a> {
     /// 101 to 599.
     pub status: u16,
     /// Reason phrase. HTTP/2 has none.
@@ -165,7 +165,7 @@ pub struct Response<'a> {
     pub closes_connection: bool,
 }
 
-impl<'a> Response<'a> {
+impl<'a> ResponseHead<'a> {
     /// Creates the head for an endpoint's response, informational ones included.
     pub(super) fn from_endpoint(head: &'a Head, length: BodyLength) -> Self {
         Self {

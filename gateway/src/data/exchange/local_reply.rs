@@ -10,7 +10,7 @@ use super::abort::Abort;
 use super::client::Client;
 use super::downstream::{Downstream, ExchangeOutcome};
 use super::forwarded::RequestSource;
-use super::headers::Response;
+use super::headers::ResponseHead;
 use super::record::{Record, ReportOnDrop, RequestInfo};
 use super::reply_reason::{ReplyReason, reason_phrase};
 use super::request_id::RequestId;
@@ -143,7 +143,7 @@ async fn write_reply<D: Downstream>(
     }
     let length = if status == 204 { BodyLength::Empty } else { BodyLength::Exact(body.len() as u64) };
     let is_head_request = method == b"HEAD";
-    down.send_head(&Response {
+    down.send_head(&ResponseHead {
         status,
         reason: reason_phrase(status).as_bytes(),
         date: worker.date.now(&worker.clock),
