@@ -30,6 +30,7 @@ pub use policy::PolicyOrigin;
 pub use policy::PolicyRetries;
 pub use policy::PolicyTimeouts;
 pub use policy::PolicyValue;
+pub use policy::SetField;
 pub use route::Backend;
 pub use route::Endpoints;
 pub use route::ExternalName;

@@ -1,6 +1,6 @@
-//! From Kubernetes types to the trimmed ones, totally: a value that cannot be used costs itself only.
+//! Conversion from Kubernetes types. It never fails: an invalid value is left out and reported as a [`FieldError`].
 //!
-//! Not here: reading YAML or JSON (the sources), and judging what the values mean (`compiler`).
+//! Not here: reading YAML or JSON (the sources), and the meaning of the values (`compiler`).
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -12,41 +12,41 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::BackendError;
-use super::Endpoint;
-use super::EndpointSlice;
-use super::ExternalAddresses;
-use super::Ingress;
-use super::IngressBackend;
-use super::IngressClass;
-use super::IngressClassConfig;
-use super::IngressPath;
-use super::IngressRule;
-use super::IngressTls;
-use super::Name;
-use super::Namespace;
-use super::ParametersRef;
-use super::PortRef;
-use super::RoutePolicy;
-use super::Secret;
-use super::SecretContent;
-use super::Service;
-use super::ServicePort;
-use super::SliceEndpoint;
-use super::SlicePort;
+use super::kinds::BackendError;
+use super::kinds::Endpoint;
+use super::kinds::EndpointSlice;
+use super::kinds::ExternalAddresses;
+use super::kinds::Ingress;
+use super::kinds::IngressBackend;
+use super::kinds::IngressClass;
+use super::kinds::IngressClassConfig;
+use super::kinds::IngressPath;
+use super::kinds::IngressRule;
+use super::kinds::IngressTls;
+use super::kinds::Namespace;
+use super::kinds::ParametersRef;
+use super::kinds::PortRef;
+use super::kinds::RoutePolicy;
+use super::kinds::Service;
+use super::kinds::ServicePort;
+use super::kinds::SliceEndpoint;
+use super::kinds::SlicePort;
+use super::name::Name;
+use super::secret::Secret;
+use super::secret::SecretContent;
 
-/// The annotation of a Service whose value stands in for EndpointSlices.
+/// Annotation of a Service whose endpoints replace those of its EndpointSlices.
 pub const ENDPOINTS_ANNOTATION: &str = "wasm-gateway.dev/endpoints";
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// A value that was left out because it cannot be used. Sources report it as a Problem.
+/// An invalid value, which was left out. Sources report it as a Problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where in the object, as a field path.
+    /// Field path.
     pub field: String,
-    /// What is wrong with the value: a fragment in lower case.
+    /// What is wrong, as a clause in lower case.
     pub message: String,
 }
 
@@ -59,7 +59,7 @@ impl FieldError {
 // ===== impl Ingress =====
 
 impl Ingress {
-    /// Takes what routing reads. Unusable backends become [`IngressBackend::Invalid`], which the compiler reports.
+    /// Converts an Ingress. The compiler reports invalid backends ([`IngressBackend::Invalid`]).
     pub fn from_kubernetes(from: &networking::Ingress) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = namespaced(&from.metadata, &mut errors);
@@ -111,7 +111,7 @@ fn backend(from: &networking::IngressBackend) -> IngressBackend {
 }
 
 fn port_ref(from: &networking::ServiceBackendPort) -> Result<PortRef, BackendError> {
-    // The API server prints an unset name as nothing, but hand-written files hold empty strings too.
+    // An unset name is absent in the API, and may be an empty string in a file.
     let name = from.name.as_deref().filter(|name| !name.is_empty());
     match (name, from.number) {
         (Some(_), Some(_)) => Err(BackendError::PortAmbiguous),
@@ -131,7 +131,7 @@ fn tls(from: &networking::IngressTLS) -> IngressTls {
 // ===== impl IngressClass =====
 
 impl IngressClass {
-    /// Takes what routing reads. An absent controller becomes an empty one, which is nobody's.
+    /// Converts an IngressClass. An absent controller becomes empty, which matches no controller.
     pub fn from_kubernetes(from: &networking::IngressClass) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut errors) };
@@ -156,7 +156,7 @@ fn parameters(from: &networking::IngressClassParametersReference) -> ParametersR
 // ===== our own kinds =====
 
 impl IngressClassConfig {
-    /// Takes the two parts of an IngressClassConfig.
+    /// Converts an IngressClassConfig.
     pub fn from_parts(metadata: &ObjectMeta, spec: api::IngressClassConfigSpec) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = Name { namespace: "".into(), name: object_name(metadata, &mut errors) };
@@ -165,7 +165,7 @@ impl IngressClassConfig {
 }
 
 impl RoutePolicy {
-    /// Takes the two parts of a RoutePolicy.
+    /// Converts a RoutePolicy.
     pub fn from_parts(metadata: &ObjectMeta, spec: api::RoutePolicySpec) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = namespaced(metadata, &mut errors);
@@ -176,7 +176,7 @@ impl RoutePolicy {
 // ===== impl Namespace =====
 
 impl Namespace {
-    /// Takes whether it is being deleted.
+    /// Converts a Namespace.
     pub fn from_kubernetes(from: &core::Namespace) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = Name { namespace: "".into(), name: object_name(&from.metadata, &mut errors) };
@@ -189,8 +189,8 @@ impl Namespace {
 // ===== impl Service =====
 
 impl Service {
-    /// Takes what routing reads: TCP ports only, and the endpoints of [`ENDPOINTS_ANNOTATION`]. A source in which
-    /// that annotation must not count clears `fixed_endpoints`.
+    /// Converts a Service: its TCP ports, and the endpoints of [`ENDPOINTS_ANNOTATION`]. A source that does not allow the
+    /// annotation clears `fixed_endpoints`.
     pub fn from_kubernetes(from: &core::Service) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = namespaced(&from.metadata, &mut errors);
@@ -255,7 +255,7 @@ fn external_addresses(from: &core::Service, errors: &mut Vec<FieldError>) -> Opt
     is_some.then_some(ExternalAddresses { external_ips, load_balancer })
 }
 
-/// The word of headless Services in the place of an address is no address, and no mistake either.
+/// Parses IP addresses. `None` is the value of headless Services and not an error.
 fn addresses<'a>(
     from: impl Iterator<Item = (usize, &'a String)>,
     field: impl Fn(usize) -> String,
@@ -295,7 +295,7 @@ fn fixed_endpoints(value: &str, errors: &mut Vec<FieldError>) -> Vec<Endpoint> {
 // ===== impl EndpointSlice =====
 
 impl EndpointSlice {
-    /// Takes what routing reads: TCP ports and IP addresses.
+    /// Converts an EndpointSlice: its TCP ports and IP addresses.
     pub fn from_kubernetes(from: &discovery::EndpointSlice) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = namespaced(&from.metadata, &mut errors);
@@ -369,7 +369,7 @@ fn slice_endpoints(from: &discovery::EndpointSlice, errors: &mut Vec<FieldError>
 // ===== impl Secret =====
 
 impl Secret {
-    /// Takes the name and whether both keys of a certificate hold anything; the bytes are not looked at.
+    /// Converts a Secret. Checks that certificate and key are not empty, and reads no bytes of them.
     pub fn from_kubernetes(from: &core::Secret) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = namespaced(&from.metadata, &mut errors);
@@ -391,7 +391,7 @@ impl Secret {
 
 // ===== shared pieces =====
 
-/// Reads namespace and name. An absent namespace is `default`, as `kubectl apply` would have it.
+/// Reads namespace and name. An absent namespace is `default`, as for `kubectl apply`.
 fn namespaced(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) -> Name {
     let namespace = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     Name { namespace: namespace.unwrap_or("default").into(), name: object_name(metadata, errors) }
@@ -421,7 +421,7 @@ fn list<T, U>(from: Option<&[T]>, convert: impl Fn(&T) -> U) -> Vec<U> {
     from.unwrap_or_default().iter().map(convert).collect()
 }
 
-/// Absent means TCP. One number may be open for TCP and UDP at once (HTTP/3), so the others must not be seen.
+/// Returns true for TCP, which is the default. A number may be open for TCP and UDP (HTTP/3), so UDP ports are ignored.
 fn is_tcp(protocol: Option<&str>) -> bool {
     protocol.is_none_or(|protocol| protocol.is_empty() || protocol == "TCP")
 }

@@ -1,6 +1,6 @@
-//! Which of two states of an object is the newer one.
+//! The order of the versions of an object, for `gateway wait`.
 //!
-//! Not here: who asks (`gateway wait`), and versions that are only compared for equality (a source's own affair).
+//! Not here: versions that a source only compares for equality.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -8,13 +8,12 @@ use std::str::FromStr;
 
 /// A `metadata.resourceVersion` that has an order.
 ///
-/// Since Kubernetes 1.35 the API promises that versions of one kind are decimal numbers without leading zeros that
-/// grow with every write (KEP-5504). It leaves their length open; those of built-in kinds are etcd's revisions, which
-/// have 63 bits, so eight bytes hold what one Ingress among 100,000 needs.
+/// Since Kubernetes 1.35 the API guarantees that the versions of a kind are decimal numbers without leading zeros, and
+/// grow with every write (KEP-5504). Their length is open. Those of built-in kinds are etcd revisions of 63 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceVersion(NonZeroU64);
 
-/// The text is no version with an order.
+/// The text is not a version with an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceVersionError;
 
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_ordered_as_numbers() {
+    fn version_orders_as_a_number() {
         let read = |text: &str| text.parse::<ResourceVersion>().ok();
         assert!(read("9") < read("10"));
         assert!(read("9").is_some() && read("99999") < read("18446744073709551615"));
@@ -56,14 +55,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_order_is_no_version() {
+    fn version_without_order_is_rejected() {
         for text in ["", "0", "007", "+7", "-7", " 7", "7a", "18446744073709551616", "v1"] {
             assert_eq!(text.parse::<ResourceVersion>(), Err(ResourceVersionError), "{text:?}");
         }
     }
 
     #[test]
-    fn it_is_small() {
+    fn optional_version_has_8_bytes() {
         assert_eq!(size_of::<Option<ResourceVersion>>(), 8);
     }
 }

@@ -1,67 +1,67 @@
-//! A Secret as far as routing may know it: whether it holds a certificate, for which hosts, and whether its date is good.
+//! The part of a Secret that routing reads: whether it holds a certificate, for which hosts, and whether it is valid now.
 //!
-//! Not here: bytes, keys and clocks. Whoever has those (`gateway::reload`) says what they come to.
+//! Not here: bytes, keys and clocks. The control plane reads those and sets the contents of these types.
 
 use std::sync::Arc;
 
-use super::Name;
+use super::name::Name;
 use crate::host::HostName;
 
-/// A Secret that may hold a certificate. Its type does not matter: `kubernetes.io/tls` and `Opaque` hold one alike.
+/// A Secret that may hold a certificate. It may be of any type, such as `kubernetes.io/tls` or `Opaque`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Secret {
     /// Namespace and name.
     pub name: Name,
-    /// What is in it.
+    /// Contents.
     pub content: SecretContent,
 }
 
-/// What is known of the certificate and key in a Secret.
+/// The certificate and key in a Secret.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum SecretContent {
     /// `tls.crt` or `tls.key` is missing or empty.
     #[default]
     Missing,
-    /// Both are there. Nobody has looked at them.
+    /// Both exist, and were not checked.
     Unchecked,
-    /// They cannot be used.
+    /// The certificate or the key is invalid.
     Malformed {
-        /// What is wrong, as a fragment of a sentence.
+        /// The reason, as a clause.
         fault: Arc<str>,
-        /// Which certificate is served in its place.
+        /// Certificate that is served instead.
         fallback: FallbackCertificate,
     },
-    /// They can be used.
+    /// The certificate and the key are valid, apart from the date.
     Certificate {
-        /// The DNS names of the certificate.
+        /// DNS names of the certificate.
         hosts: Arc<[HostName]>,
-        /// Whether its date is good, at the moment of whoever says so.
+        /// Whether the certificate is valid now.
         validity: Validity,
     },
 }
 
-/// Which certificate is served in place of one that cannot be used.
+/// The certificate that is served instead of an invalid one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FallbackCertificate {
-    /// The one that stood in the Secret before.
+    /// The last valid certificate of the Secret.
     LastGood,
-    /// The default one.
+    /// The default certificate.
     Default,
 }
 
-/// Where a moment lies relative to the dates of a certificate.
+/// A time relative to the validity of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// Before the first one.
+    /// Before it.
     NotYet {
-        /// The first moment of validity, in seconds since 1970.
+        /// Start of validity, in seconds since 1970.
         from: i64,
     },
-    /// Between them.
+    /// Within it.
     Valid,
-    /// After the last one.
+    /// After it.
     Expired {
-        /// The last moment of validity, in seconds since 1970.
+        /// End of validity, in seconds since 1970.
         at: i64,
     },
 }

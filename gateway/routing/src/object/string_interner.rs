@@ -1,28 +1,27 @@
-//! Texts that many objects have in common, held once.
+//! Interning of strings that many Ingresses have in common.
 //!
-//! Of 100,000 Ingresses most have the same class, path types, paths and Services. Purpose: a source shares them before
-//! it hands objects on, and whatever is compiled from them goes on sharing. Not here: what the texts mean.
+//! Most of 100,000 Ingresses have the same class, path types, paths and Services. A source interns them before it
+//! delivers the objects, and everything compiled from the objects shares them.
 
 use std::sync::Arc;
 
-use super::Ingress;
-use super::IngressBackend;
-use super::PortRef;
+use super::kinds::Ingress;
+use super::kinds::IngressBackend;
+use super::kinds::PortRef;
 use crate::interner::Interner;
 
-/// Fewer texts than this are not worth a look.
+/// Number of strings below which unused ones are not removed.
 const MIN_SWEEP: usize = 1024;
 
-/// Texts seen so far. Those that nobody else holds are dropped when there are twice as many as were in use the last
-/// time, so it may live as long as a source does.
+/// The strings of all Ingresses of a source. Unused ones are removed from time to time ([`Interner`]).
 #[derive(Debug, Default)]
 pub struct StringInterner {
-    known: Interner<str, MIN_SWEEP>,
+    strings: Interner<str, MIN_SWEEP>,
 }
 
 impl StringInterner {
-    /// Makes an Ingress use the texts of those before it. Names and hosts are left alone: they are its own. So is
-    /// all of it that somebody holds already.
+    /// Replaces the strings of an Ingress by interned ones. Names and hosts are left out, because they are unique. Rules
+    /// that are shared already are left out, too.
     pub fn intern_ingress(&mut self, ingress: &mut Ingress) {
         self.intern(&mut ingress.name.namespace);
         for text in ingress.class.iter_mut().chain(&mut ingress.class_annotation) {
@@ -45,11 +44,11 @@ impl StringInterner {
     }
 
     fn intern(&mut self, text: &mut Arc<str>) {
-        if let Some(known) = self.known.get(&**text) {
+        if let Some(known) = self.strings.get(&**text) {
             *text = Arc::clone(known);
             return;
         }
-        self.known.insert(Arc::clone(text));
+        self.strings.insert(Arc::clone(text));
     }
 }
 
@@ -58,20 +57,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_that_nobody_holds_any_more_are_dropped() {
-        let mut texts = StringInterner::default();
+    fn interner_drops_unused_strings_and_keeps_used_ones() {
+        let mut interner = StringInterner::default();
         let mut kept: Arc<str> = "kept".into();
-        texts.intern(&mut kept);
+        interner.intern(&mut kept);
         for number in 0..10 * MIN_SWEEP {
-            texts.intern(&mut number.to_string().into());
-            assert!(texts.known.len() <= MIN_SWEEP);
+            interner.intern(&mut number.to_string().into());
+            assert!(interner.strings.len() <= MIN_SWEEP);
         }
         let mut again: Arc<str> = "kept".into();
-        texts.intern(&mut again);
+        interner.intern(&mut again);
         assert!(Arc::ptr_eq(&kept, &again));
-        let mut held: Vec<Arc<str>> = (0..4 * MIN_SWEEP).map(|number| number.to_string().into()).collect();
-        held.iter_mut().for_each(|text| texts.intern(text));
-        let all_known = held.iter().all(|text| texts.known.get(text).is_some());
-        assert!(all_known, "what is in use stays, however much it is");
+        let mut used: Vec<Arc<str>> = (0..4 * MIN_SWEEP).map(|number| number.to_string().into()).collect();
+        used.iter_mut().for_each(|text| interner.intern(text));
+        let all_known = used.iter().all(|text| interner.strings.get(text).is_some());
+        assert!(all_known, "all strings in use are kept");
     }
 }

@@ -1,4 +1,4 @@
-//! The table as a tree for people: host, path, Service, endpoint. The same values as the view, in another dress.
+//! Prints the table as a tree: host, path, Service, endpoint. The values are those of the view.
 
 use std::fmt;
 

@@ -1,9 +1,8 @@
-//! One host: its Routes in match order, and how the right one is found.
+//! One host: its Routes in match order, and the lookup of a path.
 //!
-//! Purpose: finding gives what a scan over `PathMatch::matches` in match order would give. A host with few Routes
-//! is scanned just so. One with many has radix trees, which are asked for the path itself and then for its elements,
-//! from the longest prefix that any rule has down to `/`. Not here: which Ingress may say what about a host
-//! (`compiler`).
+//! Lookup returns the first Route in match order whose `PathMatch` matches. A host with few Routes is scanned. A host
+//! with many Routes has radix trees: lookup tries the whole path, and then its prefixes by element, from the longest
+//! prefix of any rule down to `/`. Not here: the merging of Ingresses (`compiler`).
 
 use std::sync::Arc;
 
@@ -15,11 +14,11 @@ use super::route::Route;
 use crate::host::HostName;
 use crate::object::Name;
 
-/// A host with more Routes than this one has trees: there both take the same time (`cargo bench -p routing --bench find
-/// one_host`), and building trees is most of what a small host would cost.
+/// Maximum number of Routes that are scanned. A larger host has trees. At this number both take the same time
+/// (`cargo bench -p routing --bench find one_host`), and trees are most of the cost of building a small host.
 const MAX_SCANNED: usize = 16;
 
-/// Everything that is known about one host.
+/// A host with its Routes and certificates.
 #[derive(Debug)]
 pub struct Host {
     name: HostName,
@@ -28,38 +27,38 @@ pub struct Host {
     routes: Box<[Arc<Route>]>,
     tls: Option<Name>,
     class_certificate: Option<Arc<Name>>,
-    /// Of a host with many Routes.
+    /// Set if the host has more than [`MAX_SCANNED`] Routes.
     index: Option<Box<Index>>,
-    /// What serves the owned hosts among those that this one takes.
+    /// The same host for each set of owners of owned hosts that it matches.
     for_owners: Option<Box<OwnerMap<Arc<Host>>>>,
 }
 
-/// Why a host is in the table. The order is that of strength.
+/// Why a host is in the table. The greater value takes precedence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostRole {
-    /// Only for its certificate: its requests go where they would go without it.
+    /// Only for its certificate. The host does not affect the routing of its requests.
     #[default]
     CertificateOnly,
-    /// A rule names it, perhaps without any path: no wildcard and no host-less rule serves it.
+    /// A rule names the host, perhaps without any path. No wildcard and no rule without a host serves it.
     Routed,
 }
 
-/// What a host is built from.
+/// The parts of a host.
 #[derive(Debug)]
 pub(crate) struct HostParts {
     pub(crate) name: HostName,
     pub(crate) role: HostRole,
-    /// In match order. Of Routes with the same condition the first serves.
+    /// Routes in match order. Of several with the same condition the first serves.
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) default: Option<Arc<Route>>,
     pub(crate) tls: Option<Name>,
     pub(crate) class_certificate: Option<Arc<Name>>,
-    /// The same host as if only these had Ingresses.
+    /// The same host for each set of owners, as if only they had Ingresses.
     pub(crate) for_owners: OwnerMap<Arc<Host>>,
 }
 
 impl Host {
-    /// Builds the index if one is needed.
+    /// Creates a host, and its index if it has many Routes.
     pub(crate) fn new(parts: HostParts) -> Self {
         let HostParts { name, role, routes, default, tls, class_certificate, for_owners } = parts;
         let index = (routes.len() > MAX_SCANNED).then(|| Box::new(Index::new(&routes)));
@@ -67,48 +66,48 @@ impl Host {
         Self { name, role, default, routes: routes.into(), tls, class_certificate, index, for_owners }
     }
 
-    /// What serves a host that this one takes and that is somebody's: this host as if there were no Ingresses but
-    /// the owner's. Nothing: the owner's do not speak about it. Allocates nothing.
+    /// Returns this host for an owned host, as if only the owner had Ingresses. Returns `None` if the owner's Ingresses do
+    /// not name this host. Allocates nothing.
     pub(super) fn for_owner(&self, owner: &Owner) -> Option<&Arc<Self>> {
         self.for_owners.as_ref()?.find(owner)
     }
 
-    /// All that serve owned hosts, with whom these belong to.
+    /// Returns this host for each set of owners.
     pub(super) fn for_owners(&self) -> impl Iterator<Item = &(OwnerSet, Arc<Self>)> {
         self.for_owners.iter().flat_map(|for_owners| for_owners.iter())
     }
 
-    /// The host's name.
+    /// Returns the name of the host.
     pub fn name(&self) -> &HostName {
         &self.name
     }
 
-    /// Why the host is in the table.
+    /// Returns why the host is in the table.
     pub fn role(&self) -> HostRole {
         self.role
     }
 
-    /// The Route of the oldest Ingress naming this host that has a default backend.
+    /// Returns the default backend of the oldest Ingress that names the host and has one.
     pub fn default_route(&self) -> Option<&Arc<Route>> {
         self.default.as_ref()
     }
 
-    /// All Routes, in match order.
+    /// Returns all Routes, in match order.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
 
-    /// The Secret that an Ingress names for the certificate of this host.
+    /// Returns the Secret that an Ingress names for the host.
     pub fn tls(&self) -> Option<&Name> {
         self.tls.as_ref()
     }
 
-    /// The Secret of the default certificate of the oldest class with one whose Ingresses name this host.
+    /// Returns the default certificate of the oldest Ingress that names the host and whose class has one.
     pub fn class_certificate(&self) -> Option<&Name> {
         self.class_certificate.as_deref()
     }
 
-    /// The Route that takes a canonical path.
+    /// Finds the Route of a canonical path.
     pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
         match &self.index {
             None => self.routes.iter().find(|route| route.path.matches(path)),
@@ -117,20 +116,20 @@ impl Host {
     }
 }
 
-/// Two radix trees from a path to the Routes that have it as their condition.
+/// Two radix trees from paths to Routes.
 ///
-/// Their patterns hold no wildcards: matchit 0.9.2 allocates on every step past a node that has a wildcard beside
-/// static children, which is any host with rules for `/` and `/api`. So prefixes are asked for element by element.
+/// The patterns have no wildcards, and prefixes are looked up element by element. matchit 0.9.2 allocates on each step
+/// past a node with a wildcard and static children, as on a host with rules for `/` and `/api`.
 #[derive(Debug)]
 struct Index {
     exact: matchit::Router<RouteId>,
     prefixes: matchit::Router<RouteId>,
-    /// How many elements the longest prefix has: no lookup takes more steps, however long the request's path is.
+    /// Number of elements of the longest prefix: the maximum number of steps of a lookup.
     depth: usize,
 }
 
-/// Where among a host's Routes those of one condition begin, in order. Conditions beyond the path will choose among
-/// them; until there are any, the first one serves.
+/// Index of the first Route with a path. Routes with the same path follow it, and the first serves, because Routes have
+/// no other conditions yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RouteId(usize);
 
@@ -145,8 +144,8 @@ impl Index {
                     &mut index.prefixes
                 }
             };
-            // Braces would be parameters to the tree. Only a path that is there already is refused, and then the
-            // Routes of its condition begin before this one.
+            // Braces are escaped: they would be parameters. The insert fails only if the tree has the path, and then
+            // the first Route with it has a lower index.
             let pattern = route.path.path().replace('{', "{{").replace('}', "}}");
             let _ = tree.insert(pattern, RouteId(position));
         }
@@ -173,9 +172,9 @@ impl Index {
     }
 }
 
-/// The first elements of a path, at most `count`, without a trailing slash: nothing for `/`.
+/// Returns at most `count` elements of a path, without a trailing slash. Empty for `/`.
 fn first_elements(path: &str, count: usize) -> &str {
-    // The first slash opens the first element, so the one after `count` elements is at index `count`.
+    // The first slash begins the first element, so the slash after `count` elements has index `count`.
     match path.match_indices('/').nth(count) {
         Some((end, _)) => path.get(..end).unwrap_or(path),
         None => path.strip_suffix('/').unwrap_or(path),

@@ -1,7 +1,7 @@
-//! The way of one request through the table, step by step, as plain values: what `explain` shows.
+//! The lookup of one request step by step, as plain values for `explain`.
 //!
-//! It asks the same structures as [`RoutingTable::find`], and judges the losers by [`PathMatch::matches`]. Not
-//! here: listeners and classes before the table, and endpoints' health behind it.
+//! The report uses the structures of [`RoutingTable::find`], and [`PathMatch::matches`] for Routes that were not chosen.
+//! Not here: listeners and classes before the lookup, and the health of endpoints after it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,44 +21,44 @@ use super::view::RouteView;
 use crate::host;
 use crate::host::HostName;
 
-/// The way of one request.
+/// The lookup of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MatchReport {
-    /// The normal host; empty for a request without one.
+    /// Host in normal form. Empty for a request without one.
     pub host: String,
-    /// The canonical path.
+    /// Canonical path.
     pub path: String,
-    /// To whom the host belongs, if to anybody.
+    /// Owner of the host.
     pub owner: Option<OwnerView>,
-    /// The hosts that may serve, in the order in which they are asked.
+    /// Candidate hosts, in the order of lookup.
     pub hosts: Vec<HostCandidate>,
-    /// The Routes of the chosen host, in match order; behind each those that lost its path to it. Of an owned host
-    /// those of its owners, and behind them those of others under the same host.
+    /// Routes of the chosen host in match order. Each is followed by those that lost its path to it. For an owned host
+    /// come first the Routes of its owners, then those of other namespaces under the same host.
     pub routes: Vec<RouteCandidate>,
-    /// The default backends, in the order in which they are asked. They count only if no Route is chosen.
+    /// Default backends, in the order of lookup. Used only if no Route is chosen.
     pub defaults: Vec<DefaultCandidate>,
-    /// Who serves. Nothing: 404.
+    /// The Route that serves. `None`: the request gets a 404.
     pub chosen: Option<RouteView>,
 }
 
-/// One host that may serve.
+/// A candidate host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostCandidate {
-    /// Which sort of host.
+    /// Kind of host.
     pub kind: HostKind,
-    /// The host as a rule would name it.
+    /// Name of the host, as in a rule.
     pub host: String,
-    /// What became of it.
+    /// Result.
     pub verdict: HostVerdict,
 }
 
-/// The sorts of hosts, in the order in which they are asked.
+/// Kinds of hosts, in the order of lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HostKind {
-    /// The host's own rules.
+    /// The rules for the host itself.
     Exact,
     /// The rules of the wildcard one label up.
     Wildcard,
@@ -66,82 +66,81 @@ pub enum HostKind {
     HostLess,
 }
 
-/// What became of a host.
+/// Result for a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HostVerdict {
-    /// Its rules serve.
+    /// Chosen: its rules serve the request.
     Chosen,
-    /// Rules name it, but an earlier one was chosen. There is no falling through.
+    /// Rules name it, but an earlier host was chosen. Lookup never falls back to the next host.
     Hidden,
-    /// Rules name it, but the request's host is owned, and none of them is its owners'.
+    /// Rules name it, but none of them belongs to the owners of the request's host.
     HostNotOwned,
     /// No rule names it.
     NotNamed,
 }
 
-/// One Route of the chosen host.
+/// A Route of the chosen host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteCandidate {
     /// The Route.
     pub route: RouteView,
-    /// What became of it.
+    /// Result.
     pub verdict: RouteVerdict,
 }
 
-/// What became of a Route.
+/// Result for a Route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RouteVerdict {
-    /// It serves.
+    /// Chosen: it serves the request.
     Chosen,
-    /// It matches, but the chosen one matches the whole path.
+    /// Matches, but the chosen Route matches the whole path.
     LostToExact,
-    /// It matches, but the chosen one has more path elements.
+    /// Matches, but the chosen Route has more path elements.
     LostToLonger,
-    /// It matches, but an older Ingress, or an earlier place in this one, has the same path. The table does not
-    /// hold it.
+    /// Matches, but an older Ingress, or an earlier rule of this one, has the same path. The table does not hold the
+    /// Route.
     LostToOlder,
-    /// It matches, but the request's host belongs to other namespaces.
+    /// Matches, but other namespaces own the request's host.
     HostNotOwned,
-    /// It does not match the path.
+    /// Does not match the path.
     NoMatch,
 }
 
-/// One default backend.
+/// A candidate default backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DefaultCandidate {
-    /// Why it is asked.
+    /// Why it is a candidate.
     pub because: &'static str,
     /// Its Route.
     pub route: RouteView,
-    /// What became of it.
+    /// Result.
     pub verdict: DefaultVerdict,
 }
 
-/// What became of a default backend.
+/// Result for a default backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DefaultVerdict {
-    /// It serves.
+    /// Chosen: it serves the request.
     Chosen,
-    /// The request's host belongs to other namespaces.
+    /// Other namespaces own the request's host.
     HostNotOwned,
-    /// An earlier one serves.
+    /// An earlier default backend serves.
     LostToEarlier,
     /// A rule serves.
     NotNeeded,
 }
 
 impl RoutingTable {
-    /// Finds as [`RoutingTable::find`] does, with the same arguments, and tells who else might have served and why
-    /// that one did not.
+    /// Reports the lookup of [`RoutingTable::find`], with the same arguments: the chosen Route, and why no other was.
     ///
-    /// `claims` are what Ingresses ask for under the serving host, as [`crate::Compiler::claims`] gives them: the
-    /// table does not hold what lost its path to an older Ingress. Without them those are not told of.
-    pub fn match_report(&self, host: &str, path: &str, claims: &[&Arc<Route>]) -> MatchReport {
+    /// `candidates` are all Routes of the serving host ([`crate::Compiler::candidate_routes`]). The table does not hold
+    /// those that lost their path to an older Ingress, so the report lists them only if they are given here.
+    pub fn match_report(&self, host: &str, path: &str, candidates: &[&Arc<Route>]) -> MatchReport {
         let chosen = self.find(host, path);
         let serving = self.serving_host(host);
         let by_rule = serving.and_then(|host| host.find(path));
@@ -155,7 +154,7 @@ impl RoutingTable {
             owner: self.ownership().owner_of(host).map(view::owner_view),
             hosts: self.explain_hosts(host),
             routes: serving
-                .map(|serving| self.explain_routes(host, serving, path, claims))
+                .map(|serving| self.explain_routes(host, serving, path, candidates))
                 .unwrap_or_default(),
             defaults: self.explain_defaults(host, serving, by_rule),
             chosen: chosen.map(view),
@@ -189,7 +188,7 @@ impl RoutingTable {
     ) -> Vec<DefaultCandidate> {
         let owner = self.ownership().owner_of(host);
         let [without_rules, with_rules] = self.defaults().by_ingress(owner);
-        // What would serve if the host were nobody's is told too.
+        // Reports also the default backend that would serve if the host had no owner.
         let foreign = |route: &Option<Arc<Route>>| {
             let route = route.as_ref().filter(|route| !routing_table::may_serve(route, owner))?;
             Some(view::default_view(route))
@@ -225,23 +224,23 @@ impl RoutingTable {
         host: &str,
         serving: &Host,
         path: &str,
-        claims: &[&Arc<Route>],
+        candidates: &[&Arc<Route>],
     ) -> Vec<RouteCandidate> {
         let owner = self.ownership().owner_of(host);
         let is_foreign = |route: &&Arc<Route>| !routing_table::may_serve(route, owner);
-        let claims: Vec<_> = claims.iter().copied().filter(|route| !is_foreign(route)).collect();
-        let mut candidates = explain_routes(serving, path, &claims);
+        let candidates: Vec<_> = candidates.iter().copied().filter(|route| !is_foreign(route)).collect();
+        let mut rows = explain_routes(serving, path, &candidates);
         let all = self.host(serving.name()).filter(|_| owner.is_some());
-        candidates.extend(all.into_iter().flat_map(|all| all.routes()).filter(is_foreign).map(|route| {
+        rows.extend(all.into_iter().flat_map(|all| all.routes()).filter(is_foreign).map(|route| {
             let verdict =
                 if route.path.matches(path) { RouteVerdict::HostNotOwned } else { RouteVerdict::NoMatch };
             RouteCandidate { route: view::route_view(route), verdict }
         }));
-        candidates
+        rows
     }
 }
 
-fn explain_routes(host: &Host, path: &str, claims: &[&Arc<Route>]) -> Vec<RouteCandidate> {
+fn explain_routes(host: &Host, path: &str, candidates: &[&Arc<Route>]) -> Vec<RouteCandidate> {
     let chosen = host.find(path);
     let judge = |route: &Arc<Route>| match chosen {
         Some(chosen) if Arc::ptr_eq(chosen, route) => RouteVerdict::Chosen,
@@ -256,16 +255,16 @@ fn explain_routes(host: &Host, path: &str, claims: &[&Arc<Route>]) -> Vec<RouteC
         false => RouteVerdict::NoMatch,
     };
     let mut by_path: BTreeMap<&PathMatch, Vec<&Arc<Route>>> = BTreeMap::new();
-    for route in claims {
+    for route in candidates {
         by_path.entry(&route.path).or_default().push(route);
     }
-    let mut candidates = Vec::new();
+    let mut rows = Vec::new();
     for route in host.routes() {
-        candidates.push(RouteCandidate { route: view::route_view(route), verdict: judge(route) });
+        rows.push(RouteCandidate { route: view::route_view(route), verdict: judge(route) });
         let same_path = by_path.get(&route.path).into_iter().flatten();
         for loser in same_path.filter(|claim| !Arc::ptr_eq(claim, route)) {
-            candidates.push(RouteCandidate { route: view::route_view(loser), verdict: judge_loser(loser) });
+            rows.push(RouteCandidate { route: view::route_view(loser), verdict: judge_loser(loser) });
         }
     }
-    candidates
+    rows
 }

@@ -1,34 +1,34 @@
-//! What a Route asks of a path, and which of two Routes goes first.
+//! The path condition of a Route, and the precedence of conditions.
 //!
-//! Purpose: Kubernetes' path types as a type and an order. Not here: finding the best match fast (`host`).
+//! Expresses Kubernetes' path types as a type and an order. Not here: fast lookup (`host`).
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-/// A condition on a canonical path. The order is the precedence: what is less is tried first.
+/// A condition on a canonical path. The lesser value takes precedence.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathMatch {
     /// The whole path is equal.
     Exact(Arc<str>),
-    /// The first elements are equal. Held without a trailing slash, because `/a` and `/a/` mean the same; the
-    /// root is `/`. Make it with [`PathMatch::prefix`].
+    /// The first elements are equal. Created by [`PathMatch::prefix`]. Held without a trailing slash, because `/a` and
+    /// `/a/` are equal; the root is `/`.
     Prefix(Arc<str>),
 }
 
 impl PathMatch {
-    /// Matches one canonical path.
+    /// Creates a condition that matches one canonical path.
     pub fn exact(path: &str) -> Self {
         Self::Exact(path.into())
     }
 
-    /// Matches a canonical path and all below it; one trailing slash makes no difference.
+    /// Creates a condition that matches a canonical path and all paths below it. A trailing slash is ignored.
     pub fn prefix(path: &str) -> Self {
         let stem = path.strip_suffix('/').unwrap_or(path);
         Self::Prefix(if stem.is_empty() { "/" } else { stem }.into())
     }
 
-    /// The same as [`PathMatch::prefix`], but holds on to the text if that is in the right form already.
+    /// Creates a condition like [`PathMatch::prefix`], and shares the text if it has no trailing slash.
     pub(crate) fn shared_prefix(path: &Arc<str>) -> Self {
         if path.ends_with('/') && **path != *"/" {
             Self::prefix(path)
@@ -37,14 +37,14 @@ impl PathMatch {
         }
     }
 
-    /// The path as text.
+    /// Returns the path.
     pub fn path(&self) -> &str {
         match self {
             Self::Exact(path) | Self::Prefix(path) => path,
         }
     }
 
-    /// `Exact` or `Prefix`, as an Ingress calls it.
+    /// Returns `Exact` or `Prefix`, the path type of Ingress.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Exact(_) => "Exact",
@@ -52,7 +52,7 @@ impl PathMatch {
         }
     }
 
-    /// Whether a canonical path fulfils the condition. The definition that the table's tree must agree with.
+    /// Returns true if a canonical path meets the condition. Lookup in a table must agree with this definition.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,
@@ -63,20 +63,22 @@ impl PathMatch {
         }
     }
 
-    /// How many elements the path has; `/` has none.
+    /// Returns the number of path elements. `/` has none.
     pub(super) fn elements(&self) -> usize {
         self.path().split('/').filter(|element| !element.is_empty()).count()
     }
 }
 
 impl Ord for PathMatch {
-    /// Exact before Prefix, then more elements before fewer. The text decides the rest, where at most one of
-    /// two can match, so that the order is total.
+    /// Exact precedes Prefix, and more elements precede fewer. The text decides between conditions that never match the
+    /// same path, so that the order is total.
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Exact(_), Self::Prefix(_)) => Ordering::Less,
             (Self::Prefix(_), Self::Exact(_)) => Ordering::Greater,
-            _ => other.elements().cmp(&self.elements()).then_with(|| self.path().cmp(other.path())),
+            (Self::Exact(_), Self::Exact(_)) | (Self::Prefix(_), Self::Prefix(_)) => {
+                other.elements().cmp(&self.elements()).then_with(|| self.path().cmp(other.path()))
+            }
         }
     }
 }

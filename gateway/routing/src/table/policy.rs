@@ -1,7 +1,6 @@
-//! What RoutePolicies say about a Route, each value with its origin.
+//! The merged RoutePolicies of a Route, with the origin of each value.
 //!
-//! Not here: which policy wins (`compiler::merger`), and what holds where none says anything (the data plane's
-//! settings).
+//! Not here: merging (`compiler::policy_merge`), and defaults (the data plane's settings).
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -13,52 +12,52 @@ use api::RetryOn;
 
 use crate::object::Name;
 
-/// What RoutePolicies say about a Route: for each field the value that won, and where it comes from.
+/// The merged RoutePolicies of a Route. A field that no policy sets is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// Who set the Route's Backends in place of the rule's own one.
+    /// Origin of the Route's Backends, if a policy replaced those of the rule.
     pub backends: Option<PolicyOrigin>,
-    /// The most bytes that a request's body may have; absent: no limit by policy.
+    /// Maximum size of a request body in bytes.
     pub body_size: Option<PolicyValue<u64>>,
-    /// How long things may take.
+    /// Timeouts of a request.
     pub timeouts: PolicyTimeouts,
-    /// When a request is sent again.
+    /// Retries of failed requests.
     pub retries: PolicyRetries,
-    /// How endpoints are chosen.
+    /// Algorithm that chooses an endpoint.
     pub load_balancing: Option<PolicyValue<LoadBalancingType>>,
-    /// How much of a Service may be taken up.
+    /// Limits on the use of a Service.
     pub limits: PolicyLimits,
 }
 
-/// Time limits; what each means stands with [`api::Timeouts`]. Zero: there is no limit.
+/// Timeouts of a request ([`api::Timeouts`]). Zero disables a timeout.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PolicyTimeouts {
     /// The whole request.
     pub request: Option<PolicyValue<Duration>>,
-    /// One attempt to connect.
+    /// A single attempt to connect.
     pub connect: Option<PolicyValue<Duration>>,
-    /// All attempts to get a connection.
+    /// All attempts to obtain a connection.
     pub connect_total: Option<PolicyValue<Duration>>,
-    /// From the request's last byte to the head of the answer.
+    /// From the last byte of the request to the head of the response.
     pub first_byte: Option<PolicyValue<Duration>>,
-    /// A body that stands still.
+    /// Maximum pause within a body.
     pub stall: Option<PolicyValue<Duration>>,
-    /// A silent tunnel.
+    /// Maximum silence of a tunnel.
     pub tunnel_idle: Option<PolicyValue<Duration>>,
 }
 
-/// When a request is sent again.
+/// Retries of failed requests ([`api::Retries`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PolicyRetries {
-    /// How many times at most.
+    /// Maximum number of retries.
     pub attempts: Option<PolicyValue<Attempts>>,
-    /// After which failures.
+    /// Failures that permit a retry.
     pub on: Option<PolicyValue<Box<[RetryOn]>>>,
-    /// The methods of requests that may be sent a second time.
+    /// Methods of requests that may be sent twice.
     pub methods: Option<PolicyValue<Box<[Method]>>>,
 }
 
-/// How much of a Service may be taken up.
+/// Limits on the use of a Service ([`api::Limits`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PolicyLimits {
     /// Maximum number of open connections.
@@ -67,12 +66,12 @@ pub struct PolicyLimits {
     pub pending_requests: Option<PolicyValue<u32>>,
 }
 
-/// A value and where it comes from.
+/// A value of a policy, and its origin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyValue<T> {
     /// The value.
     pub value: T,
-    /// Who says so.
+    /// The field that sets it.
     pub origin: PolicyOrigin,
 }
 
@@ -81,43 +80,53 @@ pub struct PolicyValue<T> {
 pub struct PolicyOrigin {
     /// The RoutePolicy.
     pub policy: Name,
-    /// The field: `spec.bodySize`.
+    /// Field path: `spec.bodySize`.
     pub field: &'static str,
-    /// What the policy is about, as a field path: `spec.targetRefs[0]`.
+    /// Field path of the target that selects the Route: `spec.targetRefs[0]`.
     pub target: String,
+}
+
+/// A field that a policy sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetField<'a> {
+    /// The value in the format of RoutePolicy.
+    pub value: String,
+    /// The field.
+    pub origin: &'a PolicyOrigin,
 }
 
 // ===== impl Policy =====
 
 impl Policy {
-    /// Every field that is set, as a RoutePolicy would write its value, in the order of the kind's fields. For
-    /// `backends` the values stand in the Route itself.
-    pub fn fields(&self) -> Vec<(String, &PolicyOrigin)> {
+    /// Returns all set fields in the order of the kind's fields, with values in the format of RoutePolicy. The value of
+    /// `backends` is in the Route itself.
+    pub fn fields(&self) -> Vec<SetField<'_>> {
         let Self { backends, body_size, timeouts, retries, load_balancing, limits } = self;
-        let mut fields: Vec<_> = backends.iter().map(|origin| ("by weight".to_owned(), origin)).collect();
-        fields.extend(shown(body_size, |size| api::ByteSize(*size).to_string()));
-        timeouts.list(&mut fields);
-        fields.extend(shown(&retries.attempts, ToString::to_string));
-        fields.extend(shown(&retries.on, |failures| join(failures.iter().map(ToString::to_string))));
-        fields.extend(shown(&retries.methods, |methods| join(methods.iter().map(ToString::to_string))));
-        fields.extend(shown(load_balancing, |kind| format!("{kind:?}")));
-        fields.extend(shown(&limits.upstream_connections, ToString::to_string));
-        fields.extend(shown(&limits.pending_requests, ToString::to_string));
+        let by_weight = |origin| SetField { value: "by weight".to_owned(), origin };
+        let mut fields: Vec<_> = backends.iter().map(by_weight).collect();
+        fields.extend(set_field(body_size, |size| api::ByteSize(*size).to_string()));
+        timeouts.add_fields(&mut fields);
+        fields.extend(set_field(&retries.attempts, ToString::to_string));
+        fields.extend(set_field(&retries.on, |failures| join(failures.iter().map(ToString::to_string))));
+        fields.extend(set_field(&retries.methods, |methods| join(methods.iter().map(ToString::to_string))));
+        fields.extend(set_field(load_balancing, |kind| format!("{kind:?}")));
+        fields.extend(set_field(&limits.upstream_connections, ToString::to_string));
+        fields.extend(set_field(&limits.pending_requests, ToString::to_string));
         fields
     }
 }
 
 impl PolicyTimeouts {
-    fn list<'a>(&'a self, fields: &mut Vec<(String, &'a PolicyOrigin)>) {
+    fn add_fields<'a>(&'a self, fields: &mut Vec<SetField<'a>>) {
         let Self { request, connect, connect_total, first_byte, stall, tunnel_idle } = self;
         for limit in [request, connect, connect_total, first_byte, stall, tunnel_idle] {
-            fields.extend(shown(limit, |limit| api::Duration::from(*limit).to_string()));
+            fields.extend(set_field(limit, |limit| api::Duration::from(*limit).to_string()));
         }
     }
 }
 
-fn shown<T>(field: &Option<PolicyValue<T>>, text: impl Fn(&T) -> String) -> Option<(String, &PolicyOrigin)> {
-    field.as_ref().map(|field| (text(&field.value), &field.origin))
+fn set_field<T>(field: &Option<PolicyValue<T>>, format: impl Fn(&T) -> String) -> Option<SetField<'_>> {
+    field.as_ref().map(|field| SetField { value: format(&field.value), origin: &field.origin })
 }
 
 fn join(words: impl Iterator<Item = String>) -> String {
@@ -128,7 +137,7 @@ fn join(words: impl Iterator<Item = String>) -> String {
 // ===== impl PolicyValue =====
 
 impl<T: Copy> PolicyValue<T> {
-    /// The value of a field that policies may set, or else the given one.
+    /// Returns the value of a field, or `otherwise` if no policy sets it.
     pub fn value_or(field: &Option<Self>, otherwise: T) -> T {
         field.as_ref().map_or(otherwise, |field| field.value)
     }

@@ -1,6 +1,6 @@
-//! A Route: its condition, the Backends behind it, and where it comes from.
+//! A Route: its condition, its Backends and its origin.
 //!
-//! Not here: choosing among Backends and endpoints, and dialling (`gateway::upstream`).
+//! Not here: choosing a Backend and an endpoint, and connecting (`gateway::data::upstream`).
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -16,40 +16,41 @@ use crate::object::Kind;
 use crate::object::Name;
 use crate::object::PortRef;
 
-/// What serves the requests that a condition takes.
+/// A condition, and the Backends of matching requests.
 #[derive(Debug)]
 pub struct Route {
     /// The condition.
     pub path: PathMatch,
-    /// Who serves, by weight. Empty if the rule names nothing that can be served: it still takes its requests,
-    /// and they are answered 503, because falling through to a shorter path would serve them from elsewhere.
+    /// Weighted Backends. Empty if the rule has no valid backend. Its requests get a 503, because a shorter path would
+    /// serve them from another Service.
     pub backends: Box<[WeightedBackend]>,
-    /// What RoutePolicies say about it. One value is shared by all Routes about which none says anything.
+    /// Merged RoutePolicies. All Routes without one share a value.
     pub policy: Arc<Policy>,
-    /// Which rule this is.
+    /// The rule.
     pub origin: RouteOrigin,
 }
 
-/// A Backend and its share.
+/// A Backend and its weight.
 #[derive(Clone, Debug)]
 pub struct WeightedBackend {
-    /// Who serves.
+    /// The Backend.
     pub backend: Arc<Backend>,
-    /// The share, relative to the sum over the Route; 0 takes no request.
+    /// Share of requests, relative to the sum over the Route. 0 receives none.
     pub weight: u32,
 }
 
 /// The rule that a Route was compiled from.
 #[derive(Clone, Debug)]
 pub struct RouteOrigin {
-    /// The object; one value per Ingress, shared by its Routes.
+    /// The object. All Routes of an Ingress share one value.
     pub ingress: Arc<IngressOrigin>,
-    /// Where in the object.
+    /// Field of the object.
     pub field: FieldPath,
 }
 
-/// A field of an object that names a Backend or a Secret, or stands for a Route. Prints as a field path. A number or
-/// two instead of a text: a Route and the uses of its Backends hold three of them.
+/// A field that defines a Route, or refers to a Service or a Secret. Prints as a field path.
+///
+/// Holds at most two numbers instead of a text, because a Route and its references hold three of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FieldPath {
     /// `spec.defaultBackend` of an Ingress.
@@ -92,13 +93,18 @@ pub enum FieldPath {
 }
 
 impl FieldPath {
-    /// The field below that names the Service, of fields that have one.
+    /// Returns the field of the Service below this field, or this field if it has none.
     #[must_use]
     pub fn service(self) -> Self {
         match self {
             Self::DefaultBackend => Self::DefaultService,
             Self::Path { rule, path } => Self::Service { rule, path },
-            other => other,
+            Self::DefaultService
+            | Self::Parameters
+            | Self::Service { .. }
+            | Self::Tls { .. }
+            | Self::TlsHost { .. }
+            | Self::TlsSecret { .. } => self,
         }
     }
 }
@@ -120,59 +126,59 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// An Ingress as Routes refer to it; for the default backend of a class, its IngressClass.
+/// The object of a Route: an Ingress, or the IngressClass of a default backend.
 #[derive(Debug)]
 pub struct IngressOrigin {
     /// `Ingress` or `IngressClass`.
     pub kind: Kind,
     /// Namespace and name.
     pub name: Name,
-    /// A number that stays the same while the Ingress exists. No other Ingress of the same Compiler ever has it.
+    /// A number that does not change while the Ingress exists. The Compiler never reuses it.
     pub id: u64,
 }
 
-/// A Service port as Ingresses name it: one value per namespace, Service and port, shared by all Routes.
+/// A Service port. All Routes share one value per namespace, Service and port.
 #[derive(Debug)]
 pub struct Backend {
-    /// A number that no other Backend of the same Compiler ever has.
+    /// A number that the Compiler never reuses.
     pub id: u64,
     /// The Service.
     pub service: Name,
-    /// The port of the Service, as the rule names it.
+    /// The port of the Service, as in the rule.
     pub port: PortRef,
-    /// The endpoint cell. The compiler stores into it when the Service or its slices change; requests load it.
+    /// Endpoint cell. The Compiler stores changes of the Service and its slices, and requests load it.
     pub endpoints: ArcSwap<Endpoints>,
-    /// `appProtocol` of the Service port, a cell too.
+    /// Cell of the Service port's `appProtocol`.
     pub app_protocol: ArcSwapOption<String>,
-    /// What is to be resolved and dialled if the Service is of type ExternalName and its class allows that, a cell
-    /// too. The compiler resolves no names; what [`crate::Compiler::resolved`] is told goes into `endpoints`.
+    /// Cell of the external name, if the Service has type ExternalName and its class allows it. Its addresses are in
+    /// `endpoints`, by [`crate::Compiler::set_addresses`].
     pub external_name: ArcSwapOption<ExternalName>,
 }
 
-/// A DNS name and port behind a Service of type ExternalName.
+/// The DNS name and port of a Service of type ExternalName.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalName {
-    /// The name, as the Service has it.
+    /// DNS name, as in the Service.
     pub host: Arc<str>,
-    /// The number of the Service port: there is no other.
+    /// Number of the Service port.
     pub port: NonZeroU16,
 }
 
-/// What there is to dial behind a Backend.
+/// The endpoints of a Backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoints {
     /// No endpoint is ready.
     NoneReady,
     /// The Service has no such port.
     PortMissing,
-    /// The ready endpoints: at least one, sorted by address, no address twice.
+    /// At least one endpoint is ready. Sorted by address, without duplicates.
     Ready(Box<[Endpoint]>),
-    /// There is no such Service.
+    /// The Service does not exist.
     ServiceMissing,
 }
 
 impl Endpoints {
-    /// The ready endpoints; none in every other state.
+    /// Returns the ready endpoints. Empty in every other state.
     pub fn ready(&self) -> &[Endpoint] {
         match self {
             Self::Ready(endpoints) => endpoints,

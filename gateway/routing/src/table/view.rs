@@ -1,6 +1,7 @@
-//! The table as plain values, for people and for the admin's JSON. Everything is sorted; two equal tables look equal.
+//! The table as plain, sorted values, for printing and for the JSON of the admin pages.
 //!
-//! Numbers such as `Backend::id` are left out: they tell one process's history, not what is served.
+//! Equal tables have equal views. Numbers such as `Backend::id` are left out, because they depend on the history of the
+//! process.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::host::HostRole;
 use super::ownership::Owner;
 use super::ownership::OwnerSet;
 use super::policy::Policy;
-use super::policy::PolicyOrigin;
+use super::policy::SetField;
 use super::route::Backend;
 use super::route::Endpoints;
 use super::route::Route;
@@ -21,51 +22,51 @@ use super::routing_table::RoutingTable;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TableView {
-    /// The hosts: exact ones by name, then wildcards by name, then the rules without a host. Behind a wildcard, and
-    /// behind the rules without a host, what serves owned hosts in their place.
+    /// Exact hosts by name, then wildcards by name, then the rules without a host. A wildcard and the rules without a host
+    /// are followed by their replacements for owned hosts.
     pub hosts: Vec<HostView>,
-    /// Who serves what no rule takes.
+    /// Default backends of requests that match no rule.
     pub defaults: DefaultsView,
-    /// Who does so in place of the first two for owned hosts.
+    /// Replacements of the first two for owned hosts.
     pub owner_defaults: Vec<OwnerDefaultsView>,
-    /// The owned hosts: exact ones by name, then wildcards by name.
+    /// Owned hosts: exact ones by name, then wildcards by name.
     pub owners: Vec<OwnerView>,
 }
 
-/// A host that belongs to somebody.
+/// An owned host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OwnerView {
-    /// The host, or the wildcard for all names below it, however deep.
+    /// The host, or a wildcard for all names below it at any depth.
     pub host: String,
-    /// To whom it belongs.
+    /// Namespaces that own the host.
     pub namespaces: Vec<String>,
-    /// The IngressClassConfig that says so.
+    /// Name of the IngressClassConfig that has the entry.
     pub config: String,
 }
 
-/// The default backends as plain values.
+/// Default backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DefaultsView {
-    /// By the oldest Ingress without rules.
+    /// Default backend of the oldest Ingress without rules.
     pub without_rules: Option<RouteView>,
-    /// By the oldest Ingress with rules.
+    /// Default backend of the oldest Ingress with rules.
     pub with_rules: Option<RouteView>,
-    /// By the oldest class whose parameters have one.
+    /// Default backend of the oldest class whose parameters have one.
     pub class: Option<RouteView>,
-    /// The Secret for hosts without one, as namespace/name.
+    /// Secret of the default certificate, as namespace/name.
     pub tls_secret: Option<String>,
 }
 
-/// The default backends of those who own a host together, as plain values.
+/// Default backends of the owners of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerDefaultsView {
-    /// To whom such hosts belong.
+    /// Namespaces that own the hosts.
     pub namespaces: Vec<String>,
-    /// By their oldest Ingress without rules.
+    /// Default backend of their oldest Ingress without rules.
     pub without_rules: Option<RouteView>,
-    /// By their oldest Ingress with rules.
+    /// Default backend of their oldest Ingress with rules.
     pub with_rules: Option<RouteView>,
 }
 
@@ -73,19 +74,19 @@ pub struct OwnerDefaultsView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostView {
-    /// The host's name.
+    /// Name of the host.
     pub host: String,
-    /// For hosts of these namespaces only; empty: for all that is nobody's.
+    /// Owners whose hosts this entry serves. Empty: hosts without owners.
     pub for_owners: Vec<String>,
-    /// The Secret that an Ingress names for its certificate, as namespace/name.
+    /// Secret that an Ingress names for the host, as namespace/name.
     pub tls_secret: Option<String>,
-    /// The Secret of its class's default certificate, as namespace/name.
+    /// Secret of the class's default certificate, as namespace/name.
     pub class_tls_secret: Option<String>,
-    /// Whether a rule names the host; if not, it is there for its certificate alone.
+    /// Whether a rule names the host. If not, the entry is only for its certificate.
     pub named: bool,
-    /// The Routes in match order.
+    /// Routes in match order.
     pub routes: Vec<RouteView>,
-    /// By the oldest Ingress naming this host that has a default backend.
+    /// Default backend of the oldest Ingress that names the host and has one.
     pub default: Option<RouteView>,
 }
 
@@ -93,34 +94,34 @@ pub struct HostView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteView {
-    /// The canonical path.
+    /// Canonical path.
     pub path: String,
-    /// `Exact` or `Prefix`.
+    /// `Exact`, `Prefix`, or `Default` for a default backend.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The object it comes from: an Ingress as namespace/name, or for a class's default backend an IngressClass.
+    /// The Ingress as namespace/name, or the IngressClass of a class's default backend.
     pub ingress: String,
-    /// Where in the Ingress.
+    /// Field path in the object.
     pub field: String,
-    /// Who serves.
+    /// Weighted backends.
     pub backends: Vec<BackendView>,
-    /// What RoutePolicies say about it.
+    /// Fields that RoutePolicies set.
     pub policy: Vec<PolicyView>,
 }
 
-/// One field of a Route's policy.
+/// A field that a RoutePolicy sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyView {
-    /// The field, as a RoutePolicy calls it: `bodySize`, `timeouts.connect`.
+    /// Name of the field: `bodySize`, `timeouts.connect`.
     pub field: &'static str,
-    /// Its value; for `backends` they stand in the Route itself.
+    /// Value of the field. That of `backends` is in the Route itself.
     pub value: String,
     /// The RoutePolicy, as namespace/name.
     pub policy: String,
-    /// Where in the policy the value stands.
+    /// Field path of the value in the policy.
     pub source: &'static str,
-    /// Where in the policy this Route is named.
+    /// Field path of the target in the policy.
     pub target: String,
 }
 
@@ -130,17 +131,17 @@ pub struct PolicyView {
 pub struct BackendView {
     /// The Service, as namespace/name.
     pub service: String,
-    /// The Service port as the rule names it.
+    /// Port of the Service, as in the rule.
     pub port: String,
-    /// The share of requests.
+    /// Weight.
     pub weight: u32,
     /// `appProtocol` of the Service port.
     pub app_protocol: Option<String>,
-    /// What there is to dial.
+    /// State of the endpoints.
     pub state: EndpointState,
-    /// The ready endpoints, sorted by address.
+    /// Ready endpoints, sorted by address.
     pub endpoints: Vec<EndpointView>,
-    /// What an allowed Service of type ExternalName names, as host:port.
+    /// External name of an allowed Service of type ExternalName, as host:port.
     pub external_name: Option<String>,
 }
 
@@ -154,7 +155,7 @@ pub enum EndpointState {
     PortMissing,
     /// At least one endpoint is ready.
     Ready,
-    /// There is no such Service.
+    /// The Service does not exist.
     ServiceMissing,
 }
 
@@ -168,20 +169,20 @@ pub struct EndpointView {
 }
 
 impl RoutingTable {
-    /// The table as plain values, with the endpoints of this moment.
+    /// Returns the table as plain values, with the present endpoints.
     pub fn view(&self) -> TableView {
         let defaults = self.defaults();
         let view = |route: &Option<Arc<Route>>| route.as_deref().map(default_view);
         let hosts = self.hosts().flat_map(|host| {
-            let for_owners = host.for_owners().map(|(owners, host)| host_view(host, texts(owners)));
+            let for_owners = host.for_owners().map(|(owners, host)| host_view(host, names(owners)));
             std::iter::once(host_view(host, Vec::new())).chain(for_owners)
         });
-        let owner_defaults = defaults.for_owners.iter().map(|(owners, its)| OwnerDefaultsView {
-            namespaces: texts(owners),
-            without_rules: view(&its.without_rules),
-            with_rules: view(&its.with_rules),
+        let owner_defaults = defaults.for_owners.iter().map(|(owners, defaults)| OwnerDefaultsView {
+            namespaces: names(owners),
+            without_rules: view(&defaults.without_rules),
+            with_rules: view(&defaults.with_rules),
         });
-        let has_any = |its: &OwnerDefaultsView| its.without_rules.is_some() || its.with_rules.is_some();
+        let has_any = |view: &OwnerDefaultsView| view.without_rules.is_some() || view.with_rules.is_some();
         TableView {
             hosts: hosts.collect(),
             owner_defaults: owner_defaults.filter(has_any).collect(),
@@ -204,7 +205,7 @@ pub(super) fn owner_view(owner: &Owner) -> OwnerView {
     }
 }
 
-fn texts(owners: &OwnerSet) -> Vec<String> {
+fn names(owners: &OwnerSet) -> Vec<String> {
     owners.iter().map(ToString::to_string).collect()
 }
 
@@ -220,7 +221,7 @@ fn host_view(host: &Host, for_owners: Vec<String>) -> HostView {
     }
 }
 
-/// The Route of a default backend takes every path.
+/// Returns the view of the Route of a default backend.
 pub(super) fn default_view(route: &Route) -> RouteView {
     RouteView { kind: "Default", ..route_view(route) }
 }
@@ -238,7 +239,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
 }
 
 fn policy_view(policy: &Policy) -> Vec<PolicyView> {
-    let view = |(value, origin): (String, &PolicyOrigin)| PolicyView {
+    let view = |SetField { value, origin }: SetField<'_>| PolicyView {
         field: origin.field.strip_prefix("spec.").unwrap_or(origin.field),
         value,
         policy: origin.policy.to_string(),
