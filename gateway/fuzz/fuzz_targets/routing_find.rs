@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
             });
             let traced = table.match_report(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
             assert_eq!(traced, found.as_ref().map(|(_, name, field)| (name.to_string(), field.clone())));
-            assert_eq!(found, model.answer(host, path), "{host} {path}\n{table}");
+            assert_eq!(found, model.find(host, path), "{host} {path}\n{table}");
         }
     }
 });

@@ -97,7 +97,7 @@ fn check_lookups(table: &RoutingTable, objects: &[Object]) {
             let found = route.map(|route| {
                 (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
             });
-            assert_eq!(found, model.answer(host, path), "{host} {path}\n{table}");
+            assert_eq!(found, model.find(host, path), "{host} {path}\n{table}");
             let traced = table.match_report(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
             assert_eq!(traced, found.map(|(_, name, field)| (name.to_string(), field)));
         }

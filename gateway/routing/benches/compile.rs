@@ -1,4 +1,4 @@
-//! Compiling: everything at once, and one changed Ingress among many.
+//! Time of compiling all objects at once, and one changed Ingress among many.
 //!
 //! Run with `cargo bench -p routing --bench compile`. Each Ingress has 2 hosts of 3 paths.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
@@ -18,7 +18,7 @@ mod route_set;
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
-/// How many Ingresses.
+/// Numbers of Ingresses.
 const SIZES: [usize; 2] = [10_000, 100_000];
 
 fn main() {
@@ -40,7 +40,7 @@ fn one_changed(bencher: Bencher<'_, '_>, count: usize) {
     let next = || {
         turn += 1;
         let Object::Ingress(mut changed) = ingress(count / 2) else {
-            unreachable!("an Ingress was asked for")
+            unreachable!("`ingress` returns an Ingress")
         };
         changed.created = Some(turn);
         vec![Change::Apply(Object::Ingress(changed))]

@@ -1,7 +1,7 @@
-//! Lookups: time and allocations, by what is found and by how many Routes there are.
+//! Time and allocations of lookups, by result and by number of Routes.
 //!
-//! Run with `cargo bench -p routing --bench find`. Hosts are asked for in a scattered order, so that caches help
-//! as little as they do in life.
+//! Run with `cargo bench -p routing --bench find`. The order of hosts is scattered, so that caches help as
+//! little as in production.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
 
 use std::sync::OnceLock;
@@ -21,18 +21,18 @@ mod route_set;
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
-/// How many Routes, about.
+/// Approximate numbers of Routes.
 const SIZES: [usize; 4] = [1, 1_000, 100_000, 1_000_000];
-/// How many Routes on one host: with the first two it is scanned, with the others it has an index.
+/// Numbers of Routes on one host. The first two are scanned, the others have an index.
 const ON_ONE_HOST: [usize; 4] = [4, 16, 17, 1_000];
-/// How many lookups are one measured turn; divan then shows the sum, and the throughput per lookup.
+/// Number of lookups in a measured iteration. divan shows the time of all, and the throughput per lookup.
 const LOOKUPS: usize = 1_000;
 
 fn main() {
     divan::main();
 }
 
-/// The table with about so many Routes, built once, and how many Ingresses are in it.
+/// Returns the table with about this number of Routes, built once, and its number of Ingresses.
 fn table(routes: usize) -> &'static (RoutingTable, usize) {
     static TABLES: [OnceLock<(RoutingTable, usize)>; SIZES.len()] = [const { OnceLock::new() }; SIZES.len()];
     let size = SIZES.iter().position(|size| *size == routes).and_then(|size| TABLES.get(size));
@@ -42,9 +42,9 @@ fn table(routes: usize) -> &'static (RoutingTable, usize) {
     })
 }
 
-/// Hosts of the table, each far from the one before.
+/// Returns hosts of the table, each far from the previous one.
 fn scattered(hosts: usize, write: impl Fn(usize) -> String) -> Vec<String> {
-    // A prime that divides no size, so the walk meets all hosts.
+    // A prime that divides no size, so the walk reaches all hosts.
     (0..LOOKUPS).map(|turn| write(turn * 7_919 % hosts)).collect()
 }
 

@@ -1,6 +1,6 @@
-//! Bytes that stay allocated per Route: the objects, and what the Compiler and the table hold beside them.
+//! Allocated bytes per Route: the objects alone, and with the Compiler and the table.
 //!
-//! Run with `cargo bench -p routing --bench memory`. Not a measurement of time, so divan has no part in it.
+//! Run with `cargo bench -p routing --bench memory`. It measures no time, so it does not use divan.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
 
 use std::alloc::System;
@@ -24,7 +24,7 @@ mod route_set;
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How many Ingresses.
+/// Number of Ingresses.
 const COUNT: usize = 10_000;
 
 fn main() {

@@ -1,4 +1,4 @@
-//! The objects that the benches compile. Not here: measuring.
+//! The objects that the benches compile.
 
 use std::num::NonZeroU16;
 
@@ -16,9 +16,9 @@ use routing::object::Service;
 use routing::object::ServicePort;
 use routing::object::StringInterner;
 
-/// So many Services are shared by all Ingresses, as DESIGN's measure has it.
+/// Number of Services that all Ingresses share, as in DESIGN §8.
 const SERVICES: usize = 100;
-/// So many Routes come from one Ingress.
+/// Number of Routes of an Ingress.
 #[allow(dead_code, reason = "not every bench has use for it")]
 pub(crate) const ROUTES: usize = 6;
 
@@ -37,7 +37,7 @@ fn path(service: usize, (kind, path): (&str, &str)) -> IngressPath {
     }
 }
 
-/// One Ingress with one exact host, and a wildcard beside it, of three paths each.
+/// Creates an Ingress with an exact host and a wildcard, of three paths each.
 pub(crate) fn ingress(index: usize) -> Object {
     let paths =
         [("Exact", "/"), ("Prefix", "/api"), ("Prefix", "/api/v1/users")].map(|from| path(index, from));
@@ -51,7 +51,7 @@ pub(crate) fn ingress(index: usize) -> Object {
     })
 }
 
-/// So many Ingresses, their class and their Services.
+/// Creates Ingresses, their class and their Services.
 pub(crate) fn ingresses(count: usize) -> Vec<Object> {
     let class = IngressClass {
         name: Name::new("", "gateway"),
@@ -73,19 +73,19 @@ pub(crate) fn ingresses(count: usize) -> Vec<Object> {
         })
     };
     let services = (0..SERVICES).map(service);
-    let mut texts = StringInterner::default();
+    let mut interner = StringInterner::default();
     let ingresses = (0..count).map(|index| {
         let mut object = ingress(index);
         if let Object::Ingress(ingress) = &mut object {
-            // As sources do.
-            texts.intern_ingress(ingress);
+            // As the sources do.
+            interner.intern_ingress(ingress);
         }
         object
     });
     [Object::IngressClass(class)].into_iter().chain(services).chain(ingresses).collect()
 }
 
-/// A policy for all Ingresses of the class.
+/// Creates a policy for all Ingresses of the class.
 #[allow(dead_code, reason = "not every bench has use for it")]
 pub(crate) fn class_policy() -> Object {
     let target = api::TargetRef {
@@ -104,7 +104,7 @@ pub(crate) fn class_policy() -> Object {
     Object::RoutePolicy(RoutePolicy { name, created: None, spec: Box::new(spec) })
 }
 
-/// One Ingress with one host of so many paths, and its class.
+/// Creates an Ingress with one host and the given number of paths, and its class.
 #[allow(dead_code, reason = "not every bench has use for it")]
 pub(crate) fn on_one_host(routes: usize) -> Vec<Object> {
     let mut objects = ingresses(1);

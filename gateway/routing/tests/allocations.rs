@@ -1,51 +1,42 @@
-//! A lookup allocates nothing, whatever it finds. A test binary of its own: the counter sees the whole process.
+//! A lookup allocates nothing. A separate test binary, because the counter covers the whole process.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::alloc::System;
 
 use routing::Config;
+use routing::RoutingTable;
 use routing::host;
-use routing::object::BackendError;
-use routing::object::Ingress;
-use routing::object::IngressBackend;
-use routing::object::IngressClass;
-use routing::object::IngressPath;
-use routing::object::IngressRule;
-use routing::object::Name;
-use routing::object::Object;
 use routing::path;
 use stats_alloc::INSTRUMENTED_SYSTEM;
 use stats_alloc::Region;
 use stats_alloc::StatsAlloc;
 
+#[path = "support/objects.rs"]
+mod objects;
+
+use objects::CLASS;
+use objects::class;
+use objects::ingress;
+
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-fn objects() -> Vec<Object> {
-    let controller = Config::default().controller.into();
-    let class = IngressClass { name: Name::new("", "gateway"), controller, ..IngressClass::default() };
-    let rules = [("Exact", "/"), ("Prefix", "/api"), ("Prefix", "/api/v1/{id}"), ("Exact", "/api/v1/users")];
-    let paths = rules.map(|(kind, path)| IngressPath {
-        path: path.into(),
-        path_type: Some(kind.into()),
-        backend: IngressBackend::Invalid(BackendError::Missing),
-    });
-    let ingress = Ingress {
-        name: Name::new("shop", "web"),
-        created: None,
-        class: Some("gateway".into()),
-        rules: [Some("a.example"), Some("*.wild.example"), None]
-            .map(|host| IngressRule { host: host.map(Into::into), paths: paths.to_vec() })
-            .into(),
-        ..Ingress::default()
-    };
-    vec![Object::IngressClass(class), Object::Ingress(ingress)]
+fn table() -> RoutingTable {
+    let mut web = ingress("shop/web");
+    for host in [Some("a.example"), Some("*.wild.example"), None] {
+        web = match host {
+            Some(host) => web.host(host),
+            None => web.any_host(),
+        };
+        web = web.exact("/").path("/api").path("/api/v1/{id}").exact("/api/v1/users");
+    }
+    routing::compile(Config::default(), [class(CLASS).object(), web.object()]).0
 }
 
-/// The only test of this binary, because tests of one binary run side by side and would count each other.
+/// The only test of this binary: concurrent tests would count each other's allocations.
 #[test]
-fn a_lookup_allocates_nothing() {
-    let (table, _) = routing::compile(Config::default(), objects());
+fn lookup_allocates_nothing() {
+    let table = table();
     let requests = [
         ("a.example", "/", true),
         ("a.example:8080", "/api/v1/{id}/orders/17", true),
@@ -69,7 +60,7 @@ fn a_lookup_allocates_nothing() {
     assert_eq!((counted.allocations, counted.reallocations), (0, 0));
     assert_eq!(found, requests.map(|(_, _, expected)| expected));
 
-    // The counter counts: a path that has to be rewritten allocates.
+    // Checks the counter: a path that is not canonical allocates.
     let region = Region::new(COUNTING);
     assert_eq!(path::canonical(b"/a/../api").unwrap(), "/api");
     assert!(region.change().allocations > 0);

@@ -1,7 +1,7 @@
-//! Golden cases: `testdata/compile/<area>-<what>.in.yaml` is what `kubectl apply -f` takes, the `.out.txt` beside
-//! it is the table and the Problems. `UPDATE_EXPECT=1` rewrites the latter.
+//! Golden cases: `testdata/compile/<area>-<topic>.in.yaml` holds objects as for `kubectl apply -f`, and the `.out.txt`
+//! beside it the table and the Problems. `UPDATE_EXPECT=1` rewrites the latter.
 //!
-//! Every case is also compiled backwards, and one object at a time in both directions: all must look the same.
+//! Each case is compiled in file order, in reverse order, and one object at a time in both. All results must be equal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
@@ -81,8 +81,8 @@ fn check(case: &Path) -> Result<(), Failed> {
     let Case { config, requests, handshakes, objects, unreadable } = read(&fs::read_to_string(case)?);
     let (table, problems) = routing::compile(config.clone(), objects.clone());
     let mut actual = table.to_string();
-    section(&mut actual, "Requests", requests.iter().map(|request| way(&table, request)));
-    section(&mut actual, "Handshakes", handshakes.iter().map(|host| secrets(&table, host)));
+    section(&mut actual, "Requests", requests.iter().map(|request| describe_request(&table, request)));
+    section(&mut actual, "Handshakes", handshakes.iter().map(|host| describe_handshake(&table, host)));
     section(&mut actual, "Problems", problems.iter().map(ToString::to_string));
     section(&mut actual, "Left out while reading", unreadable.into_iter());
 
@@ -107,8 +107,8 @@ fn check(case: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Who answers a request, as a client and its gateway would find out.
-fn way(table: &RoutingTable, request: &str) -> String {
+/// Describes the Route of a request.
+fn describe_request(table: &RoutingTable, request: &str) -> String {
     let (host, path) = request.split_at(request.find('/').unwrap());
     let Ok(path) = path::canonical(path.as_bytes()) else { return format!("{request} → 400") };
     let host = host::normalise(host.as_bytes()).unwrap_or_default();
@@ -119,8 +119,8 @@ fn way(table: &RoutingTable, request: &str) -> String {
     format!("{request} →{status} {name} {field}")
 }
 
-/// Which Secrets may hold the certificate for a client of this host, best first.
-fn secrets(table: &RoutingTable, host: &str) -> String {
+/// Describes the Secrets that may hold the certificate of a host, best first.
+fn describe_handshake(table: &RoutingTable, host: &str) -> String {
     let host = &*host::normalise(host.as_bytes()).unwrap_or_default();
     let choices = table.certificates((!host.is_empty()).then_some(host)).map(|choice| match choice {
         CertificateChoice::Named(secret) => format!("{secret} if it is for it"),
@@ -143,7 +143,7 @@ fn same(way: &str, left: (&str, &[Problem]), right: (&str, &[Problem])) -> Resul
     if left == right { Ok(()) } else { Err(format!("{way} gives\n{right:#?}\ninstead of\n{left:#?}").into()) }
 }
 
-/// Applies each object in a delta of its own, and keeps the account of Problems as a user would.
+/// Applies each object in a separate delta, and sums up the changes of Problems.
 fn one_by_one(config: Config, objects: Vec<Object>) -> (String, Vec<Problem>) {
     let mut compiler = Compiler::new(config);
     let mut problems = BTreeSet::new();
@@ -161,7 +161,7 @@ fn one_by_one(config: Config, objects: Vec<Object>) -> (String, Vec<Problem>) {
     (table.to_string(), problems.into_iter().collect())
 }
 
-/// What a case file holds.
+/// A case file.
 struct Case {
     config: Config,
     requests: Vec<String>,
@@ -170,29 +170,29 @@ struct Case {
     unreadable: Vec<String>,
 }
 
-/// The switches of a case: a document of kind `Config`, which no cluster has.
+/// The settings of a case: a document of kind `Config`, which is no Kubernetes kind.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Switches {
+struct Settings {
     kind: String,
     #[serde(default)]
     classes: Vec<String>,
     zone: Option<String>,
-    /// Requests as `host/path`, which the output shows the way of.
+    /// Requests as `host/path`. The output lists their Routes.
     #[serde(default)]
     requests: Vec<String>,
-    /// Hosts that clients name in a TLS handshake, which the output shows the Secrets for; empty: none.
+    /// Hosts that clients name in a TLS handshake. The output lists their Secrets. Empty: the client names no host.
     #[serde(default)]
     handshakes: Vec<String>,
-    /// What the gateway found in Secrets, by namespace/name.
+    /// Certificates in Secrets, by namespace/name.
     #[serde(default)]
-    certificates: BTreeMap<String, Found>,
+    certificates: BTreeMap<String, TestCertificate>,
 }
 
-/// What stands in a Secret in place of bytes.
+/// The certificate in a Secret.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Found {
+struct TestCertificate {
     #[serde(default)]
     hosts: Vec<String>,
     /// Seconds since 1970.
@@ -204,7 +204,7 @@ struct Found {
     last_good: bool,
 }
 
-impl Found {
+impl TestCertificate {
     fn content(&self) -> SecretContent {
         if let Some(fault) = &self.malformed {
             let fallback =
@@ -239,9 +239,9 @@ fn read(yaml: &str) -> Case {
     for document in serde_saphyr::from_multiple::<Value>(yaml).unwrap() {
         let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
         if kind == "Config" {
-            let switches = parse::<Switches>(document);
-            (config.classes, config.zone) = (switches.classes, switches.zone);
-            (requests, handshakes, found) = (switches.requests, switches.handshakes, switches.certificates);
+            let settings = parse::<Settings>(document);
+            (config.classes, config.zone) = (settings.classes, settings.zone);
+            (requests, handshakes, found) = (settings.requests, settings.handshakes, settings.certificates);
             continue;
         }
         let (mut object, left_out) = object(&kind, document);
@@ -259,7 +259,7 @@ fn read(yaml: &str) -> Case {
     Case { config, requests, handshakes, objects, unreadable }
 }
 
-/// Takes an object from a document of its kind, and what of it cannot be read.
+/// Converts a document to an object, and returns its invalid values.
 fn object(kind: &str, document: Value) -> (Object, Vec<FieldError>) {
     match kind {
         "EndpointSlice" => {
@@ -302,8 +302,7 @@ fn object(kind: &str, document: Value) -> (Object, Vec<FieldError>) {
     }
 }
 
-/// A field that the kind does not have is a mistake in the case, not something to be passed over: it would be
-/// missing in what the object is written as.
+/// Parses a document. Panics if the kind lacks one of its fields: that is a mistake in the case.
 fn parse<T: DeserializeOwned + Serialize>(document: Value) -> T {
     let object = serde_json::from_value(document.clone()).unwrap();
     assert_holds(&serde_json::to_value(&object).unwrap(), &document, "");
@@ -328,7 +327,7 @@ fn assert_holds(written: &Value, document: &Value, at: &str) {
     }
 }
 
-/// The compiler's sources say which reasons there are to be shown.
+/// Reads the reasons of the compiler from its sources.
 fn every_reason_has_a_case() -> Result<(), Failed> {
     let mut sources = vec![root().join("src/compiler.rs")];
     sources.extend(fs::read_dir(root().join("src/compiler"))?.map(|entry| entry.unwrap().path()));
@@ -339,15 +338,15 @@ fn every_reason_has_a_case() -> Result<(), Failed> {
             reasons.insert(rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
         }
     }
-    assert!(reasons.contains("Conflict"), "the search for reasons finds nothing: {reasons:?}");
+    assert!(reasons.contains("Conflict"), "found no reasons: {reasons:?}");
     let shown: String =
         cases().iter().map(|case| fs::read_to_string(expected_file(case)).unwrap_or_default()).collect();
     reasons.retain(|reason| !shown.contains(&format!(": {reason}: ")));
     if reasons.is_empty() { Ok(()) } else { Err(format!("no golden case shows {reasons:?}").into()) }
 }
 
-/// The rows of tables 1a to 1c of `reference/ingress-semantics.md`, in its order, but status and Events. Each has a
-/// case of its name, `row-…`, for its rule, and further ones for its traps.
+/// The rows of tables 1a to 1c of `reference/ingress-semantics.md` in its order, without status and Events. Each has a
+/// case `row-…` for its rule, and further cases for its pitfalls.
 const ROWS: [(&str, &str); 23] = [
     ("1a-exact", "path-types conflict-kinds-differ"),
     ("1a-prefix", "path-types path-same-after-canonical"),

@@ -1,7 +1,6 @@
-//! What a change touches, and what it leaves alone: cells, Routes, numbers, Problems.
+//! The effects of a change on cells, Routes, numbers and Problems.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use routing::Backend;
@@ -12,82 +11,31 @@ use routing::ProblemDelta;
 use routing::Reason;
 use routing::RoutingTable;
 use routing::object::Change;
-use routing::object::EndpointSlice;
-use routing::object::Ingress;
-use routing::object::IngressBackend;
-use routing::object::IngressClass;
-use routing::object::IngressClassConfig;
-use routing::object::IngressPath;
-use routing::object::IngressRule;
 use routing::object::Kind;
 use routing::object::Name;
 use routing::object::Namespace;
 use routing::object::Object;
 use routing::object::ObjectRef;
-use routing::object::ParametersRef;
-use routing::object::PortRef;
-use routing::object::RoutePolicy;
-use routing::object::Service;
-use routing::object::ServicePort;
-use routing::object::SliceEndpoint;
-use routing::object::SlicePort;
+
+#[path = "support/objects.rs"]
+mod objects;
+
+use objects::CLASS;
+use objects::class;
+use objects::class_config;
+use objects::ingress;
+use objects::policy;
+use objects::service;
+use objects::slice;
 
 const HOST: &str = "a.example";
 
-fn port(number: u16) -> NonZeroU16 {
-    NonZeroU16::new(number).unwrap()
+fn web(path: &str) -> Change {
+    ingress("shop/web").host(HOST).path(path).change()
 }
 
-fn class(controller: &str) -> Change {
-    let name = Name::new("", "gateway");
-    Change::Apply(Object::IngressClass(IngressClass {
-        name,
-        controller: controller.into(),
-        ..IngressClass::default()
-    }))
-}
-
-fn ingress(name: &str, host: &str, path: &str) -> Change {
-    Change::Apply(Object::Ingress(Ingress {
-        name: Name::new("shop", name),
-        created: None,
-        class: Some("gateway".into()),
-        rules: [IngressRule {
-            host: Some(host.into()),
-            paths: vec![IngressPath {
-                path: path.into(),
-                path_type: Some("Prefix".into()),
-                backend: IngressBackend::Service { name: "web".into(), port: PortRef::Number(port(80)) },
-            }],
-        }]
-        .into(),
-        ..Ingress::default()
-    }))
-}
-
-fn service() -> Change {
-    Change::Apply(Object::Service(Service {
-        name: Name::new("shop", "web"),
-        service_type: "ClusterIP".into(),
-        ports: vec![ServicePort { name: "http".into(), port: port(80), app_protocol: None, node_port: None }],
-        ..Service::default()
-    }))
-}
-
-fn slice(service: &str, addresses: &[&str]) -> Change {
-    let endpoints = addresses.iter().map(|address| SliceEndpoint {
-        addresses: vec![address.parse().unwrap()],
-        ready: true,
-        serving: true,
-        terminating: false,
-        ..SliceEndpoint::default()
-    });
-    Change::Apply(Object::EndpointSlice(EndpointSlice {
-        name: Name::new("shop", "web-1"),
-        service: Some(service.into()),
-        ports: vec![SlicePort { name: "http".into(), port: Some(port(8080)) }],
-        endpoints: endpoints.collect(),
-    }))
+fn other() -> Change {
+    ingress("shop/other").host("b.example").path("/").change()
 }
 
 fn delete(kind: Kind, name: &str) -> Change {
@@ -97,14 +45,15 @@ fn delete(kind: Kind, name: &str) -> Change {
     })
 }
 
-fn ours() -> Change {
-    class(&Config::default().controller)
-}
-
-/// A Compiler with one Ingress whose Service has one endpoint.
+/// Creates a Compiler with one Ingress, whose Service has one endpoint.
 fn compiler() -> (Compiler, RoutingTable) {
     let mut compiler = Compiler::new(Config::default());
-    let delta = vec![ours(), ingress("web", HOST, "/"), service(), slice("web", &["10.0.0.1"])];
+    let delta = vec![
+        class(CLASS).change(),
+        web("/"),
+        service("shop/web").change(),
+        slice("shop/web").endpoint("10.0.0.1").change(),
+    ];
     let (table, problems) = compiler.apply(delta);
     assert_eq!(problems, ProblemDelta::default());
     (compiler, table)
@@ -119,65 +68,65 @@ fn addresses(backend: &Backend) -> Vec<String> {
 }
 
 #[test]
-fn an_endpoint_change_rebuilds_no_route_and_shows_in_older_tables() {
+fn endpoint_change_shows_in_older_tables_without_a_rebuild() {
     let (mut compiler, before) = compiler();
-    let (after, problems) = compiler.apply(vec![slice("web", &["10.0.0.2", "10.0.0.1"])]);
+    let (after, problems) =
+        compiler.apply(vec![slice("shop/web").endpoint("10.0.0.2").endpoint("10.0.0.1").change()]);
     assert_eq!(problems, ProblemDelta::default());
     assert!(Arc::ptr_eq(before.serving_host(HOST).unwrap(), after.serving_host(HOST).unwrap()));
     assert_eq!(addresses(&backend(&before)), ["10.0.0.1:8080", "10.0.0.2:8080"]);
 }
 
 #[test]
-fn a_cell_that_would_hold_the_same_is_left_alone() {
+fn endpoint_cell_with_equal_value_is_not_replaced() {
     let (mut compiler, table) = compiler();
     let before = backend(&table).endpoints.load_full();
-    compiler.apply(vec![slice("web", &["10.0.0.1", "10.0.0.1"]), service()]);
+    compiler.apply(vec![
+        slice("shop/web").endpoint("10.0.0.1").endpoint("10.0.0.1").change(),
+        service("shop/web").change(),
+    ]);
     assert!(Arc::ptr_eq(&before, &backend(&table).endpoints.load_full()));
 }
 
 #[test]
-fn a_zone_that_is_told_later_counts_for_all_endpoints() {
+fn zone_set_later_applies_to_known_endpoints() {
     let (mut compiler, table) = compiler();
-    let Change::Apply(Object::EndpointSlice(mut slice)) = slice("web", &["10.0.0.1", "10.0.0.2"]) else {
-        unreachable!("it makes a slice");
-    };
-    for (endpoint, zone) in slice.endpoints.iter_mut().zip(["z1", "z2"]) {
-        endpoint.zones = vec![zone.into()];
-    }
-    compiler.apply(vec![Change::Apply(Object::EndpointSlice(slice))]);
-    assert_eq!(addresses(&backend(&table)).len(), 2, "without a zone hints say nothing");
+    let hinted = slice("shop/web").endpoint_in("10.0.0.1", &["z1"]).endpoint_in("10.0.0.2", &["z2"]);
+    compiler.apply(vec![hinted.change()]);
+    assert_eq!(addresses(&backend(&table)).len(), 2, "without a zone hints are ignored");
     compiler.set_zone(Some("z2".to_owned()));
     compiler.apply(Vec::new());
     assert_eq!(addresses(&backend(&table)), ["10.0.0.2:8080"]);
 }
 
 #[test]
-fn losing_all_endpoints_is_a_problem_until_one_is_back() {
+fn backend_without_endpoints_is_a_problem_until_one_returns() {
     let (mut compiler, table) = compiler();
-    let (_, lost) = compiler.apply(vec![slice("web", &[])]);
+    let (_, lost) = compiler.apply(vec![slice("shop/web").change()]);
     assert_eq!((lost.added.len(), lost.removed.len()), (1, 0));
     assert_eq!(lost.added[0].reason, Reason::NoEndpoints);
     assert_eq!(**backend(&table).endpoints.load(), Endpoints::NoneReady);
     let (_, gone) = compiler.apply(vec![delete(Kind::Service, "web")]);
     assert_eq!(gone.removed, lost.added);
     assert_eq!(gone.added[0].reason, Reason::ServiceNotFound);
-    let (_, back) = compiler.apply(vec![service(), slice("web", &["10.0.0.3"])]);
+    let (_, back) =
+        compiler.apply(vec![service("shop/web").change(), slice("shop/web").endpoint("10.0.0.3").change()]);
     assert_eq!((back.added, back.removed), (Vec::new(), gone.added));
 }
 
 #[test]
-fn a_slice_that_changes_its_service_leaves_the_old_one() {
+fn slice_with_new_service_leaves_the_old_one() {
     let (mut compiler, table) = compiler();
-    compiler.apply(vec![slice("other", &["10.0.0.1"])]);
+    compiler.apply(vec![slice("shop/web").of_service("other").endpoint("10.0.0.1").change()]);
     assert_eq!(**backend(&table).endpoints.load(), Endpoints::NoneReady);
-    compiler.apply(vec![slice("web", &["10.0.0.1"])]);
+    compiler.apply(vec![slice("shop/web").endpoint("10.0.0.1").change()]);
     assert_eq!(addresses(&backend(&table)), ["10.0.0.1:8080"]);
 }
 
 #[test]
-fn ingresses_share_the_backend_of_a_service_port_and_keep_it_when_they_change() {
+fn backend_is_shared_and_kept_when_an_ingress_changes() {
     let (mut compiler, before) = compiler();
-    let (after, _) = compiler.apply(vec![ingress("web", HOST, "/moved"), ingress("api", HOST, "/")]);
+    let (after, _) = compiler.apply(vec![web("/moved"), ingress("shop/api").host(HOST).path("/").change()]);
     let moved = after.find(HOST, "/moved").unwrap();
     assert!(Arc::ptr_eq(&backend(&before), &moved.backends[0].backend));
     assert!(Arc::ptr_eq(&backend(&after), &moved.backends[0].backend));
@@ -187,27 +136,27 @@ fn ingresses_share_the_backend_of_a_service_port_and_keep_it_when_they_change() 
 }
 
 #[test]
-fn a_number_is_never_used_again() {
+fn numbers_of_deleted_objects_are_not_reused() {
     let (mut compiler, before) = compiler();
     compiler.apply(vec![delete(Kind::Ingress, "web")]);
-    let (after, _) = compiler.apply(vec![ingress("web", HOST, "/")]);
+    let (after, _) = compiler.apply(vec![web("/")]);
     let ids = |table: &RoutingTable| (table.find(HOST, "/").unwrap().origin.ingress.id, backend(table).id);
     assert_ne!(ids(&before).0, ids(&after).0);
     assert_ne!(ids(&before).1, ids(&after).1);
 }
 
 #[test]
-fn other_hosts_are_shared_between_tables() {
+fn unchanged_hosts_are_shared_between_tables() {
     let (mut compiler, _) = compiler();
-    let (before, _) = compiler.apply(vec![ingress("other", "b.example", "/")]);
-    let (after, _) = compiler.apply(vec![ingress("web", HOST, "/x")]);
+    let (before, _) = compiler.apply(vec![other()]);
+    let (after, _) = compiler.apply(vec![web("/x")]);
     assert!(Arc::ptr_eq(before.serving_host("b.example").unwrap(), after.serving_host("b.example").unwrap()));
     assert!(before.find(HOST, "/").is_some(), "an older table stays as it was");
     assert!(after.find(HOST, "/").is_none());
 }
 
 #[test]
-fn a_host_goes_with_its_last_ingress() {
+fn host_disappears_with_its_last_ingress() {
     let (mut compiler, _) = compiler();
     let (table, problems) = compiler.apply(vec![delete(Kind::Ingress, "web")]);
     assert_eq!(table.len(), 0);
@@ -215,30 +164,30 @@ fn a_host_goes_with_its_last_ingress() {
 }
 
 #[test]
-fn a_class_that_changes_hands_takes_its_ingresses_along() {
+fn class_with_new_controller_withdraws_its_ingresses() {
     let (mut compiler, _) = compiler();
-    let (table, problems) = compiler.apply(vec![class("example.com/other")]);
+    let (table, problems) = compiler.apply(vec![class(CLASS).controller("example.com/other").change()]);
     assert!(table.is_empty());
     assert_eq!(problems, ProblemDelta::default());
     let (table, problems) = compiler.apply(vec![delete(Kind::IngressClass, "gateway")]);
     assert!(table.is_empty());
     assert_eq!(problems.added[0].reason, Reason::ClassNotFound);
-    let (table, gone) = compiler.apply(vec![ours()]);
+    let (table, gone) = compiler.apply(vec![class(CLASS).change()]);
     assert!(table.find(HOST, "/").is_some());
     assert_eq!((gone.added, gone.removed), (Vec::new(), problems.added));
 }
 
 #[test]
-fn the_last_change_of_an_object_in_a_delta_counts() {
+fn last_change_of_an_object_in_a_delta_counts() {
     let (mut compiler, _) = compiler();
-    let (table, _) = compiler.apply(vec![ingress("web", HOST, "/one"), ingress("web", HOST, "/two")]);
+    let (table, _) = compiler.apply(vec![web("/one"), web("/two")]);
     assert!(table.find(HOST, "/one").is_none() && table.find(HOST, "/two").is_some());
-    let (table, _) = compiler.apply(vec![delete(Kind::Ingress, "web"), ingress("web", HOST, "/three")]);
+    let (table, _) = compiler.apply(vec![delete(Kind::Ingress, "web"), web("/three")]);
     assert!(table.find(HOST, "/three").is_some());
 }
 
 #[test]
-fn the_view_serialises_for_the_admin() {
+fn view_serialises_to_json() {
     let (_, table) = compiler();
     let json = serde_json::to_value(table.view()).unwrap();
     let expected = serde_json::json!({ "hosts": [{
@@ -269,125 +218,80 @@ fn the_view_serialises_for_the_admin() {
     assert_eq!(json, expected);
 }
 
-// ===== names =====
+// ===== external names =====
 
-/// The Service as one that stands for a name.
-fn external(host: &str, number: u16) -> Change {
-    Change::Apply(Object::Service(Service {
-        name: Name::new("shop", "web"),
-        service_type: "ExternalName".into(),
-        external_name: Some(host.into()),
-        ports: vec![ServicePort {
-            name: "http".into(),
-            port: port(number),
-            app_protocol: None,
-            node_port: None,
-        }],
-        ..Service::default()
-    }))
+fn external(host: &str) -> Change {
+    service("shop/web").external_name(host).change()
 }
 
-/// A class whose parameters say what becomes of ExternalName Services.
 fn class_with(external_names: api::ExternalNames) -> Vec<Change> {
-    let class = IngressClass {
-        name: Name::new("", "gateway"),
-        controller: Config::default().controller.into(),
-        parameters: Some(ParametersRef {
-            group: api::GROUP.into(),
-            kind: "IngressClassConfig".into(),
-            name: "ours".into(),
-            namespace: None,
-        }),
-        ..IngressClass::default()
-    };
-    let config = IngressClassConfig {
-        name: Name::new("", "ours"),
-        spec: api::IngressClassConfigSpec { external_names, ..api::IngressClassConfigSpec::default() },
-    };
-    vec![Change::Apply(Object::IngressClass(class)), Change::Apply(Object::IngressClassConfig(config))]
+    let spec = api::IngressClassConfigSpec { external_names, ..api::IngressClassConfigSpec::default() };
+    vec![class(CLASS).config("ours").change(), class_config("ours", spec)]
 }
 
-/// What requests are sent to, and the names that were touched since.
-fn dialled(compiler: &mut Compiler, table: &RoutingTable) -> (Vec<String>, Vec<String>) {
+/// Returns the present addresses, and the external names that changed since the last call.
+fn addresses_and_changes(compiler: &mut Compiler, table: &RoutingTable) -> (Vec<String>, Vec<String>) {
     let touched = compiler.take_changed_external_names();
     (addresses(&backend(table)), touched.iter().map(ToString::to_string).collect())
 }
 
 #[test]
-fn addresses_of_a_name_stay_until_it_changes() {
+fn external_addresses_stay_until_the_name_changes() {
     let mut compiler = Compiler::new(Config::default());
     let mut delta = class_with(api::ExternalNames::Allow);
-    delta.extend([ingress("web", HOST, "/"), external("db.example", 80)]);
+    delta.extend([web("/"), external("db.example")]);
     let (table, problems) = compiler.apply(delta);
     assert_eq!(problems, ProblemDelta::default());
-    assert_eq!(dialled(&mut compiler, &table), (vec![], vec!["db.example".to_owned()]));
+    assert_eq!(addresses_and_changes(&mut compiler, &table), (vec![], vec!["db.example".to_owned()]));
 
     compiler.set_addresses("other.example", &["192.0.2.9".parse().unwrap()]);
     compiler.set_addresses("db.example", &["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
     let resolved = vec!["192.0.2.1:80".to_owned(), "[2001:db8::1]:80".to_owned()];
-    assert_eq!(dialled(&mut compiler, &table), (resolved.clone(), vec![]));
+    assert_eq!(addresses_and_changes(&mut compiler, &table), (resolved.clone(), vec![]));
     assert_eq!(
         compiler.services_with_external_name("db.example").into_iter().collect::<Vec<_>>(),
         [Name::new("shop", "web")]
     );
 
-    // Neither its own change without another name nor an EndpointSlice is a reason to forget them.
-    let mut labelled = external("db.example", 80);
-    if let Change::Apply(Object::Service(service)) = &mut labelled {
-        service.cluster_ips = ["10.0.0.1".parse().unwrap()].into();
-    }
-    let (table, _) = compiler.apply(vec![labelled, slice("web", &["10.0.0.1"])]);
-    assert_eq!(dialled(&mut compiler, &table), (resolved, vec![]));
+    // A change of the Service without a new name keeps the addresses, and so does an EndpointSlice.
+    let labelled = service("shop/web").external_name("db.example").cluster_ip("10.0.0.1").change();
+    let (table, _) = compiler.apply(vec![labelled, slice("shop/web").endpoint("10.0.0.1").change()]);
+    assert_eq!(addresses_and_changes(&mut compiler, &table), (resolved, vec![]));
 
-    // Another name, and back.
-    let (table, _) = compiler.apply(vec![external("other.example", 80)]);
+    // Another name.
+    let (table, _) = compiler.apply(vec![external("other.example")]);
     let both = vec!["db.example".to_owned(), "other.example".to_owned()];
-    assert_eq!(dialled(&mut compiler, &table), (vec![], both));
+    assert_eq!(addresses_and_changes(&mut compiler, &table), (vec![], both));
     assert!(compiler.services_with_external_name("db.example").is_empty());
 }
 
 #[test]
-fn a_name_is_wanted_only_while_an_ingress_of_a_class_that_allows_it_names_it() {
+fn external_name_is_listed_only_while_allowed_and_used() {
     let mut compiler = Compiler::new(Config::default());
     let mut delta = class_with(api::ExternalNames::Allow);
-    delta.extend([ingress("web", HOST, "/"), external("db.example", 80)]);
+    delta.extend([web("/"), external("db.example")]);
     compiler.apply(delta);
-    for (change, is_wanted) in [
+    for (change, is_listed) in [
         (vec![delete(Kind::Ingress, "web")], false),
-        (vec![ingress("web", HOST, "/")], true),
+        (vec![web("/")], true),
         (class_with(api::ExternalNames::Refuse), false),
         (class_with(api::ExternalNames::Allow), true),
-        (vec![service()], false),
-        (vec![external("db.example", 80)], true),
+        (vec![service("shop/web").change()], false),
+        (vec![external("db.example")], true),
         (vec![delete(Kind::Service, "web")], false),
     ] {
         compiler.take_changed_external_names();
         compiler.apply(change.clone());
         let touched = compiler.take_changed_external_names();
         assert_eq!(touched.iter().map(|name| &**name).collect::<Vec<_>>(), ["db.example"], "{change:?}");
-        assert_eq!(!compiler.services_with_external_name("db.example").is_empty(), is_wanted, "{change:?}");
+        assert_eq!(!compiler.services_with_external_name("db.example").is_empty(), is_listed, "{change:?}");
     }
 }
 
-// ===== what stands around Ingresses =====
+// ===== policies, classes and namespaces =====
 
-fn policy(name: &str, size: u64) -> Change {
-    let target = api::TargetRef {
-        group: "networking.k8s.io".to_owned(),
-        kind: api::TargetKind::Ingress,
-        name: "web".to_owned(),
-        host: None,
-        path: None,
-    };
-    Change::Apply(Object::RoutePolicy(RoutePolicy {
-        name: Name::new("shop", name),
-        created: None,
-        spec: Box::new(api::RoutePolicySpec {
-            target_refs: vec![target],
-            body_size: Some(api::ByteSize(size)),
-            ..api::RoutePolicySpec::default()
-        }),
-    }))
+fn body_limit(name: &str, bytes: u64) -> Change {
+    policy(name).for_ingress("web").body_size(bytes).change()
 }
 
 fn body_size(table: &RoutingTable) -> Option<u64> {
@@ -395,76 +299,60 @@ fn body_size(table: &RoutingTable) -> Option<u64> {
 }
 
 #[test]
-fn a_policy_comes_changes_and_goes_with_its_ingress_only() {
+fn policy_change_affects_only_its_ingress() {
     let (mut compiler, _) = compiler();
-    let (before, _) = compiler.apply(vec![ingress("other", "b.example", "/")]);
+    let (before, _) = compiler.apply(vec![other()]);
     assert_eq!(body_size(&before), None);
-    let (limited, problems) = compiler.apply(vec![policy("a", 7)]);
+    let (limited, problems) = compiler.apply(vec![body_limit("shop/a", 7)]);
     assert_eq!((body_size(&limited), problems), (Some(7), ProblemDelta::default()));
     let untouched = |table: &RoutingTable| Arc::clone(table.serving_host("b.example").unwrap());
     assert!(Arc::ptr_eq(&untouched(&before), &untouched(&limited)));
     assert!(Arc::ptr_eq(&backend(&before), &backend(&limited)), "the Ingress keeps its cell");
-    let (changed, _) = compiler.apply(vec![policy("a", 8)]);
+    let (changed, _) = compiler.apply(vec![body_limit("shop/a", 8)]);
     assert_eq!(body_size(&changed), Some(8));
-    let (kept, conflict) = compiler.apply(vec![policy("b", 9)]);
+    let (kept, conflict) = compiler.apply(vec![body_limit("shop/b", 9)]);
     assert_eq!((body_size(&kept), conflict.added[0].reason), (Some(8), Reason::Conflict));
     let (second, solved) = compiler.apply(vec![delete(Kind::RoutePolicy, "a")]);
     assert_eq!((body_size(&second), solved.removed), (Some(9), conflict.added));
     let (_, lost) = compiler.apply(vec![delete(Kind::Ingress, "web")]);
     assert_eq!(lost.added[0].reason, Reason::TargetNotFound);
-    let (again, found) = compiler.apply(vec![ingress("web", HOST, "/")]);
+    let (again, found) = compiler.apply(vec![web("/")]);
     assert_eq!((body_size(&again), found.removed), (Some(9), lost.added));
 }
 
 #[test]
-fn what_a_policy_of_a_class_says_is_held_once_for_all_its_ingresses() {
+fn class_policy_is_shared_by_all_ingresses_of_the_class() {
     let (mut compiler, _) = compiler();
-    let Change::Apply(Object::RoutePolicy(mut of_class)) = policy("class", 7) else { panic!("not a policy") };
-    of_class.name = Name::new(&Config::default().namespace, "class");
-    of_class.spec.target_refs[0].kind = api::TargetKind::IngressClass;
-    of_class.spec.target_refs[0].name = "gateway".to_owned();
+    let of_class = policy("gateway-system/class").for_class(CLASS).body_size(7).change();
     let of = |table: &RoutingTable, host: &str| Arc::clone(&table.find(host, "/").unwrap().policy);
-    compiler.apply(vec![Change::Apply(Object::RoutePolicy(of_class)), ingress("b", "b.example", "/")]);
-    let (table, _) = compiler.apply(vec![ingress("c", "c.example", "/")]);
+    compiler.apply(vec![of_class, ingress("shop/b").host("b.example").path("/").change()]);
+    let (table, _) = compiler.apply(vec![ingress("shop/c").host("c.example").path("/").change()]);
     assert_eq!(body_size(&table), Some(7));
     for host in ["b.example", "c.example"] {
         assert!(Arc::ptr_eq(&of(&table, HOST), &of(&table, host)), "{host}");
     }
-    let (own, _) = compiler.apply(vec![policy("a", 8)]);
+    let (own, _) = compiler.apply(vec![body_limit("shop/a", 8)]);
     assert_eq!(body_size(&own), Some(8));
     assert!(Arc::ptr_eq(&of(&own, "b.example"), &of(&table, HOST)), "others keep theirs");
 }
 
 #[test]
-fn a_class_falls_and_rises_with_its_parameters() {
+fn class_without_its_parameters_serves_nothing() {
     let (mut compiler, _) = compiler();
-    let with_parameters = Change::Apply(Object::IngressClass(IngressClass {
-        name: Name::new("", "gateway"),
-        controller: Config::default().controller.into(),
-        parameters: Some(ParametersRef {
-            group: api::GROUP.into(),
-            kind: "IngressClassConfig".into(),
-            name: "late".into(),
-            namespace: None,
-        }),
-        ..IngressClass::default()
-    }));
-    let (fallen, problems) = compiler.apply(vec![with_parameters]);
+    let (fallen, problems) = compiler.apply(vec![class(CLASS).config("late").change()]);
     assert!(fallen.find(HOST, "/").is_none());
     let reasons: Vec<Reason> = problems.added.iter().map(|problem| problem.reason).collect();
     assert_eq!(reasons, [Reason::ClassFailed, Reason::ParametersNotFound]);
-    let config = IngressClassConfig { name: Name::new("", "late"), ..IngressClassConfig::default() };
-    let (risen, solved) = compiler.apply(vec![Change::Apply(Object::IngressClassConfig(config))]);
+    let config = class_config("late", api::IngressClassConfigSpec::default());
+    let (risen, solved) = compiler.apply(vec![config]);
     assert!(risen.find(HOST, "/").is_some());
     assert_eq!(solved.removed, problems.added);
 }
 
 #[test]
-fn a_terminating_namespace_gives_its_paths_away_and_takes_them_back() {
+fn terminating_namespace_loses_conflicts_until_it_is_active() {
     let (mut compiler, _) = compiler();
-    let Change::Apply(Object::Ingress(mut rival)) = ingress("rival", HOST, "/") else { unreachable!() };
-    rival.name = Name::new("zoo", "rival");
-    let (_, conflict) = compiler.apply(vec![Change::Apply(Object::Ingress(rival))]);
+    let (_, conflict) = compiler.apply(vec![ingress("zoo/rival").host(HOST).path("/").change()]);
     let namespace = |terminating| {
         let name = Name::new("", "shop");
         vec![Change::Apply(Object::Namespace(Namespace { name, terminating }))]
@@ -477,34 +365,22 @@ fn a_terminating_namespace_gives_its_paths_away_and_takes_them_back() {
 }
 
 #[test]
-fn an_ingress_that_comes_again_with_its_changed_class_is_not_passed_over() {
+fn ingress_unchanged_is_recompiled_with_its_changed_class() {
     let (mut compiler, _) = compiler();
-    let (table, _) = compiler.apply(vec![class("example.com/other"), ingress("web", HOST, "/")]);
+    let (table, _) = compiler.apply(vec![class(CLASS).controller("example.com/other").change(), web("/")]);
     assert!(table.find(HOST, "/").is_none());
 }
 
 #[test]
-fn ownership_comes_and_goes_for_the_ingresses_of_all_classes() {
+fn ownership_change_affects_the_ingresses_of_all_classes() {
     let (mut compiler, before) = compiler();
-    let second = IngressClass {
-        name: Name::new("", "second"),
-        controller: Config::default().controller.into(),
-        parameters: Some(ParametersRef {
-            group: api::GROUP.into(),
-            kind: "IngressClassConfig".into(),
-            name: "owners".into(),
-            namespace: None,
-        }),
-        ..IngressClass::default()
-    };
     let owners = |namespaces: &[&str]| {
         let namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();
         let entry = api::HostOwnership { host: HOST.to_owned(), namespaces };
         let spec = api::IngressClassConfigSpec { host_ownership: vec![entry], ..Default::default() };
-        Change::Apply(Object::IngressClassConfig(IngressClassConfig { name: Name::new("", "owners"), spec }))
+        class_config("owners", spec)
     };
-    let (taken, refused) =
-        compiler.apply(vec![Change::Apply(Object::IngressClass(second)), owners(&["bank"])]);
+    let (taken, refused) = compiler.apply(vec![class("second").config("owners").change(), owners(&["bank"])]);
     assert!(taken.find(HOST, "/").is_none() && before.find(HOST, "/").is_some());
     assert_eq!(
         refused.added.iter().map(|problem| problem.reason).collect::<Vec<_>>(),
@@ -513,6 +389,6 @@ fn ownership_comes_and_goes_for_the_ingresses_of_all_classes() {
     let (back, solved) = compiler.apply(vec![owners(&["bank", "shop"])]);
     assert!(back.find(HOST, "/").is_some());
     assert_eq!((solved.added, solved.removed), (Vec::new(), refused.added));
-    let (other, _) = compiler.apply(vec![ingress("other", "b.example", "/")]);
+    let (other, _) = compiler.apply(vec![other()]);
     assert!(Arc::ptr_eq(back.serving_host(HOST).unwrap(), other.serving_host(HOST).unwrap()));
 }

@@ -1,4 +1,4 @@
-//! The normal forms of paths and hosts, example by example.
+//! The normal forms of paths and hosts, by example.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use routing::path;
 use routing::path::PathError;
 
 #[test]
-fn canonical_paths_are_borrowed() {
+fn canonical_path_is_borrowed() {
     let long = format!("/{}", "a".repeat(10_000));
     let paths = [
         "/",
@@ -29,7 +29,7 @@ fn canonical_paths_are_borrowed() {
 }
 
 #[test]
-fn other_spellings_take_the_canonical_form() {
+fn other_spelling_becomes_canonical() {
     let rows = [
         ("//", "/"),
         ("/.", "/"),
@@ -60,7 +60,7 @@ fn other_spellings_take_the_canonical_form() {
 }
 
 #[test]
-fn what_has_no_canonical_form_is_refused() {
+fn path_without_canonical_form_is_an_error() {
     let rows: [(&[u8], PathError); 16] = [
         (b"", PathError::NotAbsolute),
         (b"*", PathError::NotAbsolute),
@@ -85,7 +85,7 @@ fn what_has_no_canonical_form_is_refused() {
 }
 
 #[test]
-fn rule_paths_may_be_written_in_any_script() {
+fn rule_path_beyond_ascii_is_encoded() {
     assert_eq!(path::rule_path("/ü/%c3%bc").unwrap(), "/%C3%BC/%C3%BC");
     assert_eq!(path::rule_path("/ü/../a").unwrap(), "/a");
     assert_eq!(path::rule_path("/ü?"), Err(PathError::NotOnlyPath));
@@ -93,7 +93,7 @@ fn rule_paths_may_be_written_in_any_script() {
 }
 
 #[test]
-fn request_hosts_lose_port_case_and_final_dot() {
+fn request_host_loses_port_case_and_final_dot() {
     let rows: [(&str, Option<&str>); 31] = [
         ("a.example", Some("a.example")),
         ("A.Example", Some("a.example")),
@@ -136,14 +136,14 @@ fn request_hosts_lose_port_case_and_final_dot() {
 }
 
 #[test]
-fn normal_request_hosts_are_borrowed() {
+fn normal_request_host_is_borrowed() {
     for raw in ["a.example", "a.example:8080", "a.example.", "[::1]:80", "10.0.0.1:80"] {
         assert!(matches!(host::normalise(raw.as_bytes()), Some(Cow::Borrowed(_))), "{raw}");
     }
 }
 
 #[test]
-fn rule_hosts_are_dns_names_or_one_label_wildcards() {
+fn rule_host_is_a_dns_name_or_a_wildcard_before_one() {
     assert_eq!(HostName::parse("*.A.Example."), Ok(HostName::Wildcard("a.example".into())));
     assert_eq!(HostName::parse("*.a").unwrap().to_string(), "*.a");
     assert_eq!(HostName::parse("A.Example.").unwrap().to_string(), "a.example");
@@ -170,7 +170,7 @@ fn rule_hosts_are_dns_names_or_one_label_wildcards() {
 }
 
 #[test]
-fn what_an_upstream_may_read_otherwise_is_listed_canonically() {
+fn alternative_readings_are_listed_in_canonical_form() {
     let readings = |path: &str| path::alternative_readings(path).collect::<Vec<_>>();
     for plain in ["/", "/a", "/a%20b", "/%252F", "/a%2E%41"] {
         assert_eq!(readings(plain), [""; 0], "{plain}");

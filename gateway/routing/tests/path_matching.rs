@@ -1,54 +1,43 @@
 //! Path matching, rule by rule: Kubernetes' own table of examples (Ingress documentation, "Path types"), each row
-//! against the compiled tree and against `PathMatch::matches`; then precedence, one test a sentence.
+//! against the compiled table and `PathMatch::matches`. Then precedence, one rule a test.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use routing::Config;
 use routing::PathMatch;
 use routing::RoutingTable;
-use routing::object::BackendError;
-use routing::object::Ingress;
-use routing::object::IngressBackend;
-use routing::object::IngressClass;
-use routing::object::IngressPath;
-use routing::object::IngressRule;
-use routing::object::Name;
-use routing::object::Object;
 use routing::path;
+
+#[path = "support/objects.rs"]
+mod objects;
+
+use objects::CLASS;
+use objects::IngressBuilder;
+use objects::class;
+use objects::ingress;
 
 const HOST: &str = "a.example";
 
-/// An Ingress with one host and these rules, each `Exact /path` or `Prefix /path`.
-fn ingress<'a>(rules: impl IntoIterator<Item = &'a str>) -> Ingress {
-    let paths = rules.into_iter().map(|rule| {
-        let (kind, path) = rule.split_once(' ').unwrap();
-        IngressPath {
-            path: path.into(),
-            path_type: Some(kind.into()),
-            backend: IngressBackend::Invalid(BackendError::Missing),
-        }
-    });
-    Ingress {
-        name: Name::new("shop", "web"),
-        class: Some("gateway".into()),
-        rules: [IngressRule { host: Some(HOST.into()), paths: paths.collect() }].into(),
-        ..Ingress::default()
-    }
+/// Creates an Ingress with one host and these paths, each `Exact /path` or `Prefix /path`.
+fn web<'a>(rules: impl IntoIterator<Item = &'a str>) -> IngressBuilder {
+    rules.into_iter().fold(ingress("shop/web").host(HOST), |ingress, rule| {
+        let (path_type, path) = rule.split_once(' ').unwrap();
+        let ingress = if path_type == "Exact" { ingress.exact(path) } else { ingress.path(path) };
+        ingress.no_backend()
+    })
 }
 
-fn compile(ingress: Ingress) -> RoutingTable {
-    let controller = Config::default().controller.into();
-    let class = IngressClass { name: Name::new("", "gateway"), controller, ..IngressClass::default() };
-    routing::compile(Config::default(), [Object::IngressClass(class), Object::Ingress(ingress)]).0
+fn compile(ingress: IngressBuilder) -> RoutingTable {
+    routing::compile(Config::default(), [class(CLASS).object(), ingress.object()]).0
 }
 
-/// Which rule takes the request, or nothing. The request goes through the canonical form first, as in life. It must
-/// make no difference whether the host has few Routes, which are scanned, or many, which have an index.
+/// Checks the rule that a request finds, after conversion to canonical form. The result must be the same on a host with
+/// few Routes, which are scanned, and with many, which have an index.
 #[track_caller]
 fn check(rules: &[&str], request: &str, expected: Option<&str>) {
     let others: Vec<String> = (0..40).map(|index| format!("Exact /other/{index}")).collect();
     let (few, others) = (rules.iter().copied(), others.iter().map(String::as_str));
-    check_table(&compile(ingress(few.clone())), rules, request, expected);
-    check_table(&compile(ingress(few.chain(others))), rules, request, expected);
+    check_table(&compile(web(few.clone())), rules, request, expected);
+    check_table(&compile(web(few.chain(others))), rules, request, expected);
 }
 
 #[track_caller]
@@ -58,51 +47,71 @@ fn check_table(table: &RoutingTable, rules: &[&str], request: &str, expected: Op
     assert_eq!(found.as_deref(), expected, "{request} among {rules:?}");
     let scanned =
         table.serving_host(HOST).unwrap().routes().iter().find(|route| route.path.matches(&canonical));
-    assert_eq!(found, scanned.map(|route| route.path.to_string()), "finding and the definition differ");
+    assert_eq!(found, scanned.map(|route| route.path.to_string()), "lookup and the definition differ");
+}
+
+/// A request, and the rule that it finds.
+struct PathRow<'a> {
+    rules: &'a [&'a str],
+    request: &'a str,
+    expected: Option<&'a str>,
 }
 
 #[test]
-fn the_table_of_the_ingress_documentation_holds_row_by_row() {
-    let rows: [(&[&str], &str, Option<&str>); 26] = [
-        (&["Prefix /"], "/", Some("Prefix /")),
-        (&["Prefix /"], "/any/path", Some("Prefix /")),
-        (&["Prefix /", "Prefix /aaa"], "/aaa", Some("Prefix /aaa")),
-        (&["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"], "/aaa/bbb/ccc", Some("Prefix /aaa/bbb")),
-        (&["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"], "/aaa/bbbb", Some("Prefix /aaa")),
-        (&["Exact /foo"], "/foo", Some("Exact /foo")),
-        (&["Exact /foo"], "/bar", None),
-        (&["Exact /foo"], "/foo/", None),
-        (&["Exact /foo/"], "/foo", None),
-        (&["Prefix /foo"], "/foo", Some("Prefix /foo")),
-        (&["Prefix /foo"], "/foo/", Some("Prefix /foo")),
-        (&["Prefix /foo/"], "/foo", Some("Prefix /foo")),
-        (&["Prefix /foo/"], "/foo/", Some("Prefix /foo")),
-        (&["Prefix /aaa/bb"], "/aaa/bbb", None),
-        (&["Prefix /aaa/bbb"], "/aaa/bbb", Some("Prefix /aaa/bbb")),
-        (&["Prefix /aaa/bbb/"], "/aaa/bbb", Some("Prefix /aaa/bbb")),
-        (&["Prefix /aaa/bbb"], "/aaa/bbb/", Some("Prefix /aaa/bbb")),
-        (&["Prefix /aaa/bbb"], "/aaa/bbb/ccc", Some("Prefix /aaa/bbb")),
-        (&["Prefix /aaa/bbb"], "/aaa/bbbxyz", None),
-        (&["Prefix /", "Prefix /aaa"], "/aaa/ccc", Some("Prefix /aaa")),
-        (&["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"], "/aaa/bbb", Some("Prefix /aaa/bbb")),
-        (&["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"], "/ccc", Some("Prefix /")),
-        (&["Prefix /aaa"], "/ccc", None),
-        (&["Prefix /foo", "Exact /foo"], "/foo", Some("Exact /foo")),
-        (&["Prefix /foo"], "/FOO", None),
-        (&["Exact /foo"], "/FOO", None),
+fn paths_match_as_in_the_table_of_the_ingress_documentation() {
+    let rows = [
+        PathRow { rules: &["Prefix /"], request: "/", expected: Some("Prefix /") },
+        PathRow { rules: &["Prefix /"], request: "/any/path", expected: Some("Prefix /") },
+        PathRow { rules: &["Prefix /", "Prefix /aaa"], request: "/aaa", expected: Some("Prefix /aaa") },
+        PathRow {
+            rules: &["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"],
+            request: "/aaa/bbb/ccc",
+            expected: Some("Prefix /aaa/bbb"),
+        },
+        PathRow {
+            rules: &["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"],
+            request: "/aaa/bbbb",
+            expected: Some("Prefix /aaa"),
+        },
+        PathRow { rules: &["Exact /foo"], request: "/foo", expected: Some("Exact /foo") },
+        PathRow { rules: &["Exact /foo"], request: "/bar", expected: None },
+        PathRow { rules: &["Exact /foo"], request: "/foo/", expected: None },
+        PathRow { rules: &["Exact /foo/"], request: "/foo", expected: None },
+        PathRow { rules: &["Prefix /foo"], request: "/foo", expected: Some("Prefix /foo") },
+        PathRow { rules: &["Prefix /foo"], request: "/foo/", expected: Some("Prefix /foo") },
+        PathRow { rules: &["Prefix /foo/"], request: "/foo", expected: Some("Prefix /foo") },
+        PathRow { rules: &["Prefix /foo/"], request: "/foo/", expected: Some("Prefix /foo") },
+        PathRow { rules: &["Prefix /aaa/bb"], request: "/aaa/bbb", expected: None },
+        PathRow { rules: &["Prefix /aaa/bbb"], request: "/aaa/bbb", expected: Some("Prefix /aaa/bbb") },
+        PathRow { rules: &["Prefix /aaa/bbb/"], request: "/aaa/bbb", expected: Some("Prefix /aaa/bbb") },
+        PathRow { rules: &["Prefix /aaa/bbb"], request: "/aaa/bbb/", expected: Some("Prefix /aaa/bbb") },
+        PathRow { rules: &["Prefix /aaa/bbb"], request: "/aaa/bbb/ccc", expected: Some("Prefix /aaa/bbb") },
+        PathRow { rules: &["Prefix /aaa/bbb"], request: "/aaa/bbbxyz", expected: None },
+        PathRow { rules: &["Prefix /", "Prefix /aaa"], request: "/aaa/ccc", expected: Some("Prefix /aaa") },
+        PathRow {
+            rules: &["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"],
+            request: "/aaa/bbb",
+            expected: Some("Prefix /aaa/bbb"),
+        },
+        PathRow {
+            rules: &["Prefix /", "Prefix /aaa", "Prefix /aaa/bbb"],
+            request: "/ccc",
+            expected: Some("Prefix /"),
+        },
+        PathRow { rules: &["Prefix /aaa"], request: "/ccc", expected: None },
+        PathRow { rules: &["Prefix /foo", "Exact /foo"], request: "/foo", expected: Some("Exact /foo") },
+        PathRow { rules: &["Prefix /foo"], request: "/FOO", expected: None },
+        PathRow { rules: &["Exact /foo"], request: "/FOO", expected: None },
     ];
-    for (rules, request, expected) in rows {
+    for PathRow { rules, request, expected } in rows {
         check(rules, request, expected);
     }
 }
 
-/// The same documentation's table of wildcard hosts, and its neighbours.
+/// The table of wildcard hosts in the same documentation, with further rows.
 #[test]
-fn the_table_of_wildcard_hosts_holds_row_by_row() {
-    let mut wildcard = ingress(["Prefix /"]);
-    let rule = IngressRule { host: Some("*.foo.com".into()), ..wildcard.rules[0].clone() };
-    wildcard.rules = [rule].into();
-    let table = compile(wildcard);
+fn wildcard_hosts_match_as_in_the_ingress_documentation() {
+    let table = compile(ingress("shop/web").host("*.foo.com").path("/").no_backend());
     let rows = [
         ("bar.foo.com", true),
         ("baz.bar.foo.com", false),
@@ -120,20 +129,18 @@ fn the_table_of_wildcard_hosts_holds_row_by_row() {
     }
 }
 
-/// "No, uses default backend", says the documentation where no path matches.
+/// "No, uses default backend" in the documentation.
 #[test]
-fn what_no_path_takes_goes_to_the_default_backend() {
-    let mut ingress = ingress(["Prefix /aaa"]);
-    ingress.default_backend = Some(IngressBackend::Invalid(BackendError::Missing));
-    let table = compile(ingress);
+fn request_without_a_matching_path_gets_the_default_backend() {
+    let table = compile(web(["Prefix /aaa"]).default_without_backend());
     let field = |path| table.find(HOST, path).map(|route| route.origin.field.to_string());
     assert_eq!(field("/ccc").as_deref(), Some("spec.defaultBackend"));
     assert_eq!(field("/aaa").as_deref(), Some("spec.rules[0].http.paths[0]"));
 }
 
 #[test]
-fn exact_beats_a_prefix_written_with_a_slash() {
-    // Read literally, the documentation would let the longer text `/foo/` win. `/foo` and `/foo/` are one prefix.
+fn exact_path_precedes_prefix_with_trailing_slash() {
+    // By its letter, the documentation prefers the longer text `/foo/`. `/foo` and `/foo/` are one prefix.
     check(&["Prefix /foo/", "Exact /foo"], "/foo", Some("Exact /foo"));
     check(&["Prefix /foo/", "Exact /foo"], "/foo/", Some("Prefix /foo"));
     check(&["Prefix /foo", "Exact /foo/"], "/foo/", Some("Exact /foo/"));
@@ -141,7 +148,7 @@ fn exact_beats_a_prefix_written_with_a_slash() {
 }
 
 #[test]
-fn a_longer_prefix_that_does_not_match_gives_way_to_a_shorter_one() {
+fn longer_prefix_without_a_match_falls_back_to_a_shorter_one() {
     let rules = ["Prefix /a", "Prefix /a/b/c", "Exact /a/b"];
     check(&rules, "/a/b", Some("Exact /a/b"));
     check(&rules, "/a/b/", Some("Prefix /a"));
@@ -151,7 +158,7 @@ fn a_longer_prefix_that_does_not_match_gives_way_to_a_shorter_one() {
 }
 
 #[test]
-fn braces_and_stars_are_text() {
+fn braces_and_stars_match_literally() {
     let rules = ["Exact /{id}", "Prefix /{*rest}", "Prefix /x{y}z", "Exact /*", "Prefix /}{"];
     check(&rules, "/{id}", Some("Exact /{id}"));
     check(&rules, "/17", None);
@@ -163,7 +170,7 @@ fn braces_and_stars_are_text() {
 }
 
 #[test]
-fn spellings_of_one_path_take_one_route() {
+fn spellings_of_one_path_find_one_route() {
     let rules = ["Prefix /admin", "Prefix /bücher", "Prefix /"];
     for request in ["/admin", "//admin", "/x/../admin/", "/%61dmin", "/./admin/x", "/x/%2E%2e/admin"] {
         check(&rules, request, Some("Prefix /admin"));
@@ -173,7 +180,7 @@ fn spellings_of_one_path_take_one_route() {
 }
 
 #[test]
-fn precedence_is_an_order() {
+fn conditions_sort_by_precedence() {
     let mut conditions = [
         PathMatch::prefix("/"),
         PathMatch::prefix("/a-very-long-element"),

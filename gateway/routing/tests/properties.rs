@@ -1,4 +1,4 @@
-//! What holds for all inputs: order does not matter, increments equal a cold compile, the tree equals a scan.
+//! Properties: order does not matter, deltas equal a cold compile, lookup equals a scan.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ mod naive;
 #[path = "model/objects.rs"]
 mod objects;
 
-use naive::Answer;
+use naive::FoundRoute;
 use naive::Model;
 use objects::HOSTS;
 use objects::REQUEST_HOSTS;
@@ -58,12 +58,12 @@ fn compile(objects: Vec<Object>) -> (String, Vec<Problem>) {
     (table.to_string(), problems)
 }
 
-fn answer(table: &RoutingTable, host: &str, path: &str) -> Option<Answer> {
+fn find(table: &RoutingTable, host: &str, path: &str) -> Option<FoundRoute> {
     let route = table.find(host, path)?;
     Some((route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string()))
 }
 
-/// An Ingress that nobody loses to, with 20 paths for every host.
+/// Creates an Ingress with the lowest precedence and 20 paths on every host.
 fn padding() -> Ingress {
     let path = |index: usize| IngressPath {
         path: format!("/a/padding/{index}").into(),
@@ -80,7 +80,7 @@ fn padding() -> Ingress {
     }
 }
 
-/// Paths worth asking for: near the rules' own.
+/// Returns request paths that are similar to the paths of the rules.
 fn requests(objects: &[Object]) -> BTreeSet<String> {
     let mut requests = BTreeSet::from(["/".to_owned(), "/none".to_owned()]);
     for object in objects {
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sequence_of_deltas_equals_a_cold_compile(deltas in deltas()) {
+    fn sequence_of_deltas_equals_a_cold_compile(deltas in deltas()) {
         let mut compiler = Compiler::new(config());
         let mut known = BTreeMap::new();
         let mut account = BTreeSet::new();
@@ -134,10 +134,10 @@ proptest! {
     }
 
     #[test]
-    fn the_table_finds_what_a_scan_finds(objects in snapshot(), has_many_routes in any::<bool>()) {
+    fn table_finds_the_same_as_a_scan(objects in snapshot(), has_many_routes in any::<bool>()) {
         let (mut objects, mut asked) = (objects.clone(), requests(&objects));
         if has_many_routes {
-            // So many that hosts get an index.
+            // Enough for an index on each host.
             objects.push(Object::Ingress(padding()));
             asked.extend(["/a/padding/0", "/a/padding/1/x", "/a/padding/2/x", "/a/padding"].map(str::to_owned));
         }
@@ -153,36 +153,36 @@ proptest! {
         }
         for request in asked {
             for host in REQUEST_HOSTS {
-                prop_assert_eq!(answer(&table, host, &request), model.answer(host, &request), "{} {}", host, request);
+                prop_assert_eq!(find(&table, host, &request), model.find(host, &request), "{} {}", host, request);
             }
         }
     }
 
     #[test]
-    fn a_trace_agrees_with_find(objects in snapshot()) {
+    fn match_report_agrees_with_find(objects in snapshot()) {
         let (table, _) = routing::compile(config(), objects.clone());
         for request in requests(&objects) {
             for host in REQUEST_HOSTS {
-                let trace = table.match_report(host, &request, &[]);
-                let found = answer(&table, host, &request);
-                let chosen = trace.chosen.as_ref();
-                let told = chosen.map(|route| (route.path.as_str(), route.ingress.clone(), route.field.as_str()));
-                let wanted = found.as_ref().map(|(path, name, field)| (path.path(), name.to_string(), field.as_str()));
-                prop_assert_eq!(told, wanted, "{} {}", host, request);
-                let by_rule: Vec<_> = trace.routes.iter().filter(|route| route.verdict == RouteVerdict::Chosen).collect();
+                let report = table.match_report(host, &request, &[]);
+                let found = find(&table, host, &request);
+                let chosen = report.chosen.as_ref();
+                let reported = chosen.map(|route| (route.path.as_str(), route.ingress.clone(), route.field.as_str()));
+                let expected = found.as_ref().map(|(path, name, field)| (path.path(), name.to_string(), field.as_str()));
+                prop_assert_eq!(reported, expected, "{} {}", host, request);
+                let by_rule: Vec<_> = report.routes.iter().filter(|route| route.verdict == RouteVerdict::Chosen).collect();
                 let by_default: Vec<_> =
-                    trace.defaults.iter().filter(|route| route.verdict == DefaultVerdict::Chosen).collect();
+                    report.defaults.iter().filter(|route| route.verdict == DefaultVerdict::Chosen).collect();
                 prop_assert_eq!(by_rule.len() + by_default.len(), usize::from(found.is_some()));
                 let verdicts = by_rule.iter().map(|one| &one.route).chain(by_default.iter().map(|one| &one.route));
                 prop_assert_eq!(verdicts.last(), chosen);
-                let chosen_hosts = trace.hosts.iter().filter(|host| host.verdict == HostVerdict::Chosen).count();
+                let chosen_hosts = report.hosts.iter().filter(|host| host.verdict == HostVerdict::Chosen).count();
                 prop_assert_eq!(chosen_hosts, usize::from(table.serving_host(host).is_some()));
             }
         }
     }
 
     #[test]
-    fn an_unrelated_ingress_changes_no_other_answer(objects in snapshot(), paths in vec(ingress_path(), 0..4)) {
+    fn unrelated_ingress_changes_no_other_route(objects in snapshot(), paths in vec(ingress_path(), 0..4)) {
         let (before, _) = routing::compile(config(), objects.clone());
         let mut more = objects.clone();
         more.push(Object::Ingress(Ingress {
@@ -195,7 +195,7 @@ proptest! {
         let (after, _) = routing::compile(config(), more);
         for request in requests(&objects) {
             for host in REQUEST_HOSTS {
-                prop_assert_eq!(answer(&before, host, &request), answer(&after, host, &request));
+                prop_assert_eq!(find(&before, host, &request), find(&after, host, &request));
             }
         }
     }
@@ -234,7 +234,7 @@ proptest! {
 }
 
 #[test]
-fn deleting_what_is_not_there_changes_nothing() {
+fn deleting_unknown_objects_changes_nothing() {
     let kinds = [
         Kind::EndpointSlice,
         Kind::File,
@@ -252,9 +252,9 @@ fn deleting_what_is_not_there_changes_nothing() {
     assert!(problems.added.is_empty() && problems.removed.is_empty());
 }
 
-/// What the strategies never make is not tested by the properties above.
+/// Checks that the strategies produce all cases. The properties above test nothing else.
 #[test]
-fn random_objects_run_into_everything() {
+fn random_objects_cover_all_reasons_and_verdicts() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeMap::<String, usize>::new();
     for _ in 0..1500 {
@@ -263,17 +263,17 @@ fn random_objects_run_into_everything() {
         let mut note = |what: String| *seen.entry(what).or_default() += 1;
         objects.iter().for_each(|object| note(object.reference().kind.to_string()));
         problems.iter().for_each(|problem| note(problem.reason.to_string()));
-        for trace in REQUEST_HOSTS.map(|host| table.match_report(host, "/a", &[])) {
-            trace.hosts.iter().for_each(|host| note(format!("{:?} {:?}", host.kind, host.verdict)));
-            trace.routes.iter().for_each(|route| note(format!("Route {:?}", route.verdict)));
-            trace.defaults.iter().for_each(|route| note(format!("{} {:?}", route.because, route.verdict)));
+        for report in REQUEST_HOSTS.map(|host| table.match_report(host, "/a", &[])) {
+            report.hosts.iter().for_each(|host| note(format!("{:?} {:?}", host.kind, host.verdict)));
+            report.routes.iter().for_each(|route| note(format!("Route {:?}", route.verdict)));
+            report.defaults.iter().for_each(|route| note(format!("{} {:?}", route.because, route.verdict)));
         }
         for route in table.hosts().flat_map(|host| host.routes()) {
             note(format!("backends by policy {}", route.policy.backends.is_some()));
             note(format!("body size by policy {}", route.policy.body_size.is_some()));
         }
     }
-    let wanted = [
+    let expected = [
         // Kinds, and the reasons that the compiler has.
         "EndpointSlice, Ingress, IngressClass, IngressClassConfig, Namespace, RoutePolicy, Secret, Service, \
          ClassFailed, ClassNotFound, Conflict, HostNotOwned, InvalidBackend, InvalidHost, InvalidParameters, \
@@ -288,7 +288,7 @@ fn random_objects_run_into_everything() {
          the class Chosen, the class LostToEarlier, the class NotNeeded",
         "backends by policy true, backends by policy false, body size by policy true",
     ];
-    let wanted = wanted.iter().flat_map(|line| line.split(", ")).map(str::trim);
-    let missing: Vec<&str> = wanted.filter(|what| seen.get(*what).is_none_or(|count| *count < 3)).collect();
-    assert!(missing.is_empty(), "hardly ever or never: {missing:?} among {seen:#?}");
+    let expected = expected.iter().flat_map(|line| line.split(", ")).map(str::trim);
+    let missing: Vec<&str> = expected.filter(|what| seen.get(*what).is_none_or(|count| *count < 3)).collect();
+    assert!(missing.is_empty(), "rare or missing: {missing:?} among {seen:#?}");
 }

@@ -86,8 +86,9 @@ impl Outcome {
             reason: backend_error(&weighted.backend).map(|error| ReplyReason::Open(error).as_str()),
         });
         let origin = &route.origin;
-        let fields = route.policy.fields().into_iter().filter(|(_, origin)| origin.field != BACKENDS);
-        let policy = fields.map(|(value, origin)| PolicySetting { field: origin.field, value }).collect();
+        let fields = route.policy.fields().into_iter().filter(|field| field.origin.field != BACKENDS);
+        let policy =
+            fields.map(|field| PolicySetting { field: field.origin.field, value: field.value }).collect();
         Self {
             object: Some(format!("{} {}", origin.ingress.kind, origin.ingress.name)),
             field: Some(origin.field.to_string()),

@@ -1,7 +1,7 @@
-//! What tables are tested against: the rules of routing said once more, without index, tree or state.
+//! A second, naive implementation of routing as the oracle of tests: no index, no tree, no state.
 //!
-//! Everything is looked for by a scan over all objects, oldest first. Canonical forms and `PathMatch` are not said
-//! again: they have tests of their own. Used by the property tests and, by path, by the fuzz targets.
+//! It scans all objects, oldest first. It uses the canonical forms and `PathMatch`, which have separate tests. The fuzz
+//! targets include this file by path.
 
 use std::collections::BTreeSet;
 
@@ -15,22 +15,22 @@ use routing::object::Name;
 use routing::object::Object;
 use routing::path;
 
-/// Who serves: the condition, the object and where in it.
-pub(crate) type Answer = (PathMatch, Name, String);
+/// The condition, the object and the field path of a Route.
+pub(crate) type FoundRoute = (PathMatch, Name, String);
 
-/// What there is to serve.
+/// The served objects.
 pub(crate) struct Model<'a> {
-    /// Oldest first, with the hosts of its rules as the table prints them; a host that may not be named is none.
+    /// Served Ingresses, oldest first, with the hosts of their rules as the table prints them. `None`: an invalid host.
     served: Vec<(&'a Ingress, Vec<Option<String>>)>,
-    /// The classes that are ours, with their parameters.
+    /// Served classes with their parameters.
     classes: Vec<(&'a IngressClass, Option<&'a IngressClassConfig>)>,
-    /// Classes that are ours although there is no such object.
+    /// Served classes without an IngressClass object.
     nameless: Vec<&'a str>,
-    /// Owned hosts, and one namespace that may name each.
+    /// Owned hosts and their namespaces.
     owners: Vec<(String, BTreeSet<&'a str>)>,
 }
 
-/// The host of rules without one, as tables print it.
+/// The host of rules without one, as the table prints it.
 const ANY: &str = "(any other host)";
 
 impl<'a> Model<'a> {
@@ -43,11 +43,11 @@ impl<'a> Model<'a> {
             Some((host.to_string(), entry.namespaces.iter().map(String::as_str).collect()))
         });
         let owners = owners.collect();
-        // A class with an entry that cannot be read serves nothing, but the other entries hold.
-        let can_be_read = |parameters: &IngressClassConfig| {
+        // A class with an invalid entry serves nothing, but its other entries apply.
+        let is_valid = |parameters: &IngressClassConfig| {
             parameters.spec.host_ownership.iter().all(|entry| HostName::parse(&entry.host).is_ok())
         };
-        classes.retain(|(_, parameters)| parameters.is_none_or(can_be_read));
+        classes.retain(|(_, parameters)| parameters.is_none_or(is_valid));
         let is_object = |name: &str| {
             objects
                 .iter()
@@ -55,7 +55,7 @@ impl<'a> Model<'a> {
         };
         let nameless = config.classes.iter().map(String::as_str).filter(|name| !is_object(name)).collect();
         let mut model = Self { served: Vec::new(), owners, nameless, classes };
-        let is_leaving = |namespace: &str| {
+        let is_terminating = |namespace: &str| {
             objects.iter().any(|object| {
                 matches!(object, Object::Namespace(known) if known.terminating && *known.name.name == *namespace)
             })
@@ -72,8 +72,8 @@ impl<'a> Model<'a> {
             }
         }
         model.served.sort_by_key(|(ingress, _)| {
-            let leaves = ingress.deleting || is_leaving(&ingress.name.namespace);
-            (leaves, ingress.created.is_none(), ingress.created, ingress.name.clone())
+            let terminating = ingress.deleting || is_terminating(&ingress.name.namespace);
+            (terminating, ingress.created.is_none(), ingress.created, ingress.name.clone())
         });
         model
     }
@@ -91,14 +91,14 @@ impl<'a> Model<'a> {
         allowed.is_none_or(|allowed| allowed.iter().any(|namespace| **namespace == *ingress.name.namespace))
     }
 
-    /// The normal form of a host, if it has one and may be named from this namespace.
+    /// Returns the normal form of a host, if it is valid and this namespace may name it.
     fn may_name(&self, host: &str, namespace: &str) -> Option<String> {
         let host = HostName::parse(host).ok()?.to_string();
         let owner = self.owner_of(&host);
         owner.is_none_or(|(_, namespaces)| namespaces.contains(namespace)).then_some(host)
     }
 
-    /// Who owns a host or a wildcard: by its own entries, else by those of the nearest wildcard above it.
+    /// Returns the owners of a host or a wildcard: its own entries, else those of the nearest wildcard above it.
     fn owner_of(&self, host: &str) -> Option<(String, BTreeSet<&'a str>)> {
         let mut name = host.to_owned();
         loop {
@@ -111,7 +111,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// The Ingresses that count for a host: if it is owned, those of its owners.
+    /// Returns the Ingresses that may serve a host. For an owned host, those of its owners.
     fn served_on(&self, host: &str) -> Vec<&(&'a Ingress, Vec<Option<String>>)> {
         let owners = self.owner_of(host);
         let counts = |ingress: &Ingress| {
@@ -120,7 +120,7 @@ impl<'a> Model<'a> {
         self.served.iter().filter(|(ingress, _)| counts(ingress)).collect()
     }
 
-    /// Whose rules serve a host: its own, else those of the wildcard one label up, else those without a host.
+    /// Returns the host whose rules serve: itself, else the wildcard one label up, else the rules without a host.
     fn serving_host(&self, host: &str) -> Option<String> {
         let served = self.served_on(host);
         let is_named =
@@ -129,9 +129,9 @@ impl<'a> Model<'a> {
         names.into_iter().flatten().find(is_named)
     }
 
-    /// Who serves a request: in the host that serves, the first rule that matches by precedence, age, name and
-    /// position; else a default backend.
-    pub(crate) fn answer(&self, host: &str, path: &str) -> Option<Answer> {
+    /// Finds the Route of a request: in the serving host the first matching rule by precedence, age, name and position,
+    /// else a default backend.
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<FoundRoute> {
         let serving = self.serving_host(host);
         let mut matching = Vec::new();
         for (age, (ingress, hosts)) in self.served_on(host).into_iter().enumerate() {
@@ -161,9 +161,9 @@ impl<'a> Model<'a> {
             .or_else(|| self.default_backend(host, serving.as_deref()))
     }
 
-    /// The oldest Ingress naming the host that serves, the oldest without rules, the oldest with rules, the oldest
-    /// class.
-    fn default_backend(&self, host: &str, serving: Option<&str>) -> Option<Answer> {
+    /// Returns the first default backend of: the oldest Ingress that names the serving host, the oldest without rules, the
+    /// oldest with rules, the oldest class.
+    fn default_backend(&self, host: &str, serving: Option<&str>) -> Option<FoundRoute> {
         let served = self.served_on(host);
         let having = || served.iter().filter(|(ingress, _)| ingress.default_backend.is_some());
         let names_host = |hosts: &[Option<String>]| {
@@ -185,8 +185,8 @@ impl<'a> Model<'a> {
         Some((PathMatch::prefix("/"), class.name.clone(), "spec.parameters".to_owned()))
     }
 
-    /// The Secrets that Ingresses name for a host, best first: what the oldest one says about the host, about its
-    /// wildcard, and about no host if neither is named by a rule. Of an owned host only those of its owners.
+    /// Returns the Secrets that Ingresses name for a host, best first: the oldest for the host, for its wildcard, and
+    /// without a host if no rule names either. For an owned host, only those of its owners.
     pub(crate) fn certificates(&self, host: &str) -> Vec<Name> {
         let served = self.served_on(host);
         let of = |name: &str| served.iter().find_map(|(ingress, hosts)| self.secret_of(ingress, hosts, name));
@@ -194,7 +194,8 @@ impl<'a> Model<'a> {
         of(host).into_iter().chain(wildcard(host).and_then(|name| of(&name))).chain(any).collect()
     }
 
-    /// An entry without hosts is about those of the Ingress's own rules that no entry names.
+    /// Returns the Secret that an Ingress names for a host. An entry without hosts covers the hosts of the rules that no
+    /// other entry names.
     fn secret_of(&self, ingress: &Ingress, hosts: &[Option<String>], name: &str) -> Option<Name> {
         let namespace = &ingress.name.namespace;
         let with_secret = || ingress.tls.iter().filter_map(|entry| Some((entry, entry.secret.as_ref()?)));
@@ -209,13 +210,13 @@ impl<'a> Model<'a> {
     }
 }
 
-/// The wildcard one label above a name.
+/// Returns the wildcard one label above a name.
 fn wildcard(name: &str) -> Option<String> {
     let (_, parent) = name.split_once('.').filter(|(_, parent)| !parent.is_empty())?;
     Some(format!("*.{parent}"))
 }
 
-/// The classes that are ours and whose parameters there are.
+/// Returns the served classes whose parameters exist.
 fn classes<'a>(
     config: &Config,
     objects: &'a [Object],
@@ -223,8 +224,8 @@ fn classes<'a>(
     let mut classes = Vec::new();
     for object in objects {
         let Object::IngressClass(class) = object else { continue };
-        let is_taken = config.classes.iter().any(|name| **name == *class.name.name);
-        if !is_taken && *class.controller != *config.controller {
+        let is_named = config.classes.iter().any(|name| **name == *class.name.name);
+        if !is_named && *class.controller != *config.controller {
             continue;
         }
         let Some(parameters) = &class.parameters else {
@@ -237,7 +238,7 @@ fn classes<'a>(
         });
         let is_our_kind = *parameters.group == *api::GROUP && *parameters.kind == *"IngressClassConfig";
         if !is_our_kind && *class.controller != *config.controller {
-            // The parameters of another controller, whose class was asked for by name.
+            // The class is served by name and has the parameters of another controller.
             classes.push((class, None));
             continue;
         }

@@ -1,7 +1,7 @@
-//! Random objects of every kind, with few names and few values, so that they collide.
+//! Random objects of all kinds, with few names and values, so that they collide.
 //!
-//! Used by the property tests and, by path, by the fuzz targets, which feed the same strategies with bytes. The
-//! namespaces are n1 and n2, classes are ours, second, maybe (ours or not) and taken (by name).
+//! The fuzz targets include this file by path and feed its strategies with bytes. Namespaces are n1 and n2. Classes are
+//! ours, second, maybe (ours or not) and taken (served by name).
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -42,13 +42,13 @@ use routing::object::SlicePort;
 
 pub(crate) const HOSTS: [&str; 7] =
     ["a.example", "B.example", "b.example.", "*.example", "*.a.example", "x.a.example", "bad_host"];
-/// Hosts that requests name: some are named by rules, others by wildcards only, by deep ones, or by none.
+/// Hosts of requests. Rules name some of them, wildcards match others, and some match nothing.
 pub(crate) const REQUEST_HOSTS: [&str; 7] =
     ["a.example", "b.example", "x.example", "x.a.example", "y.x.a.example", "example", ""];
 const NAMESPACES: [&str; 2] = ["n1", "n2"];
 const SETS_OF_NAMESPACES: [&[&str]; 4] = [&[], &["n1"], &["n2"], &["n1", "n2"]];
 
-/// What the objects are compiled with.
+/// Returns the Config of the objects.
 pub(crate) fn config() -> Config {
     Config { classes: vec!["taken".to_owned()], zone: Some("z1".to_owned()), ..Config::default() }
 }
@@ -58,14 +58,14 @@ fn name(kind: &'static str) -> impl Strategy<Value = Name> {
         .prop_map(move |(namespace, index)| Name::new(namespace, &format!("{kind}{index}")))
 }
 
-/// Mostly absent or one of two, so that age decides and often does not.
+/// Absent or one of two times, so that age decides in some conflicts only.
 fn created() -> impl Strategy<Value = Option<i64>> {
     option::of(0..2_i64)
 }
 
 // ===== Ingresses =====
 
-/// The path of a rule: most can be matched.
+/// The path of a rule. Most are valid.
 pub(crate) fn path_text() -> impl Strategy<Value = String> {
     let element = select(&["a", "b", "ab", "{x}", "}", "%61", "..", ".", "", "ü", "*", "%2F", "%zz"][..]);
     let absolute = (vec(element, 0..4), any::<bool>())
@@ -233,7 +233,7 @@ fn target() -> impl Strategy<Value = api::TargetRef> {
         group: group.to_owned(),
         kind: if is_ingress { api::TargetKind::Ingress } else { api::TargetKind::IngressClass },
         name: name.to_owned(),
-        // A class has neither; now and then one is given all the same.
+        // A class has neither host nor path. Some targets give a host nevertheless.
         host: host.filter(|host| is_ingress || *host == "bad_host").map(ToOwned::to_owned),
         path: path.filter(|_| is_ingress).map(ToOwned::to_owned),
     })
@@ -266,7 +266,7 @@ fn policy() -> impl Strategy<Value = RoutePolicy> {
     )
 }
 
-// ===== what is behind backends and hosts =====
+// ===== Services, slices and Secrets =====
 
 fn service() -> impl Strategy<Value = Service> {
     let fixed = vec(9000..9003_u16, 0..3).prop_map(|ports| {
@@ -338,7 +338,7 @@ fn secret() -> impl Strategy<Value = Secret> {
     })
 }
 
-// ===== all of them =====
+// ===== snapshots =====
 
 /// An object of any kind.
 pub(crate) fn object() -> impl Strategy<Value = Object> {
@@ -354,13 +354,13 @@ pub(crate) fn object() -> impl Strategy<Value = Object> {
     ]
 }
 
-/// Our class without parameters: most Ingresses name it.
+/// The class that most Ingresses name, without parameters.
 pub(crate) fn plain_class() -> Object {
     let controller = Config::default().controller.into();
     Object::IngressClass(IngressClass { name: Name::new("", "ours"), controller, ..IngressClass::default() })
 }
 
-/// An object comes, changes or goes.
+/// Creates, changes or deletes an object.
 pub(crate) fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         3 => object().prop_map(Change::Apply),
@@ -368,7 +368,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// Deltas on top of each other. The class is there from the start, and may be changed and deleted.
+/// A sequence of deltas. The first contains the class, which later ones may change and delete.
 pub(crate) fn deltas() -> impl Strategy<Value = Vec<Vec<Change>>> {
     let first = vec(change(), 0..12);
     (first, vec(vec(change(), 0..5), 0..10)).prop_map(|(mut first, rest)| {
@@ -377,7 +377,7 @@ pub(crate) fn deltas() -> impl Strategy<Value = Vec<Vec<Change>>> {
     })
 }
 
-/// Objects with distinct names, beside the class that most of them name.
+/// Objects with distinct names, and the class that most of them name.
 pub(crate) fn snapshot() -> impl Strategy<Value = Vec<Object>> {
     vec(object(), 0..24).prop_map(|objects| {
         let keyed = |object: Object| (object.reference(), object);
