@@ -173,8 +173,8 @@ fn json_has_the_same_facts() {
     let told = json(&yaml, &["http://a.example/api", "--method", "POST"]);
     assert_eq!(outcome(&told), (None, None));
     assert_eq!(told["request"]["method"], "POST");
-    assert_eq!(told["trace"]["chosen"]["path"], "/api");
-    assert_eq!(told["trace"]["routes"][1]["verdict"], "lostToLonger");
+    assert_eq!(told["matchReport"]["chosen"]["path"], "/api");
+    assert_eq!(told["matchReport"]["routes"][1]["verdict"], "lostToLonger");
     assert_eq!(told["services"][0]["slices"][0]["endpoints"][0]["used"], true);
     assert_eq!(told["services"][0]["readyEndpoints"][0], "10.0.0.1:8080");
 }
@@ -189,7 +189,7 @@ fn unknown_host_is_404_unless_a_default_backend_serves_it() {
     let told = json(&(rules + default), &["http://b.example/"]);
     assert_eq!(outcome(&told), (None, None));
     assert_eq!(told["outcome"]["object"], "Ingress default/rest");
-    assert_eq!(told["trace"]["defaults"][0]["verdict"], "chosen");
+    assert_eq!(told["matchReport"]["defaults"][0]["verdict"], "chosen");
     assert_eq!(told["ingresses"][0]["ingress"], "default/rest");
 }
 
@@ -269,7 +269,7 @@ fn invalid_request_exits_with_1() {
     let told = |output: Output| String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         told(run(&["a.example/x", files[0], files[1]])),
-        "gateway explain: a URL begins with http:// or https://\n"
+        "gateway explain: a URL starts with http:// or https://\n"
     );
     let missing = folder.path().join("missing");
     let missing = told(run(&["http://a/", "--files", missing.to_str().unwrap()]));
@@ -277,7 +277,7 @@ fn invalid_request_exits_with_1() {
     // A port that was free a moment ago, and that nobody listens to.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let unreached = told(run(&["http://a/", "--admin", &nobody]));
-    let expected = format!("gateway explain: no gateway answers at {nobody} (--admin ADDR asks elsewhere, ");
+    let expected = format!("gateway explain: no gateway responds at {nobody} (--admin ADDR asks elsewhere, ");
     assert!(unreached.starts_with(&expected) && unreached.lines().count() == 1, "{unreached}");
 }
 
@@ -293,7 +293,7 @@ fn policy_is_shown_with_its_origin_and_applied() {
     let yaml = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED + LIMITED;
     let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1024"]);
     assert_eq!((outcome(&told), told["outcome"]["bodySize"].as_u64()), ((None, None), Some(1024)), "{told}");
-    let policy = &told["trace"]["chosen"]["policy"][0];
+    let policy = &told["matchReport"]["chosen"]["policy"][0];
     let origin = ["field", "policy", "source", "target"].map(|name| policy[name].as_str().unwrap());
     assert_eq!(origin, ["bodySize", "default/limits", "spec.bodySize", "spec.targetRefs[0]"]);
     let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1025"]);
@@ -512,18 +512,18 @@ fn explanation_agrees_with_random_tables() {
             let found = table
                 .find(host, &canonical)
                 .map(|route| (route.origin.ingress.name.to_string(), route.origin.field.to_string()));
-            let chosen = told.trace.as_ref().unwrap().chosen.as_ref();
+            let chosen = told.match_report.as_ref().unwrap().chosen.as_ref();
             assert_eq!(
                 found,
                 chosen.map(|route| (route.ingress.clone(), route.field.clone())),
                 "{host}{path}\n{table}"
             );
             assert_eq!(found.is_none(), told.outcome.reason == Some("no_rule"), "{told}");
-            let trace = told.trace.as_ref().unwrap();
+            let report = told.match_report.as_ref().unwrap();
             let by_rule =
-                trace.routes.iter().filter(|one| one.verdict == routing::table::RouteVerdict::Chosen);
+                report.routes.iter().filter(|one| one.verdict == routing::table::RouteVerdict::Chosen);
             let by_default =
-                trace.defaults.iter().filter(|one| one.verdict == routing::table::DefaultVerdict::Chosen);
+                report.defaults.iter().filter(|one| one.verdict == routing::table::DefaultVerdict::Chosen);
             let winners: Vec<_> =
                 by_rule.map(|one| &one.route).chain(by_default.map(|one| &one.route)).collect();
             assert_eq!(winners, chosen.into_iter().collect::<Vec<_>>(), "one winner, and it is told once");

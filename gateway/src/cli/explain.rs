@@ -1,8 +1,7 @@
-//! Why a request goes where it goes: one request's way as plain values, from the listener to the endpoint.
+//! Explains the routing of one request, from the listener to the endpoint, as plain values.
 //!
-//! It asks what the data plane asks: the parser of requests, the normal forms of host and path, and the table,
-//! whose own trace tells who else might have served. Not here: a matcher, and health of endpoints beyond what
-//! their objects say.
+//! Uses the code of the data plane: its request parser, its canonical forms of host and path, and the routing table, which
+//! reports the candidates that lost. Not here: a second matcher, and the health of endpoints beyond their objects.
 
 use std::collections::BTreeSet;
 
@@ -28,29 +27,31 @@ pub mod view;
 use request::RequestSpec;
 use view::{Explanation, IngressView, ListenerView, RequestView};
 
-/// What an explanation is made from: all of one moment.
+/// The input of an explanation: objects, table and Problems of one moment.
 #[derive(Clone, Copy)]
 pub struct ExplainContext<'a> {
-    /// Who holds the objects.
+    /// The compiler, which holds the objects.
     pub compiler: &'a Compiler,
-    /// What is served of them.
+    /// The live table and certificates.
     pub live: &'a Live,
-    /// What is wrong with them.
+    /// The Problems of the objects.
     pub problems: &'a Problems,
-    /// The Service by which the outside reaches the gateway.
+    /// The Service that exposes the gateway.
     pub status_service: Option<&'a Name>,
 }
 
-/// Follows a request.
+/// Explains a request.
 pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanation {
     let head = request.head();
-    let (trace, outcome) = match admit(head, context) {
-        Ok((trace, outcome)) => (Some(trace), outcome),
+    let (match_report, outcome) = match admit(head, context) {
+        Ok((match_report, outcome)) => (Some(match_report), outcome),
         Err(refusal) => (None, Outcome::local_reply(refusal)),
     };
-    let ingresses =
-        trace.as_ref().map(|trace| matching_ingresses(trace, context.compiler)).unwrap_or_default();
-    let chosen = trace.as_ref().and_then(|trace| trace.chosen.as_ref());
+    let ingresses = match_report
+        .as_ref()
+        .map(|match_report| matching_ingresses(match_report, context.compiler))
+        .unwrap_or_default();
+    let chosen = match_report.as_ref().and_then(|match_report| match_report.chosen.as_ref());
     let backends = chosen.map(|route| route.backends.as_slice()).unwrap_or_default();
     let mut explanation = Explanation {
         request: RequestView {
@@ -64,7 +65,7 @@ pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanatio
         exposure: services::exposure_view(context.status_service, context.compiler),
         problems: Vec::new(),
         ingresses: ingresses.iter().map(|ingress| ingress_view(ingress, context.compiler)).collect(),
-        trace,
+        match_report,
         outcome,
     };
     explanation.problems = related_problems(&explanation, &ingresses, context.problems);
@@ -75,7 +76,7 @@ fn host_field(head: &Head) -> Option<&[u8]> {
     head.get(KnownName::Host)
 }
 
-/// Takes the steps of `exchange::serve` up to the table, in their order.
+/// Takes the steps of `exchange::serve` up to the table, in the same order.
 fn admit(
     head: Result<&Head, ReplyReason>,
     context: ExplainContext<'_>,
@@ -91,7 +92,7 @@ fn admit(
     Ok((table.match_report(&host, &path, &claims), outcome.with_body(length)))
 }
 
-/// Where the request comes in. A TLS client names the URL's host, whatever the field Host says later.
+/// Returns the listener. A TLS client sends the URL's host as SNI, whatever the field Host contains.
 fn listener_view(request: &RequestSpec, live: &Live) -> ListenerView {
     let host = host::normalise(request.authority().as_bytes());
     let host = host.as_deref().filter(|_| request.scheme() == Scheme::Https);
@@ -108,15 +109,15 @@ fn listener_view(request: &RequestSpec, live: &Live) -> ListenerView {
     }
 }
 
-/// The Ingresses that name one of the hosts that were asked, and the one that serves, sorted by name.
-fn matching_ingresses<'a>(trace: &MatchReport, compiler: &'a Compiler) -> Vec<&'a Ingress> {
-    let chosen = trace.chosen.as_ref().map(|route| route.ingress.as_str());
+/// Returns the Ingresses that name a candidate host, and the chosen one, sorted by name.
+fn matching_ingresses<'a>(match_report: &MatchReport, compiler: &'a Compiler) -> Vec<&'a Ingress> {
+    let chosen = match_report.chosen.as_ref().map(|route| route.ingress.as_str());
     let is_same_host =
         |rule: &str, host: &str| rule.strip_suffix('.').unwrap_or(rule).eq_ignore_ascii_case(host);
     let any = HostName::Any.to_string();
     let has_traced_host = |host: Option<&str>| {
         let host = host.filter(|host| !host.is_empty()).unwrap_or(&any);
-        trace.hosts.iter().any(|candidate| is_same_host(host, &candidate.host))
+        match_report.hosts.iter().any(|candidate| is_same_host(host, &candidate.host))
     };
     let is_match = |ingress: &&Ingress| {
         ingress.rules.iter().any(|rule| has_traced_host(rule.host.as_deref()))
@@ -141,8 +142,8 @@ fn ingress_view(ingress: &Ingress, compiler: &Compiler) -> IngressView {
     }
 }
 
-/// The Problems of all objects on the way. What a file that cannot be read would have said is not known, so those
-/// are told too.
+/// Returns the Problems of all objects that the explanation names, and of files that cannot be read: those may contain
+/// any object.
 fn related_problems(
     explanation: &Explanation,
     ingresses: &[&Ingress],
@@ -156,7 +157,7 @@ fn related_problems(
     for ingress in ingresses {
         objects.insert(ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() });
     }
-    let chosen = explanation.trace.iter().filter_map(|trace| trace.chosen.as_ref());
+    let chosen = explanation.match_report.iter().filter_map(|match_report| match_report.chosen.as_ref());
     let policies =
         chosen.flat_map(|route| &route.policy).map(|field| object(Kind::RoutePolicy, &field.policy));
     let services = explanation.services.iter().map(|view| object(Kind::Service, &view.service));

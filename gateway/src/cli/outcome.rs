@@ -1,6 +1,6 @@
-//! What a client gets: a Service's answer, or the gateway's own.
+//! The result of a request for its client: a Service's response, or a local reply of the gateway.
 //!
-//! Both `explain` and `check --against` tell it by this. Not here: what happens on the way to an endpoint.
+//! Shared by `explain` and `check --against`. Not here: failures of endpoints.
 
 use std::fmt;
 
@@ -12,26 +12,26 @@ use crate::data::exchange;
 use crate::data::exchange::reply_reason::ReplyReason;
 use crate::data::upstream::ConnectError;
 
-/// The field of a RoutePolicy that [`Outcome::backends`] tells of already.
+/// The field of a RoutePolicy that [`Outcome::backends`] already contains.
 const BACKENDS: &str = "spec.backends";
 
-/// What a client gets. Prints as one line for people.
+/// The result of a request. Prints as one line of text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
-    /// The status of the gateway's own answer; nothing if a Service answers.
+    /// The status of the local reply. `None`: a Service responds.
     pub status: Option<u16>,
-    /// Why the gateway answers itself, in the words of the header `gateway-reason`.
+    /// The reason of the local reply, as in the header `gateway-reason`.
     pub reason: Option<&'static str>,
-    /// The object whose rule or default backend takes the request: `Ingress shop/web`.
+    /// The object whose rule or default backend matches: `Ingress shop/web`.
     pub object: Option<String>,
-    /// Where in that object.
+    /// The field path in that object.
     pub field: Option<String>,
-    /// Who serves, by weight.
+    /// The Services and their weights.
     pub backends: Vec<BackendShare>,
-    /// The most bytes that the request's body may have, if a policy says so.
+    /// Maximum request body bytes. `None`: no policy sets a limit.
     pub body_size: Option<u64>,
-    /// What RoutePolicies say about these requests, beside who serves them.
+    /// The fields of RoutePolicies that apply, `spec.backends` aside.
     pub policy: Vec<PolicySetting>,
 }
 
@@ -39,7 +39,7 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicySetting {
-    /// Where it stands: `spec.bodySize`.
+    /// The field path: `spec.bodySize`.
     pub field: &'static str,
     /// The value as text.
     pub value: String,
@@ -51,14 +51,14 @@ pub struct PolicySetting {
 pub struct BackendShare {
     /// As namespace/name:port.
     pub service: String,
-    /// Relative to the sum over the Route.
+    /// The weight, relative to the sum over the Route.
     pub weight: u32,
-    /// Why it cannot answer, in the words of the header `gateway-reason`.
+    /// Why it gets no request, as in the header `gateway-reason`.
     pub reason: Option<&'static str>,
 }
 
 impl Outcome {
-    /// The gateway's own answer, before any rule.
+    /// Returns a local reply that does not depend on a rule.
     pub fn local_reply(refusal: ReplyReason) -> Self {
         Self {
             status: Some(refusal.status()),
@@ -71,13 +71,13 @@ impl Outcome {
         }
     }
 
-    /// What the table gives for a host and a canonical path, with the endpoints of this moment.
+    /// Returns the outcome for a host and a canonical path, with the endpoints that are ready now.
     pub fn for_destination(table: &RoutingTable, host: &str, path: &str) -> Self {
         exchange::find_route(table, host, path)
             .map_or_else(Self::local_reply, |route| Self::for_route(Some(route)))
     }
 
-    /// What the Route that the table found gives, with the endpoints of this moment.
+    /// Returns the outcome for a Route, with the endpoints that are ready now. `None`: no rule matches.
     pub fn for_route(route: Option<&Route>) -> Self {
         let Some(route) = route else { return Self::local_reply(ReplyReason::NoRule) };
         let backends = route.backends.iter().map(|weighted| BackendShare {
@@ -99,7 +99,7 @@ impl Outcome {
         }
     }
 
-    /// The same for a request with such a body: a policy may allow less.
+    /// Returns the outcome for a request with this body. A policy may allow only a smaller one.
     #[must_use]
     pub(super) fn with_body(self, length: BodyLength) -> Self {
         match (length, self.body_size) {
@@ -115,13 +115,12 @@ impl Outcome {
         Self { status: None, reason: None, ..Self::local_reply(ReplyReason::NoRule) }
     }
 
-    /// What of it a client can notice. Which object says so is nothing to a client.
+    /// Returns the parts that a client can notice. The object and its field are not among them.
     pub fn client_visible(&self) -> impl PartialEq + '_ {
         (self.status, self.reason, self.traffic_split(), &self.policy)
     }
 
-    /// Who takes which part of the requests: 1 to 1 is the same as 50 to 50 in another order, and a share of
-    /// nothing is none.
+    /// Returns the Services that get requests, sorted, with their weights in lowest terms: 50 to 50 is 1 to 1.
     fn traffic_split(&self) -> Vec<(&str, u32, Option<&str>)> {
         let taking = || self.backends.iter().filter(|share| share.weight > 0);
         let divisor = taking().map(|share| share.weight).fold(0, common_divisor);
@@ -133,8 +132,8 @@ impl Outcome {
     }
 }
 
-/// The gateway's own answer to all requests of a Route, as `upstream` would have it: nobody takes a share, or
-/// none of those who do can be dialled.
+/// Returns why the gateway itself replies to all requests of a Route, as `upstream` does: no Backend has a weight, or no
+/// Backend with a weight has an endpoint.
 fn local_reply_reason(route: &Route) -> Option<ReplyReason> {
     let mut errors =
         route.backends.iter().filter(|share| share.weight > 0).map(|share| backend_error(&share.backend));
@@ -142,7 +141,7 @@ fn local_reply_reason(route: &Route) -> Option<ReplyReason> {
     first.filter(|_| errors.all(|error| error.is_some())).map(ReplyReason::Open)
 }
 
-/// The greatest number that divides both, by Euclid.
+/// Returns the greatest common divisor, by Euclid's algorithm.
 fn common_divisor(one: u32, other: u32) -> u32 {
     match one.checked_rem(other) {
         Some(remainder) => common_divisor(other, remainder),

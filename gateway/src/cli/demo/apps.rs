@@ -1,6 +1,6 @@
-//! The sample apps: their backends, small HTTP servers in this process, and the YAML that says where they are.
+//! The sample apps: small HTTP servers in this process, and the YAML that describes them.
 //!
-//! Not here: the gateway, which learns of the apps from the YAML alone, as it would of any others.
+//! Not here: the gateway. It finds the apps by the YAML alone, like all other Services.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,37 +15,37 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
-/// The further apps are app-03 to app-12: ten.
+/// Numbers of the apps that have only a number: app-03 to app-12.
 const NUMBERS: std::ops::RangeInclusive<u8> = 3..=12;
 
-/// Ports of the backends: few digits, and the same in each run. Below Linux's ephemeral ports, so that no client of this
-/// machine holds them.
+/// Ports of the backends: four digits, and the same in each run. They are below Linux's ephemeral ports, so no client
+/// holds one.
 const PORTS: std::ops::RangeInclusive<u16> = 7101..=7199;
 
-/// Attempts with ports of the system's choice, once all of [`PORTS`] are taken. Such a port may be taken on a second
+/// Attempts with a port that the system chooses, once all of [`PORTS`] are taken. Such a port may be taken on a second
 /// address.
 const MAX_PORT_ATTEMPTS: usize = 20;
 
-/// Fields that the gateway adds, besides all `x-forwarded-*`.
+/// A header that the gateway adds, besides all `x-forwarded-*`.
 const X_REAL_IP: &str = "x-real-ip";
 
-/// What a backend says about a request: who it is and what it saw.
+/// A backend's response body: the Pod's identity and the request that it received.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Echo {
     /// The Service that the Pod belongs to.
     pub(super) service: String,
-    /// The Pod that answered.
+    /// The Pod.
     pub(super) pod: String,
-    /// Where the Pod listens.
+    /// The Pod's address and port.
     pub(super) endpoint: SocketAddr,
     method: String,
     host: String,
     path: String,
-    /// What the gateway says about the client.
+    /// The headers in which the gateway describes the client.
     forwarded: BTreeMap<String, String>,
 }
 
-/// All backends, listening but not answering yet: a connection waits in the kernel until [`Apps::serve`].
+/// All backends. They listen, but connections wait in the kernel until [`Apps::serve`].
 pub(super) struct Apps {
     services: Vec<Service>,
 }
@@ -57,10 +57,10 @@ struct Service {
 }
 
 impl Apps {
-    /// Finds a free port for every backend.
+    /// Binds a free port for each backend.
     ///
     /// # Errors
-    /// A loopback address that this system does not have, or no ports are left.
+    /// Returns an error if the system lacks a loopback address or a free port.
     pub(super) fn bind() -> anyhow::Result<Self> {
         let mut services = vec![
             Service::on_one_port("service-a", &[2, 3, 4])?,
@@ -74,7 +74,7 @@ impl Apps {
         Ok(Self { services })
     }
 
-    /// The YAML files by name. A Secret of the hosts under TLS has to stand beside them.
+    /// Returns the YAML files by name. They refer to the Secret `demo-tls`, which they do not contain.
     pub(super) fn files(&self) -> Vec<(String, String)> {
         let mut files = vec![
             ("app1.yaml".to_owned(), self.fill_in(include_str!("yaml/app1.yaml"))),
@@ -91,7 +91,7 @@ impl Apps {
         files
     }
 
-    /// Puts ports and endpoints where a template names their Service.
+    /// Replaces a template's placeholders with the ports and endpoints of the Services.
     fn fill_in(&self, template: &str) -> String {
         let fill = |text: String, service: &Service| {
             let text = text.replace(&format!("${{{}.port}}", service.name), &service.port().to_string());
@@ -100,10 +100,10 @@ impl Apps {
         self.services.iter().fold(template.to_owned(), fill)
     }
 
-    /// Lets all backends answer, for as long as the runtime lives.
+    /// Starts all backends. They run as long as the runtime.
     ///
     /// # Errors
-    /// The runtime cannot take the sockets.
+    /// Returns an error if the runtime cannot register a socket.
     pub(super) fn serve(self, runtime: &Runtime) -> io::Result<()> {
         let _inside = runtime.enter();
         for service in self.services {
@@ -126,7 +126,7 @@ impl Apps {
     }
 }
 
-/// The names of the further apps, which are the names of their Services and files too.
+/// Returns the names of the numbered apps. Their Services and files have the same names.
 pub(super) fn numbered_names() -> impl Iterator<Item = String> {
     NUMBERS.map(|number| format!("app-{number:02}"))
 }
@@ -147,12 +147,12 @@ impl Service {
         Ok(Self { name: name.to_owned(), pods: pods.with_context(|| format!("no port for {name}"))? })
     }
 
-    /// The port of the first Pod.
+    /// Returns the port of the first Pod.
     fn port(&self) -> u16 {
         self.pods.first().map_or(0, |(endpoint, _)| endpoint.port())
     }
 
-    /// All endpoints as the annotation lists them.
+    /// Returns all endpoints in the format of the annotation.
     fn endpoints(&self) -> String {
         let endpoints: Vec<_> = self.pods.iter().map(|(endpoint, _)| endpoint.to_string()).collect();
         endpoints.join(",")
@@ -172,7 +172,7 @@ fn first_free<T>(bind: impl Fn(u16) -> io::Result<T>) -> io::Result<T> {
     Err(last_error)
 }
 
-/// Binds each address with the same port. 0: the port that the system chooses for the first one.
+/// Binds each address with the same port. Port 0: the system chooses one for the first address.
 fn bind_all(addresses: &[Ipv4Addr], port: u16) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
     let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
     for address in addresses {
@@ -188,7 +188,7 @@ fn bind(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
     Ok((listener.local_addr()?, listener))
 }
 
-/// What a backend knows of itself.
+/// The identity of a backend.
 struct Pod {
     service: String,
     name: String,
@@ -215,7 +215,7 @@ async fn echo(
         path: uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string),
         forwarded: headers.keys().filter(is_forwarded).map(|name| (name.to_string(), text(name))).collect(),
     };
-    // Indented, and with a line end: it is read in a terminal.
+    // Indented and with a line end, since people read it in a terminal.
     let json = serde_json::to_string_pretty(&echo).unwrap_or_else(|error| error.to_string());
     ([(header::CONTENT_TYPE, "application/json")], json + "\n")
 }

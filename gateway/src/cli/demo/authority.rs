@@ -1,13 +1,13 @@
 //! A certificate authority for one run of the demo, and the certificate of its hosts.
 //!
-//! Not here: certificates of the gateway itself (`certificates`). The authority's key leaves this module never.
+//! The authority's key never leaves this module. Not here: certificates of the gateway itself (`certificates`).
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::CertificateDer;
 
 /// The certificates of one run.
 pub(super) struct Authority {
-    /// What a client has to trust.
+    /// The root certificate, which a client has to trust.
     pub(super) root: CertificateDer<'static>,
     /// The same in PEM, for curl's `--cacert`.
     pub(super) root_pem: String,
@@ -16,10 +16,10 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Makes an authority and one certificate for these hosts.
+    /// Creates an authority and one certificate for these hosts.
     ///
     /// # Errors
-    /// A host that is no DNS name, or the system has no randomness.
+    /// Returns an error if a host is not a DNS name, or if the system has no randomness.
     pub(super) fn new(hosts: &[&str]) -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -40,14 +40,14 @@ impl Authority {
         })
     }
 
-    /// The Secret that Ingresses name, as a file.
+    /// Returns the YAML of the Secret that the Ingresses name.
     pub(super) fn secret(&self) -> String {
         let (chain, key) = (block(&self.chain_pem), block(&self.key_pem));
         include_str!("yaml/tls.yaml").replace("${chain}", &chain).replace("${key}", &key)
     }
 }
 
-/// Text as the inside of a YAML block that is indented by four.
+/// Indents text as a YAML block with four spaces.
 fn block(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join("\n    ")
 }

@@ -1,6 +1,6 @@
-//! A small HTTP/1.1 client over real sockets: one request per connection, plain or over TLS.
+//! A small HTTP/1.1 client: one request per connection, plain or over TLS.
 //!
-//! Not here: anything that a client for others would need, such as proxies, redirects or connection reuse.
+//! Not here: proxies, redirects and connection reuse.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,50 +17,50 @@ use tokio_rustls::TlsConnector;
 
 use crate::data::exchange::Scheme;
 
-/// How long a request may take, from connecting to the last byte.
+/// Time limit for a request, from the connect to the last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bodies beyond this are not read: those of the demo's backends are far smaller.
+/// Maximum response body bytes. Longer bodies are an error. The demo's backends send less than 1 KiB.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Sends requests to one gateway, and trusts one authority.
 pub(super) struct Client {
-    /// Where plaintext goes.
+    /// The gateway's address for plaintext.
     pub(super) http: SocketAddr,
-    /// Where TLS goes.
+    /// The gateway's address for TLS.
     pub(super) https: SocketAddr,
     tls: TlsConnector,
 }
 
-/// What to ask for.
+/// A GET request.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// Over what.
+    /// The scheme: plaintext or TLS.
     pub(super) scheme: Scheme,
     /// The host without a port.
     pub(super) host: String,
-    /// The path with a slash in front.
+    /// The path, with its leading slash.
     pub(super) path: &'static str,
     /// `User-Agent`, by which the access log's record is found.
     pub(super) user_agent: String,
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
     /// The status.
     pub(super) status: u16,
-    /// Why the gateway itself answered, if it did.
+    /// The reason of a local reply. `None`: a backend responded.
     pub(super) gateway_reason: Option<String>,
     /// The body.
     pub(super) body: Bytes,
 }
 
 impl Client {
-    /// Makes a client; nothing is sent yet.
+    /// Creates a client. Sends nothing.
     ///
     /// # Errors
-    /// The authority's certificate cannot be used.
+    /// Returns an error if the authority's certificate is not valid.
     pub(super) fn new(
         http: SocketAddr,
         https: SocketAddr,
@@ -76,7 +76,7 @@ impl Client {
         })
     }
 
-    /// The URL of a request, as a browser would show it.
+    /// Returns the URL of a request, as a browser shows it.
     pub(super) fn url(&self, request: &Request) -> String {
         let Request { scheme, host, path, .. } = request;
         format!("{}://{host}:{}{path}", scheme.as_str(), self.address(*scheme).port())
@@ -85,8 +85,11 @@ impl Client {
     /// Sends a request and reads the response.
     ///
     /// # Errors
-    /// The connection is refused or lost, the certificate is not the host's, the response is malformed or takes
-    /// too long.
+    /// Returns an error if the connection fails, the certificate is not valid for the host, the response is malformed, or
+    /// the time limit passes.
+    ///
+    /// # Cancellation
+    /// Dropping the future closes the connection.
     pub(super) async fn send(&self, request: &Request) -> anyhow::Result<Response> {
         let response = async {
             let stream = TcpStream::connect(self.address(request.scheme)).await?;
@@ -99,7 +102,7 @@ impl Client {
             }
         };
         let response = tokio::time::timeout(REQUEST_TIMEOUT, response);
-        response.await.context("no answer in time").flatten().with_context(|| self.url(request))
+        response.await.context("no response in time").flatten().with_context(|| self.url(request))
     }
 
     async fn exchange(
@@ -119,7 +122,7 @@ impl Client {
             if let Some(head) = http1::parse::response(&mut input, &mut scanner, &limits)? {
                 break head;
             }
-            anyhow::ensure!(stream.read_buf(&mut input).await? > 0, "closed without an answer");
+            anyhow::ensure!(stream.read_buf(&mut input).await? > 0, "closed without a response");
         };
         let reason = head.fields().find(|(_, name, _)| name.eq_ignore_ascii_case(b"gateway-reason"));
         Ok(Response {
@@ -157,7 +160,7 @@ async fn read_body(
     }
 }
 
-/// Where to connect to reach a listener: all addresses include loopback.
+/// Returns the address by which a client of this machine reaches a listener. For an unspecified address that is loopback.
 pub(super) fn connect_address(listener: SocketAddr) -> SocketAddr {
     use std::net::{Ipv4Addr, Ipv6Addr};
     match listener {

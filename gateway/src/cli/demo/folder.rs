@@ -1,6 +1,6 @@
-//! The folder that the demo's YAML is written to.
+//! The folder of the demo's YAML.
 //!
-//! Not here: what is in the files.
+//! Not here: the contents of the files.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// Names that are tried for a temporary folder: one of a process that was killed may still be there.
+/// Maximum names to attempt for a temporary folder. One of a killed process with the same number may still exist.
 const MAX_NAME_ATTEMPTS: u32 = 100;
 
-/// A folder; a temporary one is removed when this is dropped.
+/// A folder. Dropping a temporary one removes it.
 pub(super) struct Folder {
     path: PathBuf,
     on_drop: OnDrop,
@@ -25,10 +25,10 @@ enum OnDrop {
 }
 
 impl Folder {
-    /// Takes the folder that was asked for, which is made if it does not exist, or makes a temporary one.
+    /// Opens the requested folder, and creates it if it does not exist. Without a request, creates a temporary one.
     ///
     /// # Errors
-    /// It cannot be made, or something is in it already, which might be somebody's work.
+    /// Returns an error if the folder cannot be created, or if it is not empty. The demo overwrites no files.
     pub(super) fn new(requested: Option<&Path>) -> anyhow::Result<Self> {
         let Some(requested) = requested else { return Self::temporary() };
         let unusable = || format!("folder {} cannot be used", requested.display());
@@ -38,7 +38,7 @@ impl Folder {
             "folder {} is not empty: the demo writes its files to a new or empty one only",
             requested.display()
         );
-        // People read and copy this path: it has to hold in other folders too.
+        // Absolute, since people copy this path to commands in other folders.
         Ok(Self { path: std::path::absolute(requested).with_context(unusable)?, on_drop: OnDrop::Keep })
     }
 
@@ -46,27 +46,28 @@ impl Folder {
         let base = std::env::temp_dir();
         for number in 0..MAX_NAME_ATTEMPTS {
             let path = base.join(format!("gateway-demo-{}-{number}", std::process::id()));
-            // A key will be inside: nobody else may look.
+            // The folder will contain a private key.
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self { path, on_drop: OnDrop::Remove }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
-                    return Err(error).with_context(|| format!("folder {} cannot be made", path.display()));
+                    return Err(error)
+                        .with_context(|| format!("folder {} cannot be created", path.display()));
                 }
             }
         }
         anyhow::bail!("no name for a new folder is free in {}", base.display())
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a new file, for the owner's eyes only.
+    /// Writes a new file that only its owner can read.
     ///
     /// # Errors
-    /// It cannot be written, or is there already.
+    /// Returns an error if the file cannot be written, or if it exists.
     pub(super) fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let path = self.path.join(name);
         let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -81,7 +82,7 @@ impl Drop for Folder {
         if self.on_drop == OnDrop::Remove
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            tracing::warn!(folder = %self.path.display(), %error, "temporary folder is left behind");
+            tracing::warn!(folder = %self.path.display(), %error, "cannot remove the temporary folder");
         }
     }
 }

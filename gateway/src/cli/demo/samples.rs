@@ -54,6 +54,9 @@ fn requests() -> Vec<Request> {
 
 /// Sends all samples, one after another, and collects their records. Also returns records of other requests that
 /// arrived meanwhile.
+///
+/// # Cancellation
+/// Dropping the future stops after the current request. Its record is lost.
 pub(super) async fn send(
     client: &Client,
     table: &RoutingTable,

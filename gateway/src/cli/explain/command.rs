@@ -1,6 +1,6 @@
-//! `gateway explain URL`: asks a folder, a cluster's API, or a running gateway by its admin pages.
+//! `gateway explain URL`: explains a request by a folder, a cluster's API, or a running gateway's admin pages.
 //!
-//! Not here: the answer.
+//! Not here: the explanation itself.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -26,15 +26,15 @@ use crate::cli::style::Palette;
 use crate::control::reload::Reload;
 use crate::control::source::kube::WatchScope;
 
-/// How long the running gateway may take to be reached, and to say the next part of its answer.
+/// Time limit for the connect to a running gateway, and for each read of its response.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What `--help` says of how it ends.
+/// The exit codes in `--help`.
 const EXIT_CODES: &str = "\
-It ends with 0 if there is an answer, whatever its status is; 1 if the URL or a header cannot be request about, or \
-nobody answers; 2 if the command line is wrong.";
+Exit codes: 0 explained, whatever the request's status is; 1 the URL or a header is invalid, or the objects cannot be \
+read; 2 the command line is wrong.";
 
-/// `gateway explain`.
+/// The flags of `gateway explain`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Explain {
@@ -43,25 +43,25 @@ pub struct Explain {
     /// The request's method.
     #[arg(long, value_name = "M", default_value = "GET")]
     method: String,
-    /// A header of the request; may be given several times.
+    /// A header of the request. Can be repeated.
     #[arg(long = "header", value_name = "K: V")]
     headers: Vec<String>,
-    /// Ask this folder of YAML, as if a gateway served it.
+    /// Explain by this folder of YAML.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["admin", "kubeconfig"])]
     files: Option<PathBuf>,
-    /// Ask the cluster that this file names, as if a gateway served it; its API is read once, and none need run there.
+    /// Explain by the API of the cluster that this file names. No gateway has to run there.
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
     kubeconfig: Option<PathBuf>,
-    /// With --kubeconfig: read these namespaces only; may be given several times.
+    /// With --kubeconfig: read only this namespace. Can be repeated.
     #[arg(long = "namespace", value_name = "NAMESPACE", requires = "kubeconfig")]
     namespaces: Vec<String>,
-    /// Ask the running gateway whose admin pages are here.
+    /// Ask the running gateway with these admin pages.
     #[arg(long, value_name = "ADDR", default_value_t = loopback(9080))]
     admin: SocketAddr,
-    /// The Service by which the outside reaches the gateway; it is only told of.
+    /// The Service that exposes the gateway, to be shown.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = read_service_name)]
     status_service: Option<Name>,
-    /// For people or for tools.
+    /// The format of the output.
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub struct Explain {
 }
 
 impl Explain {
-    /// Asks and prints, and says with which code the process ends.
+    /// Prints the explanation. Returns the exit code.
     pub fn execute(self) -> ExitCode {
         match self.run() {
             Ok(()) => ExitCode::SUCCESS,
@@ -136,7 +136,7 @@ impl Explain {
         let no_response = || {
             let admin = self.admin;
             format!(
-                "no gateway answers at {admin} (--admin ADDR asks elsewhere, --files DIR asks a folder, --kubeconfig FILE a cluster)"
+                "no gateway responds at {admin} (--admin ADDR asks elsewhere, --files DIR asks a folder, --kubeconfig FILE a cluster)"
             )
         };
         let Page { status, body } =
@@ -147,7 +147,7 @@ impl Explain {
                 let value: serde_json::Value = serde_json::from_str(&body)?;
                 Ok(serde_json::to_string_pretty(&value)? + "\n")
             }
-            _ => bail!("{} answers {status}: {}", self.admin, body.trim_end()),
+            _ => bail!("{} responds {status}: {}", self.admin, body.trim_end()),
         }
     }
 }

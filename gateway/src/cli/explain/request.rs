@@ -1,6 +1,6 @@
-//! The request that is asked about, read by the data plane's own parser.
+//! The request to explain, parsed by the data plane's parser.
 //!
-//! Not here: where it goes.
+//! Not here: its route.
 
 use bytes::BytesMut;
 use http1::{Head, HeadLimits, HeadScanner};
@@ -8,13 +8,13 @@ use http1::{Head, HeadLimits, HeadScanner};
 use crate::data::exchange::Scheme;
 use crate::data::exchange::reply_reason::ReplyReason;
 
-/// Why a question cannot be asked.
+/// An invalid description of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestSpecError {
-    /// The URL is of another scheme, or of none.
-    #[error("a URL begins with http:// or https://")]
+    /// The URL has another scheme, or none.
+    #[error("a URL starts with http:// or https://")]
     Scheme,
-    /// A line break would end the head early.
+    /// A value contains a control character. A line break would end the head early.
     #[error("control characters are not allowed")]
     Control,
     /// A header without a colon.
@@ -22,7 +22,7 @@ pub enum RequestSpecError {
     Header,
 }
 
-/// A request that is asked about.
+/// A request to explain.
 #[derive(Clone, Debug)]
 pub struct RequestSpec {
     method: String,
@@ -34,12 +34,11 @@ pub struct RequestSpec {
 }
 
 impl RequestSpec {
-    /// Makes the request that a client would send for a URL. A header `Host` replaces the URL's host; a
-    /// fragment is left out, as clients do.
+    /// Creates the request that a client sends for a URL. A header `Host` replaces the URL's host. The fragment is left out.
     ///
     /// # Errors
-    /// The URL has another scheme, a header no colon, or something holds a control character. What only the
-    /// data plane would refuse is no error: it is the answer.
+    /// Returns an error for another scheme, a header without a colon, or a control character. A head that the data plane
+    /// rejects is not an error: the explanation contains the local reply.
     pub fn new(method: &str, url: &str, headers: &[String]) -> Result<Self, RequestSpecError> {
         let texts = headers.iter().map(String::as_str).chain([method, url]);
         if texts.flat_map(str::chars).any(|c| c.is_control() && c != '\t') {
@@ -64,35 +63,35 @@ impl RequestSpec {
         Ok(Self { method, url, scheme, authority, target, head: parse(&text) })
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &str {
         &self.method
     }
 
-    /// The URL as it was asked.
+    /// Returns the URL as given.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How the client connects.
+    /// Returns the scheme of the URL.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Host and port of the URL, as written.
+    /// Returns host and port of the URL as given.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// Path and query.
+    /// Returns path and query.
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// The head as the data plane reads it.
+    /// Returns the head as the data plane parses it.
     ///
     /// # Errors
-    /// The data plane's refusal.
+    /// Returns the reason of the data plane's local reply.
     pub fn head(&self) -> Result<&Head, ReplyReason> {
         self.head.as_ref().map_err(|refusal| *refusal)
     }

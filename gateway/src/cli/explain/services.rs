@@ -1,6 +1,6 @@
-//! The Services behind a Route and before the gateway, as their objects say.
+//! The Services of a Route, and the Service that exposes the gateway, by their objects.
 //!
-//! Not here: which endpoints count; the table's cells tell that.
+//! Not here: the choice of endpoints, which is in the table.
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use routing::table::BackendView;
 
 use super::view::{EndpointView, ExposureView, PortView, ServiceView, SliceView};
 
-/// The Services of a Route's Backends, in their order.
+/// Returns the Services of a Route's Backends, in the same order.
 pub(super) fn service_views(backends: &[BackendView], compiler: &Compiler) -> Vec<ServiceView> {
     backends.iter().map(|backend| service_view(backend, compiler)).collect()
 }
@@ -75,7 +75,7 @@ fn endpoint_view(endpoint: &SliceEndpoint, used_addresses: &[IpAddr]) -> Endpoin
     }
 }
 
-/// The Service by which the outside reaches the gateway.
+/// Returns the Service that exposes the gateway.
 pub(super) fn exposure_view(name: Option<&Name>, compiler: &Compiler) -> ExposureView {
     let service = name.and_then(|name| compiler.service(name));
     let exposure = service.and_then(|service| service.external_addresses.as_deref());

@@ -43,11 +43,11 @@ impl Text<'_> {
         writeln!(f, "{} {}", explanation.request.method, explanation.request.url)?;
         let status = explanation.outcome.status.unwrap_or_default();
         self.field(f, "result", paint(palette.for_status(status), result(&explanation.outcome)))?;
-        match &explanation.trace {
-            Some(trace) => self.write_rule(trace, f)?,
+        match &explanation.match_report {
+            Some(report) => self.write_rule(report, f)?,
             None => self.field(f, "rule", "not looked for: the gateway rejects such a request before")?,
         }
-        let chosen = explanation.trace.iter().filter_map(|trace| trace.chosen.as_ref());
+        let chosen = explanation.match_report.iter().filter_map(|report| report.chosen.as_ref());
         for (service, backend) in explanation.services.iter().zip(chosen.flat_map(|route| &route.backends)) {
             let weight = (explanation.services.len() > 1).then_some(backend.weight);
             self.write_service(service, weight, f)?;
@@ -65,31 +65,31 @@ impl Text<'_> {
 
     // ===== the chosen rule =====
 
-    fn write_rule(self, trace: &MatchReport, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_rule(self, report: &MatchReport, f: &mut Formatter<'_>) -> fmt::Result {
         let bold = self.palette.strong;
-        match &trace.chosen {
-            Some(route) => self.field(f, "rule", paint(bold, chosen(route, trace)))?,
-            None => self.field(f, "rule", paint(bold, format_args!("none: {}", missing(trace))))?,
+        match &report.chosen {
+            Some(route) => self.field(f, "rule", paint(bold, chosen(route, report)))?,
+            None => self.field(f, "rule", paint(bold, format_args!("none: {}", missing(report))))?,
         }
-        let is_as_sent = self.explanation.request.target.split('?').next() == Some(&trace.path);
+        let is_as_sent = self.explanation.request.target.split('?').next() == Some(&report.path);
         if !is_as_sent {
-            self.field(f, "path", format_args!("{} in canonical form", trace.path))?;
+            self.field(f, "path", format_args!("{} in canonical form", report.path))?;
         }
-        if let Some(owner) = &trace.owner {
+        if let Some(owner) = &report.owner {
             let namespaces = owner.namespaces.join(", ");
             let config = &owner.config;
             let text =
                 format!("{} belongs to namespaces [{namespaces}] by IngressClassConfig {config}", owner.host);
             self.field(f, "owner", text)?;
         }
-        let ingress = trace.chosen.as_ref().map(|route| route.ingress.as_str());
+        let ingress = report.chosen.as_ref().map(|route| route.ingress.as_str());
         let of_chosen = |view: &&IngressView| Some(view.ingress.as_str()) == ingress;
         if let Some(IngressView { class: Some(class), class_source, .. }) =
             self.explanation.ingresses.iter().find(of_chosen)
         {
             self.field(f, "class", format_args!("{class}, by {class_source}"))?;
         }
-        for policy in trace.chosen.iter().flat_map(|route| &route.policy) {
+        for policy in report.chosen.iter().flat_map(|route| &route.policy) {
             let (field, value, source) = (policy.field, &policy.value, policy.source);
             let (name, target) = (&policy.policy, &policy.target);
             let text = format!("{field}: {value}, by RoutePolicy {name} {source}, whose {target} names this");
@@ -102,10 +102,10 @@ impl Text<'_> {
 
     fn write_losers(self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut groups = Groups::default();
-        if let Some(trace) = &self.explanation.trace {
-            groups.add_routes(trace);
-            groups.add_hosts(&trace.hosts);
-            groups.add_defaults(trace);
+        if let Some(report) = &self.explanation.match_report {
+            groups.add_routes(report);
+            groups.add_hosts(&report.hosts);
+            groups.add_defaults(report);
         }
         groups.add_ingresses(&self.explanation.ingresses);
         let count = groups.0.iter().map(|group| group.members.len()).sum::<usize>();
@@ -227,12 +227,12 @@ fn result(outcome: &Outcome) -> String {
 }
 
 /// Returns the chosen rule, and the host under which it was found.
-fn chosen(route: &RouteView, trace: &MatchReport) -> String {
-    let default = trace.defaults.iter().find(|candidate| candidate.verdict == DefaultVerdict::Chosen);
+fn chosen(route: &RouteView, report: &MatchReport) -> String {
+    let default = report.defaults.iter().find(|candidate| candidate.verdict == DefaultVerdict::Chosen);
     if let Some(default) = default {
         return default_backend(route, default.because);
     }
-    let host = trace.hosts.iter().find(|candidate| candidate.verdict == HostVerdict::Chosen);
+    let host = report.hosts.iter().find(|candidate| candidate.verdict == HostVerdict::Chosen);
     let host = host.map(|host| format!(" on host {}", host.host)).unwrap_or_default();
     format!("{}{host}", rule(route))
 }
@@ -249,10 +249,10 @@ fn default_backend(route: &RouteView, because: &str) -> String {
 }
 
 /// Returns why no rule was found.
-fn missing(trace: &MatchReport) -> String {
+fn missing(report: &MatchReport) -> String {
     let names = |verdict, kinds: &[HostKind]| {
         let is_one = |host: &&HostCandidate| host.verdict == verdict && kinds.contains(&host.kind);
-        trace.hosts.iter().filter(is_one).map(|host| host.host.as_str()).collect::<Vec<_>>()
+        report.hosts.iter().filter(is_one).map(|host| host.host.as_str()).collect::<Vec<_>>()
     };
     let all = [HostKind::Exact, HostKind::Wildcard, HostKind::HostLess];
     match names(HostVerdict::Chosen, &all).first() {
@@ -308,11 +308,11 @@ impl Groups {
     }
 
     /// Adds rules of the chosen host: first those that match the path.
-    fn add_routes(&mut self, trace: &MatchReport) {
+    fn add_routes(&mut self, report: &MatchReport) {
         // The rule that holds a path comes before those that lost it.
         let mut holder = "before";
         let mut mismatches = Vec::new();
-        for candidate in &trace.routes {
+        for candidate in &report.routes {
             let route = &candidate.route;
             match candidate.verdict {
                 RouteVerdict::Chosen => {}
@@ -354,8 +354,8 @@ impl Groups {
         }
     }
 
-    fn add_defaults(&mut self, trace: &MatchReport) {
-        for candidate in &trace.defaults {
+    fn add_defaults(&mut self, report: &MatchReport) {
+        for candidate in &report.defaults {
             let reason = match candidate.verdict {
                 DefaultVerdict::Chosen => continue,
                 DefaultVerdict::HostNotOwned => NOT_OWNED,

@@ -1,6 +1,6 @@
-//! What `explain` says, as plain values: JSON for tools is this, and text for people is made from it.
+//! An explanation as plain values. They are the JSON output, and the text is rendered from them.
 //!
-//! Not here: how it is found out.
+//! Not here: finding them out.
 
 use routing::table::MatchReport;
 use serde::Serialize;
@@ -8,25 +8,25 @@ use serde::Serialize;
 use crate::cli::outcome::Outcome;
 use crate::control::reload::ProblemView;
 
-/// One request's way.
+/// The explanation of one request.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// What was asked about.
+    /// The request.
     pub request: RequestView,
-    /// Where it comes in.
+    /// The listener that accepts it.
     pub listener: ListenerView,
-    /// The Ingresses that name the host, and the one that serves, with their classes.
+    /// The Ingresses that name a candidate host, and the chosen one, with their classes.
     pub ingresses: Vec<IngressView>,
-    /// Hosts, paths, default backends and policy, by the table itself; nothing if the request is refused before.
-    pub trace: Option<MatchReport>,
+    /// All candidates, by the routing table. `None`: the gateway rejects the request before it looks for a rule.
+    pub match_report: Option<MatchReport>,
     /// The Services of the chosen Route, in its order.
     pub services: Vec<ServiceView>,
-    /// What the client gets.
+    /// The result for the client.
     pub outcome: Outcome,
-    /// How the outside reaches the gateway.
+    /// How clients outside the cluster reach the gateway.
     pub exposure: ExposureView,
-    /// The Problems of all objects on the way, and of files that cannot be read.
+    /// The Problems of all objects named here, and of files that cannot be read.
     pub problems: Vec<ProblemView>,
 }
 
@@ -36,9 +36,9 @@ pub struct Explanation {
 pub struct RequestView {
     /// The method.
     pub method: String,
-    /// As it was asked.
+    /// The URL as given.
     pub url: String,
-    /// What Host says; nothing if the head is refused.
+    /// The value of Host. `None`: the head is malformed.
     pub host: Option<String>,
     /// Path and query, as sent.
     pub target: String,
@@ -50,9 +50,9 @@ pub struct RequestView {
 pub struct ListenerView {
     /// `http` or `https`, by the scheme of the URL.
     pub scheme: &'static str,
-    /// The Secret that `spec.tls` of an Ingress names for the host; only with `https`.
+    /// The Secret that `spec.tls` of an Ingress names for the host. Only for `https`.
     pub secret: Option<String>,
-    /// The Secret whose certificate is shown; nothing: the gateway's own default. Only `https` uses it.
+    /// The Secret whose certificate the client gets. `None`: the gateway's own default. Only for `https`.
     pub certificate: Option<String>,
 }
 
@@ -64,11 +64,11 @@ pub struct IngressView {
     pub ingress: String,
     /// The class that it names.
     pub class: Option<String>,
-    /// By what it names it.
+    /// The field that names the class.
     pub class_source: &'static str,
     /// Whether this gateway serves it.
     pub served: bool,
-    /// Why not, for people.
+    /// Why the gateway does not serve it.
     pub rejection: Option<String>,
 }
 
@@ -80,18 +80,18 @@ pub struct ServiceView {
     pub service: String,
     /// The port as the rule names it.
     pub port: String,
-    /// `spec.type`; nothing: there is no such Service.
+    /// `spec.type`. `None`: the Service does not exist.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// All its ports.
     pub ports: Vec<PortView>,
     /// Its EndpointSlices, sorted by name.
     pub slices: Vec<SliceView>,
-    /// Addresses that stand in for EndpointSlices, if the Service has the annotation for that.
+    /// Addresses from the annotation that replaces EndpointSlices. `None`: no annotation.
     pub fixed_endpoints: Option<Vec<String>>,
-    /// What it stands for, as host:port, if it is of type ExternalName and its class allows that.
+    /// The target of a Service of type ExternalName, as host:port, if its class allows the type.
     pub external_name: Option<String>,
-    /// Where requests are dialled now.
+    /// The endpoints that get requests now.
     pub ready_endpoints: Vec<String>,
 }
 
@@ -99,11 +99,11 @@ pub struct ServiceView {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortView {
-    /// Its name; may be empty.
+    /// Its name. Can be empty.
     pub name: String,
     /// Its number, if it has one.
     pub port: Option<u16>,
-    /// Its number on every node, if it has one; only of Services.
+    /// Its number on every node, if it has one. Only for Services.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_port: Option<u16>,
 }
@@ -124,7 +124,7 @@ pub struct SliceView {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointView {
-    /// The address that would be dialled: the first one. Nothing: it has none that can be.
+    /// The first address, which the gateway connects to. `None`: it has no valid address.
     pub address: Option<String>,
     /// `conditions.ready`.
     pub ready: bool,
@@ -136,22 +136,22 @@ pub struct EndpointView {
     pub zones: Vec<String>,
     /// The Pod behind it, if known.
     pub pod: Option<String>,
-    /// Whether requests are sent to it.
+    /// Whether it gets requests.
     pub used: bool,
 }
 
-/// How the outside reaches the gateway.
+/// How clients outside the cluster reach the gateway.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExposureView {
-    /// The Service that `--status-service` names; nothing: none is named.
+    /// The Service that `--status-service` names. `None`: no flag.
     pub service: Option<String>,
-    /// Its type; nothing: there is no such Service.
+    /// Its type. `None`: the Service does not exist.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Addresses and names of its load balancer.
     pub load_balancer: Vec<String>,
-    /// Further addresses, which somebody leads to the nodes.
+    /// `spec.externalIPs`: addresses that the network routes to the nodes.
     pub external_ips: Vec<String>,
     /// Its addresses inside the cluster.
     pub cluster_ips: Vec<String>,
