@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use conformance::http::HttpClient;
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
@@ -11,7 +12,7 @@ use serde_json::json;
 use crate::cluster::{cluster, wait_until};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
-use crate::http_client::HttpClient;
+use crate::http_client;
 use crate::objects::{TestNamespace, class_with_config, with_tls};
 
 /// Number of times that a host refers to another Secret.
@@ -135,7 +136,7 @@ fn open(address: SocketAddr, host: &str, trusted: &[&CertifiedKey<KeyPair>]) -> 
         .with_no_client_auth();
     let name = host.to_owned().try_into().unwrap();
     let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = HttpClient::connect(address)?.stream;
+    let mut stream = http_client::connect(address)?.stream;
     connection.complete_io(&mut stream)?;
     Ok(HttpClient::new(StreamOwned::new(connection, stream)))
 }

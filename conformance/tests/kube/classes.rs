@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::cluster::{cluster, wait_until};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
-use crate::http_client::{HttpClient, LoadGenerator};
+use crate::http_client::{self, LoadGenerator};
 use crate::objects::{TestNamespace, class, class_with_config};
 
 /// A class is created, gets a config, changes it, and is deleted. Requests to another class do not fail.
@@ -75,7 +75,7 @@ pub(crate) fn crds_later() {
         },
     }));
     let post = || {
-        let mut client = HttpClient::connect(gateway.http).unwrap();
+        let mut client = http_client::connect(gateway.http).unwrap();
         client.post("later.example", "/", &"x".repeat(64)).unwrap().status
     };
     wait_until("the policy is in force", || post() == 413);

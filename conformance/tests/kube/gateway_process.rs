@@ -7,9 +7,11 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use conformance::http::Response;
+
 use self::started::Started;
 use crate::cluster::{WAIT_TIMEOUT, wait_until};
-use crate::http_client::{self, Response};
+use crate::http_client;
 
 /// A `gateway run` process. It is killed on drop.
 pub(crate) struct Gateway(Started);

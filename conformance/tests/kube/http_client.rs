@@ -1,11 +1,13 @@
-//! A small HTTP/1.1 client over any byte stream, and a load generator that counts failures.
+//! HTTP/1.1 requests, and a load generator that counts failures.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use conformance::http::{HttpClient, Response};
 
 /// Maximum time to connect, and to read a response.
 const IO_TIMEOUT: Duration = Duration::from_secs(20);
@@ -18,82 +20,14 @@ pub(crate) const MAX_LATENCY: Duration = Duration::from_secs(2);
 /// Pause between two requests of a load thread. 200 requests/s leave most of two cores to other processes.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(5);
 
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) body: String,
-}
-
-impl Response {
-    pub(crate) fn is(&self, status: u16, body: &str) -> bool {
-        self.status == status && self.body == body
-    }
-}
-
-/// A connection to a server.
-pub(crate) struct HttpClient<S> {
-    pub(crate) stream: S,
-    read: Vec<u8>,
+/// Opens a connection.
+pub(crate) fn connect(address: SocketAddr) -> io::Result<HttpClient<TcpStream>> {
+    HttpClient::connect(address, IO_TIMEOUT)
 }
 
 /// Sends one GET on a new connection.
 pub(crate) fn fetch(address: SocketAddr, host: &str, path: &str) -> io::Result<Response> {
-    HttpClient::connect(address)?.get(host, path)
-}
-
-impl HttpClient<TcpStream> {
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, IO_TIMEOUT)?;
-        stream.set_read_timeout(Some(IO_TIMEOUT))?;
-        stream.set_nodelay(true)?;
-        Ok(Self::new(stream))
-    }
-}
-
-impl<S: Read + Write> HttpClient<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, read: Vec::new() }
-    }
-
-    pub(crate) fn get(&mut self, host: &str, path: &str) -> io::Result<Response> {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"))
-    }
-
-    /// Sends a POST with this body.
-    pub(crate) fn post(&mut self, host: &str, path: &str, body: &str) -> io::Result<Response> {
-        let length = body.len();
-        self.send(&format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n{body}"))
-    }
-
-    fn send(&mut self, request: &str) -> io::Result<Response> {
-        self.stream.write_all(request.as_bytes())?;
-        let head = loop {
-            if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
-                break self.read.drain(..end + 4).collect::<Vec<u8>>();
-            }
-            self.fill()?;
-        };
-        let head = String::from_utf8_lossy(&head).to_lowercase();
-        let malformed = || io::Error::other(format!("malformed response head: {head}"));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let length: usize = length.and_then(|length| length.trim().parse().ok()).ok_or_else(malformed)?;
-        while self.read.len() < length {
-            self.fill()?;
-        }
-        let body = self.read.drain(..length).collect();
-        Ok(Response { status, body: String::from_utf8(body).map_err(io::Error::other)? })
-    }
-
-    fn fill(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 4096];
-        let read = self.stream.read(&mut buffer)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.read.extend_from_slice(&buffer[..read]);
-        Ok(())
-    }
+    connect(address)?.get(host, path)
 }
 
 /// A thread that sends requests on one keep-alive connection until it is stopped. Reconnects after a failure.
@@ -185,7 +119,7 @@ fn send_once(
 ) -> io::Result<Response> {
     let client = match client {
         Some(client) => client,
-        None => client.insert(HttpClient::connect(address)?),
+        None => client.insert(connect(address)?),
     };
     client.get(host, "/")
 }

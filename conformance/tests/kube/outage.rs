@@ -7,7 +7,7 @@ use crate::certificates::{certificate, is_trusted};
 use crate::cluster::{cluster, run, wait_until, wait_until_within};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
-use crate::http_client::{HttpClient, LoadGenerator};
+use crate::http_client::{self, LoadGenerator};
 use crate::objects::{TestNamespace, with_tls};
 
 /// Default and minimum of `OUTAGE_SECONDS`, the duration of the outage in seconds. Longer than the maximum time between
@@ -187,7 +187,7 @@ fn start_api_server() {
 
 /// Compacts etcd: it drops all versions but the present one.
 fn compact_etcd() {
-    let mut etcd = HttpClient::connect("127.0.0.1:2379".parse().unwrap()).unwrap();
+    let mut etcd = http_client::connect("127.0.0.1:2379".parse().unwrap()).unwrap();
     let found = etcd.post("etcd", "/v3/kv/range", r#"{"key":"AA=="}"#).unwrap();
     let found: serde_json::Value = serde_json::from_str(&found.body).unwrap();
     let revision = found["header"]["revision"].as_str().unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cluster::{Polling, cluster, wait_until_polled};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
-use crate::http_client::{HttpClient, LoadGenerator};
+use crate::http_client::{self, LoadGenerator};
 use crate::objects::TestNamespace;
 
 /// The limit is far above the goal of 30 ms, but a poll of the API or a lost event would exceed it.
@@ -29,7 +29,7 @@ pub(crate) fn applied_to_served() {
     let stop = Arc::new(AtomicBool::new(false));
     let churn = churn(&stop);
 
-    let mut client = HttpClient::connect(gateway.http).unwrap();
+    let mut client = http_client::connect(gateway.http).unwrap();
     let mut times = Vec::new();
     for number in 0..INGRESSES {
         let host = format!("n{number}.speed.example");
