@@ -16,7 +16,7 @@ use support::{ingress, ok, one, service, until};
 // ===== what the endpoint gets =====
 
 #[test]
-fn the_endpoint_gets_the_original_target_unless_it_held_dot_segments() {
+fn target_is_forwarded_unchanged_unless_it_has_dot_segments() {
     let (a, b) = (Origin::named("a"), Origin::named("b"));
     let yaml = ingress("i", "a.example", &[("/", "a"), ("/admin", "b")])
         + &service("a", &[a.address])
@@ -45,7 +45,7 @@ fn the_endpoint_gets_the_original_target_unless_it_held_dot_segments() {
 }
 
 #[test]
-fn hop_by_hop_fields_of_an_answer_stay_behind_and_server_is_added_only_if_missing() {
+fn response_loses_hop_by_hop_fields_and_gains_missing_server() {
     let origin = Origin::start(|call| {
         let server = if call.request.target() == "/own" { "Server: mine\r\n" } else { "" };
         let head = "HTTP/1.1 201 Made Up\r\nConnection: x-named\r\nX-Named: 1\r\nKeep-Alive: timeout=9\r\n";
@@ -66,7 +66,7 @@ fn hop_by_hop_fields_of_an_answer_stay_behind_and_server_is_added_only_if_missin
 // ===== bodies =====
 
 #[test]
-fn bodies_are_framed_anew_and_trailers_travel_both_ways() {
+fn chunked_bodies_and_trailers_are_reframed_both_ways() {
     let origin = Origin::start(|call| {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         call.answer(format!(
@@ -92,7 +92,7 @@ fn bodies_are_framed_anew_and_trailers_travel_both_ways() {
 }
 
 #[test]
-fn answers_without_a_body_and_bodies_that_end_with_the_connection() {
+fn bodyless_and_close_delimited_responses_are_forwarded() {
     let origin = Origin::start(|call| match call.request.target() {
         "/close" => call.answer("HTTP/1.1 200 OK\r\n\r\nuntil the end").map(|()| Then::Close),
         "/204" => call.answer("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n").map(|()| Then::Keep),
@@ -122,7 +122,7 @@ fn answers_without_a_body_and_bodies_that_end_with_the_connection() {
 }
 
 #[test]
-fn interim_answers_are_forwarded_but_100_and_none_to_http10() {
+fn informational_responses_except_100_reach_http11_only() {
     let interim = "HTTP/1.1 100 Continue\r\nX-No: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\
                    Connection: x-named\r\nX-Named: 1\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
     let (open, gate) = std::sync::mpsc::channel();
@@ -151,7 +151,7 @@ fn interim_answers_are_forwarded_but_100_and_none_to_http10() {
 }
 
 #[test]
-fn an_endpoint_that_answers_with_nothing_but_interim_heads_is_a_502() {
+fn too_many_informational_responses_are_502() {
     let origin = Origin::start(|call| {
         let count = call.request.target()[1..].parse().unwrap();
         call.answer("HTTP/1.1 102 Processing\r\n\r\n".repeat(count) + &ok("x")).map(|()| Then::Keep)
@@ -171,7 +171,7 @@ fn an_endpoint_that_answers_with_nothing_but_interim_heads_is_a_502() {
 type Leave = fn(std::net::TcpStream);
 
 #[test]
-fn a_client_that_leaves_while_the_endpoint_is_silent_ends_the_request_there() {
+fn client_leaving_a_silent_endpoint_cancels_the_request() {
     let origin = Origin::start(|call| {
         call.read_body()?;
         if call.request.target() == "/begun" {
@@ -207,7 +207,7 @@ fn a_client_that_leaves_while_the_endpoint_is_silent_ends_the_request_there() {
 }
 
 #[test]
-fn an_answer_that_is_at_hand_reaches_a_client_that_has_closed_its_direction() {
+fn half_closed_client_receives_all_responses() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     let mut client = gateway.client();
@@ -224,7 +224,7 @@ fn big() -> Vec<u8> {
 }
 
 #[test]
-fn ten_mebibytes_arrive_unchanged_both_ways_at_once() {
+fn large_bodies_in_both_directions_are_unchanged() {
     let origin = Origin::start(|call| {
         call.read_body()?;
         let body = call.request.body.clone();
@@ -255,7 +255,7 @@ fn ten_mebibytes_arrive_unchanged_both_ways_at_once() {
 }
 
 #[test]
-fn bodies_stream_in_both_directions_at_the_same_time() {
+fn bodies_stream_in_both_directions_at_once() {
     // Echoes each chunk as it comes; the client sends the next one only when it has the last one back.
     let origin = Origin::start(|call| {
         call.wire.stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
@@ -287,7 +287,7 @@ fn bodies_stream_in_both_directions_at_the_same_time() {
 }
 
 #[test]
-fn expect_100_continue_is_answered_by_the_gateway_and_never_forwarded() {
+fn expect_100_continue_is_handled_by_the_gateway() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     let mut client = gateway.client();
@@ -311,7 +311,7 @@ fn expect_100_continue_is_answered_by_the_gateway_and_never_forwarded() {
 }
 
 #[test]
-fn a_small_body_that_nobody_wants_is_read_and_a_large_one_ends_the_connection() {
+fn unread_body_is_drained_if_small_else_connection_closes() {
     let gateway = TestGateway::start("");
     let mut client = gateway.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 60000\r\n\r\n{}", "x".repeat(60_000)));
@@ -326,7 +326,7 @@ fn a_small_body_that_nobody_wants_is_read_and_a_large_one_ends_the_connection() 
 // ===== the gateway's own answers =====
 
 #[test]
-fn the_reason_stands_in_a_header_and_the_header_can_be_switched_off() {
+fn reason_header_is_present_unless_hidden_by_settings() {
     let refusing = Refusing::new();
     let yaml = ingress(
         "i",
@@ -356,7 +356,7 @@ fn the_reason_stands_in_a_header_and_the_header_can_be_switched_off() {
 }
 
 #[test]
-fn deadlines_of_heads_and_bodies_answer_408_and_close() {
+fn expired_timeouts_send_408_or_close_the_connection() {
     let origin = Origin::named("a");
     let short = Duration::from_millis(200);
     let settings = settings(|all| {
@@ -387,7 +387,7 @@ fn deadlines_of_heads_and_bodies_answer_408_and_close() {
 }
 
 #[test]
-fn a_client_over_tls_is_served_like_any_other() {
+fn tls_client_is_served_like_a_plain_one() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     let certificate = support::Certificate::new("a.example");

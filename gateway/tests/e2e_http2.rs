@@ -81,7 +81,7 @@ fn reason(answer: &Answer) -> (u16, &str) {
 }
 
 #[test]
-fn requests_become_http11_and_answers_come_back() {
+fn request_is_translated_to_http11_and_response_back() {
     let origin = Origin::start(|call| {
         let head = "HTTP/1.1 200 OK\r\nConnection: x-named\r\nX-Named: 1\r\nX-Kept: 1\r\n";
         match call.request.target() {
@@ -140,7 +140,7 @@ fn requests_become_http11_and_answers_come_back() {
 }
 
 #[test]
-fn cookie_crumbs_are_joined() {
+fn split_cookie_fields_are_joined() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     run(async {
@@ -159,7 +159,7 @@ fn cookie_crumbs_are_joined() {
 }
 
 #[test]
-fn what_is_doubtful_or_too_large_is_refused_and_costs_its_stream_only() {
+fn invalid_request_is_rejected_and_connection_stays_open() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     run(async {
@@ -202,7 +202,7 @@ fn what_is_doubtful_or_too_large_is_refused_and_costs_its_stream_only() {
 }
 
 #[test]
-fn streams_of_one_connection_run_at_the_same_time() {
+fn streams_of_one_connection_run_concurrently() {
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let gate = std::sync::Mutex::new(gate);
     let slow = Origin::start(move |call| {
@@ -229,7 +229,7 @@ fn streams_of_one_connection_run_at_the_same_time() {
 }
 
 #[test]
-fn interim_answers_are_forwarded_but_100_which_the_gateway_sends_itself() {
+fn informational_responses_are_forwarded_and_100_is_local() {
     let origin = Origin::start(|call| {
         let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
         call.answer(interim.to_owned() + &ok("x")).map(|()| Then::Keep)
@@ -254,7 +254,7 @@ fn interim_answers_are_forwarded_but_100_which_the_gateway_sends_itself() {
 }
 
 #[test]
-fn what_is_not_passed_on_from_http11_clients_is_not_from_http2_clients() {
+fn http2_requests_are_filtered_like_http11_requests() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     run(async {
@@ -302,7 +302,7 @@ fn large_bodies_pass_through_small_windows() {
 }
 
 #[test]
-fn a_reader_that_stands_still_is_reset_after_the_stall_deadline() {
+fn stalled_reader_is_reset_after_the_stall_timeout() {
     let origin = Origin::start(|call| call.answer(ok(&"x".repeat(1 << 20))).map(|()| Then::Keep));
     let settings = settings(|all| all.timeouts.stall = Duration::from_millis(200));
     let gateway = TestGateway::with(&one(&origin), settings);
@@ -330,7 +330,7 @@ fn a_reader_that_stands_still_is_reset_after_the_stall_deadline() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_in_order() {
+fn idle_connection_is_closed_gracefully() {
     let short = Duration::from_millis(300);
     let gateway = TestGateway::with("", settings(|all| all.timeouts.keep_alive = short));
     run(async {
@@ -345,7 +345,7 @@ fn an_idle_connection_is_closed_in_order() {
 
 /// Opens streams and gives each up as soon as the endpoint has its request, until the gateway has enough.
 #[test]
-fn a_client_that_gives_up_too_many_requests_is_told_to_calm_down() {
+fn client_cancelling_many_requests_is_sent_goaway() {
     let origin = Origin::start(|call| call.read_body().map(|()| Then::Hang));
     let gateway = TestGateway::start(&one(&origin));
     run(async {
@@ -369,7 +369,7 @@ fn a_client_that_gives_up_too_many_requests_is_told_to_calm_down() {
 }
 
 #[test]
-fn resets_that_come_with_their_requests_are_bounded_as_well() {
+fn resets_sent_with_their_requests_are_limited() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     run(async {

@@ -81,7 +81,7 @@ fn trickle(client: &mut Client, pause: Duration) -> Message {
 }
 
 #[test]
-fn a_head_that_trickles_in_is_refused_at_its_deadline() {
+fn trickled_head_is_408_at_the_header_timeout() {
     let origin = Origin::named("a");
     let limit = Duration::from_millis(500);
     let gateway = TestGateway::with(&one(&origin), settings(|all| all.timeouts.request_header = limit));
@@ -96,7 +96,7 @@ fn a_head_that_trickles_in_is_refused_at_its_deadline() {
 }
 
 #[test]
-fn heads_are_bounded_as_configured_in_both_protocols_and_on_both_sides() {
+fn heads_are_limited_as_configured_in_both_protocols() {
     let origin = Origin::start(|call| {
         let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(5000));
         let answer = if call.request.target() == "/long" { long } else { ok("a") };
@@ -145,7 +145,7 @@ fn paced(origin: &Origin) -> TestGateway {
 }
 
 #[test]
-fn a_body_that_trickles_in_is_refused_after_its_grace() {
+fn trickled_body_is_408_after_the_grace_period() {
     let origin = Origin::named("a");
     let gateway = paced(&origin);
     let witness = Witness::start(gateway.gateway.http);
@@ -160,7 +160,7 @@ fn a_body_that_trickles_in_is_refused_after_its_grace() {
 }
 
 #[test]
-fn a_body_is_not_too_slow_because_it_is_chunked_or_its_endpoint_is_slow() {
+fn min_body_rate_ignores_chunked_bodies_and_slow_endpoints() {
     let origin = Origin::start(|call| {
         if call.request.field("content-length").is_some() {
             // Longer than the grace, with a body that fills all buffers between.
@@ -190,7 +190,7 @@ fn a_body_is_not_too_slow_because_it_is_chunked_or_its_endpoint_is_slow() {
 }
 
 #[test]
-fn a_reader_that_stands_still_is_cut_off_at_the_stall_deadline() {
+fn stalled_reader_is_cut_off_after_the_stall_timeout() {
     let origin = Origin::start(|call| {
         let large = call.request.target() == "/large";
         let body = if large { "x".repeat(32 << 20) } else { "a".to_owned() };
@@ -225,7 +225,7 @@ fn is_served(http: SocketAddr) -> bool {
 }
 
 #[test]
-fn beyond_the_limit_clients_are_reset_at_once_and_those_connected_are_served() {
+fn clients_beyond_the_limit_are_reset_and_others_served() {
     let origin = Origin::named("a");
     let settings = settings(|all| all.limits.client_connections = NonZeroU32::new(3));
     let gateway = TestGateway::with(&one(&origin), settings);
@@ -281,7 +281,7 @@ fn hold(http: SocketAddr) -> io::Result<TcpStream> {
 }
 
 #[test]
-fn with_few_file_descriptors_there_is_one_for_each_clients_endpoint() {
+fn few_descriptors_still_leave_one_for_each_endpoint() {
     let holding = Holding::start();
     // A quarter is kept for the gateway itself; half of the rest is 48.
     let program = Program::limited(&one(&holding.origin), &[], Some(128));
@@ -298,7 +298,7 @@ fn with_few_file_descriptors_there_is_one_for_each_clients_endpoint() {
 }
 
 #[test]
-fn out_of_file_descriptors_the_gateway_neither_spins_nor_stays_so() {
+fn descriptor_exhaustion_neither_spins_nor_persists() {
     let holding = Holding::start();
     // As many clients as there are descriptors for clients: with their endpoints they are too many.
     let program = Program::limited(&one(&holding.origin), &["limits.clientConnections=1000"], Some(128));
@@ -326,7 +326,7 @@ fn out_of_file_descriptors_the_gateway_neither_spins_nor_stays_so() {
 
 /// Which worker's socket a connection comes in by is the kernel's choice: it is mended where it is bad.
 #[test]
-fn clients_are_spread_over_the_workers_and_served_where_they_are() {
+fn clients_are_balanced_across_workers() {
     let origin = Origin::named("a");
     let settings = Settings { workers: Some(16), ..Settings::default() };
     let gateway = TestGateway::with(&one(&origin), settings);

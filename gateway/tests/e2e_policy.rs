@@ -18,7 +18,7 @@ fn policy(spec: &str) -> String {
 }
 
 #[test]
-fn backends_of_a_policy_get_requests_by_their_weights() {
+fn backend_weights_divide_the_requests() {
     let (a, b) = (Origin::named("a"), Origin::named("b"));
     let shares =
         "  backends:\n  - {service: a, port: 80, weight: 75}\n  - {service: b, port: 80, weight: 25}\n";
@@ -35,7 +35,7 @@ fn backends_of_a_policy_get_requests_by_their_weights() {
 }
 
 #[test]
-fn a_body_beyond_the_routes_limit_is_413_whether_its_length_is_said_or_not() {
+fn body_beyond_the_route_limit_is_413_in_either_framing() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&(one(&origin) + &policy("  bodySize: 1Ki\n")));
     let body = "x".repeat(1024);
@@ -63,7 +63,7 @@ fn a_body_beyond_the_routes_limit_is_413_whether_its_length_is_said_or_not() {
 }
 
 #[test]
-fn a_client_that_sends_ten_megabytes_before_it_looks_reads_the_whole_refusal() {
+fn client_sending_10_mib_first_still_reads_the_local_reply() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&(one(&origin) + &policy("  bodySize: 1Ki\n")));
     for (host, status) in [("a.example", 413), ("nobody.example", 404)] {
@@ -81,7 +81,7 @@ fn a_client_that_sends_ten_megabytes_before_it_looks_reads_the_whole_refusal() {
 }
 
 #[test]
-fn a_request_without_host_gets_what_host_less_rules_say() {
+fn request_without_host_uses_rules_without_host() {
     let (named, any) = (Origin::named("named"), Origin::named("any"));
     let host_less = ingress("b", "b.example", &[("/", "b")]).replace("host: b.example\n    http", "http");
     let yaml = one(&named) + &host_less + &service("b", &[any.address]);
@@ -103,7 +103,7 @@ fn asked(gateway: &TestGateway, target: &str) -> (u16, Option<String>) {
 }
 
 #[test]
-fn the_time_for_a_whole_request_ends_it_wherever_it_is() {
+fn request_timeout_ends_the_request_in_any_phase() {
     let origin = Origin::start(|call| {
         call.read_body()?;
         if call.request.target() == "/drip" {
@@ -132,7 +132,7 @@ fn the_time_for_a_whole_request_ends_it_wherever_it_is() {
 }
 
 #[test]
-fn a_policy_sets_the_time_to_the_first_byte_and_of_a_stall_and_of_a_silent_tunnel() {
+fn policy_sets_first_byte_stall_and_tunnel_timeouts() {
     const SWITCH: &str = "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let origin = Origin::start(|call| {
         match call.request.target() {
@@ -158,7 +158,7 @@ fn a_policy_sets_the_time_to_the_first_byte_and_of_a_stall_and_of_a_silent_tunne
 }
 
 #[test]
-fn a_policy_says_whether_and_when_a_request_is_tried_again() {
+fn policy_sets_retry_conditions() {
     // Each connection's first request is answered, and its second one lost.
     let lost = || {
         Origin::start(|call| {
@@ -205,7 +205,7 @@ fn a_policy_says_whether_and_when_a_request_is_tried_again() {
 }
 
 #[test]
-fn a_policy_sets_the_time_to_connect() {
+fn policy_sets_connect_timeouts() {
     // One connection fills a queue of length 0; the kernel then ignores further ones.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&ANY_PORT.into()).unwrap();
@@ -223,7 +223,7 @@ fn a_policy_sets_the_time_to_connect() {
 }
 
 #[test]
-fn limits_of_a_policy_hold_for_its_route() {
+fn policy_limits_apply_to_its_route() {
     let origin = Origin::start(|_| Ok(Then::Hang));
     let gateway = TestGateway::start(
         &(one(&origin) + &policy("  limits: {upstreamConnections: 1, pendingRequests: 0}\n")),
@@ -235,7 +235,7 @@ fn limits_of_a_policy_hold_for_its_route() {
 }
 
 #[test]
-fn least_request_leaves_a_busy_endpoint_alone() {
+fn least_request_avoids_a_busy_endpoint() {
     let (busy, idle) = (Origin::start(|_| Ok(Then::Hang)), Origin::named("idle"));
     let yaml = ingress("a", "a.example", &[("/", "a")]) + &service("a", &[busy.address, idle.address]);
     let gateway = TestGateway::start(&(yaml + &policy("  loadBalancing: {type: LeastRequest}\n")));

@@ -92,18 +92,18 @@ fn traffic_moves(fixed: &str, file: &str, edited: impl Fn(usize, &Origin) -> Str
 }
 
 #[test]
-fn edits_of_an_ingress_under_load_move_traffic_and_no_request_fails() {
+fn ingress_edits_under_load_move_traffic_without_failures() {
     traffic_moves("", "ingress.yaml", |n, _| ingress("i", "a.example", &[("/", &format!("s{n}"))]));
 }
 
 #[test]
-fn edits_of_endpoints_under_load_move_traffic_and_no_request_fails() {
+fn endpoint_edits_under_load_move_traffic_without_failures() {
     let fixed = ingress("i", "a.example", &[("/", "s")]);
     traffic_moves(&fixed, "service.yaml", |_, origin| service("s", &[origin.address]));
 }
 
 #[test]
-fn listeners_stay_bound_without_any_route_and_deletion_gives_404() {
+fn listeners_stay_bound_without_routes_and_send_404() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start("");
     let mut client = gateway.client();
@@ -119,7 +119,7 @@ fn listeners_stay_bound_without_any_route_and_deletion_gives_404() {
 }
 
 #[test]
-fn a_broken_edit_keeps_what_is_served_and_is_told() {
+fn broken_edit_keeps_the_table_and_reports_a_problem() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     gateway.replace("all.yaml", "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nspec: {rules: [\n");
@@ -129,7 +129,7 @@ fn a_broken_edit_keeps_what_is_served_and_is_told() {
 }
 
 #[test]
-fn a_certificate_that_was_rotated_shows_at_the_next_handshake() {
+fn rotated_certificate_is_used_at_the_next_handshake() {
     let origin = Origin::named("a");
     let (old, new, other) =
         (Certificate::new("a.example"), Certificate::new("a.example"), Certificate::new("b.example"));
@@ -158,7 +158,7 @@ fn a_certificate_that_was_rotated_shows_at_the_next_handshake() {
 }
 
 #[test]
-fn draining_lets_a_request_end_and_refuses_new_connections() {
+fn drain_finishes_requests_and_refuses_new_connections() {
     let (release, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let origin = Origin::start(move |call| {
@@ -193,7 +193,7 @@ fn draining_lets_a_request_end_and_refuses_new_connections() {
 }
 
 #[test]
-fn draining_does_not_wait_beyond_its_limit() {
+fn drain_ends_at_its_time_limit() {
     let origin = Origin::start(|call| call.read_body().map(|()| Then::Hang));
     let limit = Duration::from_millis(200);
     let gateway = TestGateway::with(
@@ -210,7 +210,7 @@ fn draining_does_not_wait_beyond_its_limit() {
 }
 
 #[test]
-fn a_hundred_changes_of_other_hosts_close_no_connection_and_disturb_no_request() {
+fn hundred_unrelated_edits_disturb_no_connection() {
     let (release, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let origin = Origin::start(move |call| {

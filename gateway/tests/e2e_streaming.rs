@@ -27,7 +27,7 @@ fn events(head: &'static str, frame: Frame) -> (Origin, std::sync::mpsc::Sender<
 }
 
 #[test]
-fn server_sent_events_arrive_one_by_one_without_being_held_back() {
+fn server_sent_events_are_forwarded_one_by_one() {
     let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     let until_close = "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
     let framings: [(&str, Frame); 2] =
@@ -48,7 +48,7 @@ fn server_sent_events_arrive_one_by_one_without_being_held_back() {
 }
 
 #[test]
-fn a_long_poll_is_answered_when_the_endpoint_has_something_to_say() {
+fn long_poll_response_is_forwarded_when_the_endpoint_sends_it() {
     let (speak, gate) = std::sync::mpsc::channel();
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {
@@ -69,7 +69,7 @@ fn a_long_poll_is_answered_when_the_endpoint_has_something_to_say() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+fn pipelined_responses_arrive_in_request_order() {
     let origin = Origin::start(|call| {
         let target = call.request.target().to_owned();
         call.answer(ok(&target)).map(|()| Then::Keep)
@@ -101,7 +101,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn http10_clients_get_lengths_or_the_close_and_keep_alive_only_if_they_ask() {
+fn http10_responses_are_framed_by_length_or_close() {
     let origin = Origin::start(|call| match call.request.target() {
         "/chunked" => call
             .answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nT: 1\r\n\r\n")
@@ -157,7 +157,7 @@ fn date_is_added_only_if_missing() {
 }
 
 #[test]
-fn a_slow_reader_of_an_answer_holds_back_the_endpoint() {
+fn slow_response_reader_throttles_the_endpoint() {
     let (tell, told) = std::sync::mpsc::channel();
     let tell = std::sync::Mutex::new(tell);
     let origin = Origin::start(move |call| {
@@ -176,7 +176,7 @@ fn a_slow_reader_of_an_answer_holds_back_the_endpoint() {
 }
 
 #[test]
-fn a_slow_reader_of_a_request_holds_back_the_client() {
+fn slow_request_reader_throttles_the_client() {
     let (open, gate) = std::sync::mpsc::channel();
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {

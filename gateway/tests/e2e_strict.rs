@@ -136,7 +136,7 @@ fn line(line: &str, statuses: &'static [u16]) -> Case {
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 #[test]
-fn valid_requests_pass_however_they_are_cut() {
+fn valid_requests_pass_at_every_cut() {
     check(valid());
 }
 
@@ -177,7 +177,7 @@ fn valid() -> Vec<Case> {
 // ===== heads =====
 
 #[test]
-fn http11_wants_one_valid_host() {
+fn http11_without_one_valid_host_is_400() {
     let hosts = [
         "",
         "u@a.example",
@@ -199,7 +199,7 @@ fn http11_wants_one_valid_host() {
 }
 
 #[test]
-fn an_absolute_form_that_differs_from_host_is_400() {
+fn absolute_form_that_differs_from_host_is_400() {
     let targets =
         ["http://b.example/", "http://a.example:81/", "https://b.example", "http:///", "http://u@a.example/"];
     check_unheard(targets.map(|target| line(&format!("GET {target} HTTP/1.1"), &[400])));
@@ -212,7 +212,7 @@ fn obs_fold_is_400() {
 }
 
 #[test]
-fn a_bare_cr_or_lf_is_400() {
+fn bare_cr_or_lf_is_400() {
     check_unheard(["A: b\rc", "A: b\r\r", "\rA: b", "A: b\nC: d", "A: b\n"].map(bad_fields));
     check_unheard([
         refused("GET / HTTP/1.1\nHost: a.example\n\n", &[400]),
@@ -224,18 +224,18 @@ fn a_bare_cr_or_lf_is_400() {
 }
 
 #[test]
-fn a_space_before_the_colon_is_400() {
+fn space_before_the_colon_is_400() {
     check_unheard(["A : b", "A\t: b", "Content-Length : 5", "Transfer-Encoding : chunked"].map(bad_fields));
 }
 
 #[test]
-fn bad_methods_are_400() {
+fn invalid_methods_are_400() {
     let methods = ["", " ", "G ET", "GET\t", "G(T", "GET,", "G\u{e4}T", "\"GET\"", "GET\u{7f}"];
     check_unheard(methods.map(|method| line(&format!("{method} / HTTP/1.1"), &[400])));
 }
 
 #[test]
-fn bad_targets_are_400() {
+fn invalid_request_lines_are_400_or_505() {
     let targets = [
         "",
         "a.example/",
@@ -259,13 +259,13 @@ fn bad_targets_are_400() {
 }
 
 #[test]
-fn bad_field_bytes_are_400() {
+fn invalid_field_bytes_are_400() {
     let fields = ["A", ": b", "A(: b", "A\u{e4}: b", "\"A\": b", "A: b\u{7f}", "A: b\u{1}", "A: \u{b}"];
     check_unheard(fields.map(bad_fields));
 }
 
 #[test]
-fn nul_anywhere_is_400() {
+fn nul_outside_of_chunk_data_is_400() {
     let head = "POST /x?y HTTP/1.1\r\nHost: a.example\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n";
     // In the body proper it is a byte like any other.
     let (before, body, after) = ("3;e=f\r\n", "abc", "\r\n0\r\nT: u\r\n\r\n");
@@ -290,7 +290,7 @@ fn nul_anywhere_is_400() {
 }
 
 #[test]
-fn an_asterisk_is_for_options_alone_and_answered_204() {
+fn asterisk_form_is_204_for_options_and_400_otherwise() {
     let asterisk = |line: &str| case(format!("{line}\r\nHost: a.example\r\n\r\n"), &[204], 0, After::Open);
     check([asterisk("OPTIONS * HTTP/1.1"), asterisk("OPTIONS http://a.example HTTP/1.1")]);
     check_unheard(
@@ -324,14 +324,14 @@ fn connect_is_405_and_closes() {
 }
 
 #[test]
-fn a_target_over_16_kib_is_414() {
+fn target_over_16_kib_is_414() {
     let of = |length: usize| format!("/{}", "x".repeat(length - 1));
     check_unheard([line(&format!("GET {} HTTP/1.1", of((16 << 10) + 1)), &[414])]);
     check([served(&format!("GET {} HTTP/1.1\r\nHost: a.example\r\n\r\n", of(16 << 10)))]);
 }
 
 #[test]
-fn a_head_over_32_kib_or_100_fields_is_431() {
+fn head_over_32_kib_or_100_fields_is_431() {
     let start = "GET / HTTP/1.1\r\nHost: a.example\r\n";
     let long = |length: usize| format!("{start}A: {}\r\n\r\n", "x".repeat(length - start.len() - 7));
     let many = |count: usize| format!("{start}{}\r\n", "A: b\r\n".repeat(count - 1));
@@ -354,7 +354,7 @@ fn content_length_beside_transfer_encoding_is_400() {
 }
 
 #[test]
-fn several_or_malformed_content_lengths_are_400() {
+fn repeated_or_malformed_content_length_is_400() {
     let lengths = [
         "",
         "x",
@@ -378,7 +378,7 @@ fn several_or_malformed_content_lengths_are_400() {
 }
 
 #[test]
-fn any_transfer_encoding_but_one_final_chunked_is_400() {
+fn transfer_encoding_other_than_one_chunked_is_400() {
     let encodings = [
         "",
         "identity",
@@ -401,7 +401,7 @@ fn transfer_encoding_on_http10_is_400() {
 }
 
 #[test]
-fn any_leniency_of_chunk_sizes_is_400() {
+fn malformed_chunk_sizes_are_400() {
     let sizes = [" 5", "0x5", "-5", "+5", "5_", "5 ", "5\t", "1000000000000005", "", "g"];
     check(sizes.map(|size| bad_chunks(&format!("{size}\r\nhello\r\n0\r\n\r\n"))));
     let ends =
@@ -410,7 +410,7 @@ fn any_leniency_of_chunk_sizes_is_400() {
 }
 
 #[test]
-fn any_leniency_of_chunk_extensions_is_400() {
+fn malformed_chunk_extensions_are_400() {
     let extensions =
         [";", ";a=", "; a", ";a =b", ";a= b", " ;a", ";a;", ";=b", ";a=\"b", ";a\n", ";a\r", ";\u{1}", ",a"];
     check(extensions.map(|extension| bad_chunks(&format!("5{extension}\r\nhello\r\n0\r\n\r\n"))));
@@ -418,7 +418,7 @@ fn any_leniency_of_chunk_extensions_is_400() {
 }
 
 #[test]
-fn any_leniency_of_trailers_is_400() {
+fn malformed_trailers_are_400() {
     let trailers = ["T", "T : u", " T: u", "T: u\r\n v", "T: u\n", "T: u\rv", ": u", "T(: u"];
     check(trailers.map(|trailer| bad_chunks(&format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"))));
     check([bad_chunks("5\r\nhello\r\n0\n\n"), bad_chunks("5\r\nhello\r\n0\r\n\n")]);
@@ -426,7 +426,7 @@ fn any_leniency_of_trailers_is_400() {
 
 /// The answer is on its way when the trailers come, so it is no 400: but what stands behind them is no request either.
 #[test]
-fn nothing_is_served_behind_trailers_that_were_malformed_after_an_early_answer() {
+fn malformed_trailers_after_early_response_close_connection() {
     let (release, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let origin = Origin::start(move |call| {
@@ -455,7 +455,7 @@ fn nothing_is_served_behind_trailers_that_were_malformed_after_an_early_answer()
 // ===== what is not passed on =====
 
 #[test]
-fn framing_and_routing_fields_in_trailers_are_never_forwarded() {
+fn framing_and_routing_fields_in_trailers_are_dropped() {
     let trailers = "X-Sum: 1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: b.example\r\n\
                     Authorization: x\r\nCOOKIE: x\r\nX-Forwarded-User: x\r\nX-Forwarded-For: x\r\n\
                     Connection: close\r\nUpgrade: x\r\nTrailer: x\r\nContent-Type: x\r\nSet-Cookie: x\r\n\
@@ -474,7 +474,7 @@ fn framing_and_routing_fields_in_trailers_are_never_forwarded() {
 }
 
 #[test]
-fn names_with_underscores_are_dropped_by_default() {
+fn field_names_with_underscores_are_dropped_by_default() {
     let origin = Origin::named("a");
     for (underscore_names, expected) in [(UnderscoreNames::Dropped, None), (UnderscoreNames::Kept, Some("1"))]
     {
@@ -499,7 +499,7 @@ fn names_with_underscores_are_dropped_by_default() {
 }
 
 #[test]
-fn fields_that_connection_names_are_never_forwarded() {
+fn fields_named_by_connection_are_dropped() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start(&one(&origin));
     let mut client = gateway.client();
@@ -517,7 +517,7 @@ fn fields_that_connection_names_are_never_forwarded() {
 // ===== paths =====
 
 #[test]
-fn an_encoded_slash_is_400_only_where_decoding_would_choose_another_route() {
+fn encoded_slash_is_400_where_it_could_change_the_route() {
     let (a, b) = (Origin::named("a"), Origin::named("b"));
     let yaml = ingress("i", "a.example", &[("/", "a"), ("/admin", "b"), ("/public", "a")])
         + &ingress("p", "p.example", &[("/public", "a")])

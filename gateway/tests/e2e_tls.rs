@@ -131,7 +131,7 @@ fn trusting(versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> Cl
 const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 #[test]
-fn sni_chooses_the_certificate_of_the_hosts_secret_whatever_its_kind() {
+fn sni_selects_the_certificate_of_the_host() {
     let site = Site::start();
     for (host, certificate, by) in [
         ("ecdsa.example", &site.ecdsa, "ecdsa"),
@@ -147,7 +147,7 @@ fn sni_chooses_the_certificate_of_the_hosts_secret_whatever_its_kind() {
 }
 
 #[test]
-fn clients_without_sni_and_hosts_without_secret_get_the_default_certificate_and_are_routed_by_host() {
+fn missing_sni_or_secret_selects_the_default_certificate() {
     let site = Site::start();
     let config = Arc::new(trusting(&BOTH, &["http/1.1"]));
     let own = [&site.ecdsa.der, &site.rsa.der, &site.wildcard.der];
@@ -166,7 +166,7 @@ fn clients_without_sni_and_hosts_without_secret_get_the_default_certificate_and_
 }
 
 #[test]
-fn a_host_other_than_the_sni_is_routed_by_host_and_never_misdirected() {
+fn host_that_differs_from_sni_is_routed_by_host() {
     let site = Site::start();
     let mut client = site.client("ecdsa.example");
     for (host, by) in [("rsa.example", "rsa"), ("x.wild.example", "wild"), ("bare.example", "bare")] {
@@ -177,7 +177,7 @@ fn a_host_other_than_the_sni_is_routed_by_host_and_never_misdirected() {
 }
 
 #[test]
-fn http2_over_a_connection_for_one_host_serves_all_of_them() {
+fn http2_connection_for_one_host_serves_every_host() {
     let site = Site::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -199,7 +199,7 @@ fn http2_over_a_connection_for_one_host_serves_all_of_them() {
 }
 
 #[test]
-fn both_versions_are_spoken_with_both_kinds_of_keys() {
+fn both_tls_versions_work_with_both_key_types() {
     let site = Site::start();
     for (version, spoken) in BOTH.into_iter().zip([ProtocolVersion::TLSv1_2, ProtocolVersion::TLSv1_3]) {
         let config = Arc::new(trusting(&[version], &[]));
@@ -212,7 +212,7 @@ fn both_versions_are_spoken_with_both_kinds_of_keys() {
 }
 
 #[test]
-fn the_protocol_is_chosen_by_alpn_and_is_http1_without_it() {
+fn alpn_selects_the_protocol_and_defaults_to_http1() {
     let site = Site::start();
     for (offered, chosen) in [
         (&["h2", "http/1.1"][..], Some("h2")),
@@ -235,7 +235,7 @@ fn the_protocol_is_chosen_by_alpn_and_is_http1_without_it() {
 }
 
 #[test]
-fn sessions_are_resumed_in_both_versions_also_by_a_later_table_and_for_their_host_only() {
+fn sessions_resume_for_their_host_only_also_after_a_reload() {
     let site = Site::start();
     for version in BOTH {
         let config = Arc::new(trusting(&[version], &["http/1.1"]));
@@ -261,7 +261,7 @@ fn sessions_are_resumed_in_both_versions_also_by_a_later_table_and_for_their_hos
 }
 
 #[test]
-fn a_certificate_is_swapped_under_an_answer_that_is_being_sent() {
+fn certificate_is_replaced_during_a_response() {
     let (release, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let origin = Origin::start(move |call| {
@@ -311,7 +311,7 @@ fn s_client(site: &Site, host: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn openssl_speaks_both_versions_verifies_both_kinds_of_keys_and_resumes() {
+fn openssl_client_connects_verifies_and_resumes() {
     if is_missing("openssl", "openssl s_client") {
         return;
     }

@@ -66,7 +66,7 @@ fn wait(gate: &Mutex<Receiver<()>>) {
 }
 
 #[test]
-fn an_asked_upgrade_is_forwarded_and_its_101_opens_a_tunnel() {
+fn requested_upgrade_is_forwarded_and_101_opens_a_tunnel() {
     let origin = switching();
     let gateway = TestGateway::start(&one(&origin));
     let mut client = gateway.client();
@@ -96,7 +96,7 @@ fn an_asked_upgrade_is_forwarded_and_its_101_opens_a_tunnel() {
 }
 
 #[test]
-fn an_endpoint_may_end_its_direction_and_read_on() {
+fn half_closed_endpoint_keeps_reading() {
     let (report, reported) = channel();
     let report = Mutex::new(report);
     let origin = Origin::start(move |call| {
@@ -114,7 +114,7 @@ fn an_endpoint_may_end_its_direction_and_read_on() {
 }
 
 #[test]
-fn bytes_sent_ahead_reach_the_endpoint_after_its_101_and_not_before() {
+fn bytes_sent_early_reach_the_endpoint_only_after_its_101() {
     let (open, gate) = gate();
     let origin = Origin::start(move |call| {
         if call.request.field("upgrade").is_none() {
@@ -150,7 +150,7 @@ fn bytes_sent_ahead_reach_the_endpoint_after_its_101_and_not_before() {
 }
 
 #[test]
-fn another_answer_to_an_upgrade_is_an_ordinary_answer() {
+fn other_response_to_an_upgrade_is_forwarded_normally() {
     let (open, gate) = gate();
     let origin = Origin::start(move |call| {
         if call.request.target() == "/ahead" {
@@ -179,7 +179,7 @@ fn another_answer_to_an_upgrade_is_an_ordinary_answer() {
 }
 
 #[test]
-fn an_unasked_upgrade_never_reaches_an_endpoint() {
+fn invalid_upgrade_fields_never_reach_the_endpoint() {
     let origin = switching();
     let gateway = TestGateway::start(&one(&origin));
     let many = "a,".repeat(9);
@@ -211,7 +211,7 @@ fn an_unasked_upgrade_never_reaches_an_endpoint() {
 }
 
 #[test]
-fn a_101_that_answers_nothing_asked_is_a_502() {
+fn unsolicited_or_mismatched_101_is_502() {
     let switch = |lines: &str| format!("HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n\r\nsecret");
     let (unasked, malformed) = ("upstream_unsolicited_upgrade", "upstream_malformed");
     for (answer, ask, reason) in [
@@ -242,7 +242,7 @@ fn a_101_that_answers_nothing_asked_is_a_502() {
 }
 
 #[test]
-fn a_body_is_sent_whole_before_the_switch() {
+fn body_is_sent_whole_before_the_switch() {
     let origin = Origin::start(|call| {
         if call.request.target() == "/hasty" {
             call.wire.stream.write_all(SWITCH.as_bytes())?;
@@ -267,7 +267,7 @@ fn a_body_is_sent_whole_before_the_switch() {
 }
 
 #[test]
-fn a_tunnel_in_which_nothing_moves_is_closed_after_its_deadline() {
+fn idle_tunnel_is_closed_after_its_timeout() {
     let origin = switching();
     let idle = Duration::from_millis(300);
     // No other deadline applies to it.
@@ -289,7 +289,7 @@ fn a_tunnel_in_which_nothing_moves_is_closed_after_its_deadline() {
 }
 
 #[test]
-fn open_tunnels_are_counted_and_are_no_requests_in_flight() {
+fn open_tunnels_are_counted_apart_from_requests() {
     let origin = switching();
     let gateway = TestGateway::start(&one(&origin));
     let shows = |line: &str| gateway.admin("/metrics").1.lines().any(|given| given == line);
@@ -303,7 +303,7 @@ fn open_tunnels_are_counted_and_are_no_requests_in_flight() {
 }
 
 #[test]
-fn a_slow_reader_of_a_tunnel_holds_back_the_other_side() {
+fn slow_tunnel_reader_throttles_the_sender() {
     let ((tell, told), (open, gate)) = (channel(), gate());
     let tell = Mutex::new(tell);
     let origin = Origin::start(move |call| {
@@ -328,7 +328,7 @@ fn a_slow_reader_of_a_tunnel_holds_back_the_other_side() {
 }
 
 #[test]
-fn a_reset_on_one_side_ends_the_other() {
+fn reset_of_one_connection_ends_the_other() {
     let origin = Origin::start(|call| {
         call.answer(SWITCH)?;
         if call.wire.some()? == b"reset" { Ok(Then::Reset) } else { Ok(Then::Hang) }
@@ -345,7 +345,7 @@ fn a_reset_on_one_side_ends_the_other() {
 }
 
 #[test]
-fn a_tunnel_over_tls_ends_in_order() {
+fn tunnel_over_tls_ends_with_close_notify() {
     let origin = switching();
     let certificate = support::Certificate::new("a.example");
     let yaml = ingress("a", "a.example", &[("/", "a")])
@@ -427,7 +427,7 @@ fn at(address: std::net::SocketAddr) -> String {
 }
 
 #[test]
-fn a_websocket_library_talks_through_the_gateway_and_closes_in_order() {
+fn websocket_library_exchanges_messages_and_closes() {
     let gateway = TestGateway::start(&at(websocket_echo()));
     run(async {
         let mut socket = websocket(gateway.gateway.http).await;
@@ -444,7 +444,7 @@ fn a_websocket_library_talks_through_the_gateway_and_closes_in_order() {
 }
 
 #[test]
-fn reloads_leave_open_websockets_alone() {
+fn reloads_keep_open_websockets() {
     let gateway = TestGateway::start(&at(websocket_echo()));
     let runtime = runtime();
     let mut sockets = Vec::new();
@@ -477,7 +477,7 @@ fn next_generation(admin: &mut Client, last: u64) -> u64 {
 }
 
 #[test]
-fn a_thousand_reloads_with_a_thousand_websockets_keep_them_and_the_memory() {
+fn thousand_reloads_keep_thousand_websockets_and_memory() {
     const SOCKETS: usize = 1000;
     const RELOADS: u64 = 1000;
     /// Until buffers, arenas and tables have their size.

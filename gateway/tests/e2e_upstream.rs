@@ -23,7 +23,7 @@ fn at(endpoints: &[SocketAddr]) -> String {
 }
 
 #[test]
-fn an_endpoint_that_refuses_costs_no_request() {
+fn refusing_endpoint_costs_no_request() {
     let (a, b, refusing) = (Origin::named("a"), Origin::named("b"), Refusing::new());
     let gateway = TestGateway::start(&at(&[a.address, refusing.address, b.address]));
     let mut client = gateway.client();
@@ -37,7 +37,7 @@ fn an_endpoint_that_refuses_costs_no_request() {
 }
 
 #[test]
-fn requests_go_round_and_connections_are_used_again() {
+fn requests_rotate_and_connections_are_reused() {
     let origins: Vec<_> = ["a", "b", "c"].into_iter().map(Origin::named).collect();
     let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
     let gateway = TestGateway::start(&at(&addresses));
@@ -55,7 +55,7 @@ fn requests_go_round_and_connections_are_used_again() {
 }
 
 #[test]
-fn a_get_lost_on_a_reused_connection_is_sent_again_and_a_post_is_not() {
+fn lost_get_on_a_reused_connection_is_retried_but_not_post() {
     // The second request on each connection is read and left without an answer.
     let origin = Origin::start(|call| {
         if call.turn == 2 {
@@ -77,7 +77,7 @@ fn a_get_lost_on_a_reused_connection_is_sent_again_and_a_post_is_not() {
 }
 
 #[test]
-fn a_connection_that_the_endpoint_closed_while_idle_is_not_used() {
+fn connection_closed_while_idle_is_not_reused() {
     let origin = Origin::start(|call| call.answer(ok("a")).map(|()| Then::Close));
     let gateway = TestGateway::start(&one(&origin));
     let mut client = gateway.client();
@@ -89,7 +89,7 @@ fn a_connection_that_the_endpoint_closed_while_idle_is_not_used() {
 }
 
 #[test]
-fn a_connection_is_not_used_again_when_the_endpoint_says_so_or_is_out_of_step() {
+fn closing_or_out_of_step_connection_is_not_reused() {
     for raw in [
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: Close\r\n\r\na",
         "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na",
@@ -158,7 +158,7 @@ impl Pieces {
 }
 
 #[test]
-fn answers_pass_however_they_are_cut() {
+fn valid_responses_pass_at_every_cut() {
     let cases = [
         ("HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n\r\nhello", Then::Keep, "hello"),
         (
@@ -193,7 +193,7 @@ fn answers_pass_however_they_are_cut() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_trusted_is_a_502_however_it_is_cut() {
+fn invalid_responses_are_502_at_every_cut() {
     let malformed = [
         "garbage\r\n\r\n",
         "HTTP/1.1 200 OK\n\n",
@@ -248,7 +248,7 @@ fn an_answer_that_cannot_be_trusted_is_a_502_however_it_is_cut() {
 }
 
 #[test]
-fn a_reset_before_the_answer_is_a_502_and_one_after_its_beginning_is_passed_on() {
+fn reset_before_the_response_is_502_and_later_propagates() {
     let origin = Origin::start(|call| {
         let beginning = match call.request.target() {
             "/length" => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",
@@ -277,7 +277,7 @@ fn a_reset_before_the_answer_is_a_502_and_one_after_its_beginning_is_passed_on()
 }
 
 #[test]
-fn an_endpoint_that_takes_too_long_is_a_504_and_a_stalled_body_is_cut_off() {
+fn slow_endpoint_is_504_and_stalled_body_is_cut_off() {
     let origin = Origin::start(|call| {
         match call.request.target() {
             "/stall" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?,
@@ -322,7 +322,7 @@ fn an_endpoint_that_takes_too_long_is_a_504_and_a_stalled_body_is_cut_off() {
 }
 
 #[test]
-fn an_endpoint_that_hangs_within_a_head_after_an_interim_answer_or_before_the_last_chunk_is_given_up() {
+fn endpoint_hanging_inside_a_response_times_out() {
     let origin = Origin::start(|call| {
         match call.request.target() {
             "/head" => call.answer("HTTP/1.1 200 OK\r\nContent-Le")?,
@@ -371,7 +371,7 @@ fn an_endpoint_that_hangs_within_a_head_after_an_interim_answer_or_before_the_la
 }
 
 #[test]
-fn a_connection_that_may_be_about_to_close_carries_only_what_can_be_sent_again() {
+fn expiring_connection_carries_only_replayable_requests() {
     // It says that it keeps connections for a second: from the beginning it may be about to close them.
     let answer = "HTTP/1.1 200 OK\r\nKeep-Alive: max=100, Timeout=1\r\nContent-Length: 1\r\n\r\na";
     let origin = Origin::start(move |call| call.answer(answer).map(|()| Then::Keep));
@@ -404,7 +404,7 @@ fn a_connection_that_may_be_about_to_close_carries_only_what_can_be_sent_again()
 }
 
 #[test]
-fn a_client_that_leaves_within_its_body_is_noticed_after_the_answer_has_begun() {
+fn client_leaving_during_its_body_is_detected() {
     for (framing, sent, later) in [
         ("Content-Length: 10", "hello", ""),
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n", ""),
@@ -429,7 +429,7 @@ fn a_client_that_leaves_within_its_body_is_noticed_after_the_answer_has_begun() 
 }
 
 #[test]
-fn an_endpoint_that_does_not_take_the_connection_in_time_is_a_504() {
+fn connect_timeout_is_504_unless_another_endpoint_connects() {
     // One connection fills a queue of length 0; the kernel then ignores further ones.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&ANY_PORT.into()).unwrap();
@@ -455,7 +455,7 @@ fn an_endpoint_that_does_not_take_the_connection_in_time_is_a_504() {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_request_is_whole_reaches_the_client() {
+fn early_response_to_an_unfinished_request_is_forwarded() {
     let origin = Origin::start(|call| {
         call.wire.stream.write_all(b"HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\n\r\nno")?;
         Ok(Then::Hang)

@@ -109,7 +109,7 @@ fn localhost(seconds: u64) -> Result<Addresses, LookupError> {
 }
 
 #[tokio::test]
-async fn shortest_time_to_live_of_an_alias_chain_counts() {
+async fn alias_chain_uses_its_shortest_ttl() {
     let found = look_up(|query, answer| {
         let real = Name::from_ascii("real.example.").unwrap();
         if *query.name() != real {
@@ -134,7 +134,7 @@ async fn shortest_time_to_live_of_an_alias_chain_counts() {
 }
 
 #[tokio::test]
-async fn families_are_resolved_independently() {
+async fn address_families_are_resolved_independently() {
     let found = look_up(|query, answer| match query.query_type() {
         RecordType::A => here(query, answer),
         _ => fails(query, answer),
@@ -145,7 +145,7 @@ async fn families_are_resolved_independently() {
 }
 
 #[tokio::test]
-async fn failed_lookup_is_not_an_empty_result() {
+async fn failed_lookup_differs_from_empty_result() {
     assert_eq!(look_up(gone).await, [Err(LookupError::NoAddresses), Err(LookupError::NoAddresses)]);
     assert_eq!(look_up(|_, _| {}).await, [Err(LookupError::NoAddresses), Err(LookupError::NoAddresses)]);
     let refuses: Says = |_, answer| answer.metadata.response_code = ResponseCode::Refused;
@@ -191,7 +191,7 @@ fn status(gateway: &TestGateway) -> u16 {
 }
 
 #[test]
-fn name_is_followed_and_kept_while_lookups_fail() {
+fn addresses_follow_dns_and_survive_failed_lookups() {
     let (one, other) = (Origin::named("one"), NameServer::start(here));
     let gateway = TestGateway::with(&yaml(one.address), other.settings(Loopback::Allowed));
     until("the name is resolved", || status(&gateway) == 200);
@@ -231,7 +231,7 @@ fn name_is_followed_and_kept_while_lookups_fail() {
 }
 
 #[test]
-fn services_of_one_name_share_its_resolution() {
+fn services_with_one_name_share_its_resolution() {
     let (origin, server) = (Origin::named("one"), NameServer::start(gone));
     let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Allowed));
     let problems = || gateway.admin("/problems").1;
@@ -250,7 +250,7 @@ fn services_of_one_name_share_its_resolution() {
 }
 
 #[test]
-fn unused_name_is_not_looked_up() {
+fn unused_name_is_no_longer_looked_up() {
     let (origin, server) = (Origin::named("one"), NameServer::start(here));
     let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Allowed));
     gateway.replace("b.yaml", &at_name("b", "other.example", origin.address));
@@ -268,7 +268,7 @@ fn unused_name_is_not_looked_up() {
 }
 
 #[test]
-fn address_as_external_name_is_a_problem() {
+fn ip_address_as_external_name_is_a_problem() {
     let (origin, server) = (Origin::named("one"), NameServer::start(here));
     let yaml = CLASS.to_owned() + &at_name("a", "127.0.0.1", origin.address);
     let gateway = TestGateway::with(&yaml, server.settings(Loopback::Allowed));
@@ -278,7 +278,7 @@ fn address_as_external_name_is_a_problem() {
 }
 
 #[test]
-fn name_of_loopback_is_dialled_only_if_allowed() {
+fn loopback_address_is_dialled_only_if_allowed() {
     let (origin, server) = (Origin::named("one"), NameServer::start(here));
     let gateway = TestGateway::with(&yaml(origin.address), server.settings(Loopback::Refused));
     until("the Problem is reported", || {
