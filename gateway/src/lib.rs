@@ -5,6 +5,12 @@
 
 pub mod settings;
 
+pub mod message;
+
+pub mod filter;
+
+pub mod plan;
+
 pub mod live;
 
 pub mod observe;

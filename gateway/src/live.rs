@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use routing::RoutingTable;
 
+use crate::plan::Plans;
+
 pub mod certificates;
 
 use certificates::Certificates;
@@ -14,6 +16,8 @@ use certificates::Certificates;
 pub struct Live {
     /// Maps host and path to a route.
     pub table: RoutingTable,
+    /// Maps each policy of the table to its plan.
+    pub plans: Plans,
     /// Maps Secrets to certificates.
     pub certificates: Certificates,
     /// Number of the published table, counting up. 0 means that no object has been read yet.

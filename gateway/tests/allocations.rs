@@ -50,8 +50,7 @@ fn check(to: Destination) {
     let mut settings = Settings { listeners, workers: Some(1), ..Settings::default() };
     settings.access_log.destination = to.clone();
     settings.drain.delay = Duration::ZERO;
-    let gateway =
-        Gateway::start(&Options { source: Source::Files(folder.path().to_owned()), settings }).unwrap();
+    let gateway = Gateway::start(&Options::new(Source::Files(folder.path().to_owned()), settings)).unwrap();
     gateway.wait(1, Duration::from_secs(10)).unwrap();
 
     let mut client = TcpStream::connect(gateway.http).unwrap();

@@ -499,7 +499,8 @@ fn explanation_agrees_with_random_tables() {
         let mut compiler = Compiler::new(Config::default());
         let changes = objects.into_iter().map(routing::object::Change::Apply).collect();
         let (table, _) = compiler.apply(changes);
-        let live = Live { table: table.clone(), certificates: certificates.clone(), generation: 1 };
+        let plans = gateway::plan::Planner::default().empty();
+        let live = Live { table: table.clone(), plans, certificates: certificates.clone(), generation: 1 };
         let problems = Problems::default();
         let context =
             ExplainContext { compiler: &compiler, live: &live, problems: &problems, status_service: None };

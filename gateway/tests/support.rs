@@ -61,7 +61,7 @@ impl TestGateway {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("all.yaml"), yaml.to_string()).unwrap();
         let mut options =
-            Options { source: Source::Files(folder.path().to_owned()), settings: Settings::default() };
+            Options::new(Source::Files(folder.path().to_owned()), Settings::default());
         change(&mut options);
         // Standard output is the test runner's.
         if options.settings.access_log.destination == Destination::Stdout {

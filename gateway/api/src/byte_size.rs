@@ -29,11 +29,11 @@ const SUFFIXES: [(&str, u64); 8] = [
 ];
 
 /// A number of bytes.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ByteSize(pub u64);
 
 /// The text is not a whole number of bytes below 2^64.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ByteSizeError;
 
 impl fmt::Display for ByteSizeError {

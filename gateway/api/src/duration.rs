@@ -26,13 +26,13 @@ const MAX_PARTS: usize = 4;
 const MAX_DIGITS: usize = 5;
 
 /// A duration in whole milliseconds.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Duration {
     milliseconds: u64,
 }
 
 /// The text is not a duration (GEP-2257).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct DurationError;
 
 impl fmt::Display for DurationError {
@@ -50,6 +50,13 @@ impl Duration {
     /// Creates a duration from milliseconds.
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self { milliseconds }
+    }
+}
+
+impl Duration {
+    /// Returns the whole seconds.
+    pub const fn as_secs(self) -> u64 {
+        self.milliseconds / 1000
     }
 }
 

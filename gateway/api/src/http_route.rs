@@ -18,7 +18,7 @@ use serde::Serializer;
 use serde::de;
 
 /// Host names and the rules for their requests (`HTTPRouteSpec`).
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRoute {
     /// Lower-case DNS names without port.
@@ -30,7 +30,7 @@ pub struct HttpRoute {
 }
 
 /// Matches, and the backends of matching requests (`HTTPRouteRule`).
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRouteRule {
     /// Conditions. A request matches the rule if it meets at least one.
@@ -42,7 +42,7 @@ pub struct HttpRouteRule {
 }
 
 /// A condition on a request (`HTTPRouteMatch`).
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRouteMatch {
     /// Condition on the path.
@@ -50,7 +50,7 @@ pub struct HttpRouteMatch {
 }
 
 /// A condition on the path (`HTTPPathMatch`).
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpPathMatch {
     /// Comparison of `value` with the request path.
@@ -61,7 +61,7 @@ pub struct HttpPathMatch {
 }
 
 /// Comparison of a path.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum PathMatchType {
     /// The whole path is equal. Case matters.
     Exact,
@@ -70,7 +70,7 @@ pub enum PathMatchType {
 }
 
 /// A Service port that serves a rule (`HTTPBackendRef`), in the namespace of the route.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpBackendRef {
     /// Name of the Service. Shared, as paths are.
@@ -87,7 +87,7 @@ fn one() -> u32 {
 }
 
 /// A Service port, by name or by number. Gateway API has numbers only; Ingress needs the names.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Port {
     /// Name of the Service port.
     Name(Arc<str>),

@@ -8,13 +8,16 @@ use serde::Serialize;
 
 use crate::byte_size::ByteSize;
 use crate::http_route::Port;
-use crate::traffic::Limits;
-use crate::traffic::LoadBalancing;
-use crate::traffic::Retries;
-use crate::traffic::Timeouts;
+use crate::policy::Cors;
+use crate::policy::HeaderEdits;
+use crate::policy::Limits;
+use crate::policy::LoadBalancing;
+use crate::policy::Redirect;
+use crate::policy::Retries;
+use crate::policy::Timeouts;
 
 /// Spec of a RoutePolicy.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RoutePolicySpec {
     /// Objects that the policy applies to.
@@ -39,10 +42,22 @@ pub struct RoutePolicySpec {
     /// Limits on the use of a Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Redirects to other URLs, such as from HTTP to HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
+    /// Cross-origin requests that browsers may make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// Edits of the header fields that endpoints receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_headers: Option<HeaderEdits>,
+    /// Edits of the header fields that clients receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_headers: Option<HeaderEdits>,
 }
 
 /// The target of a policy: an Ingress, one host or path of it, or an IngressClass for defaults.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetRef {
     /// API group of the kind: `networking.k8s.io`.
@@ -60,7 +75,7 @@ pub struct TargetRef {
 }
 
 /// Kinds that a policy can target.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum TargetKind {
     /// `networking.k8s.io Ingress`.
     Ingress,
@@ -69,7 +84,7 @@ pub enum TargetKind {
 }
 
 /// A Service port and its weight.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyBackend {
     /// Name of the Service.

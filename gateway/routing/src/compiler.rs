@@ -47,6 +47,7 @@ use crate::problem::Problem;
 use crate::table::Endpoints;
 use crate::table::IngressOrigin;
 use crate::table::Ownership;
+use crate::table::Policy;
 use crate::table::RoutingTable;
 
 use backend_registry::BackendRegistry;
@@ -133,6 +134,12 @@ impl Compiler {
             next_origin: 0,
             own_namespace: config.namespace,
         }
+    }
+
+    /// Returns the merged policies that came since the last call and are in use. The caller builds for each what the
+    /// data plane needs, under its [`crate::PolicyId`].
+    pub fn take_new_policies(&mut self) -> Vec<Arc<Policy>> {
+        self.policies.take_new()
     }
 
     /// Returns the external names (ExternalName Services of classes that allow them) that gained or lost a Service since

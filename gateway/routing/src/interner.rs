@@ -29,13 +29,15 @@ impl<T: Eq + Hash + ?Sized, const MIN_SWEEP: usize> Interner<T, MIN_SWEEP> {
         self.values.get(value)
     }
 
-    /// Inserts a value for which [`Interner::get`] returned `None`.
-    pub(crate) fn insert(&mut self, value: Arc<T>) {
+    /// Inserts a value for which [`Interner::get`] returned `None`. Returns the unused values that it removed.
+    pub(crate) fn insert(&mut self, value: Arc<T>) -> Vec<Arc<T>> {
+        let mut unused = Vec::new();
         if self.values.len() >= self.sweep_at {
-            self.values.retain(|known| Arc::strong_count(known) > 1);
+            unused.extend(self.values.extract_if(|known| Arc::strong_count(known) == 1));
             self.sweep_at = MIN_SWEEP.max(2 * self.values.len());
         }
         self.values.insert(value);
+        unused
     }
 
     /// Returns the number of values, unused ones included.

@@ -295,7 +295,7 @@ fn body_limit(name: &str, bytes: u64) -> Change {
 }
 
 fn body_size(table: &RoutingTable) -> Option<u64> {
-    table.find(HOST, "/").unwrap().policy.body_size.as_ref().map(|size| size.value)
+    table.find(HOST, "/").unwrap().policy.spec.body_size.map(|size| size.0)
 }
 
 #[test]

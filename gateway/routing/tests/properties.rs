@@ -270,7 +270,7 @@ fn random_objects_cover_all_reasons_and_verdicts() {
         }
         for route in table.hosts().flat_map(|host| host.routes()) {
             note(format!("backends by policy {}", route.policy.backends.is_some()));
-            note(format!("body size by policy {}", route.policy.body_size.is_some()));
+            note(format!("body size by policy {}", route.policy.spec.body_size.is_some()));
         }
     }
     let expected = [

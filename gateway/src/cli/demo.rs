@@ -124,7 +124,7 @@ impl Demo {
         };
         // No load balancer has to learn that this gateway ends.
         settings.drain.delay = Duration::ZERO;
-        Ok(Options { source: Source::Files(folder.path().to_owned()), settings })
+        Ok(Options::new(Source::Files(folder.path().to_owned()), settings))
     }
 }
 

@@ -13,10 +13,10 @@ use routing::{CertificateChoice, Compiler, HostName, host};
 use crate::cli::outcome::Outcome;
 use crate::control::reload::{ProblemView, Problems};
 use crate::data::exchange;
-use crate::data::exchange::Scheme;
 use crate::data::exchange::destination::Destination;
 use crate::data::exchange::reply_reason::ReplyReason;
 use crate::live::Live;
+use crate::message::Scheme;
 
 pub mod command;
 pub mod request;
@@ -83,7 +83,7 @@ fn admit(
 ) -> Result<(MatchReport, Outcome), ReplyReason> {
     let head = head?;
     let length = BodyLength::from_request(head).map_err(|_| ReplyReason::MalformedFraming)?;
-    let Destination { host, path } = exchange::parse_destination(head)?;
+    let Destination { host, path, .. } = exchange::parse_destination(head)?;
     let table = &context.live.table;
     let outcome = Outcome::for_destination(table, &host, &path);
     let serving = table.serving_host(&host).map(|host| host.name());

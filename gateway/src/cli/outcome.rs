@@ -93,7 +93,7 @@ impl Outcome {
             object: Some(format!("{} {}", origin.ingress.kind, origin.ingress.name)),
             field: Some(origin.field.to_string()),
             backends: backends.collect(),
-            body_size: route.policy.body_size.as_ref().map(|limit| limit.value),
+            body_size: route.policy.spec.body_size.map(|limit| limit.0),
             policy,
             ..local_reply_reason(route).map_or_else(Self::forwarded, Self::local_reply)
         }

@@ -21,6 +21,7 @@ use crate::data::listener::worker::{Handle, Resources};
 use crate::data::listener::{Protocol, tls};
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogReader, LogSettings, LogSink, WriterThread};
+use crate::plan::Planner;
 use crate::settings::DrainSettings;
 
 pub mod admin;
@@ -85,7 +86,8 @@ impl Gateway {
             descriptors::max_client_connections(settings.limits.client_connections, descriptors);
         let Sockets { http, https, admin, probe } = Sockets::bind(settings)?;
         let addresses = (http.address, https.address);
-        let reload = Reload::new(Arc::clone(&provider), settings.routing.clone())?;
+        let planner = Planner::new(Arc::new(settings.clone()), options.filters.clone());
+        let reload = Reload::new(Arc::clone(&provider), settings.routing.clone(), planner)?;
         let resources = Resources {
             live: reload.live(),
             settings: Arc::new(settings.clone()),

@@ -11,6 +11,7 @@ use crate::cli::crypto::crypto_provider;
 use crate::control::reload::Reload;
 use crate::control::source::files;
 use crate::control::source::kube::{self as kubernetes, WatchScope};
+use crate::plan::Planner;
 
 /// Timeout of reading a cluster. The first Update waits up to 10 s of it for Secrets.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     let watcher = files::watch(folder, &routing.classes, sender)?;
     let update = updates.blocking_recv().context("the folder was not read")?;
     drop(watcher);
-    let mut reload = Reload::new(crypto_provider()?, routing)?;
+    let mut reload = Reload::new(crypto_provider()?, routing, Planner::default())?;
     reload.apply(update, SystemTime::now());
     Ok(reload)
 }
@@ -34,7 +35,7 @@ pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
 /// # Errors
 /// Returns an error if the kubeconfig file is malformed, or the API server does not return all objects within 30 s.
 pub fn read_cluster(kubeconfig: &Path, scope: WatchScope, routing: Config) -> anyhow::Result<Reload> {
-    let mut reload = Reload::new(crypto_provider()?, routing.clone())?;
+    let mut reload = Reload::new(crypto_provider()?, routing.clone(), Planner::default())?;
     let (sender, mut updates) = mpsc::channel(1);
     let (pending_tx, pending) = watch::channel(None);
     let purpose = kubernetes::Purpose::Explain;

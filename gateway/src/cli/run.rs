@@ -24,7 +24,7 @@ impl Run {
     /// Returns an error if the configuration is wrong, an address cannot be bound, or the source cannot be read.
     pub fn execute(self) -> anyhow::Result<()> {
         let settings = self.settings.load(self.source.default_settings())?.settings;
-        let gateway = Gateway::start(&Options { source: self.source.source(), settings })?;
+        let gateway = Gateway::start(&Options::new(self.source.source(), settings))?;
         tracing::info!(http = %gateway.http, https = %gateway.https, admin = %gateway.admin, "listening");
         let (signals, stop) = gateway.control().block_on(async {
             let mut signals = Signals::watch()?;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::control::dns::{NameSet, Resolution};
 use crate::control::source::Update;
 use crate::live::{Live, LiveCell};
+use crate::plan::{Planner, Plans};
 
 use secrets::SecretStore;
 
@@ -64,6 +65,8 @@ pub struct Reload {
     query_rx: mpsc::Receiver<Query>,
     routing: Config,
     compiler: Compiler,
+    planner: Planner,
+    plans: Plans,
     secrets: SecretStore,
     live: LiveCell,
     problems: Arc<Problems>,
@@ -87,16 +90,19 @@ impl Reload {
     ///
     /// # Errors
     /// Returns an error if the default certificate cannot be generated.
-    pub fn new(provider: Arc<CryptoProvider>, routing: Config) -> anyhow::Result<Self> {
+    pub fn new(provider: Arc<CryptoProvider>, routing: Config, planner: Planner) -> anyhow::Result<Self> {
         let secrets = SecretStore::new(provider)?;
         let certificates = secrets.certificates().clone();
-        let live = Live { table: RoutingTable::default(), certificates, generation: 0 };
+        let plans = planner.empty();
+        let live = Live { table: RoutingTable::default(), plans: plans.clone(), certificates, generation: 0 };
         let (query_tx, query_rx) = mpsc::channel(QUERY_QUEUE);
         Ok(Self {
             query_tx,
             query_rx,
             compiler: Compiler::new(routing.clone()),
             routing,
+            planner,
+            plans,
             secrets,
             live: Arc::new(ArcSwap::from_pointee(live)),
             problems: Arc::default(),
@@ -189,8 +195,10 @@ impl Reload {
         }
         self.problems.change(delta.removed.iter(), delta.added);
         self.update_dns_names();
+        self.plans = self.planner.extend(&self.plans, &self.compiler.take_new_policies());
         let generation = self.generation.borrow().wrapping_add(1);
-        self.publish(Live { table, certificates: self.secrets.certificates().clone(), generation });
+        let (plans, certificates) = (self.plans.clone(), self.secrets.certificates().clone());
+        self.publish(Live { table, plans, certificates, generation });
         // Before logging: a client that sees the new table may request /readyz.
         self.generation.send_replace(generation);
         self.log_published(generation);

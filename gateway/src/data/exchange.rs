@@ -5,34 +5,41 @@
 
 use std::sync::Arc;
 
+use http1::BodyLength;
 use routing::table::Route;
 
+use crate::data::upstream::{ConnectError, RetryState};
 use crate::data::wire::clock::Timer;
+use crate::filter::Progress;
+use crate::message::LocalReply;
 use crate::observe::counters::GaugeGuard;
+use crate::plan::Plan;
 
 pub mod abort;
+mod admit;
+mod attempt;
 pub mod client;
 mod date;
 mod dead_peer;
 pub mod destination;
 mod downstream;
-mod forward;
+mod filters;
 mod forwarded;
 pub mod headers;
 mod local_reply;
 mod metered;
 pub mod record;
+mod relay;
 mod replay;
 pub mod reply_reason;
 mod request_body;
 pub mod request_id;
-mod timeouts;
 mod tunnel;
 mod upgrade;
 mod worker;
 
 use abort::Abort;
-pub use client::{Client, ConnectionInfo, Scheme};
+pub use client::{Client, ConnectionInfo};
 pub use date::DateCache;
 use destination::Destination;
 pub use destination::{find_route, parse_destination};
@@ -43,7 +50,7 @@ pub use metered::BodyReadError;
 use metered::Meter;
 use record::{Completion, OwnedRequestInfo, Record, RequestInfo, request_fields};
 use reply_reason::ReplyReason;
-use timeouts::Timeouts;
+use request_body::RequestBody;
 pub use tunnel::{Tunnel, TunnelEnd};
 pub use worker::Worker;
 
@@ -77,7 +84,7 @@ pub async fn serve<D: Downstream>(
         received: Meter::default(),
         sent: Meter::default(),
         record: Record::new(worker.start_time()),
-        timeouts: Timeouts::from_settings(&worker.settings),
+        filters: None,
     };
     let outcome = match exchange.forward().await {
         Ok(outcome) => {
@@ -89,7 +96,7 @@ pub async fn serve<D: Downstream>(
             };
             outcome
         }
-        Err(ExchangeError::Reply(reason)) => exchange.send_local_reply(reason).await,
+        Err(ExchangeError::Reply(reply)) => exchange.send_local_reply(&reply).await,
         Err(ExchangeError::Abort(abort)) => {
             exchange.record.completion = Completion::Aborted(abort);
             ExchangeOutcome::Aborted
@@ -102,14 +109,14 @@ pub async fn serve<D: Downstream>(
 /// Why an exchange ends without the endpoint's whole response.
 enum ExchangeError {
     /// The client has received nothing, so the gateway sends a local reply.
-    Reply(ReplyReason),
+    Reply(Box<LocalReply>),
     /// The client has part of a response, or has disconnected.
     Abort(Abort),
 }
 
 impl From<ReplyReason> for ExchangeError {
     fn from(reason: ReplyReason) -> Self {
-        Self::Reply(reason)
+        Self::Reply(Box::new(reason.into()))
     }
 }
 
@@ -127,7 +134,52 @@ struct Exchange<'a, D> {
     /// The body of the endpoint's response.
     sent: Meter,
     record: Record,
-    timeouts: Timeouts,
+    /// Filters that the request has reached; `None` without filters, and once the response's head is written.
+    filters: Option<Box<Progress>>,
+}
+
+impl<D: Downstream> Exchange<'_, D> {
+    /// Admits the request, filters it, sends it to an endpoint, and relays the response.
+    async fn forward(&mut self) -> Result<ExchangeOutcome, ExchangeError> {
+        let plan = self.admit()?;
+        if let Some(chain) = &plan.chain {
+            self.filter_request(chain).await?;
+        }
+        if matches!(self.request.length, BodyLength::Exact(length) if length > plan.body_limit) {
+            return Err(ReplyReason::BodyTooLarge.into());
+        }
+        self.send(&plan).await
+    }
+
+    /// Sends the request to an endpoint, and to others while a retry can help, and relays the response.
+    async fn send(&mut self, plan: &Plan) -> Result<ExchangeOutcome, ExchangeError> {
+        let backends = self.route.as_ref().map(|route| &*route.backends).unwrap_or_default();
+        let chosen = self.worker.upstreams.choose_backend(backends).map(Arc::clone);
+        let backend = chosen.ok_or(ReplyReason::Open(ConnectError::ServiceMissing))?;
+        self.record.backend_id = Some(backend.id);
+        let mut body = RequestBody::new(plan.upstream.allows_resend(self.request.head.method()));
+        let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.request.length));
+        loop {
+            let opened = self.open(&backend, &mut retry).await;
+            self.record.on_attempt(&retry, opened.as_ref().ok());
+            let mut opened = opened?;
+            self.start_request(&mut opened);
+            body.rewind();
+            let error = match self.await_response(&mut opened, &mut body, &retry, &plan.timeouts).await {
+                Ok(response) => {
+                    self.worker.upstreams.on_response(&opened);
+                    if response.head.status() == 101 {
+                        return self.switch(opened, &response.head, plan).await;
+                    }
+                    return self.relay(opened, plan, body, response).await;
+                }
+                Err(error) => error,
+            };
+            if !self.should_retry(&error, &opened, &mut retry, &body) {
+                return Err(error.into());
+            }
+        }
+    }
 }
 
 impl<D> Exchange<'_, D> {

@@ -13,42 +13,37 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use http1::HeadLimits;
 use pingora::connectors::TransportConnector;
-use pingora::protocols::Stream;
 use routing::table::{Backend, WeightedBackend};
 use tokio::time::Instant;
 
 use crate::data::wire::clock::{Clock, TICK};
-use crate::data::wire::h1;
 use crate::observe::counters::{Counters, increment};
+use crate::plan::{UpstreamPolicy, effective_timeout};
 
 mod balance;
 mod connect;
 mod endpoint;
 mod health;
-mod policy;
 mod pool;
 mod queue;
 mod retry;
 mod shared;
+mod stream;
 
 use balance::{Selection, pick};
 use connect::Connector;
-pub use connect::is_unresponsive;
 use endpoint::Endpoint;
 use health::EjectionCause;
-pub use policy::{UpstreamPolicy, effective_timeout};
 use pool::{BackendPool, EndpointList};
 use queue::UpstreamPermit;
 pub use retry::{Resend, RetryState};
 pub use shared::SharedUpstreams;
-
-/// A connection to an endpoint.
-pub type Connection = h1::Connection<Stream>;
+pub use stream::Stream;
 
 /// A connection to an endpoint that carries one request. Dropping it closes the connection and releases its permit.
 pub struct PooledConnection {
-    /// The connection, without buffers.
-    pub connection: Connection,
+    /// The stream, without buffers.
+    pub stream: Stream,
     /// Whether it has carried a request before. The endpoint may then have closed it, which shows only after sending.
     pub is_reused: bool,
     permit: UpstreamPermit,
@@ -198,10 +193,10 @@ impl Upstreams {
         endpoint: &Rc<Endpoint>,
         retry: &RetryState,
     ) -> Option<PooledConnection> {
-        let (connection, permit) = endpoint.take_idle(retry.reuse, self.clock.now_ms())?;
+        let (stream, permit) = endpoint.take_idle(retry.reuse, self.clock.now_ms())?;
         increment(&self.counters.upstream_connection_reuses);
         let request = InFlightGuard::new(endpoint);
-        Some(PooledConnection { connection, is_reused: true, permit, request, pool: Rc::clone(pool) })
+        Some(PooledConnection { stream, is_reused: true, permit, request, pool: Rc::clone(pool) })
     }
 
     /// Connects to one endpoint after the other until one accepts. Waits first if the backend is at its limit.
@@ -226,15 +221,9 @@ impl Upstreams {
                     drop(waiter.take());
                     // Boxed: the future is 9 KiB, which every request would hold, and HTTP/2 would move.
                     match Box::pin(self.connect_to(endpoint, retry)).await {
-                        Ok(connection) => {
+                        Ok(stream) => {
                             let (request, pool) = (InFlightGuard::new(endpoint), Rc::clone(&pool));
-                            return Ok(PooledConnection {
-                                connection,
-                                is_reused: false,
-                                permit,
-                                request,
-                                pool,
-                            });
+                            return Ok(PooledConnection { stream, is_reused: false, permit, request, pool });
                         }
                         Err(error) => retry.on_connect_failure(endpoint.address, &endpoints, error)?,
                     }
@@ -284,11 +273,7 @@ impl Upstreams {
         Ok(())
     }
 
-    async fn connect_to(
-        &self,
-        endpoint: &Endpoint,
-        retry: &mut RetryState,
-    ) -> Result<Connection, ConnectError> {
+    async fn connect_to(&self, endpoint: &Endpoint, retry: &mut RetryState) -> Result<Stream, ConnectError> {
         let connect = retry.policy.connect;
         let full_timeout = effective_timeout(connect.attempt).min(effective_timeout(connect.total));
         let available = full_timeout.min(retry.connect_time_left);
@@ -325,11 +310,11 @@ impl Upstreams {
     /// Keeps a connection for the next request. Both messages on it are complete. `keep_alive` is the idle timeout that
     /// the endpoint announced. Closes the connection instead if only other workers have queued requests.
     pub fn release(&self, opened: PooledConnection, keep_alive: Option<Duration>, policy: &UpstreamPolicy) {
-        let PooledConnection { connection, permit, request, pool, .. } = opened;
+        let PooledConnection { stream, permit, request, pool, .. } = opened;
         if pool.queue.other_workers_waiting(policy.max_connections) {
             return;
         }
-        request.0.put_idle(connection, permit, keep_alive, self.clock.now_ms());
+        request.0.put_idle(stream, permit, keep_alive, self.clock.now_ms());
         pool.queue.wake_next();
     }
 

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use api::RoutePolicySpec;
 use api::TargetKind;
 use api::TargetRef;
 
@@ -17,6 +18,7 @@ use crate::object::RoutePolicy;
 use crate::path;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::FIELDS;
 
 /// API group of the kinds that a policy can target.
 const TARGET_GROUP: &str = "networking.k8s.io";
@@ -25,6 +27,8 @@ const TARGET_GROUP: &str = "networking.k8s.io";
 #[derive(Debug)]
 pub(super) struct PolicyEntry {
     pub(super) policy: RoutePolicy,
+    /// The spec without the values that cannot be honoured.
+    pub(super) spec: Box<RoutePolicySpec>,
     pub(super) precedence: Precedence,
     pub(super) targets: Vec<PolicyTarget>,
     /// Problems of the policy alone.
@@ -89,9 +93,20 @@ impl PolicyEntry {
             }
         }
         problems.extend(backends_problem(&policy, &targets));
+        let mut spec = policy.spec.clone();
+        problems.extend(take_faults(name, &mut spec));
         let precedence = Precedence::new(Lifecycle::Active, policy.created, name.clone());
-        Self { policy, precedence, targets, problems, target_problems: Vec::new() }
+        Self { policy, spec, precedence, targets, problems, target_problems: Vec::new() }
     }
+}
+
+/// Removes values that cannot be honoured, and returns a Problem for each.
+fn take_faults(policy: &Name, spec: &mut RoutePolicySpec) -> Vec<Problem> {
+    let faults = FIELDS.iter().flat_map(|field| {
+        let faults = field.take_faults(spec).into_iter();
+        faults.map(|fault| (format!("{}{}", field.path, fault.place()), fault.message))
+    });
+    faults.map(|(place, message)| problem(policy, place, Reason::InvalidValue, message)).collect()
 }
 
 fn backends_problem(policy: &RoutePolicy, targets: &[PolicyTarget]) -> Option<Problem> {

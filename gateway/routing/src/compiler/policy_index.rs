@@ -15,6 +15,7 @@ use super::problem_delta::ProblemDeltaBuilder;
 use crate::object::Name;
 use crate::object::RoutePolicy;
 use crate::problem::Problem;
+use crate::table::Policy;
 
 /// The known policies and their targets.
 #[derive(Debug)]
@@ -144,6 +145,11 @@ impl PolicyIndex {
         }
         merger.sort();
         merger
+    }
+
+    /// Returns the merged policies that are new since the last call.
+    pub(super) fn take_new(&mut self) -> Vec<Arc<Policy>> {
+        self.interner.take_new()
     }
 
     /// Adds the Problems that one Ingress reports of policies. Several Ingresses may report the same Problem.

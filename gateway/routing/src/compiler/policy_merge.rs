@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::PolicyBackend;
-use api::RoutePolicySpec;
 
 use super::policy_entry;
 use super::policy_entry::PolicyEntry;
@@ -17,13 +16,12 @@ use super::policy_interner::PolicyInterner;
 use crate::host::HostName;
 use crate::problem::Problem;
 use crate::problem::Reason;
+use crate::table::BACKENDS;
+use crate::table::FIELDS;
 use crate::table::PathMatch;
 use crate::table::Policy;
-use crate::table::PolicyLimits;
 use crate::table::PolicyOrigin;
-use crate::table::PolicyRetries;
-use crate::table::PolicyTimeouts;
-use crate::table::PolicyValue;
+use crate::table::conflicts;
 
 /// How narrowly a target selects. The greater value takes precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +57,14 @@ struct Layer<'a> {
 pub(super) struct RouteKey<'a> {
     pub(super) host: &'a HostName,
     pub(super) path: &'a PathMatch,
+    /// Whether `spec.tls` of the Ingress names the host.
+    pub(super) is_tls_host: bool,
+}
+
+/// The value of a field that takes precedence, and its origin.
+struct PickedField<T> {
+    value: T,
+    origin: PolicyOrigin,
 }
 
 /// The policies of a Route, merged.
@@ -109,66 +115,38 @@ impl<'a> PolicyMerger<'a> {
                 selected.push(index);
             }
         }
-        let backends = self.pick(&selected, "spec.backends", |layer| {
-            let backends = layer.entry.policy.spec.backends.as_deref()?;
+        let backends = self.pick(&selected, BACKENDS, |layer| {
+            let backends = layer.entry.spec.backends.as_deref()?;
             (!backends.is_empty() && layer.specificity != Specificity::Class).then_some(backends)
         });
-        let policy = Policy {
-            backends: backends.as_ref().map(|field| field.origin.clone()),
-            body_size: self.field(&selected, "spec.bodySize", |spec| Some(spec.body_size?.0)),
-            timeouts: self.timeouts(&selected),
-            retries: self.retries(&selected),
-            load_balancing: self
-                .field(&selected, "spec.loadBalancing.type", |spec| Some(spec.load_balancing?.kind)),
-            limits: self.limits(&selected),
-        };
+        let mut policy =
+            Policy { backends: backends.as_ref().map(|field| field.origin.clone()), ..Policy::default() };
+        for field in FIELDS.iter() {
+            let picked = self.pick(&selected, field.path, |layer| {
+                let spec = &*layer.entry.spec;
+                field.is_set(spec).then_some(spec)
+            });
+            if let Some(PickedField { value, origin }) = picked {
+                policy.set(field, value, origin);
+            }
+        }
+        self.remove_conflicts(&mut policy, route);
+        policy.is_tls_host = policy.depends_on_tls() && route.is_some_and(|route| route.is_tls_host);
         let backends =
-            backends.map(|PolicyValue { value, origin }| BackendOverride { backends: value, origin });
+            backends.map(|PickedField { value, origin }| BackendOverride { backends: value, origin });
         MergedPolicy { policy: self.interner.intern(policy), backends }
     }
 
-    fn timeouts(&mut self, selected: &[usize]) -> PolicyTimeouts {
-        let mut timeout = |field, value: fn(api::Timeouts) -> Option<api::Duration>| {
-            self.field(selected, field, |spec| Some(value(spec.timeouts?)?.into()))
-        };
-        PolicyTimeouts {
-            request: timeout("spec.timeouts.request", |timeouts| timeouts.request),
-            connect: timeout("spec.timeouts.connect", |timeouts| timeouts.connect),
-            connect_total: timeout("spec.timeouts.connectTotal", |timeouts| timeouts.connect_total),
-            first_byte: timeout("spec.timeouts.firstByte", |timeouts| timeouts.first_byte),
-            stall: timeout("spec.timeouts.stall", |timeouts| timeouts.stall),
-            tunnel_idle: timeout("spec.timeouts.tunnelIdle", |timeouts| timeouts.tunnel_idle),
+    /// Removes values that exclude each other. Each gets a Problem of the policy that set it.
+    fn remove_conflicts(&mut self, policy: &mut Policy, route: Option<RouteKey<'_>>) {
+        for conflict in conflicts(policy, route.map(|route| (route.host, route.path))) {
+            if let Some(origin) = policy.unset(conflict.field) {
+                let field = conflict.field.to_owned();
+                let problem =
+                    policy_entry::problem(&origin.policy, field, Reason::InvalidValue, conflict.message);
+                self.problems.insert(problem);
+            }
         }
-    }
-
-    fn retries(&mut self, selected: &[usize]) -> PolicyRetries {
-        let retries = |spec: &'a RoutePolicySpec| spec.retries.as_ref();
-        PolicyRetries {
-            attempts: self.field(selected, "spec.retries.attempts", |spec| retries(spec)?.attempts),
-            on: self.field(selected, "spec.retries.on", |spec| Some(retries(spec)?.on.as_deref()?.into())),
-            methods: self.field(selected, "spec.retries.methods", |spec| {
-                Some(retries(spec)?.methods.as_deref()?.into())
-            }),
-        }
-    }
-
-    fn limits(&mut self, selected: &[usize]) -> PolicyLimits {
-        PolicyLimits {
-            upstream_connections: self
-                .field(selected, "spec.limits.upstreamConnections", |spec| spec.limits?.upstream_connections),
-            pending_requests: self
-                .field(selected, "spec.limits.pendingRequests", |spec| spec.limits?.pending_requests),
-        }
-    }
-
-    /// Picks a field of the spec.
-    fn field<T>(
-        &mut self,
-        selected: &[usize],
-        field: &'static str,
-        value: impl Fn(&'a RoutePolicySpec) -> Option<T>,
-    ) -> Option<PolicyValue<T>> {
-        self.pick(selected, field, |layer| value(&layer.entry.policy.spec))
     }
 
     /// Returns the value of the first layer that sets a field. Other policies that set it with the same specificity
@@ -178,7 +156,7 @@ impl<'a> PolicyMerger<'a> {
         selected: &[usize],
         field: &'static str,
         value: impl Fn(&Layer<'a>) -> Option<T>,
-    ) -> Option<PolicyValue<T>> {
+    ) -> Option<PickedField<T>> {
         let layers = selected.iter().filter_map(|index| self.layers.get(*index));
         let mut setting = layers.filter_map(|layer| Some((value(layer)?, layer)));
         let (value, winner) = setting.next()?;
@@ -192,7 +170,7 @@ impl<'a> PolicyMerger<'a> {
             field,
             target: winner.target.field.clone(),
         };
-        Some(PolicyValue { value, origin })
+        Some(PickedField { value, origin })
     }
 
     /// Returns the Problems: conflicts, and hosts or paths of targets that no Route of the Ingress has.

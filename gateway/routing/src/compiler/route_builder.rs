@@ -103,10 +103,13 @@ struct OverrideShare {
 impl RouteBuilder<'_> {
     pub(super) fn build(mut self, from: Translation) -> BuiltIngress {
         let mut hosts: BTreeMap<HostName, HostContribution> = BTreeMap::new();
+        let certificate_hosts = from.certificates.iter().map(|certificate| &certificate.host);
+        let tls_hosts: Vec<_> = certificate_hosts.chain(&from.default_certificate_hosts).cloned().collect();
         for route in from.routes {
+            let is_tls_host = tls_hosts.iter().any(|host| host.covers(&route.host));
             let host = hosts.entry(route.host.clone()).or_default();
             host.role = HostRole::Routed;
-            self.build_routes(route, &mut host.routes);
+            self.build_routes(route, is_tls_host, &mut host.routes);
         }
         let default_route = from.default_backend.map(|rule| {
             let merged = self.merger.merge(None);
@@ -138,14 +141,14 @@ impl RouteBuilder<'_> {
         BuiltIngress { contribution, hosts }
     }
 
-    fn build_routes(&mut self, from: TranslatedRoute, routes: &mut Vec<Arc<Route>>) {
+    fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
         for rule in &from.rules {
             for condition in &rule.rule.matches {
                 let path = match condition.path.kind {
                     PathMatchType::Exact => PathMatch::Exact(Arc::clone(&condition.path.value)),
                     PathMatchType::PathPrefix => PathMatch::shared_prefix(&condition.path.value),
                 };
-                let merged = self.merger.merge(Some(RouteKey { host: &from.host, path: &path }));
+                let merged = self.merger.merge(Some(RouteKey { host: &from.host, path: &path, is_tls_host }));
                 routes.push(self.build_route(path, rule, merged));
             }
         }

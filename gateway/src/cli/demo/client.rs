@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::data::exchange::Scheme;
+use crate::message::Scheme;
 
 /// Time limit for a request, from the connect to the last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

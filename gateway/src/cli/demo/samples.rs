@@ -13,7 +13,7 @@ use super::apps::{self, Echo};
 use super::client::{Client, Request, Response};
 use super::log::ServedRequest;
 use crate::data::exchange;
-use crate::data::exchange::Scheme::{Http, Https};
+use crate::message::Scheme::{Http, Https};
 
 /// Time for the access log to report the last sample. Workers hand records over every 100 ms.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,8 +5,8 @@
 use bytes::BytesMut;
 use http1::{Head, HeadLimits, HeadScanner};
 
-use crate::data::exchange::Scheme;
 use crate::data::exchange::reply_reason::ReplyReason;
+use crate::message::Scheme;
 
 /// An invalid description of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,9 @@
 //! What a gateway serves, and how.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::filter::Filter;
 use crate::settings::Settings;
 
 /// The source of objects.
@@ -20,4 +22,13 @@ pub struct Options {
     pub source: Source,
     /// All settings.
     pub settings: Settings,
+    /// Filters that every route gets besides those of its policy, for programs that embed the gateway.
+    pub filters: Vec<Arc<dyn Filter>>,
+}
+
+impl Options {
+    /// Creates options without further filters.
+    pub fn new(source: Source, settings: Settings) -> Self {
+        Self { source, settings, filters: Vec::new() }
+    }
 }

@@ -69,6 +69,7 @@ mod tests {
     use crate::control::reload::ReloadHandle;
     use crate::control::source::Update;
     use crate::control::source::location::LocatedProblem;
+    use crate::plan::Planner;
 
     /// Inputs whose source sends one Ingress with a Problem, and then runs `then`.
     fn inputs(ingress: &str, then: impl Future<Output = ()> + Send + 'static) -> Inputs {
@@ -106,7 +107,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn panic_of_any_part_reads_everything_again() {
-        let reload = Reload::new(crypto_provider().unwrap(), Config::default()).unwrap();
+        let reload = Reload::new(crypto_provider().unwrap(), Config::default(), Planner::default()).unwrap();
         let (handle, mut live, problems) = (reload.handle(), reload.generation(), reload.problems());
         let restarts = Arc::new(AtomicU64::new(0));
         let (break_source, broken) = tokio::sync::oneshot::channel::<()>();

@@ -10,6 +10,8 @@ use http1::{Head, KnownName, write};
 use ipnet::IpNet;
 use rustls::ProtocolVersion;
 
+use crate::message::Scheme;
+
 /// The peer of a connection. It is the same for all requests on it.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -37,15 +39,6 @@ pub struct ConnectionInfo {
     pub tls: Option<ProtocolVersion>,
 }
 
-/// Scheme of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// Plaintext.
-    Http,
-    /// TLS.
-    Https,
-}
-
 /// Protocol of a client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
@@ -60,24 +53,6 @@ pub enum Codec {
 pub(super) enum Trust {
     None,
     Proxy,
-}
-
-impl Scheme {
-    /// Returns the scheme as URLs write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// Returns the default port of the scheme.
-    pub(super) fn default_port(self) -> &'static [u8] {
-        match self {
-            Self::Http => b"80",
-            Self::Https => b"443",
-        }
-    }
 }
 
 impl Client {

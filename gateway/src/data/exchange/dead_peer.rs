@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::data::upstream::{Connection, PooledConnection, Resend, RetryState, is_unresponsive};
+use crate::data::upstream::{PooledConnection, Resend, RetryState, Stream};
 use crate::data::wire::clock::Timer;
 
 /// Silence after which TCP_INFO is read to detect a dead peer. 2.5 s covers three retransmissions (after 0.2, 0.6 and
@@ -40,8 +40,8 @@ impl DeadPeerProbe {
 
     /// Probes once the time for it has come, and sets the timer to the end of the wait. Returns true if the peer is
     /// dead and the request can be sent again.
-    pub(super) fn is_unresponsive(&mut self, timer: &Timer, up: &mut Connection, resend: Resend) -> bool {
-        self.is_due(timer) && resend == Resend::Possible && !up.has_received() && is_unresponsive(up.io())
+    pub(super) fn is_unresponsive(&mut self, timer: &Timer, up: &mut Stream, resend: Resend) -> bool {
+        self.is_due(timer) && resend == Resend::Possible && !up.has_received() && up.is_unresponsive()
     }
 
     /// Returns true once, when the time for the probe has come. Then sets the timer to the end of the wait.

@@ -9,16 +9,18 @@ use http1::{Head, KnownName};
 use routing::table::{PathMatch, Route, RoutingTable};
 use routing::{host, path};
 
-use super::headers;
+use super::headers::ConnectionOptions;
 use super::reply_reason::ReplyReason;
 
-/// Host and path by which a request is matched.
+/// Host and path by which a request is matched, and what else is parsed of its head once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination<'a> {
     /// Normalised host without its port. Empty if an HTTP/1.0 request has no Host: only host-less rules match it.
     pub host: Cow<'a, str>,
     /// Canonical path.
     pub path: Cow<'a, str>,
+    /// Connection options: fields that concern the client's connection only.
+    pub options: ConnectionOptions<'a>,
 }
 
 /// Parses the host and the path of a request.
@@ -31,14 +33,15 @@ pub fn parse_destination(head: &Head) -> Result<Destination<'_>, ReplyReason> {
         Some(host) => host::normalise(host).ok_or(ReplyReason::MalformedHost)?,
         None => Cow::Borrowed(""),
     };
-    if headers::has_too_many_connection_options(head) {
+    let options = ConnectionOptions::parse(head);
+    if options.is_too_long() {
         return Err(ReplyReason::TooManyConnectionOptions);
     }
     if head.target() == b"*" {
         return Err(ReplyReason::ServerOptions);
     }
     let path = path::canonical(head.path()).map_err(|_| ReplyReason::MalformedPath)?;
-    Ok(Destination { host, path })
+    Ok(Destination { host, path, options })
 }
 
 /// Finds the route of a request.

@@ -59,4 +59,10 @@ pub trait Downstream: BodyReader<Error = BodyReadError> + BodyWriter {
     /// Becomes ready once the client abandons the request (close or RST_STREAM). The caller then cancels the upstream
     /// request.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<Abort>;
+
+    /// As [`Downstream::poll_cancelled`], for times in which the body is not read. HTTP/1.1 then reads ahead as far as
+    /// its buffer reaches, since the close of a connection is behind the bytes that came before it.
+    fn poll_cancelled_unread(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
+        self.poll_cancelled(cx)
+    }
 }

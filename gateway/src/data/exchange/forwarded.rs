@@ -11,8 +11,9 @@ use bytes::{BufMut, BytesMut};
 use http1::parse::is_valid_host;
 use http1::{Head, KnownName, write};
 
-use super::client::{Client, ConnectionInfo, Scheme, Trust, write_forwarded_element};
+use super::client::{Client, ConnectionInfo, Trust, write_forwarded_element};
 use super::request_id::RequestId;
+use crate::message::Scheme;
 
 /// The sender of one request, and the ID of the request.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,18 @@ impl RequestSource<'_> {
     /// Returns the sender's address and the transport of its connection.
     pub(super) fn connection_info(&self) -> ConnectionInfo {
         ConnectionInfo { address: self.address, ..self.client.connection_info() }
+    }
+
+    /// Returns the scheme that the client used: that of the connection, or what a trusted proxy reports.
+    pub(super) fn scheme(&self, head: &Head) -> Scheme {
+        match self.client.trust() {
+            Trust::None => self.client.scheme,
+            Trust::Proxy => match single_value(head, KnownName::XForwardedProto) {
+                Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
+                Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
+                Some(_) | None => self.client.scheme,
+            },
+        }
     }
 
     /// Writes the forwarding fields and the request ID.
@@ -48,7 +61,7 @@ impl RequestSource<'_> {
         if let Some(host) = host {
             write::field(out, b"x-forwarded-host", host);
         }
-        let port = port(host).unwrap_or(self.client.scheme.default_port());
+        let port = port(host).unwrap_or(default_port(self.client.scheme));
         write::field(out, b"x-forwarded-port", port);
     }
 
@@ -58,11 +71,7 @@ impl RequestSource<'_> {
         out.put_slice(b"x-forwarded-for: ");
         write_list(out, head, KnownName::XForwardedFor);
         let _ = write!(out, "{}\r\nx-real-ip: {}\r\n", client.peer, self.address);
-        let scheme = match single_value(head, KnownName::XForwardedProto) {
-            Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
-            Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
-            Some(_) | None => client.scheme,
-        };
+        let scheme = self.scheme(head);
         write::field(out, b"x-forwarded-proto", scheme.as_str().as_bytes());
         out.put_slice(b"forwarded: ");
         write_list(out, head, KnownName::Forwarded);
@@ -74,8 +83,16 @@ impl RequestSource<'_> {
             write::field(out, b"x-forwarded-host", host);
         }
         let forwarded_port = single_value(head, KnownName::XForwardedPort).filter(|port| is_port(port));
-        let port = forwarded_port.or_else(|| port(host)).unwrap_or(scheme.default_port());
+        let port = forwarded_port.or_else(|| port(host)).unwrap_or(default_port(scheme));
         write::field(out, b"x-forwarded-port", port);
+    }
+}
+
+/// Returns the port of a scheme's URLs that name none.
+fn default_port(scheme: Scheme) -> &'static [u8] {
+    match scheme {
+        Scheme::Http => b"80",
+        Scheme::Https => b"443",
     }
 }
 

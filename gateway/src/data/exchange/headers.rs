@@ -10,8 +10,10 @@ use bytes::BytesMut;
 use http1::name::is_forwarding_field;
 use http1::{BodyLength, Head, KnownName, Version, write};
 
+use super::destination::Destination;
 use super::forwarded::RequestSource;
 use super::{date, upgrade};
+use crate::message::Patch;
 use crate::settings::UnderscoreNames;
 
 /// Removes the fields of a client's head or trailer section that neither filters nor endpoints may see.
@@ -25,18 +27,21 @@ pub(crate) fn sanitize(head: &mut Head, underscores: UnderscoreNames) {
 pub(super) struct UpstreamRequest<'a> {
     /// Head from the client.
     pub(super) head: &'a Head,
-    /// Canonical path by which the route was found.
-    pub(super) path: &'a str,
+    /// Path by which the route was found, and the connection options of the head.
+    pub(super) destination: &'a Destination<'a>,
     /// Sender and ID.
     pub(super) source: &'a RequestSource<'a>,
+    /// Edits by filters.
+    pub(super) patch: Option<&'a Patch>,
     /// Framing of the body.
     pub(super) length: BodyLength,
 }
 
 /// Writes the head of a request to this endpoint, its empty line included.
 pub(super) fn write_request(out: &mut BytesMut, endpoint: SocketAddr, request: &UpstreamRequest<'_>) {
-    let UpstreamRequest { head, path, source, length } = *request;
-    let (target, query) = target(head, path);
+    let UpstreamRequest { head, destination, source, patch, length } = *request;
+    let patch = patch.filter(|patch| !patch.is_empty());
+    let (target, query) = target(head, &destination.path);
     if query.is_empty() {
         write::request_line(out, head.method(), target);
     } else {
@@ -48,7 +53,7 @@ pub(super) fn write_request(out: &mut BytesMut, endpoint: SocketAddr, request: &
         // takes the endpoint's own address for a name.
         let _ = write!(out, "host: {endpoint}\r\n");
     }
-    let options = ConnectionOptions::parse(head);
+    let options = &destination.options;
     // Forwarding fields that the gateway does not write, such as `X-Forwarded-Prefix`, need a trusted proxy.
     let keeps_forwarding_fields = source.client.is_trusted();
     for (known, name, value) in head.fields() {
@@ -58,9 +63,12 @@ pub(super) fn write_request(out: &mut BytesMut, endpoint: SocketAddr, request: &
             None if is_forwarding_field(name) => keeps_forwarding_fields && !name.contains(&b'_'),
             None => !options.contains(name),
         };
-        if is_forwarded {
+        if is_forwarded && !patch.is_some_and(|patch| patch.drops(name)) {
             write::field(out, name, value);
         }
+    }
+    for (name, value) in patch.into_iter().flat_map(Patch::added) {
+        write::field(out, name, value);
     }
     source.write(out, head);
     if upgrade::is_requested(head) {
@@ -120,17 +128,23 @@ fn is_set_by_gateway(known: KnownName) -> bool {
 const MAX_CONNECTION_OPTIONS: usize = 32;
 
 /// The connection options of a message that may be field names (RFC 9110 §7.6.1).
-struct ConnectionOptions<'a>(Vec<&'a [u8]>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionOptions<'a>(Vec<&'a [u8]>);
 
 impl<'a> ConnectionOptions<'a> {
     /// Collects the options. Allocates nothing if there are none.
-    fn parse(head: &'a Head) -> Self {
+    pub(super) fn parse(head: &'a Head) -> Self {
         let tokens = head.get_all(KnownName::Connection).flat_map(|value| value.split(|byte| *byte == b','));
         let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| {
             let is_no_field = [&b"close"[..], b"keep-alive", b""];
             !is_no_field.iter().any(|option| token.eq_ignore_ascii_case(option))
         });
         Self(tokens.take(MAX_CONNECTION_OPTIONS + 1).collect())
+    }
+
+    /// Are there more options than [`MAX_CONNECTION_OPTIONS`]?
+    pub(super) fn is_too_long(&self) -> bool {
+        self.0.len() > MAX_CONNECTION_OPTIONS
     }
 
     fn contains(&self, name: &[u8]) -> bool {
@@ -140,8 +154,7 @@ impl<'a> ConnectionOptions<'a> {
 
 /// Returns true if `Connection` lists more than 32 options.
 pub(crate) fn has_too_many_connection_options(head: &Head) -> bool {
-    head.get(KnownName::Connection).is_some()
-        && ConnectionOptions::parse(head).0.len() > MAX_CONNECTION_OPTIONS
+    head.get(KnownName::Connection).is_some() && ConnectionOptions::parse(head).is_too_long()
 }
 
 /// Head of a response to the client, which a codec writes.
@@ -156,7 +169,9 @@ pub struct ResponseHead<'a> {
     /// Head from the endpoint; `None` for a local reply.
     pub head: Option<&'a Head>,
     /// Fields that the gateway adds.
-    pub extra: &'a [(&'static str, &'a [u8])],
+    pub extra: &'a [(&'a [u8], &'a [u8])],
+    /// Edits by filters.
+    pub patch: Option<&'a Patch>,
     /// Framing of the body.
     pub length: BodyLength,
     /// Whether the request was HEAD. Content-Length is then the length of a body that is not sent.
@@ -174,6 +189,7 @@ impl<'a> ResponseHead<'a> {
             date: date::Text::default(),
             head: Some(head),
             extra: &[],
+            patch: None,
             length,
             is_head_request: false,
             closes_connection: false,
@@ -182,6 +198,8 @@ impl<'a> ResponseHead<'a> {
 
     /// Calls `on_field` with each field for the client, except those that frame the body.
     pub fn for_each_field(&self, mut on_field: impl FnMut(&[u8], &[u8])) {
+        let patch = self.patch.filter(|patch| !patch.is_empty());
+        let is_dropped = |name: &[u8]| patch.is_some_and(|patch| patch.drops(name));
         // Informational responses get neither field.
         let (mut has_date, mut has_server) = (self.status < 200, self.status < 200);
         if let Some(head) = self.head {
@@ -196,7 +214,7 @@ impl<'a> ResponseHead<'a> {
                     Some(known) => !known.is_hop_by_hop() && !options.contains(name),
                     None => !options.contains(name),
                 };
-                if is_forwarded {
+                if is_forwarded && !is_dropped(name) {
                     has_date |= known == Some(KnownName::Date);
                     has_server |= known == Some(KnownName::Server);
                     on_field(name, value);
@@ -206,11 +224,14 @@ impl<'a> ResponseHead<'a> {
         if !has_date {
             on_field(b"date", &self.date);
         }
-        if !has_server {
+        if !has_server && !is_dropped(b"server") {
             on_field(b"server", b"wasm-gateway");
         }
-        for (name, value) in self.extra {
-            on_field(name.as_bytes(), value);
+        for (name, value) in self.extra.iter().filter(|(name, _)| !is_dropped(name)) {
+            on_field(name, value);
+        }
+        for (name, value) in patch.into_iter().flat_map(Patch::added) {
+            on_field(name, value);
         }
     }
 
@@ -226,7 +247,7 @@ impl<'a> ResponseHead<'a> {
     }
 
     fn has_extra(&self, name: &[u8]) -> bool {
-        self.extra.iter().any(|(extra, _)| name.eq_ignore_ascii_case(extra.as_bytes()))
+        self.extra.iter().any(|(extra, _)| name.eq_ignore_ascii_case(extra))
     }
 }
 

@@ -17,8 +17,14 @@ use super::request_id::RequestId;
 use super::worker::Worker;
 use crate::data::wire::clock::Timer;
 use crate::data::wire::{Piece, StreamError};
+use crate::filter::Progress;
+use crate::message::{FieldName, FieldValue, LocalReply, Patch};
 use crate::observe::access_log::RequestFields;
 use crate::settings::ReasonHeader;
+
+const ALLOW: FieldName = FieldName::from_static("allow");
+const CONTENT_TYPE: FieldName = FieldName::from_static("content-type");
+const RETRY_AFTER: FieldName = FieldName::from_static("retry-after");
 
 /// A message of a client that starts no exchange: its head is malformed or late.
 #[derive(Clone, Copy, Debug)]
@@ -31,33 +37,63 @@ pub struct InvalidRequest<'a> {
     pub request: Option<RequestFields<'a>>,
 }
 
-/// What a local reply says.
+/// A local reply to one request.
 #[derive(Clone, Copy)]
-struct LocalReplyHead<'a> {
-    reason: ReplyReason,
+struct Addressed<'a> {
+    reply: &'a LocalReply,
     id: &'a RequestId<'a>,
     /// Method of the request; empty if it is not known.
     method: &'a [u8],
+    /// Edits by filters.
+    patch: Option<&'a Patch>,
+}
+
+/// Maps each reason to its reply: the status and the reason are the body, too.
+impl From<ReplyReason> for LocalReply {
+    fn from(reason: ReplyReason) -> Self {
+        let (status, word) = (reason.status(), reason.as_str());
+        let mut reply = Self::new(status, word);
+        reply.closes_connection = reason.closes_connection();
+        if status != 204 {
+            reply.body = format!("{status} {word}\n").into();
+            reply = reply.with(CONTENT_TYPE, FieldValue::from_static("text/plain"));
+        }
+        // RFC 9110 §15.5.6 and §9.3.7. Other methods are forwarded, too, but have no list.
+        if matches!(status, 204 | 405) {
+            let methods = Method::ALL.map(Method::as_str).join(", ");
+            if let Ok(methods) = FieldValue::parse(methods) {
+                reply = reply.with(ALLOW, methods);
+            }
+        }
+        match reason.retry_after() {
+            Some(seconds) => reply.with(RETRY_AFTER, FieldValue::from_static(seconds)),
+            None => reply,
+        }
+    }
 }
 
 impl<D: Downstream> Exchange<'_, D> {
     /// Ends the exchange with a local reply.
-    pub(super) async fn send_local_reply(&mut self, reason: ReplyReason) -> ExchangeOutcome {
-        self.record.on_local_reply(reason);
+    pub(super) async fn send_local_reply(&mut self, reply: &LocalReply) -> ExchangeOutcome {
+        self.record.on_local_reply(reply.status, reply.reason);
         // The time of the request may be over. The reply has its own.
         self.timer.clear();
-        let head = LocalReplyHead { reason, id: &self.source.id, method: self.request.head.method() };
-        match write_in_time(self.worker, &mut *self.down, self.timer, head).await {
+        self.filter_local_reply(reply);
+        let filters = self.filters.take();
+        let patch = filters.as_deref().map(Progress::response_patch);
+        let method = self.request.head.method();
+        let addressed = Addressed { reply, id: &self.source.id, method, patch };
+        match write_in_time(self.worker, &mut *self.down, self.timer, addressed).await {
             Ok(body_bytes) => {
-                self.record.on_local_reply_sent(reason, body_bytes);
-                if reason.closes_connection() {
+                self.record.on_local_reply_sent(reply.reason, body_bytes);
+                if reply.closes_connection {
                     ExchangeOutcome::CompletedThenClose
                 } else {
                     ExchangeOutcome::Completed
                 }
             }
             Err(abort) => {
-                self.record.on_local_reply_unsent(reason, abort);
+                self.record.on_local_reply_unsent(reply.reason, abort);
                 ExchangeOutcome::Aborted
             }
         }
@@ -83,15 +119,17 @@ pub async fn send_local_reply<D: Downstream>(
     let record = Record::new(None);
     let info = RequestInfo { source, request, route: None };
     let mut report = ReportOnDrop { worker, info, record };
-    report.record.on_local_reply(reason);
+    let reply = LocalReply::from(reason);
+    report.record.on_local_reply(reply.status, reply.reason);
     let method = request.map_or(&b""[..], |request| request.method);
-    match write_in_time(worker, down, timer, LocalReplyHead { reason, id: &source.id, method }).await {
+    let addressed = Addressed { reply: &reply, id: &source.id, method, patch: None };
+    match write_in_time(worker, down, timer, addressed).await {
         Ok(body_bytes) => {
-            report.record.on_local_reply_sent(reason, body_bytes);
+            report.record.on_local_reply_sent(reply.reason, body_bytes);
             Ok(())
         }
         Err(abort) => {
-            report.record.on_local_reply_unsent(reason, abort);
+            report.record.on_local_reply_unsent(reply.reason, abort);
             Err(abort)
         }
     }
@@ -102,13 +140,13 @@ async fn write_in_time<D: Downstream>(
     worker: &Worker,
     down: &mut D,
     timer: &Timer,
-    head: LocalReplyHead<'_>,
+    addressed: Addressed<'_>,
 ) -> Result<u64, Abort> {
     timer.set(worker.settings.timeouts.request_header);
-    match timer.limit(write_reply(worker, down, head)).await {
+    match timer.limit(write_reply(worker, down, addressed)).await {
         Ok(Ok(body_bytes)) => Ok(body_bytes),
         Ok(Err(error)) => {
-            tracing::debug!(%error, reason = head.reason.as_str(), "local reply not sent");
+            tracing::debug!(%error, reason = addressed.reply.reason, "local reply not sent");
             Err(Abort::from_downstream(&error))
         }
         Err(_elapsed) => Err(Abort::ClientStalled),
@@ -119,28 +157,16 @@ async fn write_in_time<D: Downstream>(
 async fn write_reply<D: Downstream>(
     worker: &Worker,
     down: &mut D,
-    head: LocalReplyHead<'_>,
+    addressed: Addressed<'_>,
 ) -> Result<u64, StreamError> {
-    let LocalReplyHead { reason, id, method } = head;
-    let (status, word) = (reason.status(), reason.as_str());
-    let body = if status == 204 { String::new() } else { format!("{status} {word}\n") };
-    // RFC 9110 §15.5.6 and §9.3.7. Other methods are forwarded, too, but have no list.
-    let allow =
-        if matches!(status, 204 | 405) { Method::ALL.map(Method::as_str).join(", ") } else { String::new() };
+    let Addressed { reply, id, method, patch } = addressed;
+    let (status, body) = (reply.status, &reply.body);
     let mut extra = Vec::with_capacity(5);
-    extra.push(("x-request-id", id.as_bytes()));
-    if !body.is_empty() {
-        extra.push(("content-type", b"text/plain"));
-    }
+    extra.push((&b"x-request-id"[..], id.as_bytes()));
     if worker.settings.responses.reason_header == ReasonHeader::Shown {
-        extra.push(("gateway-reason", word.as_bytes()));
+        extra.push((b"gateway-reason", reply.reason.as_bytes()));
     }
-    if !allow.is_empty() {
-        extra.push(("allow", allow.as_bytes()));
-    }
-    if let Some(seconds) = reason.retry_after() {
-        extra.push(("retry-after", seconds.as_bytes()));
-    }
+    extra.extend(reply.fields());
     let length = if status == 204 { BodyLength::Empty } else { BodyLength::Exact(body.len() as u64) };
     let is_head_request = method == b"HEAD";
     down.send_head(&ResponseHead {
@@ -149,14 +175,15 @@ async fn write_reply<D: Downstream>(
         date: worker.date.now(&worker.clock),
         head: None,
         extra: &extra,
+        patch,
         length,
         is_head_request,
-        closes_connection: reason.closes_connection(),
+        closes_connection: reply.closes_connection,
     })?;
     let body_bytes = if is_head_request { 0 } else { body.len() as u64 };
     if body_bytes > 0 {
         std::future::poll_fn(|cx| down.poll_ready(cx)).await?;
-        down.write(Piece::Data(body.into()))?;
+        down.write(Piece::Data(body.clone()))?;
         std::future::poll_fn(|cx| down.poll_ready(cx)).await?;
     }
     down.write(Piece::End)?;

@@ -53,11 +53,11 @@ pub(super) enum Completion {
     /// With the endpoint's whole response.
     Forwarded,
     /// With a local reply.
-    LocalReply(ReplyReason),
+    LocalReply(&'static str),
     /// With a local reply that the client did not receive whole.
     ReplyUnsent {
         /// Reason of the local reply.
-        reason: ReplyReason,
+        reason: &'static str,
         /// Cause of the failure; `None` while the reply is sent.
         abort: Option<Abort>,
     },
@@ -115,19 +115,19 @@ impl Record {
     }
 
     /// Records that a local reply begins.
-    pub(super) fn on_local_reply(&mut self, reason: ReplyReason) {
-        self.status = reason.status();
+    pub(super) fn on_local_reply(&mut self, status: u16, reason: &'static str) {
+        self.status = status;
         self.completion = Completion::ReplyUnsent { reason, abort: None };
     }
 
     /// Records that the client has the local reply.
-    pub(super) fn on_local_reply_sent(&mut self, reason: ReplyReason, body_bytes: u64) {
+    pub(super) fn on_local_reply_sent(&mut self, reason: &'static str, body_bytes: u64) {
         self.sent_bytes = body_bytes;
         self.completion = Completion::LocalReply(reason);
     }
 
     /// Records that the client did not receive the local reply whole.
-    pub(super) fn on_local_reply_unsent(&mut self, reason: ReplyReason, abort: Abort) {
+    pub(super) fn on_local_reply_unsent(&mut self, reason: &'static str, abort: Abort) {
         self.completion = Completion::ReplyUnsent { reason, abort: Some(abort) };
     }
 }
@@ -233,7 +233,7 @@ fn entry<'a>(id: &'a [u8], connection: ConnectionInfo, record: &Record) -> Entry
         tls: tls_version(connection.tls),
         asked: None,
         status: record.status,
-        reason: reason.map(ReplyReason::as_str),
+        reason,
         abort: abort.map(Abort::as_str),
         is_unsent,
         received: record.received_bytes,
@@ -259,7 +259,7 @@ impl Worker {
         match record.completion {
             Completion::Unfinished | Completion::Forwarded => {}
             Completion::LocalReply(reason) | Completion::ReplyUnsent { reason, .. } => {
-                self.counters.count_local_reply(reason.as_str());
+                self.counters.count_local_reply(reason);
             }
             Completion::Aborted(abort) => self.counters.count_abort(abort.as_str()),
             Completion::Upgraded => return,
@@ -282,7 +282,7 @@ impl Worker {
     pub fn report_local_reply(&self, client: &Client, reason: ReplyReason) {
         let source = RequestSource { client, address: client.peer, id: self.request_ids.generate() };
         let mut record = Record { status: reason.status(), ..Record::new(None) };
-        record.on_local_reply_sent(reason, 0);
+        record.on_local_reply_sent(reason.as_str(), 0);
         self.report(&RequestInfo { source, request: None, route: None }, &record);
     }
 
@@ -359,15 +359,15 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::data::exchange::client::Scheme;
+    use crate::message::Scheme;
 
     #[test]
     fn unsent_local_reply_is_logged_with_reason_and_cause() {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let connection = ConnectionInfo { address, scheme: Scheme::Http, tls: None };
         let mut record = Record::new(None);
-        record.on_local_reply(ReplyReason::NoRule);
-        record.on_local_reply_unsent(ReplyReason::NoRule, Abort::ClientStalled);
+        record.on_local_reply(404, "no_rule");
+        record.on_local_reply_unsent("no_rule", Abort::ClientStalled);
         let entry = entry(b"id", connection, &record);
         assert_eq!((entry.status, entry.is_unsent), (404, true));
         assert_eq!((entry.reason, entry.abort), (Some("no_rule"), Some("client_stalled")));
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn dropped_exchange_is_aborted_unless_it_has_ended() {
-        let reason = ReplyReason::NoRule;
+        let reason = "no_rule";
         let unsent = |abort| Completion::ReplyUnsent { reason, abort };
         for (completion, phase, expected) in [
             (Completion::Unfinished, Phase::Serving, Completion::Aborted(Abort::ClientClosed)),

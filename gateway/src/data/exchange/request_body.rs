@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use http1::BodyLength;
 
 use super::replay::{ReplayBuffer, ReplayReader};
-use crate::data::upstream::{Connection, Resend};
+use crate::data::upstream::{Resend, Stream};
 use crate::data::wire::{BodyCopy, BodyReader, CopyError};
 
 /// Progress of the request's body.
@@ -58,7 +58,7 @@ impl RequestBody {
     pub(super) fn poll<R: BodyReader>(
         &mut self,
         from: &mut R,
-        to: &mut Connection,
+        to: &mut Stream,
         on_piece: impl Fn(),
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CopyError<R::Error>>> {

@@ -13,7 +13,7 @@ use super::abort::Abort;
 use super::metered::{BodyReadError, Meter, Metered};
 use super::record::{Completion, OwnedRequestInfo, Record};
 use super::worker::Worker;
-use crate::data::upstream::PooledConnection;
+use crate::data::upstream::{PooledConnection, Stream};
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Timer;
 use crate::data::wire::h1::Connection;
@@ -69,7 +69,8 @@ impl Tunnel {
         let _open = GaugeGuard::increment(&worker.counters, |counters| &counters.tunnels_open);
         let log_entry = self.log_entry.take();
         let mut active = ActiveTunnel { worker, log_entry, end: None, meters: TunnelMeters::default() };
-        let sides = Sides { down, up: &mut self.opened.connection };
+        let Stream::H1(up) = &mut self.opened.stream;
+        let sides = Sides { down, up };
         let end = copy_both_ways(sides, &worker.buffers, &mut active.meters, timer, self.idle).await;
         active.end = Some(end);
         end

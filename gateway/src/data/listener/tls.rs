@@ -16,8 +16,9 @@ use tokio_rustls::server::TlsStream;
 
 use crate::data::drain::OnDrain;
 use crate::data::exchange::abort::Abort;
-use crate::data::exchange::{ConnectionInfo, Scheme, Worker};
+use crate::data::exchange::{ConnectionInfo, Worker};
 use crate::live::LiveCell;
+use crate::message::Scheme;
 
 /// Maximum time that a client has to finish its handshake once the worker is closing.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);

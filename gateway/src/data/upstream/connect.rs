@@ -12,13 +12,13 @@ use std::time::Duration;
 use http1::HeadLimits;
 use pingora::ErrorType;
 use pingora::connectors::TransportConnector;
-use pingora::protocols::Stream;
+use pingora::protocols::Stream as Io;
 use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 
 use super::endpoint::Endpoint;
 use super::health::EjectionCause;
-use super::{ConnectError, Connection};
+use super::{ConnectError, Stream};
 use crate::data::wire::h1;
 use crate::observe::counters::{Counters, increment};
 
@@ -27,7 +27,7 @@ const DEAD_PEER_RETRANSMISSIONS: u8 = 3;
 
 /// Returns true if the peer acknowledges no data, since its node has lost its power or its network. The kernel of a slow
 /// endpoint still acknowledges.
-pub fn is_unresponsive(stream: &Stream) -> bool {
+pub(super) fn is_unresponsive(stream: &Io) -> bool {
     let info = get_tcp_info(stream.id());
     info.is_ok_and(|info| info.tcpi_unacked > 0 && info.tcpi_retransmits >= DEAD_PEER_RETRANSMISSIONS)
 }
@@ -57,18 +57,14 @@ impl Connector {
     ///
     /// # Cancellation
     /// Aborts the connect and closes its socket.
-    pub(super) async fn connect(
-        &self,
-        address: SocketAddr,
-        limit: Duration,
-    ) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(&self, address: SocketAddr, limit: Duration) -> Result<Stream, ConnectError> {
         let mut peer = HttpPeer::new(address, false, String::new());
         peer.options = PeerOptions::new();
         peer.options.connection_timeout = Some(limit);
         match self.connector.new_stream(&peer).await {
             Ok(stream) => {
                 increment(&self.counters.upstream_connects);
-                Ok(h1::Connection::new(stream, self.limits))
+                Ok(Stream::H1(h1::Connection::new(stream, self.limits)))
             }
             Err(error) => {
                 increment(&self.counters.upstream_connect_failures);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::health::Health;
 use super::queue::UpstreamPermit;
-use super::{Connection, Reuse};
+use super::{Reuse, Stream};
 
 /// Idle timeout of connections whose endpoint announces none. Below the 75 s after which nginx closes.
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ const MAX_IDLE_PER_ENDPOINT: usize = 256;
 
 /// An idle connection. Times are milliseconds of the worker's clock.
 struct IdleConnection {
-    connection: Connection,
+    stream: Stream,
     permit: UpstreamPermit,
     /// The last time at which it may carry any request.
     safe_until: u64,
@@ -53,7 +53,7 @@ impl Endpoint {
     }
 
     /// Takes the usable connection that was used last. Closed connections are dropped.
-    pub(super) fn take_idle(&self, reuse: Reuse, now: u64) -> Option<(Connection, UpstreamPermit)> {
+    pub(super) fn take_idle(&self, reuse: Reuse, now: u64) -> Option<(Stream, UpstreamPermit)> {
         let is_usable = |idle: &IdleConnection| match reuse {
             Reuse::Any => now <= idle.expires_at,
             Reuse::Recent => now <= idle.safe_until,
@@ -62,8 +62,8 @@ impl Endpoint {
         let mut idle = self.idle.borrow_mut();
         while idle.last().is_some_and(is_usable) {
             let mut last = idle.pop()?;
-            if last.connection.is_reusable() {
-                return Some((last.connection, last.permit));
+            if last.stream.is_reusable() {
+                return Some((last.stream, last.permit));
             }
         }
         None
@@ -72,7 +72,7 @@ impl Endpoint {
     /// Keeps a connection for the next request. `keep_alive` is the idle timeout that the endpoint announced.
     pub(super) fn put_idle(
         &self,
-        connection: Connection,
+        stream: Stream,
         permit: UpstreamPermit,
         keep_alive: Option<Duration>,
         now: u64,
@@ -82,17 +82,12 @@ impl Endpoint {
             return;
         }
         let IdleLimits { safe_ms, total_ms } = IdleLimits::new(keep_alive);
-        idle.push(IdleConnection {
-            connection,
-            permit,
-            safe_until: now + safe_ms,
-            expires_at: now + total_ms,
-        });
+        idle.push(IdleConnection { stream, permit, safe_until: now + safe_ms, expires_at: now + total_ms });
     }
 
     /// Drops connections whose idle timeout has passed or that the endpoint has closed.
     pub(super) fn sweep(&self, now: u64) {
-        self.idle.borrow_mut().retain_mut(|idle| now <= idle.expires_at && idle.connection.is_reusable());
+        self.idle.borrow_mut().retain_mut(|idle| now <= idle.expires_at && idle.stream.is_reusable());
     }
 
     /// Closes all idle connections.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use api::RetryOn;
 
 use super::balance::FailedAttempt;
-use super::policy::{UpstreamPolicy, effective_timeout};
 use super::pool::EndpointList;
 use super::{ConnectError, PooledConnection, Reuse};
+use crate::plan::{UpstreamPolicy, effective_timeout};
 
 /// Whether a request can be sent a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

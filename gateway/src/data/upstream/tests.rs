@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+use api::RoutePolicySpec;
 use routing::object::{Name, PortRef};
-use routing::table::{Endpoints, Policy};
+use routing::table::Endpoints;
 
 use super::health::HealthStatus;
 use super::queue::ConnectionQueue;
@@ -23,7 +24,7 @@ fn upstreams() -> Upstreams {
 fn retry(once: Duration, total: Duration) -> RetryState {
     let timeouts = TimeoutSettings { connect: once, connect_total: total, ..TimeoutSettings::default() };
     let settings = Settings { timeouts, ..Settings::default() };
-    RetryState::new(UpstreamPolicy::new(&Policy::default(), &settings), Resend::Forbidden)
+    RetryState::new(UpstreamPolicy::new(&RoutePolicySpec::default(), &settings), Resend::Forbidden)
 }
 
 /// Returns an address that accepts no connect while the second value lives. One connection fills a backlog of 0, and the

@@ -177,6 +177,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Poll::Ready(Ok(read))
     }
 
+    /// Reads the available bytes into the rest of the buffer, without a larger one. Pending while the buffer is full.
+    ///
+    /// # Errors
+    /// The connection was lost.
+    pub fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.capacity() == self.input.len() {
+            return Poll::Pending;
+        }
+        let read = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))?;
+        self.has_received |= read > 0;
+        Poll::Ready(Ok(read))
+    }
+
     /// Returns true if an idle connection is open and silent. Costs no system call unless the runtime has seen an
     /// event on the stream.
     pub fn is_reusable(&mut self) -> bool {

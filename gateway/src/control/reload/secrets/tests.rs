@@ -9,6 +9,7 @@ use routing::{Config, Reason};
 use super::super::Reload;
 use super::SecretStore;
 use crate::control::source::{PemPair, SecretChange, Update};
+use crate::plan::Planner;
 
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -122,7 +123,7 @@ fn secret_without_new_bytes_keeps_its_content() {
 #[test]
 fn expiry_of_a_certificate_is_a_problem_of_the_ingress() {
     let provider = rustls::crypto::aws_lc_rs::default_provider().into();
-    let mut reload = Reload::new(provider, Config::default()).unwrap();
+    let mut reload = Reload::new(provider, Config::default(), Planner::default()).unwrap();
     let problems = reload.problems();
     let class = routing::object::IngressClass {
         name: Name::new("", "gateway"),

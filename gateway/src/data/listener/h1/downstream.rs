@@ -245,6 +245,19 @@ impl Downstream for Http1Downstream<'_> {
             Err(error) => Poll::Ready(client_lost(&error)),
         }
     }
+
+    fn poll_cancelled_unread(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
+        if self.body == BodyMode::Discard || self.connection.is_body_read() {
+            return self.poll_cancelled(cx);
+        }
+        loop {
+            match ready!(self.connection.poll_read_ahead(cx)) {
+                Ok(1..) => {}
+                Ok(0) => return Poll::Ready(Abort::ClientClosed),
+                Err(error) => return Poll::Ready(client_lost(&error)),
+            }
+        }
+    }
 }
 
 fn client_lost(error: &std::io::Error) -> Abort {

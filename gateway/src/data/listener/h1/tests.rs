@@ -15,6 +15,7 @@ use crate::data::upstream::Upstreams;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
 use crate::observe::counters::Counters;
+use crate::plan::Planner;
 use crate::settings::Settings;
 
 fn worker() -> Worker {
@@ -24,7 +25,7 @@ fn worker() -> Worker {
     let counters = Rc::new(Counters::default());
     let connector = Arc::new(TransportConnector::new(None));
     Worker {
-        live: Reload::new(provider, routing::Config::default()).unwrap().live(),
+        live: Reload::new(provider, routing::Config::default(), Planner::default()).unwrap().live(),
         upstreams: Upstreams::new(
             connector,
             clock.clone(),

@@ -1,10 +1,10 @@
-//! The steps to the endpoint and back: connection, request, response, and the rest of both bodies.
+//! One attempt at one endpoint: connection, request, and the head of the response.
 //!
-//! Not here: finding the route (`destination`), writing heads (`headers`).
+//! Not here: the decision which endpoint is next (`upstream`), and what follows the response's head (`relay`).
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http1::{BodyLength, Head, HeadError, KnownName};
@@ -12,26 +12,21 @@ use routing::table::Backend;
 
 use super::abort::Abort;
 use super::dead_peer::DeadPeerProbe;
-use super::destination::find_route;
-use super::downstream::{Downstream, ExchangeOutcome};
-use super::headers::{self, ResponseHead, UpstreamRequest};
+use super::downstream::Downstream;
+use super::headers::{self, Response, UpstreamRequest};
 use super::metered::{BodyReadError, Metered};
 use super::reply_reason::ReplyReason;
 use super::request_body::RequestBody;
-use super::timeouts::Timeouts;
-use super::tunnel::{Tunnel, TunnelLogEntry};
 use super::{Exchange, ExchangeError, upgrade};
-use crate::data::upstream::{
-    ConnectError, Connection, PooledConnection, RetryState, UpstreamPolicy, effective_timeout,
-};
-use crate::data::wire::{BodyCopy, CopyError, StreamError};
-use crate::settings::RequestIdEcho;
+use crate::data::upstream::{PooledConnection, RetryState, Stream};
+use crate::data::wire::{CopyError, StreamError};
+use crate::plan::{Timeouts, effective_timeout};
 
 /// Maximum informational responses before a response; more make it malformed. Each restarts the first-byte timeout.
 const MAX_INFORMATIONAL_RESPONSES: u8 = 16;
 
 /// Why an attempt ended without the head of a response.
-enum AttemptError {
+pub(super) enum AttemptError {
     /// The client's side failed.
     Downstream(StreamError),
     /// The client's body cannot be read.
@@ -53,57 +48,14 @@ enum AttemptError {
 }
 
 /// Head of an endpoint's response, and the framing of its body.
-struct UpstreamResponse {
-    head: Head,
-    length: BodyLength,
+pub(super) struct UpstreamResponse {
+    pub(super) head: Head,
+    pub(super) length: BodyLength,
 }
 
 impl<D: Downstream> Exchange<'_, D> {
-    /// Finds the route, sends the request to an endpoint, and relays the response.
-    pub(super) async fn forward(&mut self) -> Result<ExchangeOutcome, ExchangeError> {
-        let destination = self.destination?;
-        let (host, path) = (&*destination.host, &*destination.path);
-        let route = self.route.insert(Arc::clone(find_route(&self.worker.live.load().table, host, path)?));
-        if let Some(limit) = &route.policy.body_size {
-            self.received.max_bytes = limit.value;
-        }
-        if matches!(self.request.length, BodyLength::Exact(length) if length > self.received.max_bytes) {
-            return Err(ReplyReason::BodyTooLarge.into());
-        }
-        let policy = UpstreamPolicy::new(&route.policy, &self.worker.settings);
-        self.timeouts = Timeouts::for_route(&route.policy, &self.worker.settings);
-        if let Some(span) = self.timeouts.request {
-            self.timer.set_total_deadline(span);
-        }
-        let chosen = self.worker.upstreams.choose_backend(&route.backends).map(Arc::clone);
-        let backend = chosen.ok_or(ReplyReason::Open(ConnectError::ServiceMissing))?;
-        self.record.backend_id = Some(backend.id);
-        let mut body = RequestBody::new(policy.allows_resend(self.request.head.method()));
-        let mut retry = RetryState::new(policy, body.expected_resend(self.request.length));
-        loop {
-            let opened = self.open(&backend, &mut retry).await;
-            self.record.on_attempt(&retry, opened.as_ref().ok());
-            let mut opened = opened?;
-            self.start_request(&mut opened, path);
-            body.rewind();
-            let error = match self.await_response(&mut opened, &mut body, &retry).await {
-                Ok(response) => {
-                    self.worker.upstreams.on_response(&opened);
-                    if response.head.status() == 101 {
-                        return self.switch(opened, &response.head).await;
-                    }
-                    return self.relay(opened, policy, body, response).await;
-                }
-                Err(error) => error,
-            };
-            if !self.should_retry(&error, &opened, &mut retry, &body) {
-                return Err(error.into());
-            }
-        }
-    }
-
     /// Connects within the rest of the request's time, unless the client abandons the request.
-    async fn open(
+    pub(super) async fn open(
         &mut self,
         backend: &Arc<Backend>,
         retry: &mut RetryState,
@@ -115,25 +67,30 @@ impl<D: Downstream> Exchange<'_, D> {
             if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
                 return Poll::Ready(opened.map_err(|error| ReplyReason::Open(error).into()));
             }
-            down.poll_cancelled(cx).map(|abort| Err(ExchangeError::Abort(abort)))
+            down.poll_cancelled_unread(cx).map(|abort| Err(ExchangeError::Abort(abort)))
         }));
         opened.await.map_err(|_elapsed| ReplyReason::RequestTimeout)?
     }
 
     /// Writes the request's head into the output buffer of a connection.
-    fn start_request(&self, opened: &mut PooledConnection, path: &str) {
+    pub(super) fn start_request(&self, opened: &mut PooledConnection) {
+        let Ok(destination) = self.destination else { return };
         let endpoint = opened.address();
-        let up = &mut opened.connection;
+        let request = UpstreamRequest {
+            head: self.request.head,
+            destination,
+            source: &self.source,
+            patch: self.request_patch(),
+            length: self.request.length,
+        };
+        let up = &mut opened.stream;
         up.acquire_buffers(&self.worker.buffers);
-        let (head, length) = (self.request.head, self.request.length);
-        let request = UpstreamRequest { head, path, source: &self.source, length };
-        headers::write_request(up.output(), endpoint, &request);
-        up.start_sending_body(length);
+        up.send_head(request.length, |out| headers::write_request(out, endpoint, &request));
     }
 
     /// Reports the failure to the endpoint's health, and returns true if the request is sent to another endpoint. That
     /// needs a connection that was lost before a byte of the response, and a request that can be sent twice.
-    fn should_retry(
+    pub(super) fn should_retry(
         &self,
         error: &AttemptError,
         opened: &PooledConnection,
@@ -142,7 +99,7 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> bool {
         let is_lost =
             matches!(error, AttemptError::Upstream(StreamError::Disconnected(_)) | AttemptError::PeerDead)
-                && !opened.connection.has_received();
+                && !opened.stream.has_received();
         match error {
             AttemptError::PeerDead => self.worker.upstreams.on_peer_dead(opened),
             // Most likely the endpoint closed the connection while it was idle, which is no fault.
@@ -160,15 +117,16 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Sends the request and waits for the head of the response, which may come before the whole request is sent.
-    async fn await_response(
+    pub(super) async fn await_response(
         &mut self,
         opened: &mut PooledConnection,
         body: &mut RequestBody,
         retry: &RetryState,
+        timeouts: &Timeouts,
     ) -> Result<UpstreamResponse, AttemptError> {
-        let Timeouts { stall, first_byte, .. } = self.timeouts;
+        let Timeouts { stall, first_byte, .. } = *timeouts;
         let mut probe = DeadPeerProbe::new(first_byte, retry, opened);
-        let up = &mut opened.connection;
+        let up = &mut opened.stream;
         self.timer.set(stall);
         let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
         let request = self.request.head;
@@ -198,7 +156,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 probe.on_informational(timer);
                 // A 100 responds to the gateway: it never forwards the client's Expect.
                 if head.status() != 100 {
-                    let response = ResponseHead::from_endpoint(&head, BodyLength::Empty);
+                    let response = Response::from_endpoint(&head, BodyLength::Empty);
                     down.send_informational(&response).map_err(AttemptError::Downstream)?;
                 }
             }
@@ -225,111 +183,6 @@ impl<D: Downstream> Exchange<'_, D> {
             return Err(AttemptError::Upstream(HeadError::Malformed("connection").into()));
         }
         Ok(UpstreamResponse { head, length })
-    }
-
-    /// Relays the response to the client, and meanwhile the rest of the request's body to the endpoint. Then returns
-    /// the connection to the pool if it can be reused.
-    async fn relay(
-        &mut self,
-        mut opened: PooledConnection,
-        policy: UpstreamPolicy,
-        mut body: RequestBody,
-        response: UpstreamResponse,
-    ) -> Result<ExchangeOutcome, ExchangeError> {
-        opened.connection.start_receiving_body(response.length);
-        self.start_response(&response)?;
-        body.release();
-        self.relay_bodies(&mut opened.connection, &mut body).await.map_err(ExchangeError::Abort)?;
-        let UpstreamResponse { head, length } = response;
-        let is_complete = body.is_sent() && length != BodyLength::UntilClose;
-        let stays_open = headers::is_keep_alive(&head) && !has_forbidden_body(&head);
-        let keep_alive = headers::keep_alive_timeout(&head);
-        // The head shares the input buffer, which the pool takes back only unshared.
-        drop(head);
-        if is_complete && stays_open && !opened.connection.has_input() {
-            opened.connection.release_buffers(&self.worker.buffers);
-            self.worker.upstreams.release(opened, keep_alive, &policy);
-        }
-        Ok(ExchangeOutcome::Completed)
-    }
-
-    /// Writes the head of the response for the client.
-    fn start_response(&mut self, response: &UpstreamResponse) -> Result<(), ExchangeError> {
-        self.record.on_response_head(response.head.status());
-        let request_id = [("x-request-id", self.source.id.as_bytes())];
-        let response = ResponseHead {
-            date: self.worker.date.now(&self.worker.clock),
-            extra: match self.worker.settings.responses.request_id {
-                RequestIdEcho::Every => &request_id,
-                RequestIdEcho::LocalReplies => &[],
-            },
-            is_head_request: self.request.head.method() == b"HEAD",
-            ..ResponseHead::from_endpoint(&response.head, response.length)
-        };
-        self.down.send_head(&response).map_err(|error| ExchangeError::Abort(Abort::from_downstream(&error)))
-    }
-
-    /// Copies the response's body, and meanwhile the rest of the request's body.
-    async fn relay_bodies(&mut self, up: &mut Connection, body: &mut RequestBody) -> Result<(), Abort> {
-        let stall = self.timeouts.stall;
-        self.timer.set(stall);
-        let (down, timer) = (&mut *self.down, self.timer);
-        let (received, sent) = (&mut self.received, &mut self.sent);
-        let mut response_body = BodyCopy::default();
-        let mut is_sending = !body.is_sent();
-        let relayed = timer.limit(std::future::poll_fn(|cx| {
-            if is_sending {
-                let mut source = Metered { source: &mut *down, meter: &mut *received };
-                // A failure of the request's body does not fail the exchange, since the response has begun. But nothing
-                // after a malformed chunk can be trusted, so the body is not polled again.
-                let copied = body.poll(&mut source, up, || timer.set(stall), cx);
-                is_sending = copied.is_pending();
-                if matches!(copied, Poll::Ready(Err(_))) {
-                    down.discard_body();
-                }
-            }
-            // Available bytes are sent even if the client has closed its direction.
-            let mut source = Metered { source: &mut *up, meter: &mut *sent };
-            let copied = response_body.poll(&mut source, &mut *down, || timer.set(stall), cx);
-            if let Poll::Ready(copied) = copied {
-                return Poll::Ready(copied.map_err(|error| match error {
-                    CopyError::Read(error) => Abort::from_response_body(&error),
-                    CopyError::Write(error) => Abort::from_downstream(&error),
-                }));
-            }
-            down.poll_cancelled(cx).map(Err)
-        }));
-        match relayed.await {
-            Ok(relayed) => relayed,
-            Err(_elapsed) if timer.is_total_elapsed() => Err(Abort::RequestTimeout),
-            Err(_elapsed) if response_body == BodyCopy::Flushing || !is_ready(self.down) => {
-                Err(Abort::ClientStalled)
-            }
-            Err(_elapsed) => Err(Abort::UpstreamStalled),
-        }
-    }
-
-    /// Sends the 101 to the client. All later bytes belong to the new protocol.
-    async fn switch(
-        &mut self,
-        opened: PooledConnection,
-        head: &Head,
-    ) -> Result<ExchangeOutcome, ExchangeError> {
-        self.record.on_response_head(head.status());
-        let failed = |error: &StreamError| ExchangeError::Abort(Abort::from_downstream(error));
-        let response = ResponseHead::from_endpoint(head, BodyLength::Empty);
-        self.down.send_head(&response).map_err(|error| failed(&error))?;
-        self.timer.set(self.timeouts.stall);
-        match self.timer.limit(std::future::poll_fn(|cx| self.down.poll_flush(cx))).await {
-            Ok(Ok(())) => {
-                let record = self.record;
-                let log_entry = self.owned_info().map(|info| TunnelLogEntry { info, record });
-                let tunnel = Tunnel::new(opened, self.timeouts.tunnel_idle, log_entry);
-                Ok(ExchangeOutcome::Upgraded(tunnel))
-            }
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_elapsed) => Err(ExchangeError::Abort(Abort::ClientStalled)),
-        }
     }
 }
 
@@ -370,31 +223,21 @@ impl From<AttemptError> for ExchangeError {
     }
 }
 
-/// Returns true if the client's side accepts another piece now.
-fn is_ready<D: Downstream>(down: &mut D) -> bool {
-    down.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
-}
-
 /// Returns true if a head declares a body.
-fn declares_body(head: &Head) -> bool {
+pub(super) fn declares_body(head: &Head) -> bool {
     head.get(KnownName::TransferEncoding).is_some()
         || head.get(KnownName::ContentLength).is_some_and(|length| length != b"0")
-}
-
-/// Returns true for a 204 that declares a body. If the endpoint sends that body, it would be read as the next response.
-fn has_forbidden_body(head: &Head) -> bool {
-    head.status() == 204 && declares_body(head)
 }
 
 /// Reads the next head, informational ones included. A 101 must accept the request's upgrade, and must follow the whole
 /// request: the client cannot switch protocols in the middle of it.
 fn poll_head(
-    up: &mut Connection,
+    up: &mut Stream,
     request: &Head,
     is_sent: bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Head, AttemptError>> {
-    let head = std::task::ready!(up.poll_head(http1::parse::response, cx)).map_err(AttemptError::Upstream)?;
+    let head = std::task::ready!(up.poll_head(cx)).map_err(AttemptError::Upstream)?;
     let Some(head) = head else {
         let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
         return Poll::Ready(Err(AttemptError::Upstream(error.into())));

@@ -1,0 +1,15 @@
+//! Message heads as filters see them, the edits that filters record, and local replies.
+//!
+//! A [`Patch`] lies beside an immutable `Head` and is applied while the head is written, so an edit copies nothing.
+//! Its names are [`FieldName`]s: framing, hop-by-hop and forwarding fields cannot be one. Not here: bodies
+//! (`data::wire`) and the order of filters (`filter`).
+
+pub mod field;
+pub mod head;
+pub mod local_reply;
+pub mod patch;
+
+pub use field::{FieldError, FieldName, FieldValue};
+pub use head::{RequestHead, ResponseHead, Scheme};
+pub use local_reply::LocalReply;
+pub use patch::Patch;

@@ -1,0 +1,141 @@
+//! Recorded edits of a head's fields.
+
+use super::field::{FieldName, FieldValue};
+
+/// Edits of a head, in the order in which filters made them. An empty patch allocates nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patch {
+    edits: Vec<Edit>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Edit {
+    name: FieldName,
+    action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    /// Replaces all fields of the name.
+    Set(FieldValue),
+    /// Adds a field behind those of the name.
+    Add(FieldValue),
+    /// Removes all fields of the name.
+    Remove,
+}
+
+impl Patch {
+    /// Replaces all fields of this name, earlier edits included, with one.
+    pub fn set(&mut self, name: FieldName, value: FieldValue) {
+        self.forget(&name);
+        self.edits.push(Edit { name, action: Action::Set(value) });
+    }
+
+    /// Adds a field of this name and keeps the others.
+    pub fn add(&mut self, name: FieldName, value: FieldValue) {
+        self.edits.push(Edit { name, action: Action::Add(value) });
+    }
+
+    /// Removes all fields of this name, earlier edits included.
+    pub fn remove(&mut self, name: FieldName) {
+        self.forget(&name);
+        self.edits.push(Edit { name, action: Action::Remove });
+    }
+
+    /// Applies all edits of another patch after those of this one.
+    pub fn append(&mut self, later: Self) {
+        for Edit { name, action } in later.edits {
+            match action {
+                Action::Set(value) => self.set(name, value),
+                Action::Add(value) => self.add(name, value),
+                Action::Remove => self.remove(name),
+            }
+        }
+    }
+
+    /// Is a field with this name of the original head dropped?
+    pub fn drops(&self, name: &[u8]) -> bool {
+        let drops = |edit: &Edit| match edit.action {
+            Action::Set(_) | Action::Remove => edit.name.matches(name),
+            Action::Add(_) => false,
+        };
+        self.edits.iter().any(drops)
+    }
+
+    /// Returns the fields to write behind those of the original head.
+    pub fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.edits.iter().filter_map(|edit| match &edit.action {
+            Action::Set(value) | Action::Add(value) => Some((edit.name.as_bytes(), value.as_bytes())),
+            Action::Remove => None,
+        })
+    }
+
+    /// Is there no edit?
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    fn forget(&mut self, name: &FieldName) {
+        self.edits.retain(|edit| edit.name != *name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(index: usize) -> FieldName {
+        FieldName::from_static(["a", "b", "c"][index])
+    }
+
+    /// Applies edits to a plain list, as the documentation of the methods says.
+    fn naive(fields: &mut Vec<(String, String)>, (index, value): (usize, Option<(bool, u8)>)) {
+        let name = ["a", "b", "c"][index].to_owned();
+        match value {
+            None => fields.retain(|(existing, _)| *existing != name),
+            Some((true, value)) => {
+                fields.retain(|(existing, _)| *existing != name);
+                fields.push((name, value.to_string()));
+            }
+            Some((false, value)) => fields.push((name, value.to_string())),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn patch_equals_edits_of_a_list(
+            original in prop::collection::vec((0..3_usize, any::<u8>()), 0..6),
+            edits in prop::collection::vec((0..3_usize, prop::option::of((any::<bool>(), any::<u8>()))), 0..12),
+            split in 0..12_usize,
+        ) {
+            let mut expected: Vec<_> =
+                original.iter().map(|(index, value)| (["A", "B", "C"][*index].to_lowercase(), value.to_string())).collect();
+            let (mut patch, mut later) = (Patch::default(), Patch::default());
+            for (at, (index, edit)) in edits.iter().enumerate() {
+                naive(&mut expected, (*index, *edit));
+                let target = if at < split { &mut patch } else { &mut later };
+                let value = |value: &u8| FieldValue::parse(value.to_string()).unwrap();
+                match edit {
+                    None => target.remove(name(*index)),
+                    Some((true, text)) => target.set(name(*index), value(text)),
+                    Some((false, text)) => target.add(name(*index), value(text)),
+                }
+            }
+            patch.append(later);
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let kept = original.iter().map(|(index, value)| (["A", "B", "C"][*index], value.to_string()));
+            let kept = kept.filter(|(name, _)| !patch.drops(name.as_bytes()));
+            let mut actual: Vec<_> = kept.map(|(name, value)| (name.to_lowercase(), value)).collect();
+            actual.extend(patch.added().map(|(name, value)| (text(name), text(value))));
+            // The order matters among fields of one name only.
+            for name in ["a", "b", "c"] {
+                let of_name = |fields: &[(String, String)]| -> Vec<String> {
+                    fields.iter().filter(|(existing, _)| existing == name).map(|(_, value)| value.clone()).collect()
+                };
+                prop_assert_eq!(of_name(&actual), of_name(&expected));
+            }
+        }
+    }
+}
