@@ -60,8 +60,7 @@ impl TestGateway {
     pub(crate) fn changed(yaml: &(impl Display + ?Sized), change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("all.yaml"), yaml.to_string()).unwrap();
-        let mut options =
-            Options::new(Source::Files(folder.path().to_owned()), Settings::default());
+        let mut options = Options::new(Source::Files(folder.path().to_owned()), Settings::default());
         change(&mut options);
         // Standard output is the test runner's.
         if options.settings.access_log.destination == Destination::Stdout {

@@ -19,6 +19,7 @@ pub mod abort;
 mod admit;
 mod attempt;
 pub mod client;
+mod connection_options;
 mod date;
 mod dead_peer;
 pub mod destination;

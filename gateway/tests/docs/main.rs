@@ -2,7 +2,13 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test -p gateway --test docs` rewrites the tables.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod enums;
 mod pages;

@@ -2,6 +2,7 @@
 //!
 //! Tests of other crates include this file by `#[path]`. Not here: random objects (`model/objects.rs`).
 #![allow(dead_code, reason = "each test binary uses a part of the builders")]
+#![allow(clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::num::NonZeroU16;
 

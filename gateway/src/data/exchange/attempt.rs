@@ -11,9 +11,10 @@ use http1::{BodyLength, Head, HeadError, KnownName};
 use routing::table::Backend;
 
 use super::abort::Abort;
+use super::connection_options::has_too_many_connection_options;
 use super::dead_peer::DeadPeerProbe;
 use super::downstream::Downstream;
-use super::headers::{self, Response, UpstreamRequest};
+use super::headers::{self, DownstreamResponse, UpstreamRequest};
 use super::metered::{BodyReadError, Metered};
 use super::reply_reason::ReplyReason;
 use super::request_body::RequestBody;
@@ -156,7 +157,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 probe.on_informational(timer);
                 // A 100 responds to the gateway: it never forwards the client's Expect.
                 if head.status() != 100 {
-                    let response = Response::from_endpoint(&head, BodyLength::Empty);
+                    let response = DownstreamResponse::from_endpoint(&head, BodyLength::Empty);
                     down.send_informational(&response).map_err(AttemptError::Downstream)?;
                 }
             }
@@ -179,7 +180,7 @@ impl<D: Downstream> Exchange<'_, D> {
         };
         let length = BodyLength::from_response(&head, self.request.head.method())
             .map_err(|error| AttemptError::Upstream(error.into()))?;
-        if headers::has_too_many_connection_options(&head) {
+        if has_too_many_connection_options(&head) {
             return Err(AttemptError::Upstream(HeadError::Malformed("connection").into()));
         }
         Ok(UpstreamResponse { head, length })

@@ -9,7 +9,7 @@ use http1::{Head, KnownName};
 use routing::table::{PathMatch, Route, RoutingTable};
 use routing::{host, path};
 
-use super::headers::ConnectionOptions;
+use super::connection_options::ConnectionOptions;
 use super::reply_reason::ReplyReason;
 
 /// Host and path by which a request is matched, and what else is parsed of its head once.
@@ -20,7 +20,7 @@ pub struct Destination<'a> {
     /// Canonical path.
     pub path: Cow<'a, str>,
     /// Connection options: fields that concern the client's connection only.
-    pub options: ConnectionOptions<'a>,
+    pub(super) options: ConnectionOptions<'a>,
 }
 
 /// Parses the host and the path of a request.

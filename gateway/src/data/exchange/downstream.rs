@@ -8,7 +8,7 @@ use http1::{BodyLength, Head};
 
 use super::abort::Abort;
 use super::client::Client;
-use super::headers::ResponseHead;
+use super::headers::DownstreamResponse;
 use super::metered::BodyReadError;
 use super::tunnel::Tunnel;
 use crate::data::wire::{BodyReader, BodyWriter, StreamError};
@@ -43,14 +43,14 @@ pub trait Downstream: BodyReader<Error = BodyReadError> + BodyWriter {
     ///
     /// # Errors
     /// The client has disconnected.
-    fn send_head(&mut self, response: &ResponseHead<'_>) -> Result<(), StreamError>;
+    fn send_head(&mut self, response: &DownstreamResponse<'_>) -> Result<(), StreamError>;
 
     /// Writes an informational response (1xx except 101). [`BodyWriter::poll_flush`] sends it. Not called after
     /// [`Downstream::send_head`].
     ///
     /// # Errors
     /// The client has disconnected.
-    fn send_informational(&mut self, response: &ResponseHead<'_>) -> Result<(), StreamError>;
+    fn send_informational(&mut self, response: &DownstreamResponse<'_>) -> Result<(), StreamError>;
 
     /// Drops the rest of the request's body as it arrives: it is malformed, or the endpoint does not need it. Called
     /// at most once, after [`Downstream::send_head`].

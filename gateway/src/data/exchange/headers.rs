@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use http1::name::is_forwarding_field;
 use http1::{BodyLength, Head, KnownName, Version, write};
 
+use super::connection_options::ConnectionOptions;
 use super::destination::Destination;
 use super::forwarded::RequestSource;
 use super::{date, upgrade};
@@ -123,43 +124,9 @@ fn is_set_by_gateway(known: KnownName) -> bool {
     )
 }
 
-/// Maximum connection options in a message; more are rejected. Each field is compared with each option, which costs
-/// the sender nothing. Pingora rejects 10.
-const MAX_CONNECTION_OPTIONS: usize = 32;
-
-/// The connection options of a message that may be field names (RFC 9110 §7.6.1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConnectionOptions<'a>(Vec<&'a [u8]>);
-
-impl<'a> ConnectionOptions<'a> {
-    /// Collects the options. Allocates nothing if there are none.
-    pub(super) fn parse(head: &'a Head) -> Self {
-        let tokens = head.get_all(KnownName::Connection).flat_map(|value| value.split(|byte| *byte == b','));
-        let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| {
-            let is_no_field = [&b"close"[..], b"keep-alive", b""];
-            !is_no_field.iter().any(|option| token.eq_ignore_ascii_case(option))
-        });
-        Self(tokens.take(MAX_CONNECTION_OPTIONS + 1).collect())
-    }
-
-    /// Are there more options than [`MAX_CONNECTION_OPTIONS`]?
-    pub(super) fn is_too_long(&self) -> bool {
-        self.0.len() > MAX_CONNECTION_OPTIONS
-    }
-
-    fn contains(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|token| token.eq_ignore_ascii_case(name))
-    }
-}
-
-/// Returns true if `Connection` lists more than 32 options.
-pub(crate) fn has_too_many_connection_options(head: &Head) -> bool {
-    head.get(KnownName::Connection).is_some() && ConnectionOptions::parse(head).is_too_long()
-}
-
 /// Head of a response to the client, which a codec writes.
 #[derive(Debug)]
-pub struct ResponseHead<'a> {
+pub struct DownstreamResponse<'a> {
     /// 101 to 599.
     pub status: u16,
     /// Reason phrase. HTTP/2 has none.
@@ -180,7 +147,7 @@ pub struct ResponseHead<'a> {
     pub closes_connection: bool,
 }
 
-impl<'a> ResponseHead<'a> {
+impl<'a> DownstreamResponse<'a> {
     /// Creates the head for an endpoint's response, informational ones included.
     pub(super) fn from_endpoint(head: &'a Head, length: BodyLength) -> Self {
         Self {

@@ -10,7 +10,7 @@ use super::abort::Abort;
 use super::client::Client;
 use super::downstream::{Downstream, ExchangeOutcome};
 use super::forwarded::RequestSource;
-use super::headers::ResponseHead;
+use super::headers::DownstreamResponse;
 use super::record::{Record, ReportOnDrop, RequestInfo};
 use super::reply_reason::{ReplyReason, reason_phrase};
 use super::request_id::RequestId;
@@ -169,7 +169,7 @@ async fn write_reply<D: Downstream>(
     extra.extend(reply.fields());
     let length = if status == 204 { BodyLength::Empty } else { BodyLength::Exact(body.len() as u64) };
     let is_head_request = method == b"HEAD";
-    down.send_head(&ResponseHead {
+    down.send_head(&DownstreamResponse {
         status,
         reason: reason_phrase(status).as_bytes(),
         date: worker.date.now(&worker.clock),

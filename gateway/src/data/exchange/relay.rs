@@ -7,7 +7,7 @@ use http1::{BodyLength, Head};
 use super::abort::Abort;
 use super::attempt::{UpstreamResponse, declares_body};
 use super::downstream::{Downstream, ExchangeOutcome};
-use super::headers::{self, Response};
+use super::headers::{self, DownstreamResponse};
 use super::metered::Metered;
 use super::request_body::RequestBody;
 use super::tunnel::{Tunnel, TunnelLogEntry};
@@ -52,15 +52,15 @@ impl<D: Downstream> Exchange<'_, D> {
         // Taken, since the client's side is borrowed while the edits are written. No filter runs after this.
         let filters = self.filters.take();
         let request_id = [(&b"x-request-id"[..], self.source.id.as_bytes())];
-        let response = Response {
+        let response = DownstreamResponse {
             date: self.worker.date.now(&self.worker.clock),
             extra: match self.worker.settings.responses.request_id {
-                RequestIdEcho::Every => &request_id,
+                RequestIdEcho::Every => &request_id[..],
                 RequestIdEcho::LocalReplies => &[],
             },
             is_head_request: self.request.head.method() == b"HEAD",
             patch: filters.as_deref().map(Progress::response_patch),
-            ..Response::from_endpoint(&response.head, response.length)
+            ..DownstreamResponse::from_endpoint(&response.head, response.length)
         };
         self.down.send_head(&response).map_err(|error| ExchangeError::Abort(Abort::from_downstream(&error)))
     }
@@ -122,7 +122,8 @@ impl<D: Downstream> Exchange<'_, D> {
         let failed = |error: &StreamError| ExchangeError::Abort(Abort::from_downstream(error));
         let filters = self.filters.take();
         let patch = filters.as_deref().map(Progress::response_patch);
-        let response = Response { patch, ..Response::from_endpoint(head, BodyLength::Empty) };
+        let response =
+            DownstreamResponse { patch, ..DownstreamResponse::from_endpoint(head, BodyLength::Empty) };
         self.down.send_head(&response).map_err(|error| failed(&error))?;
         self.timer.set(plan.timeouts.stall);
         match self.timer.limit(std::future::poll_fn(|cx| self.down.poll_flush(cx))).await {

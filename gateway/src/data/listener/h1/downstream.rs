@@ -7,7 +7,7 @@ use http1::{BodyLength, Head, KnownName, Version, write};
 use super::pace::BodyPace;
 use crate::data::drain::Phase;
 use crate::data::exchange::abort::Abort;
-use crate::data::exchange::headers::{self, ResponseHead, is_keep_alive};
+use crate::data::exchange::headers::{self, DownstreamResponse, is_keep_alive};
 use crate::data::exchange::{BodyReadError, Downstream, Worker};
 use crate::data::listener::transport::Transport;
 use crate::data::wire::h1::Connection;
@@ -96,7 +96,7 @@ impl<'a> Http1Downstream<'a> {
     }
 
     /// Decides whether the connection persists after `response`.
-    fn choose_persistence(&self, response: &ResponseHead<'_>, length: BodyLength) -> Persistence {
+    fn choose_persistence(&self, response: &DownstreamResponse<'_>, length: BodyLength) -> Persistence {
         if length == BodyLength::UntilClose {
             return Persistence::CloseDelimited;
         }
@@ -126,7 +126,7 @@ impl<'a> Http1Downstream<'a> {
         }
     }
 
-    fn write_head(&mut self, response: &ResponseHead<'_>) {
+    fn write_head(&mut self, response: &DownstreamResponse<'_>) {
         let out = self.connection.output();
         write::status_line(out, response.status, response.reason);
         response.for_each_field(|name, value| write::field(out, name, value));
@@ -185,7 +185,7 @@ impl BodyWriter for Http1Downstream<'_> {
 }
 
 impl Downstream for Http1Downstream<'_> {
-    fn send_head(&mut self, response: &ResponseHead<'_>) -> Result<(), StreamError> {
+    fn send_head(&mut self, response: &DownstreamResponse<'_>) -> Result<(), StreamError> {
         let length = match (response.length, self.version) {
             (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
             (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
@@ -206,7 +206,7 @@ impl Downstream for Http1Downstream<'_> {
         Ok(())
     }
 
-    fn send_informational(&mut self, response: &ResponseHead<'_>) -> Result<(), StreamError> {
+    fn send_informational(&mut self, response: &DownstreamResponse<'_>) -> Result<(), StreamError> {
         // RFC 9110 §15.2: an HTTP/1.0 client understands no informational response.
         if self.version == Version::Http11 {
             self.write_head(response);

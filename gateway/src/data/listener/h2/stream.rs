@@ -12,7 +12,7 @@ use http1::{BodyLength, HeadBuilder};
 
 use super::head::{body_length, request_head, request_info};
 use crate::data::exchange::abort::Abort;
-use crate::data::exchange::headers::{self, ResponseHead};
+use crate::data::exchange::headers::{self, DownstreamResponse};
 use crate::data::exchange::{
     self, BodyReadError, Client, Downstream, ExchangeOutcome, InvalidRequest, Request, Worker,
 };
@@ -204,7 +204,7 @@ impl BodyWriter for Http2Downstream {
 }
 
 impl Downstream for Http2Downstream {
-    fn send_head(&mut self, response: &ResponseHead<'_>) -> Result<(), StreamError> {
+    fn send_head(&mut self, response: &DownstreamResponse<'_>) -> Result<(), StreamError> {
         let mut head = response_head(response);
         if let BodyLength::Exact(length) = response.length {
             head.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
@@ -216,7 +216,7 @@ impl Downstream for Http2Downstream {
         Ok(())
     }
 
-    fn send_informational(&mut self, response: &ResponseHead<'_>) -> Result<(), StreamError> {
+    fn send_informational(&mut self, response: &DownstreamResponse<'_>) -> Result<(), StreamError> {
         Ok(self.respond.send_informational(response_head(response))?)
     }
 
@@ -233,7 +233,7 @@ impl Downstream for Http2Downstream {
     }
 }
 
-fn response_head(response: &ResponseHead<'_>) -> http::Response<()> {
+fn response_head(response: &DownstreamResponse<'_>) -> http::Response<()> {
     let mut head = http::Response::new(());
     *head.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or_default();
     *head.headers_mut() = header_map(|field| response.for_each_field(field));
