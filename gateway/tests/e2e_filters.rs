@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gateway::filter::{Context, Filter, Phases, Resumed, Slot, Stage, Step};
-use gateway::message::{DownstreamResponse, FieldName, FieldValue, LocalReply, Patch, RequestHead};
+use gateway::message::{FieldName, FieldValue, LocalReply, Patch, RequestHead, ResponseHead};
 use http::{HeaderMap, Request};
 use support::{
     Certificate, DEADLINE, Origin, TestGateway, Then, Wire, ingress, one, service, tls, tls_client, until,
@@ -327,7 +327,7 @@ impl Filter for Gate {
         }))
     }
 
-    fn response(&self, _slot: &mut Slot, _head: &mut DownstreamResponse<'_>, _cx: &Context<'_>) {
+    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &Context<'_>) {
         self.responses.fetch_add(1, Ordering::Relaxed);
     }
 }

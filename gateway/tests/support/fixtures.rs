@@ -432,7 +432,7 @@ impl Display for EndpointSlice {
         let (address, port) = (self.endpoint.ip(), self.endpoint.port());
         write_head(f, "discovery.k8s.io/v1", "EndpointSlice", &self.metadata)?;
         writeln!(f, "addressType: {family}\nports: [{{name: '', port: {port}}}]\nendpoints:")?;
-        write!(f, "- addresses: ['{address}']\n")?;
+        writeln!(f, "- addresses: ['{address}']")?;
         match &self.zone {
             Some(zone) => writeln!(f, "  hints: {{forZones: [{{name: {}}}]}}", scalar(zone)),
             None => Ok(()),
