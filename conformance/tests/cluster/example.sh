@@ -21,9 +21,10 @@ expect_output '"pod":"green-'
 
 # `explain` compiles the same table from the API.
 expect_code 0 gateway explain http://green.example.com/any --kubeconfig "$KUBECONFIG"
-expect_output 'forwarded by Ingress default/green spec.rules\[0\].http.paths\[0\]'
+expect_output 'forwarded to Service default/green:8080'
+expect_output 'of Ingress default/green spec.rules\[0\].http.paths\[0\]'
 expect_output 'service   default/green:8080, type NodePort'
-expect_output 'dialled: 10\.50\.[0-9.]*:3000, 10\.50\.[0-9.]*:3000'
+expect_output 'sends to 10\.50\.[0-9.]*:3000, 10\.50\.[0-9.]*:3000'
 expect_code 0 gateway explain http://green.example.com/ --kubeconfig "$KUBECONFIG" --namespace kube-system
 expect_output 'no_rule'
 expect_code 1 gateway explain http://green.example.com/ --kubeconfig /missing
