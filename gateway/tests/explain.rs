@@ -1,4 +1,4 @@
-//! `gateway explain`: why a request goes where it goes, from a folder and from a running gateway.
+//! `gateway explain`: the explanation of a request, by a folder and by a running gateway.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -33,7 +33,7 @@ fn text(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Asks a folder with this file for JSON.
+/// Returns the JSON explanation by a folder with this file.
 fn json(yaml: &str, arguments: &[&str]) -> Value {
     let folder = folder(yaml);
     let mut all = vec!["--output", "json", "--files", folder.path().to_str().unwrap()];
@@ -51,8 +51,8 @@ fn outcome(explanation: &Value) -> (Option<u64>, Option<&str>) {
     (explanation["outcome"]["status"].as_u64(), explanation["outcome"]["reason"].as_str())
 }
 
-/// Every `testdata/explain/<case>.in.yaml` is a folder with one file; its first line is the command line, and
-/// `<case>.out.txt` what it prints. `UPDATE_EXPECT=1` rewrites those.
+/// Each `testdata/explain/<case>.in.yaml` is a folder with one file. Its first line is the command line, and
+/// `<case>.out.txt` is the output. `UPDATE_EXPECT=1` rewrites the outputs.
 #[test]
 fn golden_files_match_the_output() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/explain");
@@ -67,18 +67,18 @@ fn golden_files_match_the_output() {
         let folder = folder(&yaml);
         let mut arguments: Vec<_> = line.split_whitespace().collect();
         arguments.extend(["--files", folder.path().to_str().unwrap()]);
-        let told = text(&arguments);
+        let explanation = text(&arguments);
         let output = input.to_str().unwrap().replace(".in.yaml", ".out.txt");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
-            std::fs::write(&output, &told).unwrap();
-        } else if std::fs::read_to_string(&output).unwrap_or_default() != told {
-            wrong.push(format!("{output}:\n{told}"));
+            std::fs::write(&output, &explanation).unwrap();
+        } else if std::fs::read_to_string(&output).unwrap_or_default() != explanation {
+            wrong.push(format!("{output}:\n{explanation}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A Service with two endpoints in an EndpointSlice, the second one not ready.
+/// A Service with two endpoints in an EndpointSlice. The second one is not ready.
 const SLICED: &str = "---
 apiVersion: v1
 kind: Service
@@ -119,11 +119,11 @@ not chosen (2)
        Prefix /apis of Ingress default/shop spec.rules[0].http.paths[2]
 ";
     let url = "https://A.example:8443/api/x?q=1#part";
-    let told = text(&[url, "--files", folder.path().to_str().unwrap()]);
-    let (first, rest) = told.split_once('\n').unwrap();
+    let explanation = text(&[url, "--files", folder.path().to_str().unwrap()]);
+    let (first, rest) = explanation.split_once('\n').unwrap();
     assert_eq!(first, format!("GET {url}"));
     assert_eq!(rest, expected.split_once('\n').unwrap().1);
-    assert!(told.lines().all(|line| line.chars().count() <= 100), "{told}");
+    assert!(explanation.lines().all(|line| line.chars().count() <= 100), "{explanation}");
 }
 
 #[test]
@@ -170,55 +170,55 @@ fn in_terminal(arguments: &[&str], (name, value): (&str, &str)) -> String {
 #[test]
 fn json_has_the_same_facts() {
     let yaml = ingress("shop", "a.example", &[("/", "sliced"), ("/api", "sliced")]) + SLICED;
-    let told = json(&yaml, &["http://a.example/api", "--method", "POST"]);
-    assert_eq!(outcome(&told), (None, None));
-    assert_eq!(told["request"]["method"], "POST");
-    assert_eq!(told["matchReport"]["chosen"]["path"], "/api");
-    assert_eq!(told["matchReport"]["routes"][1]["verdict"], "lostToLonger");
-    assert_eq!(told["services"][0]["slices"][0]["endpoints"][0]["used"], true);
-    assert_eq!(told["services"][0]["readyEndpoints"][0], "10.0.0.1:8080");
+    let explanation = json(&yaml, &["http://a.example/api", "--method", "POST"]);
+    assert_eq!(outcome(&explanation), (None, None));
+    assert_eq!(explanation["request"]["method"], "POST");
+    assert_eq!(explanation["matchReport"]["chosen"]["path"], "/api");
+    assert_eq!(explanation["matchReport"]["routes"][1]["verdict"], "lostToLonger");
+    assert_eq!(explanation["services"][0]["slices"][0]["endpoints"][0]["used"], true);
+    assert_eq!(explanation["services"][0]["readyEndpoints"][0], "10.0.0.1:8080");
 }
 
 #[test]
 fn unknown_host_is_404_unless_a_default_backend_serves_it() {
     let rules = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED;
-    let told = json(&rules, &["http://b.example/"]);
-    assert_eq!(outcome(&told), (Some(404), Some("no_rule")));
+    let explanation = json(&rules, &["http://b.example/"]);
+    assert_eq!(outcome(&explanation), (Some(404), Some("no_rule")));
     let default = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rest}\n\
         spec: {defaultBackend: {service: {name: sliced, port: {name: http}}}}\n";
-    let told = json(&(rules + default), &["http://b.example/"]);
-    assert_eq!(outcome(&told), (None, None));
-    assert_eq!(told["outcome"]["object"], "Ingress default/rest");
-    assert_eq!(told["matchReport"]["defaults"][0]["verdict"], "chosen");
-    assert_eq!(told["ingresses"][0]["ingress"], "default/rest");
+    let explanation = json(&(rules + default), &["http://b.example/"]);
+    assert_eq!(outcome(&explanation), (None, None));
+    assert_eq!(explanation["outcome"]["object"], "Ingress default/rest");
+    assert_eq!(explanation["matchReport"]["defaults"][0]["verdict"], "chosen");
+    assert_eq!(explanation["ingresses"][0]["ingress"], "default/rest");
 }
 
 #[test]
 fn ingress_of_another_class_is_listed_as_not_served() {
     let foreign = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: theirs}\n\
         spec: {ingressClassName: other, rules: [{host: a.example}]}\n";
-    let told = json(foreign, &["http://a.example/"]);
-    assert_eq!(outcome(&told), (Some(404), Some("no_rule")));
-    let view = &told["ingresses"][0];
+    let explanation = json(foreign, &["http://a.example/"]);
+    assert_eq!(outcome(&explanation), (Some(404), Some("no_rule")));
+    let view = &explanation["ingresses"][0];
     assert_eq!((view["class"].as_str(), view["served"].as_bool()), (Some("other"), Some(false)));
-    assert_eq!(told["problems"][0]["reason"], "ClassNotFound");
+    assert_eq!(explanation["problems"][0]["reason"], "ClassNotFound");
 }
 
 #[test]
 fn missing_service_is_named() {
-    let told = json(&ingress("shop", "a.example", &[("/", "gone")]), &["http://a.example/"]);
-    assert_eq!(outcome(&told), (Some(503), Some("service_missing")));
-    assert_eq!(told["services"][0]["type"], Value::Null);
-    assert_eq!(told["problems"][0]["reason"], "ServiceNotFound");
+    let explanation = json(&ingress("shop", "a.example", &[("/", "gone")]), &["http://a.example/"]);
+    assert_eq!(outcome(&explanation), (Some(503), Some("service_missing")));
+    assert_eq!(explanation["services"][0]["type"], Value::Null);
+    assert_eq!(explanation["problems"][0]["reason"], "ServiceNotFound");
 }
 
 #[test]
 fn status_service_shows_the_exposure() {
     let yaml = SLICED.to_owned() + &service("front", &["127.0.0.1:8080".parse().unwrap()]);
-    let told = json(&yaml, &["http://a/", "--status-service", "default/front"]);
-    assert_eq!(told["exposure"]["type"], "ClusterIP");
-    assert_eq!(told["exposure"]["ports"], serde_json::json!([{"name": "", "port": 80}]));
-    assert_eq!(told["exposure"]["loadBalancer"], serde_json::json!([]));
+    let explanation = json(&yaml, &["http://a/", "--status-service", "default/front"]);
+    assert_eq!(explanation["exposure"]["type"], "ClusterIP");
+    assert_eq!(explanation["exposure"]["ports"], serde_json::json!([{"name": "", "port": 80}]));
+    assert_eq!(explanation["exposure"]["loadBalancer"], serde_json::json!([]));
     assert_eq!(json(&yaml, &["http://a/", "--status-service", "x/y"])["exposure"]["type"], Value::Null);
     assert_eq!(run(&["http://a/", "--status-service", "nonsense"]).status.code(), Some(2));
 }
@@ -236,8 +236,8 @@ fn certificate_is_chosen_by_the_host_of_the_url() {
         ("http://a.example/", "x: y", None, None),
     ] {
         let listener = &json(&yaml, &[url, "--header", header])["listener"];
-        let told = (listener["secret"].as_str(), listener["certificate"].as_str());
-        assert_eq!(told, (secret, certificate), "{url}");
+        let explanation = (listener["secret"].as_str(), listener["certificate"].as_str());
+        assert_eq!(explanation, (secret, certificate), "{url}");
     }
 }
 
@@ -247,14 +247,15 @@ fn long_group_of_losers_is_cut_in_text() {
     let paths: Vec<_> = paths.iter().map(|path| (path.as_str(), "sliced")).collect();
     let folder = folder(&(ingress("shop", "a.example", &paths) + SLICED));
     let files = folder.path().to_str().unwrap();
-    let told = text(&["http://a.example/p29", "--files", files]);
-    assert_eq!(told.matches("\n       Prefix /p").count(), 20, "{told}");
-    assert!(told.contains("\n 29  the path does not match\n"), "{told}");
+    let explanation = text(&["http://a.example/p29", "--files", files]);
+    assert_eq!(explanation.matches("\n       Prefix /p").count(), 20, "{explanation}");
+    assert!(explanation.contains("\n 29  the path does not match\n"), "{explanation}");
     assert!(
-        told.contains("\nrule      Prefix /p29 of Ingress default/shop spec.rules[0].http.paths[29] on"),
-        "{told}"
+        explanation
+            .contains("\nrule      Prefix /p29 of Ingress default/shop spec.rules[0].http.paths[29] on"),
+        "{explanation}"
     );
-    assert!(told.contains("\n       and 9 more; --output json lists them\n"), "{told}");
+    assert!(explanation.contains("\n       and 9 more; --output json lists them\n"), "{explanation}");
 }
 
 #[test]
@@ -266,18 +267,18 @@ fn invalid_request_exits_with_1() {
         let output = run(&[question, &files[..]].concat());
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{question:?}");
     }
-    let told = |output: Output| String::from_utf8(output.stderr).unwrap();
+    let explanation = |output: Output| String::from_utf8(output.stderr).unwrap();
     assert_eq!(
-        told(run(&["a.example/x", files[0], files[1]])),
+        explanation(run(&["a.example/x", files[0], files[1]])),
         "gateway explain: a URL starts with http:// or https://\n"
     );
     let missing = folder.path().join("missing");
-    let missing = told(run(&["http://a/", "--files", missing.to_str().unwrap()]));
+    let missing = explanation(run(&["http://a/", "--files", missing.to_str().unwrap()]));
     assert!(missing.starts_with("gateway explain: folder /") && missing.lines().count() == 1, "{missing}");
-    // A port that was free a moment ago, and that nobody listens to.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let unreached = told(run(&["http://a/", "--admin", &nobody]));
-    let expected = format!("gateway explain: no gateway responds at {nobody} (--admin ADDR asks elsewhere, ");
+    // A port without a listener.
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unreached = explanation(run(&["http://a/", "--admin", &unused]));
+    let expected = format!("gateway explain: no gateway responds at {unused} (--admin ADDR asks elsewhere, ");
     assert!(unreached.starts_with(&expected) && unreached.lines().count() == 1, "{unreached}");
 }
 
@@ -291,16 +292,20 @@ spec: {targetRefs: [{group: networking.k8s.io, kind: Ingress, name: shop}], body
 #[test]
 fn policy_is_shown_with_its_origin_and_applied() {
     let yaml = ingress("shop", "a.example", &[("/", "sliced")]) + SLICED + LIMITED;
-    let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1024"]);
-    assert_eq!((outcome(&told), told["outcome"]["bodySize"].as_u64()), ((None, None), Some(1024)), "{told}");
-    let policy = &told["matchReport"]["chosen"]["policy"][0];
+    let explanation = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1024"]);
+    assert_eq!(
+        (outcome(&explanation), explanation["outcome"]["bodySize"].as_u64()),
+        ((None, None), Some(1024)),
+        "{explanation}"
+    );
+    let policy = &explanation["matchReport"]["chosen"]["policy"][0];
     let origin = ["field", "policy", "source", "target"].map(|name| policy[name].as_str().unwrap());
     assert_eq!(origin, ["bodySize", "default/limits", "spec.bodySize", "spec.targetRefs[0]"]);
-    let told = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1025"]);
-    assert_eq!(outcome(&told).0, Some(413));
+    let explanation = json(&yaml, &["http://a.example/", "--header", "Content-Length: 1025"]);
+    assert_eq!(outcome(&explanation).0, Some(413));
 }
 
-/// What the table says and what a client gets, through sockets.
+/// Compares responses with explanations.
 #[test]
 fn running_gateway_responds_as_explained() {
     let origins = [Origin::named("a"), Origin::named("b")];
@@ -327,27 +332,27 @@ fn running_gateway_responds_as_explained() {
         ("a.example:99999", "/"),
         ("[::1]:80", "/"),
     ] {
-        let told = text(&[&format!("http://{host}{target}"), "--admin", &admin, "--output", "json"]);
-        let told: Value = serde_json::from_str(&told).unwrap();
-        let got = started.get(host, target);
-        match outcome(&told) {
+        let explanation = text(&[&format!("http://{host}{target}"), "--admin", &admin, "--output", "json"]);
+        let explanation: Value = serde_json::from_str(&explanation).unwrap();
+        let response = started.get(host, target);
+        match outcome(&explanation) {
             (None, None) => {
-                let served = told["services"][0]["service"].as_str().unwrap();
+                let served = explanation["services"][0]["service"].as_str().unwrap();
                 assert_eq!(
-                    (got.status(), served),
-                    (200, format!("default/{}", got.text()).as_str()),
+                    (response.status(), served),
+                    (200, format!("default/{}", response.text()).as_str()),
                     "{host}{target}"
                 );
             }
             (status, reason) => {
-                let reasons = (Some(u64::from(got.status())), got.field("gateway-reason"));
+                let reasons = (Some(u64::from(response.status())), response.field("gateway-reason"));
                 assert_eq!(reasons, (status, reason), "{host}{target}");
             }
         }
     }
 }
 
-/// Ingresses with exact, wildcard and no hosts, default backends, and perhaps a policy, as YAML.
+/// Returns random YAML: Ingresses with exact, wildcard and no hosts, default backends, and perhaps a policy.
 fn some_folder(state: &mut u64) -> String {
     let mut yaml = String::new();
     for number in 0..1 + next(state, 3) {
@@ -371,7 +376,7 @@ fn some_folder(state: &mut u64) -> String {
     yaml
 }
 
-/// The same over sockets: what a client gets is what the admin page says, whoever answers.
+/// Each response agrees with the explanation of the admin page, for Services and for local replies.
 #[test]
 fn explanation_agrees_with_responses_on_random_folders() {
     let origins = [Origin::named("a"), Origin::named("b")];
@@ -382,7 +387,7 @@ fn explanation_agrees_with_responses_on_random_folders() {
     let mut state = 0x2545_f491_4f6c_dd1d;
     let mut seen = std::collections::BTreeSet::new();
     for table in 0..25 {
-        // No two folders are the same, or there would be nothing to wait for.
+        // Each folder differs from the last one, so that there is a generation to wait for.
         started.replace("all.yaml", &format!("{}{services}{}", some_folder(&mut state), marker(table)));
         for _ in 0..12 {
             let host =
@@ -394,22 +399,26 @@ fn explanation_agrees_with_responses_on_random_folders() {
                 "/explain?output=json&method=POST&url=http://{host}{}&header=Content-Length:{length}",
                 target.replace('%', "%25").replace('?', "%3F").replace('=', "%3D")
             );
-            let told: Value = serde_json::from_str(&started.admin(&page).1).unwrap();
+            let explanation: Value = serde_json::from_str(&started.admin(&page).1).unwrap();
             let mut client = started.client();
             client.send(format!(
                 "POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
             ));
-            let got = client.response();
-            match outcome(&told) {
+            let response = client.response();
+            match outcome(&explanation) {
                 (None, None) => {
-                    let served = told["services"][0]["service"].as_str().unwrap();
-                    let by = format!("default/{}", got.text());
-                    assert_eq!((got.status(), by.as_str()), (200, served), "{host}{target}\n{told:#}");
+                    let served = explanation["services"][0]["service"].as_str().unwrap();
+                    let by = format!("default/{}", response.text());
+                    assert_eq!(
+                        (response.status(), by.as_str()),
+                        (200, served),
+                        "{host}{target}\n{explanation:#}"
+                    );
                     seen.insert("forwarded".to_owned());
                 }
                 (status, reason) => {
-                    let reasons = (Some(u64::from(got.status())), got.field("gateway-reason"));
-                    assert_eq!(reasons, (status, reason), "{host}{target}\n{told:#}");
+                    let reasons = (Some(u64::from(response.status())), response.field("gateway-reason"));
+                    assert_eq!(reasons, (status, reason), "{host}{target}\n{explanation:#}");
                     seen.insert(reason.unwrap().to_owned());
                 }
             }
@@ -419,7 +428,7 @@ fn explanation_agrees_with_responses_on_random_folders() {
     assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all, "the folders say too little");
 }
 
-/// An object that makes a folder differ from all others.
+/// Returns an object that makes a folder different from all others.
 fn marker(number: usize) -> String {
     format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: n{number}}}\n")
 }
@@ -439,7 +448,7 @@ fn folder_and_running_gateway_explain_alike() {
     assert_eq!(started.admin("/explain?url=http%3A%2F%2Fa&more=1").0, 400);
 }
 
-/// The next number below `below` of a fixed sequence (xorshift64).
+/// Returns the next number below `below` of a fixed sequence (xorshift64).
 fn next(state: &mut u64, below: usize) -> usize {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -447,7 +456,7 @@ fn next(state: &mut u64, below: usize) -> usize {
     usize::try_from(*state % below as u64).unwrap()
 }
 
-/// A path of up to three elements, few enough that rules overlap.
+/// Returns a path of up to three elements. There are few elements, so that rules overlap.
 fn some_path(state: &mut u64) -> String {
     let elements = next(state, 4);
     let path: String = (0..elements).map(|_| ["/a", "/b", "/ab", "/"][next(state, 4)]).collect();
@@ -508,26 +517,30 @@ fn explanation_agrees_with_random_tables() {
             let host = ["a.example", "b.example", "c.example", "x.c.example", "example"][next(&mut state, 5)];
             let path = some_path(&mut state);
             let request = RequestSpec::new("GET", &format!("http://{host}{path}"), &[]).unwrap();
-            let told = explain(&request, context);
+            let explanation = explain(&request, context);
             let canonical = routing::path::canonical(path.as_bytes()).unwrap();
             let found = table
                 .find(host, &canonical)
                 .map(|route| (route.origin.ingress.name.to_string(), route.origin.field.to_string()));
-            let chosen = told.match_report.as_ref().unwrap().chosen.as_ref();
+            let chosen = explanation.match_report.as_ref().unwrap().chosen.as_ref();
             assert_eq!(
                 found,
                 chosen.map(|route| (route.ingress.clone(), route.field.clone())),
                 "{host}{path}\n{table}"
             );
-            assert_eq!(found.is_none(), told.outcome.reason == Some("no_rule"), "{told}");
-            let report = told.match_report.as_ref().unwrap();
+            assert_eq!(found.is_none(), explanation.outcome.reason == Some("no_rule"), "{explanation}");
+            let report = explanation.match_report.as_ref().unwrap();
             let by_rule =
                 report.routes.iter().filter(|one| one.verdict == routing::table::RouteVerdict::Chosen);
             let by_default =
                 report.defaults.iter().filter(|one| one.verdict == routing::table::DefaultVerdict::Chosen);
             let winners: Vec<_> =
                 by_rule.map(|one| &one.route).chain(by_default.map(|one| &one.route)).collect();
-            assert_eq!(winners, chosen.into_iter().collect::<Vec<_>>(), "one winner, and it is told once");
+            assert_eq!(
+                winners,
+                chosen.into_iter().collect::<Vec<_>>(),
+                "one winner, and it is explanation once"
+            );
             *(if found.is_some() { &mut served } else { &mut refused }) += 1;
         }
     }

@@ -31,7 +31,7 @@ const CLIENT: usize = 9;
 /// The namespace that is not printed: that of all objects that the demo writes.
 const NAMESPACE: &str = "demo/";
 
-/// What stands where a value is unknown.
+/// The text for an unknown value.
 const UNKNOWN: &str = "-";
 
 /// The columns for one width of the terminal.
