@@ -43,7 +43,7 @@ pub struct Explain {
     /// The request's method.
     #[arg(long, value_name = "M", default_value = "GET")]
     method: String,
-    /// A header of the request. Can be repeated.
+    /// A header of the request. May be repeated.
     #[arg(long = "header", value_name = "K: V")]
     headers: Vec<String>,
     /// Explain by this folder of YAML.
@@ -52,7 +52,7 @@ pub struct Explain {
     /// Explain by the API of the cluster that this file names. No gateway has to run there.
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
     kubeconfig: Option<PathBuf>,
-    /// With --kubeconfig: read only this namespace. Can be repeated.
+    /// With --kubeconfig: read only this namespace. May be repeated.
     #[arg(long = "namespace", value_name = "NAMESPACE", requires = "kubeconfig")]
     namespaces: Vec<String>,
     /// Ask the running gateway with these admin pages.
