@@ -1,7 +1,7 @@
-//! How many heap allocations a plain HTTP/1.1 request costs the whole process.
+//! Heap allocations that a plain HTTP/1.1 request costs the process.
 //!
-//! Client and endpoint are blocking sockets with fixed buffers, so what is counted is the gateway's. A binary of
-//! its own, since the counter is the process's allocator.
+//! Client and endpoint are blocking sockets with fixed buffers, so the gateway makes all counted allocations. This test
+//! is a separate binary because the counter is the allocator of the process.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -21,55 +21,55 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const REQUEST: &[u8] =
     b"GET /api/products?page=2 HTTP/1.1\r\nHost: a.example\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
-const ANSWER: &[u8] =
+const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\nServer: test\r\n\r\nhello";
 
-/// DESIGN's bound for a plain request.
-const MOST_PER_REQUEST: usize = 4;
+/// Maximum allocations of a plain request (DESIGN.md §3).
+const MAX_ALLOCATIONS: usize = 4;
 
-/// One test, since the counter is everybody's. With the access log, one allocation per 16 KiB of lines comes on top,
-/// which the margin covers.
+/// Both cases are one test: parallel tests would count each other's allocations. The access log allocates once per 16 KiB
+/// of entries, which the margin covers.
 #[test]
-fn a_plain_request_costs_at_most_four_allocations_with_and_without_the_access_log() {
+fn plain_request_costs_at_most_four_allocations() {
     let folder = tempfile::tempdir().unwrap();
-    for to in [Destination::Off, Destination::File(folder.path().join("log"))] {
-        check(to);
+    for destination in [Destination::Off, Destination::File(folder.path().join("log"))] {
+        check_allocations(destination);
     }
     assert!(std::fs::read_to_string(folder.path().join("log")).unwrap().lines().count() >= 2000);
 }
 
-fn check(to: Destination) {
+fn check_allocations(destination: Destination) {
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = origin.local_addr().unwrap().port();
-    std::thread::spawn(move || answer_for_ever(&origin));
+    std::thread::spawn(move || serve_endpoint(&origin));
 
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.yaml"), yaml(port)).unwrap();
     let listeners =
         ListenerSettings { http: loopback(0), https: loopback(0), admin: loopback(0), probe: None };
     let mut settings = Settings { listeners, workers: Some(1), ..Settings::default() };
-    settings.access_log.destination = to.clone();
+    settings.access_log.destination = destination.clone();
     settings.drain.delay = Duration::ZERO;
     let gateway = Gateway::start(&Options::new(Source::Files(folder.path().to_owned()), settings)).unwrap();
     gateway.wait(1, Duration::from_secs(10)).unwrap();
 
     let mut client = TcpStream::connect(gateway.http).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    request(&mut client, 100);
+    send_requests(&mut client, 100);
     let region = Region::new(ALLOCATOR);
     let requests = 2000;
-    request(&mut client, requests);
+    send_requests(&mut client, requests);
     let counted = region.change();
     let total = counted.allocations + counted.reallocations;
-    // A tenth of an allocation is left for what other threads do meanwhile.
+    // The margin of 0.1 allocations a request covers the other threads.
     assert!(
-        total <= MOST_PER_REQUEST * requests + requests / 10,
-        "{total} allocations in {requests} requests, access log {to}: {counted:?}"
+        total <= MAX_ALLOCATIONS * requests + requests / 10,
+        "{total} allocations in {requests} requests, access log {destination}: {counted:?}"
     );
     gateway.drain();
 }
 
-fn request(client: &mut TcpStream, times: usize) {
+fn send_requests(client: &mut TcpStream, times: usize) {
     let mut buffer = [0u8; 4096];
     for _ in 0..times {
         client.write_all(REQUEST).unwrap();
@@ -82,7 +82,7 @@ fn request(client: &mut TcpStream, times: usize) {
     }
 }
 
-fn answer_for_ever(origin: &TcpListener) {
+fn serve_endpoint(origin: &TcpListener) {
     let mut buffer = [0u8; 4096];
     while let Ok((mut stream, _)) = origin.accept() {
         let mut read = 0;
@@ -90,7 +90,7 @@ fn answer_for_ever(origin: &TcpListener) {
             read += more;
             if buffer[..read].ends_with(b"\r\n\r\n") {
                 read = 0;
-                if stream.write_all(ANSWER).is_err() {
+                if stream.write_all(RESPONSE).is_err() {
                     break;
                 }
             }

@@ -1,9 +1,10 @@
-//! The access log seen from outside: a line for each kind of end, and what becomes of it when nobody takes it.
+//! The access log: its entries for each outcome of a request, sampling, reopening, and a destination that blocks.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod support;
 
+use std::fmt::Display;
 use std::io::{PipeReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -15,21 +16,22 @@ use bytes::Bytes;
 use gateway::observe::access_log::Destination;
 use gateway::settings::Settings;
 use serde_json::Value;
-use support::{Origin, Refusing, TestGateway, Then, ingress, ok, one, service, tls, until};
+use support::fixtures::{ingress, service};
+use support::{Certificate, Origin, Refusing, TestGateway, Then, ok, single_route, until};
 use tempfile::TempDir;
 
-/// A gateway with its log in a file.
-struct Logged {
+/// A gateway whose access log is a file.
+struct LoggingGateway {
     started: TestGateway,
     folder: TempDir,
 }
 
-impl Logged {
-    fn start(yaml: &str) -> Self {
+impl LoggingGateway {
+    fn start(yaml: &impl Display) -> Self {
         Self::with(yaml, |_| {})
     }
 
-    fn with(yaml: &str, change: impl FnOnce(&mut Settings)) -> Self {
+    fn with(yaml: &impl Display, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.access_log.destination = Destination::File(folder.path().join("log"));
@@ -41,45 +43,46 @@ impl Logged {
         self.folder.path().join("log")
     }
 
-    /// The next lines that were written, once there are so many in all.
-    fn lines(&self, count: usize) -> Vec<Value> {
+    /// Waits until the log has `count` entries, and returns them. Fails if it has more.
+    fn entries(&self, count: usize) -> Vec<Value> {
         let read = || std::fs::read_to_string(self.file()).unwrap();
-        until("the lines are written", || read().lines().count() >= count);
-        let lines: Vec<_> = read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), count, "{lines:#?}");
-        lines
+        until("the entries are written", || read().lines().count() >= count);
+        let entries: Vec<_> = read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(entries.len(), count, "{entries:#?}");
+        entries
     }
 
-    /// The only line.
-    fn line(&self) -> Value {
-        self.lines(1).remove(0)
+    /// Waits for the first entry, and returns it. Fails if there are more.
+    fn entry(&self) -> Value {
+        self.entries(1).remove(0)
     }
 }
 
-/// What a line has to say; null: nothing.
-fn check(line: &Value, expected: &Value) {
+/// Checks the expected fields of an entry. An expected null is a field that the entry lacks.
+#[track_caller]
+fn check(entry: &Value, expected: &Value) {
     for (key, value) in expected.as_object().unwrap() {
-        assert_eq!(line.get(key).unwrap_or(&Value::Null), value, "{key}: {line:#}");
+        assert_eq!(entry.get(key).unwrap_or(&Value::Null), value, "{key}: {entry:#}");
     }
 }
 
-/// Expected values.
+/// Parses the expected fields.
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
 #[test]
-fn a_served_request_has_all_there_is_to_know() {
+fn served_request_entry_has_all_fields() {
     let origin = Origin::named("hello");
-    let log = Logged::start(&one(&origin));
+    let log = LoggingGateway::start(&single_route(&origin));
     let mut client = log.started.client();
     let head = "Host: A.example:8080\r\nUser-Agent: a \"b\"\tc\r\nContent-Length: 3\r\n\r\nabc";
     client.send(format!("PUT /%7Ea/../b?secret=1 HTTP/1.1\r\n{head}"));
     client.response();
     client.get("a.example", "/");
-    let lines = log.lines(2);
+    let entries = log.entries(2);
     check(
-        &lines[0],
+        &entries[0],
         &json(
             r#"{"client": "127.0.0.1", "scheme": "http", "protocol": "HTTP/1.1", "tls": null, "method": "PUT",
                 "host": "a.example", "path": "/b", "query": true, "status": 200, "reason": null, "abort": null,
@@ -88,77 +91,79 @@ fn a_served_request_has_all_there_is_to_know() {
         ),
     );
     check(
-        &lines[1],
+        &entries[1],
         &json(r#"{"method": "GET", "path": "/", "query": false, "reused": true, "userAgent": null}"#),
     );
-    for (line, request) in lines.iter().zip(origin.requests()) {
-        assert_eq!(line["requestId"].as_str(), request.field("x-request-id"));
-        assert_eq!(line["upstream"], origin.address.to_string());
-        let (whole, first) = (line["durationMs"].as_f64().unwrap(), line["firstByteMs"].as_f64().unwrap());
-        assert!(0.0 < first && first <= whole && whole < 60_000.0, "{line}");
-        let time = line["time"].as_str().unwrap();
+    for (entry, request) in entries.iter().zip(origin.requests()) {
+        assert_eq!(entry["requestId"].as_str(), request.field("x-request-id"));
+        assert_eq!(entry["upstream"], origin.address.to_string());
+        let duration = entry["durationMs"].as_f64().unwrap();
+        let first_byte = entry["firstByteMs"].as_f64().unwrap();
+        assert!(0.0 < first_byte && first_byte <= duration && duration < 60_000.0, "{entry}");
+        let time = entry["time"].as_str().unwrap();
         assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
-        assert!(!line.to_string().contains("secret"), "the query is nobody's business: {line}");
+        assert!(!entry.to_string().contains("secret"), "the entry has the query: {entry}");
     }
 }
 
 #[test]
-fn every_answer_of_the_gateway_has_its_reason_malformed_requests_too() {
+fn local_reply_entry_names_the_reason() {
     let refusing = Refusing::new();
-    let yaml =
-        ingress("a", "a.example", &[("/", "a"), ("/none", "none")]) + &service("a", &[refusing.address]);
-    let log = Logged::start(&yaml);
+    let yaml = ingress("a").host("a.example").path("/", "a").path("/none", "none")
+        + service("a").endpoints(&[refusing.address]);
+    let log = LoggingGateway::start(&yaml);
+    struct Case {
+        request: &'static str,
+        expected: &'static str,
+    }
     let cases = [
-        (
-            "GET / HTTP/1.1\nHost: a.example\n\n",
-            r#"{"status": 400, "reason": "bare_lf", "method": null, "path": null}"#,
-        ),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
-            r#"{"status": 405, "reason": "connect_not_supported"}"#,
-        ),
-        (
-            "HEAD /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            r#"{"status": 400, "reason": "malformed_framing", "method": "HEAD", "host": "a.example", "path": "/x",
+        Case {
+            request: "GET / HTTP/1.1\nHost: a.example\n\n",
+            expected: r#"{"status": 400, "reason": "bare_lf", "method": null, "path": null}"#,
+        },
+        Case {
+            request: "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
+            expected: r#"{"status": 405, "reason": "connect_not_supported"}"#,
+        },
+        Case {
+            request: "HEAD /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            expected: r#"{"status": 400, "reason": "malformed_framing", "method": "HEAD", "host": "a.example", "path": "/x",
                 "unsent": null, "bytesOut": 0}"#,
-        ),
-        (
-            "GET /%00\" HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
-            r#"{"status": 400, "reason": "malformed_path", "path": "/%00\"", "ingress": null, "unsent": null}"#,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n",
-            r#"{"status": 404, "reason": "no_rule", "host": "b.example", "ingress": null, "attempts": null, "bytesOut": 12}"#,
-        ),
-        (
-            "GET / HTTP/1.0\r\nHost: a.example\r\n\r\n",
-            r#"{"status": 502, "reason": "upstream_refused", "protocol": "HTTP/1.0", "service": "default/a:80", "attempts": 1}"#,
-        ),
-        (
-            "GET /none HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
-            r#"{"status": 503, "reason": "service_missing", "service": "default/none:80", "upstream": null}"#,
-        ),
+        },
+        Case {
+            request: "GET /%00\" HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
+            expected: r#"{"status": 400, "reason": "malformed_path", "path": "/%00\"", "ingress": null, "unsent": null}"#,
+        },
+        Case {
+            request: "GET / HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n",
+            expected: r#"{"status": 404, "reason": "no_rule", "host": "b.example", "ingress": null, "attempts": null, "bytesOut": 12}"#,
+        },
+        Case {
+            request: "GET / HTTP/1.0\r\nHost: a.example\r\n\r\n",
+            expected: r#"{"status": 502, "reason": "upstream_refused", "protocol": "HTTP/1.0", "service": "default/a:80", "attempts": 1}"#,
+        },
+        Case {
+            request: "GET /none HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
+            expected: r#"{"status": 503, "reason": "service_missing", "service": "default/none:80", "upstream": null}"#,
+        },
     ];
-    for (place, (request, expected)) in cases.iter().enumerate() {
+    for (index, Case { request, expected }) in cases.iter().enumerate() {
         let mut client = log.started.client();
         client.send(request);
         client.rest();
-        check(&log.lines(place + 1)[place], &json(expected));
+        check(&log.entries(index + 1)[index], &json(expected));
     }
-    assert_eq!(
-        log.lines(cases.len())[5]["upstream"],
-        refusing.address.to_string(),
-        "also if it takes no connection"
-    );
+    let refused = &log.entries(cases.len())[5];
+    assert_eq!(refused["upstream"], refusing.address.to_string(), "the endpoint refused the connection");
 }
 
 #[test]
-fn http2_requests_are_logged_and_those_of_a_lost_connection_as_aborted() {
+fn http2_request_is_logged_and_aborted_on_connection_loss() {
     let origin = Origin::start(|call| match call.request.target() {
         "/never" => call.read_body().map(|()| Then::Hang),
         _ => call.answer(ok("hello")).map(|()| Then::Keep),
     });
-    let log = Logged::start(&one(&origin));
+    let log = LoggingGateway::start(&single_route(&origin));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(log.started.gateway.http).await.unwrap();
@@ -179,24 +184,27 @@ fn http2_requests_are_logged_and_those_of_a_lost_connection_as_aborted() {
         connection.abort();
     });
     drop(runtime);
-    let lines = log.lines(3);
-    check(&lines[0], &json(r#"{"protocol": "HTTP/2", "method": "GET", "status": 200, "bytesOut": 5}"#));
+    let entries = log.entries(3);
+    check(&entries[0], &json(r#"{"protocol": "HTTP/2", "method": "GET", "status": 200, "bytesOut": 5}"#));
     check(
-        &lines[1],
+        &entries[1],
         &json(
             r#"{"protocol": "HTTP/2", "method": "CONNECT", "status": 405, "reason": "connect_not_supported"}"#,
         ),
     );
-    check(&lines[2], &json(r#"{"path": "/never", "status": null, "abort": "client_closed", "attempts": 1}"#));
+    check(
+        &entries[2],
+        &json(r#"{"path": "/never", "status": null, "abort": "client_closed", "attempts": 1}"#),
+    );
     let metrics = log.started.admin("/metrics").1;
     assert!(metrics.contains("gateway_aborts_total{reason=\"client_closed\"} 1"), "{metrics}");
 }
 
-/// The beginning of an HTTP/2 connection, and requests with these header blocks.
+/// Returns the preface of an HTTP/2 connection and one request for each header block.
 fn http2_requests(blocks: &[&[u8]]) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
-    for (place, block) in blocks.iter().enumerate() {
-        let stream = u8::try_from(2 * place + 1).unwrap();
+    for (index, block) in blocks.iter().enumerate() {
+        let stream = u8::try_from(2 * index + 1).unwrap();
         // HEADERS with END_STREAM and END_HEADERS.
         bytes.extend([0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, stream]);
         bytes.extend_from_slice(block);
@@ -205,19 +213,18 @@ fn http2_requests(blocks: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn http2_requests_that_the_codec_refuses_by_itself_are_logged_and_counted() {
+fn http2_request_rejected_by_the_codec_is_logged_and_counted() {
     let origin = Origin::start(|_| Ok(Then::Hang));
-    let log = Logged::start(&one(&origin));
-    // GET http://a.example/ by HPACK, then :status, and a field of HTTP/1.1.
+    let log = LoggingGateway::start(&single_route(&origin));
+    // `GET http://a.example/` in HPACK. The first request adds `:status`, the second one `connection: close`.
     let get = b"\x82\x86\x84\x01\x09a.example";
     let status = [&get[..], b"\x88"].concat();
     let connection = [&get[..], b"\0\x0aconnection\x05close"].concat();
     let mut malformed = log.started.client();
     malformed.send(http2_requests(&[&status, &connection]));
-    let lines = log.lines(2);
-    for line in &lines {
+    for entry in &log.entries(2) {
         check(
-            line,
+            entry,
             &json(r#"{"abort": "client_malformed", "status": null, "method": null, "scheme": "http"}"#),
         );
     }
@@ -231,11 +238,11 @@ fn http2_requests_that_the_codec_refuses_by_itself_are_logged_and_counted() {
             send.ready().await.unwrap().send_request(request.body(()).unwrap(), true).unwrap();
         assert_eq!(response.await.unwrap().status(), 431);
     });
-    check(&log.lines(3)[2], &json(r#"{"status": 431, "reason": "head_too_long", "abort": null}"#));
-    // 100 may be open at once.
+    check(&log.entries(3)[2], &json(r#"{"status": 431, "reason": "head_too_long", "abort": null}"#));
+    // The limit of concurrent streams is 100.
     let mut many = log.started.client();
     many.send(http2_requests(&[&get[..]; 101]));
-    check(&log.lines(4)[3], &json(r#"{"abort": "stream_refused", "status": null, "method": null}"#));
+    check(&log.entries(4)[3], &json(r#"{"abort": "stream_refused", "status": null, "method": null}"#));
     let metrics = log.started.admin("/metrics").1;
     for sample in [
         "gateway_aborts_total{reason=\"client_malformed\"} 2",
@@ -247,13 +254,13 @@ fn http2_requests_that_the_codec_refuses_by_itself_are_logged_and_counted() {
 }
 
 #[test]
-fn a_connection_that_ends_within_a_head_is_logged_and_one_that_says_nothing_is_not() {
+fn connection_end_is_logged_only_within_a_head() {
     let origin = Origin::named("a");
-    let log = Logged::start(&one(&origin));
-    // A health check of the port, the empty line that may stand before a request, and an orderly end after one.
-    for said in ["", "\r\n"] {
+    let log = LoggingGateway::start(&single_route(&origin));
+    // Not logged: a health check of the port, an empty line (allowed before a request), and a close after a request.
+    for bytes in ["", "\r\n"] {
         let mut client = log.started.client();
-        client.send(said);
+        client.send(bytes);
         client.stream.shutdown(Shutdown::Write).unwrap();
         client.rest();
     }
@@ -261,17 +268,17 @@ fn a_connection_that_ends_within_a_head_is_logged_and_one_that_says_nothing_is_n
     client.get("a.example", "/");
     client.stream.shutdown(Shutdown::Write).unwrap();
     client.rest();
-    check(&log.line(), &json(r#"{"status": 200, "abort": null}"#));
+    check(&log.entry(), &json(r#"{"status": 200, "abort": null}"#));
 
     let whole = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
-    for (number, said) in
+    for (number, bytes) in
         ["G", "PRI * HT", "GET / HTTP/1.1\r\nHost: a.ex", &(whole.to_owned() + "GET")].iter().enumerate()
     {
         let mut client = log.started.client();
-        client.send(said);
+        client.send(bytes);
         client.stream.shutdown(Shutdown::Write).unwrap();
         client.rest();
-        let last = log.lines(if number < 3 { number + 2 } else { 6 }).pop().unwrap();
+        let last = log.entries(if number < 3 { number + 2 } else { 6 }).pop().unwrap();
         check(
             &last,
             &json(
@@ -283,75 +290,82 @@ fn a_connection_that_ends_within_a_head_is_logged_and_one_that_says_nothing_is_n
     let metrics = log.started.admin("/metrics").1;
     assert!(metrics.contains("gateway_aborts_total{reason=\"head_unfinished\"} 4"), "{metrics}");
 
-    // HTTP/2 that breaks the rules of connections: a frame of an unknown stream.
+    // An HTTP/2 connection error: a DATA frame of an idle stream.
     let mut client = log.started.client();
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]);
     client.send([0, 0, 1, 0, 0, 0, 0, 0, 7, b'x']);
     let _ = client.stream.read_to_end(&mut Vec::new());
-    check(&log.lines(7)[6], &json(r#"{"abort": "client_malformed", "method": null, "status": null}"#));
+    check(&log.entries(7)[6], &json(r#"{"abort": "client_malformed", "method": null, "status": null}"#));
 }
 
 #[test]
-fn a_handshake_that_fails_ends_or_takes_too_long_is_logged_and_a_silent_one_is_not() {
-    let (origin, certificate) = (Origin::named("a"), support::Certificate::new("a.example"));
-    let yaml = one(&origin) + &certificate.secret("cert");
-    let log = Logged::with(&yaml, |settings| settings.timeouts.request_header = Duration::from_secs(1));
+fn failed_handshake_is_logged_unless_the_client_was_silent() {
+    let (origin, certificate) = (Origin::named("a"), Certificate::new("a.example"));
+    let yaml = single_route(&origin) + &certificate.secret("cert");
+    let log =
+        LoggingGateway::with(&yaml, |settings| settings.timeouts.request_header = Duration::from_secs(1));
     let connect = || std::net::TcpStream::connect(log.started.gateway.https).unwrap();
-    let end = |mut stream: std::net::TcpStream| {
+    let read_to_end = |mut stream: std::net::TcpStream| {
         stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
     };
-    // One that only looks, and one that says nothing until its time is over.
+    // Not logged: a client that closes at once, and one that sends nothing until the timeout.
     let stream = connect();
     stream.shutdown(Shutdown::Write).unwrap();
-    end(stream);
-    end(connect());
+    read_to_end(stream);
+    read_to_end(connect());
     // The first bytes of a ClientHello.
     let hello = [0x16, 3, 1, 0, 200, 1, 0];
-    let cases: [(&str, &[u8], bool); 3] = [
-        ("tls_failed", b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", false),
-        ("tls_unfinished", &hello, true),
-        ("tls_timeout", &hello, false),
+    struct Case<'a> {
+        abort: &'static str,
+        sent: &'a [u8],
+        closes: bool,
+    }
+    let plaintext = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let cases = [
+        Case { abort: "tls_failed", sent: plaintext, closes: false },
+        Case { abort: "tls_unfinished", sent: &hello, closes: true },
+        Case { abort: "tls_timeout", sent: &hello, closes: false },
     ];
-    for (number, (abort, said, closes)) in cases.into_iter().enumerate() {
+    for (index, Case { abort, sent, closes }) in cases.into_iter().enumerate() {
         let mut stream = connect();
-        stream.write_all(said).unwrap();
+        stream.write_all(sent).unwrap();
         if closes {
             stream.shutdown(Shutdown::Write).unwrap();
         }
-        end(stream);
-        let line = &log.lines(number + 1)[number];
+        read_to_end(stream);
+        let entry = &log.entries(index + 1)[index];
         check(
-            line,
+            entry,
             &json(
                 r#"{"client": "127.0.0.1", "scheme": "https", "tls": null, "method": null, "status": null}"#,
             ),
         );
-        assert_eq!(line["abort"], abort);
+        assert_eq!(entry["abort"], abort);
     }
-    // A client that does not know whom the certificate is by says so.
-    let other = support::Certificate::new("other.example");
+    // A client that does not trust the certificate sends an alert.
+    let other = Certificate::new("other.example");
     let name = "a.example".try_into().unwrap();
     let mut distrusting =
         rustls::ClientConnection::new(support::tls_config(&[&other], "http/1.1"), name).unwrap();
     distrusting.complete_io(&mut connect()).unwrap_err();
-    assert_eq!(log.lines(4)[3]["abort"], "tls_failed");
+    assert_eq!(log.entries(4)[3]["abort"], "tls_failed");
 }
 
 #[test]
-fn an_aborted_answer_has_its_status_its_bytes_and_whose_fault_it_was() {
+fn cut_response_entry_has_status_bytes_and_abort() {
     let cut = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
     let origin = Origin::start(move |call| call.answer(cut).map(|()| Then::Close));
-    let log = Logged::start(&one(&origin));
+    let log = LoggingGateway::start(&single_route(&origin));
     let mut client = log.started.client();
     client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     let _ = client.stream.read_to_end(&mut Vec::new());
-    check(&log.line(), &json(r#"{"status": 200, "abort": "upstream_cut", "reason": null, "bytesOut": 3}"#));
+    check(&log.entry(), &json(r#"{"status": 200, "abort": "upstream_cut", "reason": null, "bytesOut": 3}"#));
 }
 
 #[test]
-fn a_tunnel_is_logged_at_its_end_with_the_bytes_of_both_directions() {
+fn tunnel_is_logged_at_its_end_with_bytes_both_ways() {
     const SWITCH: &str =
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let origin = Origin::start(|call| {
@@ -360,30 +374,31 @@ fn a_tunnel_is_logged_at_its_end_with_the_bytes_of_both_directions() {
         call.wire.stream.write_all(&[&data[..], b"bye"].concat())?;
         Ok(Then::Hang)
     });
-    let log = Logged::start(&one(&origin));
-    let ask = "GET /chat?x HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let log = LoggingGateway::start(&single_route(&origin));
+    let request =
+        "GET /chat?x HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let open = || {
         let mut client = log.started.client();
-        client.send(ask);
+        client.send(request);
         assert_eq!(client.head().unwrap().unwrap().status(), 101);
         client
     };
     let mut client = open();
     client.send("ping");
     assert_eq!(client.take(7).unwrap(), b"pingbye");
-    assert_eq!(std::fs::read_to_string(log.file()).unwrap(), "", "it has not ended");
-    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(std::fs::read_to_string(log.file()).unwrap(), "", "the tunnel is open");
+    client.stream.shutdown(Shutdown::Write).unwrap();
     client.rest();
     check(
-        &log.line(),
+        &log.entry(),
         &json(
             r#"{"method": "GET", "path": "/chat", "query": true, "status": 101, "abort": null, "bytesIn": 4,
                 "bytesOut": 7, "ingress": "default/a", "service": "default/a:80"}"#,
         ),
     );
-    // One that the gateway's end cuts off is logged as well.
+    // The gateway's exit closes and logs the second tunnel.
     let _open = open();
-    let Logged { started, folder } = log;
+    let LoggingGateway { started, folder } = log;
     drop(started);
     let text = std::fs::read_to_string(folder.path().join("log")).unwrap();
     let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
@@ -391,13 +406,12 @@ fn a_tunnel_is_logged_at_its_end_with_the_bytes_of_both_directions() {
 }
 
 #[test]
-fn over_tls_by_template_and_from_a_trusted_proxy() {
-    let (origin, certificate) = (Origin::named("a"), support::Certificate::new("a.example"));
-    let yaml = ingress("a", "a.example", &[("/", "a")])
-        + &tls("a.example", "cert")
-        + &certificate.secret("cert")
-        + &service("a", &[origin.address]);
-    let log = Logged::with(&yaml, |settings| {
+fn template_entry_has_tls_and_the_trusted_proxy_fields() {
+    let (origin, certificate) = (Origin::named("a"), Certificate::new("a.example"));
+    let yaml = ingress("a").host("a.example").path("/", "a").tls("a.example", "cert")
+        + certificate.secret("cert")
+        + service("a").endpoints(&[origin.address]);
+    let log = LoggingGateway::with(&yaml, |settings| {
         settings.requests.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
         settings.access_log.format =
             "{client} {requestId} {scheme} {tls} \"{method} {host}{path}\" {status} {reason}"
@@ -409,7 +423,7 @@ fn over_tls_by_template_and_from_a_trusted_proxy() {
         "GET /x HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-ID: given\r\n\r\n",
     );
     client.response();
-    until("it is written", || std::fs::read_to_string(log.file()).unwrap().ends_with('\n'));
+    until("the entry is written", || std::fs::read_to_string(log.file()).unwrap().ends_with('\n'));
     assert_eq!(
         std::fs::read_to_string(log.file()).unwrap(),
         "192.0.2.7 given https 1.3 \"GET a.example/x\" 200 -\n"
@@ -417,74 +431,75 @@ fn over_tls_by_template_and_from_a_trusted_proxy() {
 }
 
 #[test]
-fn a_sample_of_none_leaves_failures_and_aborts() {
+fn sample_rate_zero_keeps_failures_and_aborts() {
     let origin = Origin::start(|call| match call.request.target() {
         "/500" => call.answer("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").map(|()| Then::Keep),
         "/cut" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Close),
         _ => call.answer(ok("a")).map(|()| Then::Keep),
     });
-    let log =
-        Logged::with(&one(&origin), |settings| settings.access_log.sample_rate = "0.0".parse().unwrap());
+    let log = LoggingGateway::with(&single_route(&origin), |settings| {
+        settings.access_log.sample_rate = "0.0".parse().unwrap()
+    });
     let mut client = log.started.client();
     for (target, status) in [("/", 200), ("/500", 500), ("/", 200)] {
         assert_eq!(client.get("a.example", target).status(), status);
     }
     assert_eq!(log.started.get("b.example", "/").status(), 404);
-    let mut knocking = log.started.client();
-    knocking.send("GET");
-    knocking.stream.shutdown(Shutdown::Write).unwrap();
-    knocking.rest();
+    let mut unfinished = log.started.client();
+    unfinished.send("GET");
+    unfinished.stream.shutdown(Shutdown::Write).unwrap();
+    unfinished.rest();
     let metrics = log.started.admin("/metrics").1;
     assert!(metrics.contains("gateway_aborts_total{reason=\"head_unfinished\"} 1"), "{metrics}");
     client.send("GET /cut HTTP/1.1\r\nHost: a.example\r\n\r\n");
     let _ = client.stream.read_to_end(&mut Vec::new());
-    let lines = log.lines(2);
-    check(&lines[0], &json(r#"{"path": "/500", "status": 500}"#));
-    check(&lines[1], &json(r#"{"path": "/cut", "abort": "upstream_cut"}"#));
+    let entries = log.entries(2);
+    check(&entries[0], &json(r#"{"path": "/500", "status": 500}"#));
+    check(&entries[1], &json(r#"{"path": "/cut", "abort": "upstream_cut"}"#));
 }
 
 #[test]
-fn a_file_that_is_moved_away_is_opened_anew_and_no_line_is_lost() {
+fn moved_log_file_is_reopened_without_loss() {
     let origin = Origin::named("a");
-    let log = Logged::start(&one(&origin));
+    let log = LoggingGateway::start(&single_route(&origin));
     let mut client = log.started.client();
     let mut requests = 0;
-    let mut ask = || {
+    let mut send = || {
         client.get("a.example", "/");
         requests += 1;
     };
-    ask();
-    log.lines(1);
+    send();
+    log.entries(1);
     let old = log.folder.path().join("log.1");
     std::fs::rename(log.file(), &old).unwrap();
-    until("the new file is there", || {
-        ask();
+    until("the new file exists", || {
+        send();
         log.file().exists()
     });
-    ask();
-    let lines = |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_default().lines().count();
-    until("all lines are in either", || lines(&old) + lines(&log.file()) >= requests);
-    assert!(lines(&log.file()) > 0);
-    assert_eq!(lines(&old) + lines(&log.file()), requests);
+    send();
+    let count = |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    until("both files together have all entries", || count(&old) + count(&log.file()) >= requests);
+    assert!(count(&log.file()) > 0);
+    assert_eq!(count(&old) + count(&log.file()), requests);
 }
 
-/// A gateway whose log nobody reads: a pipe that is full after 64 KiB.
-fn blocked(origin: &Origin) -> (TestGateway, PipeReader) {
+/// Starts a gateway whose access log is a pipe, which is full after 64 KiB. Returns the unread end as well.
+fn with_blocked_log(origin: &Origin) -> (TestGateway, PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut settings = Settings::default();
     settings.access_log.destination =
         Destination::File(format!("/proc/self/fd/{}", writer.as_raw_fd()).into());
-    let started = TestGateway::with(&one(origin), settings);
-    // The gateway has opened it by then.
+    let started = TestGateway::with(&single_route(origin), settings);
+    // The gateway has opened the pipe.
     drop(writer);
     (started, reader)
 }
 
 #[test]
-fn a_blocked_log_stalls_no_request_and_what_is_dropped_is_counted() {
+fn blocked_log_stalls_no_request_and_drops_are_counted() {
     let origin = Origin::named("a");
-    let (started, mut reader) = blocked(&origin);
-    // A line of more than 4 KB: control characters of two bytes become six, and the path is as long as it may be.
+    let (started, mut reader) = with_blocked_log(&origin);
+    // An entry of more than 4 KB: the path has the maximum length, and each control character of two bytes becomes six.
     let mut request = b"GET /".to_vec();
     request.extend_from_slice(&[b'x'; 1100]);
     request.extend_from_slice(b" HTTP/1.1\r\nHost: a.example\r\nUser-Agent: ");
@@ -503,35 +518,35 @@ fn a_blocked_log_stalls_no_request_and_what_is_dropped_is_counted() {
             assert_eq!(client.response().status(), 200);
             requests += 1;
         }
-        assert!(requests < 5000, "4 MiB wait at most");
+        assert!(requests < 5000, "the queue holds more than 4 MiB");
     }
-    // Whoever reads again gets whole lines, and every request is a line or counted.
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let collected = Arc::clone(&seen);
+    // The reader gets complete entries, and each request is either logged or counted as dropped.
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let collected = Arc::clone(&received);
     let reading = std::thread::spawn(move || {
         let mut piece = vec![0; 64 << 10];
         while let Ok(read @ 1..) = reader.read(&mut piece) {
             collected.lock().unwrap().extend_from_slice(&piece[..read]);
         }
     });
-    until("the writer has caught up", || {
+    until("the log has the newest entries", || {
         client.get("a.example", "/last");
         requests += 1;
-        let seen = seen.lock().unwrap();
-        seen[seen.len().saturating_sub(1000)..].windows(5).any(|text| text == b"/last")
+        let received = received.lock().unwrap();
+        received[received.len().saturating_sub(1000)..].windows(5).any(|text| text == b"/last")
     });
-    let lost = dropped();
+    let dropped = dropped();
     drop(started);
     reading.join().unwrap();
-    let text = String::from_utf8(std::mem::take(&mut *seen.lock().unwrap())).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len() as u64 + lost, requests);
+    let text = String::from_utf8(std::mem::take(&mut *received.lock().unwrap())).unwrap();
+    let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(entries.len() as u64 + dropped, requests);
 }
 
 #[test]
-fn a_blocked_log_does_not_hold_the_end_of_the_process() {
+fn blocked_log_does_not_delay_the_exit() {
     let origin = Origin::named("a");
-    let (started, reader) = blocked(&origin);
+    let (started, reader) = with_blocked_log(&origin);
     let mut client = started.client();
     let agent = "\u{fc}".repeat(500);
     for _ in 0..200 {
@@ -539,8 +554,8 @@ fn a_blocked_log_does_not_hold_the_end_of_the_process() {
         assert_eq!(client.response().status(), 200);
     }
     drop(client);
-    let before = Instant::now();
+    let began = Instant::now();
     drop(started);
-    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     drop(reader);
 }

@@ -4,60 +4,46 @@
 
 mod support;
 
-use support::{Certificate, DEADLINE, Origin, TestGateway};
-use support::{ingress, service, shown, tls, tls_client};
+use support::fixtures::{Ingress, Manifests, ingress, ingress_class, ingress_class_config, secret, service};
+use support::{Certificate, DEADLINE, Origin, TestGateway, shown, tls_client, until};
 
-/// Class `gateway` with Secret `gateway-system/default` as its default certificate.
-const CLASS: &str = "---
-apiVersion: networking.k8s.io/v1
-kind: IngressClass
-metadata: {name: gateway, annotations: {ingressclass.kubernetes.io/is-default-class: 'true'}}
-spec:
-  controller: wasm-gateway.dev/ingress-controller
-  parameters: {apiGroup: wasm-gateway.dev, kind: IngressClassConfig, name: gateway}
----
-apiVersion: wasm-gateway.dev/v1alpha1
-kind: IngressClassConfig
-metadata: {name: gateway}
-spec: {defaultCertificate: {name: default}}
-";
-
-fn default_secret(certificate: &Certificate) -> String {
-    certificate.secret("default").replace("{name: default}", "{namespace: gateway-system, name: default}")
+/// Returns the default class, whose default certificate is this one, in Secret `gateway-system/default`.
+fn class_with_default(certificate: &Certificate) -> Manifests {
+    ingress_class("gateway").default_class().config("gateway")
+        + ingress_class_config("gateway").spec("defaultCertificate: {name: default}")
+        + secret("default", certificate).namespace("gateway-system")
 }
 
-fn at(host: &str) -> String {
-    ingress(host.split('.').next().unwrap(), host, &[("/", "a")])
+/// Returns an Ingress for this host, named after its first label.
+fn host(host: &str) -> Ingress {
+    ingress(host.split('.').next().unwrap()).host(host).path("/", "a")
 }
 
+/// Returns the Problems as text.
 fn problems(gateway: &TestGateway) -> Vec<String> {
     gateway.gateway.problems().all().iter().map(ToString::to_string).collect()
 }
 
+/// Checks that one Problem contains all parts.
 #[track_caller]
 fn assert_problem(gateway: &TestGateway, parts: &[&str]) {
     let problems = problems(gateway);
-    let is_it = |problem: &&String| parts.iter().all(|part| problem.contains(part));
-    assert!(problems.iter().any(|problem| is_it(&problem)), "not reported: {parts:?}\n{problems:#?}");
+    let has_parts = |problem: &String| parts.iter().all(|part| problem.contains(part));
+    assert!(problems.iter().any(has_parts), "no Problem with {parts:?} in {problems:#?}");
 }
 
 #[test]
 fn class_default_serves_hosts_without_a_certificate() {
     let origin = Origin::named("a");
     let (default, own) = (Certificate::of(&["*.example", "plain.example"]), Certificate::new("own.example"));
-    let yaml = CLASS.to_owned()
-        + &at("own.example")
-        + &tls("own.example", "own")
-        + &at("plain.example")
-        + &at("nosecret.example")
-        + "  tls:\n  - hosts: [nosecret.example]\n"
-        + &at("nohosts.example")
-        + "  tls:\n  - {}\n"
-        + &at("missing.example")
-        + &tls("missing.example", "missing")
-        + &service("a", &[origin.address])
-        + &own.secret("own")
-        + &default_secret(&default);
+    let yaml = class_with_default(&default)
+        + host("own.example").tls("own.example", "own")
+        + host("plain.example")
+        + host("nosecret.example").tls_entry(&["nosecret.example"], None)
+        + host("nohosts.example").tls_entry(&[], None)
+        + host("missing.example").tls("missing.example", "missing")
+        + service("a").endpoints(&[origin.address])
+        + secret("own", &own);
     let gateway = TestGateway::start(&yaml);
     let https = gateway.gateway.https;
     assert_eq!(shown(https, Some("own.example")), own.der);
@@ -77,20 +63,20 @@ fn class_default_serves_hosts_without_a_certificate() {
         "{explained}"
     );
 
-    // Its own Secret is created and deleted.
+    // The missing Secret is created, then deleted.
     let missing = Certificate::new("missing.example");
-    gateway.replace("secret.yaml", &missing.secret("missing"));
+    gateway.replace("secret.yaml", &secret("missing", &missing));
     assert_eq!(shown(https, Some("missing.example")), missing.der);
     assert_eq!(problems(&gateway), [""; 0]);
     std::fs::remove_file(gateway.path("secret.yaml")).unwrap();
-    let gone = || shown(https, Some("missing.example")) == default.der;
-    support::until("a deleted Secret falls back to the default certificate", gone);
+    let shows_default = || shown(https, Some("missing.example")) == default.der;
+    until("the default certificate replaces the deleted one", shows_default);
 }
 
 #[test]
 fn without_class_default_the_gateway_certificate_serves() {
     let origin = Origin::named("a");
-    let yaml = at("a.example") + &tls("a.example", "gone") + &service("a", &[origin.address]);
+    let yaml = host("a.example").tls("a.example", "missing") + service("a").endpoints(&[origin.address]);
     let gateway = TestGateway::start(&yaml);
     let own = shown(gateway.gateway.https, Some("a.example"));
     assert_eq!(own, shown(gateway.gateway.https, None));
@@ -103,25 +89,26 @@ fn certificate_of_another_host_is_skipped_with_a_problem() {
     let origin = Origin::named("a");
     let (default, wrong) =
         (Certificate::new("default.example"), Certificate::of(&["other.example", "*.wild.example"]));
-    let yaml = CLASS.to_owned()
-        + &at("a.example")
-        + "  tls:\n  - {hosts: [a.example, 'x.wild.example', '*.wild.example'], secretName: cert}\n"
-        + &service("a", &[origin.address])
-        + &wrong.secret("cert")
-        + &default_secret(&default);
-    let gateway = TestGateway::start(&yaml);
+    let hosts = ["a.example", "x.wild.example", "*.wild.example"];
+    let manifests = |certificate: &Certificate| {
+        class_with_default(&default)
+            + host("a.example").tls_entry(&hosts, Some("cert"))
+            + service("a").endpoints(&[origin.address])
+            + secret("cert", certificate)
+    };
+    let gateway = TestGateway::start(&manifests(&wrong));
     let https = gateway.gateway.https;
     assert_eq!(shown(https, Some("a.example")), default.der);
     for covered in ["x.wild.example", "y.wild.example"] {
         assert_eq!(shown(https, Some(covered)), wrong.der, "{covered}");
     }
-    assert_eq!(shown(https, Some("x.y.wild.example")), default.der, "a wildcard is one label");
+    assert_eq!(shown(https, Some("x.y.wild.example")), default.der, "a wildcard matches one label");
     let problem = ["Ingress default/a spec.tls[0].hosts[0]", "CertificateWrongHost", ", not a.example; "];
     assert_problem(&gateway, &problem);
-    assert_eq!(problems(&gateway).len(), 1, "and nothing else: {:?}", problems(&gateway));
+    assert_eq!(problems(&gateway).len(), 1, "{:?}", problems(&gateway));
 
     let right = Certificate::of(&["a.example", "*.wild.example"]);
-    gateway.replace("all.yaml", &yaml.replace(&wrong.secret("cert"), &right.secret("cert")));
+    gateway.replace("all.yaml", &manifests(&right));
     assert_eq!((shown(https, Some("a.example")), problems(&gateway)), (right.der, Vec::new()));
 }
 
@@ -129,17 +116,15 @@ fn certificate_of_another_host_is_skipped_with_a_problem() {
 fn secret_without_hosts_serves_hosts_of_its_ingress_only() {
     let origin = Origin::named("a");
     let (default, both) = (Certificate::of(&["*.example"]), Certificate::of(&["a.example", "b.example"]));
-    let yaml = CLASS.to_owned()
-        + &at("a.example")
-        + "  tls:\n  - {secretName: both}\n"
-        + &at("b.example")
-        + &service("a", &[origin.address])
-        + &both.secret("both")
-        + &default_secret(&default);
+    let yaml = class_with_default(&default)
+        + host("a.example").tls_entry(&[], Some("both"))
+        + host("b.example")
+        + service("a").endpoints(&[origin.address])
+        + secret("both", &both);
     let gateway = TestGateway::start(&yaml);
     let https = gateway.gateway.https;
     assert_eq!(shown(https, Some("a.example")), both.der);
-    assert_eq!(shown(https, Some("b.example")), default.der, "b is another Ingress's");
+    assert_eq!(shown(https, Some("b.example")), default.der, "b.example belongs to another Ingress");
     assert_eq!(shown(https, None), default.der);
     assert_eq!(problems(&gateway), [""; 0]);
 }
@@ -148,8 +133,9 @@ fn secret_without_hosts_serves_hosts_of_its_ingress_only() {
 fn opaque_secret_with_both_keys_holds_a_certificate() {
     let origin = Origin::named("a");
     let certificate = Certificate::new("a.example");
-    let opaque = certificate.secret("cert").replace("kubernetes.io/tls", "Opaque");
-    let yaml = at("a.example") + &tls("a.example", "cert") + &service("a", &[origin.address]) + &opaque;
+    let yaml = host("a.example").tls("a.example", "cert")
+        + service("a").endpoints(&[origin.address])
+        + secret("cert", &certificate).opaque();
     let gateway = TestGateway::start(&yaml);
     assert_eq!(shown(gateway.gateway.https, Some("a.example")), certificate.der);
     assert_eq!(problems(&gateway), [""; 0]);
@@ -159,10 +145,9 @@ fn opaque_secret_with_both_keys_holds_a_certificate() {
 fn expired_certificate_serves_and_is_a_problem() {
     let origin = Origin::named("a");
     let certificate = Certificate::until("a.example", -3600);
-    let yaml = at("a.example")
-        + &tls("a.example", "cert")
-        + &service("a", &[origin.address])
-        + &certificate.secret("cert");
+    let yaml = host("a.example").tls("a.example", "cert")
+        + service("a").endpoints(&[origin.address])
+        + secret("cert", &certificate);
     let gateway = TestGateway::start(&yaml);
     assert_eq!(shown(gateway.gateway.https, Some("a.example")), certificate.der);
     assert_problem(
@@ -176,10 +161,9 @@ fn expiry_is_reported_without_an_object_change() {
     let origin = Origin::named("a");
     // Two seconds are enough to observe the valid certificate first. On a stalled machine the rest of the test holds too.
     let certificate = Certificate::until("a.example", 2);
-    let yaml = at("a.example")
-        + &tls("a.example", "cert")
-        + &service("a", &[origin.address])
-        + &certificate.secret("cert");
+    let yaml = host("a.example").tls("a.example", "cert")
+        + service("a").endpoints(&[origin.address])
+        + secret("cert", &certificate);
     let gateway = TestGateway::start(&yaml);
     if problems(&gateway).is_empty() {
         gateway.gateway.wait(2, DEADLINE).unwrap();

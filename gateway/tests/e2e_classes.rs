@@ -1,4 +1,4 @@
-//! Which Ingresses are served, and from which endpoints, by who this gateway is: `--class` and the zone.
+//! Selection of Ingresses by class (`--class`), and of endpoints by the zone of the gateway.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -7,37 +7,31 @@ mod support;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use support::{DEADLINE, Origin, TestGateway, ingress, one, service};
+use support::fixtures::{IngressClass, Manifests, endpoint_slice, ingress, ingress_class, service};
+use support::{DEADLINE, Origin, TestGateway, single_route};
 use tempfile::TempDir;
 
-/// An IngressClass that another controller owns, with parameters of that controller.
-const NGINX: &str = "---
-apiVersion: networking.k8s.io/v1
-kind: IngressClass
-metadata: {name: nginx}
-spec:
-  controller: k8s.io/ingress-nginx
-  parameters: {apiGroup: k8s.example, kind: NginxParameters, name: x}
-";
+/// Returns a class of another controller, with parameters of that controller.
+fn nginx_class() -> IngressClass {
+    let class = ingress_class("nginx").controller("k8s.io/ingress-nginx");
+    class.parameters("k8s.example", "NginxParameters", "x")
+}
 
-/// One Ingress of class `nginx` by field, one of class `ghost` by the old annotation.
-fn others(origin: &Origin) -> String {
-    let by_field =
-        ingress("field", "field.example", &[("/", "a")]).replace("spec:", "spec:\n  ingressClassName: nginx");
-    let by_annotation = ingress("annotation", "annotation.example", &[("/", "a")]).replace(
-        "metadata: {name: annotation}",
-        "metadata: {name: annotation, annotations: {kubernetes.io/ingress.class: ghost}}",
-    );
-    NGINX.to_owned() + &by_field + &by_annotation + &service("a", &[origin.address])
+/// Returns one Ingress of class `nginx` by field, and one of class `ghost` by the old annotation.
+fn foreign_ingresses(origin: &Origin) -> Manifests {
+    let by_field = ingress("field").class("nginx").host("field.example").path("/", "a");
+    let by_annotation = ingress("annotation").annotation("kubernetes.io/ingress.class", "ghost");
+    let by_annotation = by_annotation.host("annotation.example").path("/", "a");
+    nginx_class() + by_field + by_annotation + service("a").endpoints(&[origin.address])
 }
 
 #[test]
-fn a_class_of_another_controller_is_served_if_it_is_taken_by_name() {
+fn foreign_class_is_served_only_if_it_is_configured() {
     let origin = Origin::named("a");
-    let yaml = others(&origin);
+    let yaml = foreign_ingresses(&origin);
     let gateway = TestGateway::start(&yaml);
     for host in ["field.example", "annotation.example"] {
-        assert_eq!(gateway.get(host, "/").field("gateway-reason"), Some("no_rule"), "{host} is not ours");
+        assert_eq!(gateway.get(host, "/").field("gateway-reason"), Some("no_rule"), "{host}");
     }
     let classes = vec!["nginx".to_owned(), "ghost".to_owned()];
     let gateway = TestGateway::changed(&yaml, |options| options.settings.routing.classes = classes);
@@ -45,43 +39,31 @@ fn a_class_of_another_controller_is_served_if_it_is_taken_by_name() {
     for host in ["field.example", "annotation.example"] {
         assert_eq!(gateway.get(host, "/").text(), "a", "{host}");
     }
-    assert_eq!(gateway.gateway.problems().all(), [], "another controller's parameters are no mistake");
-    let classless = TestGateway::changed(&(NGINX.to_owned() + &one(&origin)), |options| {
+    assert_eq!(gateway.gateway.problems().all(), [], "foreign parameters are not a Problem");
+    let classless = TestGateway::changed(&(nginx_class() + single_route(&origin)), |options| {
         options.settings.routing.classes = vec!["nginx".to_owned()]
     });
     classless.gateway.wait(1, DEADLINE).unwrap();
-    let answer = classless.get("a.example", "/");
+    let response = classless.get("a.example", "/");
     assert_eq!(
-        answer.field("gateway-reason"),
+        response.field("gateway-reason"),
         Some("no_rule"),
-        "there is a class of ours, which is not the default"
+        "the configured class is not the default class"
     );
 }
 
-/// Service `a` with an endpoint for each of two zones.
-fn zoned(east: SocketAddr, west: SocketAddr) -> String {
-    let slice = |zone: &str, address: SocketAddr| {
-        format!(
-            "---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: a-{zone}, labels: {{kubernetes.io/service-name: a}}}}
-addressType: IPv4
-ports: [{{name: '', port: {}}}]
-endpoints: [{{addresses: ['{}'], hints: {{forZones: [{{name: {zone}}}]}}}}]
-",
-            address.port(),
-            address.ip()
-        )
-    };
-    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
-    ingress("i", "a.example", &[("/", "a")]) + service + &slice("east", east) + &slice("west", west)
+/// Returns a route to Service `a`, which has one endpoint in each of two zones.
+fn two_zones(east: SocketAddr, west: SocketAddr) -> Manifests {
+    ingress("i").host("a.example").path("/", "a")
+        + service("a")
+        + endpoint_slice("a-east", "a", east).for_zone("east")
+        + endpoint_slice("a-west", "a", west).for_zone("west")
 }
 
 #[test]
-fn endpoints_with_hints_for_the_zone_of_the_gateway_are_preferred() {
+fn endpoints_hinted_for_the_zone_of_the_gateway_are_preferred() {
     let (east, west) = (Origin::named("east"), Origin::named("west"));
-    let yaml = zoned(east.address, west.address);
+    let yaml = two_zones(east.address, west.address);
     for zone in ["east", "west"] {
         let gateway =
             TestGateway::changed(&yaml, |options| options.settings.routing.zone = Some(zone.to_owned()));
@@ -90,57 +72,62 @@ fn endpoints_with_hints_for_the_zone_of_the_gateway_are_preferred() {
             assert_eq!(gateway.get("a.example", "/").text(), zone);
         }
     }
-    let nowhere = TestGateway::start(&yaml);
-    let answers: std::collections::BTreeSet<_> =
-        (0..4).map(|_| nowhere.get("a.example", "/").text().to_owned()).collect();
-    assert_eq!(answers.len(), 2, "without a zone all endpoints take turns: {answers:?}");
+    let without_zone = TestGateway::start(&yaml);
+    let endpoints: std::collections::BTreeSet<_> =
+        (0..4).map(|_| without_zone.get("a.example", "/").text().to_owned()).collect();
+    assert_eq!(endpoints.len(), 2, "a gateway without a zone uses all endpoints: {endpoints:?}");
 }
 
-fn folder(yaml: &str) -> TempDir {
+/// Returns a folder with one file.
+fn folder(manifests: &Manifests) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("all.yaml"), yaml).unwrap();
+    std::fs::write(folder.path().join("all.yaml"), manifests.to_yaml()).unwrap();
     folder
 }
 
+/// Runs `gateway explain`, and returns its output.
 fn explain(folder: &TempDir, url: &str, arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
     command.args(["explain", url, "--files"]).arg(folder.path()).args(arguments);
-    // Where this gateway's own Pod runs is nothing to a folder.
+    // The namespace of the gateway's Pod has no effect on a folder.
     command.envs(variables.iter().copied()).env("POD_NAMESPACE", "elsewhere");
     let output = command.output().unwrap();
     String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
 }
 
 #[test]
-fn the_flag_and_the_variables_count_for_commands_too() {
+fn explain_and_check_honour_class_and_zone() {
     let origin = Origin::named("a");
-    let others = folder(&others(&origin));
+    let foreign = folder(&foreign_ingresses(&origin));
     let served =
-        explain(&others, "http://field.example/", &["--class", "nginx"], &[("GATEWAY_CLASSES", "ghost")]);
-    assert!(served.contains("forwarded by Ingress default/field"), "{served}");
-    let refused = explain(&others, "http://field.example/", &["--class", "ghost"], &[]);
-    assert!(refused.contains("no_rule"), "{refused}");
-    let by_variable = explain(&others, "http://field.example/", &[], &[("GATEWAY_CLASSES", "nginx")]);
-    assert!(by_variable.contains("forwarded by Ingress default/field"), "{by_variable}");
+        explain(&foreign, "http://field.example/", &["--class", "nginx"], &[("GATEWAY_CLASSES", "ghost")]);
+    assert!(served.contains("of Ingress default/field ") && served.contains("forwarded to"), "{served}");
+    let rejected = explain(&foreign, "http://field.example/", &["--class", "ghost"], &[]);
+    assert!(rejected.contains("no_rule"), "{rejected}");
+    let by_variable = explain(&foreign, "http://field.example/", &[], &[("GATEWAY_CLASSES", "nginx")]);
+    assert!(
+        by_variable.contains("of Ingress default/field ") && by_variable.contains("forwarded to"),
+        "{by_variable}"
+    );
 
-    let zoned = folder(&zoned("10.0.0.1:80".parse().unwrap(), "10.0.0.2:80".parse().unwrap()));
+    let zoned = folder(&two_zones("10.0.0.1:80".parse().unwrap(), "10.0.0.2:80".parse().unwrap()));
     let west = explain(&zoned, "http://a.example/", &[], &[("GATEWAY_ZONE", "west")]);
-    assert!(west.contains("dialled: 10.0.0.2:80") && !west.contains("dialled: 10.0.0.1:80"), "{west}");
+    assert!(west.contains("sends to 10.0.0.2:80\n"), "{west}");
 
     let check = Command::new(env!("CARGO_BIN_EXE_gateway"))
         .args(["check", "--class", "nginx", "--class", ""])
-        .arg(others.path())
+        .arg(foreign.path())
         .output()
         .unwrap();
-    assert_eq!(check.status.code(), Some(2), "a class has a name: {check:?}");
+    assert_eq!(check.status.code(), Some(2), "an empty class name is rejected: {check:?}");
 }
 
 #[test]
-fn a_running_gateway_has_its_classes_already() {
+fn explain_rejects_class_without_files() {
     let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
         .args(["explain", "http://a.example/", "--class", "nginx"])
         .output()
         .unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && told.contains("--class is for --files"), "{told}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("--class is for --files"), "{error}");
 }

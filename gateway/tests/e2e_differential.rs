@@ -1,8 +1,8 @@
-//! Random bytes through the real listener, and a differential check of what the endpoint received: as many requests
-//! in as it saw, each with its own head and body, and never one that was hidden in another.
+//! Differential fuzzing of the listener against a second HTTP/1.1 parser.
 //!
-//! Requests are written from a model, some of them then damaged at random, cut into random pieces, and sent on one
-//! connection. `DIFFERENTIAL_CASES` sets how many connections are tried; what fails is shrunk and printed.
+//! A case generates requests, damages some of them at random, cuts the bytes into random pieces, and sends them on one
+//! connection. The endpoint must receive no request that the second parser does not find in these bytes.
+//! `DIFFERENTIAL_CASES` sets the number of connections. A failing case is shrunk and printed.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -14,9 +14,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use support::{Follows, Message, Origin, TestGateway, Then, Wire, ok, one, settings};
+use support::{Follows, Message, Origin, TestGateway, Then, Wire, ok, settings, single_route};
 
-/// How a body is announced.
+/// The framing of a generated body.
 #[derive(Clone, Copy, Debug)]
 enum Framing {
     None,
@@ -24,51 +24,57 @@ enum Framing {
     Chunked,
 }
 
-/// One request of the model.
+/// A generated request.
 #[derive(Clone, Debug)]
-struct Sent {
+struct SentRequest {
     method: &'static str,
     framing: Framing,
     body: Vec<u8>,
-    /// Further field lines.
+    /// Additional field lines.
     fields: Vec<&'static str>,
 }
 
-/// A request as somebody understood it.
+/// A request as a parser read it: the endpoint's or the [`model`]'s.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Understood {
+struct ParsedRequest {
     method: String,
     target: String,
     body: Vec<u8>,
 }
 
-impl Understood {
-    fn of(seen: &Message) -> Self {
-        let mut words = seen.line.split(' ').map(str::to_owned);
+impl ParsedRequest {
+    fn from_message(message: &Message) -> Self {
+        let mut words = message.line.split(' ').map(str::to_owned);
         let (method, target) = (words.next().unwrap(), words.next().unwrap());
-        Self { method, target, body: seen.body.clone() }
+        Self { method, target, body: message.body.clone() }
     }
 }
 
-/// What is done to a request's bytes: a place, counted in 1/65536 of its length, and bytes to put there.
+/// A replacement of some bytes of a request.
 #[derive(Clone, Debug)]
 struct Damage {
-    place: u16,
+    /// Offset in 1/65536 of the length.
+    position: u16,
     removed: usize,
     inserted: &'static [u8],
 }
 
-/// One connection: requests, damage by request, and where the bytes are cut.
-type Connection = (Vec<(Sent, Option<Damage>)>, Vec<u16>);
+/// One connection of a case.
+#[derive(Clone, Debug)]
+struct Connection {
+    requests: Vec<(SentRequest, Option<Damage>)>,
+    /// Offsets, in 1/65536 of the length, at which the bytes are cut.
+    cuts: Vec<u16>,
+}
 
-/// What every connection ends with, so that it does not have to wait for a deadline.
+/// Last request of each connection. It closes the connection, so that the case need not wait for a timeout.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
 
-/// A request that no client sends as such: it stands in bodies and fields only.
+/// A request that occurs only inside bodies and fields. The endpoint must not receive it from an undamaged request.
 const HIDDEN: &[u8] = b"GET /hidden HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
-/// What breaks parsers apart: ends of lines, white space, framing fields, chunk sizes, the hidden request.
-const PIECES: [&[u8]; 30] = [
+/// Inserted bytes on which parsers differ: line ends, white space, framing fields, chunk sizes, a hidden request.
+const INSERTED: [&[u8]; 30] = [
     b"\r\n",
     b"\n",
     b"\r",
@@ -101,7 +107,7 @@ const PIECES: [&[u8]; 30] = [
     HIDDEN,
 ];
 
-impl Sent {
+impl SentRequest {
     fn bytes(&self, number: usize) -> Vec<u8> {
         let mut raw = format!("{} /{number} HTTP/1.1\r\nHost: a.example\r\n", self.method).into_bytes();
         for line in &self.fields {
@@ -134,13 +140,13 @@ impl Sent {
 
 impl Damage {
     fn apply(&self, raw: &mut Vec<u8>) {
-        let place = raw.len() * usize::from(self.place) / 65_536;
-        let end = raw.len().min(place + self.removed);
-        raw.splice(place..end, self.inserted.iter().copied());
+        let start = raw.len() * usize::from(self.position) / 65_536;
+        let end = raw.len().min(start + self.removed);
+        raw.splice(start..end, self.inserted.iter().copied());
     }
 }
 
-fn sent() -> impl Strategy<Value = Sent> {
+fn sent_request() -> impl Strategy<Value = SentRequest> {
     let framing = prop_oneof![Just(Framing::None), Just(Framing::Length), Just(Framing::Chunked)];
     let body = prop_oneof![
         Just(HIDDEN.to_vec()),
@@ -151,49 +157,52 @@ fn sent() -> impl Strategy<Value = Sent> {
         prop::sample::select(vec!["X-A: 1", "Accept: */*", "X-Body: GET /hidden HTTP/1.1", "Cookie: a=b"]);
     let method = prop::sample::select(vec!["GET", "POST", "PUT", "DELETE", "HEAD"]);
     (method, framing, body, proptest::collection::vec(field, 0..3))
-        .prop_map(|(method, framing, body, fields)| Sent { method, framing, body, fields })
+        .prop_map(|(method, framing, body, fields)| SentRequest { method, framing, body, fields })
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
-    let inserted = prop::sample::select(PIECES.to_vec());
+    let inserted = prop::sample::select(INSERTED.to_vec());
     (any::<u16>(), prop_oneof![Just(0), 1usize..4, Just(40)], inserted)
-        .prop_map(|(place, removed, inserted)| Damage { place, removed, inserted })
+        .prop_map(|(position, removed, inserted)| Damage { position, removed, inserted })
 }
 
 fn connection() -> impl Strategy<Value = Connection> {
-    let request = (sent(), proptest::option::weighted(0.4, damage()));
+    let request = (sent_request(), proptest::option::weighted(0.4, damage()));
     (proptest::collection::vec(request, 1..5), proptest::collection::vec(any::<u16>(), 0..4))
+        .prop_map(|(requests, cuts)| Connection { requests, cuts })
 }
 
-/// Sends `raw` in pieces and gives the statuses that came until the gateway closed. Answers to HEAD have no body: which
-/// they are, the requests that `raw` holds tell, since damage may make more or fewer of them than were written.
-fn exchange(gateway: &TestGateway, raw: &[u8], cuts: &[u16], understood: &[Understood]) -> Vec<u16> {
+/// Sends `raw` in pieces, and returns the final statuses received until the gateway closes the connection.
+///
+/// Responses to HEAD have no body. The parsed requests show which these are, since damage changes the number of requests.
+fn exchange(gateway: &TestGateway, raw: &[u8], cuts: &[u16], parsed: &[ParsedRequest]) -> Vec<u16> {
     let mut client = gateway.client();
-    let mut places: Vec<_> = cuts.iter().map(|cut| raw.len() * usize::from(*cut) / 65_536).collect();
-    places.extend([0, raw.len()]);
-    places.sort_unstable();
-    for pair in places.windows(2) {
-        // The gateway may have closed already: then its answers tell.
+    let mut offsets: Vec<_> = cuts.iter().map(|cut| raw.len() * usize::from(*cut) / 65_536).collect();
+    offsets.extend([0, raw.len()]);
+    offsets.sort_unstable();
+    for pair in offsets.windows(2) {
+        // The gateway may close early. Its responses are checked in any case.
         if client.stream.write_all(&raw[pair[0]..pair[1]]).is_err() {
             break;
         }
     }
     let mut received = Vec::new();
     let _ = client.stream.read_to_end(&mut received);
-    let mut answers = Wire::new(std::io::Cursor::new(received));
+    let mut responses = Wire::new(std::io::Cursor::new(received));
     let mut statuses = Vec::new();
     loop {
-        let is_head = understood.get(statuses.len()).is_some_and(|request| request.method == "HEAD");
-        match answers.message(if is_head { Follows::Nothing } else { Follows::Response }) {
-            Ok(Some(answer)) if answer.status() == 100 => {}
-            Ok(Some(answer)) => statuses.push(answer.status()),
+        let is_head = parsed.get(statuses.len()).is_some_and(|request| request.method == "HEAD");
+        match responses.message(if is_head { Follows::Nothing } else { Follows::Response }) {
+            Ok(Some(response)) if response.status() == 100 => {}
+            Ok(Some(response)) => statuses.push(response.status()),
             _ => return statuses,
         }
     }
 }
 
-/// What has to hold whatever was sent.
-fn check(gateway: &TestGateway, origin: &Origin, (requests, cuts): &Connection) -> Result<(), TestCaseError> {
+/// Sends a case, and checks the requests that the endpoint received.
+fn check(gateway: &TestGateway, origin: &Origin, connection: &Connection) -> Result<(), TestCaseError> {
+    let Connection { requests, cuts } = connection;
     let before = origin.count();
     let mut raw = Vec::new();
     for (number, (request, damage)) in requests.iter().enumerate() {
@@ -204,59 +213,59 @@ fn check(gateway: &TestGateway, origin: &Origin, (requests, cuts): &Connection) 
         raw.extend(bytes);
     }
     raw.extend_from_slice(LAST);
-    let understood = model::requests(&raw);
-    let statuses = exchange(gateway, &raw, cuts, &understood);
-    let seen: Vec<Understood> = origin.requests_from(before).iter().map(Understood::of).collect();
-    // The gateway may refuse what the model takes; it never makes more or other requests of the bytes.
-    let mut left = understood.iter();
-    for request in &seen {
+    let parsed = model::requests(&raw);
+    let statuses = exchange(gateway, &raw, cuts, &parsed);
+    let received: Vec<_> = origin.requests_from(before).iter().map(ParsedRequest::from_message).collect();
+    // The gateway may reject requests that the model accepts. It must not forward additional or different ones.
+    let mut remaining = parsed.iter();
+    for request in &received {
         prop_assert!(
-            left.any(|understood| understood == request),
-            "{request:?} was seen and not sent; all seen: {seen:?}; understood: {understood:?}"
+            remaining.any(|parsed| parsed == request),
+            "{request:?} was received but not sent; received: {received:?}; sent: {parsed:?}"
         );
     }
-    let answered = statuses.iter().filter(|status| **status == 200).count();
-    prop_assert!(answered <= seen.len(), "more answers than requests: {statuses:?}, {seen:?}");
-    // Up to the first damaged request all is as if there were no damage.
-    let whole = requests.iter().take_while(|(_, damage)| damage.is_none()).count();
-    prop_assert!(seen.len() >= whole, "{} of {whole} whole requests seen: {statuses:?}", seen.len());
-    for ((request, _), seen) in requests.iter().zip(&seen).take(whole) {
-        prop_assert_eq!(&seen.body, request.expected_body());
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    prop_assert!(served <= received.len(), "more responses than requests: {statuses:?}, {received:?}");
+    // The requests before the first damaged one must be served.
+    let intact = requests.iter().take_while(|(_, damage)| damage.is_none()).count();
+    prop_assert!(received.len() >= intact, "received {} of {intact}: {statuses:?}", received.len());
+    for ((request, _), received) in requests.iter().zip(&received).take(intact) {
+        prop_assert_eq!(&received.body, request.expected_body());
     }
-    if whole == requests.len() {
+    if intact == requests.len() {
         prop_assert_eq!(&statuses, &vec![200; requests.len() + 1]);
-        prop_assert_eq!(seen.len(), requests.len() + 1);
+        prop_assert_eq!(received.len(), requests.len() + 1);
     }
     Ok(())
 }
 
 #[test]
-fn the_endpoint_sees_the_clients_requests_and_no_others() {
-    let origin = Origin::start(|call| call.answer(answer(&call.request.line)).map(|()| Then::Keep));
-    // Damage often leaves the gateway waiting for more.
+fn endpoint_receives_only_requests_that_the_client_sent() {
+    let origin = Origin::start(|call| call.answer(response_to(&call.request.line)).map(|()| Then::Keep));
+    // After damage the gateway often waits for more bytes until a timeout.
     let limit = Duration::from_millis(300);
     let settings = settings(|all| {
         all.timeouts.request_header = limit;
         all.timeouts.stall = limit;
         all.timeouts.keep_alive = limit;
     });
-    let gateway = TestGateway::with(&one(&origin), settings);
+    let gateway = TestGateway::with(&single_route(&origin), settings);
     let cases = std::env::var("DIFFERENTIAL_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     TestRunner::new(config).run(&connection(), |case| check(&gateway, &origin, &case)).unwrap();
-    // It lives, and nothing is stuck.
+    // The worker still serves requests.
     assert_eq!(gateway.get("a.example", "/").status(), 200);
 }
 
-/// An answer to HEAD has no body, whatever its length says.
-fn answer(line: &str) -> String {
+/// Returns the endpoint's response. A response to HEAD has a Content-Length and no body.
+fn response_to(line: &str) -> String {
     let whole = ok("ok");
     if line.starts_with("HEAD ") { whole.trim_end_matches("ok").to_owned() } else { whole }
 }
 
-/// A reader of requests written from RFC 9112 alone, without regard for speed. It ends at the first doubt.
+/// A second request parser, written from RFC 9112 alone and for clarity. It stops at the first ambiguous byte.
 mod model {
-    use super::Understood;
+    use super::ParsedRequest;
 
     struct Head {
         method: String,
@@ -266,13 +275,13 @@ mod model {
         length: usize,
     }
 
-    /// The requests that the bytes hold, whole ones only.
-    pub(super) fn requests(mut rest: &[u8]) -> Vec<Understood> {
+    /// Returns the complete requests in these bytes.
+    pub(super) fn requests(mut rest: &[u8]) -> Vec<ParsedRequest> {
         let mut found = Vec::new();
         while let Some((head, after)) = head(rest) {
             let Some((body, after)) = body(&head, after) else { break };
             rest = after;
-            found.push(Understood { method: head.method, target: head.target, body });
+            found.push(ParsedRequest { method: head.method, target: head.target, body });
             if head.is_last {
                 break;
             }
@@ -280,7 +289,7 @@ mod model {
         found
     }
 
-    /// A line without its CRLF; nothing if it holds a bare CR or LF, or does not end.
+    /// Returns a line without its CRLF, and the rest. Returns `None` for a bare CR or LF or an unfinished line.
     fn line(rest: &[u8]) -> Option<(&[u8], &[u8])> {
         let end = rest.iter().position(|byte| *byte == b'\n')?;
         let line = rest[..end].strip_suffix(b"\r")?;
@@ -292,7 +301,7 @@ mod model {
         !text.is_empty() && text.iter().all(is_tchar)
     }
 
-    /// Name in lower case, and value.
+    /// Returns the name in lower case and the value.
     fn field(line: &[u8]) -> Option<(String, &[u8])> {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
@@ -329,7 +338,7 @@ mod model {
                 _ => {}
             }
         }
-        let says = |option: &[u8]| connection.iter().any(|said| said.eq_ignore_ascii_case(option));
+        let has_option = |option: &[u8]| connection.iter().any(|listed| listed.eq_ignore_ascii_case(option));
         let (length, chunked) = match (&lengths[..], &codings[..]) {
             ([], []) => (0, false),
             ([length], []) if !length.is_empty() && length.iter().all(u8::is_ascii_digit) => {
@@ -342,7 +351,7 @@ mod model {
             return None;
         }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let is_last = says(b"close") || (is_old && !says(b"keep-alive"));
+        let is_last = has_option(b"close") || (is_old && !has_option(b"keep-alive"));
         Some((Head { method: text(method), target: text(target), is_last, chunked, length }, rest))
     }
 

@@ -1,4 +1,4 @@
-//! Endpoints that die, hang, refuse or swallow connections: what it costs requests, and what must never happen.
+//! Endpoints that exit, hang, send garbage, or refuse or ignore connections, and the limits of upstream connections.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -13,73 +13,72 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use support::{
-    ANY_PORT, DEADLINE, Follows, Origin, TestGateway, Then, ingress, ok, one, service, settings, until,
+    ANY_PORT, DEADLINE, Follows, Message, Origin, TestGateway, Then, ok, settings, single_route,
+    single_route_to, until,
 };
 
-/// Host `a.example` at these endpoints.
-fn at(endpoints: &[SocketAddr]) -> String {
-    ingress("a", "a.example", &[("/", "a")]) + &service("a", endpoints)
-}
-
-/// The sum of a counter on the metrics page.
+/// Returns the value of a counter on the metrics page.
 fn counter(gateway: &TestGateway, name: &str) -> u64 {
     let (_, page) = gateway.admin("/metrics");
     let line = page.lines().find_map(|line| line.strip_prefix(&format!("gateway_{name}_total ")));
     line.unwrap_or_else(|| panic!("no {name}: {page}")).parse().unwrap()
 }
 
-// ===== an endpoint that can die and come back =====
+// ===== an endpoint that stops and restarts =====
 
-struct Mortal {
+/// An endpoint that can stop and restart on the same address.
+struct RestartableEndpoint {
     address: SocketAddr,
     served: Arc<AtomicUsize>,
-    life: Option<Life>,
+    running: Option<Running>,
 }
 
-struct Life {
+struct Running {
     listener: TcpListener,
     streams: Arc<Mutex<Vec<TcpStream>>>,
     accepting: JoinHandle<()>,
 }
 
-impl Mortal {
+impl RestartableEndpoint {
     fn new() -> Self {
         let listener = TcpListener::bind(ANY_PORT).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut mortal = Self { address, served: Arc::default(), life: None };
-        mortal.live(listener);
-        mortal
+        let mut endpoint = Self { address, served: Arc::default(), running: None };
+        endpoint.accept_from(listener);
+        endpoint
     }
 
-    fn live(&mut self, listener: TcpListener) {
+    fn accept_from(&mut self, listener: TcpListener) {
         let streams = Arc::<Mutex<Vec<TcpStream>>>::default();
-        let (incoming, known, served) =
+        let (incoming, open, served) =
             (listener.try_clone().unwrap(), Arc::clone(&streams), Arc::clone(&self.served));
         let accepting = std::thread::spawn(move || {
             while let Ok((stream, _)) = incoming.accept() {
-                known.lock().unwrap().push(stream.try_clone().unwrap());
+                open.lock().unwrap().push(stream.try_clone().unwrap());
                 let served = Arc::clone(&served);
                 std::thread::spawn(move || serve(stream, &served));
             }
         });
-        self.life = Some(Life { listener, streams, accepting });
+        self.running = Some(Running { listener, streams, accepting });
     }
 
-    /// As when a process is killed: nobody listens, and all connections end.
-    fn die(&mut self) {
-        let life = self.life.take().unwrap();
-        socket2::SockRef::from(&life.listener).shutdown(Shutdown::Both).unwrap();
-        life.accepting.join().unwrap();
-        drop(life.listener);
-        for stream in life.streams.lock().unwrap().drain(..) {
+    /// Closes the listener and all connections, as the kernel does for a killed process.
+    fn stop(&mut self) {
+        let running = self.running.take().unwrap();
+        socket2::SockRef::from(&running.listener).shutdown(Shutdown::Both).unwrap();
+        running.accepting.join().unwrap();
+        drop(running.listener);
+        for stream in running.streams.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    fn rise(&mut self) {
-        self.live(TcpListener::bind(self.address).unwrap());
+    /// Listens on the same address again.
+    fn restart(&mut self) {
+        self.accept_from(TcpListener::bind(self.address).unwrap());
     }
 
+    /// Returns the number of responses sent.
     fn served(&self) -> usize {
         self.served.load(Relaxed)
     }
@@ -91,7 +90,7 @@ fn serve(mut stream: TcpStream, served: &AtomicUsize) {
         read += more;
         if buffer[..read].ends_with(b"\r\n\r\n") {
             read = 0;
-            if stream.write_all(ok("mortal").as_bytes()).is_err() {
+            if stream.write_all(ok("served").as_bytes()).is_err() {
                 return;
             }
             served.fetch_add(1, Relaxed);
@@ -99,10 +98,19 @@ fn serve(mut stream: TcpStream, served: &AtomicUsize) {
     }
 }
 
-/// Clients that ask one request after the other until told to stop.
+/// Clients that send one request after the other until they are stopped.
 struct Load {
     stop: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<(usize, Vec<String>)>>,
+    clients: Vec<JoinHandle<Outcome>>,
+}
+
+/// The responses that clients received.
+#[derive(Default)]
+struct Outcome {
+    /// Number of 200 responses.
+    served: usize,
+    /// Bodies of the other responses.
+    failed: Vec<String>,
 }
 
 impl Load {
@@ -111,33 +119,38 @@ impl Load {
         let client = |_| {
             let (mut client, stop) = (gateway.client(), Arc::clone(&stop));
             std::thread::spawn(move || {
-                let (mut good, mut bad) = (0, Vec::new());
+                let mut outcome = Outcome::default();
                 while !stop.load(Relaxed) {
-                    let answer = client.get("a.example", "/");
-                    if answer.status() == 200 { good += 1 } else { bad.push(answer.text().to_owned()) }
+                    let response = client.get("a.example", "/");
+                    if response.status() == 200 {
+                        outcome.served += 1;
+                    } else {
+                        outcome.failed.push(response.text().to_owned());
+                    }
                 }
-                (good, bad)
+                outcome
             })
         };
         let clients = (0..clients).map(client).collect();
         Self { stop, clients }
     }
 
-    /// How many requests were served, and what the others got.
-    fn stop(self) -> (usize, Vec<String>) {
+    /// Stops the clients, and returns the sum of their outcomes.
+    fn stop(self) -> Outcome {
         self.stop.store(true, Relaxed);
-        let (mut good, mut bad) = (0, Vec::new());
+        let mut total = Outcome::default();
         for client in self.clients {
-            let (more, failed) = client.join().unwrap();
-            good += more;
-            bad.extend(failed);
+            let outcome = client.join().unwrap();
+            total.served += outcome.served;
+            total.failed.extend(outcome.failed);
         }
-        (good, bad)
+        total
     }
 }
 
-// ===== an address that swallows attempts to connect =====
+// ===== an address that ignores connection attempts =====
 
+/// An address whose kernel drops each SYN.
 struct Blackhole {
     address: SocketAddr,
     _socket: socket2::Socket,
@@ -145,7 +158,7 @@ struct Blackhole {
 }
 
 impl Blackhole {
-    /// One connection fills a queue of length 0; the kernel then ignores further ones.
+    /// Fills an accept queue of length 0. The kernel then drops further SYNs.
     fn new() -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&ANY_PORT.into()).unwrap();
@@ -153,60 +166,64 @@ impl Blackhole {
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         let fill = |_| TcpStream::connect_timeout(&address, Duration::from_millis(100));
         let filling: Vec<_> = (0..3).map(fill).collect();
-        assert!(filling.iter().any(Result::is_err), "the queue is full");
+        assert!(filling.iter().any(Result::is_err), "the accept queue is not full");
         Self { address, _socket: socket, _filling: filling }
     }
 }
 
-/// A gate that a test opens for an endpoint's script.
+/// Returns a channel by which a test releases an endpoint's script.
 fn gate() -> (Sender<()>, Mutex<Receiver<()>>) {
     let (open, gate) = channel();
     (open, Mutex::new(gate))
 }
 
-// ===== the sentences =====
+// ===== failures =====
 
 #[test]
-fn one_dead_endpoint_of_three_under_load_costs_no_get_and_returns_within_ten_seconds() {
-    let mut mortals = [Mortal::new(), Mortal::new(), Mortal::new()];
-    let gateway = TestGateway::start(&at(&mortals.each_ref().map(|mortal| mortal.address)));
+fn stopped_endpoint_fails_no_get_and_returns_within_10s() {
+    let mut endpoints = [(); 3].map(|()| RestartableEndpoint::new());
+    let gateway =
+        TestGateway::start(&single_route_to(&endpoints.each_ref().map(|endpoint| endpoint.address)));
     let load = Load::start(&gateway, 4);
-    until("all serve", || mortals.iter().all(|mortal| mortal.served() > 100));
-    mortals[1].die();
-    until("the death is noticed", || counter(&gateway, "upstream_connect_failures") > 0);
+    until("all endpoints serve", || endpoints.iter().all(|endpoint| endpoint.served() > 100));
+    endpoints[1].stop();
+    until("the gateway fails to connect", || counter(&gateway, "upstream_connect_failures") > 0);
     let noticed = Instant::now();
     until("a second has passed", || noticed.elapsed() > Duration::from_secs(1));
-    // Four clients may have tried at the same time; then it is out, but for one attempt a second.
+    // Four clients may have connected at the same time. Then the endpoint is ejected, and gets one attempt a second.
     let failures = counter(&gateway, "upstream_connect_failures");
-    assert!(failures <= 4 + 2, "{failures} attempts to connect to a dead endpoint");
-    let before = mortals[1].served();
-    mortals[1].rise();
-    let risen = Instant::now();
-    until("it serves again", || mortals[1].served() > before);
-    assert!(risen.elapsed() < Duration::from_secs(10), "{:?}", risen.elapsed());
-    let (good, bad) = load.stop();
-    assert!(bad.is_empty() && good > 300, "{good} good, {bad:?}");
+    assert!(failures <= 4 + 2, "{failures} attempts to connect to the stopped endpoint");
+    let before = endpoints[1].served();
+    endpoints[1].restart();
+    let restarted = Instant::now();
+    until("the endpoint serves again", || endpoints[1].served() > before);
+    assert!(restarted.elapsed() < Duration::from_secs(10), "{:?}", restarted.elapsed());
+    let Outcome { served, failed } = load.stop();
+    assert!(failed.is_empty() && served > 300, "{served} served, failed: {failed:?}");
 }
 
 #[test]
-fn a_blackholed_endpoint_among_three_costs_no_request_and_later_ones_do_not_pay_for_it() {
+fn blackholed_endpoint_delays_one_request_and_fails_none() {
     let (a, b, hole) = (Origin::named("a"), Origin::named("b"), Blackhole::new());
-    let gateway = TestGateway::start(&at(&[a.address, hole.address, b.address]));
+    let gateway = TestGateway::start(&single_route_to(&[a.address, hole.address, b.address]));
     let mut client = gateway.client();
     let (began, mut slow) = (Instant::now(), 0);
-    // Long enough for the first ejection of a second to end, and for the attempt after it.
+    // Long enough for the first ejection of 1 s and for the attempt after it.
     while began.elapsed() < Duration::from_secs(3) {
-        let asked = Instant::now();
+        let sent = Instant::now();
         client.send("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi");
         assert_eq!(client.response().status(), 200);
-        slow += usize::from(asked.elapsed() > Duration::from_millis(700));
+        slow += usize::from(sent.elapsed() > Duration::from_millis(700));
     }
-    assert_eq!(slow, 1, "the one that found out");
-    assert!(counter(&gateway, "upstream_connect_failures") >= 2, "it was tried again beside the requests");
+    assert_eq!(slow, 1, "requests that waited for the endpoint");
+    assert!(
+        counter(&gateway, "upstream_connect_failures") >= 2,
+        "the gateway has not probed the endpoint again"
+    );
 }
 
 #[test]
-fn an_endpoint_that_hangs_or_sends_garbage_is_left_alone_after_five_answers() {
+fn hanging_or_malformed_endpoint_is_ejected_after_5_failures() {
     for garbage in ["", "garbage\r\n\r\n"] {
         let bad = Origin::start(move |call| {
             call.answer(garbage)?;
@@ -214,18 +231,18 @@ fn an_endpoint_that_hangs_or_sends_garbage_is_left_alone_after_five_answers() {
         });
         let good = Origin::named("good");
         let settings = settings(|all| all.timeouts.first_byte = Duration::from_millis(20));
-        let gateway = TestGateway::with(&at(&[bad.address, good.address]), settings);
+        let gateway = TestGateway::with(&single_route_to(&[bad.address, good.address]), settings);
         let statuses: Vec<_> = (0..40).map(|_| gateway.get("a.example", "/").status()).collect();
         let failed = statuses.iter().filter(|status| **status != 200).count();
-        // One more if the second of its ejection passes meanwhile, and somebody has to find out.
+        // One more failure if the ejection of 1 s ends during the test.
         assert!((5..=6).contains(&failed), "{garbage:?}: {statuses:?}");
         assert!(statuses[..10].iter().filter(|status| **status == 200).count() >= 5, "{statuses:?}");
     }
 }
 
 #[test]
-fn a_put_lost_on_a_stale_connection_is_sent_again_whole_and_a_post_never() {
-    // The second request on each connection is read and left without an answer.
+fn put_lost_on_a_reused_connection_is_retried_but_no_post() {
+    // The origin reads the second request of each connection, and closes without a response.
     let origin = Origin::start(|call| {
         if call.turn == 2 {
             call.read_body()?;
@@ -233,7 +250,7 @@ fn a_put_lost_on_a_stale_connection_is_sent_again_whole_and_a_post_never() {
         }
         call.answer(ok("a")).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     let body = "x".repeat(20_000);
     let send = |method: &str| {
@@ -242,39 +259,39 @@ fn a_put_lost_on_a_stale_connection_is_sent_again_whole_and_a_post_never() {
     assert_eq!(client.get("a.example", "/").status(), 200);
     client.send(send("PUT"));
     assert_eq!(client.response().status(), 200);
-    let puts = |requests: Vec<support::Message>| {
-        requests.into_iter().filter(|seen| seen.target() == "/PUT").collect::<Vec<_>>()
+    let received = |target: &str| -> Vec<Message> {
+        origin.requests().into_iter().filter(|request| request.target() == target).collect()
     };
-    let seen = puts(origin.requests());
-    assert_eq!(seen.len(), 2, "once in vain");
-    assert!(seen.iter().all(|put| put.body == body.as_bytes()), "whole both times");
+    let puts = received("/PUT");
+    assert_eq!(puts.len(), 2, "one attempt and one retry");
+    assert!(puts.iter().all(|put| put.body == body.as_bytes()), "an attempt has an incomplete body");
     client.send(send("POST"));
     assert_eq!(client.response().status(), 502);
-    assert_eq!(origin.requests().iter().filter(|seen| seen.target() == "/POST").count(), 1);
-    // More than is held is sent once.
+    assert_eq!(received("/POST").len(), 1);
+    // A body larger than the replay buffer is sent once.
     assert_eq!(client.get("a.example", "/").status(), 200);
     let large = "PUT /large HTTP/1.1\r\nHost: a.example\r\nContent-Length: 200000\r\n\r\n".to_owned()
         + &"y".repeat(200_000);
     client.send(large);
     assert_eq!(client.response().status(), 502);
-    assert_eq!(origin.requests().iter().filter(|seen| seen.target() == "/large").count(), 1);
+    assert_eq!(received("/large").len(), 1);
 }
 
 #[test]
-fn an_endpoint_that_dies_after_the_head_is_not_asked_again() {
+fn response_reset_after_its_head_is_not_retried() {
     let origin = Origin::start(|call| {
         call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")?;
         Ok(Then::Reset)
     });
-    let gateway = TestGateway::start(&at(&[origin.address]));
+    let gateway = TestGateway::start(&single_route_to(&[origin.address]));
     let mut client = gateway.client();
     client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
-    assert!(client.message(Follows::Response).is_err(), "it must not look whole");
+    assert!(client.message(Follows::Response).is_err(), "the response looks complete");
     assert_eq!(origin.count(), 1);
 }
 
 #[test]
-fn a_removed_endpoint_lets_its_request_end_and_keeps_no_connection() {
+fn removed_endpoint_completes_its_request_and_is_disconnected() {
     let (open, closed) = gate();
     let origin = Origin::start(move |call| {
         if call.request.target() == "/slow" {
@@ -282,60 +299,66 @@ fn a_removed_endpoint_lets_its_request_end_and_keeps_no_connection() {
         }
         call.answer(ok("old")).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     assert_eq!(client.get("a.example", "/").text(), "old");
     client.send("GET /slow HTTP/1.1\r\nHost: a.example\r\n\r\n");
     origin.wait_heads(2);
     let new = Origin::named("new");
-    gateway.replace("all.yaml", &at(&[new.address]));
+    gateway.replace("all.yaml", &single_route_to(&[new.address]));
     assert_eq!(gateway.get("a.example", "/").text(), "new");
     open.send(()).unwrap();
     assert_eq!(client.response().text(), "old");
-    until("nothing is kept for it", || origin.open() == 0);
+    until("the gateway has closed its connections", || origin.open() == 0);
 }
 
 // ===== limits =====
 
-/// A gateway whose Services may have so many connections and waiting requests, and how long those wait.
-fn limited(
-    endpoints: &[SocketAddr],
-    (connections, pending): (u32, u32),
-    (workers, total): (u16, Duration),
-) -> TestGateway {
+/// Upstream limits of a gateway.
+struct Limits {
+    connections: u32,
+    pending: u32,
+    /// Maximum wait of a pending request.
+    connect_total: Duration,
+    workers: u16,
+}
+
+/// Starts a gateway with these limits.
+fn limited(endpoints: &[SocketAddr], limits: &Limits) -> TestGateway {
     let settings = settings(|all| {
-        all.limits.upstream_connections = connections.try_into().unwrap();
-        all.limits.pending_requests = pending;
-        all.timeouts.connect_total = total;
-        all.workers = Some(workers);
+        all.limits.upstream_connections = limits.connections.try_into().unwrap();
+        all.limits.pending_requests = limits.pending;
+        all.timeouts.connect_total = limits.connect_total;
+        all.workers = Some(limits.workers);
     });
-    TestGateway::with(&at(endpoints), settings)
+    TestGateway::with(&single_route_to(endpoints), settings)
 }
 
 #[test]
-fn beyond_connections_and_pending_requests_the_answer_is_503_with_retry_after() {
+fn request_beyond_the_pending_limit_gets_503_with_retry_after() {
     let (open, closed) = gate();
     let origin = Origin::start(move |call| {
         let _ = closed.lock().unwrap().recv();
         call.answer(ok("a")).map(|()| Then::Keep)
     });
-    let gateway = limited(&[origin.address], (1, 1), (1, DEADLINE));
+    let limits = Limits { connections: 1, pending: 1, connect_total: DEADLINE, workers: 1 };
+    let gateway = limited(&[origin.address], &limits);
     let mut clients = [gateway.client(), gateway.client()];
     clients[0].send("GET /1 HTTP/1.1\r\nHost: a.example\r\n\r\n");
     origin.wait_heads(1);
-    // One that leaves while it waits takes no place with it.
-    let mut left = gateway.client();
-    left.send("GET /left HTTP/1.1\r\nHost: a.example\r\n\r\n");
-    until("it waits", || gateway.get("a.example", "/").status() == 503);
-    let refused = gateway.get("a.example", "/");
-    assert_eq!((refused.status(), refused.field("gateway-reason")), (503, Some("upstream_overloaded")));
-    assert_eq!(refused.field("retry-after"), Some("1"));
-    drop(left);
-    until("the place is free", || {
+    // A client that disconnects while its request is pending frees its slot.
+    let mut leaving = gateway.client();
+    leaving.send("GET /left HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    until("the request is pending", || gateway.get("a.example", "/").status() == 503);
+    let rejected = gateway.get("a.example", "/");
+    assert_eq!((rejected.status(), rejected.field("gateway-reason")), (503, Some("upstream_overloaded")));
+    assert_eq!(rejected.field("retry-after"), Some("1"));
+    drop(leaving);
+    until("the slot is free", || {
         clients[1] = gateway.client();
         clients[1].stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         clients[1].send("GET /2 HTTP/1.1\r\nHost: a.example\r\n\r\n");
-        // No answer at all within a second: it waits.
+        // The request is pending if it gets no response within 1 s.
         !matches!(clients[1].head(), Ok(Some(_)))
     });
     clients[1].stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -343,37 +366,40 @@ fn beyond_connections_and_pending_requests_the_answer_is_503_with_retry_after() 
     assert_eq!(clients[0].response().status(), 200);
     open.send(()).unwrap();
     assert_eq!(clients[1].response().status(), 200);
-    assert_eq!(origin.connections(), 1, "the second one got the connection of the first");
+    assert_eq!(origin.connections(), 1, "the second request reuses the connection");
 }
 
 #[test]
-fn a_request_that_waits_in_vain_is_503_after_the_time_to_connect() {
+fn pending_request_gets_503_after_the_connect_timeout() {
     let origin = Origin::start(|_| Ok(Then::Hang));
-    let gateway = limited(&[origin.address], (1, 8), (1, Duration::from_millis(500)));
+    let connect_total = Duration::from_millis(500);
+    let limits = Limits { connections: 1, pending: 8, connect_total, workers: 1 };
+    let gateway = limited(&[origin.address], &limits);
     let mut busy = gateway.client();
     busy.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     origin.wait_heads(1);
-    let asked = Instant::now();
+    let sent = Instant::now();
     assert_eq!(gateway.get("a.example", "/").field("gateway-reason"), Some("upstream_overloaded"));
-    assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
+    assert!(sent.elapsed() >= connect_total, "{:?}", sent.elapsed());
 }
 
 #[test]
-fn limits_hold_over_all_workers_and_everybody_is_served() {
+fn connection_limit_spans_workers_and_serves_all_requests() {
     let origin = Origin::named("a");
-    let gateway = limited(&[origin.address], (2, 64), (4, DEADLINE));
-    let most = AtomicUsize::new(0);
+    let limits = Limits { connections: 2, pending: 64, connect_total: DEADLINE, workers: 4 };
+    let gateway = limited(&[origin.address], &limits);
+    let max_open = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..24 {
             scope.spawn(|| {
                 for _ in 0..3 {
                     assert_eq!(gateway.get("a.example", "/").status(), 200);
-                    most.fetch_max(origin.open(), Relaxed);
+                    max_open.fetch_max(origin.open(), Relaxed);
                 }
             });
         }
     });
-    // The origin notices an end later than the gateway makes it.
-    assert!(most.load(Relaxed) <= 2 + 2, "{most:?} connections at a time");
-    assert_eq!(origin.count(), 72, "each request was seen once");
+    // The origin notices a close later than the gateway, so up to two closed connections still count.
+    assert!(max_open.load(Relaxed) <= 2 + 2, "{max_open:?} concurrent connections");
+    assert_eq!(origin.count(), 72, "each request is sent once");
 }

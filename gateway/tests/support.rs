@@ -1,6 +1,6 @@
-//! What the end-to-end tests share: a gateway in this process, scripted endpoints, and clients on raw sockets.
+//! Support of the end-to-end tests: a gateway in this process, scripted endpoints, and clients on raw sockets.
 //!
-//! Everything is blocking and bounded by [`DEADLINE`]; nothing sleeps. Not here: what is expected.
+//! Every operation blocks for at most [`DEADLINE`]; nothing sleeps. Expectations belong to the tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
@@ -24,45 +24,46 @@ pub(crate) mod fixtures;
 pub(crate) use certificates::{Certificate, TlsClient, shown, tls, tls_client, tls_config};
 use fixtures::Manifests;
 
-/// How long anything may take on a busy machine before a test gives up.
+/// Maximum time for one operation. A test fails after it. 20 s suffices on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Any free port of the loopback address.
+/// Loopback address with port 0, for which the kernel chooses a free port.
 pub(crate) const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-// ===== the gateway and its folder =====
+// ===== gateway =====
 
-/// A gateway with one worker over a folder of its own.
+/// A gateway that serves a temporary folder. It has one worker unless the settings name a number.
 pub(crate) struct TestGateway {
     pub(crate) gateway: Gateway,
     pub(crate) folder: TempDir,
 }
 
 impl TestGateway {
-    /// Starts with one file, and waits until it is served.
+    /// Starts a gateway with default settings and one file. Waits until the file is live.
     pub(crate) fn start(yaml: &(impl Display + ?Sized)) -> Self {
         Self::with(yaml, Settings::default())
     }
 
+    /// Starts a gateway with these settings and one file. Waits until the file is live.
     pub(crate) fn with(yaml: &(impl Display + ?Sized), settings: Settings) -> Self {
         let started = Self::unready(yaml, settings);
         started.gateway.wait(1, DEADLINE).unwrap();
         started
     }
 
-    /// Starts, and does not wait for the first table.
+    /// Starts a gateway with these settings. Does not wait for the first routing table.
     pub(crate) fn unready(yaml: &(impl Display + ?Sized), settings: Settings) -> Self {
         Self::changed(yaml, |options| options.settings = settings)
     }
 
-    /// Starts with options of its own, and does not wait for the first table.
+    /// Starts a gateway with changed options. Does not wait for the first routing table.
     pub(crate) fn changed(yaml: &(impl Display + ?Sized), change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("all.yaml"), yaml.to_string()).unwrap();
         let mut options = Options::new(Source::Files(folder.path().to_owned()), Settings::default());
         change(&mut options);
-        // Standard output is the test runner's.
+        // Standard output belongs to the test runner.
         if options.settings.access_log.destination == Destination::Stdout {
             options.settings.access_log.destination = Destination::Off;
         }
@@ -72,11 +73,12 @@ impl TestGateway {
         Self { gateway: Gateway::start(&options).unwrap(), folder }
     }
 
+    /// Returns the path of a file in the served folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Renames new content into place, and waits until it is served.
+    /// Renames new content into place, and waits until the next generation is live.
     pub(crate) fn replace(&self, name: &str, yaml: &(impl Display + ?Sized)) {
         let before = self.gateway.generation();
         std::fs::write(self.path(".new"), yaml.to_string()).unwrap();
@@ -84,23 +86,24 @@ impl TestGateway {
         self.gateway.wait(before + 1, DEADLINE).unwrap();
     }
 
+    /// Opens a plaintext connection.
     pub(crate) fn client(&self) -> Client {
         Wire::connect(self.gateway.http)
     }
 
-    /// One request on a connection of its own.
+    /// Sends one GET on a new connection, and returns the response.
     pub(crate) fn get(&self, host: &str, target: &str) -> Message {
         self.client().get(host, target)
     }
 
-    /// One admin page: status and body.
+    /// Returns status and body of an admin page.
     pub(crate) fn admin(&self, target: &str) -> (u16, String) {
         let page = Wire::connect(self.gateway.admin).get("admin", target);
         (page.status(), String::from_utf8(page.body).unwrap())
     }
 }
 
-/// The default settings with some changes.
+/// Returns the default settings with a change.
 pub(crate) fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut settings = Settings::default();
     change(&mut settings);
@@ -139,7 +142,7 @@ pub(crate) fn single_route_to(endpoints: &[SocketAddr]) -> Manifests {
 
 // ===== messages on a raw stream =====
 
-/// A message as it came: first line, fields in their order with names in lower case, body without framing.
+/// A received message. Fields keep their order, field names are in lower case, and the body has no framing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
     pub(crate) line: String,
@@ -153,11 +156,12 @@ impl Message {
         self.line.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
+    /// Returns the second word of the request line.
     pub(crate) fn target(&self) -> &str {
         self.line.split(' ').nth(1).unwrap()
     }
 
-    /// The value of the only field of this name; panics if there are more.
+    /// Returns the value of the only field of this name, or `None`. Panics if there are several.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(given, _)| given == name);
         let value = values.next();
@@ -165,26 +169,27 @@ impl Message {
         value.map(|(_, value)| value.as_str())
     }
 
+    /// Returns the body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
-/// Which body follows a head.
+/// The rule by which a body follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Follows {
-    /// A request's: none unless the fields say so.
+    /// Request: no body unless the fields announce one.
     Request,
-    /// A response's: until the close unless the fields say otherwise.
+    /// Response: until the close unless the fields say otherwise.
     Response,
-    /// None, whatever the fields say: the request was HEAD.
+    /// Response to HEAD: no body, whatever the fields say.
     Nothing,
 }
 
 /// A client on a raw socket.
 pub(crate) type Client = Wire<TcpStream>;
 
-/// A stream with HTTP/1.1 on it, read by rules as strict as the gateway's.
+/// A stream of HTTP/1.1 messages. The parser is as strict as the gateway's.
 pub(crate) struct Wire<S> {
     pub(crate) stream: S,
     input: Vec<u8>,
@@ -204,8 +209,8 @@ impl Client {
     }
 }
 
-fn malformed(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, what.to_owned())
+fn malformed(reason: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, reason.to_owned())
 }
 
 impl<S: Read + Write> Wire<S> {
@@ -217,16 +222,18 @@ impl<S: Read + Write> Wire<S> {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends a GET, and returns the response.
     pub(crate) fn get(&mut self, host: &str, target: &str) -> Message {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         self.response()
     }
 
+    /// Reads a response with its body.
     pub(crate) fn response(&mut self) -> Message {
         self.message(Follows::Response).unwrap().unwrap()
     }
 
-    /// Reads what is left, up to the peer's orderly close.
+    /// Reads up to the orderly close by the peer. Panics on a reset.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         self.try_rest().unwrap()
     }
@@ -236,19 +243,21 @@ impl<S: Read + Write> Wire<S> {
         Ok(std::mem::take(&mut self.input))
     }
 
+    /// Reads a head and its body. Returns `None` if the stream ends instead.
     pub(crate) fn message(&mut self, follows: Follows) -> io::Result<Option<Message>> {
         let Some(mut message) = self.head()? else { return Ok(None) };
         self.body(&mut message, follows)?;
         Ok(Some(message))
     }
 
-    /// Reads a head; nothing if the stream ends instead.
+    /// Reads a head. Returns `None` if the stream ends instead.
     pub(crate) fn head(&mut self) -> io::Result<Option<Message>> {
         let Some(line) = self.line()? else { return Ok(None) };
         let fields = self.fields()?;
         Ok(Some(Message { line, fields, ..Message::default() }))
     }
 
+    /// Reads the body that follows the head of this message.
     pub(crate) fn body(&mut self, message: &mut Message, follows: Follows) -> io::Result<()> {
         let status = message.line.split(' ').nth(1).unwrap_or_default();
         let has_none = status.starts_with('1') || ["204", "304"].contains(&status);
@@ -298,12 +307,12 @@ impl<S: Read + Write> Wire<S> {
             }
             searched = self.input.len().saturating_sub(1);
             if self.fill()? == 0 {
-                return if self.input.is_empty() { Ok(None) } else { Err(malformed("half a line")) };
+                return if self.input.is_empty() { Ok(None) } else { Err(malformed("unfinished line")) };
             }
         }
     }
 
-    /// What has arrived, waiting for at least one byte; nothing at the end.
+    /// Waits for at least one byte, and returns all received bytes. Returns none at the end of the stream.
     pub(crate) fn some(&mut self) -> io::Result<Vec<u8>> {
         if self.input.is_empty() {
             self.fill()?;
@@ -311,6 +320,7 @@ impl<S: Read + Write> Wire<S> {
         Ok(std::mem::take(&mut self.input))
     }
 
+    /// Reads exactly this number of bytes.
     pub(crate) fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.input.len() < length {
             if self.fill()? == 0 {
@@ -331,35 +341,36 @@ impl<S: Read + Write> Wire<S> {
 
 // ===== endpoints =====
 
-/// What an origin does with the connection after a request.
+/// The action of an origin on the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// Waits for the next request.
     Keep,
-    /// Closes it in order.
+    /// Closes the connection with a FIN.
     Close,
-    /// Resets it.
+    /// Closes the connection with an RST.
     Reset,
-    /// Keeps it and reads nothing more than its end.
+    /// Keeps the connection open until the gateway closes it, and sends nothing.
     Hang,
 }
 
-/// A request that a script has to deal with.
+/// A request as the script of an origin receives it.
 pub(crate) struct Call<'a> {
-    /// The head; the body as well after [`Call::read_body`].
+    /// The head. It has the body after [`Call::read_body`].
     pub(crate) request: Message,
     pub(crate) wire: &'a mut Client,
-    /// The how manieth connection this is, and the how manieth request on it, from 1.
+    /// Number of this connection, from 1.
     pub(crate) connection: usize,
+    /// Number of this request on the connection, from 1.
     pub(crate) turn: usize,
-    seen: &'a Seen,
+    recorder: &'a Recorder,
 }
 
 impl Call<'_> {
-    /// Reads the body, and counts the request as seen whole.
+    /// Reads the body, and records the request as complete.
     pub(crate) fn read_body(&mut self) -> io::Result<()> {
         self.wire.body(&mut self.request, Follows::Request)?;
-        self.seen.change(|log| log.whole.push(self.request.clone()));
+        self.recorder.update(|record| record.complete.push(self.request.clone()));
         Ok(())
     }
 
@@ -370,124 +381,135 @@ impl Call<'_> {
     }
 }
 
-/// A plain answer with this body.
+/// Returns a `200 OK` response with this body.
 pub(crate) fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 #[derive(Debug, Default)]
-struct Log {
+struct Record {
     connections: usize,
     closed: usize,
-    heads: Vec<Message>,
-    whole: Vec<Message>,
+    /// Requests whose head was read.
+    heads: usize,
+    /// Requests that were read to their end.
+    complete: Vec<Message>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    log: Mutex<Log>,
+struct Recorder {
+    record: Mutex<Record>,
     changed: Condvar,
 }
 
-impl Seen {
-    fn change<T>(&self, change: impl FnOnce(&mut Log) -> T) -> T {
-        let changed = change(&mut self.log.lock().unwrap());
+impl Recorder {
+    fn update<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+        let result = change(&mut self.record.lock().unwrap());
         self.changed.notify_all();
-        changed
+        result
     }
 }
 
-/// An endpoint that records all it is sent, and answers by a script.
+/// An endpoint that records its requests and responds by a script.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
-    seen: Arc<Seen>,
+    recorder: Arc<Recorder>,
 }
 
 impl Origin {
-    /// Answers every request with its name.
+    /// Starts an origin that responds to each request with its name.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::start(move |call| call.answer(ok(name)).map(|()| Then::Keep))
     }
 
+    /// Starts an origin that calls the script for each request head.
     pub(crate) fn start(script: impl Fn(&mut Call<'_>) -> io::Result<Then> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(ANY_PORT).unwrap();
-        // Hundreds of connections at one moment find no place in the standard library's 128, and try again after 1 s.
+        // The standard library's backlog of 128 overflows when hundreds of clients connect at once. The kernel then
+        // drops their SYN, and they retransmit it after 1 s.
         socket2::SockRef::from(&listener).listen(1024).unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Seen::default());
-        let (log, script) = (Arc::clone(&seen), Arc::new(script));
+        let recorder = Arc::new(Recorder::default());
+        let (shared, script) = (Arc::clone(&recorder), Arc::new(script));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (log, script) = (Arc::clone(&log), Arc::clone(&script));
-                let connection = log.change(|log| {
-                    log.connections += 1;
-                    log.connections
+                let (recorder, script) = (Arc::clone(&shared), Arc::clone(&script));
+                let connection = recorder.update(|record| {
+                    record.connections += 1;
+                    record.connections
                 });
-                // A connection that fails is the gateway's doing: the test sees it at its own end.
+                // The thread's error is dropped: the gateway causes it, and the test checks what its client receives.
                 std::thread::spawn(move || {
-                    let served = serve(stream?, connection, &log, &*script);
-                    log.change(|log| log.closed += 1);
-                    served
+                    let result = serve(stream?, connection, &recorder, &*script);
+                    recorder.update(|record| record.closed += 1);
+                    result
                 });
             }
         });
-        Self { address, seen }
+        Self { address, recorder }
     }
 
+    /// Returns the number of connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
-        self.seen.log.lock().unwrap().connections
+        self.recorder.record.lock().unwrap().connections
     }
 
-    /// How many connections are open now.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> usize {
-        let log = self.seen.log.lock().unwrap();
-        log.connections - log.closed
+        let record = self.recorder.record.lock().unwrap();
+        record.connections - record.closed
     }
 
-    /// How many request heads have come.
+    /// Returns the number of request heads received.
     pub(crate) fn heads(&self) -> usize {
-        self.seen.log.lock().unwrap().heads.len()
+        self.recorder.record.lock().unwrap().heads
     }
 
-    /// The requests that were read to their end.
+    /// Returns the requests that were read to their end.
     pub(crate) fn requests(&self) -> Vec<Message> {
-        self.seen.log.lock().unwrap().whole.clone()
+        self.recorder.record.lock().unwrap().complete.clone()
     }
 
-    /// Those of them from number `first` on, counted from 0.
+    /// Returns the complete requests from number `first` on, counted from 0.
     pub(crate) fn requests_from(&self, first: usize) -> Vec<Message> {
-        self.seen.log.lock().unwrap().whole[first..].to_vec()
+        self.recorder.record.lock().unwrap().complete[first..].to_vec()
     }
 
+    /// Returns the number of complete requests.
     pub(crate) fn count(&self) -> usize {
-        self.seen.log.lock().unwrap().whole.len()
+        self.recorder.record.lock().unwrap().complete.len()
     }
 
+    /// Returns the last complete request.
     pub(crate) fn last(&self) -> Message {
         self.requests().pop().unwrap()
     }
 
-    /// Waits until so many request heads have come in all.
+    /// Waits until the total of received request heads reaches `count`.
     pub(crate) fn wait_heads(&self, count: usize) {
-        let log = self.seen.log.lock().unwrap();
-        let waited = self.seen.changed.wait_timeout_while(log, DEADLINE, |log| log.heads.len() < count);
-        assert!(!waited.unwrap().1.timed_out(), "no {count} requests in time");
+        let record = self.recorder.record.lock().unwrap();
+        let waited = self
+            .recorder
+            .changed
+            .wait_timeout_while(record, DEADLINE, |record| record.heads < count)
+            .unwrap();
+        assert!(!waited.1.timed_out(), "timed out at {} of {count} request heads", waited.0.heads);
     }
 }
 
 fn serve(
     stream: TcpStream,
     connection: usize,
-    seen: &Seen,
+    recorder: &Recorder,
     script: &dyn Fn(&mut Call<'_>) -> io::Result<Then>,
 ) -> io::Result<()> {
     let mut wire = Wire::bounded(stream);
     for turn in 1.. {
         let Some(request) = wire.head()? else { break };
-        // RFC 9112 §3.2. Whatever a gateway makes of its clients, it is a client itself.
+        // RFC 9112 §3.2 requires Host of each HTTP/1.1 request, so also of the gateway's.
         request.field("host").ok_or_else(|| malformed("no Host"))?;
-        seen.change(|log| log.heads.push(request.clone()));
-        match script(&mut Call { request, wire: &mut wire, connection, turn, seen })? {
+        recorder.update(|record| record.heads += 1);
+        match script(&mut Call { request, wire: &mut wire, connection, turn, recorder })? {
             Then::Keep => {}
             Then::Close => break,
             Then::Reset => {
@@ -500,7 +522,7 @@ fn serve(
     Ok(())
 }
 
-/// An address that refuses connections for as long as this lives: bound, and not listening.
+/// An address that refuses connections: the socket is bound and does not listen. Its drop frees the port.
 pub(crate) struct Refusing {
     pub(crate) address: SocketAddr,
     _socket: socket2::Socket,
@@ -514,23 +536,25 @@ impl Refusing {
     }
 }
 
-/// Asks again and again until the answer is yes.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+/// Polls the condition until it holds. Panics with its description after [`DEADLINE`].
+///
+/// It yields the processor between two polls: most conditions send a request or read a file, which offers no event.
+pub(crate) fn until(description: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < DEADLINE, "not in time: {what}");
+    while !condition() {
+        assert!(started.elapsed() < DEADLINE, "timed out: {description}");
         std::thread::yield_now();
     }
 }
 
-/// More than fits into all buffers between the two ends of a connection through the gateway: the system's on four
-/// sockets, and the gateway's own.
+/// Upper bound of the bytes that all buffers between client and endpoint hold: the kernel's of four sockets, and the
+/// gateway's.
 pub(crate) const MOST_ON_THE_WAY: usize = 24 << 20;
 
-/// Several times as much.
+/// Four times the bytes that the buffers hold.
 pub(crate) const PLENTY: usize = 96 << 20;
 
-/// Writes until `most` bytes are taken, or nothing has been taken for a while; how many were.
+/// Writes until the kernel took `most` bytes, or none for 500 ms. Returns the number of bytes that it took.
 pub(crate) fn push(stream: &mut TcpStream, most: usize) -> usize {
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let (piece, mut sent) = (vec![b'x'; 64 << 10], 0);

@@ -1,4 +1,4 @@
-//! Certificates for tests, the Secrets that hold them, and clients over TLS.
+//! Certificates, and clients over TLS.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 
 use super::{Client, Wire};
 
-/// A TLS certificate with its key, self-signed.
+/// A self-signed certificate and its key.
 pub(crate) struct Certificate {
     pub(crate) pem: String,
     pub(crate) der: Vec<u8>,
@@ -18,28 +18,29 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
+    /// Returns a certificate for one host.
     pub(crate) fn new(host: &str) -> Self {
         Self::of(&[host])
     }
 
-    /// For these hosts, long valid.
+    /// Returns a certificate for several hosts.
     pub(crate) fn of(hosts: &[&str]) -> Self {
-        Self::made(hosts, |_| {})
+        Self::generate(hosts, |_| {})
     }
 
-    /// For one host, until some time from now, which may be negative; counted in whole seconds.
+    /// Returns a certificate that expires in this number of seconds. A negative number is in the past.
     pub(crate) fn until(host: &str, seconds: i64) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let last = Duration::from_secs(now.checked_add_signed(seconds).unwrap());
-        Self::made(&[host], |params| params.not_after = rcgen::date_time_ymd(1970, 1, 1) + last)
+        Self::generate(&[host], |params| params.not_after = rcgen::date_time_ymd(1970, 1, 1) + last)
     }
 
-    /// For one host, with a key of some kind.
+    /// Returns a certificate for one host with this key.
     pub(crate) fn with_key(host: &str, key: &rcgen::KeyPair) -> Self {
         Self::signed(&rcgen::CertificateParams::new([host.to_owned()]).unwrap(), key)
     }
 
-    fn made(hosts: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
+    fn generate(hosts: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
         let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(hosts).unwrap();
         change(&mut params);
@@ -47,8 +48,8 @@ impl Certificate {
     }
 
     fn signed(params: &rcgen::CertificateParams, key: &rcgen::KeyPair) -> Self {
-        let made = params.self_signed(key).unwrap();
-        Self { pem: made.pem(), der: made.der().to_vec(), key: key.serialize_pem() }
+        let certificate = params.self_signed(key).unwrap();
+        Self { pem: certificate.pem(), der: certificate.der().to_vec(), key: key.serialize_pem() }
     }
 
     /// Returns the YAML of a `kubernetes.io/tls` Secret with this certificate and its key.
@@ -57,15 +58,15 @@ impl Certificate {
     }
 }
 
-/// An Ingress's TLS part, to be put behind [`ingress`].
+/// Returns the TLS entry of an Ingress, to append to [`super::ingress`]. New tests use [`super::fixtures::Ingress::tls`].
 pub(crate) fn tls(host: &str, secret: &str) -> String {
     format!("  tls:\n  - hosts: [{host}]\n    secretName: {secret}\n")
 }
 
-/// A client over TLS that trusts these certificates and nothing else.
+/// A client over TLS.
 pub(crate) type TlsClient = Wire<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>;
 
-/// What a TLS client trusts and offers.
+/// Returns a client configuration that trusts these certificates only and offers one protocol by ALPN.
 pub(crate) fn tls_config(trusted: &[&Certificate], alpn: &str) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in trusted {
@@ -81,22 +82,22 @@ pub(crate) fn tls_config(trusted: &[&Certificate], alpn: &str) -> Arc<rustls::Cl
     Arc::new(config)
 }
 
-/// The certificate that a client is shown whatever it trusts; without a name it sends no SNI.
+/// Returns the certificate (DER) that the gateway presents for the host. Without a host the client sends no SNI.
 pub(crate) fn shown(address: SocketAddr, host: Option<&str>) -> Vec<u8> {
     let mut config = Arc::unwrap_or_clone(tls_config(&[], "http/1.1"));
     config.enable_sni = host.is_some();
-    config.dangerous().set_certificate_verifier(Arc::new(TrustsAll));
-    let name = host.unwrap_or("nobody.invalid").to_owned().try_into().unwrap();
+    config.dangerous().set_certificate_verifier(Arc::new(TrustAll));
+    let name = host.unwrap_or("unused.invalid").to_owned().try_into().unwrap();
     let mut connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
     connection.complete_io(&mut Client::connect(address).stream).unwrap();
     connection.peer_certificates().unwrap()[0].to_vec()
 }
 
-/// Trusts any certificate: what is shown is what is looked at.
+/// A verifier that accepts each certificate.
 #[derive(Debug)]
-struct TrustsAll;
+struct TrustAll;
 
-impl ServerCertVerifier for TrustsAll {
+impl ServerCertVerifier for TrustAll {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -131,7 +132,7 @@ impl ServerCertVerifier for TrustsAll {
     }
 }
 
-/// Does the handshake with a name.
+/// Connects with SNI, and completes the handshake. Panics unless the presented certificate is trusted.
 pub(crate) fn tls_client(address: SocketAddr, host: &str, trusted: &[&Certificate]) -> TlsClient {
     let name = host.to_owned().try_into().unwrap();
     let mut connection = rustls::ClientConnection::new(tls_config(trusted, "http/1.1"), name).unwrap();
@@ -141,7 +142,7 @@ pub(crate) fn tls_client(address: SocketAddr, host: &str, trusted: &[&Certificat
 }
 
 impl TlsClient {
-    /// The certificate that the gateway showed.
+    /// Returns the certificate (DER) that the gateway presented.
     pub(crate) fn certificate(&self) -> Vec<u8> {
         self.stream.conn.peer_certificates().unwrap()[0].to_vec()
     }

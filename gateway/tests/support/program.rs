@@ -1,4 +1,4 @@
-//! The built program as a child process, for what cannot be seen from inside: signals, its end, its limits.
+//! The built program as a child process, for tests of signals, exit and resource limits.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use self::started::Started;
 use crate::support::{DEADLINE, Message, Wire};
 
-/// `gateway run` over a folder of its own; killed when the test is over, however it ends.
+/// A `gateway run` process that serves a temporary folder. Its drop kills it.
 pub(crate) struct Program {
     started: Started,
     folder: TempDir,
@@ -30,12 +30,12 @@ impl Deref for Program {
 }
 
 impl Program {
-    /// Starts with one file and these settings (`KEY=VALUE`), and waits until it is ready.
+    /// Starts the program with one file and these settings (`KEY=VALUE`). Waits until it is ready.
     pub(crate) fn start(yaml: &(impl Display + ?Sized), settings: &[&str]) -> Self {
         Self::limited(yaml, settings, None)
     }
 
-    /// The same, with a hard limit of file descriptors.
+    /// Starts the program with a hard limit of file descriptors. Waits until it is ready.
     pub(crate) fn limited(
         yaml: &(impl Display + ?Sized),
         settings: &[&str],
@@ -46,9 +46,9 @@ impl Program {
         let program = env!("CARGO_BIN_EXE_gateway");
         let mut command = match descriptors {
             None => Command::new(program),
-            Some(most) => {
+            Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\"")).arg(program);
+                shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(program);
                 shell
             }
         };
@@ -56,21 +56,22 @@ impl Program {
         for flag in ["--http", "--https", "--admin"] {
             command.args([flag, "127.0.0.1:0"]);
         }
-        // Standard output is the test runner's.
+        // Standard output belongs to the test runner.
         command.args(["--set", "accessLog.to=off"]);
         for setting in settings {
             command.args(["--set", setting]);
         }
         let started = Self { started: Started::new(command.env_remove("GATEWAY_LOG"), DEADLINE), folder };
-        crate::support::until("it is ready", || started.ready().status() == 200);
+        crate::support::until("the program is ready", || started.ready().status() == 200);
         started
     }
 
+    /// Returns the response of `/readyz`.
     pub(crate) fn ready(&self) -> Message {
         Wire::connect(self.admin).get("admin", "/readyz")
     }
 
-    /// Renames new content into place. Nothing is waited for.
+    /// Renames new content into place. Does not wait for the reload.
     pub(crate) fn rename(&self, name: &str, yaml: &(impl Display + ?Sized)) {
         let new = self.folder.path().join(".new");
         std::fs::write(&new, yaml.to_string()).unwrap();
@@ -81,7 +82,7 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// How much time the processor has spent on it, in ticks of `CLK_TCK` (10 ms on Linux).
+    /// Returns the processor time used, in ticks of `CLK_TCK` (10 ms on Linux).
     pub(crate) fn processor_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let after_name = stat.rsplit_once(") ").unwrap().1;
@@ -89,16 +90,16 @@ impl Program {
         fields.map(|field| field.parse::<u64>().unwrap()).sum()
     }
 
-    /// Waits for the end and for all of the log, and says how it ended and how long that took.
+    /// Waits for the exit and for the end of the log. Returns the status and the time until the exit.
     pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
         loop {
             if let Some(status) = self.started.child.try_wait().unwrap() {
                 let took = began.elapsed();
-                crate::support::until("its log has ended", || self.has_logged_all());
+                crate::support::until("the log of the program has ended", || self.has_logged_all());
                 return (status, took);
             }
-            assert!(began.elapsed() < DEADLINE, "it does not end: {}", self.log());
+            assert!(began.elapsed() < DEADLINE, "the program does not exit: {}", self.log());
             std::thread::yield_now();
         }
     }

@@ -1,4 +1,4 @@
-//! A terminal of a given width for the program under test.
+//! A pseudo-terminal of a given width for the program under test.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// Makes a terminal of this width standard output of the command. Returns the end from which its output is read.
+/// Makes a terminal of this width the standard output of the command. Returns the terminal's other end, for reading.
 pub(crate) fn attach(command: &mut Command, columns: u16) -> File {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
@@ -23,7 +23,7 @@ pub(crate) fn attach(command: &mut Command, columns: u16) -> File {
     File::from(terminal)
 }
 
-/// Returns a text without its colours.
+/// Returns the text without colour sequences.
 pub(crate) fn without_colours(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let first = parts.next().unwrap().to_owned();
