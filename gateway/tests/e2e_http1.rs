@@ -1,6 +1,6 @@
-//! HTTP/1.1 clients on raw sockets: what passes, and what the endpoint gets to see of it.
+//! HTTP/1.1 clients on raw sockets: forwarded requests and responses, and the local replies of the gateway.
 //!
-//! Not here: what is refused as malformed (`e2e_strict`), and what depends on when bytes come (`e2e_streaming`).
+//! Not here: malformed requests (`e2e_strict`) and the timing of forwarded bytes (`e2e_streaming`).
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -10,37 +10,45 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use gateway::settings::ReasonHeader;
-use support::{DEADLINE, Follows, Message, Origin, Refusing, TestGateway, Then, settings};
-use support::{ingress, ok, one, service, until};
+use support::fixtures::{ingress, secret, service};
+use support::{
+    Certificate, DEADLINE, Follows, Message, Origin, Refusing, TestGateway, Then, ok, settings, single_route,
+    tls_client, until,
+};
 
-// ===== what the endpoint gets =====
+// ===== heads =====
 
 #[test]
 fn target_is_forwarded_unchanged_unless_it_has_dot_segments() {
     let (a, b) = (Origin::named("a"), Origin::named("b"));
-    let yaml = ingress("i", "a.example", &[("/", "a"), ("/admin", "b")])
-        + &service("a", &[a.address])
-        + &service("b", &[b.address]);
-    let gateway = TestGateway::start(&yaml);
+    let objects = ingress("i").host("a.example").path("/", "a").path("/admin", "b")
+        + service("a").endpoints(&[a.address])
+        + service("b").endpoints(&[b.address]);
+    let gateway = TestGateway::start(&objects);
     let mut client = gateway.client();
-    for (target, to, expected) in [
-        ("/adminx", &a, "/adminx"),
-        ("/admin?x=/../..", &b, "/admin?x=/../.."),
-        ("/%61dmin/%7e", &b, "/%61dmin/%7e"),
-        ("//admin", &b, "//admin"),
-        ("/x/../admin", &b, "/admin"),
-        ("/x/%2E%2e/admin?q=1", &b, "/admin?q=1"),
-        ("/admin/../x", &a, "/x"),
-        ("/x/./y?q", &a, "/x/y?q"),
-        ("/x/.hidden/y..z", &a, "/x/.hidden/y..z"),
-        ("/..", &a, "/"),
-        ("/a%2Fb%5c", &a, "/a%2Fb%5c"),
-        ("http://a.example", &a, "/"),
+    struct Case<'a> {
+        target: &'a str,
+        origin: &'a Origin,
+        forwarded: &'a str,
+    }
+    for Case { target, origin, forwarded } in [
+        Case { target: "/adminx", origin: &a, forwarded: "/adminx" },
+        Case { target: "/admin?x=/../..", origin: &b, forwarded: "/admin?x=/../.." },
+        Case { target: "/%61dmin/%7e", origin: &b, forwarded: "/%61dmin/%7e" },
+        Case { target: "//admin", origin: &b, forwarded: "//admin" },
+        Case { target: "/x/../admin", origin: &b, forwarded: "/admin" },
+        Case { target: "/x/%2E%2e/admin?q=1", origin: &b, forwarded: "/admin?q=1" },
+        Case { target: "/admin/../x", origin: &a, forwarded: "/x" },
+        Case { target: "/x/./y?q", origin: &a, forwarded: "/x/y?q" },
+        Case { target: "/x/.hidden/y..z", origin: &a, forwarded: "/x/.hidden/y..z" },
+        Case { target: "/..", origin: &a, forwarded: "/" },
+        Case { target: "/a%2Fb%5c", origin: &a, forwarded: "/a%2Fb%5c" },
+        Case { target: "http://a.example", origin: &a, forwarded: "/" },
     ] {
-        let before = to.count();
+        let before = origin.count();
         assert_eq!(client.get("a.example", target).status(), 200, "{target}");
-        assert_eq!(to.count(), before + 1, "{target}");
-        assert_eq!(to.last().target(), expected, "{target}");
+        assert_eq!(origin.count(), before + 1, "{target}");
+        assert_eq!(origin.last().target(), forwarded, "{target}");
     }
 }
 
@@ -51,15 +59,15 @@ fn response_loses_hop_by_hop_fields_and_gains_missing_server() {
         let head = "HTTP/1.1 201 Made Up\r\nConnection: x-named\r\nX-Named: 1\r\nKeep-Alive: timeout=9\r\n";
         call.answer(format!("{head}{server}X-Kept: 1\r\nContent-Length: 2\r\n\r\nhi")).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     for (target, server) in [("/own", "mine"), ("/", "wasm-gateway")] {
-        let answer = client.get("a.example", target);
-        assert_eq!((answer.line.as_str(), answer.text()), ("HTTP/1.1 201 Made Up", "hi"));
-        let mut names: Vec<_> = answer.fields.iter().map(|(name, _)| name.as_str()).collect();
+        let response = client.get("a.example", target);
+        assert_eq!((response.line.as_str(), response.text()), ("HTTP/1.1 201 Made Up", "hi"));
+        let mut names: Vec<_> = response.fields.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-length", "date", "server", "x-kept"]);
-        assert_eq!(answer.field("server"), Some(server));
+        assert_eq!(response.field("server"), Some(server));
     }
 }
 
@@ -74,21 +82,21 @@ fn chunked_bodies_and_trailers_are_reframed_both_ways() {
         ))
         .map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     let head = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: Chunked\r\n\r\n";
     client.send(format!("{head}2;e\r\nab\r\n1\r\nc\r\n0\r\nX-Tail: 1\r\nHost: evil\r\n\r\n"));
-    let answer = client.response();
+    let response = client.response();
     let sum = [("x-sum".to_owned(), "6".to_owned())];
-    assert_eq!((answer.text(), &answer.trailers[..]), ("abcdef", &sum[..]));
-    let seen = origin.last();
+    assert_eq!((response.text(), &response.trailers[..]), ("abcdef", &sum[..]));
+    let forwarded = origin.last();
     let tail = [("x-tail".to_owned(), "1".to_owned())];
-    assert_eq!((seen.text(), &seen.trailers[..]), ("abc", &tail[..]));
-    // HTTP/1.0 knows no chunks: the close ends the body.
+    assert_eq!((forwarded.text(), &forwarded.trailers[..]), ("abc", &tail[..]));
+    // HTTP/1.0 has no chunked coding, so the gateway ends the body by closing the connection.
     client.send("GET / HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n");
-    let answer = client.response();
-    assert_eq!(answer.field("transfer-encoding"), None);
-    assert_eq!((answer.field("connection"), answer.text()), (Some("close"), "abcdef"));
+    let response = client.response();
+    assert_eq!(response.field("transfer-encoding"), None);
+    assert_eq!((response.field("connection"), response.text()), (Some("close"), "abcdef"));
 }
 
 #[test]
@@ -100,39 +108,45 @@ fn bodyless_and_close_delimited_responses_are_forwarded() {
         "/early" => call.answer("HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &ok("x")).map(|()| Then::Keep),
         _ => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Keep),
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     assert_eq!(client.get("a.example", "/close").text(), "until the end");
     assert_eq!(client.get("a.example", "/204").field("content-length"), None);
-    let answer = client.get("a.example", "/304");
-    assert_eq!((answer.status(), answer.field("content-length")), (304, Some("9")));
-    let answer = client.get("a.example", "/early");
-    assert_eq!((answer.status(), answer.field("link"), answer.text()), (200, None, "x"));
-    for (host, target, status, length) in [
-        ("a.example", "/", 200, Some("9")),
-        ("a.example", "/204", 204, None),
-        ("a.example", "/304", 304, Some("9")),
-        ("b.example", "/", 404, Some("12")),
+    let response = client.get("a.example", "/304");
+    assert_eq!((response.status(), response.field("content-length")), (304, Some("9")));
+    let response = client.get("a.example", "/early");
+    assert_eq!((response.status(), response.field("link"), response.text()), (200, None, "x"));
+    struct HeadCase {
+        host: &'static str,
+        target: &'static str,
+        status: u16,
+        length: Option<&'static str>,
+    }
+    for HeadCase { host, target, status, length } in [
+        HeadCase { host: "a.example", target: "/", status: 200, length: Some("9") },
+        HeadCase { host: "a.example", target: "/204", status: 204, length: None },
+        HeadCase { host: "a.example", target: "/304", status: 304, length: Some("9") },
+        HeadCase { host: "b.example", target: "/", status: 404, length: Some("12") },
     ] {
         client.send(format!("HEAD {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-        let answer = client.message(Follows::Nothing).unwrap().unwrap();
-        assert_eq!((answer.status(), answer.field("content-length")), (status, length), "{target}");
+        let response = client.message(Follows::Nothing).unwrap().unwrap();
+        assert_eq!((response.status(), response.field("content-length")), (status, length), "{target}");
     }
-    assert_eq!(client.get("a.example", "/early").text(), "x", "and the connection is in step");
+    assert_eq!(client.get("a.example", "/early").text(), "x", "the connection is still in step");
 }
 
 #[test]
 fn informational_responses_except_100_reach_http11_only() {
-    let interim = "HTTP/1.1 100 Continue\r\nX-No: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\
+    let informational = "HTTP/1.1 100 Continue\r\nX-No: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\
                    Connection: x-named\r\nX-Named: 1\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
     let (open, gate) = std::sync::mpsc::channel();
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {
-        call.answer(interim)?;
+        call.answer(informational)?;
         gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
         call.wire.stream.write_all(ok("x").as_bytes()).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     for _ in 0..2 {
         client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
@@ -141,7 +155,7 @@ fn informational_responses_except_100_reach_http11_only() {
         assert_eq!(hints.fields, [("link".to_owned(), "</a>".to_owned())]);
         let processing = client.response();
         assert_eq!((processing.line.as_str(), processing.fields.len()), ("HTTP/1.1 102 Processing", 0));
-        // They came while the answer was still to be given.
+        // Both arrived before the endpoint sent its final response.
         open.send(()).unwrap();
         assert_eq!(client.response().text(), "x");
     }
@@ -156,18 +170,24 @@ fn too_many_informational_responses_are_502() {
         let count = call.request.target()[1..].parse().unwrap();
         call.answer("HTTP/1.1 102 Processing\r\n\r\n".repeat(count) + &ok("x")).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
-    for (count, last) in [(16, 200), (17, 502)] {
+    let gateway = TestGateway::start(&single_route(&origin));
+    struct Case {
+        informational: usize,
+        last_status: u16,
+    }
+    for Case { informational, last_status } in
+        [Case { informational: 16, last_status: 200 }, Case { informational: 17, last_status: 502 }]
+    {
         let mut client = gateway.client();
-        client.send(format!("GET /{count} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        client.send(format!("GET /{informational} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
         for _ in 0..16 {
             assert_eq!(client.response().status(), 102);
         }
-        assert_eq!(client.response().status(), last);
+        assert_eq!(client.response().status(), last_status);
     }
 }
 
-/// What a client does to be gone.
+/// A way for a client to leave: close, reset or half-close.
 type Leave = fn(std::net::TcpStream);
 
 #[test]
@@ -181,7 +201,7 @@ fn client_leaving_a_silent_endpoint_cancels_the_request() {
         }
         Ok(Then::Hang)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let leave: [Leave; 3] = [
         drop,
         |stream| socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(),
@@ -199,27 +219,27 @@ fn client_leaving_a_silent_endpoint_cancels_the_request() {
             }
             leave(client.stream.try_clone().unwrap());
             drop(client);
-            until("the endpoint is left alone", || origin.open() == 0);
+            until("the connection to the endpoint is closed", || origin.open() == 0);
         }
     }
-    let counted = "gateway_aborts_total{reason=\"client_closed\"} 6";
-    until("all six are counted", || gateway.admin("/metrics").1.lines().any(|line| line == counted));
+    let metric = "gateway_aborts_total{reason=\"client_closed\"} 6";
+    until("all six aborts are counted", || gateway.admin("/metrics").1.lines().any(|line| line == metric));
 }
 
 #[test]
 fn half_closed_client_receives_all_responses() {
     let origin = Origin::named("a");
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
-    // The one in the middle is answered while more is waiting behind it; the gateway answers the last itself.
+    // The endpoint responds to the first request while the second waits. The second gets a local reply.
     client.send("GET /1 HTTP/1.1\r\nHost: a.example\r\n\r\nGET / HTTP/1.1\r\nHost: b.example\r\n\r\n");
     client.stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!((client.response().status(), client.response().status()), (200, 404));
     assert_eq!(client.rest(), b"");
 }
 
-/// 10 MiB that differ from place to place.
-fn big() -> Vec<u8> {
+/// Returns 10 MiB in which all 4-byte words differ.
+fn ten_mebibytes() -> Vec<u8> {
     (0u32..10 << 18).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }
 
@@ -239,9 +259,9 @@ fn large_bodies_in_both_directions_are_unchanged() {
         }
         Ok(Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
-    let body = big();
+    let body = ten_mebibytes();
     for target in ["/exact", "/chunked"] {
         client.send(format!(
             "POST {target} HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n",
@@ -256,7 +276,7 @@ fn large_bodies_in_both_directions_are_unchanged() {
 
 #[test]
 fn bodies_stream_in_both_directions_at_once() {
-    // Echoes each chunk as it comes; the client sends the next one only when it has the last one back.
+    // The endpoint echoes each chunk. The client waits for the echo before it sends the next chunk.
     let origin = Origin::start(|call| {
         call.wire.stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         let mut buffer = [0; 64];
@@ -269,7 +289,7 @@ fn bodies_stream_in_both_directions_at_once() {
             call.wire.stream.write_all(&buffer[..read])?;
         }
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     client.send("POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n");
     let head = client.head().unwrap().unwrap();
@@ -289,7 +309,7 @@ fn bodies_stream_in_both_directions_at_once() {
 #[test]
 fn expect_100_continue_is_handled_by_the_gateway() {
     let origin = Origin::named("a");
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     let head = |host: &str| {
         format!("POST / HTTP/1.1\r\nHost: {host}\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n")
@@ -299,13 +319,13 @@ fn expect_100_continue_is_handled_by_the_gateway() {
     client.send("hello");
     assert_eq!((client.response().text(), origin.last().text()), ("a", "hello"));
     assert_eq!(origin.last().field("expect"), None);
-    // A body that comes without waiting needs no 100.
+    // The gateway sends no 100 if the body arrives with the head.
     client.send(head("a.example") + "hello");
     assert_eq!(client.response().status(), 200);
-    // Nobody will read the body: the final answer comes at once, and the connection cannot go on.
+    // No endpoint reads the body, so the local reply is sent at once and the connection closes.
     client.send(head("b.example"));
-    let answer = client.response();
-    assert_eq!((answer.status(), answer.field("connection")), (404, Some("close")));
+    let response = client.response();
+    assert_eq!((response.status(), response.field("connection")), (404, Some("close")));
     assert_eq!(client.rest(), b"");
     assert_eq!(origin.count(), 2);
 }
@@ -316,41 +336,48 @@ fn unread_body_is_drained_if_small_else_connection_closes() {
     let mut client = gateway.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 60000\r\n\r\n{}", "x".repeat(60_000)));
     assert_eq!(client.response().status(), 404);
-    assert_eq!(client.get("b", "/").status(), 404, "the connection lives on");
+    assert_eq!(client.get("b", "/").status(), 404, "the connection stays open");
     client.send("POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 900000000\r\n\r\n");
     let _ = client.stream.write_all(&vec![b'x'; 100_000]);
     assert_eq!(client.response().status(), 404);
     until("the connection ends", || !matches!(client.message(Follows::Response), Ok(Some(_))));
 }
 
-// ===== the gateway's own answers =====
+// ===== local replies =====
 
 #[test]
 fn reason_header_is_present_unless_hidden_by_settings() {
     let refusing = Refusing::new();
-    let yaml = ingress(
-        "i",
-        "a.example",
-        &[("/none", "missing"), ("/empty", "empty"), ("/refused", "refused"), ("/port", "port")],
-    ) + &service("refused", &[refusing.address])
-        + "---\n{apiVersion: v1, kind: Service, metadata: {name: empty}, spec: {ports: [{port: 80}]}}\n"
-        + "---\n{apiVersion: v1, kind: Service, metadata: {name: port}, spec: {ports: [{port: 81}]}}\n";
+    let objects = ingress("i")
+        .host("a.example")
+        .path("/none", "missing")
+        .path("/empty", "empty")
+        .path("/refused", "refused")
+        .path("/port", "port")
+        + service("refused").endpoints(&[refusing.address])
+        + service("empty")
+        + service("port").port(81);
+    struct Case {
+        target: &'static str,
+        status: u16,
+        reason: &'static str,
+    }
     for shown in [ReasonHeader::Shown, ReasonHeader::Hidden] {
-        let gateway = TestGateway::with(&yaml, settings(|all| all.responses.reason_header = shown));
+        let gateway = TestGateway::with(&objects, settings(|all| all.responses.reason_header = shown));
         let mut client = gateway.client();
-        for (target, status, reason) in [
-            ("/", 404, "no_rule"),
-            ("/none", 503, "service_missing"),
-            ("/port", 503, "port_missing"),
-            ("/empty", 503, "no_ready_endpoint"),
-            ("/refused", 502, "upstream_refused"),
-            ("/%", 400, "malformed_path"),
+        for Case { target, status, reason } in [
+            Case { target: "/", status: 404, reason: "no_rule" },
+            Case { target: "/none", status: 503, reason: "service_missing" },
+            Case { target: "/port", status: 503, reason: "port_missing" },
+            Case { target: "/empty", status: 503, reason: "no_ready_endpoint" },
+            Case { target: "/refused", status: 502, reason: "upstream_refused" },
+            Case { target: "/%", status: 400, reason: "malformed_path" },
         ] {
-            let answer = client.get("a.example", target);
-            assert_eq!(answer.status(), status, "{target}");
-            assert_eq!(answer.field("server"), Some("wasm-gateway"));
+            let response = client.get("a.example", target);
+            assert_eq!(response.status(), status, "{target}");
+            assert_eq!(response.field("server"), Some("wasm-gateway"));
             let header = (shown == ReasonHeader::Shown).then_some(reason);
-            assert_eq!(answer.field("gateway-reason"), header, "{target}");
+            assert_eq!(response.field("gateway-reason"), header, "{target}");
         }
     }
 }
@@ -364,20 +391,27 @@ fn expired_timeouts_send_408_or_close_the_connection() {
         all.timeouts.keep_alive = short;
         all.timeouts.stall = short;
     });
-    let gateway = TestGateway::with(&one(&origin), settings);
+    let gateway = TestGateway::with(&single_route(&origin), settings);
     let started = std::time::Instant::now();
-    for (raw, reason) in [
-        ("GET / HTTP/1.1\r\nHost: a.exam", "head_timeout"),
-        ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhel", "body_timeout"),
+    struct Case {
+        unfinished: &'static str,
+        reason: &'static str,
+    }
+    for Case { unfinished, reason } in [
+        Case { unfinished: "GET / HTTP/1.1\r\nHost: a.exam", reason: "head_timeout" },
+        Case {
+            unfinished: "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhel",
+            reason: "body_timeout",
+        },
     ] {
         let mut client = gateway.client();
-        client.send(raw);
-        let answer = client.response();
-        assert_eq!((answer.status(), answer.field("gateway-reason")), (408, Some(reason)));
-        assert_eq!(answer.field("connection"), Some("close"));
+        client.send(unfinished);
+        let response = client.response();
+        assert_eq!((response.status(), response.field("gateway-reason")), (408, Some(reason)));
+        assert_eq!(response.field("connection"), Some("close"));
         assert_eq!(client.rest(), b"");
     }
-    // A connection that says nothing, at first or after a request, is closed without a word.
+    // An idle connection, new or after a request, is closed without a response.
     assert_eq!(gateway.client().rest(), b"");
     let mut client = gateway.client();
     assert_eq!(client.get("a.example", "/").status(), 200);
@@ -389,22 +423,21 @@ fn expired_timeouts_send_408_or_close_the_connection() {
 #[test]
 fn tls_client_is_served_like_a_plain_one() {
     let origin = Origin::named("a");
-    let gateway = TestGateway::start(&one(&origin));
-    let certificate = support::Certificate::new("a.example");
-    gateway.replace("secret.yaml", &certificate.secret("s"));
+    let gateway = TestGateway::start(&single_route(&origin));
+    let certificate = Certificate::new("a.example");
+    gateway.replace("secret.yaml", &secret("s", &certificate));
     gateway.replace(
         "all.yaml",
-        &(ingress("a", "a.example", &[("/", "a")])
-            + &support::tls("a.example", "s")
-            + &service("a", &[origin.address])),
+        &(ingress("a").host("a.example").path("/", "a").tls("a.example", "s")
+            + service("a").endpoints(&[origin.address])),
     );
-    let mut client = support::tls_client(gateway.gateway.https, "a.example", &[&certificate]);
+    let mut client = tls_client(gateway.gateway.https, "a.example", &[&certificate]);
     for _ in 0..3 {
         assert_eq!(client.get("a.example", "/").text(), "a");
     }
-    // Two in one record: the second is not left waiting inside TLS.
+    // Two requests share one TLS record. The second must not stay in the TLS buffer.
     client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\nGET /2 HTTP/1.1\r\nHost: a.example\r\n\r\n");
     assert_eq!((client.response().text(), client.response().text()), ("a", "a"));
-    let seen = origin.last();
-    assert_eq!((seen.field("x-forwarded-proto"), seen.target()), (Some("https"), "/2"));
+    let forwarded = origin.last();
+    assert_eq!((forwarded.field("x-forwarded-proto"), forwarded.target()), (Some("https"), "/2"));
 }

@@ -1,4 +1,4 @@
-//! HTTP/2 clients, with prior knowledge and by ALPN: the second filling of the downstream interface.
+//! HTTP/2 clients, with prior knowledge and by ALPN.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -11,26 +11,27 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::client::{self, Builder, SendRequest};
 use http::{HeaderMap, Request, StatusCode};
-use support::{Certificate, DEADLINE, Origin, TestGateway, Then, ingress, ok, one, service, settings, tls};
+use support::fixtures::{ingress, secret, service};
+use support::{Certificate, DEADLINE, Origin, TestGateway, Then, ok, settings, single_route, until};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// Runs a test's async part, within the deadline.
+/// Runs the async part of a test, within [`DEADLINE`].
 fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.unwrap() })
 }
 
-/// A connection, and what became of it in the end.
+/// A client connection and the result of its connection task.
 struct Connection {
     send: SendRequest<Bytes>,
     end: JoinHandle<Result<(), h2::Error>>,
 }
 
-/// An answer as a whole.
+/// A complete response.
 #[derive(Debug)]
-struct Answer {
+struct Response {
     status: StatusCode,
     fields: HeaderMap,
     body: Vec<u8>,
@@ -38,7 +39,7 @@ struct Answer {
 }
 
 impl Connection {
-    /// With prior knowledge.
+    /// Connects with prior knowledge.
     async fn open(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap(), &client::Builder::new()).await
     }
@@ -48,22 +49,23 @@ impl Connection {
         Self { send, end: tokio::spawn(connection) }
     }
 
-    async fn get(&self, uri: &str) -> Answer {
+    async fn get(&self, uri: &str) -> Response {
         self.exchange(Request::get(uri).body(()).unwrap(), &[]).await.unwrap()
     }
 
-    /// Sends a request with a body in so many pieces; no pieces: none.
-    async fn exchange(&self, request: Request<()>, pieces: &[&[u8]]) -> Result<Answer, h2::Error> {
+    /// Sends a request whose body is one DATA frame a piece. Without pieces it has no body.
+    async fn exchange(&self, request: Request<()>, pieces: &[&[u8]]) -> Result<Response, h2::Error> {
         let mut send = self.send.clone().ready().await?;
         let (response, mut body) = send.send_request(request, pieces.is_empty())?;
-        for (place, piece) in pieces.iter().enumerate() {
-            body.send_data(Bytes::copy_from_slice(piece), place + 1 == pieces.len())?;
+        for (index, piece) in pieces.iter().enumerate() {
+            body.send_data(Bytes::copy_from_slice(piece), index + 1 == pieces.len())?;
         }
-        answer(response.await?).await
+        read_response(response.await?).await
     }
 }
 
-async fn answer(response: http::Response<h2::RecvStream>) -> Result<Answer, h2::Error> {
+/// Reads the body and the trailers.
+async fn read_response(response: http::Response<h2::RecvStream>) -> Result<Response, h2::Error> {
     let (parts, mut stream) = response.into_parts();
     let mut body = Vec::new();
     while let Some(data) = stream.data().await {
@@ -72,12 +74,13 @@ async fn answer(response: http::Response<h2::RecvStream>) -> Result<Answer, h2::
         body.extend_from_slice(&data);
     }
     let trailers = stream.trailers().await?;
-    Ok(Answer { status: parts.status, fields: parts.headers, body, trailers })
+    Ok(Response { status: parts.status, fields: parts.headers, body, trailers })
 }
 
-fn reason(answer: &Answer) -> (u16, &str) {
-    let reason = answer.fields.get("gateway-reason").map_or("", |reason| reason.to_str().unwrap());
-    (answer.status.as_u16(), reason)
+/// Returns the status and the `gateway-reason` of a response.
+fn reason(response: &Response) -> (u16, &str) {
+    let reason = response.fields.get("gateway-reason").map_or("", |reason| reason.to_str().unwrap());
+    (response.status.as_u16(), reason)
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn request_is_translated_to_http11_and_response_back() {
         }
         Ok(Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
         let got = connection.get("http://a.example/trailers?q").await;
@@ -114,13 +117,11 @@ fn request_is_translated_to_http11_and_response_back() {
         let request = Request::post("http://a.example/").header("te", "trailers").body(()).unwrap();
         let got = connection.exchange(request, &[b"hello ", b"world"]).await.unwrap();
         assert_eq!((got.status.as_u16(), &got.body[..]), (200, &b"hello world"[..]));
-        let seen = origin.last();
-        assert_eq!((seen.line.as_str(), seen.text()), ("POST / HTTP/1.1", "hello world"));
-        assert_eq!((seen.field("transfer-encoding"), seen.field("te")), (Some("chunked"), Some("trailers")));
-        assert_eq!(
-            (seen.field("host"), seen.field("x-forwarded-host")),
-            (Some("a.example"), Some("a.example"))
-        );
+        let forwarded = origin.last();
+        let field = |name| forwarded.field(name);
+        assert_eq!((forwarded.line.as_str(), forwarded.text()), ("POST / HTTP/1.1", "hello world"));
+        assert_eq!((field("transfer-encoding"), field("te")), (Some("chunked"), Some("trailers")));
+        assert_eq!((field("host"), field("x-forwarded-host")), (Some("a.example"), Some("a.example")));
 
         let request = Request::post("http://a.example/").header("content-length", 5).body(()).unwrap();
         assert_eq!(connection.exchange(request, &[b"hel", b"lo"]).await.unwrap().body, b"hello");
@@ -136,13 +137,13 @@ fn request_is_translated_to_http11_and_response_back() {
         assert_eq!(reason(&connection.get("http://b.example/").await), (404, "no_rule"));
         assert_eq!(reason(&connection.get("http://a.example/%00").await), (400, "malformed_path"));
     });
-    assert_eq!(origin.connections(), 1, "the connection to the endpoint is used again");
+    assert_eq!(origin.connections(), 1, "the connection to the endpoint is reused");
 }
 
 #[test]
 fn split_cookie_fields_are_joined() {
     let origin = Origin::named("a");
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     run(async {
         let request = Request::get("http://A.Example:80/")
             .header("host", "a.example:80")
@@ -161,43 +162,64 @@ fn split_cookie_fields_are_joined() {
 #[test]
 fn invalid_request_is_rejected_and_connection_stays_open() {
     let origin = Origin::named("a");
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
         let get = || Request::get("http://a.example/");
         let asterisk = |method: &str| Request::builder().method(method).uri("*").header("host", "a.example");
         let crumbs = |count| (0..count).fold(get(), |get, _| get.header("cookie", "a=1"));
         let fields = |count| (0..count).fold(get(), |get, n| get.header(format!("x-{n}"), "1"));
-        for (request, expected) in [
-            (get().header("host", "b.example"), (400, "host_mismatch")),
-            (get().header("host", "a.example").header("host", "a.example"), (400, "several_hosts")),
-            (Request::get("http://user@a.example/"), (400, "malformed_host")),
-            (Request::builder().method("CONNECT").uri("a.example:80"), (405, "connect_not_supported")),
-            (asterisk("GET"), (400, "malformed_head")),
-            (asterisk("options"), (400, "malformed_head")),
-            (Request::get("http://a.example/?\u{e4}"), (400, "malformed_head")),
-            (Request::get("http://a.example/\u{e4}?a"), (400, "malformed_head")),
-            (Request::get("http://a.example/a?\u{e4}#b"), (400, "malformed_head")),
-            (crumbs(101), (431, "too_many_fields")),
-            (fields(101), (431, "too_many_fields")),
-            (get().header("x-long", "x".repeat(33 << 10)), (431, "")),
-            (crumbs(99), (200, "")),
-            (fields(99), (200, "")),
-            (get().header("x-long", "x".repeat(30 << 10)), (200, "")),
+        struct Case {
+            request: http::request::Builder,
+            status: u16,
+            reason: &'static str,
+        }
+        for Case { request, status, reason: expected } in [
+            Case { request: get().header("host", "b.example"), status: 400, reason: "host_mismatch" },
+            Case {
+                request: get().header("host", "a.example").header("host", "a.example"),
+                status: 400,
+                reason: "several_hosts",
+            },
+            Case { request: Request::get("http://user@a.example/"), status: 400, reason: "malformed_host" },
+            Case {
+                request: Request::builder().method("CONNECT").uri("a.example:80"),
+                status: 405,
+                reason: "connect_not_supported",
+            },
+            Case { request: asterisk("GET"), status: 400, reason: "malformed_head" },
+            Case { request: asterisk("options"), status: 400, reason: "malformed_head" },
+            Case { request: Request::get("http://a.example/?\u{e4}"), status: 400, reason: "malformed_head" },
+            Case {
+                request: Request::get("http://a.example/\u{e4}?a"),
+                status: 400,
+                reason: "malformed_head",
+            },
+            Case {
+                request: Request::get("http://a.example/a?\u{e4}#b"),
+                status: 400,
+                reason: "malformed_head",
+            },
+            Case { request: crumbs(101), status: 431, reason: "too_many_fields" },
+            Case { request: fields(101), status: 431, reason: "too_many_fields" },
+            Case { request: get().header("x-long", "x".repeat(33 << 10)), status: 431, reason: "" },
+            Case { request: crumbs(99), status: 200, reason: "" },
+            Case { request: fields(99), status: 200, reason: "" },
+            Case { request: get().header("x-long", "x".repeat(30 << 10)), status: 200, reason: "" },
         ] {
-            let shown = format!("{:.200?}", request);
+            let context = format!("{:.200?}", request);
             match connection.exchange(request.body(()).unwrap(), &[]).await {
-                Ok(answer) => assert_eq!(reason(&answer), expected, "{shown}"),
-                Err(error) => panic!("{error}: {shown}"),
+                Ok(response) => assert_eq!(reason(&response), (status, expected), "{context}"),
+                Err(error) => panic!("{error}: {context}"),
             }
         }
-        // A body of another length than promised never looks whole to the endpoint.
-        let seen = origin.count();
+        // A body shorter than its Content-Length never looks complete to the endpoint.
+        let before = origin.count();
         let request = Request::post("http://a.example/").header("content-length", 9).body(()).unwrap();
-        let refused = connection.exchange(request, &[b"hello"]).await;
-        assert!(refused.as_ref().is_err() || refused.as_ref().unwrap().status == 400, "{refused:?}");
-        assert_eq!(origin.count(), seen);
-        assert_eq!(connection.get("http://a.example/").await.status, 200, "the connection lives on");
+        let result = connection.exchange(request, &[b"hello"]).await;
+        assert!(result.as_ref().is_err() || result.as_ref().unwrap().status == 400, "{result:?}");
+        assert_eq!(origin.count(), before);
+        assert_eq!(connection.get("http://a.example/").await.status, 200, "the connection stays open");
     });
 }
 
@@ -211,10 +233,10 @@ fn streams_of_one_connection_run_concurrently() {
         std::io::Write::write_all(&mut call.wire.stream, ok("slow").as_bytes()).map(|()| Then::Keep)
     });
     let fast = Origin::named("fast");
-    let yaml = ingress("i", "a.example", &[("/slow", "slow"), ("/", "fast")])
-        + &service("slow", &[slow.address])
-        + &service("fast", &[fast.address]);
-    let gateway = TestGateway::start(&yaml);
+    let objects = ingress("i").host("a.example").path("/slow", "slow").path("/", "fast")
+        + service("slow").endpoints(&[slow.address])
+        + service("fast").endpoints(&[fast.address]);
+    let gateway = TestGateway::start(&objects);
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
         let mut send = connection.send.clone().ready().await.unwrap();
@@ -224,31 +246,31 @@ fn streams_of_one_connection_run_concurrently() {
             assert_eq!(connection.get("http://a.example/fast").await.body, b"fast");
         }
         release.send(()).unwrap();
-        assert_eq!(answer(response.await.unwrap()).await.unwrap().body, b"slow");
+        assert_eq!(read_response(response.await.unwrap()).await.unwrap().body, b"slow");
     });
 }
 
 #[test]
 fn informational_responses_are_forwarded_and_100_is_local() {
     let origin = Origin::start(|call| {
-        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-        call.answer(interim.to_owned() + &ok("x")).map(|()| Then::Keep)
+        let informational = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        call.answer(informational.to_owned() + &ok("x")).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
         let mut send = connection.send.clone().ready().await.unwrap();
         let request = Request::post("http://a.example/").header("expect", "100-continue").body(()).unwrap();
         let (mut response, mut body) = send.send_request(request, false).unwrap();
-        let mut interim =
+        let mut informational =
             async || std::future::poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
-        assert_eq!(interim().await.status(), 100);
+        assert_eq!(informational().await.status(), 100);
         body.send_data(Bytes::from_static(b"hello"), true).unwrap();
-        let hints = interim().await;
+        let hints = informational().await;
         assert_eq!((hints.status().as_u16(), &hints.headers()["link"]), (103, &"</a>".parse().unwrap()));
         assert_eq!(hints.headers().len(), 1);
-        let answer = answer(response.await.unwrap()).await.unwrap();
-        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"x"[..]));
+        let got = read_response(response.await.unwrap()).await.unwrap();
+        assert_eq!((got.status.as_u16(), &got.body[..]), (200, &b"x"[..]));
     });
     assert_eq!((origin.last().field("expect"), origin.last().text()), (None, "hello"));
 }
@@ -256,7 +278,7 @@ fn informational_responses_are_forwarded_and_100_is_local() {
 #[test]
 fn http2_requests_are_filtered_like_http11_requests() {
     let origin = Origin::named("a");
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
         let mut send = connection.send.clone().ready().await.unwrap();
@@ -266,15 +288,15 @@ fn http2_requests_are_filtered_like_http11_requests() {
         let trailers = [("x_sum", "1"), ("authorization", "1"), ("x-sum", "1")]
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         body.send_trailers(HeaderMap::from_iter(trailers)).unwrap();
-        assert_eq!(answer(response.await.unwrap()).await.unwrap().status, 200);
+        assert_eq!(read_response(response.await.unwrap()).await.unwrap().status, 200);
         let asterisk = Request::options("http://a.example").uri("*").header("host", "a.example").body(());
         let got = connection.exchange(asterisk.unwrap(), &[]).await.unwrap();
         assert_eq!((reason(&got), got.fields.contains_key("allow")), ((204, "server_options"), true));
         assert_eq!(reason(&connection.get("http://a.example/%2F..%2f").await).0, 200);
     });
-    let seen = origin.requests().remove(0);
-    assert_eq!((seen.field("x_user"), seen.field("x-kept")), (None, Some("1")));
-    assert_eq!(seen.trailers, [("x-sum".to_owned(), "1".to_owned())]);
+    let forwarded = origin.requests().remove(0);
+    assert_eq!((forwarded.field("x_user"), forwarded.field("x-kept")), (None, Some("1")));
+    assert_eq!(forwarded.trailers, [("x-sum".to_owned(), "1".to_owned())]);
 }
 
 #[test]
@@ -286,10 +308,10 @@ fn large_bodies_pass_through_small_windows() {
         std::io::Write::write_all(&mut call.wire.stream, &[head.as_bytes(), &body].concat())
             .map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let body: Vec<u8> = (0u32..1 << 19).flat_map(u32::to_le_bytes).collect();
     run(async {
-        // The least that is usual, and so little that no read of an answer fits.
+        // The default window, and one that is smaller than each read of the response.
         for window in [65_535, 1000] {
             let stream = TcpStream::connect(gateway.gateway.http).await.unwrap();
             let connection =
@@ -305,7 +327,7 @@ fn large_bodies_pass_through_small_windows() {
 fn stalled_reader_is_reset_after_the_stall_timeout() {
     let origin = Origin::start(|call| call.answer(ok(&"x".repeat(1 << 20))).map(|()| Then::Keep));
     let settings = settings(|all| all.timeouts.stall = Duration::from_millis(200));
-    let gateway = TestGateway::with(&one(&origin), settings);
+    let gateway = TestGateway::with(&single_route(&origin), settings);
     run(async {
         let stream = TcpStream::connect(gateway.gateway.http).await.unwrap();
         let connection = Connection::over(stream, client::Builder::new().initial_window_size(0)).await;
@@ -315,7 +337,7 @@ fn stalled_reader_is_reset_after_the_stall_timeout() {
         let mut body = response.await.unwrap().into_body();
         let error = body.data().await.unwrap().unwrap_err();
         assert!(error.is_reset() && error.is_remote(), "{error}");
-        // Only that stream has ended.
+        // The connection and its other streams continue.
         assert_eq!(
             reason(
                 &connection
@@ -343,19 +365,19 @@ fn idle_connection_is_closed_gracefully() {
     });
 }
 
-/// Opens streams and gives each up as soon as the endpoint has its request, until the gateway has enough.
+/// Cancels each stream once the endpoint received its request, until the gateway closes the connection.
 #[test]
 fn client_cancelling_many_requests_is_sent_goaway() {
     let origin = Origin::start(|call| call.read_body().map(|()| Then::Hang));
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
-        for given_up in 1..=300 {
+        for cancelled in 1..=300 {
             let Ok(mut send) = connection.send.clone().ready().await else { break };
             let request = Request::get("http://a.example/").body(()).unwrap();
             let Ok((_response, mut stream)) = send.send_request(request, true) else { break };
-            // Not at once: this is about requests that have cost something already.
-            while origin.heads() < given_up && !connection.end.is_finished() {
+            // The reset waits: this test is about requests that already used an upstream connection.
+            while origin.heads() < cancelled && !connection.end.is_finished() {
                 tokio::task::yield_now().await;
             }
             stream.send_reset(Reason::CANCEL);
@@ -364,14 +386,14 @@ fn client_cancelling_many_requests_is_sent_goaway() {
         assert!(error.is_go_away() && error.is_remote(), "{error}");
         assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
     });
-    // What was given up does not go on at the endpoint's side.
-    support::until("all connections to the endpoint end", || origin.open() == 0);
+    // The cancelled requests are cancelled upstream, too.
+    until("all connections to the endpoint end", || origin.open() == 0);
 }
 
 #[test]
 fn resets_sent_with_their_requests_are_limited() {
     let origin = Origin::named("a");
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     run(async {
         let connection = Connection::open(gateway.gateway.http).await;
         for _ in 0..5000 {
@@ -380,12 +402,12 @@ fn resets_sent_with_their_requests_are_limited() {
             let Ok((_response, mut stream)) = send.send_request(request, true) else { break };
             stream.send_reset(Reason::CANCEL);
         }
-        // The gateway may be gone before the reason is read: it owes nothing to such a client.
+        // The gateway may close before the client reads the reason. It owes such a client no grace.
         let error = connection.end.await.unwrap().unwrap_err();
         assert!(error.reason().is_none_or(|reason| reason == Reason::ENHANCE_YOUR_CALM), "{error}");
-        assert!(origin.heads() <= 1000, "{} of 5000 cost the endpoint something", origin.heads());
+        assert!(origin.heads() <= 1000, "{} of 5000 requests reached the endpoint", origin.heads());
         let other = Connection::open(gateway.gateway.http).await;
-        assert_eq!(other.get("http://a.example/").await.body, b"a", "others are served");
+        assert_eq!(other.get("http://a.example/").await.body, b"a", "other connections are served");
     });
 }
 
@@ -393,11 +415,10 @@ fn resets_sent_with_their_requests_are_limited() {
 fn alpn_chooses_http2_over_tls() {
     let origin = Origin::named("a");
     let certificate = Certificate::new("a.example");
-    let yaml = ingress("a", "a.example", &[("/", "a")])
-        + &tls("a.example", "s")
-        + &service("a", &[origin.address])
-        + &certificate.secret("s");
-    let gateway = TestGateway::start(&yaml);
+    let objects = ingress("a").host("a.example").path("/", "a").tls("a.example", "s")
+        + service("a").endpoints(&[origin.address])
+        + secret("s", &certificate);
+    let gateway = TestGateway::start(&objects);
     run(async {
         let stream = TcpStream::connect(gateway.gateway.https).await.unwrap();
         let connector = tokio_rustls::TlsConnector::from(support::tls_config(&[&certificate], "h2"));

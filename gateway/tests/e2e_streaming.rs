@@ -1,4 +1,4 @@
-//! When bytes come: events and long polls without delay, requests in order, and slow readers on either side.
+//! The timing of forwarded bytes: events and long polls without delay, responses in order, backpressure both ways.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -6,14 +6,14 @@ mod support;
 
 use std::io::Write;
 
-use support::{DEADLINE, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then, ok, one, push};
+use support::{DEADLINE, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then, ok, push, single_route};
 
-/// How an event is put into the body.
+/// Encodes an event as a part of the body.
 type Frame = fn(&str) -> String;
 
-/// Sends numbered events, each only when the test has seen the one before.
+/// Starts an origin that sends 20 numbered events. It waits for the returned sender after each.
 fn events(head: &'static str, frame: Frame) -> (Origin, std::sync::mpsc::Sender<()>) {
-    let (seen, gate) = std::sync::mpsc::channel();
+    let (received, gate) = std::sync::mpsc::channel();
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {
         call.answer(head)?;
@@ -23,18 +23,23 @@ fn events(head: &'static str, frame: Frame) -> (Origin, std::sync::mpsc::Sender<
         }
         Ok(Then::Close)
     });
-    (origin, seen)
+    (origin, received)
 }
 
 #[test]
 fn server_sent_events_are_forwarded_one_by_one() {
     let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     let until_close = "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
-    let framings: [(&str, Frame); 2] =
-        [(chunked, |event| format!("{:x}\r\n{event}\r\n", event.len())), (until_close, str::to_owned)];
-    for (head, frame) in framings {
-        let (origin, seen) = events(head, frame);
-        let gateway = TestGateway::start(&one(&origin));
+    struct Framing {
+        head: &'static str,
+        frame: Frame,
+    }
+    for Framing { head, frame } in [
+        Framing { head: chunked, frame: |event| format!("{:x}\r\n{event}\r\n", event.len()) },
+        Framing { head: until_close, frame: str::to_owned },
+    ] {
+        let (origin, received) = events(head, frame);
+        let gateway = TestGateway::start(&single_route(&origin));
         let mut client = gateway.client();
         client.send("GET /events HTTP/1.1\r\nHost: a.example\r\n\r\n");
         assert_eq!(client.head().unwrap().unwrap().field("transfer-encoding"), Some("chunked"));
@@ -42,27 +47,27 @@ fn server_sent_events_are_forwarded_one_by_one() {
             let event = format!("data: {number}\n\n");
             let chunk = format!("{:x}\r\n{event}\r\n", event.len());
             assert_eq!(client.take(chunk.len()).unwrap(), chunk.as_bytes());
-            seen.send(()).unwrap();
+            received.send(()).unwrap();
         }
     }
 }
 
 #[test]
 fn long_poll_response_is_forwarded_when_the_endpoint_sends_it() {
-    let (speak, gate) = std::sync::mpsc::channel();
+    let (release, gate) = std::sync::mpsc::channel();
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {
         call.read_body()?;
         gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
         call.wire.stream.write_all(ok("news").as_bytes()).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     for turn in 1..=3 {
         client.send("GET /poll HTTP/1.1\r\nHost: a.example\r\n\r\n");
         origin.wait_heads(turn);
-        assert_eq!(gateway.get("b.example", "/").status(), 404, "others are served meanwhile");
-        speak.send(()).unwrap();
+        assert_eq!(gateway.get("b.example", "/").status(), 404, "other clients are served meanwhile");
+        release.send(()).unwrap();
         assert_eq!(client.response().text(), "news");
     }
     assert_eq!(origin.connections(), 1);
@@ -74,7 +79,7 @@ fn pipelined_responses_arrive_in_request_order() {
         let target = call.request.target().to_owned();
         call.answer(ok(&target)).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let get = |number: usize| format!("GET /{number} HTTP/1.1\r\nHost: a.example\r\n\r\n");
     let raw: String = (0..10).map(get).collect();
     for cut in 1..raw.len() {
@@ -85,7 +90,7 @@ fn pipelined_responses_arrive_in_request_order() {
             assert_eq!(client.response().text(), format!("/{number}"), "cut at {cut}");
         }
     }
-    // More than fits into a buffer, with answers of the gateway's own among them.
+    // The requests exceed a buffer, and each third gets a local reply.
     let mut client = gateway.client();
     let many: String = (0..2000)
         .map(|number| if number % 3 == 0 { get(number).replace("a.ex", "b.ex") } else { get(number) })
@@ -93,9 +98,9 @@ fn pipelined_responses_arrive_in_request_order() {
     let mut writer = client.stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || writer.write_all(many.as_bytes()));
     for number in 0..2000 {
-        let answer = client.response();
+        let response = client.response();
         let expected = if number % 3 == 0 { "404 no_rule\n".to_owned() } else { format!("/{number}") };
-        assert_eq!(answer.text(), expected);
+        assert_eq!(response.text(), expected);
     }
     writing.join().unwrap().unwrap();
 }
@@ -109,19 +114,45 @@ fn http10_responses_are_framed_by_length_or_close() {
         "/close" => call.answer("HTTP/1.0 200 OK\r\n\r\na").map(|()| Then::Close),
         _ => call.answer(ok("a")).map(|()| Then::Keep),
     });
-    let gateway = TestGateway::start(&one(&origin));
-    for (target, fields, connection, length) in [
-        ("/", "", Some("close"), Some("1")),
-        ("/", "Connection: Keep-Alive\r\n", Some("keep-alive"), Some("1")),
-        ("/", "Connection: keep-alive, close\r\n", Some("close"), Some("1")),
-        ("/chunked", "Connection: keep-alive\r\n", Some("close"), None),
-        ("/close", "Connection: keep-alive\r\n", Some("close"), None),
+    let gateway = TestGateway::start(&single_route(&origin));
+    struct Case {
+        target: &'static str,
+        fields: &'static str,
+        connection: Option<&'static str>,
+        length: Option<&'static str>,
+    }
+    for Case { target, fields, connection, length } in [
+        Case { target: "/", fields: "", connection: Some("close"), length: Some("1") },
+        Case {
+            target: "/",
+            fields: "Connection: Keep-Alive\r\n",
+            connection: Some("keep-alive"),
+            length: Some("1"),
+        },
+        Case {
+            target: "/",
+            fields: "Connection: keep-alive, close\r\n",
+            connection: Some("close"),
+            length: Some("1"),
+        },
+        Case {
+            target: "/chunked",
+            fields: "Connection: keep-alive\r\n",
+            connection: Some("close"),
+            length: None,
+        },
+        Case {
+            target: "/close",
+            fields: "Connection: keep-alive\r\n",
+            connection: Some("close"),
+            length: None,
+        },
     ] {
         let mut client = gateway.client();
         client.send(format!("GET {target} HTTP/1.0\r\nHost: a.example\r\n{fields}\r\n"));
-        let answer = client.response();
-        assert_eq!((answer.line.as_str(), answer.text()), ("HTTP/1.1 200 OK", "a"), "{target} {fields}");
-        let field = |name| answer.field(name);
+        let response = client.response();
+        assert_eq!((response.line.as_str(), response.text()), ("HTTP/1.1 200 OK", "a"), "{target} {fields}");
+        let field = |name| response.field(name);
         assert_eq!(
             (field("connection"), field("content-length"), field("transfer-encoding")),
             (connection, length, None),
@@ -132,10 +163,16 @@ fn http10_responses_are_framed_by_length_or_close() {
             _ => assert_eq!(client.get("a.example", "/").text(), "a"),
         }
     }
-    // RFC 9110 §10.1.1: what an HTTP/1.0 client expects is ignored.
+}
+
+/// RFC 9110 §10.1.1: Expect of an HTTP/1.0 client is ignored.
+#[test]
+fn http10_expect_is_ignored() {
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     client.send("POST / HTTP/1.0\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n");
-    origin.wait_heads(7);
+    origin.wait_heads(1);
     client.send("x");
     assert_eq!(client.response().text(), "a");
 }
@@ -146,33 +183,33 @@ fn date_is_added_only_if_missing() {
         let date = if call.request.target() == "/own" { "Date: mine\r\n" } else { "" };
         call.answer(format!("HTTP/1.1 204 No Content\r\n{date}\r\n")).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     assert_eq!(client.get("a.example", "/own").field("date"), Some("mine"));
     for host in ["a.example", "b.example"] {
-        let answer = client.get(host, "/");
-        let date = answer.field("date").unwrap();
+        let response = client.get(host, "/");
+        let date = response.field("date").unwrap();
         assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");
     }
 }
 
 #[test]
 fn slow_response_reader_throttles_the_endpoint() {
-    let (tell, told) = std::sync::mpsc::channel();
-    let tell = std::sync::Mutex::new(tell);
+    let (report, reported) = std::sync::mpsc::channel();
+    let report = std::sync::Mutex::new(report);
     let origin = Origin::start(move |call| {
         call.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {PLENTY}\r\n\r\n"))?;
         let pushed = push(&mut call.wire.stream, PLENTY);
-        tell.lock().unwrap().send(pushed).unwrap();
+        report.lock().unwrap().send(pushed).unwrap();
         push(&mut call.wire.stream, PLENTY - pushed);
         Ok(Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
-    let pushed = told.recv_timeout(DEADLINE).unwrap();
-    assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes went nowhere");
-    assert_eq!(client.response().body.len(), PLENTY, "and all of it arrives");
+    let pushed = reported.recv_timeout(DEADLINE).unwrap();
+    assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes were buffered without a reader");
+    assert_eq!(client.response().body.len(), PLENTY, "the whole body arrives");
 }
 
 #[test]
@@ -183,11 +220,11 @@ fn slow_request_reader_throttles_the_client() {
         gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
         call.answer(ok("a")).map(|()| Then::Keep)
     });
-    let gateway = TestGateway::start(&one(&origin));
+    let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {PLENTY}\r\n\r\n"));
     let pushed = push(&mut client.stream, PLENTY);
-    assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes went nowhere");
+    assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes were buffered without a reader");
     open.send(()).unwrap();
     assert_eq!(push(&mut client.stream, PLENTY - pushed), PLENTY - pushed);
     assert_eq!((client.response().text(), origin.last().body.len()), ("a", PLENTY));
