@@ -192,7 +192,7 @@ fn addresses_follow_dns_and_survive_failed_lookups() {
     assert_eq!(gateway.admin("/problems").1, "");
     let (_, explanation) = gateway.admin("/explain?url=http://a.example/");
     let port = origin.address.port();
-    let service = format!("\n  stands for db.example:{port}\n  dialled: 127.0.0.1:{port}\n");
+    let service = format!("\n            name db.example:{port}\n            sends to 127.0.0.1:{port}\n");
     assert!(explanation.contains(&service), "{explanation}");
 
     // The addresses stay while the name server fails, and there is a Problem.
