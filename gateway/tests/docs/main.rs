@@ -10,7 +10,14 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "../support/missing.rs"]
+mod missing;
+
+mod command;
 mod enums;
+mod markdown;
+mod names;
 mod pages;
+mod readme;
 mod schema;
 mod tables;

@@ -29,6 +29,25 @@ pub(crate) fn documents() -> Vec<String> {
     found
 }
 
+/// Returns all sources, manifests and scripts of the project with their texts.
+pub(crate) fn sources() -> Vec<(PathBuf, String)> {
+    let (mut found, mut folders) = (Vec::new(), Vec::new());
+    folders.extend(["gateway", "conformance", "charts"].map(|name| root().join(name)));
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let extension = entry.extension().unwrap_or_default().to_string_lossy().into_owned();
+            if entry.is_dir() && !["target", "corpus"].contains(&name.as_str()) {
+                folders.push(entry);
+            } else if ["rs", "toml", "yaml", "sh"].contains(&extension.as_str()) || name == "test" {
+                found.push((entry.clone(), fs::read_to_string(&entry).unwrap_or_default()));
+            }
+        }
+    }
+    found.push((root().join("Cargo.toml"), read("Cargo.toml")));
+    found
+}
+
 #[test]
 fn generated_tables_match_the_code() {
     let mut unused = tables::NAMES.to_vec();

@@ -195,7 +195,7 @@ fn access_log() -> String {
     let entries = enums::macro_fields(&pages::read(path));
     assert_eq!(entries.len(), Field::ALL.len());
     let rows = entries.into_iter().map(|(comment, name)| {
-        // A link to a field stands for that field's sentence.
+        // A link to a field is replaced by that field's sentence.
         let about = match comment.strip_prefix("[`").and_then(|rest| rest.split_once("`]")) {
             Some((field, unit)) => format!("{}{unit}", docs[field].trim_end_matches('.')) + ".",
             None => comment,
