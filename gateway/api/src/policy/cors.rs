@@ -12,7 +12,7 @@ use crate::duration::Duration;
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cors {
-    /// Origins such as `https://shop.example`; `https://*.shop.example` stands for one label, `*` for all origins.
+    /// Origins such as `https://shop.example`; `https://*.shop.example` covers one label, `*` for all origins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_origins: Option<Vec<String>>,
     /// Methods besides GET, HEAD and POST; `*` allows all.
