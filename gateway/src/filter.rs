@@ -115,3 +115,6 @@ pub(crate) fn from_policy(policy: &Policy) -> Vec<Arc<dyn Filter>> {
     let filters = [redirect::build(policy), cors::build(&policy.spec), headers::build(&policy.spec)];
     filters.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,7 @@ impl Progress {
     pub fn resume(&mut self, resumed: Resumed) -> Option<Box<LocalReply>> {
         match resumed {
             Resumed::Continue(edits) => {
-                self.request.append(edits);
+                self.request.append(&edits);
                 None
             }
             Resumed::Reply(reply) => Some(reply),

@@ -59,11 +59,11 @@ impl Filter for Headers {
     }
 
     fn request(&self, _slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &Context<'_>) -> Step {
-        head.patch().append(self.request.clone());
+        head.patch().append(&self.request);
         Step::Continue
     }
 
     fn response(&self, _slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &Context<'_>) {
-        head.patch().append(self.response.clone());
+        head.patch().append(&self.response);
     }
 }

@@ -43,12 +43,13 @@ impl Patch {
     }
 
     /// Applies all edits of another patch after those of this one.
-    pub fn append(&mut self, later: Self) {
-        for Edit { name, action } in later.edits {
+    pub fn append(&mut self, later: &Self) {
+        self.edits.reserve(later.edits.len());
+        for Edit { name, action } in &later.edits {
             match action {
-                Action::Set(value) => self.set(name, value),
-                Action::Add(value) => self.add(name, value),
-                Action::Remove => self.remove(name),
+                Action::Set(value) => self.set(name.clone(), value.clone()),
+                Action::Add(value) => self.add(name.clone(), value.clone()),
+                Action::Remove => self.remove(name.clone()),
             }
         }
     }
@@ -123,7 +124,7 @@ mod tests {
                     Some((false, text)) => target.add(name(*index), value(text)),
                 }
             }
-            patch.append(later);
+            patch.append(&later);
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             let kept = original.iter().map(|(index, value)| (["A", "B", "C"][*index], value.to_string()));
             let kept = kept.filter(|(name, _)| !patch.drops(name.as_bytes()));

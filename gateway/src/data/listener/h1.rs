@@ -14,7 +14,7 @@ use super::linger::{LINGER_TIMEOUT, linger};
 use super::transport::Transport;
 use crate::data::drain::{OnDrain, Phase};
 use crate::data::exchange::abort::Abort;
-use crate::data::exchange::headers::{self, is_keep_alive};
+use crate::data::exchange::headers;
 use crate::data::exchange::record;
 use crate::data::exchange::reply_reason::ReplyReason;
 use crate::data::exchange::{
@@ -243,6 +243,9 @@ impl Session<'_> {
         };
         self.connection.start_receiving_body(length);
         let mut downstream = Http1Downstream::for_request(self.worker, self.connection, &head, length);
+        // RFC 9112 §9.6: the client declares its last request. Closing after it leaves no byte unread. Requests with a
+        // body do not count: some old clients send an additional line end after it.
+        let is_final = length == BodyLength::Empty && downstream.persistence() == Persistence::Close;
         let request = Request { head: &head, length, client: self.client };
         let served = exchange::serve(self.worker, request, &mut downstream, self.timer).await;
         let persistence = downstream.persistence();
@@ -251,9 +254,7 @@ impl Session<'_> {
             ExchangeOutcome::Aborted if persistence == Persistence::CloseDelimited => NextAction::Reset,
             ExchangeOutcome::Aborted => NextAction::Close,
             ExchangeOutcome::CompletedThenClose => NextAction::Linger,
-            ExchangeOutcome::Completed
-                if is_final_request(&head, length) && !self.connection.io().may_buffer_input() =>
-            {
+            ExchangeOutcome::Completed if is_final && !self.connection.io().may_buffer_input() => {
                 NextAction::Close
             }
             ExchangeOutcome::Completed if persistence != Persistence::KeepAlive => NextAction::Linger,
@@ -308,12 +309,6 @@ impl Session<'_> {
 
 fn log_lost(client: &Client, error: &io::Error) {
     tracing::debug!(client = %client.peer, %error, "idle connection lost");
-}
-
-/// Returns true if the client declares that this is its last request (RFC 9112 §9.6). Closing then leaves no byte
-/// unread. Requests with a body do not count: some old clients send an additional line end after it.
-fn is_final_request(head: &Head, length: BodyLength) -> bool {
-    length == BodyLength::Empty && !is_keep_alive(head)
 }
 
 #[cfg(test)]

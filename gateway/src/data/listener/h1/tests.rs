@@ -1,4 +1,4 @@
-//! Memory of idle HTTP/1.1 connections.
+//! Memory of HTTP/1.1 connections, idle and with a request.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -69,6 +69,22 @@ async fn idle_connection_is_below_1_kib_and_owns_no_buffer() {
     assert_ne!(connection.output().capacity(), 0);
     connection.release_buffers(&worker.buffers);
     assert_eq!(connection.output().capacity(), 0);
+}
+
+#[tokio::test]
+async fn exchange_future_is_below_3_kib() {
+    let worker = worker();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let mut connection = Connection::new(Transport::Plain(stream), worker.settings.limits.head);
+    let head = http1::HeadBuilder::request(b"GET", b"/", 0).build();
+    let client = Client::new(peer.ip(), None, &[]);
+    let mut downstream = Http1Downstream::for_request(&worker, &mut connection, &head, BodyLength::Empty);
+    let request = Request { head: &head, length: BodyLength::Empty, client: &client };
+    let timer = worker.clock.timer();
+    let size = std::mem::size_of_val(&exchange::serve(&worker, request, &mut downstream, &timer));
+    assert!(size < 3072, "{size} bytes");
 }
 
 #[tokio::test]

@@ -1,0 +1,147 @@
+//! Properties of chains: random filters over random heads.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+
+use http1::HeadBuilder;
+use proptest::prelude::*;
+
+use super::*;
+use crate::message::{FieldName, FieldValue, Patch};
+
+/// Names that filters try to write. Some are reserved.
+const NAMES: &[&str] = &[
+    "x-a",
+    "X-B",
+    "cookie",
+    "server",
+    "vary",
+    "content-length",
+    "Transfer-Encoding",
+    "connection",
+    "X-Forwarded-For",
+    "x_forwarded_for",
+    "host",
+    "te",
+    "upgrade",
+    "trailer",
+    "keep-alive",
+];
+
+/// What a random filter does on the way in.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    Continue,
+    Reply,
+}
+
+#[derive(Debug)]
+struct Random {
+    index: usize,
+    stage: Stage,
+    does: Does,
+    edits: Vec<(usize, Option<u8>, bool)>,
+    /// Indices of the filters whose response half ran.
+    responded: Arc<Mutex<Vec<usize>>>,
+}
+
+fn edit(patch: &mut Patch, edits: &[(usize, Option<u8>, bool)]) {
+    for (name, value, adds) in edits {
+        let Ok(name) = FieldName::parse(NAMES[*name]) else { continue };
+        match value {
+            None => patch.remove(name),
+            Some(value) => {
+                let value = FieldValue::parse(value.to_string()).unwrap();
+                if *adds { patch.add(name, value) } else { patch.set(name, value) }
+            }
+        }
+    }
+}
+
+impl Filter for Random {
+    fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    fn phases(&self) -> Phases {
+        Phases { request: true, response: true }
+    }
+
+    fn request(&self, slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &Context<'_>) -> Step {
+        slot.0 = u32::try_from(self.index).unwrap() + 1;
+        edit(head.patch(), &self.edits);
+        match self.does {
+            Does::Continue => Step::Continue,
+            Does::Reply => Step::Reply(Box::new(LocalReply::new(403, "test"))),
+        }
+    }
+
+    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &Context<'_>) {
+        assert_eq!(slot.0 as usize, self.index + 1, "the slot is the filter's own");
+        self.responded.lock().unwrap().push(self.index);
+        edit(head.patch(), &self.edits);
+    }
+}
+
+fn stage() -> impl Strategy<Value = Stage> {
+    prop_oneof![Just(Stage::Redirect), Just(Stage::Cors), Just(Stage::Custom), Just(Stage::Headers)]
+}
+
+fn is_protected(name: &[u8]) -> bool {
+    api::policy::is_reserved_field(str::from_utf8(name).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn chain_edits_no_protected_field_and_replies_pass_the_reached_filters(
+        filters in prop::collection::vec(
+            (stage(), prop::bool::weighted(0.15), prop::collection::vec(
+                (0..NAMES.len(), prop::option::of(any::<u8>()), any::<bool>()), 0..5)),
+            1..8,
+        ),
+        fields in prop::collection::vec((0..NAMES.len(), any::<u8>()), 0..8),
+    ) {
+        let responded = Arc::new(Mutex::new(Vec::new()));
+        let mut order: Vec<_> = filters.iter().enumerate().map(|(index, (stage, replies, _))| (*stage, index, *replies)).collect();
+        order.sort_by_key(|(stage, index, _)| (*stage, *index));
+        let chain = filters.iter().enumerate().map(|(index, (stage, replies, edits))| {
+            let does = if *replies { Does::Reply } else { Does::Continue };
+            let responded = Arc::clone(&responded);
+            Arc::new(Random { index, stage: *stage, does, edits: edits.clone(), responded }) as Arc<dyn Filter>
+        });
+        let chain = Arc::new(Chain::new(chain.collect()).unwrap());
+        let mut head = HeadBuilder::request(b"GET", b"/", fields.len());
+        for (name, value) in &fields {
+            head.field(NAMES[*name].as_bytes(), value.to_string().as_bytes());
+        }
+        let head = head.build();
+        let cx = Context {
+            scheme: Scheme::Http,
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host: "a.example",
+            path: "/",
+            request: &head,
+        };
+        let mut progress = Progress::new(chain);
+        let replied = matches!(progress.request(&cx), Outcome::Reply(_));
+        let reached = order.iter().position(|(_, _, replies)| *replies).map_or(order.len(), |at| at + 1);
+        prop_assert_eq!(replied, order.iter().any(|(_, _, replies)| *replies));
+        if replied {
+            progress.local_reply(&LocalReply::new(403, "test"), &cx);
+        } else {
+            progress.response(&HeadBuilder::response(200, 0).build(), &cx);
+        }
+        let mut expected: Vec<_> = order.iter().take(reached).map(|(_, index, _)| *index).collect();
+        expected.reverse();
+        prop_assert_eq!(&*responded.lock().unwrap(), &expected);
+        for patch in [progress.request_patch(), progress.response_patch()] {
+            for (name, value) in patch.added() {
+                prop_assert!(!is_protected(name), "{:?}", str::from_utf8(name));
+                prop_assert!(api::policy::is_field_value(value));
+            }
+            for name in NAMES.iter().filter(|name| is_protected(name.as_bytes())) {
+                prop_assert!(!patch.drops(name.as_bytes()), "{}", name);
+            }
+        }
+    }
+}
