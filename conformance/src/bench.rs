@@ -35,12 +35,12 @@ use crate::terminal::print_message;
 pub(crate) use args::BenchArgs;
 use args::OutputFormat;
 use backend::Backend;
-use case::Case;
+use case::BenchCase;
 use context::BenchContext;
 use peer::PeerKind;
 use process::{Cores, PinnedProgram};
 use report::Report;
-use tls::Certificate;
+use tls::BenchCertificate;
 
 /// Runs the benchmark and prints its result. The exit code is a failure if any leg is void.
 ///
@@ -85,10 +85,10 @@ fn measure(args: &BenchArgs, cores: Cores) -> Result<Report> {
         dir: dir.path(),
         backend: &Backend::start(&dir.path().join("backend"), nginx, "bench")?,
         nginx,
-        certificate: &Certificate::new()?,
+        certificate: &BenchCertificate::new()?,
         peers: &peers,
     };
-    let cases = Case::selected(&args.cases);
+    let cases = BenchCase::selected(&args.cases);
     cpu::measure(&context, &cases, &mut report)?;
     for case in cases {
         measure_case(&context, case, &mut report).with_context(|| format!("{case:?}"))?;
@@ -98,35 +98,40 @@ fn measure(args: &BenchArgs, cores: Cores) -> Result<Report> {
 }
 
 /// Measures a case other than the CPU cases.
-fn measure_case(context: &BenchContext<'_>, case: Case, report: &mut Report) -> Result<()> {
+fn measure_case(context: &BenchContext<'_>, case: BenchCase, report: &mut Report) -> Result<()> {
     let BenchContext { args, cores, dir, backend, .. } = *context;
     let skip_without_gateway = |report: &mut Report| {
         report.skip(format!("bench case {case:?}: it measures the gateway, which is not among the peers"));
     };
     match case {
-        Case::Small | Case::TlsH1 | Case::TlsH2 | Case::Connect | Case::Handshake | Case::Large => {}
-        Case::Memory => {
+        BenchCase::Small
+        | BenchCase::TlsH1
+        | BenchCase::TlsH2
+        | BenchCase::Connect
+        | BenchCase::Handshake
+        | BenchCase::Large => {}
+        BenchCase::Memory => {
             let (endpoints, certificate) = (backend.ports(), context.certificate);
             let memory = memory::MemoryCase { peers: context.peers, cores, dir, endpoints, certificate };
             report.figures.extend(memory.measure(args.held, args.rounds)?);
         }
-        Case::Kube if !kube::is_inside() => {
+        BenchCase::Kube if !kube::is_inside() => {
             report.skip("bench case Kube: it runs in `conformance cluster run -- …` only".to_owned());
         }
-        Case::Kube => match context.program(PeerKind::Gateway) {
+        BenchCase::Kube => match context.program(PeerKind::Gateway) {
             Some(gateway) => {
                 report.figures.extend(kube::measure(dir, gateway, usize::try_from(args.ingresses)?)?)
             }
             None => skip_without_gateway(report),
         },
-        Case::Reuse => match context.program(PeerKind::Gateway) {
+        BenchCase::Reuse => match context.program(PeerKind::Gateway) {
             Some(gateway) => {
                 let (dir, clients) = (dir.join("reuse"), args.connections);
                 report.figures.push(reuse::measure(&dir, gateway, backend, clients, args.seconds)?);
             }
             None => skip_without_gateway(report),
         },
-        Case::Routes => {
+        BenchCase::Routes => {
             let Some(gateway) = context.program(PeerKind::Gateway) else {
                 skip_without_gateway(report);
                 return Ok(());
@@ -137,8 +142,8 @@ fn measure_case(context: &BenchContext<'_>, case: Case, report: &mut Report) -> 
             let routes = routes::RoutesCase { gateway, backend, wrk: &wrk, dir, rounds, seconds };
             report.figures.extend(routes.measure()?);
         }
-        // `Case::selected` replaces it by all cases.
-        Case::All => {}
+        // `BenchCase::selected` replaces it by all cases.
+        BenchCase::All => {}
     }
     Ok(())
 }

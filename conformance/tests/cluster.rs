@@ -74,7 +74,7 @@ fn run_returns_the_exit_code_and_leaves_nothing_behind() {
 
     // One SIGKILL ends everything, including pods.
     let script = "kubectl create deployment left --image=echo --replicas=2 >&2
-        kubectl rollout status deployment/left --timeout=60s >&2; echo started; read forever";
+        kubectl rollout status deployment/left --timeout=60s >&2; echo started; read line";
     let mut running = marked_cluster
         .cluster(&["sh", "-c", script])
         .stdin(Stdio::piped())

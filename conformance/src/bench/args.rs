@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::case::Case;
+use super::case::BenchCase;
 use super::peer::PeerKind;
 
 /// Number of rounds for a verdict.
@@ -15,7 +15,7 @@ pub(super) const FULL_ROUNDS: u32 = 7;
 pub(crate) struct BenchArgs {
     /// Cases to measure, separated by commas.
     #[arg(long = "case", value_enum, value_delimiter = ',', default_value = "small")]
-    pub(super) cases: Vec<Case>,
+    pub(super) cases: Vec<BenchCase>,
     /// Number of rounds. Each peer has one leg per round. With 7 or more, a close call is extended to 15.
     #[arg(long, default_value_t = FULL_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(super) rounds: u32,

@@ -9,7 +9,7 @@ use super::http::Scheme;
 
 /// Values of `--case`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Case {
+pub(crate) enum BenchCase {
     /// Small GETs, plaintext, keep-alive on both sides.
     Small,
     /// Small GETs over TLS 1.3, HTTP/1.1, keep-alive on both sides.
@@ -34,7 +34,7 @@ pub(crate) enum Case {
     All,
 }
 
-impl Case {
+impl BenchCase {
     /// Returns the requested cases without duplicates, in the order of this enum.
     pub(crate) fn selected(requested: &[Self]) -> Vec<Self> {
         let all = Self::value_variants().iter().copied().filter(|case| *case != Self::All);
@@ -59,19 +59,19 @@ impl Case {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Workload {
-    /// See [`Case::Small`].
+    /// See [`BenchCase::Small`].
     Small,
-    /// See [`Case::TlsH1`].
+    /// See [`BenchCase::TlsH1`].
     TlsH1,
-    /// See [`Case::TlsH2`].
+    /// See [`BenchCase::TlsH2`].
     TlsH2,
-    /// See [`Case::Connect`].
+    /// See [`BenchCase::Connect`].
     Connect,
-    /// See [`Case::Handshake`].
+    /// See [`BenchCase::Handshake`].
     Handshake,
-    /// [`Case::Large`], plaintext.
+    /// [`BenchCase::Large`], plaintext.
     Large,
-    /// [`Case::Large`], TLS.
+    /// [`BenchCase::Large`], TLS.
     LargeTls,
 }
 
@@ -133,12 +133,15 @@ impl Workload {
 
 #[cfg(test)]
 mod tests {
-    use super::{Case, Workload};
+    use super::{BenchCase, Workload};
 
     #[test]
     fn selected_all_is_every_case_once() {
-        assert_eq!(Case::selected(&[Case::All, Case::Small]).len(), 10);
-        assert_eq!(Case::selected(&[Case::Reuse, Case::Small, Case::Small]), [Case::Small, Case::Reuse]);
+        assert_eq!(BenchCase::selected(&[BenchCase::All, BenchCase::Small]).len(), 10);
+        assert_eq!(
+            BenchCase::selected(&[BenchCase::Reuse, BenchCase::Small, BenchCase::Small]),
+            [BenchCase::Small, BenchCase::Reuse]
+        );
     }
 
     #[test]

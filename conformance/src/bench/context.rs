@@ -7,7 +7,7 @@ use super::args::BenchArgs;
 use super::backend::Backend;
 use super::peer::PeerKind;
 use super::process::{Cores, PinnedProgram};
-use super::tls::Certificate;
+use super::tls::BenchCertificate;
 
 /// Inputs of all cases.
 pub(super) struct BenchContext<'a> {
@@ -18,7 +18,7 @@ pub(super) struct BenchContext<'a> {
     pub(super) backend: &'a Backend,
     /// nginx on the load's core, for backends.
     pub(super) nginx: PinnedProgram<'a>,
-    pub(super) certificate: &'a Certificate,
+    pub(super) certificate: &'a BenchCertificate,
     /// The measured peers and their programs.
     pub(super) peers: &'a BTreeMap<PeerKind, PathBuf>,
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::args::FULL_ROUNDS;
 use super::backend::Backend;
-use super::case::{Case, Workload};
+use super::case::{BenchCase, Workload};
 use super::context::BenchContext;
 use super::h2load::H2load;
 use super::http::Scheme;
@@ -33,7 +33,7 @@ const MAX_WARM_UPS: u32 = 5;
 ///
 /// # Errors
 /// The backend, a load generator or a peer cannot be started, or exits.
-pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut Report) -> Result<()> {
+pub(super) fn measure(context: &BenchContext<'_>, cases: &[BenchCase], report: &mut Report) -> Result<()> {
     let mut workloads = Vec::new();
     for &case in cases {
         if case.workloads().is_empty()
@@ -71,17 +71,17 @@ pub(super) fn measure(context: &BenchContext<'_>, cases: &[Case], report: &mut R
 }
 
 /// Returns the load generators that a case needs.
-fn programs(case: Case) -> &'static [&'static str] {
+fn programs(case: BenchCase) -> &'static [&'static str] {
     match case {
-        Case::Small | Case::TlsH1 => &["wrk"],
-        Case::TlsH2 | Case::Large => &["h2load"],
-        Case::Connect
-        | Case::Handshake
-        | Case::Memory
-        | Case::Reuse
-        | Case::Routes
-        | Case::Kube
-        | Case::All => &[],
+        BenchCase::Small | BenchCase::TlsH1 => &["wrk"],
+        BenchCase::TlsH2 | BenchCase::Large => &["h2load"],
+        BenchCase::Connect
+        | BenchCase::Handshake
+        | BenchCase::Memory
+        | BenchCase::Reuse
+        | BenchCase::Routes
+        | BenchCase::Kube
+        | BenchCase::All => &[],
     }
 }
 

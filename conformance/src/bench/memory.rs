@@ -14,7 +14,7 @@ use super::figure::{Figure, Goal, Spread};
 use super::http::{self, HOST, Scheme};
 use super::peer::{ClientTimeouts, Peer, PeerKind, PeerSetup};
 use super::process::{Cores, PinnedProgram};
-use super::tls::{Certificate, TlsClient};
+use super::tls::{BenchCertificate, TlsClient};
 use crate::terminal::print_message;
 
 /// Maximum number of rounds. The figures of a peer differ by a few bytes only.
@@ -66,8 +66,8 @@ pub(crate) struct MemoryCase<'a> {
     pub(crate) dir: &'a Path,
     /// Ports of the endpoints.
     pub(crate) endpoints: [u16; 2],
-    /// Certificate of the peers.
-    pub(crate) certificate: &'a Certificate,
+    /// BenchCertificate of the peers.
+    pub(crate) certificate: &'a BenchCertificate,
 }
 
 impl MemoryCase<'_> {
@@ -175,7 +175,7 @@ mod tests {
         stream.set_nonblocking(false).unwrap();
         stream.peek(&mut [0]).unwrap();
         stream.set_nonblocking(true).unwrap();
-        assert!(!is_open(&stream), "answered");
+        assert!(!is_open(&stream), "readable");
 
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         drop(listener.accept().unwrap());

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::backend;
 use super::http::{self, LoadTarget, Scheme};
 use super::process::{self, ChildProcess, CpuTime, PinnedProgram};
-use super::tls::Certificate;
+use super::tls::BenchCertificate;
 
 mod config;
 mod kind;
@@ -21,8 +21,8 @@ pub(crate) use kind::{ClientTimeouts, PeerKind};
 pub(crate) struct PeerSetup<'a> {
     /// Ports of the two endpoints.
     pub(crate) endpoints: [u16; 2],
-    /// Certificate for TLS clients.
-    pub(crate) certificate: &'a Certificate,
+    /// BenchCertificate for TLS clients.
+    pub(crate) certificate: &'a BenchCertificate,
     /// Timeouts towards clients.
     pub(crate) timeouts: ClientTimeouts,
 }

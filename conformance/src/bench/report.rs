@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::case::{Case, Workload};
+use super::case::{BenchCase, Workload};
 use super::figure::{Figure, Goal, Spread, median, table};
 use super::leg::Leg;
 use super::peer::PeerKind;
@@ -43,7 +43,7 @@ impl Report {
     }
 
     /// Returns the path of a program that a case needs, or records that the case is skipped.
-    pub(crate) fn find_or_skip(&mut self, program: &str, case: Case) -> Option<PathBuf> {
+    pub(crate) fn find_or_skip(&mut self, program: &str, case: BenchCase) -> Option<PathBuf> {
         let found = process::find(program);
         if found.is_none() {
             self.skip(format!("bench case {case:?}: {program} is not installed"));

@@ -20,13 +20,13 @@ use super::http::HOST;
 pub(crate) const SUITE: &str = "TLS_AES_256_GCM_SHA384";
 
 /// A self-signed ECDSA P-256 certificate for [`HOST`], with its key.
-pub(crate) struct Certificate {
+pub(crate) struct BenchCertificate {
     pem: String,
     key: String,
     der: CertificateDer<'static>,
 }
 
-impl Certificate {
+impl BenchCertificate {
     /// Creates a certificate.
     pub(crate) fn new() -> Result<Self> {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;

@@ -64,8 +64,8 @@ inside 'test -s /var/run/secrets/kubernetes.io/serviceaccount/token' || fail 'no
 ! inside 'touch /etc/x' 2>/dev/null || fail 'the root can be written'
 
 address=$(kubectl get service one -o jsonpath='{.spec.clusterIP}')
-curl -sS --max-time 5 "http://$address/" | grep -q '"pod":"one"' || fail 'the cluster IP does not answer'
-curl -sS --max-time 5 http://10.51.0.2:30123/ | grep -q '"pod":"one"' || fail 'the node port does not answer'
+curl -sS --max-time 5 "http://$address/" | grep -q '"pod":"one"' || fail 'no response from the cluster IP'
+curl -sS --max-time 5 http://10.51.0.2:30123/ | grep -q '"pod":"one"' || fail 'no response from the node port'
 
 # A failed liveness probe restarts the container.
 inside 'touch /tmp/broken'

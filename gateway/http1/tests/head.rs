@@ -5,7 +5,7 @@
 use http1::{BodyLength, Head, HeadBuilder, HeadError, HeadLimits, KnownName, Version};
 
 use HeadError::{TargetTooLong, TooLong, TooManyFields};
-use support::requests::Outcome::{Accepted, Rejected};
+use support::requests::ParseOutcome::{Accepted, Rejected};
 use support::requests::{check_with_limits, parse_pieces};
 
 mod support {

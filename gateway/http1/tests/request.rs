@@ -10,7 +10,7 @@ use BodyLength::{Chunked, Empty, Exact};
 use HeadError::{
     BareLf, Connect, HostMismatch, Malformed, NoHost, SeveralHosts, TargetTooLong, TooLong, TooManyFields,
 };
-use support::requests::Outcome::{self, Accepted, BadFraming, Incomplete, Rejected};
+use support::requests::ParseOutcome::{self, Accepted, BadFraming, Incomplete, Rejected};
 use support::requests::{NEXT_REQUEST, check_with_limits, parse_pieces};
 
 mod support {
@@ -25,12 +25,12 @@ const LINE_END: HeadError = Malformed("line end");
 const TARGET: HeadError = Malformed("request target");
 const HOST: HeadError = Malformed("host");
 
-fn check(name: &str, head: &[u8], expected: Outcome) {
+fn check(name: &str, head: &[u8], expected: ParseOutcome) {
     check_with_limits(&HeadLimits::default(), name, head, expected);
 }
 
 /// Checks rows of name, field lines without the last CRLF, and outcome. The rest of the request is valid.
-fn check_fields(start: &str, rows: &[(&str, &str, Outcome)]) {
+fn check_fields(start: &str, rows: &[(&str, &str, ParseOutcome)]) {
     for (name, fields, expected) in rows {
         check(name, format!("{start}\r\n{fields}\r\n\r\n").as_bytes(), *expected);
     }

@@ -8,7 +8,7 @@ use http1::{BodyLength, FramingError, Head, HeadError, HeadLimits, HeadScanner, 
 
 use BodyLength::{Chunked, Empty, Exact, UntilClose};
 use HeadError::{BareLf, Malformed, TooLong, TooManyFields};
-use Outcome::{Accepted, BadFraming, Incomplete, Rejected};
+use ParseOutcome::{Accepted, BadFraming, Incomplete, Rejected};
 use support::deliveries::deliveries;
 
 mod support {
@@ -17,7 +17,7 @@ mod support {
 
 /// The outcome of parsing a response to GET.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Outcome {
+enum ParseOutcome {
     Accepted(BodyLength),
     Rejected(HeadError),
     BadFraming(FramingError),
@@ -46,7 +46,7 @@ fn parse_pieces(pieces: &[&[u8]], limits: &HeadLimits) -> (Result<Option<Head>, 
     (Ok(None), buffer)
 }
 
-fn check_with_limits(limits: &HeadLimits, name: &str, head: &[u8], expected: Outcome) {
+fn check_with_limits(limits: &HeadLimits, name: &str, head: &[u8], expected: ParseOutcome) {
     let is_accepted = matches!(expected, Accepted(_) | BadFraming(_));
     let bytes = if is_accepted { [head, NEXT_REQUEST].concat() } else { head.to_vec() };
     let mut first = None;
@@ -67,7 +67,7 @@ fn check_with_limits(limits: &HeadLimits, name: &str, head: &[u8], expected: Out
     }
 }
 
-fn check(name: &str, head: &[u8], expected: Outcome) {
+fn check(name: &str, head: &[u8], expected: ParseOutcome) {
     check_with_limits(&HeadLimits::default(), name, head, expected);
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::kind::{ClientTimeouts, PeerKind};
 use crate::bench::http::{HOST, Scheme};
-use crate::bench::tls::Certificate;
+use crate::bench::tls::BenchCertificate;
 
 /// Parameters of the configurations of nginx and HAProxy.
 pub(super) struct ProxyConfig<'a> {
@@ -80,7 +80,7 @@ fn haproxy_frontend(scheme: Scheme, bind: &str) -> String {
 }
 
 /// Returns the gateway's objects. The certificate is the default one because wrk's SNI is the address it connects to.
-pub(super) fn gateway([first, second]: [u16; 2], certificate: &Certificate) -> String {
+pub(super) fn gateway([first, second]: [u16; 2], certificate: &BenchCertificate) -> String {
     let secret = certificate.secret("gateway-system", "default");
     format!(
         "apiVersion: networking.k8s.io/v1

@@ -14,9 +14,9 @@ use crate::cluster::layout;
 
 /// A running pod as the node records it for `cluster exec` and port forwarding.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::cluster) struct ExecEntry {
+pub(crate) struct ExecEntry {
     /// Path of the network namespace.
-    pub(in crate::cluster) network: PathBuf,
+    pub(crate) network: PathBuf,
     pub(super) containers: Vec<ExecContainer>,
 }
 
@@ -47,7 +47,7 @@ impl ExecEntry {
     ///
     /// # Errors
     /// No such pod is running.
-    pub(in crate::cluster) fn read(namespace: &str, pod: &str) -> anyhow::Result<Self> {
+    pub(crate) fn read(namespace: &str, pod: &str) -> anyhow::Result<Self> {
         let Ok(entry) = fs::read(Self::file(namespace, pod)) else {
             bail!(
                 "no pod {namespace}/{pod} is running; this command works inside `conformance cluster run` only"
@@ -64,7 +64,7 @@ impl ExecEntry {
 }
 
 /// Replaces this process by the command of `cluster exec`. Returns only if that fails.
-pub(in crate::cluster) fn execute(args: ExecArgs) -> anyhow::Error {
+pub(crate) fn execute(args: ExecArgs) -> anyhow::Error {
     match command(args) {
         Ok(mut command) => anyhow::Error::new(command.exec()).context("cannot enter the pod"),
         Err(error) => error,

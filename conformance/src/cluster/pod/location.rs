@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 
 /// Node and addresses of a pod.
 #[derive(Clone, Debug)]
-pub(in crate::cluster) struct PodLocation {
+pub(crate) struct PodLocation {
     /// Name of the node.
-    pub(in crate::cluster) node: String,
+    pub(crate) node: String,
     /// Address of the node.
-    pub(in crate::cluster) host: Ipv4Addr,
+    pub(crate) host: Ipv4Addr,
     /// Address of the pod.
-    pub(in crate::cluster) address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
 }

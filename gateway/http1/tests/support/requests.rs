@@ -6,11 +6,11 @@ use http1::{BodyLength, FramingError, Head, HeadError, HeadLimits, HeadScanner};
 
 use super::deliveries::deliveries;
 
-use Outcome::{Accepted, BadFraming, Incomplete, Rejected};
+use ParseOutcome::{Accepted, BadFraming, Incomplete, Rejected};
 
 /// The outcome of parsing a head.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum ParseOutcome {
     Accepted(BodyLength),
     Rejected(HeadError),
     BadFraming(FramingError),
@@ -38,7 +38,7 @@ pub(crate) fn parse_pieces(
     (Ok(None), buffer)
 }
 
-fn outcome(found: &Result<Option<Head>, HeadError>) -> Outcome {
+fn outcome(found: &Result<Option<Head>, HeadError>) -> ParseOutcome {
     match found {
         Err(error) => Rejected(*error),
         Ok(None) => Incomplete,
@@ -59,7 +59,7 @@ fn shape(head: &Head) -> String {
     )
 }
 
-pub(crate) fn check_with_limits(limits: &HeadLimits, name: &str, head: &[u8], expected: Outcome) {
+pub(crate) fn check_with_limits(limits: &HeadLimits, name: &str, head: &[u8], expected: ParseOutcome) {
     let is_accepted = matches!(expected, Accepted(_) | BadFraming(_));
     // An incomplete head gets no bytes behind it: they could complete it.
     let bytes = if is_accepted { [head, NEXT_REQUEST].concat() } else { head.to_vec() };
