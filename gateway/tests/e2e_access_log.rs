@@ -161,7 +161,7 @@ fn local_reply_entry_names_the_reason() {
 fn http2_request_is_logged_and_aborted_on_connection_loss() {
     let origin = Origin::start(|call| match call.request.target() {
         "/never" => call.read_body().map(|()| Then::Hang),
-        _ => call.answer(ok("hello")).map(|()| Then::Keep),
+        _ => call.respond(ok("hello")).map(|()| Then::Keep),
     });
     let log = LoggingGateway::start(&single_route(&origin));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -356,7 +356,7 @@ fn failed_handshake_is_logged_unless_the_client_was_silent() {
 #[test]
 fn cut_response_entry_has_status_bytes_and_abort() {
     let cut = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
-    let origin = Origin::start(move |call| call.answer(cut).map(|()| Then::Close));
+    let origin = Origin::start(move |call| call.respond(cut).map(|()| Then::Close));
     let log = LoggingGateway::start(&single_route(&origin));
     let mut client = log.started.client();
     client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
@@ -369,7 +369,7 @@ fn tunnel_is_logged_at_its_end_with_bytes_both_ways() {
     const SWITCH: &str =
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let origin = Origin::start(|call| {
-        call.answer(SWITCH)?;
+        call.respond(SWITCH)?;
         let data = call.wire.take(4)?;
         call.wire.stream.write_all(&[&data[..], b"bye"].concat())?;
         Ok(Then::Hang)
@@ -433,9 +433,9 @@ fn template_entry_has_tls_and_the_trusted_proxy_fields() {
 #[test]
 fn sample_rate_zero_keeps_failures_and_aborts() {
     let origin = Origin::start(|call| match call.request.target() {
-        "/500" => call.answer("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").map(|()| Then::Keep),
-        "/cut" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Close),
-        _ => call.answer(ok("a")).map(|()| Then::Keep),
+        "/500" => call.respond("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").map(|()| Then::Keep),
+        "/cut" => call.respond("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Close),
+        _ => call.respond(ok("a")).map(|()| Then::Keep),
     });
     let log = LoggingGateway::with(&single_route(&origin), |settings| {
         settings.access_log.sample_rate = "0.0".parse().unwrap()

@@ -44,7 +44,7 @@ fn gateway_is_alive_at_once_and_ready_with_the_first_table() {
 fn counters_match_the_requests_sent() {
     let origin = Origin::start(|call| {
         let status = if call.request.target() == "/500" { "500 Oh" } else { "200 OK" };
-        call.answer(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).map(|()| Then::Keep)
+        call.respond(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).map(|()| Then::Keep)
     });
     let refusing = Refusing::new();
     let yaml = ingress("one").host("a.example").path("/", "a").path("/gone", "gone")
@@ -112,9 +112,9 @@ fn by_reason(family: &str, reason: &str) -> String {
 #[test]
 fn aborted_request_is_counted_by_reason_and_sent_status() {
     let origin = Origin::start(|call| match call.request.target() {
-        "/cut" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel").map(|()| Then::Close),
+        "/cut" => call.respond("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel").map(|()| Then::Close),
         "/garbage" => call
-            .answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+            .respond("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
             .map(|()| Then::Close),
         _ => call.read_body().map(|()| Then::Hang),
     });

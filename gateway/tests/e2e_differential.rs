@@ -241,7 +241,7 @@ fn check(gateway: &TestGateway, origin: &Origin, connection: &Connection) -> Res
 
 #[test]
 fn endpoint_receives_only_requests_that_the_client_sent() {
-    let origin = Origin::start(|call| call.answer(response_to(&call.request.line)).map(|()| Then::Keep));
+    let origin = Origin::start(|call| call.respond(response_to(&call.request.line)).map(|()| Then::Keep));
     // After damage the gateway often waits for more bytes until a timeout.
     let limit = Duration::from_millis(300);
     let settings = settings(|all| {

@@ -226,7 +226,7 @@ fn blackholed_endpoint_delays_one_request_and_fails_none() {
 fn hanging_or_malformed_endpoint_is_ejected_after_5_failures() {
     for garbage in ["", "garbage\r\n\r\n"] {
         let bad = Origin::start(move |call| {
-            call.answer(garbage)?;
+            call.respond(garbage)?;
             Ok(if garbage.is_empty() { Then::Hang } else { Then::Close })
         });
         let good = Origin::named("good");
@@ -248,7 +248,7 @@ fn put_lost_on_a_reused_connection_is_retried_but_no_post() {
             call.read_body()?;
             return Ok(Then::Close);
         }
-        call.answer(ok("a")).map(|()| Then::Keep)
+        call.respond(ok("a")).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
@@ -280,7 +280,7 @@ fn put_lost_on_a_reused_connection_is_retried_but_no_post() {
 #[test]
 fn response_reset_after_its_head_is_not_retried() {
     let origin = Origin::start(|call| {
-        call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")?;
+        call.respond("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")?;
         Ok(Then::Reset)
     });
     let gateway = TestGateway::start(&single_route_to(&[origin.address]));
@@ -297,7 +297,7 @@ fn removed_endpoint_completes_its_request_and_is_disconnected() {
         if call.request.target() == "/slow" {
             let _ = closed.lock().unwrap().recv();
         }
-        call.answer(ok("old")).map(|()| Then::Keep)
+        call.respond(ok("old")).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
@@ -339,7 +339,7 @@ fn request_beyond_the_pending_limit_gets_503_with_retry_after() {
     let (open, closed) = gate();
     let origin = Origin::start(move |call| {
         let _ = closed.lock().unwrap().recv();
-        call.answer(ok("a")).map(|()| Then::Keep)
+        call.respond(ok("a")).map(|()| Then::Keep)
     });
     let limits = Limits { connections: 1, pending: 1, connect_total: DEADLINE, workers: 1 };
     let gateway = limited(&[origin.address], &limits);

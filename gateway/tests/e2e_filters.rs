@@ -12,7 +12,8 @@ use gateway::filter::{Context, Filter, Phases, Resumed, Slot, Stage, Step};
 use gateway::message::{FieldName, FieldValue, LocalReply, Patch, RequestHead, ResponseHead};
 use http::{HeaderMap, Request};
 use support::{
-    Certificate, DEADLINE, Origin, TestGateway, Then, Wire, ingress, one, service, tls, tls_client, until,
+    Certificate, DEADLINE, Origin, TestGateway, Then, Wire, ingress, service, single_route, tls, tls_client,
+    until,
 };
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -28,7 +29,7 @@ fn policy(spec: &str) -> String {
 /// An origin that responds with fields of its own.
 fn origin() -> Origin {
     Origin::start(|call| {
-        call.answer(
+        call.respond(
             "HTTP/1.1 200 OK\r\nServer: origin\r\nX-Powered-By: php\r\nX-Kept: 1\r\nVary: Accept\r\n\
              Access-Control-Allow-Origin: https://endpoint.example\r\nContent-Length: 2\r\n\r\nok",
         )?;
@@ -100,7 +101,7 @@ fn header_edits_reach_endpoint_and_client() {
     let edits = "  requestHeaders:\n    set: [{name: X-Team, value: shop}]\n    add: [{name: X-Trace, value: edge}]\n    \
                  remove: [X-Debug]\n  responseHeaders:\n    set: [{name: X-Frame-Options, value: DENY}]\n    \
                  remove: [X-Powered-By, Server]\n";
-    let gateway = TestGateway::start(&(one(&origin) + &policy(edits)));
+    let gateway = TestGateway::start(&(single_route(&origin) + &policy(edits)));
     let fields = [("x-team", "forged"), ("x-debug", "1"), ("x-trace", "client"), ("x-kept", "2")];
     for received in both(gateway.gateway.http, Asked { method: "GET", target: "/", fields: &fields }) {
         assert_eq!(received.status, 200);
@@ -189,7 +190,8 @@ fn redirect_targets_are_built_from_request_and_policy() {
         ("{path: /new}", "/new", None),
         ("{scheme: https}", "/x", Some((302, "https://a.example/x"))),
     ] {
-        let gateway = TestGateway::start(&(one(&origin) + &policy(&format!("  redirect: {redirect}\n"))));
+        let gateway =
+            TestGateway::start(&(single_route(&origin) + &policy(&format!("  redirect: {redirect}\n"))));
         for received in both(gateway.gateway.http, get(target)) {
             let location = received.field("location").map(|location| (received.status, location));
             assert_eq!(location, expected, "{redirect} {target}");
@@ -205,7 +207,7 @@ const CORS: &str = "  cors:\n    allowOrigins: [\"https://shop.example\", \"http
 #[test]
 fn preflight_is_answered_for_allowed_origins_only() {
     let origin = origin();
-    let gateway = TestGateway::start(&(one(&origin) + &policy(CORS)));
+    let gateway = TestGateway::start(&(single_route(&origin) + &policy(CORS)));
     for (from, allowed) in [
         ("https://shop.example", true),
         ("https://eu.shop.example", true),
@@ -276,7 +278,7 @@ fn cors_fields_replace_the_endpoints_and_mark_local_replies() {
 #[test]
 fn public_cors_is_the_same_for_all_origins() {
     let origin = origin();
-    let gateway = TestGateway::start(&(one(&origin) + &policy("  cors: {allowOrigins: [\"*\"]}\n")));
+    let gateway = TestGateway::start(&(single_route(&origin) + &policy("  cors: {allowOrigins: [\"*\"]}\n")));
     for received in
         both(gateway.gateway.http, Asked { method: "GET", target: "/", fields: &[("origin", "https://x.y")] })
     {
@@ -343,7 +345,7 @@ impl Gate {
 fn gated(origin: &Origin, spec: &str) -> (TestGateway, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let filter: Arc<dyn Filter> = Arc::clone(&gate) as _;
-    let yaml = one(origin) + &policy(spec);
+    let yaml = single_route(origin) + &policy(spec);
     let gateway = TestGateway::changed(&yaml, |options| options.filters.push(filter));
     gateway.gateway.wait(1, DEADLINE).unwrap();
     (gateway, gate)

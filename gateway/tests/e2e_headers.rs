@@ -293,7 +293,7 @@ fn request_id_of_a_trusted_peer_is_kept_others_are_replaced() {
 #[test]
 fn response_has_the_request_id_if_local_or_configured() {
     let origin = Origin::start(|call| {
-        call.answer("HTTP/1.1 200 OK\r\nX-Request-ID: theirs\r\nContent-Length: 0\r\n\r\n")
+        call.respond("HTTP/1.1 200 OK\r\nX-Request-ID: theirs\r\nContent-Length: 0\r\n\r\n")
             .map(|()| Then::Keep)
     });
     let default = TestGateway::start(&single_route(&origin));
@@ -313,7 +313,7 @@ fn response_has_the_request_id_if_local_or_configured() {
 fn via_is_neither_added_nor_removed() {
     let origin = Origin::start(|call| {
         let via = call.request.field("via").map(|via| format!("Via: {via}\r\n")).unwrap_or_default();
-        call.answer(ok("a").replacen("\r\n", &format!("\r\n{via}"), 1)).map(|()| Then::Keep)
+        call.respond(ok("a").replacen("\r\n", &format!("\r\n{via}"), 1)).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();

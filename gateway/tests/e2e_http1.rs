@@ -57,7 +57,7 @@ fn response_loses_hop_by_hop_fields_and_gains_missing_server() {
     let origin = Origin::start(|call| {
         let server = if call.request.target() == "/own" { "Server: mine\r\n" } else { "" };
         let head = "HTTP/1.1 201 Made Up\r\nConnection: x-named\r\nX-Named: 1\r\nKeep-Alive: timeout=9\r\n";
-        call.answer(format!("{head}{server}X-Kept: 1\r\nContent-Length: 2\r\n\r\nhi")).map(|()| Then::Keep)
+        call.respond(format!("{head}{server}X-Kept: 1\r\nContent-Length: 2\r\n\r\nhi")).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
@@ -77,7 +77,7 @@ fn response_loses_hop_by_hop_fields_and_gains_missing_server() {
 fn chunked_bodies_and_trailers_are_reframed_both_ways() {
     let origin = Origin::start(|call| {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        call.answer(format!(
+        call.respond(format!(
             "{head}3;x=y\r\nabc\r\n0003\r\ndef\r\n0\r\nX-Sum: 6\r\nContent-Length: 9\r\n\r\n"
         ))
         .map(|()| Then::Keep)
@@ -102,11 +102,11 @@ fn chunked_bodies_and_trailers_are_reframed_both_ways() {
 #[test]
 fn bodyless_and_close_delimited_responses_are_forwarded() {
     let origin = Origin::start(|call| match call.request.target() {
-        "/close" => call.answer("HTTP/1.1 200 OK\r\n\r\nuntil the end").map(|()| Then::Close),
-        "/204" => call.answer("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n").map(|()| Then::Keep),
-        "/304" => call.answer("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Keep),
-        "/early" => call.answer("HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &ok("x")).map(|()| Then::Keep),
-        _ => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Keep),
+        "/close" => call.respond("HTTP/1.1 200 OK\r\n\r\nuntil the end").map(|()| Then::Close),
+        "/204" => call.respond("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n").map(|()| Then::Keep),
+        "/304" => call.respond("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Keep),
+        "/early" => call.respond("HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &ok("x")).map(|()| Then::Keep),
+        _ => call.respond("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").map(|()| Then::Keep),
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
@@ -142,7 +142,7 @@ fn informational_responses_except_100_reach_http11_only() {
     let (open, gate) = std::sync::mpsc::channel();
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {
-        call.answer(informational)?;
+        call.respond(informational)?;
         gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
         call.wire.stream.write_all(ok("x").as_bytes()).map(|()| Then::Keep)
     });
@@ -168,7 +168,7 @@ fn informational_responses_except_100_reach_http11_only() {
 fn too_many_informational_responses_are_502() {
     let origin = Origin::start(|call| {
         let count = call.request.target()[1..].parse().unwrap();
-        call.answer("HTTP/1.1 102 Processing\r\n\r\n".repeat(count) + &ok("x")).map(|()| Then::Keep)
+        call.respond("HTTP/1.1 102 Processing\r\n\r\n".repeat(count) + &ok("x")).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     struct Case {

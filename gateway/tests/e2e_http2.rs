@@ -88,11 +88,11 @@ fn request_is_translated_to_http11_and_response_back() {
     let origin = Origin::start(|call| {
         let head = "HTTP/1.1 200 OK\r\nConnection: x-named\r\nX-Named: 1\r\nX-Kept: 1\r\n";
         match call.request.target() {
-            "/trailers" => call.answer(format!(
+            "/trailers" => call.respond(format!(
                 "{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 3\r\nHost: evil\r\n\r\n"
             ))?,
-            "/head" => call.answer(format!("{head}Content-Length: 9\r\n\r\n"))?,
-            "/empty" => call.answer("HTTP/1.1 204 No Content\r\n\r\n")?,
+            "/head" => call.respond(format!("{head}Content-Length: 9\r\n\r\n"))?,
+            "/empty" => call.respond("HTTP/1.1 204 No Content\r\n\r\n")?,
             _ => {
                 call.read_body()?;
                 let body = String::from_utf8(call.request.body.clone()).unwrap();
@@ -254,7 +254,7 @@ fn streams_of_one_connection_run_concurrently() {
 fn informational_responses_are_forwarded_and_100_is_local() {
     let origin = Origin::start(|call| {
         let informational = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-        call.answer(informational.to_owned() + &ok("x")).map(|()| Then::Keep)
+        call.respond(informational.to_owned() + &ok("x")).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     run(async {
@@ -325,7 +325,7 @@ fn large_bodies_pass_through_small_windows() {
 
 #[test]
 fn stalled_reader_is_reset_after_the_stall_timeout() {
-    let origin = Origin::start(|call| call.answer(ok(&"x".repeat(1 << 20))).map(|()| Then::Keep));
+    let origin = Origin::start(|call| call.respond(ok(&"x".repeat(1 << 20))).map(|()| Then::Keep));
     let settings = settings(|all| all.timeouts.stall = Duration::from_millis(200));
     let gateway = TestGateway::with(&single_route(&origin), settings);
     run(async {

@@ -103,7 +103,7 @@ fn heads_are_limited_as_configured_in_both_protocols() {
     let origin = Origin::start(|call| {
         let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(5000));
         let response = if call.request.target() == "/long" { long } else { ok("a") };
-        call.answer(response).map(|()| Then::Keep)
+        call.respond(response).map(|()| Then::Keep)
     });
     let limits = http1::HeadLimits { head_bytes: 4 << 10, fields: 20, target_bytes: 512 };
     let gateway = TestGateway::with(&single_route(&origin), settings(|all| all.limits.head = limits));
@@ -175,7 +175,7 @@ fn min_body_rate_ignores_chunked_bodies_and_slow_endpoints() {
             // Longer than the grace period. The body fills all buffers up to this endpoint.
             wait_for(Duration::from_millis(1500));
         }
-        call.answer(ok("a")).map(|()| Then::Keep)
+        call.respond(ok("a")).map(|()| Then::Keep)
     });
     let gateway = gateway_with_min_rate(&origin);
     let mut large = gateway.client();
@@ -203,7 +203,7 @@ fn stalled_reader_is_cut_off_after_the_stall_timeout() {
     let origin = Origin::start(|call| {
         let large = call.request.target() == "/large";
         let body = if large { "x".repeat(32 << 20) } else { "a".to_owned() };
-        call.answer(ok(&body)).map(|()| Then::Keep)
+        call.respond(ok(&body)).map(|()| Then::Keep)
     });
     let stall = Duration::from_millis(500);
     let gateway = TestGateway::with(&single_route(&origin), settings(|all| all.timeouts.stall = stall));

@@ -139,8 +139,8 @@ fn policy_sets_first_byte_stall_and_tunnel_timeouts() {
     const SWITCH: &str = "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let origin = Origin::start(|call| {
         match call.request.target() {
-            "/stall" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?,
-            "/tunnel" => call.answer(SWITCH)?,
+            "/stall" => call.respond("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?,
+            "/tunnel" => call.respond(SWITCH)?,
             _ => call.read_body()?,
         }
         Ok(Then::Hang)

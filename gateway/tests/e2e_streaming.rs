@@ -6,7 +6,10 @@ mod support;
 
 use std::io::Write;
 
-use support::{DEADLINE, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then, ok, push, single_route};
+use support::{
+    DEADLINE, LARGE_BODY_BYTES, MAX_BUFFERED_BYTES, Origin, TestGateway, Then, ok, single_route,
+    write_until_blocked,
+};
 
 /// Encodes an event as a part of the body.
 type Frame = fn(&str) -> String;
@@ -16,7 +19,7 @@ fn events(head: &'static str, frame: Frame) -> (Origin, std::sync::mpsc::Sender<
     let (received, gate) = std::sync::mpsc::channel();
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {
-        call.answer(head)?;
+        call.respond(head)?;
         for number in 0..20 {
             call.wire.stream.write_all(frame(&format!("data: {number}\n\n")).as_bytes())?;
             gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
@@ -77,7 +80,7 @@ fn long_poll_response_is_forwarded_when_the_endpoint_sends_it() {
 fn pipelined_responses_arrive_in_request_order() {
     let origin = Origin::start(|call| {
         let target = call.request.target().to_owned();
-        call.answer(ok(&target)).map(|()| Then::Keep)
+        call.respond(ok(&target)).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let get = |number: usize| format!("GET /{number} HTTP/1.1\r\nHost: a.example\r\n\r\n");
@@ -109,10 +112,10 @@ fn pipelined_responses_arrive_in_request_order() {
 fn http10_responses_are_framed_by_length_or_close() {
     let origin = Origin::start(|call| match call.request.target() {
         "/chunked" => call
-            .answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nT: 1\r\n\r\n")
+            .respond("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nT: 1\r\n\r\n")
             .map(|()| Then::Keep),
-        "/close" => call.answer("HTTP/1.0 200 OK\r\n\r\na").map(|()| Then::Close),
-        _ => call.answer(ok("a")).map(|()| Then::Keep),
+        "/close" => call.respond("HTTP/1.0 200 OK\r\n\r\na").map(|()| Then::Close),
+        _ => call.respond(ok("a")).map(|()| Then::Keep),
     });
     let gateway = TestGateway::start(&single_route(&origin));
     struct Case {
@@ -181,7 +184,7 @@ fn http10_expect_is_ignored() {
 fn date_is_added_only_if_missing() {
     let origin = Origin::start(|call| {
         let date = if call.request.target() == "/own" { "Date: mine\r\n" } else { "" };
-        call.answer(format!("HTTP/1.1 204 No Content\r\n{date}\r\n")).map(|()| Then::Keep)
+        call.respond(format!("HTTP/1.1 204 No Content\r\n{date}\r\n")).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
@@ -198,18 +201,18 @@ fn slow_response_reader_throttles_the_endpoint() {
     let (report, reported) = std::sync::mpsc::channel();
     let report = std::sync::Mutex::new(report);
     let origin = Origin::start(move |call| {
-        call.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {PLENTY}\r\n\r\n"))?;
-        let pushed = push(&mut call.wire.stream, PLENTY);
+        call.respond(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE_BODY_BYTES}\r\n\r\n"))?;
+        let pushed = write_until_blocked(&mut call.wire.stream, LARGE_BODY_BYTES);
         report.lock().unwrap().send(pushed).unwrap();
-        push(&mut call.wire.stream, PLENTY - pushed);
+        write_until_blocked(&mut call.wire.stream, LARGE_BODY_BYTES - pushed);
         Ok(Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     client.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     let pushed = reported.recv_timeout(DEADLINE).unwrap();
-    assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes were buffered without a reader");
-    assert_eq!(client.response().body.len(), PLENTY, "the whole body arrives");
+    assert!(pushed < MAX_BUFFERED_BYTES, "{pushed} bytes were buffered without a reader");
+    assert_eq!(client.response().body.len(), LARGE_BODY_BYTES, "the whole body arrives");
 }
 
 #[test]
@@ -218,14 +221,14 @@ fn slow_request_reader_throttles_the_client() {
     let gate = std::sync::Mutex::new(gate);
     let origin = Origin::start(move |call| {
         gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
-        call.answer(ok("a")).map(|()| Then::Keep)
+        call.respond(ok("a")).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
-    client.send(format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {PLENTY}\r\n\r\n"));
-    let pushed = push(&mut client.stream, PLENTY);
-    assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes were buffered without a reader");
+    client.send(format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {LARGE_BODY_BYTES}\r\n\r\n"));
+    let pushed = write_until_blocked(&mut client.stream, LARGE_BODY_BYTES);
+    assert!(pushed < MAX_BUFFERED_BYTES, "{pushed} bytes were buffered without a reader");
     open.send(()).unwrap();
-    assert_eq!(push(&mut client.stream, PLENTY - pushed), PLENTY - pushed);
-    assert_eq!((client.response().text(), origin.last().body.len()), ("a", PLENTY));
+    assert_eq!(write_until_blocked(&mut client.stream, LARGE_BODY_BYTES - pushed), LARGE_BODY_BYTES - pushed);
+    assert_eq!((client.response().text(), origin.last().body.len()), ("a", LARGE_BODY_BYTES));
 }

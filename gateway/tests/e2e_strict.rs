@@ -481,7 +481,7 @@ fn framing_and_routing_fields_in_trailers_are_dropped() {
                     Expect: 100-continue\r\nGrpc-Status: 0\r\nContent-Digest: x\r\n\r\n";
     let origin = Origin::start(move |call| {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n";
-        call.answer(head.to_owned() + trailers).map(|()| Then::Keep)
+        call.respond(head.to_owned() + trailers).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use program::Program;
 use support::fixtures::{ingress, secret, service};
 use support::{
-    Call, Certificate, Client, DEADLINE, Follows, MOST_ON_THE_WAY, Origin, PLENTY, TestGateway, Then,
+    Call, Certificate, Client, DEADLINE, Follows, LARGE_BODY_BYTES, MAX_BUFFERED_BYTES, Origin, TestGateway,
+    Then,
 };
-use support::{ok, push, settings, single_route, single_route_to, tls_client, until};
+use support::{ok, settings, single_route, single_route_to, tls_client, until, write_until_blocked};
 
 const SWITCHING: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n";
@@ -42,9 +43,9 @@ fn upgrading_origin() -> Origin {
     Origin::start(|call| {
         if call.request.field("upgrade").is_none() {
             let target = call.request.target().to_owned();
-            return call.answer(ok(&target)).map(|()| Then::Keep);
+            return call.respond(ok(&target)).map(|()| Then::Keep);
         }
-        call.answer(SWITCHING)?;
+        call.respond(SWITCHING)?;
         echo(call)
     })
 }
@@ -102,7 +103,7 @@ fn half_closed_endpoint_keeps_reading() {
     let (report, reported) = channel();
     let report = Mutex::new(report);
     let origin = Origin::start(move |call| {
-        call.answer(SWITCHING.to_owned() + "hello")?;
+        call.respond(SWITCHING.to_owned() + "hello")?;
         call.wire.stream.shutdown(Shutdown::Write)?;
         report.lock().unwrap().send(call.wire.rest()).unwrap();
         Ok(Then::Close)
@@ -120,14 +121,14 @@ fn bytes_sent_early_reach_the_endpoint_only_after_its_101() {
     let (open, gate) = gate();
     let origin = Origin::start(move |call| {
         if call.request.field("upgrade").is_none() {
-            return call.answer(ok("witness")).map(|()| Then::Keep);
+            return call.respond(ok("witness")).map(|()| Then::Keep);
         }
         wait(&gate);
         call.wire.stream.set_nonblocking(true)?;
         let early = call.wire.stream.peek(&mut [0]);
         assert_eq!(early.map_err(|error| error.kind()), Err(ErrorKind::WouldBlock), "bytes before the 101");
         call.wire.stream.set_nonblocking(false)?;
-        call.answer(SWITCHING)?;
+        call.respond(SWITCHING)?;
         echo(call)
     });
     let gateway = TestGateway::start(&single_route(&origin));
@@ -158,7 +159,7 @@ fn other_response_to_an_upgrade_is_forwarded_normally() {
         if call.request.target() == "/ahead" {
             wait(&gate);
         }
-        call.answer("HTTP/1.1 426 No\r\nUpgrade: x\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno")
+        call.respond("HTTP/1.1 426 No\r\nUpgrade: x\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno")
             .map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
@@ -253,7 +254,7 @@ fn unsolicited_or_mismatched_101_is_502() {
         },
     ] {
         let context = response.clone();
-        let origin = Origin::start(move |call| call.answer(&response).map(|()| Then::Hang));
+        let origin = Origin::start(move |call| call.respond(&response).map(|()| Then::Hang));
         let gateway = TestGateway::start(&single_route(&origin));
         let mut client = gateway.client();
         client.send(request);
@@ -275,7 +276,7 @@ fn body_is_sent_whole_before_the_switch() {
             call.wire.stream.write_all(SWITCHING.as_bytes())?;
             return Ok(Then::Hang);
         }
-        call.answer(SWITCHING)?;
+        call.respond(SWITCHING)?;
         echo(call)
     });
     let gateway = TestGateway::start(&single_route(&origin));
@@ -334,8 +335,8 @@ fn slow_tunnel_reader_throttles_the_sender() {
     let ((report, reported), (open, gate)) = (channel(), gate());
     let report = Mutex::new(report);
     let origin = Origin::start(move |call| {
-        call.answer(SWITCHING)?;
-        report.lock().unwrap().send(push(&mut call.wire.stream, PLENTY)).unwrap();
+        call.respond(SWITCHING)?;
+        report.lock().unwrap().send(write_until_blocked(&mut call.wire.stream, LARGE_BODY_BYTES)).unwrap();
         call.wire.stream.shutdown(Shutdown::Write)?;
         wait(&gate);
         report.lock().unwrap().send(call.wire.rest().len()).unwrap();
@@ -344,9 +345,9 @@ fn slow_tunnel_reader_throttles_the_sender() {
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = open_tunnel(&gateway);
     let to_client = reported.recv_timeout(DEADLINE).unwrap();
-    let to_endpoint = push(&mut client.stream, PLENTY);
+    let to_endpoint = write_until_blocked(&mut client.stream, LARGE_BODY_BYTES);
     for pushed in [to_client, to_endpoint] {
-        assert!(pushed < MOST_ON_THE_WAY, "{pushed} bytes were buffered without a reader");
+        assert!(pushed < MAX_BUFFERED_BYTES, "{pushed} bytes were buffered without a reader");
     }
     client.stream.shutdown(Shutdown::Write).unwrap();
     open.send(()).unwrap();
@@ -357,7 +358,7 @@ fn slow_tunnel_reader_throttles_the_sender() {
 #[test]
 fn reset_of_one_connection_ends_the_other() {
     let origin = Origin::start(|call| {
-        call.answer(SWITCHING)?;
+        call.respond(SWITCHING)?;
         if call.wire.some()? == b"reset" { Ok(Then::Reset) } else { Ok(Then::Hang) }
     });
     let gateway = TestGateway::start(&single_route(&origin));

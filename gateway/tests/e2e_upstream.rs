@@ -57,7 +57,7 @@ fn lost_get_on_a_reused_connection_is_retried_but_not_post() {
             call.read_body()?;
             return Ok(Then::Close);
         }
-        call.answer(ok("a")).map(|()| Then::Keep)
+        call.respond(ok("a")).map(|()| Then::Keep)
     });
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
@@ -73,7 +73,7 @@ fn lost_get_on_a_reused_connection_is_retried_but_not_post() {
 
 #[test]
 fn connection_closed_while_idle_is_not_reused() {
-    let origin = Origin::start(|call| call.answer(ok("a")).map(|()| Then::Close));
+    let origin = Origin::start(|call| call.respond(ok("a")).map(|()| Then::Close));
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     for turn in 1..=20 {
@@ -91,7 +91,7 @@ fn closing_or_out_of_step_connection_is_not_reused() {
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n!",
     ] {
-        let origin = Origin::start(move |call| call.answer(raw).map(|()| Then::Keep));
+        let origin = Origin::start(move |call| call.respond(raw).map(|()| Then::Keep));
         let gateway = TestGateway::start(&single_route(&origin));
         let mut client = gateway.client();
         for _ in 0..3 {
@@ -272,7 +272,7 @@ fn reset_before_the_response_is_502_and_later_propagates() {
             "/bad" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n!\r\n",
             _ => "",
         };
-        call.answer(beginning)?;
+        call.respond(beginning)?;
         Ok(if call.request.target() == "/" { Then::Reset } else { Then::Close })
     });
     let gateway = TestGateway::start(&single_route(&origin));
@@ -296,7 +296,7 @@ fn reset_before_the_response_is_502_and_later_propagates() {
 fn slow_endpoint_is_504_and_stalled_body_is_cut_off() {
     let origin = Origin::start(|call| {
         match call.request.target() {
-            "/stall" => call.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?,
+            "/stall" => call.respond("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")?,
             // The endpoint does not read the body.
             "/unread" => {}
             _ => call.read_body()?,
@@ -341,18 +341,18 @@ fn slow_endpoint_is_504_and_stalled_body_is_cut_off() {
 fn endpoint_hanging_inside_a_response_times_out() {
     let origin = Origin::start(|call| {
         match call.request.target() {
-            "/head" => call.answer("HTTP/1.1 200 OK\r\nContent-Le")?,
-            "/informational" => call.answer("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")?,
-            "/informational/head" => call.answer("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 2")?,
-            "/size" => call.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n5")?,
-            "/last" => call.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n")?,
+            "/head" => call.respond("HTTP/1.1 200 OK\r\nContent-Le")?,
+            "/informational" => call.respond("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")?,
+            "/informational/head" => call.respond("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 2")?,
+            "/size" => call.respond("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n5")?,
+            "/last" => call.respond("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n")?,
             "/trailers" => {
-                call.answer(
+                call.respond(
                     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n0\r\nA: b\r\n",
                 )?;
             }
             _ => {
-                call.answer(ok("complete"))?;
+                call.respond(ok("complete"))?;
                 return Ok(Then::Keep);
             }
         }
@@ -398,7 +398,7 @@ fn endpoint_hanging_inside_a_response_times_out() {
 fn expiring_connection_carries_only_replayable_requests() {
     // Timeout=1 leaves nothing after the safety margin: from the start, the endpoint may be about to close.
     let response = "HTTP/1.1 200 OK\r\nKeep-Alive: max=100, Timeout=1\r\nContent-Length: 1\r\n\r\na";
-    let origin = Origin::start(move |call| call.answer(response).map(|()| Then::Keep));
+    let origin = Origin::start(move |call| call.respond(response).map(|()| Then::Keep));
     let gateway = TestGateway::start(&single_route(&origin));
     let mut client = gateway.client();
     let large = 64 * 1024 + 1;

@@ -125,11 +125,6 @@ pub(crate) fn service(name: &str, endpoints: &[SocketAddr]) -> String {
     fixtures::service(name).endpoints(endpoints).to_yaml()
 }
 
-/// Returns the YAML of [`single_route`]. New tests use that one.
-pub(crate) fn one(origin: &Origin) -> String {
-    single_route(origin).to_yaml()
-}
-
 /// Returns Ingress `a` and Service `a`: host `a.example`, all paths to one origin.
 pub(crate) fn single_route(origin: &Origin) -> Manifests {
     single_route_to(&[origin.address])
@@ -375,7 +370,7 @@ impl Call<'_> {
     }
 
     /// Reads the body, then sends these bytes.
-    pub(crate) fn answer(&mut self, raw: impl AsRef<[u8]>) -> io::Result<()> {
+    pub(crate) fn respond(&mut self, raw: impl AsRef<[u8]>) -> io::Result<()> {
         self.read_body()?;
         self.wire.stream.write_all(raw.as_ref())
     }
@@ -419,7 +414,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// Starts an origin that responds to each request with its name.
     pub(crate) fn named(name: &'static str) -> Self {
-        Self::start(move |call| call.answer(ok(name)).map(|()| Then::Keep))
+        Self::start(move |call| call.respond(ok(name)).map(|()| Then::Keep))
     }
 
     /// Starts an origin that calls the script for each request head.
@@ -549,13 +544,13 @@ pub(crate) fn until(description: &str, mut condition: impl FnMut() -> bool) {
 
 /// Upper bound of the bytes that all buffers between client and endpoint hold: the kernel's of four sockets, and the
 /// gateway's.
-pub(crate) const MOST_ON_THE_WAY: usize = 24 << 20;
+pub(crate) const MAX_BUFFERED_BYTES: usize = 24 << 20;
 
 /// Four times the bytes that the buffers hold.
-pub(crate) const PLENTY: usize = 96 << 20;
+pub(crate) const LARGE_BODY_BYTES: usize = 96 << 20;
 
 /// Writes until the kernel took `most` bytes, or none for 500 ms. Returns the number of bytes that it took.
-pub(crate) fn push(stream: &mut TcpStream, most: usize) -> usize {
+pub(crate) fn write_until_blocked(stream: &mut TcpStream, most: usize) -> usize {
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let (piece, mut sent) = (vec![b'x'; 64 << 10], 0);
     while sent < most
