@@ -362,8 +362,8 @@ fn reason_header_is_present_unless_hidden_by_settings() {
         status: u16,
         reason: &'static str,
     }
-    for shown in [ReasonHeader::Shown, ReasonHeader::Hidden] {
-        let gateway = TestGateway::with(&objects, settings(|all| all.responses.reason_header = shown));
+    for setting in [ReasonHeader::Shown, ReasonHeader::Hidden] {
+        let gateway = TestGateway::with(&objects, settings(|all| all.responses.reason_header = setting));
         let mut client = gateway.client();
         for Case { target, status, reason } in [
             Case { target: "/", status: 404, reason: "no_rule" },
@@ -376,7 +376,7 @@ fn reason_header_is_present_unless_hidden_by_settings() {
             let response = client.get("a.example", target);
             assert_eq!(response.status(), status, "{target}");
             assert_eq!(response.field("server"), Some("wasm-gateway"));
-            let header = (shown == ReasonHeader::Shown).then_some(reason);
+            let header = (setting == ReasonHeader::Shown).then_some(reason);
             assert_eq!(response.field("gateway-reason"), header, "{target}");
         }
     }

@@ -255,7 +255,7 @@ fn clients_beyond_the_limit_are_reset_and_others_served() {
     until("its permit is released", || is_served(gateway.gateway.http));
 }
 
-/// An origin that responds to `/held` only after `release`, and to other targets at once.
+/// An origin that responds to `/blocked` only after `release`, and to other targets at once.
 struct BlockingOrigin {
     origin: Origin,
     gate: Arc<(Mutex<bool>, Condvar)>,
@@ -267,7 +267,7 @@ impl BlockingOrigin {
         let script_gate = Arc::clone(&gate);
         let origin = Origin::start(move |call| {
             call.read_body()?;
-            if call.request.target() == "/held" {
+            if call.request.target() == "/blocked" {
                 let (is_open, changed) = &*script_gate;
                 drop(changed.wait_timeout_while(is_open.lock().unwrap(), DEADLINE, |is_open| !*is_open));
             }
@@ -285,7 +285,7 @@ impl BlockingOrigin {
 /// Sends a request that blocks at the endpoint.
 fn send_blocked(http: SocketAddr) -> io::Result<TcpStream> {
     let mut client = TcpStream::connect(http)?;
-    client.write_all(b"GET /held HTTP/1.1\r\nHost: a.example\r\n\r\n")?;
+    client.write_all(b"GET /blocked HTTP/1.1\r\nHost: a.example\r\n\r\n")?;
     Ok(client)
 }
 
