@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::missing::is_missing;
-use crate::pages::read;
+use crate::pages::{read, root};
 use crate::{command, markdown};
 
 /// Time limit of the demo on a busy machine.
@@ -188,7 +188,22 @@ fn commands_of_readme_work() {
             }
         }
     }
+    check_explanation(&session);
     check_examples(&session);
+}
+
+/// Compares the excerpt of the page about `explain` with the explanation of the Ingress of README.
+fn check_explanation(session: &Session) {
+    let path = "gateway/docs/explain-and-check.md";
+    let page = read(path);
+    let command = "gateway explain https://hello.example.com/index.html --files site";
+    let printed = session.run(command).replace(&session.address, "127.0.0.1");
+    let excerpt = markdown::blocks(&page).into_iter().find(|block| block.language == "text").unwrap().text;
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(root().join(path), page.replace(&excerpt, &printed)).unwrap();
+    } else {
+        assert_eq!(printed, excerpt, "{command} prints this; UPDATE_EXPECT=1 rewrites {path}");
+    }
 }
 
 /// Adds the objects of all other pages to those of README: together they have no Problem.
