@@ -12,15 +12,15 @@ use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 /// Filters sorted by [`super::Stage`]; never empty.
 #[derive(Debug)]
 pub struct Chain {
-    filters: Box<[Entry]>,
+    filters: Box<[ChainedFilter]>,
 }
 
-struct Entry {
+struct ChainedFilter {
     filter: Arc<dyn Filter>,
     phases: Phases,
 }
 
-impl fmt::Debug for Entry {
+impl fmt::Debug for ChainedFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.filter.fmt(f)
     }
@@ -30,7 +30,7 @@ impl Chain {
     /// Sorts filters; those of one stage keep their order. Returns `None` if there is none.
     pub fn new(mut filters: Vec<Arc<dyn Filter>>) -> Option<Self> {
         filters.sort_by_key(|filter| filter.stage());
-        let entries = filters.into_iter().map(|filter| Entry { phases: filter.phases(), filter });
+        let entries = filters.into_iter().map(|filter| ChainedFilter { phases: filter.phases(), filter });
         let filters: Box<[_]> = entries.collect();
         (!filters.is_empty()).then_some(Self { filters })
     }

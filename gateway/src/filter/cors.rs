@@ -22,7 +22,7 @@ const OWNED: [FieldName; 6] =
 
 #[derive(Debug)]
 struct Cors {
-    origins: Vec<Origin>,
+    origins: Vec<AllowedOrigin>,
     credentials: bool,
     methods: Allowed,
     headers: Allowed,
@@ -43,7 +43,7 @@ enum Allowed {
 
 /// An entry of `allowOrigins`.
 #[derive(Debug)]
-enum Origin {
+enum AllowedOrigin {
     /// `*`
     Any,
     /// `https://shop.example`
@@ -67,7 +67,7 @@ pub(super) fn build(spec: &RoutePolicySpec) -> Option<Arc<dyn Filter>> {
         allow_credentials,
         max_age,
     } = spec.cors.as_ref()?;
-    let origins = allow_origins.as_ref()?.iter().map(|origin| Origin::parse(origin)).collect();
+    let origins = allow_origins.as_ref()?.iter().map(|origin| AllowedOrigin::parse(origin)).collect();
     let credentials = allow_credentials.unwrap_or(false);
     Some(Arc::new(Cors {
         origins,
@@ -104,7 +104,7 @@ impl Allowed {
     }
 }
 
-impl Origin {
+impl AllowedOrigin {
     fn parse(text: &str) -> Self {
         match text.split_once("://*") {
             _ if text == "*" => Self::Any,
@@ -135,7 +135,7 @@ impl Origin {
 impl Cors {
     /// Is the response the same for all origins?
     fn is_public(&self) -> bool {
-        !self.credentials && self.origins.iter().any(|origin| matches!(origin, Origin::Any))
+        !self.credentials && self.origins.iter().any(|origin| matches!(origin, AllowedOrigin::Any))
     }
 }
 

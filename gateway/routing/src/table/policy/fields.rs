@@ -121,23 +121,23 @@ struct Place<T> {
 }
 
 /// A field with a single value.
-struct Value<T> {
+struct SingleField<T> {
     place: Place<T>,
     check: fn(&T) -> Vec<Fault>,
 }
 
 /// A field with a list of values.
-struct List<T> {
+struct ListField<T> {
     place: Place<Vec<T>>,
     check: fn(&[T]) -> Vec<Fault>,
 }
 
 fn value<T: Clone + fmt::Display + 'static>(path: &'static str, place: Place<T>) -> PolicyField {
-    PolicyField { path, accessor: Box::new(Value { place, check: |_| Vec::new() }) }
+    PolicyField { path, accessor: Box::new(SingleField { place, check: |_| Vec::new() }) }
 }
 
 fn checked(path: &'static str, place: Place<String>, check: fn(&String) -> Vec<Fault>) -> PolicyField {
-    PolicyField { path, accessor: Box::new(Value { place, check }) }
+    PolicyField { path, accessor: Box::new(SingleField { place, check }) }
 }
 
 fn list<T: Clone + fmt::Display + 'static>(path: &'static str, place: Place<Vec<T>>) -> PolicyField {
@@ -149,10 +149,10 @@ fn checked_list<T: Clone + fmt::Display + 'static>(
     place: Place<Vec<T>>,
     check: fn(&[T]) -> Vec<Fault>,
 ) -> PolicyField {
-    PolicyField { path, accessor: Box::new(List { place, check }) }
+    PolicyField { path, accessor: Box::new(ListField { place, check }) }
 }
 
-impl<T: Clone + fmt::Display> Accessor for Value<T> {
+impl<T: Clone + fmt::Display> Accessor for SingleField<T> {
     fn is_set(&self, spec: &RoutePolicySpec) -> bool {
         (self.place.read)(spec).is_some()
     }
@@ -180,7 +180,7 @@ impl<T: Clone + fmt::Display> Accessor for Value<T> {
     }
 }
 
-impl<T: Clone + fmt::Display> Accessor for List<T> {
+impl<T: Clone + fmt::Display> Accessor for ListField<T> {
     fn is_set(&self, spec: &RoutePolicySpec) -> bool {
         (self.place.read)(spec).is_some()
     }
