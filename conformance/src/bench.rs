@@ -10,6 +10,7 @@ mod case;
 mod context;
 mod cpu;
 mod figure;
+mod filters;
 mod h2load;
 mod http;
 mod kube;
@@ -141,6 +142,17 @@ fn measure_case(context: &BenchContext<'_>, case: BenchCase, report: &mut Report
             let (rounds, seconds) = (args.rounds, args.seconds);
             let routes = routes::RoutesCase { gateway, backend, wrk: &wrk, dir, rounds, seconds };
             report.figures.extend(routes.measure()?);
+        }
+        BenchCase::Filters => {
+            let Some(gateway) = context.program(PeerKind::Gateway) else {
+                skip_without_gateway(report);
+                return Ok(());
+            };
+            let Some(path) = report.find_or_skip("wrk", case) else { return Ok(()) };
+            let wrk = wrk::Wrk { path, core: cores.load, connections: args.connections };
+            let (rounds, seconds) = (args.rounds, args.seconds);
+            let filters = filters::FiltersCase { gateway, backend, wrk: &wrk, dir, rounds, seconds };
+            report.figures.extend(filters.measure()?);
         }
         // `BenchCase::selected` replaces it by all cases.
         BenchCase::All => {}

@@ -141,6 +141,27 @@ fn case_reuse_reports_a_share() {
 }
 
 #[test]
+fn case_filters_reports_each_filter() {
+    const TEST: &str = "case_filters_reports_each_filter";
+    let gateway = Path::new(env!("CARGO_BIN_EXE_conformance")).with_file_name("gateway");
+    if !gateway.is_file() {
+        return missing::skipped(&format!("{TEST}: the gateway is not built"));
+    }
+    if is_skipped(TEST, &["nginx", "wrk"]) {
+        return;
+    }
+    let output = bench("gateway", ONE_ROUND, &["--case", "filters", "--gateway", gateway.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = report["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), 4, "{report:#}");
+    for figure in figures {
+        let ratio = figure["ratio"]["median"].as_f64().unwrap();
+        assert!((0.2..5.0).contains(&ratio), "{figure:#}");
+    }
+}
+
+#[test]
 fn case_kube_reports_times_and_memory() {
     const TEST: &str = "case_kube_reports_times_and_memory";
     let tool = env!("CARGO_BIN_EXE_conformance");

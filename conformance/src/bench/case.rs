@@ -28,6 +28,8 @@ pub(crate) enum BenchCase {
     Reuse,
     /// Memory of each route, and CPU time per request with 100,000 hosts beside one.
     Routes,
+    /// CPU time per request of routes with filters beside one without.
+    Filters,
     /// Time from an accepted Ingress to its first 200. Runs only inside `conformance cluster run -- …`.
     Kube,
     /// All cases.
@@ -50,7 +52,7 @@ impl BenchCase {
             Self::Connect => &[Workload::Connect],
             Self::Handshake => &[Workload::Handshake],
             Self::Large => &[Workload::Large, Workload::LargeTls],
-            Self::Memory | Self::Reuse | Self::Routes | Self::Kube | Self::All => &[],
+            Self::Memory | Self::Reuse | Self::Routes | Self::Filters | Self::Kube | Self::All => &[],
         }
     }
 }
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn selected_all_is_every_case_once() {
-        assert_eq!(BenchCase::selected(&[BenchCase::All, BenchCase::Small]).len(), 10);
+        assert_eq!(BenchCase::selected(&[BenchCase::All, BenchCase::Small]).len(), 11);
         assert_eq!(
             BenchCase::selected(&[BenchCase::Reuse, BenchCase::Small, BenchCase::Small]),
             [BenchCase::Small, BenchCase::Reuse]

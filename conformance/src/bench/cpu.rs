@@ -80,6 +80,7 @@ fn programs(case: BenchCase) -> &'static [&'static str] {
         | BenchCase::Memory
         | BenchCase::Reuse
         | BenchCase::Routes
+        | BenchCase::Filters
         | BenchCase::Kube
         | BenchCase::All => &[],
     }
