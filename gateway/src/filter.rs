@@ -45,7 +45,7 @@ pub struct Phases {
 
 /// What a filter knows about the request besides its head.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub struct FilterContext<'a> {
     /// How the client connected, or what a trusted proxy says about that.
     pub scheme: Scheme,
     /// The client's address, behind trusted proxies.
@@ -71,13 +71,13 @@ pub trait Filter: Send + Sync + fmt::Debug {
     fn phases(&self) -> Phases;
 
     /// Looks at a request before an endpoint is chosen. Called once, however often the request is sent.
-    fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &Context<'_>) -> Step {
+    fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
         Step::Continue
     }
 
     /// Looks at a response: an endpoint's, or a local reply. Called only if the request reached this filter; not
     /// called for informational responses.
-    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &Context<'_>) {}
+    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {}
 }
 
 /// How a request goes on after a filter.

@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use gateway::filter::{Context, Filter, Phases, Resumed, Slot, Stage, Step};
+use gateway::filter::{Filter, FilterContext, Phases, Resumed, Slot, Stage, Step};
 use gateway::message::{FieldName, FieldValue, LocalReply, Patch, RequestHead, ResponseHead};
 use http::{HeaderMap, Request};
 use support::{
@@ -189,6 +189,13 @@ fn redirect_targets_are_built_from_request_and_policy() {
         ("{path: /new, status: 303}", "/old?q=1", Some((303, "http://a.example/new?q=1"))),
         ("{path: /new}", "/new", None),
         ("{scheme: https}", "/x", Some((302, "https://a.example/x"))),
+        ("{scheme: https}", "/.well-known/acme-challenge/t", None),
+        ("{https: Always, port: 8443}", "/x", Some((308, "https://a.example:8443/x"))),
+        ("{https: Always, port: 8443}", "/.well-known/acme-challenge/t", None),
+        ("{https: TlsHosts, port: 8443}", "/x", None),
+        ("{https: TlsHosts, host: b.example}", "/.well-known/acme-challenge/t", None),
+        ("{https: Never, host: B.example}", "/x", Some((302, "http://b.example/x"))),
+        ("{host: A.example}", "/x", None),
     ] {
         let gateway =
             TestGateway::start(&(single_route(&origin) + &policy(&format!("  redirect: {redirect}\n"))));
@@ -285,6 +292,13 @@ fn public_cors_is_the_same_for_all_origins() {
         assert_eq!(received.field("access-control-allow-origin"), Some("*"));
         assert_eq!(received.field("vary"), Some("Accept"));
     }
+    for received in both(gateway.gateway.http, get("/")) {
+        assert_eq!(
+            received.field("access-control-allow-origin"),
+            Some("*"),
+            "caches serve it to all origins"
+        );
+    }
 }
 
 // ===== filters that wait =====
@@ -318,7 +332,7 @@ impl Filter for Gate {
         Phases { request: true, response: true }
     }
 
-    fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &Context<'_>) -> Step {
+    fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().unwrap().push(sender);
         let mut unfinished = CountDrop(Some(Arc::clone(&self.dropped)));
@@ -329,7 +343,7 @@ impl Filter for Gate {
         }))
     }
 
-    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &Context<'_>) {
+    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {
         self.responses.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -89,7 +89,7 @@ impl FiltersCase<'_> {
         let mut cpu: [Vec<f64>; ROUTES.len()] = Default::default();
         for round in 1..=self.rounds {
             for (route, rounds) in ROUTES.iter().zip(&mut cpu) {
-                rounds.push(self.leg(&mut gateway, http, &dir.join(route.name))?);
+                rounds.push(self.leg(&gateway, http, &dir.join(route.name))?);
             }
             let last: Vec<_> = cpu.iter().filter_map(|rounds| rounds.last()).collect();
             print_message(&format!("round {round}: {last:.2?} µs"));
@@ -99,7 +99,7 @@ impl FiltersCase<'_> {
     }
 
     /// Returns the CPU time per request of one leg, in µs.
-    fn leg(&self, gateway: &mut ChildProcess, http: u16, script: &Path) -> Result<f64> {
+    fn leg(&self, gateway: &ChildProcess, http: u16, script: &Path) -> Result<f64> {
         let (counts, used) = (self.backend.counts()?, gateway.cpu()?);
         let summary = self.wrk.run_script(http, self.seconds, script)?;
         let used = gateway.cpu()?.since(used);

@@ -54,6 +54,11 @@ impl Duration {
 }
 
 impl Duration {
+    /// Returns the milliseconds.
+    pub const fn as_millis(self) -> u64 {
+        self.milliseconds
+    }
+
     /// Returns the whole seconds.
     pub const fn as_secs(self) -> u64 {
         self.milliseconds / 1000

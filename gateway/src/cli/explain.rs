@@ -4,6 +4,8 @@
 //! reports the candidates that lost. Not here: a second matcher, and the health of endpoints beyond their objects.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use http1::{BodyLength, Head, KnownName};
 use routing::object::{Ingress, Kind, Name, ObjectRef};
@@ -15,8 +17,9 @@ use crate::control::reload::{ProblemView, Problems};
 use crate::data::exchange;
 use crate::data::exchange::destination::Destination;
 use crate::data::exchange::reply_reason::ReplyReason;
+use crate::filter::{self, FilterContext, Progress};
 use crate::live::Live;
-use crate::message::Scheme;
+use crate::message::{LocalReply, Scheme};
 
 pub mod command;
 pub mod request;
@@ -43,7 +46,7 @@ pub struct ExplainContext<'a> {
 /// Explains a request.
 pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanation {
     let head = request.head();
-    let (match_report, outcome) = match admit(head, context) {
+    let (match_report, outcome) = match admit(request, context) {
         Ok((match_report, outcome)) => (Some(match_report), outcome),
         Err(refusal) => (None, Outcome::local_reply(refusal)),
     };
@@ -77,11 +80,8 @@ fn host_field(head: &Head) -> Option<&[u8]> {
 }
 
 /// Takes the steps of `exchange::serve` up to the table, in the same order.
-fn admit(
-    head: Result<&Head, ReplyReason>,
-    context: ExplainContext<'_>,
-) -> Result<(MatchReport, Outcome), ReplyReason> {
-    let head = head?;
+fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchReport, Outcome), ReplyReason> {
+    let head = request.head()?;
     let length = BodyLength::from_request(head).map_err(|_| ReplyReason::MalformedFraming)?;
     let Destination { host, path, .. } = exchange::parse_destination(head)?;
     let table = &context.live.table;
@@ -89,7 +89,29 @@ fn admit(
     let serving = table.serving_host(&host).map(|host| host.name());
     let claims: Vec<_> =
         serving.into_iter().flat_map(|host| context.compiler.candidate_routes(host)).collect();
-    Ok((table.match_report(&host, &path, &claims), outcome.with_body(length)))
+    let cx = FilterContext {
+        scheme: request.scheme(),
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host: &host,
+        path: &path,
+        request: head,
+    };
+    let outcome = match filter_reply(context.live, &cx) {
+        Some(reply) => outcome.with_reply(&reply),
+        None => outcome.with_body(length),
+    };
+    Ok((table.match_report(&host, &path, &claims), outcome))
+}
+
+/// Returns the reply of a filter to a request of the command, as the data plane's own filters give it.
+fn filter_reply(live: &Live, cx: &FilterContext<'_>) -> Option<Box<LocalReply>> {
+    let route = exchange::find_route(&live.table, cx.host, cx.path).ok()?;
+    let chain = live.plans.get(route.policy.id).chain.as_ref()?;
+    match Progress::new(Arc::clone(chain)).request(cx) {
+        filter::Outcome::Reply(reply) => Some(reply),
+        // What a filter waits for is not known here.
+        filter::Outcome::Pass | filter::Outcome::Wait(_) => None,
+    }
 }
 
 /// Returns the listener. A TLS client sends the URL's host as SNI, whatever the field Host contains.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::data::exchange;
 use crate::data::exchange::reply_reason::ReplyReason;
 use crate::data::upstream::ConnectError;
+use crate::message::LocalReply;
 
 /// The field of a RoutePolicy that [`Outcome::backends`] already contains.
 const BACKENDS: &str = "spec.backends";
@@ -23,6 +24,8 @@ pub struct Outcome {
     pub status: Option<u16>,
     /// The reason of the local reply, as in the header `gateway-reason`.
     pub reason: Option<&'static str>,
+    /// The value of `Location` in the local reply, if it is a redirect.
+    pub location: Option<String>,
     /// The object whose rule or default backend matches: `Ingress shop/web`.
     pub object: Option<String>,
     /// The field path in that object.
@@ -63,6 +66,7 @@ impl Outcome {
         Self {
             status: Some(refusal.status()),
             reason: Some(refusal.as_str()),
+            location: None,
             object: None,
             field: None,
             backends: Vec::new(),
@@ -109,6 +113,14 @@ impl Outcome {
             }
             _ => self,
         }
+    }
+
+    /// Returns the outcome with the reply of a filter, which no Service sees.
+    #[must_use]
+    pub(super) fn with_reply(self, reply: &LocalReply) -> Self {
+        let location = reply.fields().find(|(name, _)| *name == b"location");
+        let location = location.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        Self { status: Some(reply.status()), reason: Some(reply.reason), location, ..self }
     }
 
     fn forwarded() -> Self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::LocalBoxFuture;
 use http1::Head;
 
-use super::{Context, Filter, Phases, Resumed, Slot, Step};
+use super::{Filter, FilterContext, Phases, Resumed, Slot, Step};
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
 /// Filters sorted by [`super::Stage`]; never empty.
@@ -65,7 +65,7 @@ impl Progress {
     }
 
     /// Runs filters on the request, from the one behind those that ran, until one replies or waits.
-    pub fn request(&mut self, cx: &Context<'_>) -> Outcome {
+    pub fn request(&mut self, cx: &FilterContext<'_>) -> Outcome {
         while let (Some(entry), Some(slot)) =
             (self.chain.filters.get(self.reached), self.slots.get_mut(self.reached))
         {
@@ -95,16 +95,20 @@ impl Progress {
     }
 
     /// Runs the response half of the filters that the request reached on an endpoint's head, in reverse order.
-    pub fn response(&mut self, head: &Head, cx: &Context<'_>) {
+    pub fn response(&mut self, head: &Head, cx: &FilterContext<'_>) {
         self.respond(cx, |patch| ResponseHead::upstream(head, patch));
     }
 
     /// Runs the response half of the filters that the request reached on a local reply, in reverse order.
-    pub fn local_reply(&mut self, reply: &LocalReply, cx: &Context<'_>) {
+    pub fn local_reply(&mut self, reply: &LocalReply, cx: &FilterContext<'_>) {
         self.respond(cx, |patch| ResponseHead::local(reply, patch));
     }
 
-    fn respond<'a>(&'a mut self, cx: &Context<'_>, mut head: impl FnMut(&'a mut Patch) -> ResponseHead<'a>) {
+    fn respond<'a>(
+        &'a mut self,
+        cx: &FilterContext<'_>,
+        mut head: impl FnMut(&'a mut Patch) -> ResponseHead<'a>,
+    ) {
         let reached = self.chain.filters.iter().zip(&mut self.slots).take(self.reached);
         let mut head = head(&mut self.response);
         for (entry, slot) in reached.rev().filter(|(entry, _)| entry.phases.response) {

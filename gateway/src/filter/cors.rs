@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::RoutePolicySpec;
 use api::policy::Cors as CorsFields;
 
-use super::{Context, Filter, Phases, Slot, Stage, Step};
+use super::{Filter, FilterContext, Phases, Slot, Stage, Step};
 use crate::message::{FieldName, FieldValue, LocalReply, RequestHead, ResponseHead};
 
 const ALLOW_ORIGIN: FieldName = FieldName::from_static("access-control-allow-origin");
@@ -17,7 +17,7 @@ const MAX_AGE: FieldName = FieldName::from_static("access-control-max-age");
 const VARY: FieldName = FieldName::from_static("vary");
 
 /// The fields that a response must not bring from the endpoint: two values of one of them make browsers refuse it.
-const OWNED: [FieldName; 6] =
+const CORS_FIELDS: [FieldName; 6] =
     [ALLOW_ORIGIN, ALLOW_CREDENTIALS, ALLOW_METHODS, ALLOW_HEADERS, EXPOSE_HEADERS, MAX_AGE];
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ enum Allowed {
     Safelisted,
     /// This list; `*` alone allows everything if no credentials are sent.
     Listed(FieldValue),
-    /// Whatever the preflight request asks for: with credentials browsers take `*` as a name.
+    /// Whatever the preflight request asks for.
     Requested,
 }
 
@@ -69,11 +69,13 @@ pub(super) fn build(spec: &RoutePolicySpec) -> Option<Arc<dyn Filter>> {
     } = spec.cors.as_ref()?;
     let origins = allow_origins.as_ref()?.iter().map(|origin| AllowedOrigin::parse(origin)).collect();
     let credentials = allow_credentials.unwrap_or(false);
+    let any_method = if credentials { AnyForm::Requested } else { AnyForm::Star };
     Some(Arc::new(Cors {
         origins,
         credentials,
-        methods: Allowed::new(allow_methods.as_deref(), credentials),
-        headers: Allowed::new(allow_headers.as_deref(), credentials),
+        methods: Allowed::new(allow_methods.as_deref(), any_method),
+        // `*` never covers Authorization, so the requested names are listed.
+        headers: Allowed::new(allow_headers.as_deref(), AnyForm::Requested),
         exposed: list(expose_headers.as_deref()),
         max_age: max_age.and_then(|age| FieldValue::parse(age.as_secs().to_string()).ok()),
     }))
@@ -84,22 +86,31 @@ fn list(items: Option<&[String]>) -> Option<FieldValue> {
     FieldValue::parse(items.join(", ")).ok()
 }
 
+/// How a preflight response allows everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AnyForm {
+    /// By `*`.
+    Star,
+    /// By the names that the request asks for.
+    Requested,
+}
+
 impl Allowed {
-    fn new(items: Option<&[String]>, credentials: bool) -> Self {
+    fn new(items: Option<&[String]>, form: AnyForm) -> Self {
         let is_any = items.is_some_and(|items| items.iter().any(|item| item == "*"));
         match list(items) {
-            Some(_) if is_any && credentials => Self::Requested,
+            Some(_) if is_any && form == AnyForm::Requested => Self::Requested,
             Some(list) => Self::Listed(list),
             None => Self::Safelisted,
         }
     }
 
     /// Returns the value for a preflight request that asks by the field `requested`.
-    fn value(&self, cx: &Context<'_>, requested: &[u8]) -> Option<FieldValue> {
+    fn value(&self, cx: &FilterContext<'_>, requested: &[u8]) -> Option<FieldValue> {
         match self {
             Self::Safelisted => None,
             Self::Listed(list) => Some(list.clone()),
-            Self::Requested => FieldValue::parse(only(cx, requested)?.to_vec()).ok(),
+            Self::Requested => FieldValue::parse(single_value(cx, requested)?.to_vec()).ok(),
         }
     }
 }
@@ -134,13 +145,13 @@ impl AllowedOrigin {
 
 impl Cors {
     /// Is the response the same for all origins?
-    fn is_public(&self) -> bool {
+    fn allows_any_origin(&self) -> bool {
         !self.credentials && self.origins.iter().any(|origin| matches!(origin, AllowedOrigin::Any))
     }
 }
 
 /// Returns the only value of a field; `None` for several.
-fn only<'a>(cx: &Context<'a>, name: &[u8]) -> Option<&'a [u8]> {
+fn single_value<'a>(cx: &FilterContext<'a>, name: &[u8]) -> Option<&'a [u8]> {
     let mut values = cx.request.fields().filter(|(_, found, _)| found.eq_ignore_ascii_case(name));
     let (_, _, value) = values.next()?;
     values.next().is_none().then_some(value)
@@ -155,12 +166,12 @@ impl Filter for Cors {
         Phases { request: true, response: true }
     }
 
-    fn request(&self, slot: &mut Slot, _head: &mut RequestHead<'_>, cx: &Context<'_>) -> Step {
-        let Some(origin) = only(cx, b"origin") else { return Step::Continue };
+    fn request(&self, slot: &mut Slot, _head: &mut RequestHead<'_>, cx: &FilterContext<'_>) -> Step {
+        let Some(origin) = single_value(cx, b"origin") else { return Step::Continue };
         let is_allowed = self.origins.iter().any(|allowed| allowed.matches(origin));
         slot.0 = if is_allowed { ALLOWED } else { NOT_ALLOWED };
         let is_preflight =
-            cx.request.method() == b"OPTIONS" && only(cx, b"access-control-request-method").is_some();
+            cx.request.method() == b"OPTIONS" && single_value(cx, b"access-control-request-method").is_some();
         if !is_preflight {
             return Step::Continue;
         }
@@ -168,20 +179,21 @@ impl Filter for Cors {
         Step::Reply(Box::new(LocalReply::new(204, "cors_preflight")))
     }
 
-    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, cx: &Context<'_>) {
-        for name in OWNED {
+    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, cx: &FilterContext<'_>) {
+        for name in CORS_FIELDS {
             head.patch().remove(name);
         }
-        if !self.is_public() && !head.has_token("vary", b"origin") && !head.has_token("vary", b"*") {
+        if !self.allows_any_origin() && !head.has_token("vary", b"origin") && !head.has_token("vary", b"*") {
             head.patch().add(VARY, FieldValue::from_static("Origin"));
         }
-        if slot.0 & ALLOWED == 0 {
+        // A response that is the same for all origins is cached for all of them, so a request without Origin gets it too.
+        if slot.0 & ALLOWED == 0 && !self.allows_any_origin() {
             return;
         }
-        let origin = if self.is_public() {
+        let origin = if self.allows_any_origin() {
             Some(FieldValue::from_static("*"))
         } else {
-            only(cx, b"origin").and_then(|origin| FieldValue::parse(origin.to_vec()).ok())
+            single_value(cx, b"origin").and_then(|origin| FieldValue::parse(origin.to_vec()).ok())
         };
         let credentials = self.credentials.then(|| FieldValue::from_static("true"));
         let fields = if slot.0 & PREFLIGHT == 0 {

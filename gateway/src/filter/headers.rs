@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::RoutePolicySpec;
 use api::policy::HeaderEdits;
 
-use super::{Context, Filter, Phases, Slot, Stage, Step};
+use super::{Filter, FilterContext, Phases, Slot, Stage, Step};
 use crate::message::{FieldName, FieldValue, Patch, RequestHead, ResponseHead};
 
 #[derive(Debug)]
@@ -58,12 +58,12 @@ impl Filter for Headers {
         Phases { request: !self.request.is_empty(), response: !self.response.is_empty() }
     }
 
-    fn request(&self, _slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &Context<'_>) -> Step {
+    fn request(&self, _slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
         head.patch().append(&self.request);
         Step::Continue
     }
 
-    fn response(&self, _slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &Context<'_>) {
+    fn response(&self, _slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {
         head.patch().append(&self.response);
     }
 }

@@ -67,7 +67,7 @@ impl Filter for Random {
         Phases { request: true, response: true }
     }
 
-    fn request(&self, slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &Context<'_>) -> Step {
+    fn request(&self, slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
         slot.0 = u32::try_from(self.index).unwrap() + 1;
         edit(head.patch(), &self.edits);
         match self.does {
@@ -76,7 +76,7 @@ impl Filter for Random {
         }
     }
 
-    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &Context<'_>) {
+    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {
         assert_eq!(slot.0 as usize, self.index + 1, "the slot is the filter's own");
         self.responded.lock().unwrap().push(self.index);
         edit(head.patch(), &self.edits);
@@ -115,7 +115,7 @@ proptest! {
             head.field(NAMES[*name].as_bytes(), value.to_string().as_bytes());
         }
         let head = head.build();
-        let cx = Context {
+        let cx = FilterContext {
             scheme: Scheme::Http,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             host: "a.example",

@@ -96,7 +96,7 @@ impl<'a> ResponseHead<'a> {
     pub fn status(&self) -> u16 {
         match self.original {
             Original::Upstream(head) => head.status(),
-            Original::Local(reply) => reply.status,
+            Original::Local(reply) => reply.status(),
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) fn attach(command: &mut Command, columns: u16) -> File {
     let stdout = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
     command
         .env_remove("NO_COLOR")
+        .env_remove("CI") // forces colours
         .env_remove("CLICOLOR_FORCE")
         .env("TERM", "xterm")
         .stdout(Stdio::from(stdout));

@@ -8,6 +8,7 @@ const RESERVED: &[&str] = &[
     "date",
     "expect",
     "forwarded",
+    "gateway-reason",
     "host",
     "http2-settings",
     "keep-alive",
@@ -20,8 +21,8 @@ const RESERVED: &[&str] = &[
     "x-request-id",
 ];
 
-/// All fields that begin with this describe earlier hops.
-const RESERVED_PREFIX: &str = "x-forwarded-";
+/// All fields that begin with one of these describe earlier hops.
+const RESERVED_PREFIXES: [&str; 2] = ["x-forwarded", "x-original-"];
 
 /// Is the text a field name: a token (RFC 9110 §5.6.2)?
 pub fn is_field_name(name: &str) -> bool {
@@ -39,7 +40,7 @@ pub fn is_field_value(value: &[u8]) -> bool {
 pub fn is_reserved_field(name: &str) -> bool {
     // Many servers read an underscore as a hyphen (CGI, RFC 3875 §4.1.18).
     let name = name.to_ascii_lowercase().replace('_', "-");
-    name.starts_with(RESERVED_PREFIX) || RESERVED.contains(&name.as_str())
+    RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || RESERVED.contains(&name.as_str())
 }
 
 #[cfg(test)]
@@ -55,6 +56,8 @@ mod tests {
             ("Transfer-Encoding", true),
             ("server", false),
             ("x-forward", false),
+            ("X-Original-URL", true),
+            ("gateway-reason", true),
             ("cookie", false),
         ] {
             assert_eq!(is_reserved_field(name), expected, "{name}");

@@ -75,7 +75,7 @@ fn name_fault(name: &str) -> Option<String> {
     }
     is_reserved_field(name).then(|| {
         format!(
-            "only the gateway writes {shown}: framing, hop-by-hop, Host and X-Forwarded fields cannot be edited; remove this entry"
+            "only the gateway writes {shown}, as all fields that frame a message or describe its way: remove this entry"
         )
     })
 }

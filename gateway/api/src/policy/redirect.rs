@@ -28,7 +28,8 @@ pub struct Redirect {
     /// The host of the target. By default that of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The port of the target. By default that of the scheme if scheme or host change, else that of the request.
+    /// The port of the target. Beside `https` it is that of the upgrade alone. By default that of the scheme if scheme or
+    /// host change, else that of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<NonZeroU16>,
     /// The path of the target, instead of the request's. The query stays.
@@ -43,7 +44,7 @@ pub struct Redirect {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum HttpsRedirect {
     /// None.
-    Off,
+    Never,
     /// Those for hosts that `spec.tls` of their Ingress names.
     TlsHosts,
     /// All.
@@ -140,12 +141,9 @@ impl fmt::Display for RedirectScheme {
 }
 
 impl Redirect {
-    /// Returns what is wrong with a host to redirect to.
-    pub fn host_faults(host: &str) -> Vec<Fault> {
-        let is_label = |label: &str| {
-            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
-        if host.split('.').all(is_label) {
+    /// Returns what is wrong with a host to redirect to. `is_host` parses DNS names.
+    pub fn host_faults(host: &str, is_host: impl Fn(&str) -> bool) -> Vec<Fault> {
+        if is_host(host) {
             return Vec::new();
         }
         let host = host.escape_debug();
@@ -154,19 +152,21 @@ impl Redirect {
         ))]
     }
 
-    /// Returns what is wrong with a path to redirect to.
-    pub fn path_faults(path: &str) -> Vec<Fault> {
+    /// Returns what is wrong with a path to redirect to. `is_canonical` says whether requests for it are matched as it is
+    /// written.
+    pub fn path_faults(path: &str, is_canonical: impl Fn(&str) -> bool) -> Vec<Fault> {
         let is_path = path.starts_with('/')
             && !path.starts_with("//")
             && path.is_ascii()
             && is_field_value(path.as_bytes())
-            && !path.contains([' ', '?', '#', '\\']);
+            && !path.contains([' ', '?', '#', '\\'])
+            && is_canonical(path);
         if is_path {
             return Vec::new();
         }
         let path = path.escape_debug();
         vec![Fault::new(format!(
-            "{path} is not a path: write one that begins with one `/`, percent-encoded, without query"
+            "{path} is not a path: write one that begins with one `/`, percent-encoded, without query and dot segments"
         ))]
     }
 }
@@ -184,12 +184,16 @@ mod tests {
             ("https://a", false),
             ("", false),
         ] {
-            assert_eq!(Redirect::host_faults(host).is_empty(), is_valid, "{host}");
+            assert_eq!(
+                Redirect::host_faults(host, |host| !host.is_empty() && !host.contains([':', '/'])).is_empty(),
+                is_valid,
+                "{host}"
+            );
         }
         for (path, is_valid) in
             [("/", true), ("/a%20b", true), ("a", false), ("//evil", false), ("/a?b", false)]
         {
-            assert_eq!(Redirect::path_faults(path).is_empty(), is_valid, "{path}");
+            assert_eq!(Redirect::path_faults(path, |_| true).is_empty(), is_valid, "{path}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use api::RoutePolicySpec;
 use api::TargetKind;
 use api::TargetRef;
+use api::policy::Redirect;
 
 use super::precedence::Lifecycle;
 use super::precedence::Precedence;
@@ -106,7 +107,19 @@ fn take_faults(policy: &Name, spec: &mut RoutePolicySpec) -> Vec<Problem> {
         let faults = field.take_faults(spec).into_iter();
         faults.map(|fault| (format!("{}{}", field.path, fault.place()), fault.message))
     });
-    faults.map(|(place, message)| problem(policy, place, Reason::InvalidValue, message)).collect()
+    let faults: Vec<_> =
+        faults.map(|(place, message)| problem(policy, place, Reason::InvalidValue, message)).collect();
+    if let Some(redirect) = &mut spec.redirect
+        && faults.iter().any(|fault| fault.field.starts_with("spec.redirect."))
+    {
+        // A part of a redirect leads to a URL that its author did not write. The upgrade to HTTPS stays.
+        *redirect = Redirect {
+            https: redirect.https,
+            acme_challenges: redirect.acme_challenges,
+            ..Redirect::default()
+        };
+    }
+    faults
 }
 
 fn backends_problem(policy: &RoutePolicy, targets: &[PolicyTarget]) -> Option<Problem> {

@@ -3,6 +3,7 @@
 //! Not here: whether a policy is valid (`policy_entry`).
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::policy_entry::PolicyTarget;
 use super::policy_entry::TargetScope;
 use super::policy_interner::PolicyInterner;
 use crate::host::HostName;
+use crate::object::Name;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::BACKENDS;
@@ -21,7 +23,9 @@ use crate::table::FIELDS;
 use crate::table::PathMatch;
 use crate::table::Policy;
 use crate::table::PolicyOrigin;
+use crate::table::SelfRedirect;
 use crate::table::conflicts;
+use crate::table::redirect_to_itself;
 
 /// How narrowly a target selects. The greater value takes precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +44,8 @@ pub(super) struct PolicyMerger<'a> {
     /// Most specific first, then by precedence.
     layers: Vec<Layer<'a>>,
     problems: BTreeSet<Problem>,
+    /// Policies with a redirect, and whether it has an effect on a Route.
+    redirects: BTreeMap<Name, SelfRedirect>,
 }
 
 /// One target of one policy.
@@ -83,7 +89,7 @@ pub(super) struct BackendOverride<'a> {
 
 impl<'a> PolicyMerger<'a> {
     pub(super) fn new(interner: &'a mut PolicyInterner) -> Self {
-        Self { interner, layers: Vec::new(), problems: BTreeSet::new() }
+        Self { interner, layers: Vec::new(), problems: BTreeSet::new(), redirects: BTreeMap::new() }
     }
 
     pub(super) fn add(&mut self, entry: &'a PolicyEntry, target: &'a PolicyTarget) {
@@ -130,7 +136,8 @@ impl<'a> PolicyMerger<'a> {
                 policy.set(field, value, origin);
             }
         }
-        self.remove_conflicts(&mut policy, route);
+        self.remove_conflicts(&mut policy);
+        self.note_redirect(&policy, route);
         policy.is_tls_host = policy.depends_on_tls() && route.is_some_and(|route| route.is_tls_host);
         let backends =
             backends.map(|PickedField { value, origin }| BackendOverride { backends: value, origin });
@@ -138,13 +145,24 @@ impl<'a> PolicyMerger<'a> {
     }
 
     /// Removes values that exclude each other. Each gets a Problem of the policy that set it.
-    fn remove_conflicts(&mut self, policy: &mut Policy, route: Option<RouteKey<'_>>) {
-        for conflict in conflicts(policy, route.map(|route| (route.host, route.path))) {
+    fn remove_conflicts(&mut self, policy: &mut Policy) {
+        for conflict in conflicts(policy) {
             if let Some(origin) = policy.unset(conflict.field) {
                 let field = conflict.field.to_owned();
                 let problem =
                     policy_entry::problem(&origin.policy, field, Reason::InvalidValue, conflict.message);
                 self.problems.insert(problem);
+            }
+        }
+    }
+
+    /// Records whether the redirect of a Route has an effect. One that has none on any Route gets a Problem at the end.
+    fn note_redirect(&mut self, policy: &Policy, route: Option<RouteKey<'_>>) {
+        let result = redirect_to_itself(policy, route.map(|route| (route.host, route.path)));
+        for origin in policy.origins.iter().filter(|origin| origin.field.starts_with("spec.redirect.")) {
+            let known = self.redirects.entry(origin.policy.clone()).or_insert(result);
+            if result == SelfRedirect::None {
+                *known = result;
             }
         }
     }
@@ -176,6 +194,12 @@ impl<'a> PolicyMerger<'a> {
     /// Returns the Problems: conflicts, and hosts or paths of targets that no Route of the Ingress has.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems;
+        for (policy, redirect) in self.redirects {
+            let SelfRedirect::Field(field) = redirect else { continue };
+            let message =
+                "the redirect leads to the same URL: write another host, path, port or scheme".to_owned();
+            problems.insert(policy_entry::problem(&policy, field.to_owned(), Reason::InvalidValue, message));
+        }
         for layer in self.layers.iter().filter(|layer| !layer.has_matched) {
             problems.extend(unmatched(layer));
         }

@@ -13,7 +13,7 @@ use crate::interner::Interner;
 /// Number of strings below which unused ones are not removed.
 const MIN_SWEEP: usize = 1024;
 
-/// The strings of all Ingresses of a source. Unused ones are removed from time to time ([`Interner`]).
+/// The strings of all Ingresses of a source. Unused ones are removed from time to time (`Interner`).
 #[derive(Debug, Default)]
 pub struct StringInterner {
     strings: Interner<str, MIN_SWEEP>,

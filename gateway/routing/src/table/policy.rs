@@ -6,7 +6,9 @@ mod conflicts;
 mod fields;
 mod merged;
 
+pub(crate) use conflicts::SelfRedirect;
 pub(crate) use conflicts::conflicts;
+pub(crate) use conflicts::redirect_to_itself;
 pub use fields::FIELDS;
 pub use fields::PolicyField;
 pub(crate) use merged::BACKENDS;

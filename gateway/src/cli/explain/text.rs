@@ -219,7 +219,11 @@ fn result(outcome: &Outcome) -> String {
         format!("Service {}{notes}", share.service)
     };
     match (outcome.status, outcome.reason) {
-        (Some(status), Some(reason)) => format!("{status} {reason}, a local reply of the gateway"),
+        (Some(status), Some(reason)) => {
+            let target =
+                outcome.location.as_ref().map(|location| format!(" to {location}")).unwrap_or_default();
+            format!("{status} {reason}{target}, a local reply of the gateway")
+        }
         (_, _) => {
             format!("forwarded to {}", outcome.backends.iter().map(share).collect::<Vec<_>>().join(", "))
         }

@@ -12,7 +12,7 @@ use http1::Head;
 use super::downstream::Downstream;
 use super::reply_reason::ReplyReason;
 use super::{Exchange, ExchangeError};
-use crate::filter::{Chain, Context, Outcome, Progress, Resumed};
+use crate::filter::{Chain, FilterContext, Outcome, Progress, Resumed};
 use crate::message::{LocalReply, Patch};
 use crate::plan::effective_timeout;
 
@@ -65,9 +65,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         }
     }
 
-    fn filter_context(&self) -> Context<'a> {
+    fn filter_context(&self) -> FilterContext<'a> {
         let destination = self.destination.ok();
-        Context {
+        FilterContext {
             scheme: self.source.scheme(self.request.head),
             client: self.source.address,
             host: destination.map_or("", |destination| &destination.host),

@@ -55,7 +55,7 @@ impl From<ReplyReason> for LocalReply {
         let mut reply = Self::new(status, word);
         reply.closes_connection = reason.closes_connection();
         if status != 204 {
-            reply.body = format!("{status} {word}\n").into();
+            reply = reply.with_body(format!("{status} {word}\n"));
             reply = reply.with(CONTENT_TYPE, FieldValue::from_static("text/plain"));
         }
         // RFC 9110 §15.5.6 and §9.3.7. Other methods are forwarded, too, but have no list.
@@ -75,7 +75,7 @@ impl From<ReplyReason> for LocalReply {
 impl<D: Downstream> Exchange<'_, D> {
     /// Ends the exchange with a local reply.
     pub(super) async fn send_local_reply(&mut self, reply: &LocalReply) -> ExchangeOutcome {
-        self.record.on_local_reply(reply.status, reply.reason);
+        self.record.on_local_reply(reply.status(), reply.reason);
         // The time of the request may be over. The reply has its own.
         self.timer.clear();
         self.filter_local_reply(reply);
@@ -120,7 +120,7 @@ pub async fn send_local_reply<D: Downstream>(
     let info = RequestInfo { source, request, route: None };
     let mut report = ReportOnDrop { worker, info, record };
     let reply = LocalReply::from(reason);
-    report.record.on_local_reply(reply.status, reply.reason);
+    report.record.on_local_reply(reply.status(), reply.reason);
     let method = request.map_or(&b""[..], |request| request.method);
     let addressed = Addressed { reply: &reply, id: &source.id, method, patch: None };
     match write_in_time(worker, down, timer, addressed).await {
@@ -160,14 +160,15 @@ async fn write_reply<D: Downstream>(
     addressed: Addressed<'_>,
 ) -> Result<u64, StreamError> {
     let Addressed { reply, id, method, patch } = addressed;
-    let (status, body) = (reply.status, &reply.body);
+    let (status, body) = (reply.status(), reply.body());
     let mut extra = Vec::with_capacity(5);
     extra.push((&b"x-request-id"[..], id.as_bytes()));
     if worker.settings.responses.reason_header == ReasonHeader::Shown {
         extra.push((b"gateway-reason", reply.reason.as_bytes()));
     }
     extra.extend(reply.fields());
-    let length = if status == 204 { BodyLength::Empty } else { BodyLength::Exact(body.len() as u64) };
+    let length =
+        if matches!(status, 204 | 304) { BodyLength::Empty } else { BodyLength::Exact(body.len() as u64) };
     let is_head_request = method == b"HEAD";
     down.send_head(&DownstreamResponse {
         status,

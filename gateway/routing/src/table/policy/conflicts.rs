@@ -12,11 +12,11 @@ pub(crate) struct FieldConflict {
     pub(crate) message: String,
 }
 
-/// Returns the fields of a merged policy that cannot be honoured on the Route of this host and condition.
-pub(crate) fn conflicts(policy: &Policy, at: Option<(&HostName, &PathMatch)>) -> Vec<FieldConflict> {
+/// Returns the fields of a merged policy that cannot be honoured together.
+pub(crate) fn conflicts(policy: &Policy) -> Vec<FieldConflict> {
     let mut found = Vec::new();
     if let Some(redirect) = &policy.spec.redirect {
-        redirect_conflicts(redirect, at, &mut found);
+        redirect_conflicts(redirect, &mut found);
     }
     let cors = policy.spec.cors.as_ref();
     let is_any = |origins: &Vec<String>| origins.iter().any(|origin| origin == "*");
@@ -32,36 +32,47 @@ pub(crate) fn conflicts(policy: &Policy, at: Option<(&HostName, &PathMatch)>) ->
     found
 }
 
-fn redirect_conflicts(
-    redirect: &Redirect,
-    at: Option<(&HostName, &PathMatch)>,
-    found: &mut Vec<FieldConflict>,
-) {
-    let upgrades = !matches!(redirect.https, None | Some(HttpsRedirect::Off));
+fn redirect_conflicts(redirect: &Redirect, found: &mut Vec<FieldConflict>) {
+    let upgrades = !matches!(redirect.https, None | Some(HttpsRedirect::Never));
     if upgrades && redirect.scheme == Some(RedirectScheme::Http) {
         let message = format!(
-            "the redirect to http contradicts redirect.https: {}, and clients would go in circles: remove one of them",
+            "the redirect to http contradicts redirect.https: {}, and each leads to the other: remove one of them",
             redirect.https.map(|https| https.to_string()).unwrap_or_default()
         );
         found.push(FieldConflict { field: "spec.redirect.scheme", message });
     }
+}
+
+/// Returns the field to blame if a redirect can change no request of the Route of this host and condition.
+pub(crate) fn redirect_to_itself(policy: &Policy, at: Option<(&HostName, &PathMatch)>) -> SelfRedirect {
+    let Some(redirect) = &policy.spec.redirect else { return SelfRedirect::None };
     let is_same_host = |host: &String| at.is_some_and(|(own, _)| own.to_string().eq_ignore_ascii_case(host));
     let is_same_path = |path: &String| {
         at.is_some_and(|(_, condition)| matches!(condition, PathMatch::Exact(exact) if **exact == **path))
     };
+    let upgrades = !matches!(redirect.https, None | Some(HttpsRedirect::Never));
     let moves = redirect.scheme.is_some()
-        || redirect.port.is_some()
+        || (redirect.port.is_some() && !upgrades)
         || redirect.host.as_ref().is_some_and(|host| !is_same_host(host))
         || redirect.path.as_ref().is_some_and(|path| !is_same_path(path));
     if moves || upgrades {
-        return;
+        return SelfRedirect::None;
     }
-    let field = match redirect {
+    SelfRedirect::Field(match redirect {
         Redirect { host: Some(_), .. } => "spec.redirect.host",
         Redirect { path: Some(_), .. } => "spec.redirect.path",
         Redirect { status: Some(_), .. } => "spec.redirect.status",
-        _ => return,
-    };
-    let message = "the redirect leads to the same URL: write another host, path, port or scheme".to_owned();
-    found.push(FieldConflict { field, message });
+        Redirect { acme_challenges: Some(_), .. } => "spec.redirect.acmeChallenges",
+        Redirect { port: Some(_), .. } => "spec.redirect.port",
+        Redirect { .. } => return SelfRedirect::None,
+    })
+}
+
+/// Whether a redirect has an effect on a Route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SelfRedirect {
+    /// It has one, or there is no redirect.
+    None,
+    /// It has none. This field says where it leads.
+    Field(&'static str),
 }

@@ -13,6 +13,9 @@ use api::policy::Fault;
 use api::policy::HeaderEdits;
 use api::policy::Redirect;
 
+use crate::host::HostName;
+use crate::path;
+
 /// All rows.
 pub static FIELDS: LazyLock<Vec<PolicyField>> = LazyLock::new(|| {
     vec![
@@ -32,16 +35,18 @@ pub static FIELDS: LazyLock<Vec<PolicyField>> = LazyLock::new(|| {
         value("spec.redirect.https", at!(redirect.https)),
         value("spec.redirect.acmeChallenges", at!(redirect.acme_challenges)),
         value("spec.redirect.scheme", at!(redirect.scheme)),
-        checked("spec.redirect.host", at!(redirect.host), |host| Redirect::host_faults(host)),
+        checked("spec.redirect.host", at!(redirect.host), |host| Redirect::host_faults(host, is_exact_host)),
         value("spec.redirect.port", at!(redirect.port)),
-        checked("spec.redirect.path", at!(redirect.path), |path| Redirect::path_faults(path)),
+        checked("spec.redirect.path", at!(redirect.path), |path| {
+            Redirect::path_faults(path, is_canonical_path)
+        }),
         value("spec.redirect.status", at!(redirect.status)),
         checked_list("spec.cors.allowOrigins", at!(cors.allow_origins), Cors::origin_faults),
-        checked_list("spec.cors.allowMethods", at!(cors.allow_methods), Cors::name_faults),
+        checked_list("spec.cors.allowMethods", at!(cors.allow_methods), Cors::method_faults),
         checked_list("spec.cors.allowHeaders", at!(cors.allow_headers), Cors::name_faults),
         checked_list("spec.cors.exposeHeaders", at!(cors.expose_headers), Cors::name_faults),
         value("spec.cors.allowCredentials", at!(cors.allow_credentials)),
-        value("spec.cors.maxAge", at!(cors.max_age)),
+        checked("spec.cors.maxAge", at!(cors.max_age), Cors::max_age_faults),
         checked_list("spec.requestHeaders.set", at!(request_headers.set), HeaderEdits::field_faults),
         checked_list("spec.requestHeaders.add", at!(request_headers.add), HeaderEdits::field_faults),
         checked_list("spec.requestHeaders.remove", at!(request_headers.remove), HeaderEdits::name_faults),
@@ -50,6 +55,14 @@ pub static FIELDS: LazyLock<Vec<PolicyField>> = LazyLock::new(|| {
         checked_list("spec.responseHeaders.remove", at!(response_headers.remove), HeaderEdits::name_faults),
     ]
 });
+
+fn is_exact_host(host: &str) -> bool {
+    !host.is_empty() && matches!(HostName::parse(host), Ok(HostName::Exact(_)))
+}
+
+fn is_canonical_path(path: &str) -> bool {
+    path::canonical(path.as_bytes()).is_ok_and(|canonical| canonical == path)
+}
 
 /// One leaf field.
 pub struct PolicyField {
@@ -136,7 +149,11 @@ fn value<T: Clone + fmt::Display + 'static>(path: &'static str, place: Place<T>)
     PolicyField { path, accessor: Box::new(SingleField { place, check: |_| Vec::new() }) }
 }
 
-fn checked(path: &'static str, place: Place<String>, check: fn(&String) -> Vec<Fault>) -> PolicyField {
+fn checked<T: Clone + fmt::Display + 'static>(
+    path: &'static str,
+    place: Place<T>,
+    check: fn(&T) -> Vec<Fault>,
+) -> PolicyField {
     PolicyField { path, accessor: Box::new(SingleField { place, check }) }
 }
 

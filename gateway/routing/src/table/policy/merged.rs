@@ -92,7 +92,7 @@ impl Policy {
         match self.spec.redirect.as_ref().and_then(|redirect| redirect.https) {
             Some(HttpsRedirect::Always) => true,
             Some(HttpsRedirect::TlsHosts) => self.is_tls_host,
-            Some(HttpsRedirect::Off) | None => false,
+            Some(HttpsRedirect::Never) | None => false,
         }
     }
 
