@@ -109,8 +109,17 @@ impl<'a> PolicyMerger<'a> {
         self.layers.sort_by_key(|layer| (Reverse(layer.specificity), layer.entry.precedence.clone()));
     }
 
-    /// Merges the policies of a Route. `None` is the Route of a default backend.
+    /// Merges the policies of a Route. `None` is the Route of a default backend, for hosts without `spec.tls`.
     pub(super) fn merge(&mut self, route: Option<RouteKey<'_>>) -> MergedPolicy<'a> {
+        self.merge_at(route, route.is_some_and(|route| route.is_tls_host))
+    }
+
+    /// Merges the policies of the Route of a default backend, for hosts that `spec.tls` names.
+    pub(super) fn merge_default_for_tls(&mut self) -> Arc<Policy> {
+        self.merge_at(None, true).policy
+    }
+
+    fn merge_at(&mut self, route: Option<RouteKey<'_>>, is_tls_host: bool) -> MergedPolicy<'a> {
         if self.layers.is_empty() {
             return MergedPolicy { policy: self.interner.empty(), backends: None };
         }
@@ -138,7 +147,7 @@ impl<'a> PolicyMerger<'a> {
         }
         self.remove_conflicts(&mut policy);
         self.note_redirect(&policy, route);
-        policy.is_tls_host = policy.depends_on_tls() && route.is_some_and(|route| route.is_tls_host);
+        policy.is_tls_host = policy.depends_on_tls() && is_tls_host;
         let backends =
             backends.map(|PickedField { value, origin }| BackendOverride { backends: value, origin });
         MergedPolicy { policy: self.interner.intern(policy), backends }

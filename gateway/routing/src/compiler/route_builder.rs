@@ -115,6 +115,7 @@ impl RouteBuilder<'_> {
             let merged = self.merger.merge(None);
             self.build_route(PathMatch::prefix("/"), &rule, merged)
         });
+        let default_for_tls = default_route.as_ref().map(|route| self.for_tls_hosts(route));
         for certificate in from.certificates {
             hosts.entry(certificate.host.clone()).or_default().certificates.push(certificate);
         }
@@ -123,10 +124,11 @@ impl RouteBuilder<'_> {
                 hosts.entry(host).or_default();
             }
         }
-        for host in hosts.values_mut() {
+        for (name, host) in &mut hosts {
             host.routes.shrink_to_fit();
             host.certificates.shrink_to_fit();
-            host.default_route.clone_from(&default_route);
+            let is_tls_host = tls_hosts.iter().any(|tls| tls.covers(name));
+            host.default_route.clone_from(if is_tls_host { &default_for_tls } else { &default_route });
             host.class_certificate.clone_from(&self.class_certificate);
         }
         let secrets = from.secrets.into_iter().map(|secret| self.secret_reference(secret)).collect();
@@ -139,6 +141,16 @@ impl RouteBuilder<'_> {
             policy_problems: self.merger.into_problems().into(),
         };
         BuiltIngress { contribution, hosts }
+    }
+
+    /// Returns the Route of the default backend for hosts that `spec.tls` names. Usually it is the same.
+    fn for_tls_hosts(&mut self, route: &Arc<Route>) -> Arc<Route> {
+        let policy = self.merger.merge_default_for_tls();
+        if Arc::ptr_eq(&policy, &route.policy) {
+            return Arc::clone(route);
+        }
+        let Route { path, backends, origin, .. } = &**route;
+        Arc::new(Route { path: path.clone(), backends: backends.clone(), policy, origin: origin.clone() })
     }
 
     fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
