@@ -11,6 +11,7 @@ mod context;
 mod cpu;
 mod figure;
 mod filters;
+mod gateway_load;
 mod h2load;
 mod http;
 mod kube;
@@ -38,6 +39,7 @@ use args::OutputFormat;
 use backend::Backend;
 use case::BenchCase;
 use context::BenchContext;
+use gateway_load::GatewayLoad;
 use peer::PeerKind;
 use process::{Cores, PinnedProgram};
 use report::Report;
@@ -133,31 +135,35 @@ fn measure_case(context: &BenchContext<'_>, case: BenchCase, report: &mut Report
             None => skip_without_gateway(report),
         },
         BenchCase::Routes => {
-            let Some(gateway) = context.program(PeerKind::Gateway) else {
-                skip_without_gateway(report);
-                return Ok(());
-            };
-            let Some(path) = report.find_or_skip("wrk", case) else { return Ok(()) };
-            let wrk = wrk::Wrk { path, core: cores.load, connections: args.connections };
-            let (rounds, seconds) = (args.rounds, args.seconds);
-            let routes = routes::RoutesCase { gateway, backend, wrk: &wrk, dir, rounds, seconds };
-            report.figures.extend(routes.measure()?);
+            if let Some(load) = gateway_load(context, case, report) {
+                report.figures.extend(routes::RoutesCase(load).measure()?);
+            }
         }
         BenchCase::Filters => {
-            let Some(gateway) = context.program(PeerKind::Gateway) else {
-                skip_without_gateway(report);
-                return Ok(());
-            };
-            let Some(path) = report.find_or_skip("wrk", case) else { return Ok(()) };
-            let wrk = wrk::Wrk { path, core: cores.load, connections: args.connections };
-            let (rounds, seconds) = (args.rounds, args.seconds);
-            let filters = filters::FiltersCase { gateway, backend, wrk: &wrk, dir, rounds, seconds };
-            report.figures.extend(filters.measure()?);
+            if let Some(load) = gateway_load(context, case, report) {
+                report.figures.extend(filters::measure(&load)?);
+            }
         }
         // `BenchCase::selected` replaces it by all cases.
         BenchCase::All => {}
     }
     Ok(())
+}
+
+/// Returns the load of a case that measures the gateway alone. Reports what is missing otherwise.
+fn gateway_load<'a>(
+    context: &BenchContext<'a>,
+    case: BenchCase,
+    report: &mut Report,
+) -> Option<GatewayLoad<'a>> {
+    let BenchContext { args, cores, dir, backend, .. } = *context;
+    let Some(gateway) = context.program(PeerKind::Gateway) else {
+        report.skip(format!("bench case {case:?}: it measures the gateway, which is not among the peers"));
+        return None;
+    };
+    let path = report.find_or_skip("wrk", case)?;
+    let wrk = wrk::Wrk { path, core: cores.load, connections: args.connections };
+    Some(GatewayLoad { gateway, backend, wrk, dir, rounds: args.rounds, seconds: args.seconds })
 }
 
 /// Returns the requested peers that are installed, with their programs.

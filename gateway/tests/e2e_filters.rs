@@ -301,6 +301,27 @@ fn public_cors_is_the_same_for_all_origins() {
     }
 }
 
+#[test]
+fn explain_reports_replies_of_filters() {
+    let origin = origin();
+    let spec = "  redirect: {https: Always}\n  cors: {allowOrigins: [\"https://b.example\"]}\n";
+    let gateway = TestGateway::start(&(one(&origin) + &policy(spec)));
+    let preflight =
+        "&method=OPTIONS&header=Origin:%20https://b.example&header=Access-Control-Request-Method:%20PUT";
+    for (query, expected) in [
+        (
+            "url=http://a.example/x".to_owned(),
+            "308 redirect to https://a.example/x, a local reply of the gateway",
+        ),
+        (format!("url=https://a.example/x{preflight}"), "204 cors_preflight, a local reply of the gateway"),
+        ("url=https://a.example/x".to_owned(), "forwarded to Service default/a:80"),
+    ] {
+        let (status, page) = gateway.admin(&format!("/explain?{query}"));
+        assert_eq!(status, 200, "{page}");
+        assert!(page.contains(&format!("result    {expected}\n")), "{page}");
+    }
+}
+
 // ===== filters that wait =====
 
 /// Pauses each request until the test sends what follows, and counts dropped waits.

@@ -592,27 +592,3 @@ spec: {hostOwnership: [{host: pay.example, namespaces: [bank]}]}
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
 }
-
-#[test]
-fn replies_of_filters_are_the_result() {
-    let policy = "---\napiVersion: wasm-gateway.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: p}\nspec:\n  targetRefs: \
-                  [{group: networking.k8s.io, kind: Ingress, name: shop}]\n  redirect: {https: Always}\n  cors: \
-                  {allowOrigins: [\"https://b.example\"]}\n";
-    let started = TestGateway::start(&(ingress("shop", "a.example", &[("/", "sliced")]) + SLICED + policy));
-    let admin = started.gateway.admin.to_string();
-    for source in [["--files", started.folder.path().to_str().unwrap()], ["--admin", &admin]] {
-        let redirected = text(&[&["http://a.example/x"], &source[..]].concat());
-        let expected = "result    308 redirect to https://a.example/x, a local reply of the gateway\n";
-        assert!(redirected.contains(expected), "{redirected}");
-        let preflight =
-            ["https://a.example/x", "--method", "OPTIONS", "--header", "Origin: https://b.example"];
-        let asked = ["--header", "Access-Control-Request-Method: PUT"];
-        let replied = text(&[&preflight[..], &asked, &source].concat());
-        assert!(
-            replied.contains("result    204 cors_preflight, a local reply of the gateway\n"),
-            "{replied}"
-        );
-        let served = text(&[&["https://a.example/x"], &source[..]].concat());
-        assert!(served.contains("result    forwarded to Service default/sliced:80\n"), "{served}");
-    }
-}

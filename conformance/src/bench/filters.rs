@@ -3,17 +3,14 @@
 //! All routes are in one gateway process, and one leg of each follows the other in every round.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use super::backend::Backend;
 use super::figure::{Figure, Goal, Spread};
-use super::leg;
+use super::gateway_load::GatewayLoad;
 use super::peer::{self, PeerKind};
-use super::process::{self, ChildProcess, PinnedProgram};
-use super::wrk::Wrk;
+use super::process::{self, ChildProcess};
 use crate::terminal::print_message;
 
 /// Time for reading and compiling, on a busy machine and in a debug build.
@@ -54,64 +51,35 @@ const ROUTES: [FilteredRoute; 4] = [
     },
 ];
 
-/// Inputs of the case.
-pub(crate) struct FiltersCase<'a> {
-    pub(crate) gateway: PinnedProgram<'a>,
-    pub(crate) backend: &'a Backend,
-    pub(crate) wrk: &'a Wrk,
-    /// Folder for files.
-    pub(crate) dir: &'a Path,
-    pub(crate) rounds: u32,
-    /// Length of a leg.
-    pub(crate) seconds: f64,
-}
-
-impl FiltersCase<'_> {
-    /// Measures the rounds.
-    ///
-    /// # Errors
-    /// A program cannot be started or exits, or a response does not come from the backend.
-    pub(crate) fn measure(&self) -> Result<Vec<Figure>> {
-        let dir = self.dir.join("filters");
-        let files = dir.join("files");
-        fs::create_dir_all(&files)?;
-        fs::write(files.join("all.yaml"), yaml(self.backend.ports()))?;
-        for route in &ROUTES {
-            let host = format!("wrk.headers[\"Host\"] = \"{}.example\"", route.name);
-            fs::write(dir.join(route.name), format!("{host}\n{}\n", route.field))?;
-        }
-        let (mut gateway, http) = process::with_free_ports(|[http, https, admin]| {
-            let command = peer::gateway(self.gateway).folder(&files).listen([http, https, admin]);
-            let mut process = ChildProcess::spawn("gateway", command, &dir)?;
-            process.wait_at_most(READY_TIMEOUT, || peer::is_ok(admin, "/readyz"))?;
-            Ok((process, http))
-        })?;
-        let mut cpu: [Vec<f64>; ROUTES.len()] = Default::default();
-        for round in 1..=self.rounds {
-            for (route, rounds) in ROUTES.iter().zip(&mut cpu) {
-                rounds.push(self.leg(&gateway, http, &dir.join(route.name))?);
-            }
-            let last: Vec<_> = cpu.iter().filter_map(|rounds| rounds.last()).collect();
-            print_message(&format!("round {round}: {last:.2?} µs"));
-        }
-        gateway.check_alive()?;
-        Ok(figures(&cpu))
+/// Measures the rounds.
+///
+/// # Errors
+/// A program cannot be started or exits, or a response does not come from the backend.
+pub(crate) fn measure(load: &GatewayLoad<'_>) -> Result<Vec<Figure>> {
+    let dir = load.dir.join("filters");
+    let files = dir.join("files");
+    fs::create_dir_all(&files)?;
+    fs::write(files.join("all.yaml"), yaml(load.backend.ports()))?;
+    for route in &ROUTES {
+        let host = format!("wrk.headers[\"Host\"] = \"{}.example\"", route.name);
+        fs::write(dir.join(route.name), format!("{host}\n{}\n", route.field))?;
     }
-
-    /// Returns the CPU time per request of one leg, in µs.
-    fn leg(&self, gateway: &ChildProcess, http: u16, script: &Path) -> Result<f64> {
-        let (counts, used) = (self.backend.counts()?, gateway.cpu()?);
-        let summary = self.wrk.run_script(http, self.seconds, script)?;
-        let used = gateway.cpu()?.since(used);
-        let seen = self.backend.counts()?.since(counts);
-        let wrong = leg::check_counts(summary.requests, self.wrk.connections, seen);
-        ensure!(
-            wrong.is_empty() && summary.problems.is_empty(),
-            "{}",
-            [wrong, summary.problems].concat().join("; ")
-        );
-        Ok((used.user + used.system) / summary.requests.max(1) as f64)
+    let (mut gateway, http) = process::with_free_ports(|[http, https, admin]| {
+        let command = peer::gateway(load.gateway).folder(&files).listen([http, https, admin]);
+        let mut process = ChildProcess::spawn("gateway", command, &dir)?;
+        process.wait_at_most(READY_TIMEOUT, || peer::is_ok(admin, "/readyz"))?;
+        Ok((process, http))
+    })?;
+    let mut cpu: [Vec<f64>; ROUTES.len()] = Default::default();
+    for round in 1..=load.rounds {
+        for (route, rounds) in ROUTES.iter().zip(&mut cpu) {
+            rounds.push(load.cpu_per_request(&gateway, http, &dir.join(route.name))?);
+        }
+        let last: Vec<_> = cpu.iter().filter_map(|rounds| rounds.last()).collect();
+        print_message(&format!("round {round}: {last:.2?} µs"));
     }
+    gateway.check_alive()?;
+    Ok(figures(&cpu))
 }
 
 fn figures(cpu: &[Vec<f64>; ROUTES.len()]) -> Vec<Figure> {

@@ -13,10 +13,9 @@ use anyhow::{Result, ensure};
 
 use super::backend::Backend;
 use super::figure::{Figure, Goal, Spread};
-use super::leg;
+use super::gateway_load::GatewayLoad;
 use super::peer::{self, PeerKind};
 use super::process::{self, ChildProcess, PinnedProgram};
-use super::wrk::Wrk;
 use crate::terminal::print_message;
 
 /// Numbers of routes. DESIGN §8 defines the memory of a route as the difference between the two.
@@ -34,24 +33,15 @@ const SETTLE_DURATION: Duration = Duration::from_secs(2);
 /// route allocates its counters. It is not counted.
 const WARM_UP_SECONDS: f64 = 10.0;
 
-/// Inputs of the case.
-pub(crate) struct RoutesCase<'a> {
-    pub(crate) gateway: PinnedProgram<'a>,
-    pub(crate) backend: &'a Backend,
-    pub(crate) wrk: &'a Wrk,
-    /// Folder for files.
-    pub(crate) dir: &'a Path,
-    pub(crate) rounds: u32,
-    /// Length of a leg.
-    pub(crate) seconds: f64,
-}
-
 /// CPU time per request in µs, one value for each round.
 #[derive(Default)]
 struct CpuRounds {
     one_host: Vec<f64>,
     all_hosts: Vec<f64>,
 }
+
+/// Measures the case.
+pub(crate) struct RoutesCase<'a>(pub(crate) GatewayLoad<'a>);
 
 impl RoutesCase<'_> {
     /// Measures memory, then the rounds of load: in each, one leg with one host and one leg with all hosts.
@@ -60,8 +50,8 @@ impl RoutesCase<'_> {
     /// A program cannot be started or exits, or a response does not come from the backend.
     pub(crate) fn measure(&self) -> Result<Vec<Figure>> {
         let start = |routes| {
-            let dir = self.dir.join(format!("{routes}-routes"));
-            RoutesGateway::start(&dir, self.gateway, routes, self.backend)
+            let dir = self.0.dir.join(format!("{routes}-routes"));
+            RoutesGateway::start(&dir, self.0.gateway, routes, self.0.backend)
         };
         let few = start(SMALL_ROUTE_COUNT)?.settled_memory()?;
         print_message(&format!("{SMALL_ROUTE_COUNT} routes: {} KiB", few / 1024));
@@ -95,7 +85,7 @@ impl RoutesCase<'_> {
 
     /// Measures the CPU time per request with one host and with all of them.
     fn cpu(&self, gateway: &mut RoutesGateway) -> Result<CpuRounds> {
-        let Self { backend, wrk, dir, seconds, .. } = *self;
+        let GatewayLoad { wrk, dir, .. } = &self.0;
         let (one, all, in_order) = (dir.join("one.lua"), dir.join("all.lua"), dir.join("in_order.lua"));
         let middle = LARGE_ROUTE_COUNT / 2;
         fs::write(&one, script(middle..middle + 1, RANDOM_ORDER))?;
@@ -108,19 +98,9 @@ impl RoutesCase<'_> {
             warmed.requests
         );
         let mut cpu = CpuRounds::default();
-        for round in 1..=self.rounds {
+        for round in 1..=self.0.rounds {
             for (script, figures) in [(&one, &mut cpu.one_host), (&all, &mut cpu.all_hosts)] {
-                let (counts, used) = (backend.counts()?, gateway.process.cpu()?);
-                let summary = wrk.run_script(gateway.http, seconds, script)?;
-                let used = gateway.process.cpu()?.since(used);
-                let wrong =
-                    leg::check_counts(summary.requests, wrk.connections, backend.counts()?.since(counts));
-                ensure!(
-                    wrong.is_empty() && summary.problems.is_empty(),
-                    "round {round}: {}",
-                    [wrong, summary.problems].concat().join("; ")
-                );
-                figures.push((used.user + used.system) / summary.requests.max(1) as f64);
+                figures.push(self.0.cpu_per_request(&gateway.process, gateway.http, script)?);
             }
             print_message(&format!(
                 "round {round}: {:.2?} µs with one host, {:.2?} with all",
