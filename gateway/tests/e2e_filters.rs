@@ -305,7 +305,7 @@ fn public_cors_is_the_same_for_all_origins() {
 fn explain_reports_replies_of_filters() {
     let origin = origin();
     let spec = "  redirect: {https: Always}\n  cors: {allowOrigins: [\"https://b.example\"]}\n";
-    let gateway = TestGateway::start(&(one(&origin) + &policy(spec)));
+    let gateway = TestGateway::start(&(single_route(&origin) + &policy(spec)));
     let preflight =
         "&method=OPTIONS&header=Origin:%20https://b.example&header=Access-Control-Request-Method:%20PUT";
     for (query, expected) in [
