@@ -25,7 +25,7 @@ fn entry<'a>(ingress: &'a Name, service: &'a (Name, PortRef)) -> Entry<'a> {
         client: Ipv4Addr::new(203, 0, 113, 7).into(),
         scheme: "https",
         tls: Some("1.3"),
-        asked: Some(RequestFields {
+        request: Some(RequestFields {
             protocol: "HTTP/2",
             method: b"GET",
             host: b"shop.example.com",

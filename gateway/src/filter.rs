@@ -1,4 +1,4 @@
-//! Filters: steps that look at a request and its response on the gateway's way, in the order of [`Stage`].
+//! Filters: steps that inspect and edit requests and responses, in the order of [`Stage`].
 //!
 //! One file per filter. The exchange runs a [`Chain`] and knows no filter by name. Not here: what a filter may edit
 //! (`message`).
@@ -46,7 +46,7 @@ pub struct Phases {
 /// What a filter knows about the request besides its head.
 #[derive(Clone, Copy, Debug)]
 pub struct FilterContext<'a> {
-    /// How the client connected, or what a trusted proxy says about that.
+    /// Scheme of the client connection, or the one that a trusted proxy reports.
     pub scheme: Scheme,
     /// The client's address, behind trusted proxies.
     pub client: IpAddr,
@@ -80,13 +80,13 @@ pub trait Filter: Send + Sync + fmt::Debug {
     fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {}
 }
 
-/// How a request goes on after a filter.
+/// Result of a filter for a request.
 pub enum Step {
-    /// To the next filter.
+    /// Continues with the next filter.
     Continue,
-    /// Back to the client with this reply, which passes the response half of this filter and of those before it.
+    /// Replies to the client. The reply passes the response half of this filter and of those before it.
     Reply(Box<LocalReply>),
-    /// As the future says. The request waits, its body unread. The future is dropped if the client gives up or the
+    /// Waits for the future, with the body unread. The future is dropped if the client gives up or the
     /// request's total deadline passes.
     Wait(LocalBoxFuture<'static, Resumed>),
 }
@@ -101,12 +101,12 @@ impl fmt::Debug for Step {
     }
 }
 
-/// How a request goes on after a wait.
+/// Result of a wait.
 #[derive(Debug)]
 pub enum Resumed {
-    /// To the next filter, with these edits.
+    /// Continues with the next filter, with these edits.
     Continue(Patch),
-    /// Back to the client.
+    /// Replies to the client.
     Reply(Box<LocalReply>),
 }
 

@@ -1,6 +1,6 @@
 //! Message heads as filters see them, the edits that filters record, and local replies.
 //!
-//! A [`Patch`] lies beside an immutable `Head` and is applied while the head is written, so an edit copies nothing.
+//! A [`Patch`] records edits of an immutable `Head`. It is applied while the head is written, so no head is copied.
 //! Its names are [`FieldName`]s: framing, hop-by-hop and forwarding fields cannot be one. Not here: bodies
 //! (`data::wire`) and the order of filters (`filter`).
 

@@ -1,6 +1,6 @@
-//! A request's way: from a request head to the end of its response, one short function a step.
+//! One exchange, from a request head to the end of its response, with one short function for each step.
 //!
-//! [`serve`] is the whole way. HTTP/1.1 and HTTP/2 clients use it through the same [`Downstream`] trait. Not here:
+//! [`serve`] is the entry. HTTP/1.1 and HTTP/2 clients use it through the same [`Downstream`] trait. Not here:
 //! reading request heads and reusing client connections (`listener`), endpoints and their connections (`upstream`).
 
 use std::sync::Arc;

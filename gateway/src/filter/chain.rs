@@ -1,4 +1,4 @@
-//! The filters of one plan in their order, and one request's way through them.
+//! The filters of one plan in their order, and the state of one request in them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Chain {
     }
 }
 
-/// One request's way through a chain: how far it came, what the filters recorded.
+/// State of one request in a chain: the filters that it reached, their slots and their edits.
 #[derive(Debug)]
 pub struct Progress {
     chain: Arc<Chain>,
@@ -47,7 +47,7 @@ pub struct Progress {
     response: Patch,
 }
 
-/// How a request goes on behind the filters that ran.
+/// Result of the filters that ran.
 pub enum Outcome {
     /// All filters let it pass.
     Pass,

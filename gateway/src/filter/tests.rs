@@ -28,9 +28,9 @@ const NAMES: &[&str] = &[
     "keep-alive",
 ];
 
-/// What a random filter does on the way in.
+/// Result of a random filter for the request.
 #[derive(Clone, Copy, Debug)]
-enum Does {
+enum TestAction {
     Continue,
     Reply,
 }
@@ -39,7 +39,7 @@ enum Does {
 struct Random {
     index: usize,
     stage: Stage,
-    does: Does,
+    does: TestAction,
     edits: Vec<(usize, Option<u8>, bool)>,
     /// Indices of the filters whose response half ran.
     responded: Arc<Mutex<Vec<usize>>>,
@@ -71,8 +71,8 @@ impl Filter for Random {
         slot.0 = u32::try_from(self.index).unwrap() + 1;
         edit(head.patch(), &self.edits);
         match self.does {
-            Does::Continue => Step::Continue,
-            Does::Reply => Step::Reply(Box::new(LocalReply::new(403, "test"))),
+            TestAction::Continue => Step::Continue,
+            TestAction::Reply => Step::Reply(Box::new(LocalReply::new(403, "test"))),
         }
     }
 
@@ -105,7 +105,7 @@ proptest! {
         let mut order: Vec<_> = filters.iter().enumerate().map(|(index, (stage, replies, _))| (*stage, index, *replies)).collect();
         order.sort_by_key(|(stage, index, _)| (*stage, *index));
         let chain = filters.iter().enumerate().map(|(index, (stage, replies, edits))| {
-            let does = if *replies { Does::Reply } else { Does::Continue };
+            let does = if *replies { TestAction::Reply } else { TestAction::Continue };
             let responded = Arc::clone(&responded);
             Arc::new(Random { index, stage: *stage, does, edits: edits.clone(), responded }) as Arc<dyn Filter>
         });

@@ -1,4 +1,4 @@
-//! A request's and its response's way through the filters of its plan.
+//! Running the filters of a plan on a request and its response.
 //!
 //! Not here: what filters do (`crate::filter`). Filters run once, above all attempts.
 

@@ -202,7 +202,7 @@ fn tls_version(version: Option<ProtocolVersion>) -> Option<&'static str> {
 impl<'a> RequestInfo<'a> {
     fn entry(&'a self, record: &Record) -> Entry<'a> {
         Entry {
-            asked: self.request,
+            request: self.request,
             route: self.route.map(|route| route_fields(route, record.backend_id)),
             ..entry(self.source.id.as_bytes(), self.source.connection_info(), record)
         }
@@ -231,7 +231,7 @@ fn entry<'a>(id: &'a [u8], connection: ConnectionInfo, record: &Record) -> Entry
         client: connection.address,
         scheme: connection.scheme.as_str(),
         tls: tls_version(connection.tls),
-        asked: None,
+        request: None,
         status: record.status,
         reason,
         abort: abort.map(Abort::as_str),
@@ -340,7 +340,7 @@ impl OwnedRequestInfo {
     fn entry(&self, record: &Record) -> Entry<'_> {
         let service = self.service.as_ref().map(|(service, port)| (service, port));
         Entry {
-            asked: Some(RequestFields {
+            request: Some(RequestFields {
                 protocol: self.protocol,
                 method: &self.method,
                 host: &self.host,

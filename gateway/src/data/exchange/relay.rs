@@ -1,4 +1,4 @@
-//! The way back: the response's head, both bodies, and the connection's return to the pool.
+//! Relaying: the response's head, both bodies, and the connection's return to the pool.
 
 use std::task::{Context, Poll, Waker};
 

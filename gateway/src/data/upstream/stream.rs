@@ -19,14 +19,14 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Lends it the buffers for a request.
+    /// Acquires the buffers for a request.
     pub fn acquire_buffers(&mut self, buffers: &BufferPool) {
         match self {
             Self::H1(connection) => connection.acquire_buffers(buffers),
         }
     }
 
-    /// Gives the buffers back.
+    /// Releases the buffers.
     pub fn release_buffers(&mut self, buffers: &BufferPool) {
         match self {
             Self::H1(connection) => connection.release_buffers(buffers),

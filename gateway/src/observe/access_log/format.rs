@@ -29,7 +29,7 @@ pub struct Entry<'a> {
     /// The TLS version: `1.2` or `1.3`.
     pub tls: Option<&'static str>,
     /// The fields of the request head. `None` if it could not be parsed.
-    pub asked: Option<RequestFields<'a>>,
+    pub request: Option<RequestFields<'a>>,
     /// The status code of the response. 0: no response.
     pub status: u16,
     /// The reason of a local reply.
@@ -88,7 +88,7 @@ impl Entry<'_> {
     /// Returns true if the entry is logged whatever the sample rate: for a status from 500 on and for an aborted request.
     /// A connection without a request is sampled, so that port scans do not fill the log.
     pub fn is_always_logged(&self) -> bool {
-        self.status >= 500 || (self.abort.is_some() && self.asked.is_some()) || self.is_unsent
+        self.status >= 500 || (self.abort.is_some() && self.request.is_some()) || self.is_unsent
     }
 }
 
@@ -201,7 +201,7 @@ impl Field {
     #[inline(always)]
     fn value<'a>(self, entry: &Entry<'a>, time: &'a str) -> Option<Value<'a>> {
         let word = |word: &'static str| Value::Text(word.as_bytes());
-        let of_request = |value: fn(&RequestFields<'a>) -> Value<'a>| entry.asked.as_ref().map(value);
+        let of_request = |value: fn(&RequestFields<'a>) -> Value<'a>| entry.request.as_ref().map(value);
         let was_attempted = entry.attempts > 0;
         match self {
             Self::Time => Some(Value::Text(time.as_bytes())),
@@ -209,12 +209,12 @@ impl Field {
             Self::Client => Some(Value::Address(entry.client)),
             Self::Scheme => Some(word(entry.scheme)),
             Self::Tls => entry.tls.map(word),
-            Self::Protocol => of_request(|asked| Value::Text(asked.protocol.as_bytes())),
-            Self::Method => of_request(|asked| Value::Text(asked.method)),
-            Self::Host => of_request(|asked| Value::Text(asked.host)),
-            Self::Path => of_request(|asked| Value::Text(asked.path)),
-            Self::Query => of_request(|asked| Value::Flag(asked.has_query)),
-            Self::UserAgent => entry.asked.and_then(|asked| asked.user_agent).map(Value::Text),
+            Self::Protocol => of_request(|request| Value::Text(request.protocol.as_bytes())),
+            Self::Method => of_request(|request| Value::Text(request.method)),
+            Self::Host => of_request(|request| Value::Text(request.host)),
+            Self::Path => of_request(|request| Value::Text(request.path)),
+            Self::Query => of_request(|request| Value::Flag(request.has_query)),
+            Self::UserAgent => entry.request.and_then(|request| request.user_agent).map(Value::Text),
             Self::Status => (entry.status != 0).then_some(Value::Number(entry.status.into())),
             Self::Reason => entry.reason.map(word),
             Self::Abort => entry.abort.map(word),

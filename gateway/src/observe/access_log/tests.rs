@@ -19,7 +19,7 @@ fn answered(status: u16) -> Entry<'static> {
         client: Ipv4Addr::LOCALHOST.into(),
         scheme: "http",
         tls: None,
-        asked: None,
+        request: None,
         status,
         reason: None,
         abort: None,

@@ -1,7 +1,7 @@
 //! The leaf fields of RoutePolicy: one row each, in the order of the kind's fields.
 //!
 //! A row drives merging, provenance, printing, `explain` and the reference page. A new field is its type in
-//! `api::policy`, a row here, and the code that obeys it. Not here: which policy wins (`compiler::policy_merge`), and
+//! `api::policy`, a row here, and the code that implements it. Not here: which policy wins (`compiler::policy_merge`), and
 //! `spec.backends`, which names objects and is not merged by value.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What RoutePolicies say about a Route, each value with its origin.
+//! The merged RoutePolicies of a Route, with the origin of each value.
 //!
 //! Not here: which policy wins (`compiler::policy_merge`), and what holds where no policy sets a field (the data
 //! plane's settings).
@@ -30,9 +30,9 @@ impl PolicyId {
     }
 }
 
-/// What RoutePolicies say about a Route: for each field the value that won, and where it comes from.
+/// The merged RoutePolicies of a Route: for each field the value of highest precedence, and its origin.
 ///
-/// Two are equal if they say the same from the same origins, whatever their numbers.
+/// Two are equal if their values and origins are, whatever their numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// The number of this value in its table.

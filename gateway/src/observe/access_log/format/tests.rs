@@ -6,7 +6,7 @@ fn name(namespace: &str, name: &str) -> Name {
     Name::new(namespace, name)
 }
 
-fn asked() -> RequestFields<'static> {
+fn request_fields() -> RequestFields<'static> {
     RequestFields {
         protocol: "HTTP/1.1",
         method: b"GET",
@@ -23,7 +23,7 @@ fn malformed() -> Entry<'static> {
         client: IpAddr::from([192, 0, 2, 1]),
         scheme: "http",
         tls: None,
-        asked: None,
+        request: None,
         status: 400,
         reason: Some("bare_lf"),
         abort: None,
@@ -52,7 +52,7 @@ fn json_has_known_fields_with_their_types() {
     let entry = Entry {
         tls: Some("1.3"),
         scheme: "https",
-        asked: Some(asked()),
+        request: Some(request_fields()),
         status: 200,
         reason: None,
         duration: Some(Duration::from_nanos(1_002_003_999)),
@@ -81,7 +81,7 @@ fn json_has_known_fields_with_their_types() {
 
 #[test]
 fn template_escapes_values_within_quotes() {
-    let entry = Entry { asked: Some(asked()), abort: Some("client_closed"), ..malformed() };
+    let entry = Entry { request: Some(request_fields()), abort: Some("client_closed"), ..malformed() };
     assert_eq!(
         line("{client} - \"{method} {host}{path}\" {{{status}}} {abort} {upstream} \"{userAgent}\"", &entry),
         "192.0.2.1 - \"GET a.example/x\" {400} client_closed - \"curl \\\"8\\\"\\x0d\\x0a{status}\"\n"
@@ -120,7 +120,7 @@ fn failures_are_always_logged() {
     assert!(!plain.is_always_logged());
     assert!(Entry { status: 500, ..plain }.is_always_logged());
     let aborted = Entry { abort: Some("client_closed"), ..plain };
-    assert!(Entry { asked: Some(asked()), ..aborted }.is_always_logged());
+    assert!(Entry { request: Some(request_fields()), ..aborted }.is_always_logged());
     assert!(!aborted.is_always_logged(), "there was no request");
     assert!(Entry { is_unsent: true, ..plain }.is_always_logged());
 }
