@@ -440,3 +440,35 @@ fn wait_ends_with_the_requests_timeout() {
     assert_eq!((reply.status(), reply.field("gateway-reason")), (504, Some("request_timeout")));
     assert_eq!(gate.dropped.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn http2_streams_wait_with_their_body_and_end_by_reset() {
+    let origin = origin();
+    let (gateway, gate) = gated(&origin, "  bodySize: 1Mi\n");
+    // The connection is driven by another thread while this one waits for the filter.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut send = runtime.block_on(async {
+        let stream = TcpStream::connect(gateway.gateway.http).await.unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        send
+    });
+    let post = || Request::post("http://a.example/").body(()).unwrap();
+
+    let (response, mut body) = send.send_request(post(), false).unwrap();
+    body.send_data("hello".into(), true).unwrap();
+    let resume = gate.next();
+    assert_eq!(origin.heads(), 0, "nothing is sent while the filter waits");
+    resume.send(Resumed::Continue(Patch::default())).unwrap();
+    let response =
+        runtime.block_on(async { tokio::time::timeout(DEADLINE, response).await.unwrap().unwrap() });
+    assert_eq!((response.status().as_u16(), origin.last().text()), (200, "hello"));
+
+    let (_response, mut body) = send.send_request(post(), false).unwrap();
+    body.send_data("he".into(), false).unwrap();
+    let resume = gate.next();
+    body.send_reset(h2::Reason::CANCEL);
+    until("the wait to be dropped", || gate.dropped.load(Ordering::Relaxed) == 1);
+    assert!(resume.is_closed());
+    assert_eq!(origin.heads(), 1);
+}
