@@ -26,6 +26,7 @@ pub use ownership::Ownership;
 pub use path_match::PathMatch;
 pub(crate) use policy::BACKENDS;
 pub use policy::FIELDS;
+pub(crate) use policy::FieldConflict;
 pub use policy::Policy;
 pub use policy::PolicyField;
 pub use policy::PolicyId;

@@ -20,6 +20,7 @@ use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::BACKENDS;
 use crate::table::FIELDS;
+use crate::table::FieldConflict;
 use crate::table::PathMatch;
 use crate::table::Policy;
 use crate::table::PolicyOrigin;
@@ -155,11 +156,13 @@ impl<'a> PolicyMerger<'a> {
 
     /// Removes values that exclude each other. Each gets a Problem of the policy that set it.
     fn remove_conflicts(&mut self, policy: &mut Policy) {
-        for conflict in conflicts(policy) {
-            if let Some(origin) = policy.unset(conflict.field) {
-                let field = conflict.field.to_owned();
+        for FieldConflict { field, other, reason } in conflicts(policy) {
+            let setter = policy.origins.iter().find(|origin| origin.field == other);
+            let setter = setter.map(|origin| origin.policy.to_string()).unwrap_or_default();
+            if let Some(origin) = policy.unset(field) {
+                let message = format!("contradicts {other} of RoutePolicy {setter}: {reason}");
                 let problem =
-                    policy_entry::problem(&origin.policy, field, Reason::InvalidValue, conflict.message);
+                    policy_entry::problem(&origin.policy, field.to_owned(), Reason::InvalidValue, message);
                 self.problems.insert(problem);
             }
         }

@@ -6,6 +6,7 @@ mod conflicts;
 mod fields;
 mod merged;
 
+pub(crate) use conflicts::FieldConflict;
 pub(crate) use conflicts::SelfRedirect;
 pub(crate) use conflicts::conflicts;
 pub(crate) use conflicts::redirect_to_itself;

@@ -6,41 +6,37 @@ use super::merged::Policy;
 use crate::host::HostName;
 use crate::table::path_match::PathMatch;
 
-/// A field whose value is not honoured on a Route, because of others.
+/// A field whose value is not honoured on a Route, because it contradicts another one.
 pub(crate) struct FieldConflict {
     pub(crate) field: &'static str,
-    pub(crate) message: String,
+    pub(crate) other: &'static str,
+    /// The reason, and what to do, as the end of a sentence.
+    pub(crate) reason: &'static str,
 }
 
 /// Returns the fields of a merged policy that cannot be honoured together.
 pub(crate) fn conflicts(policy: &Policy) -> Vec<FieldConflict> {
     let mut found = Vec::new();
-    if let Some(redirect) = &policy.spec.redirect {
-        redirect_conflicts(redirect, &mut found);
+    let redirect = policy.spec.redirect.as_ref();
+    let upgrades = |redirect: &Redirect| !matches!(redirect.https, None | Some(HttpsRedirect::Never));
+    if redirect.is_some_and(|redirect| upgrades(redirect) && redirect.scheme == Some(RedirectScheme::Http)) {
+        found.push(FieldConflict {
+            field: "spec.redirect.scheme",
+            other: "spec.redirect.https",
+            reason: "each redirect leads to the other; remove one of them",
+        });
     }
-    let cors = policy.spec.cors.as_ref();
-    let is_any = |origins: &Vec<String>| origins.iter().any(|origin| origin == "*");
-    if cors.is_some_and(|cors| {
-        cors.allow_credentials == Some(true) && cors.allow_origins.as_ref().is_some_and(is_any)
-    }) {
-        let message =
-            "credentials are not allowed for all origins, since every site could then act as its visitors: \
-                       list the origins in allowOrigins, or remove allowCredentials"
-                .to_owned();
-        found.push(FieldConflict { field: "spec.cors.allowCredentials", message });
+    let cors = policy.spec.cors.as_ref().filter(|cors| cors.allow_credentials == Some(true));
+    let origins = cors.and_then(|cors| cors.allow_origins.as_ref());
+    if origins.is_some_and(|origins| origins.iter().any(|origin| origin == "*")) {
+        found.push(FieldConflict {
+            field: "spec.cors.allowCredentials",
+            other: "spec.cors.allowOrigins",
+            reason: "with credentials for all origins, every site could act as its visitors; list the origins, or \
+                     remove allowCredentials",
+        });
     }
     found
-}
-
-fn redirect_conflicts(redirect: &Redirect, found: &mut Vec<FieldConflict>) {
-    let upgrades = !matches!(redirect.https, None | Some(HttpsRedirect::Never));
-    if upgrades && redirect.scheme == Some(RedirectScheme::Http) {
-        let message = format!(
-            "the redirect to http contradicts redirect.https: {}, and each leads to the other: remove one of them",
-            redirect.https.map(|https| https.to_string()).unwrap_or_default()
-        );
-        found.push(FieldConflict { field: "spec.redirect.scheme", message });
-    }
 }
 
 /// Returns the field to blame if a redirect can change no request of the Route of this host and condition.
