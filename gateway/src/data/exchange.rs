@@ -3,7 +3,10 @@
 //! [`serve`] is the entry. HTTP/1.1 and HTTP/2 clients use it through the same [`Downstream`] trait. Not here:
 //! reading request heads and reusing client connections (`listener`), endpoints and their connections (`upstream`).
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use http1::BodyLength;
 use routing::table::Route;
@@ -13,7 +16,7 @@ use crate::data::wire::clock::Timer;
 use crate::filter::Progress;
 use crate::message::LocalReply;
 use crate::observe::counters::GaugeGuard;
-use crate::plan::Plan;
+use crate::plan::{Plan, effective_timeout};
 
 pub mod abort;
 mod admit;
@@ -105,6 +108,24 @@ pub async fn serve<D: Downstream>(
     };
     timer.clear();
     outcome
+}
+
+/// Waits for `future` within the request's total deadline, unless the client abandons the request. The request's body
+/// stays unread.
+async fn unless_cancelled<D: Downstream, F: Future>(
+    down: &mut D,
+    timer: &Timer,
+    future: F,
+) -> Result<F::Output, ExchangeError> {
+    timer.set(effective_timeout(Duration::ZERO));
+    let mut future = pin!(future);
+    let waited = timer.limit(std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        down.poll_cancelled_unread(cx).map(|abort| Err(ExchangeError::Abort(abort)))
+    }));
+    waited.await.map_err(|_elapsed| ReplyReason::RequestTimeout)?
 }
 
 /// Why an exchange ends without the endpoint's whole response.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::RoutePolicySpec;
-use api::policy::HeaderEdits;
+use api::policy::{HeaderEdits, HeaderField};
 
 use super::{Filter, FilterContext, Phases, Slot, Stage, Step};
 use crate::message::{FieldName, FieldValue, Patch, RequestHead, ResponseHead};
@@ -34,19 +34,20 @@ fn patch(edits: Option<&HeaderEdits>) -> Patch {
             patch.remove(name);
         }
     }
-    for field in edits.set.iter().flatten() {
-        if let (Ok(name), Ok(value)) = (FieldName::parse(&field.name), FieldValue::parse(field.value.clone()))
-        {
-            patch.set(name, value);
-        }
+    for (name, value) in valid(edits.set.as_deref()) {
+        patch.set(name, value);
     }
-    for field in edits.add.iter().flatten() {
-        if let (Ok(name), Ok(value)) = (FieldName::parse(&field.name), FieldValue::parse(field.value.clone()))
-        {
-            patch.add(name, value);
-        }
+    for (name, value) in valid(edits.add.as_deref()) {
+        patch.add(name, value);
     }
     patch
+}
+
+/// Returns the fields that can be written.
+fn valid(fields: Option<&[HeaderField]>) -> impl Iterator<Item = (FieldName, FieldValue)> {
+    fields.unwrap_or_default().iter().filter_map(|field| {
+        Some((FieldName::parse(&field.name).ok()?, FieldValue::parse(field.value.clone()).ok()?))
+    })
 }
 
 impl Filter for Headers {

@@ -2,10 +2,8 @@
 //!
 //! Not here: the decision which endpoint is next (`upstream`), and what follows the response's head (`relay`).
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http1::{BodyLength, Head, HeadError, KnownName};
 use routing::table::Backend;
@@ -18,10 +16,10 @@ use super::headers::{self, DownstreamResponse, UpstreamRequest};
 use super::metered::{BodyReadError, Metered};
 use super::reply_reason::ReplyReason;
 use super::request_body::RequestBody;
-use super::{Exchange, ExchangeError, upgrade};
+use super::{Exchange, ExchangeError, unless_cancelled, upgrade};
 use crate::data::upstream::{PooledConnection, RetryState, Stream};
 use crate::data::wire::{CopyError, StreamError};
-use crate::plan::{Timeouts, effective_timeout};
+use crate::plan::Timeouts;
 
 /// Maximum informational responses before a response; more make it malformed. Each restarts the first-byte timeout.
 const MAX_INFORMATIONAL_RESPONSES: u8 = 16;
@@ -61,16 +59,9 @@ impl<D: Downstream> Exchange<'_, D> {
         backend: &Arc<Backend>,
         retry: &mut RetryState,
     ) -> Result<PooledConnection, ExchangeError> {
-        self.timer.set(effective_timeout(Duration::ZERO));
-        let down = &mut *self.down;
-        let mut opening = pin!(self.worker.upstreams.connect(backend, retry));
-        let opened = self.timer.limit(std::future::poll_fn(|cx| {
-            if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
-                return Poll::Ready(opened.map_err(|error| ReplyReason::Open(error).into()));
-            }
-            down.poll_cancelled_unread(cx).map(|abort| Err(ExchangeError::Abort(abort)))
-        }));
-        opened.await.map_err(|_elapsed| ReplyReason::RequestTimeout)?
+        let opening = self.worker.upstreams.connect(backend, retry);
+        let opened = unless_cancelled(&mut *self.down, self.timer, opening).await?;
+        opened.map_err(|error| ReplyReason::Open(error).into())
     }
 
     /// Writes the request's head into the output buffer of a connection.

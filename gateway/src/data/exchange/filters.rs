@@ -3,18 +3,13 @@
 //! Not here: what filters do (`crate::filter`). Filters run once, above all attempts.
 
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
-use futures::future::LocalBoxFuture;
 use http1::Head;
 
 use super::downstream::Downstream;
-use super::reply_reason::ReplyReason;
-use super::{Exchange, ExchangeError};
-use crate::filter::{Chain, FilterContext, Outcome, Progress, Resumed};
+use super::{Exchange, ExchangeError, unless_cancelled};
+use crate::filter::{Chain, FilterContext, Outcome, Progress};
 use crate::message::{LocalReply, Patch};
-use crate::plan::effective_timeout;
 
 impl<'a, D: Downstream> Exchange<'a, D> {
     /// Runs the filters on the request, and waits where one of them does. The request's body stays unread.
@@ -28,7 +23,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 Outcome::Reply(reply) => return Err(ExchangeError::Reply(reply)),
                 Outcome::Wait(future) => future,
             };
-            let resumed = self.wait(future).await?;
+            let resumed = unless_cancelled(&mut *self.down, self.timer, future).await?;
             let Some(filters) = &mut self.filters else { return Ok(()) };
             if let Some(reply) = filters.resume(resumed) {
                 return Err(ExchangeError::Reply(reply));
@@ -36,32 +31,19 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         }
     }
 
-    /// Waits for a filter within the request's total deadline, unless the client abandons the request.
-    async fn wait(&mut self, mut future: LocalBoxFuture<'static, Resumed>) -> Result<Resumed, ExchangeError> {
-        self.timer.set(effective_timeout(Duration::ZERO));
-        let down = &mut *self.down;
-        let resumed = self.timer.limit(std::future::poll_fn(|cx| {
-            if let Poll::Ready(resumed) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(resumed));
-            }
-            down.poll_cancelled_unread(cx).map(|abort| Err(ExchangeError::Abort(abort)))
-        }));
-        resumed.await.map_err(|_elapsed| ReplyReason::RequestTimeout)?
-    }
-
     /// Runs the response half of the filters that the request reached on an endpoint's head.
     pub(super) fn filter_response(&mut self, head: &Head) {
-        let cx = self.filter_context();
-        if let Some(filters) = &mut self.filters {
-            filters.response(head, &cx);
+        if self.filters.is_some() {
+            let cx = self.filter_context();
+            self.filters.iter_mut().for_each(|filters| filters.response(head, &cx));
         }
     }
 
     /// Runs the response half of the filters that the request reached on a local reply.
     pub(super) fn filter_local_reply(&mut self, reply: &LocalReply) {
-        let cx = self.filter_context();
-        if let Some(filters) = &mut self.filters {
-            filters.local_reply(reply, &cx);
+        if self.filters.is_some() {
+            let cx = self.filter_context();
+            self.filters.iter_mut().for_each(|filters| filters.local_reply(reply, &cx));
         }
     }
 
