@@ -142,6 +142,14 @@ fn on_body(stream: &Stream, side: Side, size: usize, is_end: bool) -> Action {
     Action::Continue
 }
 
+/// A body before a trailer section has no callback with its end. It is buffered until here.
+fn on_trailers(stream: &Stream, side: Side) -> Action {
+    if side.mode == Mode::Stream {
+        return Action::Continue;
+    }
+    on_body(stream, side, usize::MAX, true)
+}
+
 impl Context for Stream {}
 
 impl HttpContext for Stream {
@@ -153,11 +161,19 @@ impl HttpContext for Stream {
         on_body(self, self.request(), size, is_end)
     }
 
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        on_trailers(self, self.request())
+    }
+
     fn on_http_response_headers(&mut self, _: usize, is_end: bool) -> Action {
         on_headers(self.response(), is_end)
     }
 
     fn on_http_response_body(&mut self, size: usize, is_end: bool) -> Action {
         on_body(self, self.response(), size, is_end)
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        on_trailers(self, self.response())
     }
 }
