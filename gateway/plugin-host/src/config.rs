@@ -1,12 +1,12 @@
 //! What an instance is started with.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::shared::Shared;
+use crate::waker::Waker;
 
 /// Bounds of one plugin. Each is enforced by the host, whatever the guest does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,18 +44,6 @@ pub struct AllowedUpstream {
     pub name: String,
     /// Port of the Service.
     pub port: u16,
-}
-
-/// Called from any thread when [`Instance::deliver_queues`] has something to deliver.
-///
-/// [`Instance::deliver_queues`]: crate::Instance::deliver_queues
-#[derive(Clone)]
-pub struct Waker(pub Arc<dyn Fn() + Send + Sync>);
-
-impl fmt::Debug for Waker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Waker")
-    }
 }
 
 /// What an instance is started with.

@@ -2,6 +2,20 @@
 
 use std::fmt;
 
+/// Why an engine cannot be created.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The folder for compiled code is no absolute path or cannot be written.
+    #[error("the cache of compiled code: {0}")]
+    Cache(String),
+    /// The runtime does not support this machine.
+    #[error("the WebAssembly runtime: {0}")]
+    Configure(String),
+    /// The system cannot start a thread.
+    #[error("the thread of deadlines: {0}")]
+    Thread(String),
+}
+
 /// Why a module is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleError {

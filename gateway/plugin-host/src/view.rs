@@ -1,5 +1,6 @@
 //! What a guest sees of one HTTP stream, as a trait that the owner of the stream implements.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -71,6 +72,9 @@ pub enum EditError {
     Malformed,
 }
 
+/// The pairs of a property that is a map.
+pub type PropertyMap<'a> = Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>;
+
 /// The value of a property, before it is encoded as Envoy encodes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PropertyValue<'a> {
@@ -85,14 +89,14 @@ pub enum PropertyValue<'a> {
     /// Nanoseconds since 1970: 8 bytes, little-endian.
     Time(SystemTime),
     /// Pairs, in the encoding of header maps.
-    Map(Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>),
+    Map(PropertyMap<'a>),
 }
 
 /// One HTTP stream as a guest sees and edits it. The instance owns the view from [`Instance::open`] to the end of the
 /// stream, since callbacks of other contexts may reach it.
 ///
 /// [`Instance::open`]: crate::Instance::open
-pub trait HttpView: Send + 'static {
+pub trait HttpView: Any + Send {
     /// Calls `on_field` for each field of a map, pseudo-header fields first, names in lower case. Returns false, and
     /// calls nothing, if the stream does not have the map now.
     fn for_each_field(&self, map: MapKind, on_field: &mut dyn FnMut(&[u8], &[u8])) -> bool;
