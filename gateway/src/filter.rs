@@ -6,19 +6,25 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use http1::Head;
 use routing::Policy;
 
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead, Scheme};
 
+mod body;
 mod chain;
 mod cors;
 mod headers;
+mod progress;
 mod redirect;
 
-pub use chain::{Chain, Outcome, Progress};
+pub use body::BodyError;
+pub use chain::Chain;
+pub use progress::{BodyStart, Outcome, Progress};
 
 /// The place of a filter in the chain. The order of the variants is the order in which requests pass; responses pass
 /// in reverse.
@@ -34,13 +40,26 @@ pub enum Stage {
     Headers,
 }
 
-/// The directions that a filter takes part in. A phase that is not listed is never called.
+/// What a filter takes part in. A phase that is not listed is never called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phases {
     /// [`Filter::request`] is called.
     pub request: bool,
     /// [`Filter::response`] is called.
     pub response: bool,
+    /// [`Filter::body`] is called for the request's body and trailers.
+    pub request_body: bool,
+    /// [`Filter::body`] is called for the response's body and trailers.
+    pub response_body: bool,
+}
+
+/// A direction of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the endpoint.
+    Request,
+    /// From the endpoint to the client.
+    Response,
 }
 
 /// What a filter knows about the request besides its head.
@@ -56,9 +75,11 @@ pub struct FilterContext<'a> {
     pub path: &'a str,
     /// The request head as the client sent it.
     pub request: &'a Head,
+    /// Whether neither a body nor trailers follow the request head.
+    pub is_request_end: bool,
 }
 
-/// A word of state that a filter keeps from a request to its response. 0 before [`Filter::request`] ran.
+/// A word of state that a filter keeps for one request. 0 before [`Filter::request`] ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot(pub u32);
 
@@ -67,7 +88,7 @@ pub trait Filter: Send + Sync + fmt::Debug {
     /// Returns the filter's place.
     fn stage(&self) -> Stage;
 
-    /// Returns the directions that it takes part in.
+    /// Returns what it takes part in.
     fn phases(&self) -> Phases;
 
     /// Looks at a request before an endpoint is chosen. Called once, however often the request is sent.
@@ -77,18 +98,43 @@ pub trait Filter: Send + Sync + fmt::Debug {
 
     /// Looks at a response: an endpoint's, or a local reply. Called only if the request reached this filter; not
     /// called for informational responses.
-    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {}
+    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) -> Step {
+        Step::Continue
+    }
+
+    /// Takes a piece of a body. Called after the head of that direction, for each piece until the end.
+    fn body(&self, _slot: &mut Slot, _direction: Direction, piece: BodyPiece) -> BodyStep {
+        BodyStep::pass(piece)
+    }
+
+    /// Polls a filter that holds a body: does it go on? The waker of `task` is woken when it might.
+    fn poll_held(&self, _slot: &mut Slot, _direction: Direction, _task: &mut Context<'_>) -> Poll<BodyStep> {
+        Poll::Pending
+    }
+
+    /// Returns the edits of a head that the filter held by [`Step::Hold`].
+    fn take_edits(&self, _slot: &mut Slot, _direction: Direction) -> Patch {
+        Patch::default()
+    }
+
+    /// Releases what the filter keeps for the request. Called once for each request that reached the filter, however
+    /// it ended.
+    fn end(&self, _slot: &mut Slot) {}
 }
 
-/// Result of a filter for a request.
+/// Result of a filter for a head.
 pub enum Step {
     /// Continues with the next filter.
     Continue,
-    /// Replies to the client. The reply passes the response half of this filter and of those before it.
+    /// Replies to the client. A reply to a request passes the response half of this filter and of those before it. A
+    /// reply to a response replaces it, and passes those that the response has not passed.
     Reply(Box<LocalReply>),
-    /// Waits for the future, with the body unread. The future is dropped if the client gives up or the
-    /// request's total deadline passes.
+    /// Waits for the future, with the body of this direction unread. The future is dropped if the client gives up or
+    /// the request's total deadline passes.
     Wait(LocalBoxFuture<'static, Resumed>),
+    /// Holds the head, while the body goes to [`Filter::body`] of this filter. The head leaves with the first
+    /// [`BodyStep::Pass`].
+    Hold,
 }
 
 impl fmt::Debug for Step {
@@ -97,6 +143,7 @@ impl fmt::Debug for Step {
             Self::Continue => "Continue",
             Self::Reply(_) => "Reply",
             Self::Wait(_) => "Wait",
+            Self::Hold => "Hold",
         })
     }
 }
@@ -106,8 +153,56 @@ impl fmt::Debug for Step {
 pub enum Resumed {
     /// Continues with the next filter, with these edits.
     Continue(Patch),
+    /// Calls the same filter again.
+    Again,
     /// Replies to the client.
     Reply(Box<LocalReply>),
+}
+
+/// A piece of a body.
+#[derive(Debug)]
+pub enum BodyPiece {
+    /// Bytes, at least one.
+    Data(Bytes),
+    /// The end.
+    End(BodyEnd),
+}
+
+/// The end of a body. Nothing follows.
+#[derive(Debug)]
+pub enum BodyEnd {
+    /// Without a trailer section.
+    Plain,
+    /// With a trailer section.
+    Trailers(Head),
+}
+
+/// Result of a filter for a piece of a body.
+#[derive(Debug)]
+pub enum BodyStep {
+    /// These bytes go on, then the end if it has come. Both may be absent.
+    Pass {
+        /// Bytes, in place of those that the filter took.
+        data: Bytes,
+        /// The end of the body.
+        end: Option<BodyEnd>,
+    },
+    /// The filter keeps what it has, and takes more. It may go on by [`Filter::poll_held`] too.
+    Hold,
+    /// The filter keeps what it has, and takes nothing before [`Filter::poll_held`] is ready.
+    Stop,
+    /// Replies to the client if the response has not begun, and aborts the exchange otherwise.
+    Reply(Box<LocalReply>),
+}
+
+impl BodyStep {
+    /// Passes a piece as it is.
+    pub fn pass(piece: BodyPiece) -> Self {
+        match piece {
+            BodyPiece::Data(data) => Self::Pass { data, end: None },
+            BodyPiece::End(end) => Self::Pass { data: Bytes::new(), end: Some(end) },
+        }
+    }
 }
 
 /// Builds the filters that a merged policy asks for.

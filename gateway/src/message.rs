@@ -8,8 +8,10 @@ pub mod field;
 pub mod head;
 pub mod local_reply;
 pub mod patch;
+pub mod start_line;
 
 pub use field::{FieldError, FieldName, FieldValue};
-pub use head::{RequestHead, ResponseHead, Scheme};
+pub use head::{Original, RequestHead, ResponseHead, Scheme};
 pub use local_reply::LocalReply;
-pub use patch::Patch;
+pub use patch::{LineEdits, Patch};
+pub use start_line::{RequestAuthority, RequestMethod, RequestTarget};

@@ -350,7 +350,7 @@ impl Filter for Gate {
     }
 
     fn phases(&self) -> Phases {
-        Phases { request: true, response: true }
+        Phases { request: true, response: true, ..Phases::default() }
     }
 
     fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
@@ -364,8 +364,9 @@ impl Filter for Gate {
         }))
     }
 
-    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {
+    fn response(&self, _slot: &mut Slot, _head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) -> Step {
         self.responses.fetch_add(1, Ordering::Relaxed);
+        Step::Continue
     }
 }
 

@@ -95,6 +95,7 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
         host: &host,
         path: &path,
         request: head,
+        is_request_end: length == BodyLength::Empty,
     };
     let outcome = match filter_reply(context.live, &cx) {
         Some(reply) => outcome.with_reply(&reply),
@@ -110,7 +111,7 @@ fn filter_reply(live: &Live, cx: &FilterContext<'_>) -> Option<Box<LocalReply>> 
     match Progress::new(Arc::clone(chain)).request(cx) {
         filter::Outcome::Reply(reply) => Some(reply),
         // What a filter waits for is not known here.
-        filter::Outcome::Pass | filter::Outcome::Wait(_) => None,
+        filter::Outcome::Pass | filter::Outcome::Wait(_) | filter::Outcome::Hold => None,
     }
 }
 

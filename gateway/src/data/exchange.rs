@@ -27,6 +27,7 @@ mod date;
 mod dead_peer;
 pub mod destination;
 mod downstream;
+mod filtered;
 mod filters;
 mod forwarded;
 pub mod headers;
@@ -85,6 +86,7 @@ pub async fn serve<D: Downstream>(
         timer,
         destination: destination.as_ref().map_err(|reason| *reason),
         route: None,
+        forwarded_length: request.length,
         received: Meter::default(),
         sent: Meter::default(),
         record: Record::new(worker.start_time()),
@@ -100,7 +102,7 @@ pub async fn serve<D: Downstream>(
             };
             outcome
         }
-        Err(ExchangeError::Reply(reply)) => exchange.send_local_reply(&reply).await,
+        Err(ExchangeError::Reply(reply)) => exchange.send_local_reply(*reply).await,
         Err(ExchangeError::Abort(abort)) => {
             exchange.record.completion = Completion::Aborted(abort);
             ExchangeOutcome::Aborted
@@ -151,12 +153,14 @@ struct Exchange<'a, D> {
     timer: &'a Timer,
     destination: Result<&'a Destination<'a>, ReplyReason>,
     route: Option<Arc<Route>>,
+    /// Framing of the request's body for the endpoint.
+    forwarded_length: BodyLength,
     /// The request's body, with the route's limit.
     received: Meter,
     /// The body of the endpoint's response.
     sent: Meter,
     record: Record,
-    /// Filters that the request has reached; `None` without filters, and once the response's head is written.
+    /// Filters that the request has reached; `None` without filters, and once the response is relayed.
     filters: Option<Box<Progress>>,
 }
 
@@ -164,9 +168,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Admits the request, filters it, sends it to an endpoint, and relays the response.
     async fn forward(&mut self) -> Result<ExchangeOutcome, ExchangeError> {
         let plan = self.admit()?;
-        if let Some(chain) = &plan.chain {
-            self.filter_request(chain).await?;
-        }
+        self.filter_request(&plan).await?;
         if matches!(self.request.length, BodyLength::Exact(length) if length > plan.body_limit) {
             return Err(ReplyReason::BodyTooLarge.into());
         }
@@ -180,7 +182,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let backend = chosen.ok_or(ReplyReason::Open(ConnectError::ServiceMissing))?;
         self.record.backend_id = Some(backend.id);
         let mut body = RequestBody::new(plan.upstream.allows_resend(self.request.head.method()));
-        let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.request.length));
+        let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.forwarded_length));
         loop {
             let opened = self.open(&backend, &mut retry).await;
             self.record.on_attempt(&retry, opened.as_ref().ok());
@@ -191,7 +193,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 Ok(response) => {
                     self.worker.upstreams.on_response(&opened);
                     if response.head.status() == 101 {
-                        return self.switch(opened, &response.head, plan).await;
+                        return self.switch(opened, body, (&response.head, plan)).await;
                     }
                     return self.relay(opened, plan, body, response).await;
                 }

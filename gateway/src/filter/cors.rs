@@ -163,7 +163,7 @@ impl Filter for Cors {
     }
 
     fn phases(&self) -> Phases {
-        Phases { request: true, response: true }
+        Phases { request: true, response: true, ..Phases::default() }
     }
 
     fn request(&self, slot: &mut Slot, _head: &mut RequestHead<'_>, cx: &FilterContext<'_>) -> Step {
@@ -179,7 +179,7 @@ impl Filter for Cors {
         Step::Reply(Box::new(LocalReply::new(204, "cors_preflight")))
     }
 
-    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, cx: &FilterContext<'_>) {
+    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, cx: &FilterContext<'_>) -> Step {
         for name in CORS_FIELDS {
             head.patch().remove(name);
         }
@@ -188,7 +188,7 @@ impl Filter for Cors {
         }
         // A response that is the same for all origins is cached for all of them, so a request without Origin gets it too.
         if slot.0 & ALLOWED == 0 && !self.allows_any_origin() {
-            return;
+            return Step::Continue;
         }
         let origin = if self.allows_any_origin() {
             Some(FieldValue::from_static("*"))
@@ -212,5 +212,6 @@ impl Filter for Cors {
                 head.set(name, value);
             }
         }
+        Step::Continue
     }
 }

@@ -56,7 +56,7 @@ impl Filter for Headers {
     }
 
     fn phases(&self) -> Phases {
-        Phases { request: !self.request.is_empty(), response: !self.response.is_empty() }
+        Phases { request: !self.request.is_empty(), response: !self.response.is_empty(), ..Phases::default() }
     }
 
     fn request(&self, _slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
@@ -64,7 +64,8 @@ impl Filter for Headers {
         Step::Continue
     }
 
-    fn response(&self, _slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {
+    fn response(&self, _slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) -> Step {
         head.patch().append(&self.response);
+        Step::Continue
     }
 }

@@ -133,7 +133,7 @@ impl Filter for Redirect {
     }
 
     fn phases(&self) -> Phases {
-        Phases { request: true, response: false }
+        Phases { request: true, ..Phases::default() }
     }
 
     fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, cx: &FilterContext<'_>) -> Step {

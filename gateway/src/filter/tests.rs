@@ -64,7 +64,7 @@ impl Filter for Random {
     }
 
     fn phases(&self) -> Phases {
-        Phases { request: true, response: true }
+        Phases { request: true, response: true, ..Phases::default() }
     }
 
     fn request(&self, slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
@@ -76,10 +76,11 @@ impl Filter for Random {
         }
     }
 
-    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) {
+    fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) -> Step {
         assert_eq!(slot.0 as usize, self.index + 1, "the slot is the filter's own");
         self.responded.lock().unwrap().push(self.index);
         edit(head.patch(), &self.edits);
+        Step::Continue
     }
 }
 
@@ -121,15 +122,17 @@ proptest! {
             host: "a.example",
             path: "/",
             request: &head,
+            is_request_end: true,
         };
         let mut progress = Progress::new(chain);
         let replied = matches!(progress.request(&cx), Outcome::Reply(_));
         let reached = order.iter().position(|(_, _, replies)| *replies).map_or(order.len(), |at| at + 1);
         prop_assert_eq!(replied, order.iter().any(|(_, _, replies)| *replies));
         if replied {
+            progress.begin_local_reply();
             progress.local_reply(&LocalReply::new(403, "test"), &cx);
         } else {
-            progress.response(&HeadBuilder::response(200, 0).build(), &cx);
+            progress.response(&HeadBuilder::response(200, 0).build(), true, &cx);
         }
         let mut expected: Vec<_> = order.iter().take(reached).map(|(_, index, _)| *index).collect();
         expected.reverse();

@@ -71,25 +71,28 @@ impl<'a> RequestHead<'a> {
 #[derive(Debug)]
 pub struct ResponseHead<'a> {
     original: Original<'a>,
+    is_end: bool,
     patch: &'a mut Patch,
 }
 
 /// Where a response comes from.
 #[derive(Clone, Copy, Debug)]
-enum Original<'a> {
+pub enum Original<'a> {
+    /// From an endpoint.
     Upstream(&'a Head),
+    /// From the gateway.
     Local(&'a LocalReply),
 }
 
 impl<'a> ResponseHead<'a> {
-    /// Puts a patch over an endpoint's head.
-    pub fn upstream(head: &'a Head, patch: &'a mut Patch) -> Self {
-        Self { original: Original::Upstream(head), patch }
+    /// Puts a patch over an endpoint's head. `is_end`: neither a body nor trailers follow.
+    pub fn upstream(head: &'a Head, is_end: bool, patch: &'a mut Patch) -> Self {
+        Self { original: Original::Upstream(head), is_end, patch }
     }
 
     /// Puts a patch over a local reply.
     pub fn local(reply: &'a LocalReply, patch: &'a mut Patch) -> Self {
-        Self { original: Original::Local(reply), patch }
+        Self { original: Original::Local(reply), is_end: reply.body().is_empty(), patch }
     }
 
     /// Returns the status, 200 to 599 or 101.
@@ -105,6 +108,11 @@ impl<'a> ResponseHead<'a> {
         matches!(self.original, Original::Local(_))
     }
 
+    /// Does neither a body nor a trailer section follow?
+    pub fn is_end(&self) -> bool {
+        self.is_end
+    }
+
     /// Does a comma-separated list in fields of this name hold a token, in any case?
     pub fn has_token(&self, name: &str, token: &[u8]) -> bool {
         let is_token = |item: &[u8]| item.trim_ascii().eq_ignore_ascii_case(token);
@@ -115,6 +123,11 @@ impl<'a> ResponseHead<'a> {
             }
             Original::Local(reply) => values(reply.fields(), self.patch, name).any(lists),
         }
+    }
+
+    /// Returns the response without edits.
+    pub fn original(&self) -> Original<'a> {
+        self.original
     }
 
     /// Replaces all fields of this name.

@@ -1,11 +1,27 @@
-//! Recorded edits of a head's fields.
+//! Recorded edits of a head.
 
 use super::field::{FieldName, FieldValue};
+use super::start_line::{RequestAuthority, RequestMethod, RequestTarget};
 
 /// Edits of a head, in the order in which filters made them. An empty patch allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
     edits: Vec<Edit>,
+    line: Option<Box<LineEdits>>,
+    changes_length: bool,
+}
+
+/// Edits of the first line. Those of the other direction stay `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LineEdits {
+    /// Method for the endpoint.
+    pub method: Option<RequestMethod>,
+    /// Target for the endpoint. The route stays.
+    pub target: Option<RequestTarget>,
+    /// Host for the endpoint.
+    pub authority: Option<RequestAuthority>,
+    /// Status for the client, 200 to 599, of the same kind of body as the endpoint's.
+    pub status: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +68,35 @@ impl Patch {
                 Action::Remove => self.remove(name.clone()),
             }
         }
+        self.changes_length |= later.changes_length;
+        if let Some(later) = &later.line {
+            let LineEdits { method, target, authority, status } = &**later;
+            let line = self.line_mut();
+            line.method = method.clone().or(line.method.take());
+            line.target = target.clone().or(line.target.take());
+            line.authority = authority.clone().or(line.authority.take());
+            line.status = status.or(line.status);
+        }
+    }
+
+    /// Returns the edits of the first line.
+    pub fn line(&self) -> Option<&LineEdits> {
+        self.line.as_deref()
+    }
+
+    /// Returns the edits of the first line, to make more.
+    pub fn line_mut(&mut self) -> &mut LineEdits {
+        self.line.get_or_insert_default()
+    }
+
+    /// Records that a filter will change the length of the body. The gateway then frames it anew.
+    pub fn set_changes_length(&mut self) {
+        self.changes_length = true;
+    }
+
+    /// Will a filter change the length of the body?
+    pub fn changes_length(&self) -> bool {
+        self.changes_length
     }
 
     /// Is a field with this name of the original head dropped?
@@ -71,7 +116,7 @@ impl Patch {
         })
     }
 
-    /// Is there no edit?
+    /// Is there no edit of a field?
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }

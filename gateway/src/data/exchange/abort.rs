@@ -28,6 +28,8 @@ pub enum Abort {
     UpstreamMalformed,
     /// The endpoint sent nothing of its response for longer than the stall timeout.
     UpstreamStalled,
+    /// A filter refused the rest of the response, or changed its length after the head.
+    FilterRefused,
     /// No byte passed through a tunnel for longer than its idle timeout.
     TunnelIdle,
     /// The gateway stopped after its time to drain.
@@ -57,6 +59,7 @@ impl Abort {
         Self::UpstreamCut,
         Self::UpstreamMalformed,
         Self::UpstreamStalled,
+        Self::FilterRefused,
         Self::TunnelIdle,
         Self::GatewayStopped,
         Self::Panic,
@@ -78,6 +81,7 @@ impl Abort {
             Self::UpstreamCut => "upstream_cut",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamStalled => "upstream_stalled",
+            Self::FilterRefused => "filter_refused",
             Self::TunnelIdle => "tunnel_idle",
             Self::GatewayStopped => "gateway_stopped",
             Self::Panic => "panic",
@@ -118,6 +122,7 @@ impl Abort {
             BodyReadError::Stream(error) => Self::from_downstream(error),
             BodyReadError::TooLarge => Self::ClientMalformed,
             BodyReadError::TooSlow => Self::ClientStalled,
+            BodyReadError::Refused(_) => Self::FilterRefused,
         }
     }
 
@@ -126,6 +131,7 @@ impl Abort {
         match error {
             BodyReadError::Stream(error) => Self::from_upstream(error),
             BodyReadError::TooLarge | BodyReadError::TooSlow => Self::UpstreamMalformed,
+            BodyReadError::Refused(_) => Self::FilterRefused,
         }
     }
 

@@ -12,6 +12,7 @@ use super::abort::Abort;
 use super::connection_options::has_too_many_connection_options;
 use super::dead_peer::DeadPeerProbe;
 use super::downstream::Downstream;
+use super::filtered::Filtered;
 use super::headers::{self, DownstreamResponse, UpstreamRequest};
 use super::metered::{BodyReadError, Metered};
 use super::reply_reason::ReplyReason;
@@ -19,6 +20,7 @@ use super::request_body::RequestBody;
 use super::{Exchange, ExchangeError, unless_cancelled, upgrade};
 use crate::data::upstream::{PooledConnection, RetryState, Stream};
 use crate::data::wire::{CopyError, StreamError};
+use crate::filter::Direction;
 use crate::plan::Timeouts;
 
 /// Maximum informational responses before a response; more make it malformed. Each restarts the first-byte timeout.
@@ -73,7 +75,7 @@ impl<D: Downstream> Exchange<'_, D> {
             destination,
             source: &self.source,
             patch: self.request_patch(),
-            length: self.request.length,
+            length: self.forwarded_length,
         };
         let up = &mut opened.stream;
         up.acquire_buffers(&self.worker.buffers);
@@ -121,11 +123,14 @@ impl<D: Downstream> Exchange<'_, D> {
         let up = &mut opened.stream;
         self.timer.set(stall);
         let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
+        let mut filters = self.filters.as_deref_mut();
         let request = self.request.head;
         let mut informational_count = 0;
         let response = timer.limit(std::future::poll_fn(|cx| {
             if !body.is_sent() {
-                let mut source = Metered { source: &mut *down, meter: &mut *received };
+                let metered = Metered { source: &mut *down, meter: &mut *received };
+                let direction = Direction::Request;
+                let mut source = Filtered { source: metered, filters: filters.as_deref_mut(), direction };
                 match body.poll(&mut source, up, || timer.set(stall), cx) {
                     Poll::Ready(Err(CopyError::Read(error))) => {
                         return Poll::Ready(Err(AttemptError::RequestBody(error)));
@@ -192,6 +197,7 @@ impl From<AttemptError> for ExchangeError {
                 ReplyReason::MalformedBody.into()
             }
             AttemptError::RequestBody(BodyReadError::TooLarge) => ReplyReason::BodyTooLarge.into(),
+            AttemptError::RequestBody(BodyReadError::Refused(reply)) => Self::Reply(reply),
             AttemptError::RequestBody(BodyReadError::Stream(error)) | AttemptError::Downstream(error) => {
                 Self::Abort(Abort::from_downstream(&error))
             }

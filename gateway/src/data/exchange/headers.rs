@@ -13,8 +13,9 @@ use http1::{BodyLength, Head, KnownName, Version, write};
 use super::connection_options::ConnectionOptions;
 use super::destination::Destination;
 use super::forwarded::RequestSource;
+use super::reply_reason::reason_phrase;
 use super::{date, upgrade};
-use crate::message::Patch;
+use crate::message::{LineEdits, Patch, RequestMethod};
 use crate::settings::UnderscoreNames;
 
 /// Removes the fields of a client's head or trailer section that neither filters nor endpoints may see.
@@ -41,15 +42,13 @@ pub(super) struct UpstreamRequest<'a> {
 /// Writes the head of a request to this endpoint, its empty line included.
 pub(super) fn write_request(out: &mut BytesMut, endpoint: SocketAddr, request: &UpstreamRequest<'_>) {
     let UpstreamRequest { head, destination, source, patch, length } = *request;
+    let line = patch.and_then(Patch::line);
     let patch = patch.filter(|patch| !patch.is_empty());
-    let (target, query) = target(head, &destination.path);
-    if query.is_empty() {
-        write::request_line(out, head.method(), target);
-    } else {
-        let whole = [target, query].concat();
-        write::request_line(out, head.method(), &whole);
-    }
-    if head.get(KnownName::Host).is_none() {
+    write_request_line(out, request, line);
+    let authority = line.and_then(|line| line.authority.as_ref());
+    if let Some(authority) = authority {
+        write::field(out, b"host", authority.as_bytes());
+    } else if head.get(KnownName::Host).is_none() {
         // Only HTTP/1.0 clients may omit Host (RFC 9112 §3.2). nginx among others rejects an empty one, and no server
         // takes the endpoint's own address for a name.
         let _ = write!(out, "host: {endpoint}\r\n");
@@ -59,7 +58,7 @@ pub(super) fn write_request(out: &mut BytesMut, endpoint: SocketAddr, request: &
     let keeps_forwarding_fields = source.client.is_trusted();
     for (known, name, value) in head.fields() {
         let is_forwarded = match known {
-            Some(KnownName::Host) => true,
+            Some(KnownName::Host) => authority.is_none(),
             Some(known) => !known.is_hop_by_hop() && !is_set_by_gateway(known) && !options.contains(name),
             None if is_forwarding_field(name) => keeps_forwarding_fields && !name.contains(&b'_'),
             None => !options.contains(name),
@@ -81,6 +80,21 @@ pub(super) fn write_request(out: &mut BytesMut, endpoint: SocketAddr, request: &
     }
     write::framing(out, length);
     write::end(out);
+}
+
+fn write_request_line(out: &mut BytesMut, request: &UpstreamRequest<'_>, edits: Option<&LineEdits>) {
+    let UpstreamRequest { head, destination, .. } = *request;
+    let method = edits.and_then(|edits| edits.method.as_ref()).map_or(head.method(), RequestMethod::as_bytes);
+    if let Some(target) = edits.and_then(|edits| edits.target.as_ref()) {
+        return write::request_line(out, method, target.as_bytes());
+    }
+    let (target, query) = target(head, &destination.path);
+    if query.is_empty() {
+        write::request_line(out, method, target);
+    } else {
+        let whole = [target, query].concat();
+        write::request_line(out, method, &whole);
+    }
 }
 
 /// Returns the request target for the endpoint, in two parts. It is the client's unless its path has dot segments.
@@ -160,6 +174,16 @@ impl<'a> DownstreamResponse<'a> {
             length,
             is_head_request: false,
             closes_connection: false,
+        }
+    }
+
+    /// Puts the edits of filters over the head.
+    #[must_use]
+    pub(super) fn patched(self, patch: Option<&'a Patch>) -> Self {
+        let status = patch.and_then(Patch::line).and_then(|line| line.status);
+        match status {
+            Some(status) => Self { status, reason: reason_phrase(status).as_bytes(), patch, ..self },
+            None => Self { patch, ..self },
         }
     }
 

@@ -74,11 +74,12 @@ impl From<ReplyReason> for LocalReply {
 
 impl<D: Downstream> Exchange<'_, D> {
     /// Ends the exchange with a local reply.
-    pub(super) async fn send_local_reply(&mut self, reply: &LocalReply) -> ExchangeOutcome {
-        self.record.on_local_reply(reply.status(), reply.reason);
+    pub(super) async fn send_local_reply(&mut self, reply: LocalReply) -> ExchangeOutcome {
         // The time of the request may be over. The reply has its own.
         self.timer.clear();
-        self.filter_local_reply(reply);
+        self.timer.set(self.worker.settings.timeouts.request_header);
+        let reply = &self.filter_local_reply(reply).await;
+        self.record.on_local_reply(reply.status(), reply.reason);
         let filters = self.filters.take();
         let patch = filters.as_deref().map(Progress::response_patch);
         let method = self.request.head.method();

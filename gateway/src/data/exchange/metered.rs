@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use crate::data::wire::{BodyReader, Piece, StreamError};
+use crate::message::LocalReply;
 
 /// Why the rest of a body cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub enum BodyReadError {
     /// The body arrives below the minimum rate.
     #[error("body below the minimum rate")]
     TooSlow,
+    /// A filter refused the body, and replies to the client if the response has not begun.
+    #[error("body refused by a filter")]
+    Refused(Box<LocalReply>),
 }
 
 impl From<h2::Error> for BodyReadError {

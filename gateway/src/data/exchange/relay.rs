@@ -7,6 +7,8 @@ use http1::{BodyLength, Head};
 use super::abort::Abort;
 use super::attempt::{UpstreamResponse, declares_body};
 use super::downstream::{Downstream, ExchangeOutcome};
+use super::filtered::Filtered;
+use super::filters::Endpoint;
 use super::headers::{self, DownstreamResponse};
 use super::metered::Metered;
 use super::request_body::RequestBody;
@@ -14,7 +16,7 @@ use super::tunnel::{Tunnel, TunnelLogEntry};
 use super::{Exchange, ExchangeError};
 use crate::data::upstream::{PooledConnection, Stream};
 use crate::data::wire::{BodyCopy, CopyError, StreamError};
-use crate::filter::Progress;
+use crate::filter::{Direction, Progress};
 use crate::plan::Plan;
 use crate::settings::RequestIdEcho;
 
@@ -29,9 +31,13 @@ impl<D: Downstream> Exchange<'_, D> {
         response: UpstreamResponse,
     ) -> Result<ExchangeOutcome, ExchangeError> {
         opened.stream.start_receiving_body(response.length);
-        self.start_response(&response)?;
+        let mut endpoint = Endpoint { stream: &mut opened.stream, request_body: &mut body, plan };
+        let length = self.filter_response(&mut endpoint, &response.head, response.length).await?;
+        self.start_response(&response.head, length)?;
         body.release();
         self.relay_bodies(&mut opened.stream, &mut body, plan).await.map_err(ExchangeError::Abort)?;
+        // Filters may hold the head, too.
+        self.filters = None;
         let UpstreamResponse { head, length } = response;
         let is_complete = body.is_sent() && length != BodyLength::UntilClose;
         let stays_open = headers::is_keep_alive(&head) && !has_forbidden_body(&head);
@@ -46,11 +52,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Writes the head of the response for the client.
-    fn start_response(&mut self, response: &UpstreamResponse) -> Result<(), ExchangeError> {
-        self.record.on_response_head(response.head.status());
-        self.filter_response(&response.head);
-        // Taken, since the client's side is borrowed while the edits are written. No filter runs after this.
-        let filters = self.filters.take();
+    fn start_response(&mut self, head: &Head, length: BodyLength) -> Result<(), ExchangeError> {
         let request_id = [(&b"x-request-id"[..], self.source.id.as_bytes())];
         let response = DownstreamResponse {
             date: self.worker.date.now(&self.worker.clock),
@@ -59,9 +61,10 @@ impl<D: Downstream> Exchange<'_, D> {
                 RequestIdEcho::LocalReplies => &[],
             },
             is_head_request: self.request.head.method() == b"HEAD",
-            patch: filters.as_deref().map(Progress::response_patch),
-            ..DownstreamResponse::from_endpoint(&response.head, response.length)
+            ..DownstreamResponse::from_endpoint(head, length)
         };
+        let response = response.patched(self.filters.as_deref().map(Progress::response_patch));
+        self.record.on_response_head(response.status);
         self.down.send_head(&response).map_err(|error| ExchangeError::Abort(Abort::from_downstream(&error)))
     }
 
@@ -76,11 +79,14 @@ impl<D: Downstream> Exchange<'_, D> {
         self.timer.set(stall);
         let (down, timer) = (&mut *self.down, self.timer);
         let (received, sent) = (&mut self.received, &mut self.sent);
+        let mut filters = self.filters.as_deref_mut();
         let mut response_body = BodyCopy::default();
         let mut is_sending = !body.is_sent();
         let relayed = timer.limit(std::future::poll_fn(|cx| {
             if is_sending {
-                let mut source = Metered { source: &mut *down, meter: &mut *received };
+                let metered = Metered { source: &mut *down, meter: &mut *received };
+                let direction = Direction::Request;
+                let mut source = Filtered { source: metered, filters: filters.as_deref_mut(), direction };
                 // A failure of the request's body does not fail the exchange, since the response has begun. But nothing
                 // after a malformed chunk can be trusted, so the body is not polled again.
                 let copied = body.poll(&mut source, up, || timer.set(stall), cx);
@@ -90,7 +96,9 @@ impl<D: Downstream> Exchange<'_, D> {
                 }
             }
             // Available bytes are sent even if the client has closed its direction.
-            let mut source = Metered { source: &mut *up, meter: &mut *sent };
+            let metered = Metered { source: &mut *up, meter: &mut *sent };
+            let direction = Direction::Response;
+            let mut source = Filtered { source: metered, filters: filters.as_deref_mut(), direction };
             let copied = response_body.poll(&mut source, &mut *down, || timer.set(stall), cx);
             if let Poll::Ready(copied) = copied {
                 return Poll::Ready(copied.map_err(|error| match error {
@@ -113,17 +121,17 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Sends the 101 to the client. All later bytes belong to the new protocol.
     pub(super) async fn switch(
         &mut self,
-        opened: PooledConnection,
-        head: &Head,
-        plan: &Plan,
+        mut opened: PooledConnection,
+        mut body: RequestBody,
+        (head, plan): (&Head, &Plan),
     ) -> Result<ExchangeOutcome, ExchangeError> {
         self.record.on_response_head(head.status());
-        self.filter_response(head);
+        let mut endpoint = Endpoint { stream: &mut opened.stream, request_body: &mut body, plan };
+        self.filter_response(&mut endpoint, head, BodyLength::Empty).await?;
         let failed = |error: &StreamError| ExchangeError::Abort(Abort::from_downstream(error));
         let filters = self.filters.take();
         let patch = filters.as_deref().map(Progress::response_patch);
-        let response =
-            DownstreamResponse { patch, ..DownstreamResponse::from_endpoint(head, BodyLength::Empty) };
+        let response = DownstreamResponse::from_endpoint(head, BodyLength::Empty).patched(patch);
         self.down.send_head(&response).map_err(|error| failed(&error))?;
         self.timer.set(plan.timeouts.stall);
         match self.timer.limit(std::future::poll_fn(|cx| self.down.poll_flush(cx))).await {

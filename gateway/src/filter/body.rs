@@ -1,0 +1,191 @@
+//! A body on its way through the filters that take it.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::{BodyEnd, BodyPiece, BodyStep, Direction, Filter, Slot};
+use crate::message::LocalReply;
+
+/// Why a body ends early.
+#[derive(Debug)]
+pub enum BodyError<E> {
+    /// The source failed.
+    Source(E),
+    /// A filter replied.
+    Reply(Box<LocalReply>),
+}
+
+/// The filters that take a body, in the order in which it passes, and what each has released.
+#[derive(Debug, Default)]
+pub(super) struct BodyPath {
+    stages: Vec<BodyStage>,
+    /// Bytes that the source has given.
+    received: u64,
+}
+
+#[derive(Debug)]
+struct BodyStage {
+    /// Position of the filter in the chain.
+    filter: usize,
+    flow: Flow,
+    /// Bytes that the next filter has not taken yet.
+    released: Bytes,
+    end: Option<BodyEnd>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// The next piece goes to the filter.
+    Open,
+    /// The filter holds bytes, and takes more.
+    Held,
+    /// The filter holds bytes, and takes no more.
+    Stopped,
+    /// The end has left the filter.
+    Ended,
+}
+
+/// Finds the filter at a position of the chain.
+pub(super) trait Filters {
+    /// Returns the filter and its slot; `None` if the request has not reached it.
+    fn get(&mut self, position: usize) -> Option<(&dyn Filter, &mut Slot)>;
+}
+
+/// What a body path works with during one poll.
+pub(super) struct Pull<'a, E> {
+    pub(super) direction: Direction,
+    pub(super) filters: &'a mut dyn Filters,
+    /// Returns the next piece of the body. Not called after the end.
+    pub(super) source: &'a mut dyn FnMut(&mut Context<'_>) -> Poll<Result<BodyPiece, E>>,
+}
+
+impl BodyPath {
+    /// Begins in front of the filters at these positions of the chain.
+    pub(super) fn new(positions: impl Iterator<Item = usize>) -> Self {
+        let stage = |filter| BodyStage { filter, flow: Flow::Open, released: Bytes::new(), end: None };
+        Self { stages: positions.map(stage).collect(), received: 0 }
+    }
+
+    /// Does the body pass no filter?
+    pub(super) fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// Returns the number of the stage of a filter.
+    pub(super) fn stage_of(&self, filter: usize) -> Option<usize> {
+        self.stages.iter().position(|stage| stage.filter == filter)
+    }
+
+    /// Returns the length of the whole body, once the last filter has released its end and nothing was taken before.
+    pub(super) fn whole_length(&self) -> Option<u64> {
+        let last = self.stages.last()?;
+        matches!(last.end, Some(BodyEnd::Plain)).then_some(last.released.len() as u64)
+    }
+
+    /// Have all bytes that the source gave left the last filter, as many as came?
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.stages.last().is_some_and(|last| last.released.len() as u64 == self.received)
+    }
+
+    /// Waits until a filter releases something.
+    pub(super) fn poll_released<E>(
+        &mut self,
+        stage: usize,
+        pull: &mut Pull<'_, E>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError<E>>> {
+        loop {
+            let Some(BodyStage { flow, released, end, .. }) = self.stages.get(stage) else {
+                return Poll::Ready(Ok(()));
+            };
+            if !released.is_empty() || end.is_some() || *flow == Flow::Ended {
+                return Poll::Ready(Ok(()));
+            }
+            let step = ready!(self.poll_step(stage, pull, task))?;
+            let Some(entry) = self.stages.get_mut(stage) else { return Poll::Ready(Ok(())) };
+            match step {
+                BodyStep::Pass { data, end } => {
+                    entry.flow = if end.is_some() { Flow::Ended } else { Flow::Open };
+                    entry.released = data;
+                    entry.end = end;
+                }
+                BodyStep::Hold => entry.flow = Flow::Held,
+                BodyStep::Stop => entry.flow = Flow::Stopped,
+                BodyStep::Reply(reply) => return Poll::Ready(Err(BodyError::Reply(reply))),
+            }
+        }
+    }
+
+    /// Waits until the last filter releases something.
+    pub(super) fn poll_last_released<E>(
+        &mut self,
+        pull: &mut Pull<'_, E>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError<E>>> {
+        self.poll_released(self.stages.len().saturating_sub(1), pull, task)
+    }
+
+    /// Takes the next piece behind the last filter.
+    pub(super) fn poll_piece<E>(
+        &mut self,
+        pull: &mut Pull<'_, E>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<BodyPiece, BodyError<E>>> {
+        self.poll_taken(self.stages.len(), pull, task)
+    }
+
+    /// Takes the next piece in front of a stage.
+    fn poll_taken<E>(
+        &mut self,
+        stage: usize,
+        pull: &mut Pull<'_, E>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<BodyPiece, BodyError<E>>> {
+        let Some(before) = stage.checked_sub(1) else {
+            let piece = ready!((pull.source)(task)).map_err(BodyError::Source)?;
+            if let BodyPiece::Data(data) = &piece {
+                self.received = self.received.saturating_add(data.len() as u64);
+            }
+            return Poll::Ready(Ok(piece));
+        };
+        ready!(self.poll_released(before, pull, task))?;
+        let Some(BodyStage { released, end, .. }) = self.stages.get_mut(before) else {
+            return Poll::Ready(Ok(BodyPiece::End(BodyEnd::Plain)));
+        };
+        let data = std::mem::take(released);
+        Poll::Ready(Ok(if data.is_empty() {
+            BodyPiece::End(end.take().unwrap_or(BodyEnd::Plain))
+        } else {
+            BodyPiece::Data(data)
+        }))
+    }
+
+    /// Asks the filter that holds bytes, and gives it the next piece if it takes one.
+    fn poll_step<E>(
+        &mut self,
+        stage: usize,
+        pull: &mut Pull<'_, E>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<BodyStep, BodyError<E>>> {
+        let Some(&BodyStage { filter: position, flow, .. }) = self.stages.get(stage) else {
+            return Poll::Pending;
+        };
+        let direction = pull.direction;
+        if matches!(flow, Flow::Held | Flow::Stopped) {
+            let Some((filter, slot)) = pull.filters.get(position) else { return Poll::Pending };
+            if let Poll::Ready(step) = filter.poll_held(slot, direction, task) {
+                return Poll::Ready(Ok(step));
+            }
+            if flow == Flow::Stopped {
+                return Poll::Pending;
+            }
+        }
+        let piece = ready!(self.poll_taken(stage, pull, task))?;
+        let step = match pull.filters.get(position) {
+            Some((filter, slot)) => filter.body(slot, direction, piece),
+            None => BodyStep::pass(piece),
+        };
+        Poll::Ready(Ok(step))
+    }
+}
