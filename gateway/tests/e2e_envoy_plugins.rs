@@ -22,8 +22,8 @@ use envoy::Envoy;
 use envoy_config::{Cluster, Plugin, Setup};
 use missing::skipped;
 use plugins::{PROTOCOLS, Protocol, Sent, get, module, post, wasm_plugin};
-use support::fixtures::{Manifests, service};
-use support::{Message, Origin, Refusing, TestGateway, Then, ok, single_route};
+use support::fixtures::service;
+use support::{Message, Origin, Refusing, Then, ok, single_route};
 
 /// Name of the upstream that plugins call. Envoy and the gateway both know it.
 const CHECK: &str = "outbound|80||check.default.svc.cluster.local";
@@ -38,7 +38,7 @@ struct Case {
     /// Whether the upstream of callouts refuses connections.
     is_check_down: bool,
     requests: Vec<Sent>,
-    /// Fields of the two hosts that must not be equal, with the reason.
+    /// Parts of the outcome in which the hosts differ on purpose, with the reason.
     differs: &'static [(Part, &'static str)],
 }
 
@@ -253,14 +253,10 @@ fn in_gateway(case: &Case) -> Vec<(Protocol, Outcome)> {
             count - number
         ));
     }
-    let gateway = TestGateway::start(&Manifests::default());
-    for (number, (module, _)) in case.plugins.iter().enumerate() {
-        std::fs::copy(module, gateway.path(&format!("{number}.wasm"))).unwrap();
-    }
-    gateway.replace("all.yaml", &yaml);
-    support::until("the plugins are ready", || {
-        get("/").send(gateway.gateway.http, Protocol::Http1).status != 503
-    });
+    let files: Vec<_> = (0..case.plugins.len()).map(|number| format!("{number}.wasm")).collect();
+    let modules = files.iter().zip(&case.plugins);
+    let modules: Vec<_> = modules.map(|(file, (module, _))| (file.as_str(), module.as_path())).collect();
+    let gateway = plugins::start(&yaml, &modules);
     site.outcomes(case, gateway.gateway.http)
 }
 
@@ -420,7 +416,8 @@ fn properties_are_equal() {
         "request.unknown",
         "own",
     ];
-    let response = ["response.code", "response.headers.x-kept", "request.method", "own", "request.query"];
+    let response = ["response.code", "response.headers.x-kept", "own"];
+    let known_later = ["request.method", "request.path", "request.query"];
     let lines = |kind: &str, paths: &[&str]| -> String {
         paths.iter().map(|path| format!("{kind} {path}\n")).collect()
     };
@@ -430,6 +427,13 @@ fn properties_are_equal() {
     compare(&[
         Case::new("in a request", "properties", &(lines("request", &request) + set), requests()),
         Case::new("in a response", "properties", &(lines("response", &response) + set), requests()),
+        Case::new(
+            "of the request, in a response",
+            "properties",
+            &lines("response", &known_later),
+            requests(),
+        )
+        .differs(&[(Part::Fields, "Envoy has the request's properties during the request only")]),
     ]);
 }
 

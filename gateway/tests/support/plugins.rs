@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use gateway::settings::Settings;
 use http::{HeaderMap, Request};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::missing::skipped;
 use crate::modules::{self, NoModule};
-use crate::support::{DEADLINE, Follows, Message, Wire};
+use crate::support::{DEADLINE, Follows, Message, TestGateway, Wire, until};
 
 /// Returns the path of a guest in Rust, or notes that the test is skipped. Panics if the build fails.
 pub(crate) fn module(name: &str, test: &str) -> Option<PathBuf> {
@@ -80,6 +81,62 @@ impl Display for WasmPlugin {
         )?;
         write!(f, "spec:\n  url: file://{file}\n{spec}")
     }
+}
+
+/// Starts a gateway with these objects and module files. Waits until no plugin of host `a.example` is pending.
+pub(crate) fn start(yaml: &(impl Display + ?Sized), modules: &[(&str, &Path)]) -> TestGateway {
+    start_with(yaml, modules, Settings::default())
+}
+
+/// As [`start`], with these settings.
+pub(crate) fn start_with(
+    yaml: &(impl Display + ?Sized),
+    modules: &[(&str, &Path)],
+    settings: Settings,
+) -> TestGateway {
+    let gateway = TestGateway::with("", settings);
+    for (file, module) in modules {
+        std::fs::copy(module, gateway.path(file)).unwrap();
+    }
+    gateway.replace("all.yaml", yaml);
+    until_live(&gateway, &get("/"));
+    gateway
+}
+
+/// Waits until the plugins of a request's route are loaded: the gateway itself no longer replies that they are not.
+pub(crate) fn until_live(gateway: &TestGateway, request: &Sent) {
+    until("the plugins are live", || !is_closed(&request.send(gateway.gateway.http, Protocol::Http1)));
+}
+
+/// Returns true if the gateway replied in place of a plugin.
+pub(crate) fn is_closed(response: &Received) -> bool {
+    response.field("gateway-reason").is_some_and(|reason| reason.starts_with("plugin"))
+}
+
+/// Writes a module into the folder of a gateway, in one step. Does not wait for it.
+pub(crate) fn rename_module(folder: &Path, file: &str, module: &[u8]) {
+    let new = folder.join(format!(".{file}"));
+    std::fs::write(&new, module).unwrap();
+    std::fs::rename(new, folder.join(file)).unwrap();
+}
+
+/// Returns a small module that sets the field `x-version` of responses. It compiles fast in debug builds.
+pub(crate) fn version_module(version: usize) -> Vec<u8> {
+    let version = version.to_string();
+    let size = version.len();
+    let text = format!(
+        r#"(module
+            (import "env" "proxy_replace_header_map_value" (func $set
+                (param i32 i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (data (i32.const 0) "x-version{version}")
+            (func (export "proxy_abi_version_0_2_1"))
+            (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
+            (func (export "proxy_on_context_create") (param i32 i32))
+            (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+                (call $set (i32.const 2) (i32.const 0) (i32.const 9) (i32.const 9) (i32.const {size}))))"#
+    );
+    wat::parse_str(text).unwrap()
 }
 
 /// The protocol of a client.
