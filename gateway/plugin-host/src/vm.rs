@@ -88,6 +88,7 @@ impl Vm {
     ) -> Result<Option<R>, CallError> {
         match function {
             Some(function) => self.call(function, context, arguments).map(Some),
+            None if self.is_dead => Err(CallError::Dead),
             None => Ok(None),
         }
     }
