@@ -9,6 +9,7 @@ mod maps;
 mod metrics;
 mod properties;
 mod queues;
+mod runtime;
 mod shared_data;
 mod streams;
 mod system;
@@ -56,6 +57,7 @@ static MODULES: &[(&str, &[&[HostFunction]])] = &[
             shared_data::FUNCTIONS,
             queues::FUNCTIONS,
             metrics::FUNCTIONS,
+            runtime::FUNCTIONS,
             unsupported::FUNCTIONS,
         ],
     ),

@@ -36,7 +36,7 @@ fn classify(error: &Error, host: &HostState) -> (TrapKind, String) {
             Fault::Memory => TrapKind::Memory,
             Fault::Allocator(_) => TrapKind::Allocator,
             Fault::Exit(_) => TrapKind::Exit,
-            Fault::Refused(_) => TrapKind::Trap,
+            Fault::Abort(..) | Fault::Refused(_) => TrapKind::Trap,
         };
         return (kind, fault.to_string());
     }
