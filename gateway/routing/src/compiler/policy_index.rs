@@ -146,7 +146,11 @@ impl PolicyIndex {
                 let error = target_error(&target.scope)?;
                 Some(target.problem(&owner, error))
             });
-            let missing = entry.plugins.iter().filter(|named| plugins.get(&named.plugin).is_none());
+            // A name with a slash has its own Problem.
+            let missing = entry
+                .plugins
+                .iter()
+                .filter(|named| plugins.get(&named.plugin).is_none() && !named.plugin.name.contains('/'));
             let missing = missing.map(|named| {
                 let message = format!(
                     "WasmPlugin {} does not exist; requests of these routes get a 503",
