@@ -20,7 +20,7 @@ pub struct Settings {
     pub listeners: ListenerSettings,
     /// Number of worker threads. `None`: one for each available processor.
     pub workers: Option<u16>,
-    /// The classes that are served, and the namespace and zone of this gateway.
+    /// The classes that are served, and the namespace, zone and folder of plugins of this gateway.
     pub routing: routing::Config,
     /// Namespaces to watch in a cluster. Empty: all of them.
     pub namespaces: Vec<String>,
