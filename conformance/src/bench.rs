@@ -18,7 +18,9 @@ mod kube;
 mod leg;
 mod memory;
 mod new_connections;
+mod objects;
 mod peer;
+mod plugins;
 mod process;
 mod report;
 mod reuse;
@@ -142,6 +144,12 @@ fn measure_case(context: &BenchContext<'_>, case: BenchCase, report: &mut Report
         BenchCase::Filters => {
             if let Some(load) = gateway_load(context, case, report) {
                 report.figures.extend(filters::measure(&load)?);
+            }
+        }
+        BenchCase::Plugins => {
+            if let Some(load) = gateway_load(context, case, report) {
+                let figures = plugins::measure(&load, report)?;
+                report.figures.extend(figures);
             }
         }
         // `BenchCase::selected` replaces it by all cases.

@@ -18,6 +18,10 @@ pub(crate) const SEEN_FIELDS: &str = "X-Seen";
 pub(crate) const CHECK_PATH: &str = "/check";
 /// Path of a body of [`LARGE_BODY_BYTES`] bytes.
 pub(crate) const LARGE_PATH: &str = "/large";
+/// Path of a body of [`MEDIUM_BODY_BYTES`] bytes.
+pub(crate) const MEDIUM_PATH: &str = "/medium";
+/// Bytes of a body that plugins rewrite: 64 KiB.
+pub(crate) const MEDIUM_BODY_BYTES: u64 = 64 * 1024;
 /// Body of the measured response: 92 bytes, about as much as a small API call returns.
 pub(crate) const BODY: &str =
     r#"{"products":[{"id":1,"name":"anvil","stock":7},{"id":2,"name":"hammer","stock":12}],"p":"1"}"#;
@@ -58,7 +62,9 @@ impl Backend {
     pub(crate) fn start(dir: &Path, nginx: PinnedProgram<'_>, mark: &str) -> Result<Self> {
         fs::create_dir_all(dir)?;
         // A sparse file of zeros costs the backend least to read.
-        fs::File::create(dir.join(LARGE_PATH.trim_start_matches('/')))?.set_len(LARGE_BODY_BYTES)?;
+        for (path, size) in [(LARGE_PATH, LARGE_BODY_BYTES), (MEDIUM_PATH, MEDIUM_BODY_BYTES)] {
+            fs::File::create(dir.join(path.trim_start_matches('/')))?.set_len(size)?;
+        }
         process::with_free_ports(|[first, second, status_port]| {
             let config = config(mark, dir, [first, second], status_port);
             let process = ChildProcess::spawn("backend", nginx_command(nginx, dir, &config)?, dir)?;
@@ -125,6 +131,7 @@ fn config(mark: &str, dir: &Path, [first, second]: [u16; 2], status_port: u16) -
         "  sendfile on;\n  server {{\n    listen 127.0.0.1:{first};\n    listen 127.0.0.1:{second};\n{extra_listeners}    \
          default_type application/json;\n    root {dir};\n    \
          location = {LARGE_PATH} {{ add_header {MARK} {mark}; }}\n    \
+         location = {MEDIUM_PATH} {{ add_header {MARK} {mark}; }}\n    \
          location / {{ add_header {MARK} {mark}; return 200 '{BODY}'; }}\n    \
          location = {CHECK_PATH} {{\n      add_header {MARK} {mark};\n      add_header {SEEN_FIELDS} \
          \"$http_x_forwarded_for|$http_x_forwarded_proto|$http_x_forwarded_host|$http_x_forwarded_port|$http_x_real_ip\";\

@@ -30,6 +30,8 @@ pub(crate) enum BenchCase {
     Routes,
     /// CPU time per request of routes with filters beside one without.
     Filters,
+    /// CPU time per request of routes with Wasm plugins beside one without, and beside Envoy; memory of an instance.
+    Plugins,
     /// Time from an accepted Ingress to its first 200. Runs only inside `conformance cluster run -- …`.
     Kube,
     /// All cases.
@@ -52,7 +54,13 @@ impl BenchCase {
             Self::Connect => &[Workload::Connect],
             Self::Handshake => &[Workload::Handshake],
             Self::Large => &[Workload::Large, Workload::LargeTls],
-            Self::Memory | Self::Reuse | Self::Routes | Self::Filters | Self::Kube | Self::All => &[],
+            Self::Memory
+            | Self::Reuse
+            | Self::Routes
+            | Self::Filters
+            | Self::Plugins
+            | Self::Kube
+            | Self::All => &[],
         }
     }
 }

@@ -81,6 +81,7 @@ fn programs(case: BenchCase) -> &'static [&'static str] {
         | BenchCase::Reuse
         | BenchCase::Routes
         | BenchCase::Filters
+        | BenchCase::Plugins
         | BenchCase::Kube
         | BenchCase::All => &[],
     }

@@ -94,12 +94,13 @@ impl Figure {
 /// Returns the summary as a Markdown table of medians with the lowest and highest round.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let mut text = String::from(
-        "| what | unit | nginx | HAProxy | HAProxy, splice | gateway | ratio (rounds) | target | met |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+        "| what | unit | nginx | HAProxy | HAProxy, splice | Envoy | gateway | ratio (rounds) | target | met |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for figure in figures {
-        let cells = [PeerKind::Nginx, PeerKind::Haproxy, PeerKind::HaproxySplice, PeerKind::Gateway]
-            .map(|kind| figure.values.get(&kind).map_or_else(|| "–".to_owned(), |value| places(*value)));
+        let cells =
+            [PeerKind::Nginx, PeerKind::Haproxy, PeerKind::HaproxySplice, PeerKind::Envoy, PeerKind::Gateway]
+                .map(|kind| figure.values.get(&kind).map_or_else(|| "–".to_owned(), |value| places(*value)));
         let ratio = figure.ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.3}"));
         let met = match figure.is_met() {
             Some(true) => "yes",
@@ -164,7 +165,8 @@ mod tests {
     #[test]
     fn table_marks_missed_targets() {
         let text = table(&[figure(9.0, Some(0.9), Goal::RatioAtMost(0.85))]);
-        let row = "| something | µs | – | – | – | 9.00 (9.00–9.00) | 0.900 (0.900–0.900) | ≤ 0.85 × | NO |";
+        let row =
+            "| something | µs | – | – | – | – | 9.00 (9.00–9.00) | 0.900 (0.900–0.900) | ≤ 0.85 × | NO |";
         assert!(text.contains(row), "{text}");
     }
 }

@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::figure::{Figure, Goal, Spread};
-use super::gateway_load::GatewayLoad;
-use super::peer::{self, PeerKind};
-use super::process::{self, ChildProcess};
-use crate::terminal::print_message;
+use super::figure::{Figure, Goal};
+use super::gateway_load::{GatewayLoad, ScriptedLoad, cpu_figure};
+use super::objects;
 
 /// Time for reading and compiling, on a busy machine and in a debug build.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A route with a policy, and the load on it.
+#[derive(Clone, Copy)]
 struct FilteredRoute {
     /// First label of the host, and name of the Ingress.
     name: &'static str,
@@ -57,99 +56,29 @@ const ROUTES: [FilteredRoute; 4] = [
 /// A program cannot be started or exits, or a response does not come from the backend.
 pub(crate) fn measure(load: &GatewayLoad<'_>) -> Result<Vec<Figure>> {
     let dir = load.dir.join("filters");
-    let files = dir.join("files");
-    fs::create_dir_all(&files)?;
-    fs::write(files.join("all.yaml"), yaml(load.backend.ports()))?;
+    fs::create_dir_all(dir.join("files"))?;
+    fs::write(dir.join("files/all.yaml"), yaml(load.backend.ports()))?;
     for route in &ROUTES {
         let host = format!("wrk.headers[\"Host\"] = \"{}.example\"", route.name);
         fs::write(dir.join(route.name), format!("{host}\n{}\n", route.field))?;
     }
-    let (mut gateway, http) = process::with_free_ports(|[http, https, admin]| {
-        let command = peer::gateway(load.gateway).folder(&files).listen([http, https, admin]);
-        let mut process = ChildProcess::spawn("gateway", command, &dir)?;
-        process.wait_at_most(READY_TIMEOUT, || peer::is_ok(admin, "/readyz"))?;
-        Ok((process, http))
-    })?;
-    let mut cpu: [Vec<f64>; ROUTES.len()] = Default::default();
-    for round in 1..=load.rounds {
-        for (route, rounds) in ROUTES.iter().zip(&mut cpu) {
-            rounds.push(load.cpu_per_request(&gateway, http, &dir.join(route.name))?);
-        }
-        let last: Vec<_> = cpu.iter().filter_map(|rounds| rounds.last()).collect();
-        print_message(&format!("round {round}: {last:.2?} µs"));
-    }
-    gateway.check_alive()?;
-    Ok(figures(&cpu))
-}
-
-fn figures(cpu: &[Vec<f64>; ROUTES.len()]) -> Vec<Figure> {
-    let [plain, ..] = cpu;
+    let mut gateway = load.start(&dir, READY_TIMEOUT)?;
+    let loads = ROUTES.map(|route| ScriptedLoad { proxy: &gateway, script: dir.join(route.name) });
+    let cpu = load.rounds(&loads)?;
+    gateway.process.check_alive()?;
+    let plain = cpu.first().cloned().unwrap_or_default();
     let figure = |(route, rounds): (&FilteredRoute, &Vec<f64>)| {
-        let ratios: Vec<f64> = plain.iter().zip(rounds).map(|(plain, filtered)| filtered / plain).collect();
-        let values = Spread::from_rounds(rounds).map(|spread| (PeerKind::Gateway, spread));
-        Figure {
-            what: format!("{}; ratio to none", route.what),
-            unit: "µs CPU/request",
-            values: values.into_iter().collect(),
-            ratio: Spread::from_rounds(&ratios),
-            target: Goal::None,
-        }
+        cpu_figure(format!("{}; ratio to none", route.what), &plain, rounds, Goal::None)
     };
-    ROUTES.iter().zip(cpu).map(figure).collect()
+    Ok(ROUTES.iter().zip(&cpu).map(figure).collect())
 }
 
-fn yaml([first, second]: [u16; 2]) -> String {
-    let service = format!(
-        "apiVersion: v1
-kind: Service
-metadata:
-  name: svc
-  namespace: bench
-  annotations:
-    wasm-gateway.dev/endpoints: \"127.0.0.1:{first},127.0.0.1:{second}\"
-spec:
-  ports:
-    - port: 80
-"
-    );
-    ROUTES.iter().fold(service, |all, route| all + &ingress(route) + &policy(route))
-}
-
-fn ingress(route: &FilteredRoute) -> String {
-    format!(
-        "---
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata:
-  name: {name}
-  namespace: bench
-spec:
-  ingressClassName: gateway
-  rules:
-    - host: {name}.example
-      http:
-        paths:
-          - {{path: /, pathType: Prefix, backend: {{service: {{name: svc, port: {{number: 80}}}}}}}}
-",
-        name = route.name
-    )
-}
-
-fn policy(route: &FilteredRoute) -> String {
-    if route.policy.is_empty() {
-        return String::new();
-    }
-    let target = format!("{{group: networking.k8s.io, kind: Ingress, name: {}}}", route.name);
-    let spec = route.policy.replacen('{', &format!("{{targetRefs: [{target}], "), 1);
-    format!(
-        "---
-apiVersion: wasm-gateway.dev/v1alpha1
-kind: RoutePolicy
-metadata:
-  name: {}
-  namespace: bench
-spec: {spec}
-",
-        route.name
-    )
+fn yaml(ports: [u16; 2]) -> String {
+    let route = |FilteredRoute { name, policy, .. }: &FilteredRoute| {
+        let ingress = objects::ingress(name, &format!("{name}.example"), "svc");
+        let has_policy = !policy.is_empty();
+        let policy = has_policy.then(|| objects::about_ingress("RoutePolicy", name, name, policy));
+        ingress + &policy.unwrap_or_default()
+    };
+    objects::service("svc", ports) + &ROUTES.iter().map(route).collect::<String>()
 }

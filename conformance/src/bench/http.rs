@@ -89,3 +89,11 @@ pub(crate) fn get_keep_alive(stream: &mut (impl Read + Write), host: &str) -> Re
 pub(crate) fn status(stream: &mut (impl Read + Write), host: &str) -> Result<u16> {
     Ok(HttpClient::new(stream).get(host, "/")?.status)
 }
+
+/// Sends a GET for a path of a host on an open connection, which the server then closes.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) fn get_of(stream: &mut (impl Read + Write), host: &str, path: &str) -> Result<Response> {
+    Ok(HttpClient::new(stream).get_and_close(host, path, "")?)
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::backend;
 use super::http::{self, LoadTarget, Scheme};
@@ -61,6 +61,7 @@ impl Peer {
                 PeerKind::Haproxy | PeerKind::HaproxySplice => {
                     haproxy_command(program, dir, &config.haproxy(kind))?
                 }
+                PeerKind::Envoy => bail!("Envoy is measured by the case `plugins` only"),
                 PeerKind::Gateway => gateway(program)
                     .files(dir, &config::gateway(endpoints, setup.certificate))?
                     .set(&[

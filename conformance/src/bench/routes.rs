@@ -3,19 +3,17 @@
 //! Memory is that of the whole process: objects of the source, routing table, Problems. `cargo bench -p routing`
 //! measures compile times and lookups alone.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::backend::Backend;
 use super::figure::{Figure, Goal, Spread};
-use super::gateway_load::GatewayLoad;
-use super::peer::{self, PeerKind};
-use super::process::{self, ChildProcess, PinnedProgram};
+use super::gateway_load::{GatewayLoad, LoadedProxy, ScriptedLoad, cpu_figure};
+use super::objects;
+use super::peer::PeerKind;
+use super::process::{self, ChildProcess};
 use crate::terminal::print_message;
 
 /// Numbers of routes. DESIGN §8 defines the memory of a route as the difference between the two.
@@ -33,13 +31,6 @@ const SETTLE_DURATION: Duration = Duration::from_secs(2);
 /// route allocates its counters. It is not counted.
 const WARM_UP_SECONDS: f64 = 10.0;
 
-/// CPU time per request in µs, one value for each round.
-#[derive(Default)]
-struct CpuRounds {
-    one_host: Vec<f64>,
-    all_hosts: Vec<f64>,
-}
-
 /// Measures the case.
 pub(crate) struct RoutesCase<'a>(pub(crate) GatewayLoad<'a>);
 
@@ -49,42 +40,30 @@ impl RoutesCase<'_> {
     /// # Errors
     /// A program cannot be started or exits, or a response does not come from the backend.
     pub(crate) fn measure(&self) -> Result<Vec<Figure>> {
-        let start = |routes| {
-            let dir = self.0.dir.join(format!("{routes}-routes"));
-            RoutesGateway::start(&dir, self.0.gateway, routes, self.0.backend)
-        };
-        let few = start(SMALL_ROUTE_COUNT)?.settled_memory()?;
+        let few = settled_memory(&mut self.start(SMALL_ROUTE_COUNT)?.process)?;
         print_message(&format!("{SMALL_ROUTE_COUNT} routes: {} KiB", few / 1024));
-        let mut gateway = start(LARGE_ROUTE_COUNT)?;
-        let many = gateway.settled_memory()?;
+        let mut gateway = self.start(LARGE_ROUTE_COUNT)?;
+        let many = settled_memory(&mut gateway.process)?;
         print_message(&format!("{LARGE_ROUTE_COUNT} routes: {} KiB", many / 1024));
-        let CpuRounds { one_host, all_hosts } = self.cpu(&mut gateway)?;
+        let [one_host, all_hosts] = self.cpu(&mut gateway)?;
 
-        let gateway_value = |rounds: &[f64]| {
-            Spread::from_rounds(rounds).map(|spread| (PeerKind::Gateway, spread)).into_iter().collect()
-        };
         let each = many.saturating_sub(few) as f64 / (LARGE_ROUTE_COUNT - SMALL_ROUTE_COUNT) as f64 / 1024.0;
-        let ratios: Vec<f64> = one_host.iter().zip(&all_hosts).map(|(one, all)| all / one).collect();
+        let values = Spread::from_rounds(&[each]).map(|spread| (PeerKind::Gateway, spread));
+        let what = format!("small GET, {LARGE_ROUTE_COUNT} hosts at random; ratio to one of them");
         Ok(vec![
             Figure {
                 what: format!("each route, {SMALL_ROUTE_COUNT} to {LARGE_ROUTE_COUNT}"),
                 unit: "KiB RSS",
-                values: gateway_value(&[each]),
+                values: values.into_iter().collect(),
                 ratio: None,
                 target: Goal::AtMost(2.0),
             },
-            Figure {
-                what: format!("small GET, {LARGE_ROUTE_COUNT} hosts at random; ratio to one of them"),
-                unit: "µs CPU/request",
-                values: gateway_value(&all_hosts),
-                ratio: Spread::from_rounds(&ratios),
-                target: Goal::RatioAtMost(1.05),
-            },
+            cpu_figure(what, &one_host, &all_hosts, Goal::RatioAtMost(1.05)),
         ])
     }
 
     /// Measures the CPU time per request with one host and with all of them.
-    fn cpu(&self, gateway: &mut RoutesGateway) -> Result<CpuRounds> {
+    fn cpu(&self, gateway: &mut LoadedProxy) -> Result<[Vec<f64>; 2]> {
         let GatewayLoad { wrk, dir, .. } = &self.0;
         let (one, all, in_order) = (dir.join("one.lua"), dir.join("all.lua"), dir.join("in_order.lua"));
         let middle = LARGE_ROUTE_COUNT / 2;
@@ -97,107 +76,44 @@ impl RoutesCase<'_> {
             "the load requested only {} of {LARGE_ROUTE_COUNT} hosts to warm up",
             warmed.requests
         );
-        let mut cpu = CpuRounds::default();
-        for round in 1..=self.0.rounds {
-            for (script, figures) in [(&one, &mut cpu.one_host), (&all, &mut cpu.all_hosts)] {
-                figures.push(self.0.cpu_per_request(&gateway.process, gateway.http, script)?);
-            }
-            print_message(&format!(
-                "round {round}: {:.2?} µs with one host, {:.2?} with all",
-                cpu.one_host.last(),
-                cpu.all_hosts.last()
-            ));
-        }
+        let loads = [one, all].map(|script| ScriptedLoad { proxy: gateway, script });
+        let mut cpu = self.0.rounds(&loads)?.into_iter();
         gateway.process.check_alive()?;
-        Ok(cpu)
+        Ok([cpu.next().unwrap_or_default(), cpu.next().unwrap_or_default()])
     }
-}
 
-/// A running gateway with many routes.
-struct RoutesGateway {
-    process: ChildProcess,
-    http: u16,
-}
-
-impl RoutesGateway {
-    fn start(dir: &Path, program: PinnedProgram<'_>, routes: usize, backend: &Backend) -> Result<Self> {
+    /// Starts a gateway with this number of routes.
+    fn start(&self, routes: usize) -> Result<LoadedProxy> {
+        let dir = self.0.dir.join(format!("{routes}-routes"));
         let files = dir.join("files");
         fs::create_dir_all(&files)?;
-        fs::write(files.join("services.yaml"), services(backend.ports()))?;
+        let ports = self.0.backend.ports();
+        let services = (0..SERVICES).map(|index| objects::service(&format!("svc{index}"), ports));
+        fs::write(files.join("services.yaml"), services.collect::<String>())?;
         for first in (0..routes).step_by(INGRESSES_PER_FILE) {
             let ingresses: String = (first..routes.min(first + INGRESSES_PER_FILE)).map(ingress).collect();
             fs::write(files.join(format!("{first:06}.yaml")), ingresses)?;
         }
-        process::with_free_ports(|[http, https, admin]| {
-            let command = peer::gateway(program).folder(&files).listen([http, https, admin]);
-            let mut process = ChildProcess::spawn("gateway", command, dir)?;
-            process.wait_at_most(READY_TIMEOUT, || peer::is_ok(admin, "/readyz"))?;
-            Ok(Self { process, http })
-        })
+        self.0.start(&dir, READY_TIMEOUT)
     }
+}
 
-    /// Returns the minimum resident memory, once it no longer shrinks.
-    fn settled_memory(&mut self) -> Result<u64> {
-        let (mut least, mut since) = (self.process.rss()?, Instant::now());
-        while since.elapsed() < SETTLE_DURATION {
-            process::pause();
-            self.process.check_alive()?;
-            let now = self.process.rss()?;
-            if now < least {
-                (least, since) = (now, Instant::now());
-            }
+/// Returns the minimum resident memory, once it no longer shrinks.
+fn settled_memory(process: &mut ChildProcess) -> Result<u64> {
+    let (mut least, mut since) = (process.rss()?, Instant::now());
+    while since.elapsed() < SETTLE_DURATION {
+        process::pause();
+        process.check_alive()?;
+        let now = process.rss()?;
+        if now < least {
+            (least, since) = (now, Instant::now());
         }
-        Ok(least)
     }
+    Ok(least)
 }
 
 fn ingress(index: usize) -> String {
-    format!(
-        "apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata:
-  name: i{index}
-  namespace: bench
-spec:
-  ingressClassName: gateway
-  rules:
-    - host: h{index}.example
-      http:
-        paths:
-          - path: /
-            pathType: Prefix
-            backend:
-              service:
-                name: svc{}
-                port:
-                  number: 80
----
-",
-        index % SERVICES
-    )
-}
-
-fn services([first, second]: [u16; 2]) -> String {
-    let mut text = String::new();
-    for index in 0..SERVICES {
-        // Writing to a String does not fail.
-        let _ = write!(
-            text,
-            "apiVersion: v1
-kind: Service
-metadata:
-  name: svc{index}
-  namespace: bench
-  annotations:
-    wasm-gateway.dev/endpoints: \"127.0.0.1:{first},127.0.0.1:{second}\"
-spec:
-  ports:
-    - port: 80
----
-"
-        );
-    }
-    text
+    objects::ingress(&format!("i{index}"), &format!("h{index}.example"), &format!("svc{}", index % SERVICES))
 }
 
 /// Lua expressions of the next request. `n` counts the requests, `count` is the number of hosts.

@@ -6,6 +6,7 @@ mod started;
 
 use std::fmt::Display;
 use std::ops::Deref;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,11 @@ impl Program {
     /// Returns the response of `/readyz`.
     pub(crate) fn ready(&self) -> Message {
         Wire::connect(self.admin).get("admin", "/readyz")
+    }
+
+    /// Returns the served folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Renames new content into place. Does not wait for the reload.

@@ -52,7 +52,7 @@ impl ProxyConfig<'_> {
         // By default HAProxy reserves file descriptors for one pipe per four connections, which exceeds the limit here.
         let (pipes, splice) = match kind {
             PeerKind::HaproxySplice => ("  maxpipes 256\n", "  option splice-response\n"),
-            PeerKind::Nginx | PeerKind::Haproxy | PeerKind::Gateway => ("", ""),
+            PeerKind::Nginx | PeerKind::Haproxy | PeerKind::Envoy | PeerKind::Gateway => ("", ""),
         };
         let plain = haproxy_frontend(Scheme::Http, &format!("127.0.0.1:{http}"));
         let tls = format!("127.0.0.1:{https} ssl crt {} alpn h2,http/1.1 ssl-min-ver TLSv1.3", pem.display());

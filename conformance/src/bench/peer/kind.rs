@@ -16,6 +16,9 @@ pub(crate) enum PeerKind {
     /// HAProxy with `option splice-response`. Measured with large plaintext bodies only.
     #[value(skip)]
     HaproxySplice,
+    /// Envoy. Measured with plugins only.
+    #[value(skip)]
+    Envoy,
     /// This project.
     Gateway,
 }
@@ -26,6 +29,7 @@ impl PeerKind {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy | Self::HaproxySplice => "haproxy",
+            Self::Envoy => "envoy",
             Self::Gateway => "gateway",
         }
     }

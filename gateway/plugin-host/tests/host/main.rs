@@ -1,4 +1,4 @@
-//! The host as its caller and its guests see it. Guests are WebAssembly text; one binary, since each links the compiler.
+//! The host as its caller and its guests see it. Most guests are WebAssembly text; one binary, since each links the compiler.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,12 +9,17 @@
 )]
 
 mod buffers;
+#[path = "../../guests/modules.rs"]
+mod build;
 mod callouts;
 mod faults;
+mod guests;
 mod lifecycle;
 mod logs;
 mod maps;
 mod metrics;
+#[path = "../../../tests/support/missing.rs"]
+mod missing;
 mod modules;
 mod pairs;
 mod properties;

@@ -1,0 +1,3 @@
+module wasm-gateway.dev/guest
+
+go 1.24
