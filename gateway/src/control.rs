@@ -7,4 +7,6 @@ pub mod dns;
 
 pub mod certificates;
 
+pub mod plugin;
+
 pub mod reload;

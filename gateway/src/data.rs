@@ -8,4 +8,6 @@ pub mod upstream;
 
 pub mod exchange;
 
+pub mod plugins;
+
 pub mod listener;

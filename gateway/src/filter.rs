@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use http1::Head;
 use routing::Policy;
+use routing::table::Route;
 
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead, Scheme};
 
@@ -19,10 +21,13 @@ mod body;
 mod chain;
 mod cors;
 mod headers;
+pub mod plugin;
 mod progress;
 mod redirect;
 
 pub use body::BodyError;
+pub use plugin::StoredProperties;
+use plugin::{Instances, PluginStream};
 pub use chain::Chain;
 pub use progress::{BodyStart, Outcome, Progress};
 
@@ -34,6 +39,14 @@ pub enum Stage {
     Redirect,
     /// CORS, which answers preflight requests: they carry no credentials.
     Cors,
+    /// Plugins that authenticate.
+    PluginAuthn,
+    /// Plugins that authorize.
+    PluginAuthz,
+    /// Plugins without a phase.
+    Plugin,
+    /// Plugins that measure.
+    PluginStats,
     /// Filters that embed the gateway as a library adds; see [`crate::plan::Planner`].
     Custom,
     /// Edits of header fields, the last before the endpoint.
@@ -77,11 +90,37 @@ pub struct FilterContext<'a> {
     pub request: &'a Head,
     /// Whether neither a body nor trailers follow the request head.
     pub is_request_end: bool,
+    /// The exchange; `None` if no request is served, as in `gateway explain`.
+    pub exchange: Option<ExchangeContext<'a>>,
+    /// What the plugins of this request stored; [`Progress`] sets it.
+    pub stored: Option<&'a Arc<StoredProperties>>,
 }
 
-/// A word of state that a filter keeps for one request. 0 before [`Filter::request`] ran.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slot(pub u32);
+/// What a filter knows about the exchange of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeContext<'a> {
+    /// The route.
+    pub route: Option<&'a Arc<Route>>,
+    /// ID of the request.
+    pub request_id: &'a [u8],
+    /// Whether the client speaks HTTP/2.
+    pub is_http2: bool,
+    /// TLS version of the client's connection, such as `1.3`.
+    pub tls: Option<&'static str>,
+    /// The plugin instances of this worker.
+    pub plugins: &'a Rc<Instances>,
+}
+
+/// State that a filter keeps for one request.
+#[derive(Debug, Default)]
+pub struct Slot {
+    /// A word that is the filter's own. 0 before [`Filter::request`] ran.
+    pub word: u32,
+    /// The stream of a plugin.
+    stream: Option<PluginStream>,
+    /// Whether a plugin failed, and the request goes on without it.
+    is_bypassed: bool,
+}
 
 /// A step of the chain. It is immutable: state of one request is in its [`Slot`].
 pub trait Filter: Send + Sync + fmt::Debug {

@@ -4,3 +4,4 @@
 pub mod access_log;
 pub mod counters;
 pub mod metrics;
+pub mod plugin_metrics;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use routing::{Policy, PolicyId};
 
+use crate::filter::plugin::PluginSet;
 use crate::filter::{self, Chain, Filter};
 use crate::settings::Settings;
 
@@ -31,10 +32,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compiles what a policy sets, and the settings where it is silent. `custom` are filters that every plan gets.
-    pub fn new(policy: &Policy, settings: &Settings, custom: &[Arc<dyn Filter>]) -> Self {
+    /// Compiles what a policy sets, and the settings where it is silent. `further` are filters
+    /// besides those of the policy's own fields.
+    pub fn new(policy: &Policy, settings: &Settings, further: Vec<Arc<dyn Filter>>) -> Self {
         let mut filters = filter::from_policy(policy);
-        filters.extend(custom.iter().cloned());
+        filters.extend(further);
         Self {
             upstream: UpstreamPolicy::new(&policy.spec, settings),
             timeouts: Timeouts::new(&policy.spec, settings),
@@ -65,22 +67,25 @@ impl Plans {
 pub struct Planner {
     settings: Arc<Settings>,
     custom: Vec<Arc<dyn Filter>>,
+    /// Loaded plugins.
+    pub plugins: PluginSet,
 }
 
 impl Planner {
     /// Begins with the process's settings. `custom` are filters that every route gets besides those of its policy:
     /// for programs that embed the gateway, and for tests.
     pub fn new(settings: Arc<Settings>, custom: Vec<Arc<dyn Filter>>) -> Self {
-        Self { settings, custom }
+        Self { settings, custom, plugins: PluginSet::default() }
     }
 
     /// Returns the plans of a table without policies.
-    pub fn empty(&self) -> Plans {
+    pub fn empty(&mut self) -> Plans {
         Plans { default: Arc::new(self.plan(&Policy::default())), by_policy: Arc::default() }
     }
 
-    /// Returns the plans of a table that has some more policies than the one of `plans`.
-    pub fn extend(&self, plans: &Plans, new: &[Arc<Policy>]) -> Plans {
+    /// Returns the plans of a table that has some more policies than the one of `plans`, or the same ones with other
+    /// plugins.
+    pub fn extend(&mut self, plans: &Plans, new: &[Arc<Policy>]) -> Plans {
         if new.is_empty() {
             return plans.clone();
         }
@@ -96,8 +101,10 @@ impl Planner {
         Plans { default: Arc::clone(&plans.default), by_policy: by_policy.into() }
     }
 
-    fn plan(&self, policy: &Policy) -> Plan {
-        Plan::new(policy, &self.settings, &self.custom)
+    fn plan(&mut self, policy: &Policy) -> Plan {
+        let plugins = policy.plugins.iter().map(|plugin| self.plugins.filter(plugin));
+        let further = plugins.chain(self.custom.iter().cloned()).collect();
+        Plan::new(policy, &self.settings, further)
     }
 }
 
@@ -116,7 +123,7 @@ mod tests {
 
     #[test]
     fn plans_are_found_by_policy_number() {
-        let planner = Planner::new(Arc::default(), Vec::new());
+        let mut planner = Planner::new(Arc::default(), Vec::new());
         let empty = planner.empty();
         let first = planner.extend(&empty, &[policy(0, 1), policy(3, 30)]);
         let second = planner.extend(&first, &[policy(3, 31), policy(1, 10)]);

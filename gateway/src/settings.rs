@@ -4,6 +4,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::{Attempts, LoadBalancingType, Method, RetryOn};
@@ -19,7 +20,7 @@ pub struct Settings {
     pub listeners: ListenerSettings,
     /// Number of worker threads. `None`: one for each available processor.
     pub workers: Option<u16>,
-    /// The classes that are served, and the namespace and zone of this gateway.
+    /// The classes that are served, and the namespace, zone and folder of plugins of this gateway.
     pub routing: routing::Config,
     /// Namespaces to watch in a cluster. Empty: all of them.
     pub namespaces: Vec<String>,
@@ -41,8 +42,17 @@ pub struct Settings {
     pub responses: ResponseSettings,
     /// Destination, format and sampling of the access log.
     pub access_log: access_log::LogSettings,
+    /// How plugins are loaded.
+    pub plugins: PluginSettings,
     /// The Service that exposes the gateway. `explain` reads it; the gateway never writes it.
     pub status_service: Option<Name>,
+}
+
+/// How plugins are loaded.
+#[derive(Clone, Debug, Default)]
+pub struct PluginSettings {
+    /// Folder for compiled code. `None`: modules are compiled again after each start.
+    pub cache: Option<PathBuf>,
 }
 
 /// Addresses to listen on. Port 0 picks a free port.

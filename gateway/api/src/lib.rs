@@ -1,6 +1,6 @@
 //! Serde and schemars types of the gateway's own kinds, as a file, a class handler or the API server delivers them.
 //!
-//! The crate holds the specs of RoutePolicy and IngressClassConfig, and the subset of Gateway API's HTTPRoute that
+//! The crate holds the specs of RoutePolicy, WasmPlugin and IngressClassConfig, and the subset of Gateway API's HTTPRoute that
 //! routing compiles. Not here: the meaning of the types (`routing`), metadata, and trimmed Kubernetes objects
 //! (`routing::object`). It does no I/O, so plugins can use it.
 
@@ -10,8 +10,10 @@ pub mod byte_size;
 pub mod class_config;
 pub mod duration;
 pub mod method;
+pub mod plugin_config;
 pub mod policy;
 pub mod route_policy;
+pub mod wasm_plugin;
 
 pub use byte_size::ByteSize;
 pub use class_config::ClassBackend;
@@ -29,6 +31,7 @@ pub use http_route::PathMatchType;
 pub use http_route::Port;
 pub use method::Method;
 pub use method::UnknownMethod;
+pub use plugin_config::PluginConfig;
 pub use policy::Attempts;
 pub use policy::AttemptsError;
 pub use policy::Limits;
@@ -39,9 +42,17 @@ pub use policy::RetryOn;
 pub use policy::Timeouts;
 pub use policy::UnknownRetryOn;
 pub use route_policy::PolicyBackend;
+pub use route_policy::PolicyPlugin;
 pub use route_policy::RoutePolicySpec;
 pub use route_policy::TargetKind;
 pub use route_policy::TargetRef;
+pub use wasm_plugin::EnvironmentVariable;
+pub use wasm_plugin::Isolation;
+pub use wasm_plugin::MatchRule;
+pub use wasm_plugin::PluginFailStrategy;
+pub use wasm_plugin::PluginLimitsSpec;
+pub use wasm_plugin::PluginPhase;
+pub use wasm_plugin::WasmPluginSpec;
 
 /// API group of the gateway's kinds.
 pub const GROUP: &str = "wasm-gateway.dev";

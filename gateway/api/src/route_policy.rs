@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::byte_size::ByteSize;
 use crate::http_route::Port;
+use crate::plugin_config::PluginConfig;
 use crate::policy::Cors;
 use crate::policy::HeaderEdits;
 use crate::policy::Limits;
@@ -54,6 +55,21 @@ pub struct RoutePolicySpec {
     /// Edits of the header fields that clients receive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_headers: Option<HeaderEdits>,
+    /// WasmPlugins that apply to the routes, beside those whose own targets do. Policies add up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub plugins: Vec<PolicyPlugin>,
+}
+
+/// A WasmPlugin on the routes of a policy.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyPlugin {
+    /// Name of a WasmPlugin in the policy's namespace. If it does not exist, requests get a 503.
+    pub name: String,
+    /// Configuration on these routes. Absent: `pluginConfig` of the WasmPlugin, or else its `defaultConfig`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PluginConfig>,
 }
 
 /// The target of a policy: an Ingress, one host or path of it, or an IngressClass for defaults.

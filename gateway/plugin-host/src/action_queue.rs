@@ -38,14 +38,14 @@ impl ActionQueue {
         self.bytes = 0;
     }
 
-    /// Returns the number of actions, as a mark for [`Self::truncate`].
+    /// Returns the number of actions, as a mark for [`Self::split_off`].
     pub(crate) fn len(&self) -> usize {
         self.actions.len()
     }
 
-    /// Drops the actions behind a mark.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.actions.truncate(len);
+    /// Removes the actions behind a mark.
+    pub(crate) fn split_off(&mut self, len: usize) -> Vec<Action> {
+        self.actions.split_off(len)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::action::CallToken;
+use crate::config::Limits;
 use crate::event::RootIndex;
 use crate::event::StreamId;
 
@@ -23,23 +24,34 @@ pub(crate) struct Callout {
     pub(crate) stream: Option<StreamId>,
     /// The guest has sent its last message.
     pub(crate) has_ended: bool,
+    /// Bytes of the request, which the caller may hold until the callout ends.
+    pub(crate) bytes: usize,
 }
 
-/// The callouts in flight of an instance, at most a limit.
+/// The callouts in flight of an instance: at most a number, and at most the bytes that fit in the guest's memory.
 pub(crate) struct Callouts {
     in_flight: BTreeMap<CallToken, Callout>,
     next: u32,
-    limit: usize,
+    bytes: usize,
+    max_count: usize,
+    max_bytes: usize,
 }
 
 impl Callouts {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { in_flight: BTreeMap::new(), next: 1, limit }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            in_flight: BTreeMap::new(),
+            next: 1,
+            bytes: 0,
+            max_count: limits.callouts,
+            max_bytes: limits.memory,
+        }
     }
 
-    /// Returns a token that is not in flight, for [`Self::insert`]. Returns `None` if the limit is reached.
-    pub(crate) fn next_token(&mut self) -> Option<CallToken> {
-        if self.in_flight.len() >= self.limit {
+    /// Returns a token that is not in flight, for [`Self::insert`] of a request with these bytes. Returns `None` if a
+    /// limit is reached.
+    pub(crate) fn next_token(&mut self, bytes: usize) -> Option<CallToken> {
+        if self.in_flight.len() >= self.max_count || self.bytes.saturating_add(bytes) > self.max_bytes {
             return None;
         }
         while self.next == 0 || self.in_flight.contains_key(&CallToken(self.next)) {
@@ -51,6 +63,7 @@ impl Callouts {
     }
 
     pub(crate) fn insert(&mut self, token: CallToken, callout: Callout) {
+        self.bytes += callout.bytes;
         self.in_flight.insert(token, callout);
     }
 
@@ -63,11 +76,16 @@ impl Callouts {
     }
 
     pub(crate) fn remove(&mut self, token: CallToken) -> Option<Callout> {
-        self.in_flight.remove(&token)
+        let callout = self.in_flight.remove(&token)?;
+        self.bytes -= callout.bytes;
+        Some(callout)
     }
 
     /// Removes the callouts that were begun for a stream.
     pub(crate) fn remove_of(&mut self, stream: StreamId) -> Vec<(CallToken, Callout)> {
-        self.in_flight.extract_if(.., |_, callout| callout.stream == Some(stream)).collect()
+        let of_stream = |_: &CallToken, callout: &mut Callout| callout.stream == Some(stream);
+        let removed: Vec<_> = self.in_flight.extract_if(.., of_stream).collect();
+        self.bytes -= removed.iter().map(|(_, callout)| callout.bytes).sum::<usize>();
+        removed
     }
 }

@@ -61,13 +61,13 @@ impl Contexts {
         }
     }
 
-    /// Adds the context of a stream. Gives the view back if the root does not exist.
+    /// Adds the context of a stream. Gives the view back if the root does not exist or ends.
     pub(crate) fn insert(
         &mut self,
         root: RootIndex,
         view: Box<dyn HttpView>,
     ) -> Result<StreamId, Box<dyn HttpView>> {
-        if root.0 >= self.roots.len() {
+        if self.roots.get(root.0) != Some(&Ending::Open) {
             return Err(view);
         }
         while self.next == 0 || self.is_known(self.next) {

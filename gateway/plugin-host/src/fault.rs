@@ -10,6 +10,8 @@ pub(crate) enum Fault {
     Allocator(usize),
     #[error("proc_exit with code {0}")]
     Exit(u32),
+    #[error("abort at line {0}, column {1}")]
+    Abort(u32, u32),
     #[error("{0} was called during initialization or memory allocation")]
     Refused(&'static str),
 }

@@ -9,10 +9,12 @@ mod maps;
 mod metrics;
 mod properties;
 mod queues;
+mod runtime;
 mod shared_data;
 mod streams;
 mod system;
 mod unsupported;
+mod wasi;
 
 use std::sync::Arc;
 
@@ -55,11 +57,12 @@ static MODULES: &[(&str, &[&[HostFunction]])] = &[
             shared_data::FUNCTIONS,
             queues::FUNCTIONS,
             metrics::FUNCTIONS,
+            runtime::FUNCTIONS,
             unsupported::FUNCTIONS,
         ],
     ),
-    ("wasi_snapshot_preview1", &[crate::wasi::FUNCTIONS]),
-    ("wasi_unstable", &[crate::wasi::FUNCTIONS]),
+    ("wasi_snapshot_preview1", &[wasi::FUNCTIONS]),
+    ("wasi_unstable", &[wasi::FUNCTIONS]),
 ];
 
 /// Finds the host function of an import, and the static name of its module.
@@ -140,7 +143,7 @@ impl HostState {
             delivery: Delivery::None,
             grpc_status: (0, bytes::Bytes::new()),
             actions: ActionQueue::new(config.limits.memory),
-            callouts: Callouts::new(config.limits.callouts),
+            callouts: Callouts::new(&config.limits),
             scratch: Vec::new(),
             log: GuestLog::new(),
             limiter: GrowthLimiter::new(&config.limits),

@@ -3,6 +3,26 @@
 //! The crate does no I/O. An [`Instance`] is used by one thread at a time; what its guest asks for beside the call, such
 //! as an HTTP call, is an [`Action`] that the caller takes afterwards. Not here: how a module reaches this process, and
 //! which requests a plugin sees.
+//!
+//! `inspect` (is it a plugin?) → `module` (compiled, linked to `host`) → `runner` (start, streams, callouts) → `vm` (one
+//! call of the guest: deadline, context, trap). `host` has the functions that guests import, one file a topic.
+//!
+//! # Bounds
+//! What a guest can make this process hold:
+//!
+//! | what | bound | beyond it |
+//! |---|---|---|
+//! | linear memory, table | [`Limits::memory`], [`Limits::table`] | growing fails |
+//! | native stack | 512 KiB | trap |
+//! | actions that the caller has not taken | bytes of [`Limits::memory`] | status 10 |
+//! | callouts in flight | [`Limits::callouts`], bytes of [`Limits::memory`] | status 10 |
+//! | ended streams without `proxy_done` | 256 an instance | the oldest is deleted |
+//! | shared data | 16 MiB for a namespace and VM ID | status 10 |
+//! | queues | 32 for a namespace and VM ID, each of 1024 items and 512 KiB | status 10 |
+//! | metrics | 1024 a plugin, names of 1 KiB | status 10 |
+//! | log lines | 8 KiB, 1000 a second | cut; dropped and counted |
+//! | header pairs from the guest | 1024 pairs, 1 MiB | status 2 |
+//! | bodies and properties | those of [`HttpView`] | those of [`HttpView`] |
 
 mod abi;
 mod action;
@@ -33,7 +53,6 @@ mod upstream;
 mod view;
 mod vm;
 mod waker;
-mod wasi;
 
 pub use abi::Abi;
 pub use action::Action;

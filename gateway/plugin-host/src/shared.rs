@@ -29,8 +29,8 @@ use queue::Registrar;
 pub(crate) use data::SetError;
 pub(crate) use queue::QueueError;
 
-/// Maximum queues of a namespace and VM ID.
-pub(crate) const MAX_QUEUES: usize = 64;
+/// Maximum queues of a namespace and VM ID. Registering more fails. Together they hold at most 16 MiB.
+pub(crate) const MAX_QUEUES: usize = 32;
 
 /// Namespace and VM ID.
 type VmKey = (Arc<str>, Bytes);

@@ -36,7 +36,7 @@ fn classify(error: &Error, host: &HostState) -> (TrapKind, String) {
             Fault::Memory => TrapKind::Memory,
             Fault::Allocator(_) => TrapKind::Allocator,
             Fault::Exit(_) => TrapKind::Exit,
-            Fault::Refused(_) => TrapKind::Trap,
+            Fault::Abort(..) | Fault::Refused(_) => TrapKind::Trap,
         };
         return (kind, fault.to_string());
     }
@@ -47,7 +47,7 @@ fn classify(error: &Error, host: &HostState) -> (TrapKind, String) {
             (TrapKind::Deadline, format!("the call took longer than {time:?}"))
         }
         Some(Trap::StackOverflow) => (TrapKind::Stack, "the stack is too deep".to_owned()),
-        Some(trap) => (TrapKind::Trap, trap.to_string()),
+        Some(trap) => (TrapKind::Trap, trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
         None => (TrapKind::Trap, error.root_cause().to_string()),
     }
 }
@@ -62,9 +62,17 @@ fn frames(error: &Error) -> Vec<String> {
         if let (Some(place), Some(frame)) = (line.strip_prefix("at "), frames.last_mut()) {
             frame.push_str(&format!(" at {place}"));
         } else if let Some((_, function)) = line.split_once("- ") {
-            frames.push(function.trim_start_matches("<unknown>!").to_owned());
+            frames.push(without_module(function).to_owned());
         }
     }
     frames.truncate(MAX_FRAMES);
     frames
+}
+
+/// Returns the name of a function without the name of its module before it, which is that of a file.
+fn without_module(function: &str) -> &str {
+    match function.split_once('!') {
+        Some((module, name)) if !module.contains("::") => name,
+        _ => function,
+    }
 }

@@ -8,6 +8,7 @@ use wasmtime::TypedFunc;
 use wasmtime::WasmParams;
 use wasmtime::WasmResults;
 
+use crate::action::Action;
 use crate::config::InstanceConfig;
 use crate::engine::Engine;
 use crate::error::CallError;
@@ -122,7 +123,7 @@ impl Vm {
         let result = function.call(&mut self.store, arguments);
         drop(hold);
         result.map_err(|error| {
-            self.host_mut().actions.truncate(actions);
+            self.drop_actions(actions);
             self.die(&error)
         })
     }
@@ -142,6 +143,16 @@ impl Vm {
         let result = self.call_if(function, context, arguments);
         self.host_mut().delivery = Delivery::None;
         result.map(drop)
+    }
+
+    /// Drops the actions of a call that trapped, with the callouts that would begin.
+    fn drop_actions(&mut self, mark: usize) {
+        let host = self.host_mut();
+        for action in host.actions.split_off(mark) {
+            if let Action::Http(token, _) | Action::Grpc(token, _) = action {
+                host.callouts.remove(token);
+            }
+        }
     }
 
     /// Ends the instance.

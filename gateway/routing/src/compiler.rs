@@ -16,10 +16,17 @@ mod endpoints;
 mod host_index;
 mod inspect;
 mod namespaces;
+mod plugin_entry;
+mod plugin_index;
+mod plugin_merge;
+mod plugin_rules;
+mod plugin_source;
+mod plugin_upstream;
 mod policy_entry;
 mod policy_index;
 mod policy_interner;
 mod policy_merge;
+mod policy_target;
 mod precedence;
 mod problem_delta;
 mod referrer;
@@ -47,6 +54,8 @@ use crate::problem::Problem;
 use crate::table::Endpoints;
 use crate::table::IngressOrigin;
 use crate::table::Ownership;
+use crate::table::PluginDefinition;
+use crate::table::PluginName;
 use crate::table::Policy;
 use crate::table::RoutingTable;
 
@@ -59,9 +68,13 @@ use defaults::ClassContext;
 use defaults::DefaultBackends;
 use host_index::HostIndex;
 use namespaces::Namespaces;
-use policy_entry::TargetError;
-use policy_entry::TargetScope;
+use plugin_index::PluginChanges;
+use plugin_index::PluginContext;
+use plugin_index::PluginIndex;
+use policy_index::AffectedTargets;
 use policy_index::PolicyIndex;
+use policy_target::TargetError;
+use policy_target::TargetScope;
 use precedence::Precedence;
 use problem_delta::ProblemDeltaBuilder;
 use route_builder::BuiltIngress;
@@ -81,6 +94,7 @@ pub struct Compiler {
     namespaces: Namespaces,
     ownership: Arc<Ownership>,
     policies: PolicyIndex,
+    plugins: PluginIndex,
     ingresses: BTreeMap<Name, IngressEntry>,
     hosts: HostIndex,
     defaults: DefaultBackends,
@@ -107,6 +121,8 @@ struct Dirty {
     recompile: BTreeSet<Name>,
     /// Policies whose targets may have appeared or disappeared.
     policies: BTreeSet<Name>,
+    /// Plugins whose targets may have appeared or disappeared.
+    plugins: BTreeSet<Name>,
     /// Hosts to rebuild.
     hosts: BTreeSet<HostName>,
 }
@@ -126,6 +142,7 @@ impl Compiler {
             namespaces: Namespaces::default(),
             ownership: Arc::default(),
             policies: PolicyIndex::new(&config.namespace),
+            plugins: PluginIndex::new(&config),
             ingresses: BTreeMap::new(),
             hosts: HostIndex::default(),
             defaults: DefaultBackends::default(),
@@ -140,6 +157,16 @@ impl Compiler {
     /// data plane needs, under its [`crate::PolicyId`].
     pub fn take_new_policies(&mut self) -> Vec<Arc<Policy>> {
         self.policies.take_new()
+    }
+
+    /// Returns the plugins with a valid spec, sorted by name. A plugin keeps its value as long as nothing in it changes.
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<PluginDefinition>> {
+        self.plugins.definitions()
+    }
+
+    /// Returns the configurations that a plugin has on the Routes of the last table, sorted and without duplicates.
+    pub fn plugin_configs(&self, plugin: &PluginName) -> Vec<Arc<str>> {
+        self.plugins.configs(plugin)
     }
 
     /// Returns the external names (ExternalName Services of classes that allow them) that gained or lost a Service since
@@ -186,7 +213,7 @@ impl Compiler {
         let ingresses = std::mem::take(&mut changes.ingresses);
         let mut dirty = self.apply_context(changes, &mut problem_delta);
         self.apply_ingresses(ingresses, &mut dirty, &mut problem_delta);
-        self.check_policy_targets(dirty.policies, &mut problem_delta);
+        self.check_targets(dirty.policies, dirty.plugins, &mut problem_delta);
         self.backends.sweep();
         self.secrets.sweep();
         let rebuilt = self.hosts.rebuild(dirty.hosts, &self.ownership, &mut problem_delta);
@@ -195,20 +222,23 @@ impl Compiler {
         (self.table.clone(), problem_delta.build())
     }
 
-    /// Applies the changes of all kinds but Ingress. Returns the Ingresses and policies that they affect.
+    /// Applies the changes of all kinds but Ingress. Returns the Ingresses, policies and plugins that they affect.
     fn apply_context(&mut self, changes: ChangeSet, problem_delta: &mut ProblemDeltaBuilder) -> Dirty {
         let mut dirty = Dirty::default();
         for namespace in self.namespaces.update(changes.namespaces) {
-            let first = Name { namespace: namespace.clone(), name: "".into() };
-            let following = self.ingresses.range(first..).map(|(name, _)| name);
-            dirty.recompile.extend(following.take_while(|name| name.namespace == namespace).cloned());
+            dirty.recompile.extend(self.ingresses_in(&namespace));
         }
         let changed = self.classes.update(changes.classes, changes.class_configs, problem_delta);
-        let affected = self.policies.update(changes.policies, problem_delta);
+        self.backends.update(changes.services, changes.slices, problem_delta);
+        self.secrets.update(changes.secrets, problem_delta);
+        let mut affected = self.policies.update(changes.policies, problem_delta);
+        let plugins = PluginChanges { plugins: changes.plugins, config_maps: changes.config_maps };
+        self.apply_plugins(plugins, &mut affected, &mut dirty, problem_delta);
         dirty.recompile.extend(affected.ingresses);
-        dirty.policies = affected.policies;
+        dirty.policies.extend(affected.policies);
         for class in &changed {
             dirty.policies.extend(self.policies.targeting_class(class).cloned());
+            dirty.plugins.extend(self.plugins.targeting_class(class).cloned());
         }
         for class in changed.union(&affected.classes) {
             dirty.recompile.extend(self.classes.ingresses_of_class(class));
@@ -219,12 +249,11 @@ impl Compiler {
             self.defaults.mark_dirty();
             dirty.recompile.extend(self.classes.all_ingresses());
         }
-        self.backends.update(changes.services, changes.slices, problem_delta);
-        self.secrets.update(changes.secrets, problem_delta);
         if !(changed.is_empty() && affected.classes.is_empty()) {
             self.defaults.set_classes(ClassContext {
                 classes: &self.classes,
                 policies: &mut self.policies,
+                plugins: &mut self.plugins,
                 own_namespace: &self.own_namespace,
                 backends: &mut self.backends,
                 secrets: &mut self.secrets,
@@ -233,6 +262,38 @@ impl Compiler {
             });
         }
         dirty
+    }
+
+    /// Applies the changes of plugins and their ConfigMaps. Adds the objects that they affect.
+    fn apply_plugins(
+        &mut self,
+        changes: PluginChanges,
+        affected: &mut AffectedTargets,
+        dirty: &mut Dirty,
+        problem_delta: &mut ProblemDeltaBuilder,
+    ) {
+        let (backends, next_origin) = (&mut self.backends, &mut self.next_origin);
+        let mut context = PluginContext { backends, next_origin, problem_delta };
+        let routes = self.plugins.update(changes, &mut context);
+        for namespace in &routes.namespaces {
+            dirty.recompile.extend(self.ingresses_in(namespace));
+        }
+        dirty.plugins.extend(routes.plugins);
+        affected.ingresses.extend(routes.ingresses);
+        affected.classes.extend(routes.classes);
+        for plugin in &routes.rerouted {
+            let named = self.policies.naming_plugin(plugin);
+            affected.ingresses.extend(named.ingresses);
+            affected.classes.extend(named.classes);
+            affected.policies.extend(named.policies);
+        }
+    }
+
+    /// Returns the Ingresses of a namespace.
+    fn ingresses_in(&self, namespace: &Arc<str>) -> Vec<Name> {
+        let first = Name { namespace: Arc::clone(namespace), name: "".into() };
+        let following = self.ingresses.range(first..).map(|(name, _)| name);
+        following.take_while(|name| name.namespace == *namespace).cloned().collect()
     }
 
     /// Withdraws all changed Ingresses before it admits any. Backends without references stay until the sweep, so an
@@ -257,6 +318,7 @@ impl Compiler {
             }
             // The Ingress may be new, deleted or another controller's now.
             dirty.policies.extend(self.policies.targeting_ingress(&name).cloned());
+            dirty.plugins.extend(self.plugins.targeting_ingress(&name).cloned());
             if self.store(&name, change) {
                 to_admit.push(name);
             }
@@ -266,7 +328,12 @@ impl Compiler {
         }
     }
 
-    fn check_policy_targets(&mut self, policies: BTreeSet<Name>, problem_delta: &mut ProblemDeltaBuilder) {
+    fn check_targets(
+        &mut self,
+        policies: BTreeSet<Name>,
+        plugins: BTreeSet<Name>,
+        problem_delta: &mut ProblemDeltaBuilder,
+    ) {
         let (ingresses, classes) = (&self.ingresses, &self.classes);
         let target_error = |scope: &TargetScope| match scope {
             TargetScope::Class(class) => classes.class_target_error(class),
@@ -275,7 +342,8 @@ impl Compiler {
                 Some(entry) => classes.ingress_target_error(&entry.ingress),
             },
         };
-        self.policies.check_targets(policies, target_error, problem_delta);
+        self.policies.check_targets(policies, &self.plugins, target_error, problem_delta);
+        self.plugins.check_targets(plugins, target_error, problem_delta);
     }
 
     /// Returns true if a change alters nothing that is compiled: status and labels change the version only.
@@ -309,6 +377,7 @@ impl Compiler {
         for reference in &contribution.secrets {
             self.secrets.release(reference, problem_delta);
         }
+        self.plugins.release_configs(&contribution.used_configs);
         self.classes.remove_ingress(&entry.ingress);
     }
 
@@ -353,7 +422,7 @@ impl Compiler {
                     external_names: parameters.external_names,
                     class_certificate: parameters.default_certificate.clone(),
                     registry: &mut self.backends,
-                    merger: self.policies.merger(Some(name), entry.ingress.class_name()),
+                    merger: self.policies.merger(&self.plugins, Some(name), entry.ingress.class_name()),
                     acquired: Vec::new(),
                 };
                 builder.build(translate::translate(&entry.ingress, &self.ownership))
@@ -374,6 +443,7 @@ impl Compiler {
         for reference in &contribution.secrets {
             self.secrets.acquire(reference, problem_delta);
         }
+        self.plugins.acquire_configs(&contribution.used_configs);
         entry.contribution = contribution;
     }
 }

@@ -38,6 +38,8 @@ pub enum Reason {
     CertificateWrongHost,
     /// Another object, or another part of this one, defines the same and takes precedence.
     Conflict,
+    /// The ConfigMap, or its key, does not exist.
+    ConfigMapNotFound,
     /// Two files define the same object. The first file by path wins.
     DuplicateObject,
     /// The parameters of the class are missing or invalid.
@@ -68,6 +70,8 @@ pub enum Reason {
     NotPermitted,
     /// The parameters of a class do not exist.
     ParametersNotFound,
+    /// A RoutePolicy names a WasmPlugin that does not exist. Its routes get a 503.
+    PluginNotFound,
     /// The Service has no such port.
     PortNotFound,
     /// The certificate or key in a Secret is invalid.
@@ -106,6 +110,7 @@ impl Reason {
         Self::CertificateNotYetValid,
         Self::CertificateWrongHost,
         Self::Conflict,
+        Self::ConfigMapNotFound,
         Self::DuplicateObject,
         Self::ClassFailed,
         Self::ClassNotFound,
@@ -121,6 +126,7 @@ impl Reason {
         Self::NoEndpoints,
         Self::NotPermitted,
         Self::ParametersNotFound,
+        Self::PluginNotFound,
         Self::PortNotFound,
         Self::SecretMalformed,
         Self::SecretNotFound,
@@ -142,6 +148,7 @@ impl Reason {
             | Self::CertificateNotYetValid
             | Self::CertificateWrongHost
             | Self::Conflict
+            | Self::ConfigMapNotFound
             | Self::DuplicateObject
             | Self::ClassFailed
             | Self::ClassNotFound
@@ -155,6 +162,7 @@ impl Reason {
             | Self::NamespaceNotAllowed
             | Self::NotPermitted
             | Self::ParametersNotFound
+            | Self::PluginNotFound
             | Self::PortNotFound
             | Self::SecretMalformed
             | Self::SecretNotFound

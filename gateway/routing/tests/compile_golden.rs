@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -23,11 +24,14 @@ use routing::CertificateChoice;
 use routing::Compiler;
 use routing::Config;
 use routing::HostName;
+use routing::PluginDefinition;
+use routing::PluginSource;
 use routing::Problem;
 use routing::RoutingTable;
 use routing::WeightedBackend;
 use routing::host;
 use routing::object::Change;
+use routing::object::ConfigMap;
 use routing::object::EndpointSlice;
 use routing::object::FallbackCertificate;
 use routing::object::FieldError;
@@ -36,11 +40,13 @@ use routing::object::IngressClass;
 use routing::object::IngressClassConfig;
 use routing::object::Namespace;
 use routing::object::Object;
+use routing::object::PluginSpec;
 use routing::object::RoutePolicy;
 use routing::object::Secret;
 use routing::object::SecretContent;
 use routing::object::Service;
 use routing::object::Validity;
+use routing::object::WasmPlugin;
 use routing::path;
 use serde::Deserialize;
 use serde::Serialize;
@@ -81,6 +87,7 @@ fn check(case: &Path) -> Result<(), Failed> {
     let Case { config, requests, handshakes, objects, unreadable } = read(&fs::read_to_string(case)?);
     let (table, problems) = routing::compile(config.clone(), objects.clone());
     let mut actual = table.to_string();
+    section(&mut actual, "Plugins", plugins(&config, &objects).into_iter());
     section(&mut actual, "Requests", requests.iter().map(|request| describe_request(&table, request)));
     section(&mut actual, "Handshakes", handshakes.iter().map(|host| describe_handshake(&table, host)));
     section(&mut actual, "Problems", problems.iter().map(ToString::to_string));
@@ -105,6 +112,31 @@ fn check(case: &Path) -> Result<(), Failed> {
         return Err(format!("--- expected\n{expected}\n--- actual\n{actual}").into());
     }
     Ok(())
+}
+
+/// Describes the definition of each plugin, and its configurations.
+fn plugins(config: &Config, objects: &[Object]) -> Vec<String> {
+    let mut compiler = Compiler::new(config.clone());
+    compiler.apply(objects.iter().cloned().map(Change::Apply).collect());
+    compiler.plugins().map(|plugin| describe_plugin(plugin, &compiler.plugin_configs(&plugin.name))).collect()
+}
+
+fn describe_plugin(plugin: &PluginDefinition, configs: &[Arc<str>]) -> String {
+    let source = match &plugin.source {
+        PluginSource::File { path, folder } => format!("{} in {}", path.display(), folder.display()),
+        PluginSource::ConfigMap { name, key, bytes } => {
+            format!("{} bytes of ConfigMap {name} {key}", bytes.as_ref().map_or(0, |bytes| bytes.len()))
+        }
+        PluginSource::Refused(_) => "refused".to_owned(),
+    };
+    let mut text = format!("{} {:?} {}, {source}", plugin.name, plugin.phase, plugin.priority);
+    for upstream in &plugin.upstreams {
+        let count = upstream.backend.endpoints.load().ready().len();
+        write!(text, ", may call {}/{}:{} ({count} ready)", upstream.namespace, upstream.name, upstream.port)
+            .unwrap();
+    }
+    write!(text, ", default {:?}, configurations {configs:?}", plugin.default_config).unwrap();
+    text
 }
 
 /// Describes the Route of a request.
@@ -262,6 +294,10 @@ fn read(yaml: &str) -> Case {
 /// Converts a document to an object, and returns its invalid values.
 fn object(kind: &str, document: Value) -> (Object, Vec<FieldError>) {
     match kind {
+        "ConfigMap" => {
+            let (map, left_out) = ConfigMap::from_kubernetes(parse::<core::ConfigMap>(document));
+            (Object::ConfigMap(map), left_out)
+        }
         "EndpointSlice" => {
             let (slice, left_out) =
                 EndpointSlice::from_kubernetes(&parse::<discovery::EndpointSlice>(document));
@@ -298,8 +334,25 @@ fn object(kind: &str, document: Value) -> (Object, Vec<FieldError>) {
             let (service, left_out) = Service::from_kubernetes(&parse::<core::Service>(document));
             (Object::Service(service), left_out)
         }
+        "WasmPlugin" => {
+            let (plugin, left_out) = wasm_plugin(document);
+            (Object::WasmPlugin(plugin), left_out)
+        }
         other => panic!("kind \"{other}\" is not read"),
     }
+}
+
+/// Converts a WasmPlugin in a file of folder `/yaml`. Without a URL it counts as malformed.
+fn wasm_plugin(document: Value) -> (WasmPlugin, Vec<FieldError>) {
+    let folder = Some(Path::new("/yaml").into());
+    if document.pointer("/spec/url").is_none() {
+        let read: Custom<Value> = serde_json::from_value(document).unwrap();
+        let target_refs =
+            read.spec.get("targetRefs").map(|list| serde_json::from_value(list.clone()).unwrap());
+        return WasmPlugin::from_parts(&read.metadata, PluginSpec::Malformed { target_refs }, folder);
+    }
+    let read = parse::<Custom<api::WasmPluginSpec>>(document);
+    WasmPlugin::from_parts(&read.metadata, PluginSpec::Valid(Box::new(read.spec)), folder)
 }
 
 /// Parses a document. Panics if the kind lacks one of its fields: that is a mistake in the case.

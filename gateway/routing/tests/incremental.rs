@@ -212,6 +212,8 @@ fn view_serialises_to_json() {
                 "externalName": null,
             }],
             "policy": [],
+            "plugins": [],
+            "missingPlugin": null,
         }],
     }], "defaults": { "withoutRules": null, "withRules": null, "class": null, "tlsSecret": null },
     "ownerDefaults": [], "owners": []});

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::Just;
@@ -20,6 +21,7 @@ use routing::CertificateChoice;
 use routing::Compiler;
 use routing::Config;
 use routing::PathMatch;
+use routing::PluginDefinition;
 use routing::Problem;
 use routing::RoutingTable;
 use routing::host;
@@ -56,6 +58,21 @@ use objects::snapshot;
 fn compile(objects: Vec<Object>) -> (String, Vec<Problem>) {
     let (table, problems) = routing::compile(config(), objects);
     (table.to_string(), problems)
+}
+
+/// Describes the definitions of plugins, with the endpoints that they may call, and their configurations.
+fn plugins(compiler: &Compiler) -> Vec<String> {
+    let describe = |plugin: &Arc<PluginDefinition>| {
+        let upstreams = plugin.upstreams.iter().map(|upstream| {
+            let endpoints = upstream.backend.endpoints.load();
+            format!("{}/{}:{} {endpoints:?}", upstream.namespace, upstream.name, upstream.port)
+        });
+        let upstreams: Vec<_> = upstreams.collect();
+        let PluginDefinition { name, source, phase, priority, default_config, .. } = &**plugin;
+        let configs = compiler.plugin_configs(name);
+        format!("{name} {source:?} {phase:?} {priority} {default_config} {upstreams:?} {configs:?}")
+    };
+    compiler.plugins().map(describe).collect()
 }
 
 fn find(table: &RoutingTable, host: &str, path: &str) -> Option<FoundRoute> {
@@ -127,8 +144,11 @@ proptest! {
             for problem in problems.added {
                 prop_assert!(account.insert(problem.clone()), "added twice: {}", problem);
             }
-            let (cold, cold_problems) = compile(known.values().cloned().collect());
-            prop_assert_eq!(table.to_string(), cold);
+            let mut cold = Compiler::new(config());
+            let (cold_table, cold_problems) = cold.apply(known.values().cloned().map(Change::Apply).collect());
+            let cold_problems = cold_problems.added;
+            prop_assert_eq!(table.to_string(), cold_table.to_string());
+            prop_assert_eq!(plugins(&compiler), plugins(&cold));
             prop_assert_eq!(account.iter().cloned().collect::<Vec<_>>(), cold_problems);
         }
     }

@@ -62,6 +62,9 @@ pub(crate) struct SettingsArgs {
     /// Address of /livez, /readyz and /metrics alone.
     #[arg(long, value_name = "ADDR")]
     probe: Option<String>,
+    /// Folder of modules that WasmPlugins in the gateway's namespace name by file://.
+    #[arg(long, value_name = "DIR")]
+    plugin_dir: Option<String>,
     /// Number of worker threads. Default: one for each available processor.
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -95,6 +98,7 @@ impl SettingsArgs {
             ("--https", "listeners.https", &self.https),
             ("--admin", "listeners.admin", &self.admin),
             ("--probe", "listeners.probe", &self.probe),
+            ("--plugin-dir", "pluginDir", &self.plugin_dir),
             ("--workers", "workers", &self.workers),
             ("--no-reason-header", "responses.reasonHeader", &hidden),
             ("--status-service", "status.service", &self.status_service),

@@ -96,6 +96,8 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
         path: &path,
         request: head,
         is_request_end: length == BodyLength::Empty,
+        exchange: None,
+        stored: None,
     };
     let outcome = match filter_reply(context.live, &cx) {
         Some(reply) => outcome.with_reply(&reply),

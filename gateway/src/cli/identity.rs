@@ -1,4 +1,4 @@
-//! The identity of a gateway: the classes that it serves, and its zone.
+//! The identity of a gateway: the classes that it serves, its zone, and its folder of plugins.
 //!
 //! All commands that compile objects have the same flag and variables. Not here: their effect (`routing`).
 
@@ -11,7 +11,7 @@ use crate::cli::environment;
 use crate::settings::Settings;
 
 /// The settings that also apply to commands that do not serve.
-const SETTINGS: [&str; 2] = ["classes", "zone"];
+const SETTINGS: [&str; 3] = ["classes", "pluginDir", "zone"];
 
 /// The flags. The zone comes from the environment, because the pods of a Deployment have the same arguments and different
 /// zones.

@@ -11,14 +11,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use pingora::connectors::TransportConnector;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
+use crate::control::plugin::PluginContext;
 use crate::control::reload::{Problems, Reload};
 use crate::data::drain::Phase;
 use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
 use crate::data::listener::worker::{Handle, Resources};
 use crate::data::listener::{Protocol, tls};
+use crate::data::plugins::PluginInputs;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogReader, LogSettings, LogSink, WriterThread};
 use crate::plan::Planner;
@@ -97,7 +99,9 @@ impl Gateway {
         };
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
         let connections = ConnectionTracker::for_workers(max_connections, settings.workers());
-        let workers = start_workers(&resources, connections, ClientSockets { http, https, tls })?;
+        let (plugins, inputs) = plugin_channels(options);
+        let clients = ClientSockets { http, https, tls };
+        let workers = start_workers(&resources, connections.into_iter().zip(inputs), clients)?;
 
         let control = runtime::build()?;
         let (pending_tx, pending) = watch::channel(None);
@@ -110,6 +114,7 @@ impl Gateway {
             pending,
             reload: reload.handle(),
             restarts: Arc::default(),
+            plugins: Arc::clone(&plugins),
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
             status_service: settings.status_service.clone(),
         };
@@ -129,7 +134,7 @@ impl Gateway {
         };
         let restarts = Arc::clone(&pages.restarts);
         gateway.serve_pages(pages, admin, probe)?;
-        let factory = InputFactory::new(gateway.control.handle(), options, pending_tx)?;
+        let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
         let inputs = factory.start(&reload)?;
         gateway.control.spawn(supervise::run(reload, inputs, move |reload| factory.start(reload), restarts));
         Ok(gateway)
@@ -224,17 +229,32 @@ struct ClientSockets {
     tls: Arc<rustls::ServerConfig>,
 }
 
+/// Creates the ways of plugins to each worker.
+fn plugin_channels(options: &Options) -> (Arc<PluginContext>, Vec<PluginInputs>) {
+    let (mut workers, mut queues, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.settings.workers() {
+        let (instance_tx, instances) = mpsc::unbounded_channel();
+        let queue = Arc::new(Notify::new());
+        workers.push(instance_tx);
+        queues.push(Arc::clone(&queue));
+        inputs.push(PluginInputs { instances, queues: queue });
+    }
+    let cache = options.settings.plugins.cache.clone();
+    let context = PluginContext { workers, queues, shared: Arc::default(), cache, board: Arc::default() };
+    (Arc::new(context), inputs)
+}
+
 fn start_workers(
     resources: &Resources,
-    connections: Vec<WorkerConnections>,
+    workers: impl Iterator<Item = (WorkerConnections, PluginInputs)>,
     clients: ClientSockets,
 ) -> io::Result<Arc<[Handle]>> {
     let ClientSockets { http, https, tls } = clients;
     let sockets = http.sockets.into_iter().zip(https.sockets);
-    let workers = connections.into_iter().zip(sockets);
-    let start = |(connections, (http, https))| {
+    let workers = workers.zip(sockets);
+    let start = |((connections, plugins), (http, https))| {
         let sockets = vec![(http, Protocol::Plain), (https, Protocol::Tls(Arc::clone(&tls)))];
-        Handle::start(connections, resources.clone(), sockets)
+        Handle::start(connections, resources.clone(), sockets, plugins)
     };
     workers.map(start).collect()
 }

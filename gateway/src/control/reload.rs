@@ -2,6 +2,7 @@
 //!
 //! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`data`).
 
+mod plugins;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -15,10 +16,12 @@ use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control::dns::{NameSet, Resolution};
+use crate::control::plugin::{DesiredPlugins, PluginUpdate};
 use crate::control::source::Update;
 use crate::live::{Live, LiveCell};
 use crate::plan::{Planner, Plans};
 
+use plugins::UsedPlugins;
 use secrets::SecretStore;
 
 pub mod problems;
@@ -59,6 +62,17 @@ impl ReloadHandle {
     }
 }
 
+/// What a [`Reload`] applies.
+#[derive(Debug)]
+pub struct ReloadInputs {
+    /// From the source. Closed when the source ends.
+    pub updates: mpsc::Receiver<Update>,
+    /// From DNS. Closed when the task ends.
+    pub resolutions: mpsc::Receiver<Resolution>,
+    /// From the loader of plugins. Closed when the task ends.
+    pub plugins: mpsc::Receiver<PluginUpdate>,
+}
+
 /// Turns updates into the live state.
 pub struct Reload {
     query_tx: mpsc::Sender<Query>,
@@ -75,6 +89,7 @@ pub struct Reload {
     dns_names: watch::Sender<NameSet>,
     /// The last resolution of each of these names.
     resolved: BTreeMap<Arc<str>, ResolvedName>,
+    plugins: UsedPlugins,
     /// Tables that a worker may still read. They are dropped here and not on the worker.
     retired: Vec<Arc<Live>>,
 }
@@ -90,7 +105,7 @@ impl Reload {
     ///
     /// # Errors
     /// Returns an error if the default certificate cannot be generated.
-    pub fn new(provider: Arc<CryptoProvider>, routing: Config, planner: Planner) -> anyhow::Result<Self> {
+    pub fn new(provider: Arc<CryptoProvider>, routing: Config, mut planner: Planner) -> anyhow::Result<Self> {
         let secrets = SecretStore::new(provider)?;
         let certificates = secrets.certificates().clone();
         let plans = planner.empty();
@@ -109,6 +124,7 @@ impl Reload {
             generation: watch::Sender::new(0),
             dns_names: watch::Sender::default(),
             resolved: BTreeMap::new(),
+            plugins: UsedPlugins::default(),
             retired: Vec::new(),
         })
     }
@@ -133,6 +149,11 @@ impl Reload {
         self.dns_names.subscribe()
     }
 
+    /// Returns the plugins to load. The results go to [`Reload::run`].
+    pub fn plugins(&self) -> watch::Receiver<DesiredPlugins> {
+        self.plugins.desired()
+    }
+
     /// Returns a handle for queries while the Reload runs.
     pub fn handle(&self) -> ReloadHandle {
         ReloadHandle(self.query_tx.clone())
@@ -143,15 +164,12 @@ impl Reload {
         &self.compiler
     }
 
-    /// Applies updates and resolutions, and runs queries between them, until one of the two channels closes.
+    /// Applies what the inputs give, and runs queries between them, until one of their channels closes.
     ///
     /// # Cancellation
     /// Safe: each message is applied without waiting.
-    pub async fn run(
-        &mut self,
-        updates: &mut mpsc::Receiver<Update>,
-        resolutions: &mut mpsc::Receiver<Resolution>,
-    ) {
+    pub async fn run(&mut self, inputs: &mut ReloadInputs) {
+        let ReloadInputs { updates, resolutions, plugins } = inputs;
         loop {
             tokio::select! {
                 update = updates.recv() => match update {
@@ -160,6 +178,10 @@ impl Reload {
                 },
                 resolution = resolutions.recv() => match resolution {
                     Some(resolution) => self.on_resolution(resolution),
+                    None => return,
+                },
+                plugin = plugins.recv() => match plugin {
+                    Some(plugin) => self.on_plugin(plugin),
                     None => return,
                 },
                 () = sleep_until(self.secrets.next_check()) => self.check_certificate_dates(SystemTime::now()),
@@ -175,6 +197,7 @@ impl Reload {
         self.secrets.clear();
         self.problems.clear();
         self.resolved.clear();
+        self.plugins.clear();
         self.dns_names.send_replace(NameSet::default());
     }
 
@@ -195,7 +218,15 @@ impl Reload {
         }
         self.problems.change(delta.removed.iter(), delta.added);
         self.update_dns_names();
-        self.plans = self.planner.extend(&self.plans, &self.compiler.take_new_policies());
+        let new = self.compiler.take_new_policies();
+        let solved = self.plugins.update(&self.compiler, &new, &mut self.planner);
+        self.problems.change(solved.iter(), Vec::new());
+        self.plans = self.planner.extend(&self.plans, &new);
+        self.publish_table(table);
+    }
+
+    /// Publishes a table with the present plans and certificates, as a new generation.
+    fn publish_table(&mut self, table: RoutingTable) {
         let generation = self.generation.borrow().wrapping_add(1);
         let (plans, certificates) = (self.plans.clone(), self.secrets.certificates().clone());
         self.publish(Live { table, plans, certificates, generation });
@@ -210,6 +241,18 @@ impl Reload {
         if !objects.is_empty() {
             self.apply(Update { objects, ..Update::default() }, now);
         }
+    }
+
+    /// Takes the result of loading a plugin: the plans of its policies change, or a Problem says why not.
+    fn on_plugin(&mut self, update: PluginUpdate) {
+        let PluginUpdate { name, loaded, problem } = update;
+        let (before, after) = self.plugins.set_problem(&name, problem);
+        self.problems.change(before.iter(), Vec::from_iter(after));
+        let Some(loaded) = loaded else { return self.log_problem_changes() };
+        self.planner.plugins.activate(name.clone(), loaded);
+        self.plans = self.planner.extend(&self.plans, &self.plugins.policies_with(&name));
+        let table = self.live.load().table.clone();
+        self.publish_table(table);
     }
 
     /// Publishes the names to resolve, if they changed, and copies known resolutions to new Backends. The cost depends on

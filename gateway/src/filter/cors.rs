@@ -169,13 +169,13 @@ impl Filter for Cors {
     fn request(&self, slot: &mut Slot, _head: &mut RequestHead<'_>, cx: &FilterContext<'_>) -> Step {
         let Some(origin) = single_value(cx, b"origin") else { return Step::Continue };
         let is_allowed = self.origins.iter().any(|allowed| allowed.matches(origin));
-        slot.0 = if is_allowed { ALLOWED } else { NOT_ALLOWED };
+        slot.word = if is_allowed { ALLOWED } else { NOT_ALLOWED };
         let is_preflight =
             cx.request.method() == b"OPTIONS" && single_value(cx, b"access-control-request-method").is_some();
         if !is_preflight {
             return Step::Continue;
         }
-        slot.0 |= PREFLIGHT;
+        slot.word |= PREFLIGHT;
         Step::Reply(Box::new(LocalReply::new(204, "cors_preflight")))
     }
 
@@ -187,7 +187,7 @@ impl Filter for Cors {
             head.patch().add(VARY, FieldValue::from_static("Origin"));
         }
         // A response that is the same for all origins is cached for all of them, so a request without Origin gets it too.
-        if slot.0 & ALLOWED == 0 && !self.allows_any_origin() {
+        if slot.word & ALLOWED == 0 && !self.allows_any_origin() {
             return Step::Continue;
         }
         let origin = if self.allows_any_origin() {
@@ -196,7 +196,7 @@ impl Filter for Cors {
             single_value(cx, b"origin").and_then(|origin| FieldValue::parse(origin.to_vec()).ok())
         };
         let credentials = self.credentials.then(|| FieldValue::from_static("true"));
-        let fields = if slot.0 & PREFLIGHT == 0 {
+        let fields = if slot.word & PREFLIGHT == 0 {
             [(EXPOSE_HEADERS, self.exposed.clone()), (ALLOW_METHODS, None), (MAX_AGE, None)]
         } else {
             [

@@ -8,7 +8,7 @@ use http1::Head;
 
 use super::body::{BodyPath, Filters, Pull};
 use super::chain::ChainedFilter;
-use super::{BodyError, BodyPiece, Chain, Direction, Filter, FilterContext, Resumed, Slot, Step};
+use super::{BodyError, BodyPiece, Chain, Direction, Filter, FilterContext, Resumed, Slot, Step, StoredProperties};
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
 /// State of one request in a chain: the filters that it reached, their slots, and the edits of both heads.
@@ -21,6 +21,8 @@ pub struct Progress {
     holding: Option<usize>,
     request: Half,
     response: Half,
+    /// What plugins stored for later ones.
+    stored: Option<Arc<StoredProperties>>,
 }
 
 /// One direction.
@@ -87,12 +89,14 @@ impl Progress {
             body: BodyPath::new(chain.takes_body(direction).iter().copied()),
         };
         let (request, response) = (half(Direction::Request), half(Direction::Response));
+        let stored = chain.has_plugins().then(Arc::default);
         let slots = Slots { chain, slots, reached: 0 };
-        Self { slots, before_response: 0, holding: None, request, response }
+        Self { slots, before_response: 0, holding: None, request, response, stored }
     }
 
     /// Runs filters on the request, from the one behind those that ran, until one does not continue.
     pub fn request(&mut self, cx: &FilterContext<'_>) -> Outcome {
+        let cx = &FilterContext { stored: self.stored.as_ref(), ..*cx };
         loop {
             let position = self.slots.reached;
             self.slots.reached += 1;
@@ -139,6 +143,7 @@ impl Progress {
         cx: &FilterContext<'_>,
         head: impl FnOnce(&'a mut Patch) -> ResponseHead<'a>,
     ) -> Outcome {
+        let cx = &FilterContext { stored: self.stored.as_ref(), ..*cx };
         let mut head = head(&mut self.response.patch);
         while let Some(position) = self.before_response.checked_sub(1) {
             self.before_response = position;

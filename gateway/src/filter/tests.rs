@@ -68,7 +68,7 @@ impl Filter for Random {
     }
 
     fn request(&self, slot: &mut Slot, head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
-        slot.0 = u32::try_from(self.index).unwrap() + 1;
+        slot.word = u32::try_from(self.index).unwrap() + 1;
         edit(head.patch(), &self.edits);
         match self.does {
             TestAction::Continue => Step::Continue,
@@ -77,7 +77,7 @@ impl Filter for Random {
     }
 
     fn response(&self, slot: &mut Slot, head: &mut ResponseHead<'_>, _cx: &FilterContext<'_>) -> Step {
-        assert_eq!(slot.0 as usize, self.index + 1, "the slot is the filter's own");
+        assert_eq!(slot.word as usize, self.index + 1, "the slot is the filter's own");
         self.responded.lock().unwrap().push(self.index);
         edit(head.patch(), &self.edits);
         Step::Continue
@@ -123,6 +123,8 @@ proptest! {
             path: "/",
             request: &head,
             is_request_end: true,
+            exchange: None,
+            stored: None,
         };
         let mut progress = Progress::new(chain);
         let replied = matches!(progress.request(&cx), Outcome::Reply(_));

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use routing::object::Name;
 
 use super::counters::{CODE_CLASSES, CounterSnapshot};
+use super::plugin_metrics::PluginScrape;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,6 +34,8 @@ pub struct Scrape {
     pub control_restarts: u64,
     /// Access log entries that were dropped.
     pub access_log_dropped: u64,
+    /// Counts and metrics of plugins.
+    pub plugins: PluginScrape,
 }
 
 impl Scrape {
@@ -187,15 +190,16 @@ impl Collector for Scrape {
         self.encode_counters(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
         self.encode_reasons(&mut encoder)?;
-        self.encode_requests(&mut encoder)
+        self.encode_requests(&mut encoder)?;
+        self.plugins.encode(&mut encoder)
     }
 }
 
 /// The type of all counters.
-fn counter_type() -> MetricType {
+pub(super) fn counter_type() -> MetricType {
     ConstCounter::new(0u64).metric_type()
 }
 
-fn gauge(value: u64) -> ConstGauge<i64> {
+pub(super) fn gauge(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }

@@ -11,6 +11,9 @@ use crate::abi::Status;
 use crate::callback::MEMORY;
 use crate::fault::Fault;
 
+/// Bytes of the scratch buffer that are kept between calls. Larger ones are freed.
+const MAX_IDLE_SCRATCH_BYTES: usize = 64 << 10;
+
 /// Bytes of guest memory that the guest names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -187,7 +190,11 @@ impl<'a> HostCall<'a> {
     /// [`Fault`], or the trap of the allocator.
     pub(crate) fn return_scratch(&mut self, slot: ReturnSlot) -> wasmtime::Result<Status> {
         let len = self.host().scratch.len();
-        self.return_from(slot, len, |host| Some(&host.scratch))
+        let status = self.return_from(slot, len, |host| Some(&host.scratch))?;
+        let scratch = &mut self.host_mut().scratch;
+        scratch.clear();
+        scratch.shrink_to(MAX_IDLE_SCRATCH_BYTES);
+        Ok(status)
     }
 
     /// Fills the scratch buffer and returns it to the guest.

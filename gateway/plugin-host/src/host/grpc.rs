@@ -81,7 +81,9 @@ fn begin(call: &mut HostCall<'_>, arguments: &GrpcArguments) -> wasmtime::Result
     let Some(upstream) = find(name).or_else(|| find(upstream::grpc_cluster(name)?)) else {
         return Ok(Status::BadArgument);
     };
-    let Some(token) = host.next_token() else { return Ok(Status::InternalFailure) };
+    let message_bytes = message.as_ref().map_or(0, Bytes::len);
+    let content = service.len() + method.len() + fields_bytes(&metadata) + message_bytes;
+    let Some(token) = host.next_token(content) else { return Ok(Status::InternalFailure) };
     let kind = if message.is_some() { CalloutKind::GrpcCall } else { CalloutKind::GrpcStream };
     let request = GrpcRequest {
         root: host.contexts.effective_root(),
@@ -94,8 +96,6 @@ fn begin(call: &mut HostCall<'_>, arguments: &GrpcArguments) -> wasmtime::Result
         message,
     };
     call.write_u32(arguments.token, token.0)?;
-    let message = request.message.as_ref().map_or(0, Bytes::len);
-    let content = request.service.len() + request.method.len() + fields_bytes(&request.metadata) + message;
     Ok(call.host_mut().begin_callout(token, kind, Action::Grpc(token, Box::new(request)), content))
 }
 

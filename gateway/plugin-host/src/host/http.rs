@@ -49,8 +49,8 @@ struct HttpArguments {
 
 impl HostState {
     /// Returns the token of a new callout. Returns `None` and logs a warning if too many are in flight.
-    pub(super) fn next_token(&mut self) -> Option<CallToken> {
-        let token = self.callouts.next_token();
+    pub(super) fn next_token(&mut self, content: usize) -> Option<CallToken> {
+        let token = self.callouts.next_token(content);
         if token.is_none() {
             self.warn_once("the plugin has too many callouts in flight; further ones fail");
         }
@@ -73,6 +73,7 @@ impl HostState {
             root: self.contexts.effective_root(),
             stream: self.contexts.effective_stream(),
             has_ended: kind != CalloutKind::GrpcStream,
+            bytes: content,
         };
         self.callouts.insert(token, callout);
         Status::Ok
@@ -92,7 +93,8 @@ fn http_call(call: &mut HostCall<'_>, arguments: &HttpArguments) -> wasmtime::Re
     if REQUIRED.iter().any(|required| !fields.iter().any(|(name, _)| name == required)) {
         return Ok(Status::BadArgument);
     }
-    let Some(token) = host.next_token() else { return Ok(Status::InternalFailure) };
+    let content = body.len() + fields_bytes(&fields) + fields_bytes(&trailers);
+    let Some(token) = host.next_token(content) else { return Ok(Status::InternalFailure) };
     let request = HttpRequest {
         root: host.contexts.effective_root(),
         stream: host.contexts.effective_stream(),
@@ -103,7 +105,6 @@ fn http_call(call: &mut HostCall<'_>, arguments: &HttpArguments) -> wasmtime::Re
         trailers,
     };
     call.write_u32(arguments.token, token.0)?;
-    let content = request.body.len() + fields_bytes(&request.fields) + fields_bytes(&request.trailers);
     let action = Action::Http(token, Box::new(request));
     Ok(call.host_mut().begin_callout(token, CalloutKind::Http, action, content))
 }

@@ -28,8 +28,7 @@ impl Runner {
             }
         }
         let is_settled = self.settle().is_ok();
-        let is_deleted = |root: &u32| self.vm.host().contexts.ending(*root) == Ending::Deleted;
-        !is_settled || roots.iter().all(is_deleted)
+        !is_settled || roots.iter().all(|root| self.is_deleted(*root))
     }
 
     /// Forgets the callouts of a stream and returns their tokens. The guest sees them fail when the stream has ended.
@@ -53,6 +52,11 @@ impl Runner {
             self.delete(id)?;
         }
         Ok(())
+    }
+
+    /// Returns true if a context does not exist any more.
+    pub(super) fn is_deleted(&self, id: u32) -> bool {
+        self.vm.host().contexts.ending(id) == Ending::Deleted
     }
 
     fn is_open(&self, stream: StreamId) -> bool {

@@ -24,6 +24,9 @@ impl Runner {
     /// [`CallError`].
     pub(crate) fn tick(&mut self, root: RootIndex) -> Result<(), CallError> {
         let id = root_id(root);
+        if !self.is_dead() && self.is_deleted(id) {
+            return Ok(());
+        }
         self.vm.call_if(self.exports.tick.as_ref(), id, id)?;
         self.settle()
     }
@@ -79,6 +82,9 @@ impl Runner {
         for _ in 0..MAX_NOTICES {
             let Some((queue, root)) = self.vm.host().shared.pop_notice() else { return Ok(()) };
             let id = root_id(root);
+            if self.is_deleted(id) {
+                continue;
+            }
             self.vm.call_if(self.exports.queue_ready.as_ref(), id, (id, queue))?;
             self.settle()?;
         }
@@ -106,14 +112,20 @@ impl Runner {
         response: HttpResponse,
     ) -> Result<(), CallError> {
         let id = root_id(root);
+        if self.is_deleted(id) {
+            return Ok(());
+        }
         let (fields, body) = (number(response.fields.len()), number(response.body.len()));
         let arguments = (id, token.0, fields, body, number(response.trailers.len()));
         self.vm.deliver(self.exports.http_call_response.as_ref(), id, arguments, Delivery::Http(response))
     }
 
     fn deliver_grpc(&mut self, token: CallToken, root: RootIndex, event: GrpcEvent) -> Result<(), CallError> {
-        let Self { vm, exports, .. } = self;
         let id = root_id(root);
+        if self.is_deleted(id) {
+            return Ok(());
+        }
+        let Self { vm, exports, .. } = self;
         let (function, size, delivery) = match event {
             GrpcEvent::InitialMetadata(fields) => {
                 let size = number(fields.len());

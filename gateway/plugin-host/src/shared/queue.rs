@@ -14,7 +14,7 @@ use crate::waker::Waker;
 pub(crate) const MAX_ITEMS: usize = 1024;
 
 /// Maximum bytes of a queue's items. Adding more fails.
-pub(crate) const MAX_ITEMS_BYTES: usize = 4 << 20;
+pub(crate) const MAX_ITEMS_BYTES: usize = 512 << 10;
 
 /// Why an operation on a queue fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Guests that fail: each ends its own instance, with a report.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use bytes::Bytes;
 use plugin_host::CallError;
 use plugin_host::Event;
 use plugin_host::HttpResponse;
@@ -52,6 +52,12 @@ fn traps_have_a_kind_and_frames() {
         ("", "(drop (i32.load (i32.const -1)))", TrapKind::Trap, "out of bounds"),
         ("", "(loop $l (br $l))", TrapKind::Deadline, "longer than 500ms"),
         (recursion, "(drop (call $deep (i32.const 0)))", TrapKind::Stack, "stack"),
+        (
+            "",
+            "(call $abort (i32.const 0) (i32.const 0) (i32.const 7) (i32.const 2))",
+            TrapKind::Trap,
+            "line 7",
+        ),
         ("", "(call $wasi_proc_exit (i32.const 3))", TrapKind::Exit, "code 3"),
     ] {
         let report = trap(items, body);
@@ -262,12 +268,31 @@ fn trap_at_open_returns_the_view() {
 
 #[test]
 fn dropped_instances_drop_their_views() {
-    let shared = config().shared;
-    let config = InstanceConfig { roots: vec![Bytes::new()], shared, ..config() };
-    let mut instance = try_start(&Guest::new(""), config).unwrap();
-    for _ in 0..3 {
-        instance.open(RootIndex(0), TestView::default()).ok().unwrap();
+    // A kept stream, an open one, and one in a dead instance.
+    let items = r#"(func (export "proxy_on_done") (param i32) (result i32) (i32.const 0))
+        (func (export "proxy_on_tick") (param i32) unreachable)"#;
+    let alive = Arc::new(());
+    for is_dead in [false, true] {
+        let mut instance = start(&Guest::new(items));
+        for is_closed in [false, true] {
+            let view = TestView { alive: Arc::clone(&alive), ..TestView::default() };
+            let stream = instance.open(RootIndex(0), view).ok().unwrap();
+            if is_closed {
+                instance.close(stream);
+            }
+        }
+        assert_eq!(Arc::strong_count(&alive), 3);
+        assert_eq!(is_dead && instance.tick(RootIndex(0)).is_err(), is_dead);
+        drop(instance);
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
-    assert!(instance.has_streams());
-    drop(instance);
+}
+
+#[test]
+fn instances_move_between_threads() {
+    fn is_send<T: Send>() {}
+    fn is_shared<T: Send + Sync + Clone>() {}
+    is_send::<Instance<TestView>>();
+    is_shared::<plugin_host::Engine>();
+    is_shared::<plugin_host::Module>();
 }

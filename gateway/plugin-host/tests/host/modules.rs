@@ -45,6 +45,18 @@ fn old_functions_may_return_nothing() {
 }
 
 #[test]
+fn functions_of_runtimes_can_be_imported() {
+    for (name, ty) in [
+        ("emscripten_notify_memory_growth", "(param i32)"),
+        ("pthread_equal", "(param i32 i32) (result i32)"),
+        ("abort", "(param i32 i32 i32 i32)"),
+    ] {
+        let text = format!("(module (import \"env\" \"{name}\" (func {ty})) {BASE})");
+        ENGINE.compile(&wat::parse_str(text).unwrap()).unwrap();
+    }
+}
+
+#[test]
 fn information_names_abi_and_callbacks() {
     for (marker, abi) in
         [("0_1_0", Abi::V0_1_0), ("0_2_0", Abi::V0_2_0), ("0_2_1", Abi::V0_2_1), ("0_2_100", Abi::V0_2_100)]

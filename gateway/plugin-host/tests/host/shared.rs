@@ -207,5 +207,5 @@ fn data_and_queues_are_bounded() {
     captured(|| instance.call(stream, SET).unwrap());
     assert_eq!(instance.view(stream).unwrap().status(), Some(10));
     instance.call(stream, ENQUEUE).unwrap();
-    assert_eq!(instance.view(stream).unwrap().status(), Some(65));
+    assert_eq!(instance.view(stream).unwrap().status(), Some(33));
 }

@@ -17,6 +17,7 @@ use super::endpoints::ServiceResolution;
 use super::problem_delta::ProblemDeltaBuilder;
 use super::referrer::Referrer;
 use crate::object::EndpointSlice;
+use crate::object::Kind;
 use crate::object::Name;
 use crate::object::PortRef;
 use crate::object::Service;
@@ -88,8 +89,17 @@ struct BackendFault {
 }
 
 impl BackendFault {
-    fn problem(&self, referrer: &Referrer) -> Problem {
-        referrer.problem(self.reason, &self.message)
+    /// Returns the Problem of a referrer. Plugins may name Services that do not exist yet.
+    fn problem(&self, referrer: &Referrer) -> Option<Problem> {
+        match (referrer.owner.kind, self.reason) {
+            (Kind::WasmPlugin, Reason::ServiceNotFound) => None,
+            (Kind::WasmPlugin, Reason::Unsupported) => {
+                let message =
+                    "a plugin may not call a Service of type ExternalName; write the name of another one";
+                Some(referrer.problem(self.reason, message))
+            }
+            _ => Some(referrer.problem(self.reason, &self.message)),
+        }
     }
 }
 
@@ -231,7 +241,7 @@ impl BackendRegistry {
         let entry = self.services.get(&reference.backend.service);
         let port = entry.and_then(|entry| entry.ports.get(&reference.key()));
         let fault = port.and_then(|port| port.fault.as_ref());
-        problem_delta.add(fault.map(|fault| fault.problem(&reference.referrer)));
+        problem_delta.add(fault.and_then(|fault| fault.problem(&reference.referrer)));
     }
 
     /// Removes a referrer and its Problem. The Backend stays until the next [`BackendRegistry::sweep`].
@@ -239,7 +249,7 @@ impl BackendRegistry {
         let Some(entry) = self.services.get_mut(&reference.backend.service) else { return };
         let Some(port) = entry.ports.get_mut(&reference.key()) else { return };
         port.referrers.remove(&reference.referrer);
-        problem_delta.remove(port.fault.as_ref().map(|fault| fault.problem(&reference.referrer)));
+        problem_delta.remove(port.fault.as_ref().and_then(|fault| fault.problem(&reference.referrer)));
         self.sweep_candidates.insert(reference.backend.service.clone());
     }
 
@@ -315,7 +325,7 @@ impl PortEntry {
 
     fn problems(&self) -> Vec<Problem> {
         let Some(fault) = &self.fault else { return Vec::new() };
-        self.referrers.iter().map(|referrer| fault.problem(referrer)).collect()
+        self.referrers.iter().filter_map(|referrer| fault.problem(referrer)).collect()
     }
 }
 

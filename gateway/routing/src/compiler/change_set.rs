@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::object::Change;
+use crate::object::ConfigMap;
 use crate::object::Delta;
 use crate::object::EndpointSlice;
 use crate::object::Ingress;
@@ -15,6 +16,7 @@ use crate::object::Object;
 use crate::object::RoutePolicy;
 use crate::object::Secret;
 use crate::object::Service;
+use crate::object::WasmPlugin;
 
 /// The change of an Ingress.
 #[derive(Debug)]
@@ -32,8 +34,10 @@ pub(super) enum IngressChange {
 pub(super) struct ChangeSet {
     pub(super) classes: BTreeMap<Name, Option<IngressClass>>,
     pub(super) class_configs: BTreeMap<Name, Option<IngressClassConfig>>,
+    pub(super) config_maps: BTreeMap<Name, Option<ConfigMap>>,
     pub(super) ingresses: BTreeMap<Name, IngressChange>,
     pub(super) namespaces: BTreeMap<Name, Option<Namespace>>,
+    pub(super) plugins: BTreeMap<Name, Option<WasmPlugin>>,
     pub(super) policies: BTreeMap<Name, Option<RoutePolicy>>,
     pub(super) secrets: BTreeMap<Name, Option<Secret>>,
     pub(super) services: BTreeMap<Name, Option<Service>>,
@@ -54,6 +58,9 @@ impl ChangeSet {
 
     fn apply(&mut self, object: Object) {
         match object {
+            Object::ConfigMap(map) => {
+                self.config_maps.insert(map.name.clone(), Some(map));
+            }
             Object::EndpointSlice(slice) => {
                 self.slices.insert(slice.name.clone(), Some(slice));
             }
@@ -78,11 +85,17 @@ impl ChangeSet {
             Object::Service(service) => {
                 self.services.insert(service.name.clone(), Some(service));
             }
+            Object::WasmPlugin(plugin) => {
+                self.plugins.insert(plugin.name.clone(), Some(plugin));
+            }
         }
     }
 
     fn delete(&mut self, kind: Kind, name: Name) {
         match kind {
+            Kind::ConfigMap => {
+                self.config_maps.insert(name, None);
+            }
             Kind::EndpointSlice => {
                 self.slices.insert(name, None);
             }
@@ -106,6 +119,9 @@ impl ChangeSet {
             }
             Kind::Service => {
                 self.services.insert(name, None);
+            }
+            Kind::WasmPlugin => {
+                self.plugins.insert(name, None);
             }
             // Only Problems name files and nodes.
             Kind::File | Kind::Node => {}

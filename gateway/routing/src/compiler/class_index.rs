@@ -10,7 +10,7 @@ use api::ClassBackend;
 use api::ExternalNames;
 
 use super::config::Config;
-use super::policy_entry::TargetError;
+use super::policy_target::TargetError;
 use super::precedence::Lifecycle;
 use super::precedence::Precedence;
 use super::problem_delta::ProblemDeltaBuilder;

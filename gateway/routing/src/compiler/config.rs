@@ -11,6 +11,8 @@ pub struct Config {
     pub namespace: String,
     /// The gateway's zone. Endpoints with a hint for it are preferred.
     pub zone: Option<String>,
+    /// Folder of `file://` URLs of WasmPlugins that are not in a file. Absent: such URLs are refused.
+    pub plugin_folder: Option<String>,
 }
 
 impl Config {
@@ -27,6 +29,7 @@ impl Default for Config {
             classes: Vec::new(),
             namespace: "gateway-system".to_owned(),
             zone: None,
+            plugin_folder: None,
         }
     }
 }

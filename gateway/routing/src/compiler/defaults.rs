@@ -6,13 +6,19 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::ClassBackend;
+use api::HttpBackendRef;
+
 use super::backend_registry::BackendReference;
 use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
 use super::class_index::ClassIndex;
 use super::class_index::ClassParameters;
 use super::endpoints::PortKey;
+use super::plugin_index::PluginIndex;
+use super::plugin_index::UsedConfig;
 use super::policy_index::PolicyIndex;
+use super::policy_merge::RouteServices;
 use super::precedence::Precedence;
 use super::problem_delta::ProblemDeltaBuilder;
 use super::referrer::Referrer;
@@ -72,12 +78,15 @@ struct ClassDefaults {
 struct ClassBackendRoute {
     reference: BackendReference,
     route: Arc<Route>,
+    /// Configurations of plugins on the Route.
+    used_configs: Box<[UsedConfig]>,
 }
 
 /// Inputs and registries of [`DefaultBackends::set_classes`].
 pub(super) struct ClassContext<'a> {
     pub(super) classes: &'a ClassIndex,
     pub(super) policies: &'a mut PolicyIndex,
+    pub(super) plugins: &'a mut PluginIndex,
     pub(super) own_namespace: &'a str,
     pub(super) backends: &'a mut BackendRegistry,
     pub(super) secrets: &'a mut SecretRegistry,
@@ -121,6 +130,7 @@ impl DefaultBackends {
         for old in std::mem::take(&mut self.classes) {
             if let Some(backend) = old.backend {
                 context.backends.release(&backend.reference, context.problem_delta);
+                context.plugins.release_configs(&backend.used_configs);
             }
             if let Some(certificate) = old.certificate {
                 context.secrets.release(&certificate, context.problem_delta);
@@ -214,18 +224,8 @@ impl ClassDefaults {
             IngressOrigin { kind: Kind::IngressClass, name: class.clone(), id: *context.next_origin };
         *context.next_origin += 1;
         let origin = Arc::new(origin);
-        let target = backend_target(parameters, context.own_namespace);
-        let backend = target.map(|target| {
-            let referrer = referrer(&origin, parameters, "spec.defaultBackend");
-            let reference = context.backends.acquire(target, referrer);
-            let weighted = WeightedBackend { backend: Arc::clone(&reference.backend), weight: 1 };
-            context.backends.report_fault(&reference, context.problem_delta);
-            let origin = RouteOrigin { ingress: Arc::clone(&origin), field: FieldPath::Parameters };
-            let policy = context.policies.merger(None, Some(&class.name)).merge(None).policy;
-            let path = PathMatch::prefix("/");
-            let route = Arc::new(Route { path, backends: Box::new([weighted]), policy, origin });
-            ClassBackendRoute { reference, route }
-        });
+        let backend = parameters.default_backend.as_ref();
+        let backend = backend.map(|from| ClassBackendRoute::new(&origin, from, parameters, context));
         let certificate = certificate_reference(&origin, parameters);
         if let Some(certificate) = &certificate {
             context.secrets.acquire(certificate, context.problem_delta);
@@ -234,19 +234,37 @@ impl ClassDefaults {
     }
 }
 
+impl ClassBackendRoute {
+    fn new(
+        class: &Arc<IngressOrigin>,
+        from: &ClassBackend,
+        parameters: &ClassParameters,
+        context: &mut ClassContext<'_>,
+    ) -> Self {
+        let namespace = from.namespace.as_deref().unwrap_or(context.own_namespace);
+        let service = Name::new(namespace, &from.service);
+        let rule = HttpBackendRef { name: Arc::clone(&service.name), port: from.port.clone(), weight: 1 };
+        let services = RouteServices { namespace, references: &[rule] };
+        let mut merger = context.policies.merger(context.plugins, None, Some(&class.name.name));
+        let policy = merger.merge(None, services).policy;
+        let used_configs = merger.finish().used_configs;
+        context.plugins.acquire_configs(&used_configs);
+        let port = route_builder::port_ref(&from.port);
+        let target =
+            BackendTarget { service, key: PortKey { port, external_names: parameters.external_names } };
+        let reference = context.backends.acquire(target, referrer(class, parameters, "spec.defaultBackend"));
+        context.backends.report_fault(&reference, context.problem_delta);
+        let weighted = WeightedBackend { backend: Arc::clone(&reference.backend), weight: 1 };
+        let origin = RouteOrigin { ingress: Arc::clone(class), field: FieldPath::Parameters };
+        let path = PathMatch::prefix("/");
+        let route = Arc::new(Route { path, backends: Box::new([weighted]), policy, origin });
+        Self { reference, route, used_configs }
+    }
+}
+
 fn referrer(class: &Arc<IngressOrigin>, parameters: &ClassParameters, field: &str) -> Referrer {
     let via = format!("IngressClassConfig {} {field}", parameters.config);
     Referrer { owner: Arc::clone(class), field: FieldPath::Parameters, via: Some(via.into()) }
-}
-
-fn backend_target(parameters: &ClassParameters, own_namespace: &str) -> Option<BackendTarget> {
-    let from = parameters.default_backend.as_ref()?;
-    let namespace = from.namespace.as_deref().unwrap_or(own_namespace);
-    let port = route_builder::port_ref(&from.port);
-    Some(BackendTarget {
-        service: Name::new(namespace, &from.service),
-        key: PortKey { port, external_names: parameters.external_names },
-    })
 }
 
 /// The default certificate need not cover any host: clients get it where no other certificate does.

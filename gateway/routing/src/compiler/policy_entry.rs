@@ -5,24 +5,21 @@
 use std::sync::Arc;
 
 use api::RoutePolicySpec;
-use api::TargetKind;
-use api::TargetRef;
 use api::policy::Redirect;
 
+use super::policy_target;
+use super::policy_target::ParsedTargets;
+use super::policy_target::PolicyTarget;
+use super::policy_target::TargetScope;
 use super::precedence::Lifecycle;
 use super::precedence::Precedence;
-use crate::host::HostName;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
 use crate::object::RoutePolicy;
-use crate::path;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::FIELDS;
-
-/// API group of the kinds that a policy can target.
-const TARGET_GROUP: &str = "networking.k8s.io";
 
 /// A policy with its valid targets.
 #[derive(Debug)]
@@ -32,49 +29,38 @@ pub(super) struct PolicyEntry {
     pub(super) spec: Box<RoutePolicySpec>,
     pub(super) precedence: Precedence,
     pub(super) targets: Vec<PolicyTarget>,
+    pub(super) plugins: Vec<NamedPlugin>,
     /// Problems of the policy alone.
     pub(super) problems: Vec<Problem>,
-    /// Problems of targets that do not exist or are not served.
+    /// Problems of targets that do not exist or are not served, and of plugins that do not exist.
     pub(super) target_problems: Vec<Problem>,
 }
 
-/// A valid target of a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PolicyTarget {
-    /// Field path within the policy: `spec.targetRefs[0]`.
-    pub(super) field: String,
-    pub(super) scope: TargetScope,
-}
-
-/// The Routes that a target selects.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TargetScope {
-    /// All Ingresses of a class.
-    Class(Arc<str>),
-    /// One Ingress, or only one host or path of it.
-    Ingress { name: Name, host: Option<HostName>, path: Option<String> },
-}
-
-/// Why a target has no effect.
+/// A plugin that a policy names.
 #[derive(Debug)]
-pub(super) enum TargetError {
-    /// The object does not exist.
-    NotFound,
-    /// No served class takes the object. Holds the reason as a clause.
-    NotServed(String),
+pub(super) struct NamedPlugin {
+    pub(super) plugin: Name,
+    /// Field path within the policy: `spec.plugins[0]`.
+    pub(super) field: Arc<str>,
+    pub(super) config: Option<NamedConfig>,
 }
 
-/// Why a target reference is invalid.
-struct InvalidTarget {
-    /// Field below the reference: `.host`.
-    field: &'static str,
-    reason: Reason,
-    message: String,
+/// The configuration that a policy gives a plugin.
+#[derive(Debug)]
+pub(super) struct NamedConfig {
+    pub(super) text: Arc<str>,
+    /// Field path within the policy: `spec.plugins[0].config`.
+    pub(super) field: Arc<str>,
 }
 
 /// Creates a Problem of a policy.
 pub(super) fn problem(policy: &Name, field: String, reason: Reason, message: String) -> Problem {
-    Problem { object: ObjectRef { kind: Kind::RoutePolicy, name: policy.clone() }, field, reason, message }
+    policy_target::problem(&reference(policy), field, reason, message)
+}
+
+/// Returns the reference to a policy.
+pub(super) fn reference(policy: &Name) -> ObjectRef {
+    ObjectRef { kind: Kind::RoutePolicy, name: policy.clone() }
 }
 
 // ===== impl PolicyEntry =====
@@ -83,22 +69,41 @@ impl PolicyEntry {
     /// Parses the targets of a policy and collects its Problems.
     pub(super) fn parse(policy: RoutePolicy, own_namespace: &str) -> Self {
         let name = &policy.name;
-        let (mut targets, mut problems) = (Vec::new(), Vec::new());
-        for (index, reference) in policy.spec.target_refs.iter().enumerate() {
-            let field = format!("spec.targetRefs[{index}]");
-            match parse_scope(name, reference, own_namespace) {
-                Ok(scope) => targets.push(PolicyTarget { field, scope }),
-                Err(InvalidTarget { field: below, reason, message }) => {
-                    problems.push(problem(name, format!("{field}{below}"), reason, message));
-                }
-            }
-        }
+        let ParsedTargets { targets, mut problems } =
+            policy_target::parse(&reference(name), &policy.spec.target_refs, own_namespace);
         problems.extend(backends_problem(&policy, &targets));
         let mut spec = policy.spec.clone();
         problems.extend(take_faults(name, &mut spec));
+        let plugins = named_plugins(&policy, &mut problems);
         let precedence = Precedence::new(Lifecycle::Active, policy.created, name.clone());
-        Self { policy, spec, precedence, targets, problems, target_problems: Vec::new() }
+        Self { policy, spec, precedence, targets, plugins, problems, target_problems: Vec::new() }
     }
+}
+
+/// Returns the plugins that a policy names. If it names one twice, the first entry counts.
+fn named_plugins(policy: &RoutePolicy, problems: &mut Vec<Problem>) -> Vec<NamedPlugin> {
+    let mut plugins: Vec<NamedPlugin> = Vec::with_capacity(policy.spec.plugins.len());
+    for (index, from) in policy.spec.plugins.iter().enumerate() {
+        let field = format!("spec.plugins[{index}]");
+        let name = Name { namespace: policy.name.namespace.clone(), name: from.name.as_str().into() };
+        if let Some((namespace, _)) = from.name.split_once('/') {
+            let message = format!(
+                "a plugin of namespace {} cannot be named; a policy names plugins of its own namespace",
+                namespace.escape_debug()
+            );
+            problems.push(problem(&policy.name, format!("{field}.name"), Reason::NotPermitted, message));
+        } else if let Some(first) = plugins.iter().find(|known| known.plugin == name) {
+            let message = format!("{} names the same plugin and is used; remove one of them", first.field);
+            problems.push(problem(&policy.name, format!("{field}.name"), Reason::Conflict, message));
+            continue;
+        }
+        let config = from.config.as_ref().map(|config| NamedConfig {
+            text: config.text().into(),
+            field: format!("{field}.config").into(),
+        });
+        plugins.push(NamedPlugin { plugin: name, field: field.into(), config });
+    }
+    plugins
 }
 
 /// Removes values that cannot be honoured, and returns a Problem for each.
@@ -133,84 +138,4 @@ fn backends_problem(policy: &RoutePolicy, targets: &[PolicyTarget]) -> Option<Pr
         return None;
     };
     Some(problem(&policy.name, "spec.backends".to_owned(), reason, message.to_owned()))
-}
-
-fn parse_scope(policy: &Name, from: &TargetRef, own_namespace: &str) -> Result<TargetScope, InvalidTarget> {
-    if from.group != TARGET_GROUP {
-        let message = format!(
-            "group \"{}\" has no kind that a policy can target; write {TARGET_GROUP}",
-            from.group.escape_debug()
-        );
-        return Err(InvalidTarget { field: ".group", reason: Reason::TargetNotFound, message });
-    }
-    match from.kind {
-        TargetKind::IngressClass => parse_class_scope(policy, from, own_namespace),
-        TargetKind::Ingress => parse_ingress_scope(policy, from),
-    }
-}
-
-fn parse_class_scope(
-    policy: &Name,
-    from: &TargetRef,
-    own_namespace: &str,
-) -> Result<TargetScope, InvalidTarget> {
-    if *policy.namespace != *own_namespace {
-        let message = format!(
-            "only policies in namespace {own_namespace} may target an IngressClass; move the policy there"
-        );
-        return Err(InvalidTarget { field: "", reason: Reason::NotPermitted, message });
-    }
-    if from.host.is_some() || from.path.is_some() {
-        let message = "an IngressClass has no hosts and paths; target an Ingress instead".to_owned();
-        return Err(InvalidTarget { field: "", reason: Reason::Unsupported, message });
-    }
-    Ok(TargetScope::Class(from.name.as_str().into()))
-}
-
-fn parse_ingress_scope(policy: &Name, from: &TargetRef) -> Result<TargetScope, InvalidTarget> {
-    // No object has a slash in its name. It usually means an attempt to name a namespace.
-    if let Some((namespace, _)) = from.name.split_once('/') {
-        let message = format!(
-            "an Ingress of namespace {} cannot be a target; a policy targets Ingresses of its own namespace",
-            namespace.escape_debug()
-        );
-        return Err(InvalidTarget { field: ".name", reason: Reason::NotPermitted, message });
-    }
-    let host = from.host.as_deref().map(HostName::parse).transpose();
-    let host = host.map_err(|error| InvalidTarget {
-        field: ".host",
-        reason: Reason::InvalidHost,
-        message: error.to_string(),
-    })?;
-    let path = from.path.as_deref().map(path::rule_path).transpose();
-    let path = path.map_err(|error| InvalidTarget {
-        field: ".path",
-        reason: Reason::InvalidPath,
-        message: error.to_string(),
-    })?;
-    let name = Name { namespace: policy.namespace.clone(), name: from.name.as_str().into() };
-    Ok(TargetScope::Ingress { name, host, path: path.map(|path| path.into_owned()) })
-}
-
-// ===== impl PolicyTarget =====
-
-impl PolicyTarget {
-    /// Creates the Problem of a target that has no effect.
-    pub(super) fn problem(&self, policy: &Name, error: TargetError) -> Problem {
-        let (kind, name) = match &self.scope {
-            TargetScope::Class(class) => ("IngressClass", class.to_string()),
-            TargetScope::Ingress { name, .. } => ("Ingress", name.to_string()),
-        };
-        let name = name.escape_debug();
-        let (reason, message) = match error {
-            TargetError::NotFound => (Reason::TargetNotFound, format!("{kind} {name} does not exist")),
-            TargetError::NotServed(why) => {
-                let message = format!(
-                    "this gateway does not serve {kind} {name} ({why}), so the policy has no effect on it"
-                );
-                (Reason::TargetNotServed, message)
-            }
-        };
-        problem(policy, self.field.clone(), reason, message)
-    }
 }

@@ -6,15 +6,19 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::plugin_index::PluginIndex;
+use super::plugin_merge::PluginMerger;
+use super::policy_entry;
 use super::policy_entry::PolicyEntry;
-use super::policy_entry::TargetError;
-use super::policy_entry::TargetScope;
 use super::policy_interner::PolicyInterner;
 use super::policy_merge::PolicyMerger;
+use super::policy_target::TargetError;
+use super::policy_target::TargetScope;
 use super::problem_delta::ProblemDeltaBuilder;
 use crate::object::Name;
 use crate::object::RoutePolicy;
 use crate::problem::Problem;
+use crate::problem::Reason;
 use crate::table::Policy;
 
 /// The known policies and their targets.
@@ -25,6 +29,8 @@ pub(super) struct PolicyIndex {
     entries: BTreeMap<Name, PolicyEntry>,
     by_ingress: BTreeMap<Name, BTreeSet<Name>>,
     by_class: BTreeMap<Arc<str>, BTreeSet<Name>>,
+    /// Policies by the plugins that they name.
+    by_plugin: BTreeMap<Name, BTreeSet<Name>>,
     /// Problems of policies that Ingresses report, with the number of Ingresses that report each.
     shared_problems: BTreeMap<Problem, usize>,
     interner: PolicyInterner,
@@ -47,6 +53,7 @@ impl PolicyIndex {
             entries: BTreeMap::new(),
             by_ingress: BTreeMap::new(),
             by_class: BTreeMap::new(),
+            by_plugin: BTreeMap::new(),
             shared_problems: BTreeMap::new(),
             interner: PolicyInterner::default(),
         }
@@ -65,6 +72,9 @@ impl PolicyIndex {
             if let Some(old) = self.entries.remove(&name) {
                 problem_delta.remove(old.problems);
                 problem_delta.remove(old.target_problems);
+                for named in &old.plugins {
+                    remove_from(&mut self.by_plugin, &named.plugin, &name);
+                }
                 for target in old.targets {
                     affected.insert(&target.scope);
                     self.unindex(&name, &target.scope);
@@ -76,6 +86,9 @@ impl PolicyIndex {
                 for target in &entry.targets {
                     affected.insert(&target.scope);
                     self.index(&name, &target.scope);
+                }
+                for named in &entry.plugins {
+                    self.by_plugin.entry(named.plugin.clone()).or_default().insert(name.clone());
                 }
                 self.entries.insert(name.clone(), entry);
             }
@@ -107,40 +120,66 @@ impl PolicyIndex {
         self.by_class.get(class).into_iter().flatten()
     }
 
-    /// Updates the Problems of targets that do not exist or are not served.
+    /// Returns the policies that name a plugin, and their targets.
+    pub(super) fn naming_plugin(&self, plugin: &Name) -> AffectedTargets {
+        let policies = self.by_plugin.get(plugin).cloned().unwrap_or_default();
+        let mut affected = AffectedTargets { policies, ..AffectedTargets::default() };
+        let entries: Vec<_> = affected.policies.iter().filter_map(|name| self.entries.get(name)).collect();
+        for target in entries.iter().flat_map(|entry| &entry.targets) {
+            affected.insert(&target.scope);
+        }
+        affected
+    }
+
+    /// Updates the Problems of targets that do not exist or are not served, and of plugins that do not exist.
     pub(super) fn check_targets(
         &mut self,
         policies: BTreeSet<Name>,
+        plugins: &PluginIndex,
         target_error: impl Fn(&TargetScope) -> Option<TargetError>,
         problem_delta: &mut ProblemDeltaBuilder,
     ) {
         for name in policies {
             let Some(entry) = self.entries.get_mut(&name) else { continue };
-            let problems = entry.targets.iter().filter_map(|target| {
+            let owner = policy_entry::reference(&name);
+            let targets = entry.targets.iter().filter_map(|target| {
                 let error = target_error(&target.scope)?;
-                Some(target.problem(&name, error))
+                Some(target.problem(&owner, error))
             });
-            let problems = problems.collect();
+            // A name with a slash has its own Problem.
+            let missing = entry
+                .plugins
+                .iter()
+                .filter(|named| plugins.get(&named.plugin).is_none() && !named.plugin.name.contains('/'));
+            let missing = missing.map(|named| {
+                let message = format!(
+                    "WasmPlugin {} does not exist; requests of these routes get a 503",
+                    named.plugin.to_string().escape_debug()
+                );
+                let field = format!("{}.name", named.field);
+                policy_entry::problem(&name, field, Reason::PluginNotFound, message)
+            });
+            let problems = targets.chain(missing).collect();
             problem_delta.remove(std::mem::replace(&mut entry.target_problems, problems));
             problem_delta.add(entry.target_problems.iter().cloned());
         }
     }
 
-    /// Returns a merger of all policies for an Ingress and its class, or for a class alone.
-    pub(super) fn merger(&mut self, ingress: Option<&Name>, class: Option<&Arc<str>>) -> PolicyMerger<'_> {
+    /// Returns a merger of all policies and plugins for an Ingress and its class, or for a class alone.
+    pub(super) fn merger<'a>(
+        &'a mut self,
+        plugins: &'a PluginIndex,
+        ingress: Option<&'a Name>,
+        class: Option<&Arc<str>>,
+    ) -> PolicyMerger<'a> {
         let by_class = class.and_then(|class| self.by_class.get(class));
         let by_ingress = ingress.and_then(|ingress| self.by_ingress.get(ingress));
         let names: BTreeSet<&Name> = by_class.into_iter().chain(by_ingress).flatten().collect();
-        let mut merger = PolicyMerger::new(&mut self.interner);
+        let plugins = PluginMerger::new(plugins, ingress, class);
+        let mut merger = PolicyMerger::new(&mut self.interner, plugins, ingress);
         for entry in names.into_iter().filter_map(|name| self.entries.get(name)) {
-            for target in &entry.targets {
-                let is_targeted = match &target.scope {
-                    TargetScope::Class(name) => class == Some(name),
-                    TargetScope::Ingress { name, .. } => ingress == Some(name),
-                };
-                if is_targeted {
-                    merger.add(entry, target);
-                }
+            for target in entry.targets.iter().filter(|target| target.scope.is_of(ingress, class)) {
+                merger.add(entry, target);
             }
         }
         merger.sort();

@@ -7,21 +7,27 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::HttpBackendRef;
 use api::PolicyBackend;
 
+use super::plugin_index::UsedConfig;
+use super::plugin_merge::NamedUse;
+use super::plugin_merge::PluginMerger;
+use super::plugin_merge::RoutePlugins;
+use super::plugin_rules::RuleSubject;
 use super::policy_entry;
+use super::policy_entry::NamedPlugin;
 use super::policy_entry::PolicyEntry;
-use super::policy_entry::PolicyTarget;
-use super::policy_entry::TargetScope;
 use super::policy_interner::PolicyInterner;
-use crate::host::HostName;
+use super::policy_target::PolicyTarget;
+use super::policy_target::RouteCondition;
+use super::policy_target::TargetScope;
 use crate::object::Name;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::BACKENDS;
 use crate::table::FIELDS;
 use crate::table::FieldConflict;
-use crate::table::PathMatch;
 use crate::table::Policy;
 use crate::table::PolicyOrigin;
 use crate::table::SelfRedirect;
@@ -42,6 +48,9 @@ enum Specificity {
 #[derive(Debug)]
 pub(super) struct PolicyMerger<'a> {
     interner: &'a mut PolicyInterner,
+    plugins: PluginMerger<'a>,
+    /// `None` for a class alone.
+    ingress: Option<&'a Name>,
     /// Most specific first, then by precedence.
     layers: Vec<Layer<'a>>,
     problems: BTreeSet<Problem>,
@@ -62,10 +71,23 @@ struct Layer<'a> {
 /// The host and path of a Route.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RouteKey<'a> {
-    pub(super) host: &'a HostName,
-    pub(super) path: &'a PathMatch,
+    pub(super) condition: RouteCondition<'a>,
     /// Whether `spec.tls` of the Ingress names the host.
     pub(super) is_tls_host: bool,
+}
+
+/// The Services of a Route, by its rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RouteServices<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) references: &'a [HttpBackendRef],
+}
+
+/// Everything that a merger found beside the policies.
+#[derive(Debug, Default)]
+pub(super) struct MergeReport {
+    pub(super) problems: Box<[Problem]>,
+    pub(super) used_configs: Box<[UsedConfig]>,
 }
 
 /// The value of a field that takes precedence, and its origin.
@@ -89,8 +111,14 @@ pub(super) struct BackendOverride<'a> {
 }
 
 impl<'a> PolicyMerger<'a> {
-    pub(super) fn new(interner: &'a mut PolicyInterner) -> Self {
-        Self { interner, layers: Vec::new(), problems: BTreeSet::new(), redirects: BTreeMap::new() }
+    /// Creates a merger without policies. `ingress` is `None` for a class alone.
+    pub(super) fn new(
+        interner: &'a mut PolicyInterner,
+        plugins: PluginMerger<'a>,
+        ingress: Option<&'a Name>,
+    ) -> Self {
+        let (layers, problems, redirects) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+        Self { interner, plugins, ingress, layers, problems, redirects }
     }
 
     pub(super) fn add(&mut self, entry: &'a PolicyEntry, target: &'a PolicyTarget) {
@@ -111,30 +139,35 @@ impl<'a> PolicyMerger<'a> {
     }
 
     /// Merges the policies of a Route. `None` is the Route of a default backend, for hosts without `spec.tls`.
-    pub(super) fn merge(&mut self, route: Option<RouteKey<'_>>) -> MergedPolicy<'a> {
-        self.merge_at(route, route.is_some_and(|route| route.is_tls_host))
+    pub(super) fn merge(
+        &mut self,
+        route: Option<RouteKey<'_>>,
+        services: RouteServices<'_>,
+    ) -> MergedPolicy<'a> {
+        let condition = route.map(|route| route.condition);
+        self.merge_at(condition, services, route.is_some_and(|route| route.is_tls_host))
     }
 
     /// Merges the policies of the Route of a default backend, for hosts that `spec.tls` names.
-    pub(super) fn merge_default_for_tls(&mut self) -> Arc<Policy> {
-        self.merge_at(None, true).policy
+    pub(super) fn merge_default_for_tls(&mut self, services: RouteServices<'_>) -> Arc<Policy> {
+        self.merge_at(None, services, true).policy
     }
 
-    fn merge_at(&mut self, route: Option<RouteKey<'_>>, is_tls_host: bool) -> MergedPolicy<'a> {
-        if self.layers.is_empty() {
+    fn merge_at(
+        &mut self,
+        route: Option<RouteCondition<'_>>,
+        services: RouteServices<'_>,
+        is_tls_host: bool,
+    ) -> MergedPolicy<'a> {
+        if self.layers.is_empty() && self.plugins.is_empty() {
             return MergedPolicy { policy: self.interner.empty(), backends: None };
         }
-        let mut selected = Vec::new();
-        for (index, layer) in self.layers.iter_mut().enumerate() {
-            if selects(&layer.target.scope, route) {
-                layer.has_matched = true;
-                selected.push(index);
-            }
-        }
+        let selected = self.select(route);
         let backends = self.pick(&selected, BACKENDS, |layer| {
             let backends = layer.entry.spec.backends.as_deref()?;
             (!backends.is_empty() && layer.specificity != Specificity::Class).then_some(backends)
         });
+        let namespace = services.namespace;
         let mut policy =
             Policy { backends: backends.as_ref().map(|field| field.origin.clone()), ..Policy::default() };
         for field in FIELDS.iter() {
@@ -151,7 +184,55 @@ impl<'a> PolicyMerger<'a> {
         policy.is_tls_host = policy.depends_on_tls() && is_tls_host;
         let backends =
             backends.map(|PickedField { value, origin }| BackendOverride { backends: value, origin });
+        let services: Vec<&str> = match &backends {
+            Some(BackendOverride { backends, .. }) => backends.iter().map(|share| &*share.service).collect(),
+            None => services.references.iter().map(|reference| &*reference.name).collect(),
+        };
+        let subject = RuleSubject {
+            ingress: self.ingress,
+            host: route.map(|route| route.host),
+            namespace,
+            services: &services,
+        };
+        let named = self.named_plugins(&selected);
+        let RoutePlugins { plugins, missing } = self.plugins.merge(subject, route, &named);
+        (policy.plugins, policy.missing_plugin) = (plugins, missing);
         MergedPolicy { policy: self.interner.intern(policy), backends }
+    }
+
+    /// Returns the layers that select a Route.
+    fn select(&mut self, route: Option<RouteCondition<'_>>) -> Vec<usize> {
+        let mut selected = Vec::new();
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            if layer.target.scope.selects(route) {
+                layer.has_matched = true;
+                selected.push(index);
+            }
+        }
+        selected
+    }
+
+    /// Returns the plugins that the policies of a Route name. The first layer that names a plugin wins. Another policy
+    /// that gives it another configuration with the same specificity gets a Problem.
+    fn named_plugins(&mut self, selected: &[usize]) -> Vec<NamedUse<'a>> {
+        let mut found: Vec<(&Layer<'a>, NamedUse<'a>)> = Vec::new();
+        for layer in selected.iter().filter_map(|index| self.layers.get(*index)) {
+            for plugin in &layer.entry.plugins {
+                let known = found.iter().find(|(_, known)| known.plugin.plugin == plugin.plugin);
+                let Some((winner, known)) = known else {
+                    found.push((layer, NamedUse { policy: &layer.entry.policy.name, plugin }));
+                    continue;
+                };
+                let config = |of: &NamedPlugin| of.config.as_ref().map(|config| Arc::clone(&config.text));
+                if winner.specificity == layer.specificity
+                    && winner.entry.policy.name != layer.entry.policy.name
+                    && config(known.plugin) != config(plugin)
+                {
+                    self.problems.insert(conflict(&plugin.field, winner, layer));
+                }
+            }
+        }
+        found.into_iter().map(|(_, named)| named).collect()
     }
 
     /// Removes values that exclude each other. Each gets a Problem of the policy that set it.
@@ -169,7 +250,7 @@ impl<'a> PolicyMerger<'a> {
     }
 
     /// Records whether the redirect of a Route has an effect. One that has none on any Route gets a Problem at the end.
-    fn note_redirect(&mut self, policy: &Policy, route: Option<RouteKey<'_>>) {
+    fn note_redirect(&mut self, policy: &Policy, route: Option<RouteCondition<'_>>) {
         let result = redirect_to_itself(policy, route.map(|route| (route.host, route.path)));
         for origin in policy.origins.iter().filter(|origin| origin.field.starts_with("spec.redirect.")) {
             let known = self.redirects.entry(origin.policy.clone()).or_insert(result);
@@ -203,8 +284,9 @@ impl<'a> PolicyMerger<'a> {
         Some(PickedField { value, origin })
     }
 
-    /// Returns the Problems: conflicts, and hosts or paths of targets that no Route of the Ingress has.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    /// Returns the configurations of plugins, and the Problems: conflicts, and hosts or paths of targets that no Route of
+    /// the Ingress has.
+    pub(super) fn finish(self) -> MergeReport {
         let mut problems = self.problems;
         for (policy, redirect) in self.redirects {
             let SelfRedirect::Field(field) = redirect else { continue };
@@ -213,9 +295,13 @@ impl<'a> PolicyMerger<'a> {
             problems.insert(policy_entry::problem(&policy, field.to_owned(), Reason::InvalidValue, message));
         }
         for layer in self.layers.iter().filter(|layer| !layer.has_matched) {
-            problems.extend(unmatched(layer));
+            problems.extend(layer.target.unmatched(&policy_entry::reference(&layer.entry.policy.name)));
         }
-        problems.into_iter().collect()
+        problems.extend(self.plugins.unmatched());
+        MergeReport {
+            problems: problems.into_iter().collect(),
+            used_configs: self.plugins.into_used_configs(),
+        }
     }
 }
 
@@ -227,26 +313,4 @@ fn conflict(field: &str, winner: &Layer<'_>, loser: &Layer<'_>) -> Problem {
         winner.target.field, loser.target.field
     );
     policy_entry::problem(second, field.to_owned(), Reason::Conflict, message)
-}
-
-fn unmatched(layer: &Layer<'_>) -> Option<Problem> {
-    let TargetScope::Ingress { name, host, path } = &layer.target.scope else { return None };
-    if host.is_none() && path.is_none() {
-        return None;
-    }
-    let host = host.as_ref().map(|host| format!(" with host {host}")).unwrap_or_default();
-    let path = path.as_ref().map(|path| format!(" with path {path}")).unwrap_or_default();
-    let message = format!("Ingress {name} has no served rule{host}{path}");
-    let field = layer.target.field.clone();
-    Some(policy_entry::problem(&layer.entry.policy.name, field, Reason::TargetNotFound, message))
-}
-
-fn selects(scope: &TargetScope, route: Option<RouteKey<'_>>) -> bool {
-    let TargetScope::Ingress { host, path, .. } = scope else { return true };
-    let Some(route) = route else { return host.is_none() && path.is_none() };
-    host.as_ref().is_none_or(|host| host == route.host)
-        && path.as_ref().is_none_or(|path| match route.path {
-            PathMatch::Exact(exact) => **exact == **path,
-            PathMatch::Prefix(_) => PathMatch::prefix(path) == *route.path,
-        })
 }

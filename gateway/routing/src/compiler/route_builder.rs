@@ -16,10 +16,14 @@ use super::backend_registry::BackendReference;
 use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
 use super::endpoints::PortKey;
+use super::plugin_index::UsedConfig;
 use super::policy_merge::BackendOverride;
+use super::policy_merge::MergeReport;
 use super::policy_merge::MergedPolicy;
 use super::policy_merge::PolicyMerger;
 use super::policy_merge::RouteKey;
+use super::policy_merge::RouteServices;
+use super::policy_target::RouteCondition;
 use super::referrer::Referrer;
 use super::secret_registry::SecretReference;
 use super::translation::CertificateRef;
@@ -49,8 +53,10 @@ pub(super) struct IngressContribution {
     pub(super) secrets: Box<[SecretReference]>,
     /// Problems of the Ingress alone.
     pub(super) problems: Box<[Problem]>,
-    /// Problems of policies that target the Ingress.
+    /// Problems of policies and plugins that target the Ingress.
     pub(super) policy_problems: Box<[Problem]>,
+    /// Configurations of plugins on its Routes.
+    pub(super) used_configs: Box<[UsedConfig]>,
 }
 
 /// Everything that one Ingress defines for one host, in the order of its fields.
@@ -111,11 +117,13 @@ impl RouteBuilder<'_> {
             host.role = HostRole::Routed;
             self.build_routes(route, is_tls_host, &mut host.routes);
         }
-        let default_route = from.default_backend.map(|rule| {
-            let merged = self.merger.merge(None);
-            self.build_route(PathMatch::prefix("/"), &rule, merged)
-        });
-        let default_for_tls = default_route.as_ref().map(|route| self.for_tls_hosts(route));
+        let (mut default_route, mut default_for_tls) = (None, None);
+        if let Some(rule) = from.default_backend {
+            let merged = self.merger.merge(None, services(self.origin, &rule));
+            let route = self.build_route(PathMatch::prefix("/"), &rule, merged);
+            default_for_tls = Some(self.for_tls_hosts(&route, &rule));
+            default_route = Some(route);
+        }
         for certificate in from.certificates {
             hosts.entry(certificate.host.clone()).or_default().certificates.push(certificate);
         }
@@ -132,20 +140,22 @@ impl RouteBuilder<'_> {
             host.class_certificate.clone_from(&self.class_certificate);
         }
         let secrets = from.secrets.into_iter().map(|secret| self.secret_reference(secret)).collect();
+        let MergeReport { problems: policy_problems, used_configs } = self.merger.finish();
         let contribution = IngressContribution {
             hosts: hosts.keys().cloned().collect(),
             default_route,
             backends: self.acquired.into(),
             secrets,
             problems: from.problems.into(),
-            policy_problems: self.merger.into_problems().into(),
+            policy_problems,
+            used_configs,
         };
         BuiltIngress { contribution, hosts }
     }
 
     /// Returns the Route of the default backend for hosts that `spec.tls` names. Usually it is the same.
-    fn for_tls_hosts(&mut self, route: &Arc<Route>) -> Arc<Route> {
-        let policy = self.merger.merge_default_for_tls();
+    fn for_tls_hosts(&mut self, route: &Arc<Route>, rule: &TranslatedRule) -> Arc<Route> {
+        let policy = self.merger.merge_default_for_tls(services(self.origin, rule));
         if Arc::ptr_eq(&policy, &route.policy) {
             return Arc::clone(route);
         }
@@ -160,7 +170,9 @@ impl RouteBuilder<'_> {
                     PathMatchType::Exact => PathMatch::Exact(Arc::clone(&condition.path.value)),
                     PathMatchType::PathPrefix => PathMatch::shared_prefix(&condition.path.value),
                 };
-                let merged = self.merger.merge(Some(RouteKey { host: &from.host, path: &path, is_tls_host }));
+                let condition = RouteCondition { host: &from.host, path: &path };
+                let key = RouteKey { condition, is_tls_host };
+                let merged = self.merger.merge(Some(key), services(self.origin, rule));
                 routes.push(self.build_route(path, rule, merged));
             }
         }
@@ -219,6 +231,10 @@ impl RouteBuilder<'_> {
         let hosts = from.hosts.into_iter().filter(|tls| tls.host != HostName::Any).collect();
         SecretReference { referrer: self.referrer(from.field, None), secret: from.secret, hosts }
     }
+}
+
+fn services<'a>(origin: &'a IngressOrigin, rule: &'a TranslatedRule) -> RouteServices<'a> {
+    RouteServices { namespace: &origin.name.namespace, references: &rule.rule.backend_refs }
 }
 
 /// Adds up the weights of entries with the same Service port.

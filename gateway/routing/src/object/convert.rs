@@ -5,14 +5,17 @@
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::kinds::BackendError;
+use super::kinds::ConfigMap;
 use super::kinds::Endpoint;
 use super::kinds::EndpointSlice;
 use super::kinds::ExternalAddresses;
@@ -25,12 +28,14 @@ use super::kinds::IngressRule;
 use super::kinds::IngressTls;
 use super::kinds::Namespace;
 use super::kinds::ParametersRef;
+use super::kinds::PluginSpec;
 use super::kinds::PortRef;
 use super::kinds::RoutePolicy;
 use super::kinds::Service;
 use super::kinds::ServicePort;
 use super::kinds::SliceEndpoint;
 use super::kinds::SlicePort;
+use super::kinds::WasmPlugin;
 use super::name::Name;
 use super::secret::Secret;
 use super::secret::SecretContent;
@@ -170,6 +175,34 @@ impl RoutePolicy {
         let mut errors = Vec::new();
         let name = namespaced(metadata, &mut errors);
         (Self { name, created: created(metadata), spec: Box::new(spec) }, errors)
+    }
+}
+
+impl WasmPlugin {
+    /// Converts a WasmPlugin. `folder` is that of its YAML, if it is in a file.
+    pub fn from_parts(
+        metadata: &ObjectMeta,
+        spec: PluginSpec,
+        folder: Option<Arc<Path>>,
+    ) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = namespaced(metadata, &mut errors);
+        (Self { name, folder, spec }, errors)
+    }
+}
+
+// ===== impl ConfigMap =====
+
+impl ConfigMap {
+    /// Converts a ConfigMap: texts and binary values.
+    pub fn from_kubernetes(from: core::ConfigMap) -> (Self, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let name = namespaced(&from.metadata, &mut errors);
+        let texts = from.data.unwrap_or_default().into_iter();
+        let texts = texts.map(|(key, text)| (key.into(), Bytes::from(text)));
+        let binary = from.binary_data.unwrap_or_default().into_iter();
+        let binary = binary.map(|(key, value)| (key.into(), Bytes::from(value.0)));
+        (Self { name, data: texts.chain(binary).collect() }, errors)
     }
 }
 

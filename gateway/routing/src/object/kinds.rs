@@ -2,11 +2,15 @@
 //!
 //! Not here: conversion from Kubernetes types (`convert`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::path::Path;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::name::Kind;
 use super::name::Name;
@@ -17,6 +21,8 @@ use super::secret::Secret;
 /// An object of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
+    /// A ConfigMap.
+    ConfigMap(ConfigMap),
     /// An EndpointSlice.
     EndpointSlice(EndpointSlice),
     /// An Ingress.
@@ -33,12 +39,15 @@ pub enum Object {
     Secret(Secret),
     /// A Service.
     Service(Service),
+    /// A WasmPlugin.
+    WasmPlugin(WasmPlugin),
 }
 
 impl Object {
     /// Returns the kind and name of the object.
     pub fn reference(&self) -> ObjectRef {
         let (kind, name) = match self {
+            Self::ConfigMap(map) => (Kind::ConfigMap, &map.name),
             Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.name),
             Self::Ingress(ingress) => (Kind::Ingress, &ingress.name),
             Self::IngressClass(class) => (Kind::IngressClass, &class.name),
@@ -47,6 +56,7 @@ impl Object {
             Self::RoutePolicy(policy) => (Kind::RoutePolicy, &policy.name),
             Self::Secret(secret) => (Kind::Secret, &secret.name),
             Self::Service(service) => (Kind::Service, &service.name),
+            Self::WasmPlugin(plugin) => (Kind::WasmPlugin, &plugin.name),
         };
         ObjectRef { kind, name: name.clone() }
     }
@@ -238,6 +248,44 @@ pub struct RoutePolicy {
     pub created: Option<i64>,
     /// `spec`.
     pub spec: Box<api::RoutePolicySpec>,
+}
+
+/// A WasmPlugin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WasmPlugin {
+    /// Namespace and name.
+    pub name: Name,
+    /// Folder of `file://` URLs: that of the YAML. Absent: the plugin folder of the gateway.
+    pub folder: Option<Arc<Path>>,
+    /// `spec`.
+    pub spec: PluginSpec,
+}
+
+/// The spec of a WasmPlugin.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PluginSpec {
+    /// It does not parse, and no earlier version is known. Routes in its scope are closed.
+    Malformed {
+        /// `targetRefs`, if they parse. As in [`api::WasmPluginSpec`].
+        target_refs: Option<Vec<api::TargetRef>>,
+    },
+    /// It parses.
+    Valid(Box<api::WasmPluginSpec>),
+}
+
+impl Default for PluginSpec {
+    fn default() -> Self {
+        Self::Valid(Box::default())
+    }
+}
+
+/// A ConfigMap that a WasmPlugin refers to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConfigMap {
+    /// Namespace and name.
+    pub name: Name,
+    /// `data` and `binaryData`.
+    pub data: BTreeMap<Arc<str>, Bytes>,
 }
 
 /// A Service, as far as routing reads it.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 /// Kinds of objects, and of the other things that a Problem may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// `v1 ConfigMap`.
+    ConfigMap,
     /// `discovery.k8s.io/v1 EndpointSlice`.
     EndpointSlice,
     /// A file. Only Problems of the file source name it.
@@ -27,6 +29,8 @@ pub enum Kind {
     Secret,
     /// `v1 Service`.
     Service,
+    /// `wasm-gateway.dev/v1alpha1 WasmPlugin`.
+    WasmPlugin,
 }
 
 impl fmt::Display for Kind {

@@ -9,6 +9,7 @@ use super::view::EndpointState;
 use super::view::HostView;
 use super::view::OwnerDefaultsView;
 use super::view::OwnerView;
+use super::view::PluginView;
 use super::view::PolicyView;
 use super::view::RouteView;
 
@@ -98,6 +99,12 @@ fn write_owners(f: &mut fmt::Formatter<'_>, owners: &[OwnerView]) -> fmt::Result
 fn write_route(f: &mut fmt::Formatter<'_>, route: &RouteView) -> fmt::Result {
     for PolicyView { field, value, policy, source, target } in &route.policy {
         writeln!(f, "    {field}: {value}  (RoutePolicy {policy} {source}, {target})")?;
+    }
+    for PluginView { plugin, phase, config_object, config_field } in &route.plugins {
+        writeln!(f, "    plugin {plugin}: {phase}  ({config_object} {config_field})")?;
+    }
+    if let Some(plugin) = &route.missing_plugin {
+        writeln!(f, "    (503: plugin {plugin} is missing)")?;
     }
     if route.backends.is_empty() {
         writeln!(f, "    (no backend)")?;

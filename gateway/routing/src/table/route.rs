@@ -73,6 +73,11 @@ pub enum FieldPath {
         /// Index of the path in it.
         path: u32,
     },
+    /// `spec.allowedUpstreams[entry]` of a WasmPlugin.
+    Upstream {
+        /// Index of the entry.
+        entry: u32,
+    },
     /// `spec.tls[entry]`.
     Tls {
         /// Index of the entry.
@@ -102,6 +107,7 @@ impl FieldPath {
             Self::DefaultService
             | Self::Parameters
             | Self::Service { .. }
+            | Self::Upstream { .. }
             | Self::Tls { .. }
             | Self::TlsHost { .. }
             | Self::TlsSecret { .. } => self,
@@ -119,6 +125,7 @@ impl fmt::Display for FieldPath {
             Self::Service { rule, path } => {
                 write!(f, "spec.rules[{rule}].http.paths[{path}].backend.service")
             }
+            Self::Upstream { entry } => write!(f, "spec.allowedUpstreams[{entry}]"),
             Self::Tls { entry } => write!(f, "spec.tls[{entry}]"),
             Self::TlsHost { entry, host } => write!(f, "spec.tls[{entry}].hosts[{host}]"),
             Self::TlsSecret { entry } => write!(f, "spec.tls[{entry}].secretName"),
@@ -126,10 +133,11 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// The object of a Route: an Ingress, or the IngressClass of a default backend.
+/// The object of a Route: an Ingress, or the IngressClass of a default backend. Also a WasmPlugin that refers to
+/// Services.
 #[derive(Debug)]
 pub struct IngressOrigin {
-    /// `Ingress` or `IngressClass`.
+    /// `Ingress`, `IngressClass` or `WasmPlugin`.
     pub kind: Kind,
     /// Namespace and name.
     pub name: Name,

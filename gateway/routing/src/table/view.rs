@@ -11,6 +11,7 @@ use super::host::Host;
 use super::host::HostRole;
 use super::ownership::Owner;
 use super::ownership::OwnerSet;
+use super::plugin::PluginUse;
 use super::policy::Policy;
 use super::policy::SetField;
 use super::route::Backend;
@@ -107,6 +108,25 @@ pub struct RouteView {
     pub backends: Vec<BackendView>,
     /// Fields that RoutePolicies set.
     pub policy: Vec<PolicyView>,
+    /// Plugins in the order of requests.
+    pub plugins: Vec<PluginView>,
+    /// A plugin that applies to the Route, but does not exist or has no valid spec, as namespace/name. Requests get a
+    /// 503.
+    pub missing_plugin: Option<String>,
+}
+
+/// A plugin on a Route. Its configuration is not shown: it may hold secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginView {
+    /// The WasmPlugin, as namespace/name.
+    pub plugin: String,
+    /// Its phase, as in the YAML.
+    pub phase: &'static str,
+    /// The object that gives the configuration: `WasmPlugin shop/key`.
+    pub config_object: String,
+    /// Field path of the configuration in the object: `spec.matchRules[0].config`.
+    pub config_field: String,
 }
 
 /// A field that a RoutePolicy sets.
@@ -235,6 +255,17 @@ pub(super) fn route_view(route: &Route) -> RouteView {
         field: route.origin.field.to_string(),
         backends: backends.collect(),
         policy: policy_view(&route.policy),
+        plugins: route.policy.plugins.iter().map(plugin_view).collect(),
+        missing_plugin: route.policy.missing_plugin.as_ref().map(ToString::to_string),
+    }
+}
+
+fn plugin_view(plugin: &PluginUse) -> PluginView {
+    PluginView {
+        plugin: plugin.plugin.to_string(),
+        phase: plugin.phase.as_str(),
+        config_object: plugin.origin.object.to_string(),
+        config_field: plugin.origin.field.to_string(),
     }
 }
 

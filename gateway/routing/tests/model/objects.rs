@@ -17,6 +17,7 @@ use proptest::sample::select;
 use routing::Config;
 use routing::object::BackendError;
 use routing::object::Change;
+use routing::object::ConfigMap;
 use routing::object::Endpoint;
 use routing::object::EndpointSlice;
 use routing::object::Ingress;
@@ -31,6 +32,7 @@ use routing::object::Namespace;
 use routing::object::Object;
 use routing::object::ObjectRef;
 use routing::object::ParametersRef;
+use routing::object::PluginSpec;
 use routing::object::PortRef;
 use routing::object::RoutePolicy;
 use routing::object::Secret;
@@ -39,6 +41,7 @@ use routing::object::Service;
 use routing::object::ServicePort;
 use routing::object::SliceEndpoint;
 use routing::object::SlicePort;
+use routing::object::WasmPlugin;
 
 pub(crate) const HOSTS: [&str; 7] =
     ["a.example", "B.example", "b.example.", "*.example", "*.a.example", "x.a.example", "bad_host"];
@@ -246,10 +249,15 @@ fn policy() -> impl Strategy<Value = RoutePolicy> {
         weight,
     });
     let size = option::of((0..3_u64).prop_map(api::ByteSize));
+    let plugins = vec((0..3_u8, plugin_config()), 0..2).prop_map(|plugins| {
+        let plugin = |(index, config)| api::PolicyPlugin { name: format!("plugin{index}"), config };
+        plugins.into_iter().map(plugin).collect()
+    });
+    let settings = (option::of(vec(backend, 0..3)), size, plugins);
     let name = (select(&["n1", "n2", "gateway-system"][..]), 0..2_u8)
         .prop_map(|(namespace, index)| Name::new(namespace, &format!("policy{index}")));
-    (name, created(), vec(target(), 1..4), option::of(vec(backend, 0..3)), size).prop_map(
-        |(name, created, target_refs, backends, body_size)| RoutePolicy {
+    (name, created(), vec(target(), 1..4), settings).prop_map(
+        |(name, created, target_refs, (backends, body_size, plugins))| RoutePolicy {
             name,
             created,
             spec: Box::new(api::RoutePolicySpec {
@@ -260,10 +268,83 @@ fn policy() -> impl Strategy<Value = RoutePolicy> {
                     connect: Some(api::Duration::from_millis(size.0)),
                     ..api::Timeouts::default()
                 }),
+                plugins,
                 ..api::RoutePolicySpec::default()
             }),
         },
     )
+}
+
+// ===== plugins =====
+
+fn plugin_config() -> impl Strategy<Value = Option<api::PluginConfig>> {
+    option::of(select(&["a", "b"][..]).prop_map(|text| api::PluginConfig(text.into())))
+}
+
+fn texts(values: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
+    vec(select(values).prop_map(ToOwned::to_owned), 0..2)
+}
+
+fn match_rule() -> impl Strategy<Value = api::MatchRule> {
+    let ingress = texts(&["ing0", "n2/ing1", "/"]);
+    let host = texts(&["a.example", "*.example", "bad_host"]);
+    let service = texts(&["svc0", "n1/svc1"]);
+    (ingress, host, service, plugin_config(), weighted(0.2)).prop_map(
+        |(ingress, host, service, config, config_disable)| api::MatchRule {
+            ingress,
+            host,
+            service,
+            config,
+            config_disable,
+            ..api::MatchRule::default()
+        },
+    )
+}
+
+fn plugin_spec() -> impl Strategy<Value = api::WasmPluginSpec> {
+    use api::PluginPhase::{Authn, Stats, Unspecified};
+    let url = select(&["file://a.wasm", "configmap://map0/a", "configmap://map1/a", "oci://a"][..]);
+    let upstreams = texts(&["svc0:80", "n2/svc1:80", "svc0:http"]);
+    let configs = (plugin_config(), plugin_config(), weighted(0.2), vec(match_rule(), 0..3));
+    let order = (select(&[Authn, Unspecified, Stats][..]), 0..2_i32);
+    (url, option::of(vec(target(), 0..3)), configs, order, upstreams).prop_map(
+        |(
+            url,
+            target_refs,
+            (plugin_config, default_config, disable, match_rules),
+            (phase, priority),
+            upstreams,
+        )| {
+            api::WasmPluginSpec {
+                url: url.to_owned(),
+                target_refs,
+                plugin_config,
+                default_config,
+                default_config_disable: disable,
+                match_rules,
+                phase,
+                priority,
+                allowed_upstreams: upstreams,
+                ..api::WasmPluginSpec::default()
+            }
+        },
+    )
+}
+
+fn plugin() -> impl Strategy<Value = WasmPlugin> {
+    let name = (select(&["n1", "n2", "gateway-system"][..]), 0..3_u8)
+        .prop_map(|(namespace, index)| Name::new(namespace, &format!("plugin{index}")));
+    let spec = prop_oneof![
+        1 => option::of(vec(target(), 0..2)).prop_map(|target_refs| PluginSpec::Malformed { target_refs }),
+        8 => plugin_spec().prop_map(|spec| PluginSpec::Valid(Box::new(spec))),
+    ];
+    (name, spec).prop_map(|(name, spec)| WasmPlugin { name, folder: None, spec })
+}
+
+fn config_map() -> impl Strategy<Value = ConfigMap> {
+    let value = select(&["one", "two"][..]).prop_map(Into::into);
+    let data = option::weighted(0.8, value).prop_map(|value| value.map(|value| ("a".into(), value)));
+    (name("map"), data).prop_map(|(name, data)| ConfigMap { name, data: data.into_iter().collect() })
 }
 
 // ===== Services, slices and Secrets =====
@@ -351,6 +432,8 @@ pub(crate) fn object() -> impl Strategy<Value = Object> {
         2 => class_config().prop_map(Object::IngressClassConfig),
         1 => namespace().prop_map(Object::Namespace),
         2 => policy().prop_map(Object::RoutePolicy),
+        3 => plugin().prop_map(Object::WasmPlugin),
+        1 => config_map().prop_map(Object::ConfigMap),
     ]
 }
 

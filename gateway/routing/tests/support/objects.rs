@@ -8,6 +8,7 @@ use std::num::NonZeroU16;
 
 use routing::object::BackendError;
 use routing::object::Change;
+use routing::object::ConfigMap;
 use routing::object::EndpointSlice;
 use routing::object::Ingress;
 use routing::object::IngressBackend;
@@ -19,12 +20,14 @@ use routing::object::IngressTls;
 use routing::object::Name;
 use routing::object::Object;
 use routing::object::ParametersRef;
+use routing::object::PluginSpec;
 use routing::object::PortRef;
 use routing::object::RoutePolicy;
 use routing::object::Service;
 use routing::object::ServicePort;
 use routing::object::SliceEndpoint;
 use routing::object::SlicePort;
+use routing::object::WasmPlugin;
 
 /// Class of all Ingresses that name no other.
 pub(crate) const CLASS: &str = "gateway";
@@ -290,6 +293,13 @@ impl PolicyBuilder {
         self
     }
 
+    /// Names a plugin. Without a configuration it has its own.
+    pub(crate) fn plugin(mut self, name: &str, config: Option<&str>) -> Self {
+        let config = config.map(|text| api::PluginConfig(text.into()));
+        self.0.spec.plugins.push(api::PolicyPlugin { name: name.to_owned(), config });
+        self
+    }
+
     pub(crate) fn body_size(mut self, bytes: u64) -> Self {
         self.0.spec.body_size = Some(api::ByteSize(bytes));
         self
@@ -298,4 +308,56 @@ impl PolicyBuilder {
     pub(crate) fn change(self) -> Change {
         Change::Apply(Object::RoutePolicy(self.0))
     }
+}
+
+// ===== WasmPlugin and ConfigMap =====
+
+/// Builds a WasmPlugin of all Ingresses in its namespace, with a module in file `/yaml/a.wasm`.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginBuilder(WasmPlugin, api::WasmPluginSpec);
+
+pub(crate) fn plugin(text: &str) -> PluginBuilder {
+    let spec = api::WasmPluginSpec { url: "file://a.wasm".to_owned(), ..api::WasmPluginSpec::default() };
+    let folder = Some(std::path::Path::new("/yaml").into());
+    PluginBuilder(WasmPlugin { name: name(text), folder, ..WasmPlugin::default() }, spec)
+}
+
+impl PluginBuilder {
+    pub(crate) fn url(mut self, url: &str) -> Self {
+        self.1.url = url.to_owned();
+        self
+    }
+
+    pub(crate) fn config(mut self, text: &str) -> Self {
+        self.1.plugin_config = Some(api::PluginConfig(text.into()));
+        self
+    }
+
+    pub(crate) fn calls(mut self, upstream: &str) -> Self {
+        self.1.allowed_upstreams.push(upstream.to_owned());
+        self
+    }
+
+    /// Applies the plugin only where a RoutePolicy names it.
+    pub(crate) fn only_named(mut self) -> Self {
+        self.1.target_refs = Some(Vec::new());
+        self
+    }
+
+    pub(crate) fn change(self) -> Change {
+        Change::Apply(Object::WasmPlugin(WasmPlugin { spec: PluginSpec::Valid(Box::new(self.1)), ..self.0 }))
+    }
+
+    /// Replaces the spec by one that does not parse.
+    pub(crate) fn malformed(self) -> Change {
+        Change::Apply(Object::WasmPlugin(WasmPlugin {
+            spec: PluginSpec::Malformed { target_refs: None },
+            ..self.0
+        }))
+    }
+}
+
+pub(crate) fn config_map(text: &str, key: &'static str, value: &'static str) -> Change {
+    let data = [(key.into(), value.into())].into();
+    Change::Apply(Object::ConfigMap(ConfigMap { name: name(text), data }))
 }

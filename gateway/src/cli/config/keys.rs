@@ -140,6 +140,12 @@ fn process() -> Vec<Key> {
             names(),
         ),
         Key::new(
+            "pluginDir",
+            "Folder of modules that WasmPlugins of a cluster name by file://. A folder of YAML needs none.",
+            |all| &mut all.routing.plugin_folder,
+            plain::<String>().or(NONE),
+        ),
+        Key::new(
             "zone",
             "Zone of this gateway. Endpoints with hints for this zone are preferred.",
             |all| &mut all.routing.zone,

@@ -23,6 +23,7 @@ use crate::cli::explain::{self, ExplainContext};
 use crate::cli::output::OutputFormat;
 use crate::cli::style::Palette;
 use crate::cli::wait::IngressStatus;
+use crate::control::plugin::{PluginContext, plugin_metrics};
 use crate::control::reload::{Problems, ReloadHandle};
 use crate::data::listener::worker::Handle;
 use crate::live::LiveCell;
@@ -47,6 +48,8 @@ pub struct Admin {
     pub reload: ReloadHandle,
     /// Restarts of the control plane after a panic.
     pub restarts: Arc<AtomicU64>,
+    /// The plugins.
+    pub plugins: Arc<PluginContext>,
     /// Lines of the access log that were dropped.
     pub access_log_dropped: Arc<AtomicU64>,
     /// The Service that exposes the gateway.
@@ -59,6 +62,7 @@ impl Admin {
         let further = Router::new()
             .route("/routes", get(routes))
             .route("/problems", get(problems))
+            .route("/plugins", get(plugins))
             .route("/explain", get(explain_page))
             .route("/ingress", get(ingress))
             .with_state(self.clone());
@@ -106,6 +110,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         generation: *admin.generation.borrow(),
         control_restarts: admin.restarts.load(Ordering::Relaxed),
         access_log_dropped: admin.access_log_dropped.load(Ordering::Relaxed),
+        plugins: plugin_metrics(&admin.plugins),
     };
     for worker in admin.workers.iter() {
         scrape.workers.extend(worker.counts().await);
@@ -135,6 +140,14 @@ async fn problems(State(admin): State<Admin>, Query(form): Query<FormatForm>) ->
         return text.into_response();
     }
     axum::Json(views).into_response()
+}
+
+async fn plugins(State(admin): State<Admin>, Query(form): Query<FormatForm>) -> Response {
+    let statuses = admin.plugins.board.statuses();
+    match form.output {
+        OutputFormat::Text => statuses.iter().map(ToString::to_string).collect::<String>().into_response(),
+        OutputFormat::Json => axum::Json(statuses).into_response(),
+    }
 }
 
 /// The query of `/explain`: `url`, `method`, any number of `header`, `service` (the Service that exposes the gateway)

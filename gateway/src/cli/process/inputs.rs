@@ -3,6 +3,7 @@
 //! Not here: reading objects (`source`), lookups (`dns`), and what happens when an input ends (`supervise`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kubernetes::WatchScope;
 use tokio::runtime::Handle;
@@ -10,9 +11,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::options::{Options, Source};
-use crate::control::dns::{self, Resolution};
-use crate::control::reload::Reload;
-use crate::control::source::Update;
+use crate::control::dns;
+use crate::control::plugin::{self, PluginContext};
+use crate::control::reload::{Reload, ReloadInputs};
 use crate::control::source::files::{self, FolderWatcher};
 use crate::control::source::kube as kubernetes;
 use crate::settings::DnsSettings;
@@ -23,15 +24,16 @@ const UPDATE_QUEUE: usize = 1;
 /// Resolutions that may wait to be applied.
 const RESOLUTION_QUEUE: usize = 16;
 
+/// Results of loading plugins that may wait to be applied.
+const PLUGIN_QUEUE: usize = 16;
+
 /// The environment variable with the node of this pod (downward API).
 const NODE_NAME: &str = "NODE_NAME";
 
 /// The inputs of a [`Reload`]. Dropping them stops their tasks.
 pub(super) struct Inputs {
-    /// From the source. Closed when the source ends.
-    pub(super) updates: mpsc::Receiver<Update>,
-    /// From DNS. Closed when the task ends.
-    pub(super) resolutions: mpsc::Receiver<Resolution>,
+    /// What the Reload applies.
+    pub(super) reload: ReloadInputs,
     /// The thread that watches a folder.
     pub(super) _watcher: Option<FolderWatcher>,
     /// All tasks on the control runtime.
@@ -42,6 +44,7 @@ pub(super) struct Inputs {
 pub(super) struct InputFactory {
     origin: Origin,
     dns: DnsSettings,
+    plugins: Arc<PluginContext>,
     control: Handle,
 }
 
@@ -66,6 +69,7 @@ impl InputFactory {
         control: &Handle,
         options: &Options,
         pending: watch::Sender<Option<String>>,
+        plugins: Arc<PluginContext>,
     ) -> anyhow::Result<Self> {
         let settings = &options.settings;
         let origin = match &options.source {
@@ -84,7 +88,7 @@ impl InputFactory {
                 pending,
             },
         };
-        Ok(Self { origin, dns: settings.dns.clone(), control: control.clone() })
+        Ok(Self { origin, dns: settings.dns.clone(), plugins, control: control.clone() })
     }
 
     /// Starts to read objects and to resolve the names of `reload`. The first update holds all objects.
@@ -105,6 +109,10 @@ impl InputFactory {
         };
         let lookup = Box::new(dns::resolver::Resolver::new(self.dns.clone()));
         tasks.spawn_on(dns::run(lookup, reload.dns_names(), resolution_tx), &self.control);
-        Ok(Inputs { updates, resolutions, _watcher: watcher, _tasks: tasks })
+        let (plugin_tx, plugins) = mpsc::channel(PLUGIN_QUEUE);
+        let loader = plugin::run(Arc::clone(&self.plugins), reload.plugins(), plugin_tx);
+        tasks.spawn_on(loader, &self.control);
+        let reload = ReloadInputs { updates, resolutions, plugins };
+        Ok(Inputs { reload, _watcher: watcher, _tasks: tasks })
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn run(
     let mut backoff = INITIAL_BACKOFF;
     loop {
         let started = Instant::now();
-        let running = AssertUnwindSafe(reload.run(&mut inputs.updates, &mut inputs.resolutions));
+        let running = AssertUnwindSafe(reload.run(&mut inputs.reload));
         // The panic hook printed the message.
         let has_panicked = running.catch_unwind().await.is_err();
         drop(inputs);
@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
     use crate::cli::crypto::crypto_provider;
-    use crate::control::reload::ReloadHandle;
+    use crate::control::reload::{ReloadHandle, ReloadInputs};
     use crate::control::source::Update;
     use crate::control::source::location::LocatedProblem;
     use crate::plan::Planner;
@@ -75,6 +75,7 @@ mod tests {
     fn inputs(ingress: &str, then: impl Future<Output = ()> + Send + 'static) -> Inputs {
         let (sender, updates) = mpsc::channel(1);
         let (resolver, resolutions) = mpsc::channel(1);
+        let (loader, plugins) = mpsc::channel(1);
         let ingress = Ingress { name: Name::new("shop", ingress), ..Ingress::default() };
         let problem = Problem {
             object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
@@ -88,9 +89,9 @@ mod tests {
         tasks.spawn(async move {
             sender.send(Update { objects, problems, ..Update::default() }).await.unwrap();
             then.await;
-            drop((sender, resolver));
+            drop((sender, resolver, loader));
         });
-        Inputs { updates, resolutions, _watcher: None, _tasks: tasks }
+        Inputs { reload: ReloadInputs { updates, resolutions, plugins }, _watcher: None, _tasks: tasks }
     }
 
     /// Returns the names of the Ingresses once the table of this generation is live.

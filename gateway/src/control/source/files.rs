@@ -338,7 +338,7 @@ impl FolderSource {
                     }
                     self.state.set_content(path, document::ParsedFile::default());
                 }
-                FileRead::Text(text) => match document::parse(path, &text) {
+                FileRead::Text(text) => match document::parse(&self.root, path, &text) {
                     Ok(content) => self.state.set_content(path, content),
                     Err(failure) => self.state.reject(path, failure),
                 },

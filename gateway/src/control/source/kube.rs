@@ -7,6 +7,7 @@
 
 mod backoff;
 mod cluster_state;
+mod config_map_watcher;
 mod debounce;
 mod event;
 mod feed;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 
 use super::Update;
 use cluster_state::ClusterState;
+use config_map_watcher::ConfigMapWatcher;
 use debounce::Debounce;
 use feed::Feeds;
 use secret_reader::SecretReader;
@@ -112,7 +114,8 @@ pub async fn run(
     let Feeds { specs, streams } = feed::feeds(&client, &spec);
     let mut events = streams.into_iter().collect::<SelectAll<_>>().ready_chunks(MAX_EVENTS_PER_BATCH);
     let mut cluster_state = ClusterState::new(specs, spec.routing);
-    let mut secret_reader = SecretReader::new(client);
+    let mut secret_reader = SecretReader::new(client.clone());
+    let mut config_maps = ConfigMapWatcher::new(client);
     let mut debounce = Debounce::default();
     let mut outage_checks = tokio::time::interval(OUTAGE_CHECK_INTERVAL);
     loop {
@@ -128,6 +131,11 @@ pub async fn run(
                 cluster_state.handle_secret_read(read, now);
                 debounce.record(now);
             }
+            Some((name, event)) = config_maps.next() => {
+                let now = Instant::now();
+                cluster_state.handle_config_map(name, event, now);
+                debounce.record(now);
+            }
             now = sleep_until(cluster_state.next_release_at()) => {
                 cluster_state.release_ready(now);
                 debounce.record(now);
@@ -140,6 +148,9 @@ pub async fn run(
         }
         for (name, timing) in cluster_state.start_secret_reads() {
             secret_reader.start(name, timing);
+        }
+        if cluster_state.take_config_maps_changed() {
+            config_maps.set(&cluster_state.config_maps());
         }
         let reason = cluster_state.pending_reason();
         pending_reason.send_if_modified(|known| {

@@ -106,6 +106,15 @@ impl Client {
     }
 }
 
+/// Returns the TLS version as logs write it. The gateway negotiates no other version.
+pub(super) fn tls_version(version: Option<ProtocolVersion>) -> Option<&'static str> {
+    match version? {
+        ProtocolVersion::TLSv1_2 => Some("1.2"),
+        ProtocolVersion::TLSv1_3 => Some("1.3"),
+        _ => None,
+    }
+}
+
 /// Parses one entry of `X-Forwarded-For`: an address, to which some proxies add the port.
 fn parse_hop(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?.trim();

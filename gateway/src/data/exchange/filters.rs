@@ -12,6 +12,7 @@ use futures::future::LocalBoxFuture;
 use http1::{BodyLength, Head};
 
 use super::attempt::AttemptError;
+use super::client::{Codec, tls_version};
 use super::downstream::Downstream;
 use super::filtered::{Filtered, poll_source};
 use super::metered::{BodyReadError, Metered};
@@ -21,7 +22,8 @@ use super::{Exchange, ExchangeError, unless_cancelled};
 use crate::data::upstream::Stream;
 use crate::data::wire::{BodyReader, CopyError};
 use crate::filter::{
-    BodyEnd, BodyError, BodyPiece, BodyStart, Direction, FilterContext, Outcome, Progress, Resumed,
+    BodyEnd, BodyError, BodyPiece, BodyStart, Direction, ExchangeContext, FilterContext, Outcome, Progress,
+    Resumed,
 };
 use crate::message::{LocalReply, Patch};
 use crate::plan::{Plan, effective_timeout};
@@ -65,16 +67,15 @@ impl ReplyBody {
     }
 }
 
-impl<'a, D: Downstream> Exchange<'a, D> {
+impl<D: Downstream> Exchange<'_, D> {
     /// Runs the filters on the request, and waits where one of them does. Then decides the framing of the request for
     /// the endpoint.
     pub(super) async fn filter_request(&mut self, plan: &Plan) -> Result<(), ExchangeError> {
         let Some(chain) = &plan.chain else { return Ok(()) };
         self.filters = Some(Box::new(Progress::new(Arc::clone(chain))));
         loop {
-            let cx = self.filter_context();
-            let Some(filters) = &mut self.filters else { return Ok(()) };
-            let future = match filters.request(&cx) {
+            let Some(outcome) = self.run_filters(Progress::request) else { return Ok(()) };
+            let future = match outcome {
                 Outcome::Pass => return self.frame_request(plan).await,
                 Outcome::Reply(reply) => return Err(ExchangeError::Reply(reply)),
                 Outcome::Hold => {
@@ -146,9 +147,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         length: BodyLength,
     ) -> Result<BodyLength, ExchangeError> {
         loop {
-            let cx = self.filter_context();
-            let Some(filters) = &mut self.filters else { return Ok(length) };
-            let pending = match filters.response(head, length == BodyLength::Empty, &cx) {
+            let is_end = length == BodyLength::Empty;
+            let outcome = self.run_filters(|filters, cx| filters.response(head, is_end, cx));
+            let Some(outcome) = outcome else { return Ok(length) };
+            let pending = match outcome {
                 Outcome::Pass => break,
                 Outcome::Reply(reply) => return Err(ExchangeError::Reply(reply)),
                 Outcome::Wait(future) => Pending::Resumed(future),
@@ -222,9 +224,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             filters.begin_local_reply();
             let mut body = ReplyBody { data: reply.body().clone() };
             loop {
-                let cx = self.filter_context();
-                let Some(filters) = &mut self.filters else { return reply };
-                let replaced = match filters.local_reply(&reply, &cx) {
+                let outcome = self.run_filters(|filters, cx| filters.local_reply(&reply, cx));
+                let (Some(outcome), Some(filters)) = (outcome, &mut self.filters) else { return reply };
+                let replaced = match outcome {
                     Outcome::Pass => break,
                     Outcome::Reply(replaced) => Some(replaced),
                     Outcome::Wait(future) => match self.timer.limit(future).await {
@@ -278,7 +280,18 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         }
     }
 
-    fn filter_context(&self) -> FilterContext<'a> {
+    fn run_filters(
+        &mut self,
+        run: impl FnOnce(&mut Progress, &FilterContext<'_>) -> Outcome,
+    ) -> Option<Outcome> {
+        // Taken, since the context borrows the exchange.
+        let mut filters = self.filters.take()?;
+        let outcome = run(&mut filters, &self.filter_context());
+        self.filters = Some(filters);
+        Some(outcome)
+    }
+
+    fn filter_context(&self) -> FilterContext<'_> {
         let destination = self.destination.ok();
         FilterContext {
             scheme: self.source.scheme(self.request.head),
@@ -287,6 +300,14 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             path: destination.map_or("", |destination| &destination.path),
             request: self.request.head,
             is_request_end: self.request.length == BodyLength::Empty,
+            exchange: Some(ExchangeContext {
+                route: self.route.as_ref(),
+                request_id: self.source.id.as_bytes(),
+                is_http2: self.request.client.codec == Codec::Http2,
+                tls: tls_version(self.request.client.tls),
+                plugins: &self.worker.plugins,
+            }),
+            stored: None,
         }
     }
 }

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use http1::{Head, KnownName, Version};
 use routing::object::{Name, PortRef};
 use routing::table::{FieldPath, Route};
-use rustls::ProtocolVersion;
 
 use super::abort::Abort;
-use super::client::{Client, Codec, ConnectionInfo};
+use super::client::{tls_version, Client, Codec, ConnectionInfo};
 use super::destination::Destination;
 use super::forwarded::RequestSource;
 use super::reply_reason::ReplyReason;
@@ -188,15 +187,6 @@ fn protocol(client: &Client, head: &Head) -> &'static str {
 fn user_agent(head: &Head) -> Option<&[u8]> {
     let mut named = head.fields().filter(|(_, name, _)| name.eq_ignore_ascii_case(b"user-agent"));
     named.next().map(|(_, _, value)| value)
-}
-
-/// Returns the TLS version as the access log writes it. The gateway negotiates no other version.
-fn tls_version(version: Option<ProtocolVersion>) -> Option<&'static str> {
-    match version? {
-        ProtocolVersion::TLSv1_2 => Some("1.2"),
-        ProtocolVersion::TLSv1_3 => Some("1.3"),
-        _ => None,
-    }
 }
 
 impl<'a> RequestInfo<'a> {

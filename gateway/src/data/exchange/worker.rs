@@ -9,6 +9,7 @@ use crate::data::drain::DrainState;
 use crate::data::upstream::Upstreams;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
+use crate::filter::plugin::Instances;
 use crate::live::LiveCell;
 use crate::observe::access_log::LogHandle;
 use crate::observe::counters::Counters;
@@ -32,6 +33,8 @@ pub struct Worker {
     pub counters: Rc<Counters>,
     /// Endpoints and their idle connections.
     pub upstreams: Upstreams,
+    /// Plugin instances.
+    pub plugins: Rc<Instances>,
     /// Generator of request IDs.
     pub request_ids: RequestIds,
     /// Access log of this worker; `None` if the log is off.

@@ -17,9 +17,11 @@ use super::protocol::Protocol;
 use crate::data::drain::{DrainState, Phase};
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::exchange::{DateCache, Worker};
+use crate::data::plugins::{self, PluginInputs};
 use crate::data::upstream::{SharedUpstreams, Upstreams};
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
+use crate::filter::plugin::Instances;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogHandle, LogSink};
 use crate::observe::counters::{CounterSnapshot, Counters};
@@ -64,12 +66,13 @@ impl Handle {
         connections: WorkerConnections,
         resources: Resources,
         listeners: Vec<(StdListener, Protocol)>,
+        plugins: PluginInputs,
     ) -> io::Result<Self> {
         let (commands, command_rx) = mpsc::unbounded_channel();
         let index = connections.worker;
         // The thread is not joined: the closed command channel shows that it has stopped.
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            if let Err(error) = run(connections, resources, listeners, command_rx) {
+            if let Err(error) = run(connections, resources, listeners, (command_rx, plugins)) {
                 tracing::error!(worker = index, %error, "worker stopped");
             }
         })?;
@@ -111,12 +114,14 @@ fn run(
     connections: WorkerConnections,
     resources: Resources,
     listeners: Vec<(StdListener, Protocol)>,
-    command_rx: mpsc::UnboundedReceiver<WorkerCommand>,
+    (command_rx, inputs): (mpsc::UnboundedReceiver<WorkerCommand>, PluginInputs),
 ) -> io::Result<()> {
     let runtime = LocalRuntime::new()?;
     runtime.block_on(async move {
-        let worker = Rc::new(create_worker(resources));
+        let (instances, work) = Instances::new(connections.worker);
+        let worker = Rc::new(create_worker(resources, instances));
         spawn_maintenance(&worker);
+        tokio::task::spawn_local(plugins::run(Rc::clone(&worker), inputs, work));
         let (guard, all_closed) = oneshot::channel();
         let WorkerConnections { worker: index, tracker, handoff_rx } = connections;
         let acceptor = Rc::new(Acceptor {
@@ -142,7 +147,7 @@ fn run(
     })
 }
 
-fn create_worker(resources: Resources) -> Worker {
+fn create_worker(resources: Resources, plugins: Rc<Instances>) -> Worker {
     let clock = Clock::default();
     let counters = Rc::new(Counters::default());
     let upstreams = Upstreams::new(
@@ -161,6 +166,7 @@ fn create_worker(resources: Resources) -> Worker {
         date: DateCache::default(),
         counters,
         upstreams,
+        plugins,
         request_ids: RequestIds::default(),
         access_log: resources.access_log.map(LogHandle::new),
     }

@@ -43,6 +43,12 @@ const LAYOUT: &str = r#"
       (i32.const 2) (i32.const 512) (i32.add (local.get $len) (i32.const 1)))))
 "#;
 
+/// Functions without a result: name, import, parameters.
+const VOID: &[(&str, &str, &str)] = &[
+    ("wasi_proc_exit", r#""wasi_snapshot_preview1" "proc_exit""#, "i32"),
+    ("abort", r#""env" "abort""#, "i32 i32 i32 i32"),
+];
+
 const ALLOCATOR: &str = r#"
   (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
     (local $address i32)
@@ -96,14 +102,18 @@ impl Guest {
 fn called(body: &str) -> BTreeSet<String> {
     let calls = body.split("call $").skip(1);
     let names = calls.map(|rest| rest.split([' ', ')', '\n']).next().unwrap().to_owned());
-    names.filter(|name| name.starts_with("proxy_") || name.starts_with("wasi_")).collect()
+    let is_imported = |name: &String| {
+        name.starts_with("proxy_")
+            || name.starts_with("wasi_")
+            || VOID.iter().any(|(known, ..)| known == name)
+    };
+    names.filter(is_imported).collect()
 }
 
 fn import(name: &str) -> String {
     let entry = name.strip_prefix("wasi_").map_or_else(|| name.to_owned(), |name| format!("wasi {name}"));
-    if name == "wasi_proc_exit" {
-        return "(import \"wasi_snapshot_preview1\" \"proc_exit\" (func $wasi_proc_exit (param i32)))"
-            .to_owned();
+    if let Some((_, imported, params)) = VOID.iter().find(|(known, ..)| *known == name) {
+        return format!("(import {imported} (func ${name} (param {params})))");
     }
     let (_, params) = FUNCTIONS.iter().find(|(known, _)| *known == entry).expect(name);
     let (module, imported) = match entry.strip_prefix("wasi ") {

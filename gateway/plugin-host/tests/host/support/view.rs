@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -23,6 +24,9 @@ pub(crate) struct TestView {
     pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Number of ignored edits.
     pub(crate) ignored: usize,
+    /// Counts the views that exist.
+    #[expect(dead_code, reason = "it counts references")]
+    pub(crate) alive: Arc<()>,
 }
 
 impl Default for TestView {
@@ -41,6 +45,7 @@ impl Default for TestView {
             bodies: [None, None],
             properties: BTreeMap::new(),
             ignored: 0,
+            alive: Arc::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use api::policy::HttpsRedirect;
 use super::fields::FIELDS;
 use super::fields::PolicyField;
 use crate::object::Name;
+use crate::table::plugin::{PluginName, PluginUse};
 
 /// The field that names Services in place of the rule's own backend.
 pub(crate) const BACKENDS: &str = "spec.backends";
@@ -37,12 +38,16 @@ impl PolicyId {
 pub struct Policy {
     /// The number of this value in its table.
     pub id: PolicyId,
-    /// The merged fields. `targetRefs` and `backends` are empty.
+    /// The merged fields. `targetRefs`, `backends` and `plugins` are empty.
     pub spec: RoutePolicySpec,
     /// The policy that set the Route's Backends in place of the rule's own one.
     pub backends: Option<PolicyOrigin>,
     /// Whether the Route's host is named by `spec.tls` of its Ingress. Always false where no field depends on it.
     pub is_tls_host: bool,
+    /// The plugins, in the order of requests.
+    pub plugins: Box<[PluginUse]>,
+    /// A plugin that applies to the Route, but does not exist or has no valid spec. Requests get a 503.
+    pub missing_plugin: Option<PluginName>,
     /// One for each field that is set, in the order of [`FIELDS`].
     pub(crate) origins: Vec<PolicyOrigin>,
 }
@@ -122,10 +127,12 @@ impl Policy {
 
 impl PartialEq for Policy {
     fn eq(&self, other: &Self) -> bool {
-        let Self { id: _, spec, backends, is_tls_host, origins } = self;
+        let Self { id: _, spec, backends, is_tls_host, plugins, missing_plugin, origins } = self;
         *spec == other.spec
             && *backends == other.backends
             && *is_tls_host == other.is_tls_host
+            && *plugins == other.plugins
+            && *missing_plugin == other.missing_plugin
             && *origins == other.origins
     }
 }
@@ -134,7 +141,7 @@ impl Eq for Policy {}
 
 impl Hash for Policy {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { id: _, spec, backends, is_tls_host, origins } = self;
-        (spec, backends, is_tls_host, origins).hash(state);
+        let Self { id: _, spec, backends, is_tls_host, plugins, missing_plugin, origins } = self;
+        (spec, backends, is_tls_host, plugins, missing_plugin, origins).hash(state);
     }
 }

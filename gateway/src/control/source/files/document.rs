@@ -13,12 +13,12 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use routing::object::{
-    EndpointSlice, FieldError, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object,
-    ObjectRef, RoutePolicy, Secret, Service, StringInterner,
+    ConfigMap, EndpointSlice, FieldError, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace,
+    Object, ObjectRef, PluginSpec, RoutePolicy, Secret, Service, StringInterner, WasmPlugin,
 };
 use routing::problem::{Problem, Reason};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::node::{Deserialized, Node, ParseError, UnknownField, Value};
 use super::yaml;
@@ -38,7 +38,8 @@ const MAX_NAME_BYTES: usize = 253;
 const MAX_NAMESPACE_BYTES: usize = 63;
 
 /// The kinds that are read. Those of Kubernetes in version `v1`, ours in [`api::VERSION`].
-const KINDS: [KnownKind; 8] = [
+const KINDS: [KnownKind; 10] = [
+    KnownKind { group: "", name: "ConfigMap", kind: Kind::ConfigMap },
     KnownKind { group: "", name: "Namespace", kind: Kind::Namespace },
     KnownKind { group: "", name: "Secret", kind: Kind::Secret },
     KnownKind { group: "", name: "Service", kind: Kind::Service },
@@ -47,6 +48,7 @@ const KINDS: [KnownKind; 8] = [
     KnownKind { group: "networking.k8s.io", name: "IngressClass", kind: Kind::IngressClass },
     KnownKind { group: api::GROUP, name: "IngressClassConfig", kind: Kind::IngressClassConfig },
     KnownKind { group: api::GROUP, name: "RoutePolicy", kind: Kind::RoutePolicy },
+    KnownKind { group: api::GROUP, name: "WasmPlugin", kind: Kind::WasmPlugin },
 ];
 
 struct KnownKind {
@@ -104,12 +106,13 @@ fn display_name(path: &Path) -> Arc<str> {
     if path.is_empty() { ".".into() } else { path.into() }
 }
 
-/// Parses the text of a file.
+/// Parses the text of a file. The path is relative to the folder `root`, which is absolute.
 ///
 /// # Errors
 /// Returns a [`ParseFailure`] if any document is invalid.
-pub(super) fn parse(path: &Path, text: &str) -> Result<ParsedFile, ParseFailure> {
+pub(super) fn parse(root: &Path, path: &Path, text: &str) -> Result<ParsedFile, ParseFailure> {
     let mut parser = FileParser {
+        root,
         path,
         file: display_name(path),
         strings: StringInterner::default(),
@@ -163,10 +166,18 @@ impl<S> HasMetadata for CustomResource<S> {
     }
 }
 
+/// The part of a malformed WasmPlugin that decides which routes are closed.
+#[derive(Deserialize)]
+struct PluginTargets {
+    #[serde(rename = "targetRefs")]
+    target_refs: Option<Vec<api::TargetRef>>,
+}
+
 // ===== documents =====
 
 /// The state of a file's parsing.
 struct FileParser<'a> {
+    root: &'a Path,
     path: &'a Path,
     /// The file's name in Problems.
     file: Arc<str>,
@@ -328,6 +339,8 @@ impl FileParser<'_> {
                 };
                 self.parse_as(node, convert, Object::RoutePolicy)
             }
+            Kind::ConfigMap => self.parse_config_map(node),
+            Kind::WasmPlugin => self.parse_wasm_plugin(node),
             Kind::File | Kind::Node => Ok(()),
         }
     }
@@ -340,7 +353,7 @@ impl FileParser<'_> {
     ) -> Result<(), ParseError> {
         let Deserialized { value, unknown_fields } = deserialize_object::<T>(node)?;
         let (object, field_errors) = convert(&value);
-        let parsed = self.parsed_object(wrap(object), node, &value);
+        let parsed = self.parsed_object(wrap(object), node, value.metadata());
         self.push(parsed, unknown_fields, field_errors);
         Ok(())
     }
@@ -349,7 +362,7 @@ impl FileParser<'_> {
         let Deserialized { value, unknown_fields } = deserialize_object::<networking::Ingress>(node)?;
         let (mut ingress, field_errors) = Ingress::from_kubernetes(&value);
         self.strings.intern_ingress(&mut ingress);
-        let parsed = self.parsed_object(Object::Ingress(ingress), node, &value);
+        let parsed = self.parsed_object(Object::Ingress(ingress), node, &value.metadata);
         let parsed = ParsedObject { names_no_class: names_no_class(&value), ..parsed };
         self.push(parsed, unknown_fields, field_errors);
         Ok(())
@@ -360,14 +373,54 @@ impl FileParser<'_> {
             deserialize_object::<core::Secret>(node).map_err(redacted)?;
         merge_string_data(&mut value);
         let (secret, field_errors) = Secret::from_kubernetes(&value);
-        let parsed = self.parsed_object(Object::Secret(secret), node, &value);
+        let parsed = self.parsed_object(Object::Secret(secret), node, &value.metadata);
         let parsed = ParsedObject { pair: pem_pair(value), ..parsed };
         self.push(parsed, unknown_fields, field_errors);
         Ok(())
     }
 
-    fn parsed_object(&self, object: Object, node: &Node, source: &impl HasMetadata) -> ParsedObject {
-        let created = source.metadata().creation_timestamp.as_ref().map(|time| time.0.as_second());
+    fn parse_config_map(&mut self, node: &Node) -> Result<(), ParseError> {
+        let Deserialized { value, unknown_fields } = deserialize_object::<core::ConfigMap>(node)?;
+        let metadata = value.metadata.clone();
+        let (map, field_errors) = ConfigMap::from_kubernetes(value);
+        let parsed = self.parsed_object(Object::ConfigMap(map), node, &metadata);
+        self.push(parsed, unknown_fields, field_errors);
+        Ok(())
+    }
+
+    fn parse_wasm_plugin(&mut self, node: &Node) -> Result<(), ParseError> {
+        let strict = deserialize_object::<CustomResource<api::WasmPluginSpec>>(node);
+        let (metadata, spec, unknown_fields) = match strict {
+            Ok(Deserialized { value, unknown_fields }) => {
+                (value.metadata, PluginSpec::Valid(Box::new(value.spec)), unknown_fields)
+            }
+            Err(error) => {
+                // Its routes are closed, unless an earlier version of the file is in use.
+                if let Some((metadata, spec)) = malformed_plugin(node) {
+                    self.push_plugin(node, metadata, spec, Vec::new());
+                }
+                return Err(error);
+            }
+        };
+        self.push_plugin(node, metadata, spec, unknown_fields);
+        Ok(())
+    }
+
+    fn push_plugin(
+        &mut self,
+        node: &Node,
+        metadata: ObjectMeta,
+        spec: PluginSpec,
+        unknown_fields: Vec<UnknownField>,
+    ) {
+        let folder = self.root.join(self.path).parent().map(Arc::from);
+        let (plugin, field_errors) = WasmPlugin::from_parts(&metadata, spec, folder);
+        let parsed = self.parsed_object(Object::WasmPlugin(plugin), node, &metadata);
+        self.push(parsed, unknown_fields, field_errors);
+    }
+
+    fn parsed_object(&self, object: Object, node: &Node, metadata: &ObjectMeta) -> ParsedObject {
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
         let source_map = SourceMap::new(Location::new(&self.file, node.line), node.lines());
         ParsedObject { object, source_map, names_no_class: false, created, pair: None }
     }
@@ -420,6 +473,16 @@ fn deserialize_object<T: DeserializeOwned + HasMetadata>(node: &Node) -> Result<
         return Err(error("metadata.namespace", "not a name: up to 63 of a-z, 0-9 and - are allowed"));
     }
     Ok(deserialized)
+}
+
+/// Reads name and targets of a WasmPlugin whose spec does not parse. Without readable targets, it is about its whole
+/// namespace. Returns `None` if the name is invalid too.
+fn malformed_plugin(node: &Node) -> Option<(ObjectMeta, PluginSpec)> {
+    if let Ok(Deserialized { value, .. }) = deserialize_object::<CustomResource<PluginTargets>>(node) {
+        return Some((value.metadata, PluginSpec::Malformed { target_refs: value.spec.target_refs }));
+    }
+    let Deserialized { value, .. } = deserialize_object::<CustomResource<Option<IgnoredAny>>>(node).ok()?;
+    Some((value.metadata, PluginSpec::Malformed { target_refs: None }))
 }
 
 /// Checks the rules that all names share. They exclude `/`, so that `namespace/name` is unambiguous.

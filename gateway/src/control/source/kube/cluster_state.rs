@@ -1,14 +1,16 @@
 //! Collects events of all feeds into the next [`Update`]. Pure.
 //!
 //! The compiler holds the objects. This state keeps their names, to find what a new list lacks; the references to
-//! Secrets; and the Problems of the source. `feed_health` decides whether a feed works, `secret_refs` which Secrets
-//! are referenced, `secret_tracker` which of them must be read.
+//! Secrets and ConfigMaps; and the Problems of the source. `feed_health` decides whether a feed works, `secret_refs`
+//! which Secrets are referenced, `secret_tracker` which of them must be read, `config_maps` the same for ConfigMaps.
 
+mod config_map_tracker;
+mod config_maps;
 mod feed_health;
 mod secret_refs;
 mod secret_tracker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use routing::Config;
@@ -22,6 +24,7 @@ use super::secret_reader::{ReadOutcome, ReadTiming, SecretRead};
 use crate::control::source::location::LocatedProblem;
 use crate::control::source::{PemPair, SecretChange, Update};
 
+use config_map_tracker::ConfigMapTracker;
 use feed_health::{FailureEffect, FeedHealth};
 use secret_refs::SecretRefs;
 use secret_tracker::SecretTracker;
@@ -39,12 +42,18 @@ pub(super) struct ClusterState {
     feeds: Vec<FeedHealth>,
     secret_refs: SecretRefs,
     secret_tracker: SecretTracker,
+    config_map_tracker: ConfigMapTracker,
+    /// Whether the set of referenced ConfigMaps may have changed.
+    have_config_maps_changed: bool,
     pending: PendingUpdate,
-    /// Ingresses that wait for their Secrets. Their previous versions stay in use.
-    held: BTreeMap<ObjectRef, HeldIngress>,
+    /// Ingresses that wait for their Secrets, and WasmPlugins that wait for their ConfigMaps. Their previous versions stay
+    /// in use.
+    held: BTreeMap<ObjectRef, HeldObject>,
     /// The Problems of each object, and of feeds that may not be read.
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     have_problems_changed: bool,
+    /// WasmPlugins of which a valid version is known.
+    valid_plugins: BTreeSet<Name>,
     /// When all feeds were complete for the first time.
     all_listed_at: Option<Instant>,
     /// Whether no update was taken yet.
@@ -64,11 +73,13 @@ struct PendingUpdate {
     zone: Option<String>,
 }
 
-/// A version of an Ingress that waits for its Secrets.
-struct HeldIngress {
+/// A version of an object that waits for the Secrets or ConfigMaps that it refers to.
+struct HeldObject {
     object: Object,
     /// Secrets that only its previous version referred to.
     orphans: Vec<Name>,
+    /// ConfigMaps that only its previous version referred to.
+    orphan_maps: Vec<Name>,
     until: Instant,
 }
 
@@ -84,10 +95,13 @@ impl ClusterState {
             feeds: specs.into_iter().map(FeedHealth::new).collect(),
             secret_refs: SecretRefs::new(routing),
             secret_tracker: SecretTracker::new(watched),
+            config_map_tracker: ConfigMapTracker::default(),
+            have_config_maps_changed: false,
             pending: PendingUpdate::default(),
             held: BTreeMap::new(),
             problems: BTreeMap::new(),
             have_problems_changed: false,
+            valid_plugins: BTreeSet::new(),
             all_listed_at: None,
             is_first: true,
             zone: None,
@@ -193,6 +207,14 @@ impl ClusterState {
                 let problem = Problem { object: reference.clone(), field, reason, message };
                 self.set_problems(reference, vec![problem]);
             }
+            TrimmedObject::InvalidPlugin { reference, message, closed } => {
+                let (field, reason) = ("spec".to_owned(), Reason::InvalidValue);
+                let problem = Problem { object: reference.clone(), field, reason, message };
+                self.set_problems(reference.clone(), vec![problem]);
+                if !self.valid_plugins.contains(&reference.name) {
+                    self.upsert(Object::WasmPlugin(*closed), now);
+                }
+            }
             TrimmedObject::Secret { name, version } => self.secret_tracker.on_version(&name, version),
             // A Node that loses its label has not moved, so its last zone is kept.
             TrimmedObject::Node { zone, .. } => {
@@ -204,14 +226,18 @@ impl ClusterState {
         }
     }
 
-    /// Adds the present version of an object to the update, or holds it until its Secrets were read.
+    /// Adds the present version of an object to the update, or holds it until its Secrets and ConfigMaps were read.
     fn upsert(&mut self, object: Object, now: Instant) {
         let reference = object.reference();
         let mut orphans = self.secret_tracker.apply_delta(self.secret_refs.apply(&object));
+        let mut orphan_maps: Vec<_> = self.apply_to_config_maps(&object).into_iter().collect();
         let previous = self.held.remove(&reference);
         let until = previous.as_ref().map_or(now + HOLD_TIMEOUT, |held| held.until);
-        orphans.extend(previous.into_iter().flat_map(|held| held.orphans));
-        let held = HeldIngress { object, orphans, until };
+        if let Some(previous) = previous {
+            orphans.extend(previous.orphans);
+            orphan_maps.extend(previous.orphan_maps);
+        }
+        let held = HeldObject { object, orphans, orphan_maps, until };
         // The first update waits for all Secrets together.
         if !self.is_first && self.must_hold(&reference, &held, now) {
             self.held.insert(reference, held);
@@ -220,24 +246,27 @@ impl ClusterState {
         }
     }
 
-    fn must_hold(&self, reference: &ObjectRef, held: &HeldIngress, now: Instant) -> bool {
+    fn must_hold(&self, reference: &ObjectRef, held: &HeldObject, now: Instant) -> bool {
         let mut secrets = self.secret_refs.refs_from(reference);
-        held.until > now && secrets.any(|name| self.secret_tracker.is_unresolved(name))
+        held.until > now
+            && (secrets.any(|name| self.secret_tracker.is_unresolved(name))
+                || self.config_map_tracker.is_waiting(reference))
     }
 
     /// Adds a held object to the update.
-    fn release(&mut self, held: HeldIngress) {
-        let HeldIngress { object, orphans, .. } = held;
+    fn release(&mut self, held: HeldObject) {
+        let HeldObject { object, orphans, orphan_maps, .. } = held;
         self.remove_unreferenced(orphans);
+        self.remove_unreferenced_maps(orphan_maps);
         self.pending.objects.insert(object.reference(), Change::Apply(object));
     }
 
-    /// Returns the earliest end of a hold; `None` if no Ingress is held.
+    /// Returns the earliest end of a hold; `None` if no object is held.
     pub(super) fn next_release_at(&self) -> Option<Instant> {
         self.held.values().map(|held| held.until).min()
     }
 
-    /// Releases all Ingresses whose Secrets were read or whose hold has ended.
+    /// Releases all objects whose Secrets and ConfigMaps were read or whose hold has ended.
     pub(super) fn release_ready(&mut self, now: Instant) {
         for (reference, held) in std::mem::take(&mut self.held) {
             if self.must_hold(&reference, &held, now) {
@@ -260,19 +289,26 @@ impl ClusterState {
                 }
                 return;
             }
-            Kind::EndpointSlice
+            Kind::ConfigMap
+            | Kind::EndpointSlice
             | Kind::File
             | Kind::Ingress
             | Kind::IngressClass
             | Kind::IngressClassConfig
             | Kind::Namespace
             | Kind::RoutePolicy
-            | Kind::Service => {}
+            | Kind::Service
+            | Kind::WasmPlugin => {}
         }
         self.set_problems(reference.clone(), Vec::new());
         let mut orphans = self.secret_tracker.apply_delta(self.secret_refs.remove(&reference));
-        orphans.extend(self.held.remove(&reference).into_iter().flat_map(|held| held.orphans));
+        let mut orphan_maps: Vec<_> = self.remove_from_config_maps(&reference).into_iter().collect();
+        if let Some(held) = self.held.remove(&reference) {
+            orphans.extend(held.orphans);
+            orphan_maps.extend(held.orphan_maps);
+        }
         self.remove_unreferenced(orphans);
+        self.remove_unreferenced_maps(orphan_maps);
         self.pending.objects.insert(reference.clone(), Change::Delete(reference));
     }
 
@@ -360,11 +396,13 @@ impl ClusterState {
     /// Returns when the next update is due, if [`Self::has_update`].
     pub(super) fn update_due_at(&self, debounce: &Debounce) -> Instant {
         match self.all_listed_at {
-            Some(listed_at) if self.is_first && self.secret_tracker.has_pending_reads() => {
-                listed_at + SECRETS_TIMEOUT
-            }
+            Some(listed_at) if self.is_first && self.has_pending_reads() => listed_at + SECRETS_TIMEOUT,
             _ => debounce.due_at(),
         }
+    }
+
+    fn has_pending_reads(&self) -> bool {
+        self.secret_tracker.has_pending_reads() || self.config_map_tracker.has_pending_reads()
     }
 
     /// Returns all changes since the last update.
@@ -396,7 +434,7 @@ impl ClusterState {
                 let cause = feed.outage_message().unwrap_or("not listed yet");
                 format!("the API server has not listed all objects of kind {}: {cause}", feed.spec.kind)
             }
-            None => "referenced Secrets are being read".to_owned(),
+            None => "referenced Secrets and ConfigMaps are being read".to_owned(),
         })
     }
 }

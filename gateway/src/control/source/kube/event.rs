@@ -1,6 +1,6 @@
 //! Feeds and their events. A feed is the list and watch of one kind in one namespace, or in all of them.
 
-use routing::object::{FieldError, Kind, Name, Object, ObjectRef, StringInterner};
+use routing::object::{FieldError, Kind, Name, Object, ObjectRef, StringInterner, WasmPlugin};
 
 /// What one feed watches, and whether the gateway can start without it.
 #[derive(Clone, Debug)]
@@ -59,6 +59,13 @@ pub(super) enum TrimmedObject {
     },
     /// An object of our own kinds whose `spec` does not parse.
     Invalid { reference: ObjectRef, message: String },
+    /// A WasmPlugin whose `spec` does not parse.
+    InvalidPlugin {
+        reference: ObjectRef,
+        message: String,
+        /// Closes the routes of the plugin, if no valid version is known.
+        closed: Box<WasmPlugin>,
+    },
     /// The `resourceVersion` of a Secret. Its bytes are read only if an object refers to it.
     Secret { name: Name, version: String },
     /// The zone of a Node; `None` without the zone label.
@@ -75,7 +82,7 @@ impl TrimmedObject {
     pub(super) fn name(&self) -> Name {
         match self {
             Self::Object { object, .. } => object.reference().name,
-            Self::Invalid { reference, .. } => reference.name.clone(),
+            Self::Invalid { reference, .. } | Self::InvalidPlugin { reference, .. } => reference.name.clone(),
             Self::Secret { name, .. } | Self::Node { name, .. } => name.clone(),
         }
     }

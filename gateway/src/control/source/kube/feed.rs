@@ -16,9 +16,9 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use routing::object::{
     EndpointSlice, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object, ObjectRef,
-    RoutePolicy, Service,
+    PluginSpec, RoutePolicy, Service, WasmPlugin,
 };
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize as _, DeserializeOwned};
 
 use super::event::{FeedSpec, Requirement, TrimmedObject, WatchEvent};
 use super::spec::{Purpose, WatchScope, WatchSpec};
@@ -151,12 +151,9 @@ impl FeedBuilder<'_> {
             TrimmedObject::converted(EndpointSlice::from_kubernetes(&slice), Object::EndpointSlice)
         });
         let policies = self.spec(Kind::RoutePolicy, self.requirements.policies);
-        let resource = own_resource("RoutePolicy");
-        let api = match self.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
-        };
-        self.add(policies, api, trim_policy);
+        self.add(policies, self.own("RoutePolicy"), trim_policy);
+        let plugins = self.spec(Kind::WasmPlugin, self.requirements.policies);
+        self.add(plugins, self.own("WasmPlugin"), trim_plugin);
         let secrets = self.spec(Kind::Secret, self.requirements.secrets);
         self.add(secrets, self.namespaced(), |secret: PartialObjectMeta<core::Secret>| {
             TrimmedObject::Secret {
@@ -181,6 +178,15 @@ impl FeedBuilder<'_> {
         match self.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
+        }
+    }
+
+    /// Returns the API of a namespaced kind of ours.
+    fn own(&self, kind: &str) -> Api<DynamicObject> {
+        let resource = own_resource(kind);
+        match self.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
         }
     }
 
@@ -220,6 +226,29 @@ fn trim_policy(object: DynamicObject) -> TrimmedObject {
             TrimmedObject::converted(RoutePolicy::from_parts(&object.metadata, spec), Object::RoutePolicy)
         }
         Err(error) => invalid(ObjectRef { kind: Kind::RoutePolicy, name }, &error),
+    }
+}
+
+fn trim_plugin(object: DynamicObject) -> TrimmedObject {
+    let name = Name::new(&object.namespace().unwrap_or_default(), &object.name_any());
+    let convert = |spec| {
+        TrimmedObject::converted(WasmPlugin::from_parts(&object.metadata, spec, None), Object::WasmPlugin)
+    };
+    match parse_spec(&object) {
+        Ok(spec) => convert(PluginSpec::Valid(Box::new(spec))),
+        Err(error) => {
+            let target_refs = object.data.pointer("/spec/targetRefs");
+            let target_refs = target_refs.and_then(|list| Option::deserialize(list).ok()).flatten();
+            TrimmedObject::InvalidPlugin {
+                reference: ObjectRef { kind: Kind::WasmPlugin, name: name.clone() },
+                message: error.to_string(),
+                closed: Box::new(WasmPlugin {
+                    name,
+                    folder: None,
+                    spec: PluginSpec::Malformed { target_refs },
+                }),
+            }
+        }
     }
 }
 

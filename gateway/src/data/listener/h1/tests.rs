@@ -39,6 +39,7 @@ fn worker() -> Worker {
         buffers: BufferPool::default(),
         date: crate::data::exchange::DateCache::default(),
         counters,
+        plugins: crate::filter::plugin::Instances::new(0).0,
         request_ids: RequestIds::default(),
         access_log: None,
     }

@@ -5,11 +5,11 @@ use super::*;
 const INGRESS: &str = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: web\n";
 
 fn parsed(text: &str) -> ParsedFile {
-    parse(Path::new("a.yaml"), text).unwrap()
+    parse(Path::new("/yaml"), Path::new("a.yaml"), text).unwrap()
 }
 
 fn parse_failure(text: &str) -> ParseFailure {
-    parse(Path::new("a.yaml"), text).unwrap_err()
+    parse(Path::new("/yaml"), Path::new("a.yaml"), text).unwrap_err()
 }
 
 fn references(content: &ParsedFile) -> Vec<String> {
@@ -25,7 +25,7 @@ fn other_kinds_are_skipped_and_lists_are_opened() {
     let text = format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: x}}\n---\n{INGRESS}---\n\
          apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {{name: s, namespace: shop}}\n\
-         - apiVersion: v1\n  kind: ConfigMap\n  metadata: {{name: c}}\n---\n\
+         - apiVersion: v1\n  kind: LimitRange\n  metadata: {{name: c}}\n---\n\
          apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {{name: k}}\n---\n\
          apiVersion: networking.k8s.io/v1\nkind: IngressClassList\nitems: [{{metadata: {{name: c, namespace: other}}}}]\n"
     );

@@ -19,7 +19,7 @@ fn class(name: &str, created: &str) -> String {
 }
 
 fn set_file(folder: &mut FolderState, path: &str, text: &str) {
-    match document::parse(Path::new(path), text) {
+    match document::parse(Path::new("/yaml"), Path::new(path), text) {
         Ok(content) => folder.set_content(Path::new(path), content),
         Err(failure) => folder.reject(Path::new(path), failure),
     }

@@ -195,11 +195,13 @@ fn consequence_of_absence(kind: Kind) -> &'static str {
         Kind::Node => "topology hints are off",
         Kind::IngressClass => "classes are only known by --class",
         Kind::IngressClassConfig => "parameters of classes have no effect",
-        Kind::EndpointSlice
+        Kind::ConfigMap
+        | Kind::EndpointSlice
         | Kind::File
         | Kind::Ingress
         | Kind::RoutePolicy
         | Kind::Secret
-        | Kind::Service => "changes are not seen",
+        | Kind::Service
+        | Kind::WasmPlugin => "changes are not seen",
     }
 }

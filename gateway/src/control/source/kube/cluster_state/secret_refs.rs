@@ -79,11 +79,13 @@ impl SecretRefs {
                 let secrets = config.spec.default_certificate.iter().map(name).collect();
                 self.set_referrer(reference, Owner::Config(config.name.name.clone()), secrets)
             }
-            Object::EndpointSlice(_)
+            Object::ConfigMap(_)
+            | Object::EndpointSlice(_)
             | Object::Namespace(_)
             | Object::RoutePolicy(_)
             | Object::Secret(_)
-            | Object::Service(_) => RefDelta::default(),
+            | Object::Service(_)
+            | Object::WasmPlugin(_) => RefDelta::default(),
         }
     }
 

@@ -5,13 +5,13 @@ use std::sync::LazyLock;
 use std::time::Instant;
 use std::time::SystemTime;
 
+use super::HostCall;
+use super::HostFunction;
+use super::Span;
+use super::host_function;
 use crate::fault::Fault;
 use crate::guest_log::LogLevel;
 use crate::guest_log::MAX_LINE_BYTES;
-use crate::host::HostCall;
-use crate::host::HostFunction;
-use crate::host::Span;
-use crate::host::host_function;
 
 /// Error numbers of WASI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +40,9 @@ static CLOCK_START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Nanoseconds of the monotonic clock at [`CLOCK_START`].
 const CLOCK_OFFSET: u128 = 1_000_000_000;
 
-type Outcome = wasmtime::Result<Errno>;
+type WasiResult = wasmtime::Result<Errno>;
 
-pub(crate) static FUNCTIONS: &[HostFunction] = &[
+pub(super) static FUNCTIONS: &[HostFunction] = &[
     host_function!(always "args_get", |_call, _list, _bytes| success()),
     host_function!(always "args_sizes_get", |call, count, bytes| sizes(call, count, bytes, (0, 0))),
     host_function!(always "clock_res_get", |call, clock, resolution| clock_resolution(call, clock, resolution)),
@@ -113,28 +113,28 @@ impl From<Errno> for u32 {
     }
 }
 
-fn success() -> Outcome {
+fn success() -> WasiResult {
     Ok(Errno::Success)
 }
 
-fn bad_file() -> Outcome {
+fn bad_file() -> WasiResult {
     Ok(Errno::BadFile)
 }
 
-fn no_entry() -> Outcome {
+fn no_entry() -> WasiResult {
     Ok(Errno::NoEntry)
 }
 
-fn no_system() -> Outcome {
+fn no_system() -> WasiResult {
     Ok(Errno::NotSystem)
 }
 
 /// Returns an error number for standard input and output, and that of an unknown file for others.
-fn on_standard(fd: u32, errno: Errno) -> Outcome {
+fn on_standard(fd: u32, errno: Errno) -> WasiResult {
     Ok(if fd <= 2 { errno } else { Errno::BadFile })
 }
 
-fn sizes(call: &mut HostCall<'_>, count: u32, bytes: u32, sizes: (u32, u32)) -> Outcome {
+fn sizes(call: &mut HostCall<'_>, count: u32, bytes: u32, sizes: (u32, u32)) -> WasiResult {
     call.write_u32(count, sizes.0)?;
     call.write_u32(bytes, sizes.1)?;
     success()
@@ -147,7 +147,7 @@ fn environment_size(call: &HostCall<'_>) -> (u32, u32) {
     (u32::try_from(variables.len()).unwrap_or(u32::MAX), u32::try_from(bytes).unwrap_or(u32::MAX))
 }
 
-fn environment(call: &mut HostCall<'_>, list: u32, bytes: u32) -> Outcome {
+fn environment(call: &mut HostCall<'_>, list: u32, bytes: u32) -> WasiResult {
     let config = call.host().config.clone();
     let (mut list, mut bytes) = (list, bytes);
     for (name, value) in &config.environment {
@@ -161,7 +161,7 @@ fn environment(call: &mut HostCall<'_>, list: u32, bytes: u32) -> Outcome {
     success()
 }
 
-fn clock_resolution(call: &mut HostCall<'_>, clock: u32, resolution: u32) -> Outcome {
+fn clock_resolution(call: &mut HostCall<'_>, clock: u32, resolution: u32) -> WasiResult {
     if clock > 1 {
         return Ok(Errno::NotSupported);
     }
@@ -169,7 +169,7 @@ fn clock_resolution(call: &mut HostCall<'_>, clock: u32, resolution: u32) -> Out
     success()
 }
 
-fn clock_time(call: &mut HostCall<'_>, clock: u32, time: u32) -> Outcome {
+fn clock_time(call: &mut HostCall<'_>, clock: u32, time: u32) -> WasiResult {
     let nanoseconds = match clock {
         0 => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos(),
         1 => CLOCK_START.elapsed().as_nanos() + CLOCK_OFFSET,
@@ -179,7 +179,7 @@ fn clock_time(call: &mut HostCall<'_>, clock: u32, time: u32) -> Outcome {
     success()
 }
 
-fn random(call: &mut HostCall<'_>, buffer: Span) -> Outcome {
+fn random(call: &mut HostCall<'_>, buffer: Span) -> WasiResult {
     if buffer.len() > MAX_RANDOM_BYTES {
         return Ok(Errno::Invalid);
     }
@@ -188,7 +188,7 @@ fn random(call: &mut HostCall<'_>, buffer: Span) -> Outcome {
 }
 
 /// Writes the status of standard input and output: a character device.
-fn file_status(call: &mut HostCall<'_>, fd: u32, stat: u32) -> Outcome {
+fn file_status(call: &mut HostCall<'_>, fd: u32, stat: u32) -> WasiResult {
     const STATUS_BYTES: usize = 24;
     const CHARACTER_DEVICE: u8 = 2;
     if fd > 2 {
@@ -202,7 +202,7 @@ fn file_status(call: &mut HostCall<'_>, fd: u32, stat: u32) -> Outcome {
 }
 
 /// Standard input is empty.
-fn read_file(call: &mut HostCall<'_>, fd: u32, read: u32) -> Outcome {
+fn read_file(call: &mut HostCall<'_>, fd: u32, read: u32) -> WasiResult {
     if fd != 0 {
         return bad_file();
     }
@@ -211,7 +211,7 @@ fn read_file(call: &mut HostCall<'_>, fd: u32, read: u32) -> Outcome {
 }
 
 /// Logs what the guest writes to standard output and standard error.
-fn write_file(call: &mut HostCall<'_>, fd: u32, [list, count]: [u32; 2], written: u32) -> Outcome {
+fn write_file(call: &mut HostCall<'_>, fd: u32, [list, count]: [u32; 2], written: u32) -> WasiResult {
     let level = match fd {
         1 => LogLevel::Info,
         2 => LogLevel::Error,
@@ -269,7 +269,7 @@ impl PollEvent {
 }
 
 /// Reports all clocks as expired, since guests must not wait, and all files as not supported.
-fn poll(call: &mut HostCall<'_>, [list, count]: [u32; 2], events: u32, occurred: u32) -> Outcome {
+fn poll(call: &mut HostCall<'_>, [list, count]: [u32; 2], events: u32, occurred: u32) -> WasiResult {
     const SUBSCRIPTION_BYTES: u32 = 48;
     const CLOCK: u8 = 0;
     if count == 0 || count > MAX_SUBSCRIPTIONS {

@@ -1,0 +1,77 @@
+//! Loads plugins: fetches modules, compiles them, starts instances, and hands these to the workers.
+//!
+//! A failure keeps the version that serves. Not here: which plugins exist (`routing`), when their filters take effect
+//! (`reload`), and what a module may do (`plugin_host`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plugin_host::{Shared, Waker};
+use routing::table::{PluginDefinition, PluginName};
+use tokio::sync::{Notify, mpsc};
+
+use crate::filter::plugin::{LoadedPlugin, NewInstance};
+
+mod board;
+mod fetch;
+mod load;
+mod loader;
+mod metrics;
+
+pub use board::{PluginBoard, PluginState, PluginStatus};
+pub use load::check;
+pub use loader::run;
+pub use metrics::plugin_metrics;
+
+/// A plugin that the table uses.
+#[derive(Clone, Debug)]
+pub struct DesiredPlugin {
+    /// The WasmPlugin.
+    pub definition: Arc<PluginDefinition>,
+    /// All of its configurations that policies use.
+    pub configs: Vec<Arc<str>>,
+}
+
+impl PartialEq for DesiredPlugin {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.definition, &other.definition) && self.configs == other.configs
+    }
+}
+
+/// All plugins, by name.
+pub type DesiredPlugins = BTreeMap<PluginName, DesiredPlugin>;
+
+/// The result of an attempt to load a plugin.
+#[derive(Debug)]
+pub struct PluginUpdate {
+    /// The WasmPlugin.
+    pub name: PluginName,
+    /// The version that serves from now on; `None`: the one that serves stays.
+    pub loaded: Option<LoadedPlugin>,
+    /// The message of a Problem; `None` if there is none.
+    pub problem: Option<String>,
+}
+
+/// What loading needs of the process. It outlives restarts of the control plane.
+#[derive(Debug)]
+pub struct PluginContext {
+    /// The way of instances to each worker.
+    pub workers: Vec<mpsc::UnboundedSender<NewInstance>>,
+    /// Wake the workers for queues.
+    pub queues: Vec<Arc<Notify>>,
+    /// What guests share.
+    pub shared: Arc<Shared>,
+    /// Folder for compiled code. `None`: compiled again after each start.
+    pub cache: Option<PathBuf>,
+    /// The state of each plugin, for the admin pages.
+    pub board: Arc<PluginBoard>,
+}
+
+impl PluginContext {
+    /// Returns a waker of all workers.
+    fn waker(&self) -> Waker {
+        let queues = self.queues.clone();
+        Waker(Arc::new(move || queues.iter().for_each(|queue| queue.notify_one())))
+    }
+}

@@ -1,0 +1,192 @@
+//! From the bytes of a module to instances for all workers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use api::Isolation;
+use bytes::Bytes;
+use hashbrown::HashMap;
+use plugin_host::{AllowedUpstream, Engine, InstanceConfig, Limits, Module, RootIndex, Shared};
+use routing::table::{PluginDefinition, PluginSource};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::board::{PluginBoard, PluginState};
+use super::fetch::{self, FileStamp};
+use super::{DesiredPlugin, PluginContext};
+use crate::filter::plugin::{Breaker, Lease, LoadedPlugin, NewInstance, PluginStats, PluginVersion};
+
+/// Instances of a version for each worker: one that serves, and one in its place if it dies.
+pub(super) const INSTANCES_PER_WORKER: usize = 2;
+
+/// Callouts of one instance in flight, for each one that a stream may have.
+const STREAMS_WITH_CALLOUTS: usize = 128;
+
+/// The ID of the next version in this process.
+static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
+
+/// What a job needs.
+pub(super) struct LoadJob {
+    pub(super) desired: DesiredPlugin,
+    pub(super) engine: Engine,
+    /// The module of the version before. Used again if the bytes are the same.
+    pub(super) module: Option<Module>,
+    pub(super) stats: Arc<PluginStats>,
+    pub(super) breaker: Arc<Breaker>,
+    pub(super) replacements: mpsc::UnboundedSender<(u64, usize)>,
+    pub(super) context: Arc<PluginContext>,
+}
+
+/// A version that is loaded, and its instances.
+pub(super) struct Load {
+    pub(super) plugin: LoadedPlugin,
+    /// Those of one worker after those of the other.
+    pub(super) instances: Vec<NewInstance>,
+}
+
+/// What a job found out besides its result.
+pub(super) struct Loaded {
+    pub(super) result: Result<Load, String>,
+    /// The file before it was read.
+    pub(super) stamp: Option<FileStamp>,
+}
+
+impl LoadJob {
+    /// Fetches, compiles, and starts instances. Blocks for seconds.
+    pub(super) fn run(self) -> Loaded {
+        let stamp = fetch::stamp(&self.desired.definition.source);
+        Loaded { result: self.load(), stamp }
+    }
+
+    fn load(self) -> Result<Load, String> {
+        let Self { desired, engine, module, stats, breaker, replacements, context } = self;
+        let DesiredPlugin { definition, configs } = desired;
+        let board: &PluginBoard = &context.board;
+        let reached = |state| board.set_state(&definition.name, state);
+        let bytes = fetch_verified(&definition)?;
+        reached(PluginState::Fetched);
+        let same = module.filter(|module| module.info().digest[..] == Sha256::digest(&bytes)[..]);
+        let module = match same {
+            Some(module) => module,
+            None => engine.compile(&bytes).map_err(|error| error.to_string())?,
+        };
+        reached(PluginState::Compiled);
+        let config = instance_config(&definition, &configs, &module, &context);
+        let version = Arc::new(PluginVersion {
+            id: NEXT_VERSION.fetch_add(1, Ordering::Relaxed),
+            name: Arc::clone(&config.plugin),
+            fail: definition.fail,
+            max_request_body: usize::try_from(definition.limits.request_body).unwrap_or(usize::MAX),
+            max_response_body: usize::try_from(definition.limits.response_body).unwrap_or(usize::MAX),
+            upstreams: definition.upstreams.iter().map(|upstream| Arc::clone(&upstream.backend)).collect(),
+            module,
+            config,
+            is_isolated: definition.isolation == Isolation::Stream,
+            stats,
+            replacements,
+            breaker,
+        });
+        let lease = Lease::default();
+        // The first one proves that the module takes its configuration.
+        let first = NewInstance::start(&version, lease.downgrade()).map_err(|error| error.to_string())?;
+        reached(PluginState::Configured);
+        let mut instances = Vec::new();
+        if !version.is_isolated {
+            instances.push(first);
+            for _ in 1..context.workers.len() * INSTANCES_PER_WORKER {
+                let next = NewInstance::start(&version, lease.downgrade());
+                instances.push(next.map_err(|error| error.to_string())?);
+            }
+        }
+        let roots: HashMap<_, _> =
+            configs.into_iter().enumerate().map(|(index, config)| (config, RootIndex(index))).collect();
+        Ok(Load { plugin: LoadedPlugin { version, lease, roots }, instances })
+    }
+}
+
+/// Checks a plugin without a gateway: reads and compiles its module, and configures an instance with each
+/// configuration. Blocks.
+///
+/// # Errors
+/// A message for the author of the WasmPlugin.
+pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), String> {
+    let bytes = fetch_verified(&desired.definition)?;
+    let module = engine.compile(&bytes).map_err(|error| error.to_string())?;
+    let context = PluginContext {
+        workers: Vec::new(),
+        queues: Vec::new(),
+        shared: Arc::new(Shared::new()),
+        cache: None,
+        board: Arc::default(),
+    };
+    let config = instance_config(&desired.definition, &desired.configs, &module, &context);
+    NewInstance::check(&module, config).map_err(|error| error.to_string())
+}
+
+fn fetch_verified(definition: &PluginDefinition) -> Result<Bytes, String> {
+    let bytes = fetch::read(&definition.source)?;
+    let digest = Sha256::digest(&bytes);
+    match definition.sha256 {
+        Some(expected) if expected[..] != digest[..] => Err(format!(
+            "the module's SHA-256 is {}, not the one in spec.sha256: correct one of the two",
+            hex(&digest)
+        )),
+        Some(_) | None => Ok(bytes),
+    }
+}
+
+fn instance_config(
+    definition: &PluginDefinition,
+    configs: &[Arc<str>],
+    module: &Module,
+    context: &PluginContext,
+) -> Arc<InstanceConfig> {
+    let call = definition.limits.call;
+    let configure = match definition.isolation {
+        Isolation::Shared => Limits::default().configure,
+        // Started while a request waits.
+        Isolation::Stream => call,
+    };
+    let callouts = usize::try_from(definition.limits.callouts).unwrap_or(usize::MAX);
+    let digest = hex(&module.info().digest);
+    let upstream = |upstream: &routing::table::PluginUpstream| AllowedUpstream {
+        namespace: upstream.namespace.to_string(),
+        name: upstream.name.to_string(),
+        port: upstream.port,
+    };
+    Arc::new(InstanceConfig {
+        plugin: definition.name.to_string().into(),
+        version: digest.get(..12).unwrap_or_default().into(),
+        namespace: definition.name.namespace.to_string().into(),
+        root_id: definition.root_id.clone().into(),
+        vm_id: Bytes::new(),
+        vm_configuration: Bytes::new(),
+        environment: definition.environment.clone(),
+        roots: configs.iter().map(|config| Bytes::copy_from_slice(config.as_bytes())).collect(),
+        upstreams: definition.upstreams.iter().map(upstream).collect(),
+        limits: Limits {
+            memory: usize::try_from(definition.limits.memory).unwrap_or(usize::MAX),
+            call,
+            configure,
+            callouts: callouts.saturating_mul(STREAMS_WITH_CALLOUTS),
+            ..Limits::default()
+        },
+        allow_on_headers_stop_iteration: definition.allow_on_headers_stop_iteration,
+        shared: Arc::clone(&context.shared),
+        waker: context.waker(),
+    })
+}
+
+/// Returns bytes in hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Does the module of this source change without a change of the object?
+pub(super) fn is_polled(definition: &PluginDefinition) -> bool {
+    matches!(definition.source, PluginSource::File { .. })
+}

@@ -1,0 +1,97 @@
+//! The plugins of the compiled objects: what is to be loaded, and which plans change when it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use routing::object::{Kind, ObjectRef};
+use routing::table::PluginName;
+use routing::{Compiler, Policy, PolicyId, Problem, Reason};
+use tokio::sync::watch;
+
+use crate::control::plugin::{DesiredPlugin, DesiredPlugins};
+use crate::plan::Planner;
+
+/// The plugins that the table uses, and the policies that use them.
+#[derive(Debug, Default)]
+pub(super) struct UsedPlugins {
+    desired: watch::Sender<DesiredPlugins>,
+    policies: BTreeMap<PolicyId, Arc<Policy>>,
+    problems: BTreeMap<PluginName, Problem>,
+}
+
+impl UsedPlugins {
+    /// Returns the plugins to load.
+    pub(super) fn desired(&self) -> watch::Receiver<DesiredPlugins> {
+        self.desired.subscribe()
+    }
+
+    /// Takes over what a compilation changed. Returns the Problems of plugins that no longer exist.
+    pub(super) fn update(
+        &mut self,
+        compiler: &Compiler,
+        new: &[Arc<Policy>],
+        planner: &mut Planner,
+    ) -> Vec<Problem> {
+        for policy in new {
+            if policy.plugins.is_empty() {
+                self.policies.remove(&policy.id);
+            } else {
+                self.policies.insert(policy.id, Arc::clone(policy));
+            }
+        }
+        let desired: DesiredPlugins = compiler
+            .plugins()
+            .map(|definition| {
+                let configs = compiler.plugin_configs(&definition.name);
+                (definition.name.clone(), DesiredPlugin { definition: Arc::clone(definition), configs })
+            })
+            // Without a route there is nothing to configure it with.
+            .filter(|(_, plugin)| !plugin.configs.is_empty())
+            .collect();
+        planner
+            .plugins
+            .define(desired.iter().map(|(name, plugin)| (name.clone(), plugin.definition.fail)).collect());
+        let gone: Vec<_> =
+            self.problems.keys().filter(|name| !desired.contains_key(*name)).cloned().collect();
+        let solved = gone.iter().filter_map(|name| self.problems.remove(name)).collect();
+        self.desired.send_if_modified(|present| {
+            let is_changed = *present != desired;
+            if is_changed {
+                *present = desired;
+            }
+            is_changed
+        });
+        solved
+    }
+
+    /// Returns the policies that use a plugin.
+    pub(super) fn policies_with(&self, name: &PluginName) -> Vec<Arc<Policy>> {
+        let uses = |policy: &&Arc<Policy>| policy.plugins.iter().any(|plugin| plugin.plugin == *name);
+        self.policies.values().filter(uses).cloned().collect()
+    }
+
+    /// Replaces the Problem of a plugin. Returns the one before, and the new one.
+    pub(super) fn set_problem(
+        &mut self,
+        name: &PluginName,
+        message: Option<String>,
+    ) -> (Option<Problem>, Option<Problem>) {
+        let before = self.problems.remove(name);
+        let problem = message.map(|message| Problem {
+            object: ObjectRef { kind: Kind::WasmPlugin, name: name.clone() },
+            field: "spec.url".to_owned(),
+            reason: Reason::PluginRefused,
+            message,
+        });
+        if let Some(problem) = &problem {
+            self.problems.insert(name.clone(), problem.clone());
+        }
+        (before, problem)
+    }
+
+    /// Forgets everything, as after a panic. The loader keeps what it has until the next compilation.
+    pub(super) fn clear(&mut self) {
+        self.policies.clear();
+        self.problems.clear();
+    }
+}

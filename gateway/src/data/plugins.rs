@@ -1,0 +1,127 @@
+//! What the plugins of a worker need outside of requests: new instances, ticks, queues and callouts.
+//!
+//! Not here: calling a plugin for a request (`crate::filter::plugin`), and loading plugins (`control::plugin`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugin_host::{Action, CallToken, GrpcEvent, HttpResponse, RootIndex};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+
+use super::exchange::Worker;
+use crate::filter::plugin::{NewInstance, Work, WorkerInstance};
+
+mod fields;
+mod grpc;
+mod http;
+
+use grpc::{GrpcCalls, GrpcCommand};
+
+/// The time between two updates of what plugins use.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The channels by which plugins of one worker are reached from other threads.
+#[derive(Debug)]
+pub struct PluginInputs {
+    /// Started instances.
+    pub instances: mpsc::UnboundedReceiver<NewInstance>,
+    /// Wakes the worker when a queue of its plugins has an item.
+    pub queues: Arc<Notify>,
+}
+
+/// Serves the plugins of a worker until the sender of new instances is dropped.
+pub async fn run(worker: Rc<Worker>, inputs: PluginInputs, mut work: mpsc::UnboundedReceiver<Work>) {
+    let PluginInputs { mut instances, queues } = inputs;
+    let grpc = GrpcCalls::default();
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            new = instances.recv() => match new {
+                Some(new) => worker.plugins.install(new),
+                None => return,
+            },
+            Some(work) = work.recv() => take(&worker, &grpc, work),
+            () = queues.notified() => worker.plugins.deliver_queues(),
+            _ = sweep.tick(), if worker.plugins.is_used() => worker.plugins.sweep(),
+        }
+    }
+}
+
+fn take(worker: &Rc<Worker>, grpc: &GrpcCalls, work: Work) {
+    match work {
+        Work::Dead(dead) => worker.plugins.replace(&dead),
+        Work::Cancel(instance, token) => {
+            instance.abort(token);
+            grpc.cancel(&instance, token);
+            // One of the two kinds has the token; the other delivery calls nothing.
+            instance.deliver_http(token, HttpResponse::default());
+            instance.deliver_grpc(token, GrpcEvent::Close(CANCELLED, "the request ended".into()));
+        }
+        Work::Action(instance, action) => act(worker, grpc, instance, action),
+    }
+}
+
+/// gRPC status CANCELLED.
+const CANCELLED: u32 = 1;
+
+fn act(worker: &Rc<Worker>, grpc: &GrpcCalls, instance: Rc<WorkerInstance>, action: Action) {
+    match action {
+        Action::Http(token, request) => {
+            let (worker, weak) = (Rc::clone(worker), Rc::downgrade(&instance));
+            let Some(backend) = instance.upstream(request.upstream) else {
+                return instance.deliver_http(token, HttpResponse::default());
+            };
+            let task = tokio::task::spawn_local(async move {
+                let timeout = request.timeout;
+                let response = tokio::time::timeout(timeout, http::call(&worker, &backend, &request)).await;
+                let response = response.ok().flatten().unwrap_or_default();
+                if let Some(instance) = weak.upgrade() {
+                    instance.deliver_http(token, response);
+                }
+            });
+            instance.started(token, task.abort_handle());
+        }
+        Action::Grpc(token, request) => {
+            let task = grpc.start(worker, &instance, token, *request);
+            instance.started(token, task);
+        }
+        Action::GrpcSend { token, message, is_end } => {
+            grpc.send(&instance, token, GrpcCommand::Send { message, is_end });
+        }
+        Action::GrpcClose(token) => grpc.send(&instance, token, GrpcCommand::Close),
+        Action::GrpcCancel(token) => {
+            instance.abort(token);
+            grpc.cancel(&instance, token);
+        }
+        Action::Tick(root, period) => {
+            instance.set_ticks(root, period.map(|period| spawn_ticks(&instance, root, period)));
+        }
+        // The filter has taken these.
+        Action::Resume(..) | Action::Reply(..) | Action::Close(_) => {}
+    }
+}
+
+/// Calls a root context periodically, until the instance is dropped or the period changes. A late tick delays the
+/// following ones.
+fn spawn_ticks(instance: &Rc<WorkerInstance>, root: RootIndex, period: Duration) -> AbortHandle {
+    let weak = Rc::downgrade(instance);
+    let ticks = tokio::task::spawn_local(async move {
+        loop {
+            tokio::time::sleep(period).await;
+            match weak.upgrade() {
+                Some(instance) if !instance.is_dead() => instance.tick(root),
+                Some(_) | None => return,
+            }
+        }
+    });
+    ticks.abort_handle()
+}
+
+/// Identifies a callout of any instance of a worker.
+type CallKey = (usize, CallToken);
+
+fn key(instance: &Rc<WorkerInstance>, token: CallToken) -> CallKey {
+    (Rc::as_ptr(instance) as usize, token)
+}

@@ -1,0 +1,28 @@
+//! Header maps of callouts.
+
+use http1::Head;
+use plugin_host::Fields;
+
+use crate::message::{FieldName, FieldValue};
+
+/// Returns the first value of a field or pseudo-header field.
+pub(super) fn find<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a [u8]> {
+    fields.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..])
+}
+
+/// Calls `on_field` with the fields that a plugin may send. Framing and hop-by-hop fields are the gateway's.
+pub(super) fn for_each_sendable(fields: &Fields, mut on_field: impl FnMut(&[u8], &[u8])) {
+    for (name, value) in fields {
+        let name = str::from_utf8(name).ok().and_then(|name| FieldName::parse(name).ok());
+        if let (Some(name), Ok(value)) = (name, FieldValue::parse(value.clone())) {
+            on_field(name.as_bytes(), value.as_bytes());
+        }
+    }
+}
+
+/// Returns the fields of a head, names in lower case.
+pub(super) fn of_head(head: &Head) -> impl Iterator<Item = (bytes::Bytes, bytes::Bytes)> {
+    head.fields().map(|(_, name, value)| {
+        (name.to_ascii_lowercase().into(), bytes::Bytes::copy_from_slice(value))
+    })
+}

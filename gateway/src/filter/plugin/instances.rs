@@ -1,0 +1,187 @@
+//! The instances of a worker, by the version of their plugin.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use hashbrown::HashMap;
+use plugin_host::{Instance, InstanceConfig, Module, StartError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::info::PluginVersion;
+use super::view::StreamView;
+use super::work::Work;
+use super::worker_instance::WorkerInstance;
+
+/// A started instance, on its way to a worker.
+pub struct NewInstance {
+    version: Arc<PluginVersion>,
+    lease: Weak<()>,
+    instance: Instance<StreamView>,
+    /// Completed once the worker has the instance.
+    installed: Option<oneshot::Sender<()>>,
+}
+
+impl NewInstance {
+    /// Starts an instance. Blocks for up to the version's limit of a start, so it is called off the workers.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(version: &Arc<PluginVersion>, lease: Weak<()>) -> Result<Self, StartError> {
+        let instance = Instance::start(&version.module, Arc::clone(&version.config))?;
+        Ok(Self { version: Arc::clone(version), lease, instance, installed: None })
+    }
+
+    /// Starts an instance and drops it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn check(module: &Module, config: Arc<InstanceConfig>) -> Result<(), StartError> {
+        Instance::<StreamView>::start(module, config).map(drop)
+    }
+
+    /// Completes the sender once a worker has the instance.
+    #[must_use]
+    pub fn acknowledged(mut self, installed: oneshot::Sender<()>) -> Self {
+        self.installed = Some(installed);
+        self
+    }
+}
+
+impl fmt::Debug for NewInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewInstance").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// The plugin instances of one worker.
+#[derive(Debug)]
+pub struct Instances {
+    worker: usize,
+    pools: RefCell<HashMap<u64, Pool>>,
+    work: mpsc::UnboundedSender<Work>,
+    /// Whether there is anything to sweep.
+    is_used: Cell<bool>,
+}
+
+/// The instances of one version.
+#[derive(Debug, Default)]
+struct Pool {
+    current: Option<Rc<WorkerInstance>>,
+    /// Takes the place of the current one when that dies.
+    spare: Option<Rc<WorkerInstance>>,
+    /// Requests that wait for an instance.
+    waiters: Vec<Waker>,
+}
+
+impl Instances {
+    /// Creates the set of a worker, and the receiver of its [`Work`].
+    pub fn new(worker: usize) -> (Rc<Self>, mpsc::UnboundedReceiver<Work>) {
+        let (work, work_rx) = mpsc::unbounded_channel();
+        (Rc::new(Self { worker, pools: RefCell::default(), work, is_used: Cell::new(false) }), work_rx)
+    }
+
+    /// Adds an instance that was started elsewhere.
+    pub fn install(&self, new: NewInstance) {
+        let NewInstance { version, lease, instance, installed } = new;
+        self.is_used.set(true);
+        let id = version.id;
+        let instance = WorkerInstance::new(version, lease, instance, (self.worker, self.work.clone()));
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(id).or_default();
+        // The start may have set ticks or begun callouts.
+        let _ = instance.call(None, |_| Ok(()));
+        if pool.current.as_ref().is_none_or(|current| current.is_dead()) {
+            pool.current = Some(instance);
+        } else {
+            pool.spare = Some(instance);
+        }
+        pool.waiters.drain(..).for_each(Waker::wake);
+        if let Some(installed) = installed {
+            // The builder may have given up.
+            let _ = installed.send(());
+        }
+    }
+
+    /// Returns a living instance of a version.
+    pub(super) fn get(&self, version: u64) -> Option<Rc<WorkerInstance>> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.get_mut(&version)?;
+        if let Some(current) = &pool.current
+            && !current.is_dead()
+        {
+            return Some(Rc::clone(current));
+        }
+        pool.current = pool.spare.take().filter(|spare| !spare.is_dead());
+        pool.current.clone()
+    }
+
+    /// Waits for an instance of a version.
+    pub(super) fn poll_instance(&self, version: u64, task: &mut Context<'_>) -> Poll<()> {
+        if self.get(version).is_some() {
+            return Poll::Ready(());
+        }
+        let mut pools = self.pools.borrow_mut();
+        pools.entry(version).or_default().waiters.push(task.waker().clone());
+        Poll::Pending
+    }
+
+    /// Starts an instance for one stream, here.
+    pub(super) fn isolated(&self, version: &Arc<PluginVersion>) -> Result<Rc<WorkerInstance>, StartError> {
+        let instance = Instance::start(&version.module, Arc::clone(&version.config))?;
+        let work = (self.worker, self.work.clone());
+        let instance = WorkerInstance::new(Arc::clone(version), Weak::new(), instance, work);
+        let _ = instance.call(None, |_| Ok(()));
+        Ok(instance)
+    }
+
+    /// Asks for an instance in place of a dead one.
+    pub fn replace(&self, dead: &WorkerInstance) {
+        if dead.lease.strong_count() > 0 {
+            // The control runtime may be stopping.
+            let _ = dead.version.replacements.send((dead.version.id, self.worker));
+        }
+    }
+
+    /// Was an instance ever installed?
+    pub fn is_used(&self) -> bool {
+        self.is_used.get()
+    }
+
+    /// Drops dead instances without streams, and stops those of versions that no route has any more. Called once a
+    /// second.
+    pub fn sweep(&self) {
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|_, pool| {
+            let members = [&mut pool.current, &mut pool.spare];
+            for member in members {
+                if let Some(instance) = member
+                    && instance.lease.strong_count() == 0
+                    && !instance.has_streams()
+                {
+                    instance.stop_roots();
+                    *member = None;
+                }
+            }
+            let memory = |instance: &Rc<WorkerInstance>| i64::try_from(instance.memory()).unwrap_or(i64::MAX);
+            if let Some(stats) = pool.current.as_ref().and_then(|current| current.stats()) {
+                let sum = pool.current.iter().chain(&pool.spare).map(memory).sum();
+                stats.memory.store(sum, Ordering::Relaxed);
+            }
+            // Those whose time is over have left; the others ask again.
+            pool.waiters.drain(..).for_each(Waker::wake);
+            pool.current.is_some() || pool.spare.is_some()
+        });
+    }
+
+    /// Delivers queue notifications to all instances.
+    pub fn deliver_queues(&self) {
+        let pools = self.pools.borrow();
+        let instances: Vec<_> = pools.values().flat_map(|pool| pool.current.clone()).collect();
+        drop(pools);
+        instances.iter().for_each(WorkerInstance::deliver_queues);
+    }
+}

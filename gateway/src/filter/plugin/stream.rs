@@ -1,0 +1,245 @@
+//! A request that a plugin sees, from its first callback to its last.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures::future::LocalBoxFuture;
+use plugin_host::{CallError, Callback, Event, MapKind, RootIndex, StreamId, Verdict};
+use routing::table::FailStrategy;
+
+use super::maps::{Response, patched_trailers};
+use super::reply;
+use super::stats::increment;
+use super::view::StreamView;
+use super::worker_instance::{OwnActions, WorkerInstance, Woken};
+use crate::filter::{BodyEnd, BodyPiece, BodyStep, Direction, Resumed};
+use crate::message::{LocalReply, Original, Patch, ResponseHead};
+
+/// An open stream of an instance.
+#[derive(Debug)]
+pub(in crate::filter) struct PluginStream {
+    instance: Rc<WorkerInstance>,
+    id: StreamId,
+}
+
+/// What a guest decided about a head.
+pub(super) enum HeadStep {
+    /// It goes on, with these edits.
+    Continue(Patch),
+    /// It stops, and the body with it.
+    Stop,
+    /// It stops, and the body goes to the guest.
+    Hold,
+    /// The guest replied.
+    Reply(Box<LocalReply>),
+    /// The guest failed. These edits were there before.
+    Failed(Patch),
+}
+
+/// What happens to the request of a plugin that failed.
+pub(super) enum Failure {
+    /// It goes on without the plugin.
+    Bypassed,
+    /// It gets this reply.
+    Reply(Box<LocalReply>),
+}
+
+/// Returns the direction as the host names it.
+pub(super) fn host(direction: Direction) -> plugin_host::Direction {
+    match direction {
+        Direction::Request => plugin_host::Direction::Request,
+        Direction::Response => plugin_host::Direction::Response,
+    }
+}
+
+impl PluginStream {
+    /// Creates the context of a stream. Returns the view if that fails.
+    pub(super) fn open(
+        instance: Rc<WorkerInstance>,
+        root: RootIndex,
+        view: StreamView,
+    ) -> Result<Self, StreamView> {
+        increment(instance.stats().map(|stats| &stats.streams));
+        let mut refused = None;
+        let (opened, _) = instance.call(None, |guest| {
+            guest.open(root, view).map_err(|(error, view)| {
+                refused = Some(view);
+                error
+            })
+        });
+        match (opened, refused) {
+            (Ok(id), _) => Ok(Self { instance, id }),
+            (Err(_), Some(view)) => Err(view),
+            // Not reached: an error comes with the view.
+            (Err(_), None) => Ok(Self { instance, id: StreamId(0) }),
+        }
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        !self.instance.is_dead()
+    }
+
+    /// Calls the guest for an event of this stream.
+    pub(super) fn call(&self, event: Event) -> (Result<Verdict, CallError>, OwnActions) {
+        self.instance.call(Some(self.id), |guest| guest.call(self.id, event))
+    }
+
+    /// Calls the guest for the head of a direction.
+    pub(super) fn call_head(&self, direction: Direction, is_end: bool) -> HeadStep {
+        let (callback, map) = match direction {
+            Direction::Request => (Callback::RequestHeaders, MapKind::RequestHeaders),
+            Direction::Response => (Callback::ResponseHeaders, MapKind::ResponseHeaders),
+        };
+        if !self.instance.version.has(callback) {
+            return HeadStep::Continue(self.edits(direction));
+        }
+        let before = self.edits(direction);
+        let fields = self.with_view(|view| view.field_count(map)).unwrap_or(0);
+        let (result, own) = self.call(match direction {
+            Direction::Request => Event::RequestHeaders { fields, is_end },
+            Direction::Response => Event::ResponseHeaders { fields, is_end },
+        });
+        if let Some(reply) = own.reply {
+            return HeadStep::Reply(reply::from_guest(*reply, self));
+        }
+        if own.is_closed {
+            return HeadStep::Reply(Box::new(LocalReply::new(503, "plugin_closed")));
+        }
+        let is_resumed = own.is_resumed(host(direction));
+        match result {
+            Err(_) => HeadStep::Failed(before),
+            Ok(Verdict::Continue) => HeadStep::Continue(self.edits(direction)),
+            Ok(_) if is_resumed => HeadStep::Continue(self.edits(direction)),
+            Ok(verdict) => {
+                self.stop();
+                if verdict == Verdict::StopHead && !is_end { HeadStep::Hold } else { HeadStep::Stop }
+            }
+        }
+    }
+
+    /// Waits until the guest lets the head of a direction go on.
+    pub(super) fn wait(&self, direction: Direction, fail: FailStrategy) -> LocalBoxFuture<'static, Resumed> {
+        let stream = Self { instance: Rc::clone(&self.instance), id: self.id };
+        Box::pin(async move {
+            match std::future::poll_fn(|task| stream.poll_stopped(direction, task)).await {
+                Woken::Resumed => Resumed::Continue(stream.edits(direction)),
+                Woken::Reply(reply) => Resumed::Reply(reply::from_guest(*reply, &stream)),
+                Woken::Closed => Resumed::Reply(Box::new(LocalReply::new(503, "plugin_closed"))),
+                Woken::Dead => {
+                    stream.on_failure();
+                    match fail {
+                        FailStrategy::Open => Resumed::Continue(stream.edits(direction)),
+                        FailStrategy::Close => {
+                            Resumed::Reply(Box::new(LocalReply::new(503, "plugin_failed")))
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    pub(super) fn poll_stopped(&self, direction: Direction, task: &mut Context<'_>) -> Poll<Woken> {
+        self.instance.poll_stopped(self.id, host(direction), task)
+    }
+
+    /// Records that a direction is stopped.
+    pub(super) fn stop(&self) {
+        self.instance.stop(self.id);
+    }
+
+    /// Puts a response into the view.
+    pub(super) fn begin_response(&self, head: &mut ResponseHead<'_>) {
+        let response = match head.original() {
+            Original::Upstream(head) => Response::Upstream(head.clone()),
+            Original::Local(reply) => Response::Local(reply.clone()),
+        };
+        let patch = std::mem::take(head.patch());
+        self.with_view(|view| {
+            view.response = Some(response);
+            view.response_patch = patch;
+        });
+    }
+
+    /// Puts a piece of a body into the view. Returns the event for it; `None` if the guest does not take it.
+    pub(super) fn push(&self, direction: Direction, piece: BodyPiece) -> Option<Event> {
+        let has = |callback| self.instance.version.has(callback);
+        let (body, trailers, map) = match direction {
+            Direction::Request => {
+                (Callback::RequestBody, Callback::RequestTrailers, MapKind::RequestTrailers)
+            }
+            Direction::Response => {
+                (Callback::ResponseBody, Callback::ResponseTrailers, MapKind::ResponseTrailers)
+            }
+        };
+        let event = |bytes, is_end| match direction {
+            Direction::Request => Event::RequestBody { bytes, is_end },
+            Direction::Response => Event::ResponseBody { bytes, is_end },
+        };
+        let direction_of_host = host(direction);
+        self.with_view(|view| match piece {
+            BodyPiece::Data(data) => {
+                let held = view.held(direction_of_host);
+                held.push(data);
+                has(body).then(|| event(held.len(), false))
+            }
+            BodyPiece::End(BodyEnd::Plain) => {
+                let held = view.held(direction_of_host);
+                held.end = Some(BodyEnd::Plain);
+                has(body).then(|| event(held.len(), true))
+            }
+            BodyPiece::End(BodyEnd::Trailers(section)) => {
+                view.trailers(direction_of_host).head = Some(section);
+                let fields = view.field_count(map);
+                has(trailers).then_some(match direction {
+                    Direction::Request => Event::RequestTrailers { fields },
+                    Direction::Response => Event::ResponseTrailers { fields },
+                })
+            }
+        })?
+    }
+
+    /// Returns the number of held bytes, and whether the body has ended.
+    pub(super) fn held(&self, direction: Direction) -> (usize, bool) {
+        let held = self.with_view(|view| {
+            let has_trailers = view.trailers(host(direction)).head.is_some();
+            let held = view.held(host(direction));
+            (held.len(), held.end.is_some() || has_trailers)
+        });
+        held.unwrap_or((0, true))
+    }
+
+    /// Drops the held bytes.
+    pub(super) fn discard(&self, direction: Direction) {
+        self.with_view(|view| view.held(host(direction)).clear());
+    }
+
+    /// Takes all held bytes, and the end if it has come.
+    pub(super) fn release(&self, direction: Direction) -> BodyStep {
+        let released = self.with_view(|view| {
+            let trailers = view.trailers(host(direction));
+            let patched = trailers.head.take().map(|head| patched_trailers(head, &trailers.patch));
+            let held = view.held(host(direction));
+            let end = patched.map(BodyEnd::Trailers).or_else(|| held.end.take());
+            BodyStep::Pass { data: held.take(), end }
+        });
+        released.unwrap_or(BodyStep::Hold)
+    }
+
+    /// Returns the edits of a head.
+    pub(super) fn edits(&self, direction: Direction) -> Patch {
+        self.with_view(|view| view.copy_patch(host(direction))).unwrap_or_default()
+    }
+
+    pub(super) fn with_view<T>(&self, with: impl FnOnce(&mut StreamView) -> T) -> Option<T> {
+        self.instance.with_view(self.id, with)
+    }
+
+    /// Counts a stream to which the failure strategy applied.
+    pub(super) fn on_failure(&self) {
+        increment(self.instance.stats().map(|stats| &stats.failed_streams));
+    }
+
+    pub(super) fn end(self) {
+        self.instance.end(self.id);
+    }
+}

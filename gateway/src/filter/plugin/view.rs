@@ -1,0 +1,293 @@
+//! One request and its response, as a guest sees and edits them.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::io::Write as _;
+
+use http1::Head;
+use plugin_host::{Direction, EditError, EditOutcome, HttpView, MapEdit, MapKind, PropertyValue};
+
+use super::body::HeldBody;
+use super::facts::Facts;
+use super::maps::{self, Response};
+use crate::message::Patch;
+
+/// One request and its response. The instance owns it while the stream is open.
+#[derive(Debug)]
+pub(super) struct StreamView {
+    pub(super) facts: Facts,
+    pub(super) request: Head,
+    pub(super) request_patch: Patch,
+    pub(super) response: Option<Response>,
+    pub(super) response_patch: Patch,
+    pub(super) request_body: HeldBody,
+    pub(super) response_body: HeldBody,
+    pub(super) request_trailers: Trailers,
+    pub(super) response_trailers: Trailers,
+    /// The route as logs name it, once one did.
+    label: OnceCell<String>,
+}
+
+/// A trailer section with its edits.
+#[derive(Debug, Default)]
+pub(super) struct Trailers {
+    pub(super) head: Option<Head>,
+    pub(super) patch: Patch,
+}
+
+impl StreamView {
+    pub(super) fn new(facts: Facts, request: Head, request_patch: Patch) -> Self {
+        Self {
+            facts,
+            request,
+            request_patch,
+            response: None,
+            response_patch: Patch::default(),
+            request_body: HeldBody::default(),
+            response_body: HeldBody::default(),
+            request_trailers: Trailers::default(),
+            response_trailers: Trailers::default(),
+            label: OnceCell::new(),
+        }
+    }
+
+    /// Returns the held body of a direction.
+    pub(super) fn held(&mut self, direction: Direction) -> &mut HeldBody {
+        match direction {
+            Direction::Request => &mut self.request_body,
+            Direction::Response => &mut self.response_body,
+        }
+    }
+
+    /// Returns the trailer section of a direction.
+    pub(super) fn trailers(&mut self, direction: Direction) -> &mut Trailers {
+        match direction {
+            Direction::Request => &mut self.request_trailers,
+            Direction::Response => &mut self.response_trailers,
+        }
+    }
+
+    /// Returns the edits of a head of this direction, and keeps a copy for later reads.
+    pub(super) fn copy_patch(&self, direction: Direction) -> Patch {
+        match direction {
+            Direction::Request => self.request_patch.clone(),
+            Direction::Response => self.response_patch.clone(),
+        }
+    }
+
+    /// Returns the request's method, target and authority, edits included.
+    pub(super) fn request_line(&self) -> RequestLine<'_> {
+        let line = self.request_patch.line();
+        let edited = line.and_then(|line| line.authority.as_ref());
+        let host = self.request.get(http1::KnownName::Host).unwrap_or_default();
+        RequestLine {
+            method: line
+                .and_then(|line| line.method.as_ref())
+                .map_or(self.request.method(), |method| method.as_bytes()),
+            target: line
+                .and_then(|line| line.target.as_ref())
+                .map_or(self.request.target(), |target| target.as_bytes()),
+            authority: edited.map_or(host, |authority| authority.as_bytes()),
+        }
+    }
+
+    /// Returns the response's status, edits included.
+    pub(super) fn status(&self) -> Option<u16> {
+        let edited = self.response_patch.line().and_then(|line| line.status);
+        edited.or(self.response.as_ref().map(Response::status))
+    }
+
+    /// Returns the number of fields of a map, pseudo-header fields included.
+    pub(super) fn field_count(&self, map: MapKind) -> usize {
+        let mut count = 0;
+        match map {
+            // With four pseudo-header fields, and three of the gateway.
+            MapKind::RequestHeaders => {
+                maps::for_each_request_field(&self.request, &self.request_patch, |_, _| count += 1);
+                count + 7
+            }
+            MapKind::ResponseHeaders => match &self.response {
+                Some(response) => {
+                    maps::for_each_response_field(response, &self.response_patch, |_, _| count += 1);
+                    count + 1
+                }
+                None => 0,
+            },
+            MapKind::RequestTrailers | MapKind::ResponseTrailers => {
+                self.for_each_field(map, &mut |_, _| count += 1);
+                count
+            }
+        }
+    }
+
+    fn for_each_request_header(&self, on_field: &mut dyn FnMut(&[u8], &[u8])) {
+        let RequestLine { method, target, authority } = self.request_line();
+        on_field(b":authority", authority);
+        on_field(b":path", target);
+        on_field(b":method", method);
+        on_field(b":scheme", self.facts.scheme.as_str().as_bytes());
+        maps::for_each_request_field(&self.request, &self.request_patch, |name, value| {
+            on_field(&maps::lower(name), value);
+        });
+        let mut client = [0; 48];
+        on_field(b"x-forwarded-for", self.write_client(&mut client));
+        on_field(b"x-forwarded-proto", self.facts.scheme.as_str().as_bytes());
+        on_field(b"x-request-id", self.facts.request_id.as_bytes());
+    }
+
+    /// Writes the client's address into a buffer, and returns the text.
+    fn write_client<'b>(&self, buffer: &'b mut [u8; 48]) -> &'b [u8] {
+        let size = buffer.len();
+        let mut rest = &mut buffer[..];
+        let _ = write!(rest, "{}", self.facts.client);
+        let written = size - rest.len();
+        buffer.get(..written).unwrap_or_default()
+    }
+
+    fn first_of(
+        &self,
+        name: &[u8],
+        for_each: impl FnOnce(&mut dyn FnMut(&[u8], &[u8])),
+    ) -> Option<Cow<'_, [u8]>> {
+        let mut found = None;
+        for_each(&mut |field, value| {
+            if found.is_none() && field.eq_ignore_ascii_case(name) {
+                found = Some(Cow::Owned(value.to_vec()));
+            }
+        });
+        found
+    }
+}
+
+/// Parts of a request's first line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestLine<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) target: &'a [u8],
+    pub(super) authority: &'a [u8],
+}
+
+fn for_each_trailer(trailers: &Trailers, on_field: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+    let Some(head) = &trailers.head else { return false };
+    for (_, name, value) in head.fields().filter(|(_, name, _)| !trailers.patch.drops(name)) {
+        on_field(&maps::lower(name), value);
+    }
+    trailers.patch.added().for_each(|(name, value)| on_field(name, value));
+    true
+}
+
+impl HttpView for StreamView {
+    fn for_each_field(&self, map: MapKind, on_field: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+        match map {
+            MapKind::RequestHeaders => self.for_each_request_header(on_field),
+            MapKind::RequestTrailers => return for_each_trailer(&self.request_trailers, on_field),
+            MapKind::ResponseTrailers => return for_each_trailer(&self.response_trailers, on_field),
+            MapKind::ResponseHeaders => {
+                let (Some(response), Some(status)) = (&self.response, self.status()) else { return false };
+                let mut buffer = itoa::Buffer::new();
+                on_field(b":status", buffer.format(status).as_bytes());
+                maps::for_each_response_field(response, &self.response_patch, |name, value| {
+                    on_field(&maps::lower(name), value);
+                });
+            }
+        }
+        true
+    }
+
+    fn field(&self, map: MapKind, name: &[u8]) -> Option<Cow<'_, [u8]>> {
+        let line = self.request_line();
+        match (map, name) {
+            (MapKind::RequestHeaders, b":path") => Some(Cow::Borrowed(line.target)),
+            (MapKind::RequestHeaders, b":method") => Some(Cow::Borrowed(line.method)),
+            (MapKind::RequestHeaders, b":authority") => Some(Cow::Borrowed(line.authority)),
+            (MapKind::RequestHeaders | MapKind::ResponseHeaders, _) if self.is_unedited(map, name) => {
+                let head = match (map, &self.response) {
+                    (MapKind::ResponseHeaders, Some(Response::Upstream(head))) => head,
+                    _ => &self.request,
+                };
+                let mut fields = head.fields();
+                fields
+                    .find(|(_, field, _)| field.eq_ignore_ascii_case(name))
+                    .map(|(_, _, value)| Cow::Borrowed(value))
+            }
+            _ => self.first_of(name, |on_field| {
+                self.for_each_field(map, on_field);
+            }),
+        }
+    }
+
+    fn edit(&mut self, map: MapKind, edit: MapEdit<'_>) -> Result<EditOutcome, EditError> {
+        match (map, &self.response) {
+            (MapKind::RequestHeaders, None) => {
+                maps::edit_request(&mut self.request_patch, &self.request, edit)
+            }
+            (MapKind::ResponseHeaders, Some(response)) => {
+                maps::edit_response(&mut self.response_patch, response, edit)
+            }
+            (MapKind::RequestTrailers, _) => edit_trailers(&mut self.request_trailers, edit),
+            (MapKind::ResponseTrailers, _) => edit_trailers(&mut self.response_trailers, edit),
+            // The request has left, or there is no response yet.
+            (MapKind::RequestHeaders, Some(_)) | (MapKind::ResponseHeaders, None) => Ok(EditOutcome::Ignored),
+        }
+    }
+
+    fn body(&self, direction: Direction) -> Option<&[u8]> {
+        Some(match direction {
+            Direction::Request => self.request_body.as_bytes(),
+            Direction::Response => self.response_body.as_bytes(),
+        })
+    }
+
+    fn edit_body(
+        &mut self,
+        direction: Direction,
+        start: usize,
+        size: usize,
+        data: &[u8],
+    ) -> Result<(), EditError> {
+        self.held(direction).edit(start, size, data);
+        Ok(())
+    }
+
+    fn property(&self, path: &[u8]) -> Option<PropertyValue<'_>> {
+        super::properties::get(self, path)
+    }
+
+    fn set_property(&mut self, path: &[u8], value: &[u8]) -> bool {
+        self.facts.stored.as_ref().is_some_and(|stored| stored.set(path, value))
+    }
+
+    fn route(&self) -> &str {
+        self.label.get_or_init(|| match &self.facts.route {
+            Some(route) => format!("{} {}", route.origin.ingress.name, route.path),
+            None => String::new(),
+        })
+    }
+}
+
+impl StreamView {
+    /// Is a field of a head as it came, and one that plugins see as such?
+    fn is_unedited(&self, map: MapKind, name: &[u8]) -> bool {
+        let patch = match (map, &self.response) {
+            (MapKind::RequestHeaders, _) => &self.request_patch,
+            (_, Some(Response::Upstream(_))) => &self.response_patch,
+            (_, Some(Response::Local(_)) | None) => return false,
+        };
+        let is_plain = match http1::KnownName::from_bytes(name) {
+            Some(http1::KnownName::Host) => false,
+            Some(known) => !known.is_hop_by_hop(),
+            None => name.first() != Some(&b':'),
+        };
+        is_plain && !http1::name::is_forwarding_field(name) && patch.is_empty()
+    }
+}
+
+fn edit_trailers(trailers: &mut Trailers, edit: MapEdit<'_>) -> Result<EditOutcome, EditError> {
+    let head = trailers.head.take().ok_or(EditError::Unavailable)?;
+    let response = Response::Upstream(head);
+    let outcome = maps::edit_response(&mut trailers.patch, &response, edit);
+    if let Response::Upstream(head) = response {
+        trailers.head = Some(head);
+    }
+    outcome
+}
