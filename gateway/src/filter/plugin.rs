@@ -26,9 +26,7 @@ use std::time::Duration;
 use plugin_host::{Callback, Event, RootIndex, Verdict};
 use routing::table::FailStrategy;
 
-use super::{
-    BodyPiece, BodyStep, Direction, Filter, FilterContext, Phases, Resumed, Slot, Stage, Step,
-};
+use super::{BodyPiece, BodyStep, Direction, Filter, FilterContext, Phases, Resumed, Slot, Stage, Step};
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
 pub use breaker::{Breaker, BreakerState};
