@@ -26,9 +26,7 @@ use std::time::Duration;
 use plugin_host::{Callback, Event, RootIndex, Verdict};
 use routing::table::FailStrategy;
 
-use super::{
-    BodyPiece, BodyStep, Direction, Filter, FilterContext, Phases, Resumed, Slot, Stage, Step,
-};
+use super::{BodyPiece, BodyStep, Direction, Filter, FilterContext, Phases, Resumed, Slot, Stage, Step};
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
 pub use breaker::{Breaker, BreakerState};
@@ -80,6 +78,27 @@ impl Filter for UnavailablePlugin {
             FailStrategy::Open => Step::Continue,
             FailStrategy::Close => Step::Reply(Box::new(LocalReply::new(503, "plugin_unavailable"))),
         }
+    }
+}
+
+/// Reason of the reply while a plugin that a route needs does not exist, or has no valid spec.
+pub const MISSING_PLUGIN: &str = "plugin_missing";
+
+/// A plugin that a route needs and that does not exist, or has no valid spec. Its failure strategy is unknown.
+#[derive(Debug)]
+pub struct MissingPlugin;
+
+impl Filter for MissingPlugin {
+    fn stage(&self) -> Stage {
+        Stage::PluginAuthn
+    }
+
+    fn phases(&self) -> Phases {
+        Phases { request: true, ..Phases::default() }
+    }
+
+    fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
+        Step::Reply(Box::new(LocalReply::new(503, MISSING_PLUGIN)))
     }
 }
 
