@@ -26,9 +26,9 @@ mod progress;
 mod redirect;
 
 pub use body::BodyError;
+pub use chain::Chain;
 pub use plugin::StoredProperties;
 use plugin::{Instances, PluginStream};
-pub use chain::Chain;
 pub use progress::{BodyStart, Outcome, Progress};
 
 /// The place of a filter in the chain. The order of the variants is the order in which requests pass; responses pass

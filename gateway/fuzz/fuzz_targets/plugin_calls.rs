@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use plugin_host::Action;
+use plugin_host::GuestAction;
 use plugin_host::CallError;
 use plugin_host::CallToken;
 use plugin_host::Engine;
@@ -78,9 +78,9 @@ fn finish(instance: &mut Instance<TestView>, tokens: &mut BTreeSet<CallToken>) {
     let mut begun = Vec::new();
     for action in instance.take_actions() {
         match action {
-            Action::Http(token, _) => begun.push((token, true)),
-            Action::Grpc(token, _) => begun.push((token, false)),
-            Action::GrpcCancel(token) => begun.retain(|(known, _)| *known != token),
+            GuestAction::Http(token, _) => begun.push((token, true)),
+            GuestAction::Grpc(token, _) => begun.push((token, false)),
+            GuestAction::GrpcCancel(token) => begun.retain(|(known, _)| *known != token),
             _ => {}
         }
     }

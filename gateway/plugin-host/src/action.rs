@@ -17,7 +17,7 @@ pub type Fields = Vec<(Bytes, Bytes)>;
 
 /// A request of the guest that its caller carries out after the call: host functions never call back into the guest.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub enum GuestAction {
     /// Continues a direction of a stopped stream, buffered bytes included. No-op if it is not stopped.
     Resume(StreamId, Direction),
     /// Replies to the client instead of going on. The verdict of the call is void.

@@ -1,7 +1,7 @@
 //! What a guest asks for in a call, until the caller takes it.
 
-use crate::action::Action;
 use crate::action::Fields;
+use crate::action::GuestAction;
 
 /// Bytes that an action counts beside its content.
 const ACTION_BYTES: usize = 256;
@@ -11,7 +11,7 @@ const FIELD_BYTES: usize = 64;
 
 /// The actions of one call. The bytes that a guest can pin are bounded.
 pub(crate) struct ActionQueue {
-    actions: Vec<Action>,
+    actions: Vec<GuestAction>,
     bytes: usize,
     max_bytes: usize,
 }
@@ -22,7 +22,7 @@ impl ActionQueue {
     }
 
     /// Adds an action with this much content. Returns false if the queue would exceed its bytes; nothing is added then.
-    pub(crate) fn push(&mut self, action: Action, content: usize) -> bool {
+    pub(crate) fn push(&mut self, action: GuestAction, content: usize) -> bool {
         let bytes = self.bytes.saturating_add(ACTION_BYTES).saturating_add(content);
         if bytes > self.max_bytes {
             return false;
@@ -33,7 +33,7 @@ impl ActionQueue {
     }
 
     /// Moves the actions to the end of `taken`.
-    pub(crate) fn drain(&mut self, taken: &mut Vec<Action>) {
+    pub(crate) fn drain(&mut self, taken: &mut Vec<GuestAction>) {
         taken.append(&mut self.actions);
         self.bytes = 0;
     }
@@ -44,7 +44,7 @@ impl ActionQueue {
     }
 
     /// Removes the actions behind a mark.
-    pub(crate) fn split_off(&mut self, len: usize) -> Vec<Action> {
+    pub(crate) fn split_off(&mut self, len: usize) -> Vec<GuestAction> {
         self.actions.split_off(len)
     }
 }

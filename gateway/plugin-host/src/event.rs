@@ -58,14 +58,14 @@ pub enum Event {
 pub enum Verdict {
     /// Goes on; buffered bytes too.
     Continue,
-    /// Stops the direction whole: no body callback until [`Action::Resume`].
+    /// Stops the direction whole: no body callback until [`GuestAction::Resume`].
     ///
-    /// [`Action::Resume`]: crate::Action::Resume
+    /// [`GuestAction::Resume`]: crate::GuestAction::Resume
     StopAll,
     /// Holds the head, while the body flows to the guest. The head leaves with the first body callback that continues,
-    /// or by [`Action::Resume`].
+    /// or by [`GuestAction::Resume`].
     ///
-    /// [`Action::Resume`]: crate::Action::Resume
+    /// [`GuestAction::Resume`]: crate::GuestAction::Resume
     StopHead,
     /// Buffers the body; the next callback sees all of it. Too many bytes are an error.
     Buffer,

@@ -5,9 +5,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::action::Action;
 use crate::action::CallToken;
 use crate::action::GrpcEvent;
+use crate::action::GuestAction;
 use crate::action::HttpResponse;
 use crate::config::InstanceConfig;
 use crate::error::CallError;
@@ -132,14 +132,14 @@ impl<V: HttpView> Instance<V> {
     }
 
     /// Returns what the guest asked for since the last time.
-    pub fn take_actions(&mut self) -> Vec<Action> {
+    pub fn take_actions(&mut self) -> Vec<GuestAction> {
         let mut actions = Vec::new();
         self.runner.drain_actions(&mut actions);
         actions
     }
 
     /// Moves what the guest asked for since the last time to the end of `actions`.
-    pub fn drain_actions(&mut self, actions: &mut Vec<Action>) {
+    pub fn drain_actions(&mut self, actions: &mut Vec<GuestAction>) {
         self.runner.drain_actions(actions);
     }
 

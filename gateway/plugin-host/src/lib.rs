@@ -1,7 +1,7 @@
 //! Runs Proxy-Wasm plugins: compiles and checks modules, starts instances, and calls them for HTTP streams.
 //!
 //! The crate does no I/O. An [`Instance`] is used by one thread at a time; what its guest asks for beside the call, such
-//! as an HTTP call, is an [`Action`] that the caller takes afterwards. Not here: how a module reaches this process, and
+//! as an HTTP call, is an [`GuestAction`] that the caller takes afterwards. Not here: how a module reaches this process, and
 //! which requests a plugin sees.
 //!
 //! `inspect` (is it a plugin?) → `module` (compiled, linked to `host`) → `runner` (start, streams, callouts) → `vm` (one
@@ -55,11 +55,11 @@ mod vm;
 mod waker;
 
 pub use abi::Abi;
-pub use action::Action;
 pub use action::CallToken;
 pub use action::Fields;
 pub use action::GrpcEvent;
 pub use action::GrpcRequest;
+pub use action::GuestAction;
 pub use action::HttpRequest;
 pub use action::HttpResponse;
 pub use action::Reply;

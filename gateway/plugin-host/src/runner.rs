@@ -5,8 +5,8 @@ mod deliver;
 mod start;
 
 use crate::abi::Abi;
-use crate::action::Action;
 use crate::action::CallToken;
+use crate::action::GuestAction;
 use crate::callouts::CalloutKind;
 use crate::contexts::Ending;
 use crate::contexts::root_id;
@@ -126,7 +126,7 @@ impl Runner {
         }
     }
 
-    pub(crate) fn drain_actions(&mut self, actions: &mut Vec<Action>) {
+    pub(crate) fn drain_actions(&mut self, actions: &mut Vec<GuestAction>) {
         self.vm.host_mut().actions.drain(actions);
     }
 

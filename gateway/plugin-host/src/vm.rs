@@ -8,7 +8,7 @@ use wasmtime::TypedFunc;
 use wasmtime::WasmParams;
 use wasmtime::WasmResults;
 
-use crate::action::Action;
+use crate::action::GuestAction;
 use crate::config::InstanceConfig;
 use crate::engine::Engine;
 use crate::error::CallError;
@@ -149,7 +149,7 @@ impl Vm {
     fn drop_actions(&mut self, mark: usize) {
         let host = self.host_mut();
         for action in host.actions.split_off(mark) {
-            if let Action::Http(token, _) | Action::Grpc(token, _) = action {
+            if let GuestAction::Http(token, _) | GuestAction::Grpc(token, _) = action {
                 host.callouts.remove(token);
             }
         }

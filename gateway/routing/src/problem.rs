@@ -72,6 +72,8 @@ pub enum Reason {
     ParametersNotFound,
     /// A RoutePolicy names a WasmPlugin that does not exist. Its routes get a 503.
     PluginNotFound,
+    /// A plugin cannot be loaded, with the reason. The version before serves, or none.
+    PluginRefused,
     /// The Service has no such port.
     PortNotFound,
     /// The certificate or key in a Secret is invalid.
@@ -127,6 +129,7 @@ impl Reason {
         Self::NotPermitted,
         Self::ParametersNotFound,
         Self::PluginNotFound,
+        Self::PluginRefused,
         Self::PortNotFound,
         Self::SecretMalformed,
         Self::SecretNotFound,
@@ -163,6 +166,7 @@ impl Reason {
             | Self::NotPermitted
             | Self::ParametersNotFound
             | Self::PluginNotFound
+            | Self::PluginRefused
             | Self::PortNotFound
             | Self::SecretMalformed
             | Self::SecretNotFound

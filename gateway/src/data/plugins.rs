@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugin_host::{Action, CallToken, GrpcEvent, HttpResponse, RootIndex};
+use plugin_host::{CallToken, GrpcEvent, GuestAction, HttpResponse, RootIndex};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
@@ -66,9 +66,9 @@ fn take(worker: &Rc<Worker>, grpc: &GrpcCalls, work: Work) {
 /// gRPC status CANCELLED.
 const CANCELLED: u32 = 1;
 
-fn act(worker: &Rc<Worker>, grpc: &GrpcCalls, instance: Rc<WorkerInstance>, action: Action) {
+fn act(worker: &Rc<Worker>, grpc: &GrpcCalls, instance: Rc<WorkerInstance>, action: GuestAction) {
     match action {
-        Action::Http(token, request) => {
+        GuestAction::Http(token, request) => {
             let (worker, weak) = (Rc::clone(worker), Rc::downgrade(&instance));
             let Some(backend) = instance.upstream(request.upstream) else {
                 return instance.deliver_http(token, HttpResponse::default());
@@ -83,23 +83,23 @@ fn act(worker: &Rc<Worker>, grpc: &GrpcCalls, instance: Rc<WorkerInstance>, acti
             });
             instance.started(token, task.abort_handle());
         }
-        Action::Grpc(token, request) => {
+        GuestAction::Grpc(token, request) => {
             let task = grpc.start(worker, &instance, token, *request);
             instance.started(token, task);
         }
-        Action::GrpcSend { token, message, is_end } => {
+        GuestAction::GrpcSend { token, message, is_end } => {
             grpc.send(&instance, token, GrpcCommand::Send { message, is_end });
         }
-        Action::GrpcClose(token) => grpc.send(&instance, token, GrpcCommand::Close),
-        Action::GrpcCancel(token) => {
+        GuestAction::GrpcClose(token) => grpc.send(&instance, token, GrpcCommand::Close),
+        GuestAction::GrpcCancel(token) => {
             instance.abort(token);
             grpc.cancel(&instance, token);
         }
-        Action::Tick(root, period) => {
+        GuestAction::Tick(root, period) => {
             instance.set_ticks(root, period.map(|period| spawn_ticks(&instance, root, period)));
         }
         // The filter has taken these.
-        Action::Resume(..) | Action::Reply(..) | Action::Close(_) => {}
+        GuestAction::Resume(..) | GuestAction::Reply(..) | GuestAction::Close(_) => {}
     }
 }
 

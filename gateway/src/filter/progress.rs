@@ -8,7 +8,9 @@ use http1::Head;
 
 use super::body::{BodyPath, Filters, Pull};
 use super::chain::ChainedFilter;
-use super::{BodyError, BodyPiece, Chain, Direction, Filter, FilterContext, Resumed, Slot, Step, StoredProperties};
+use super::{
+    BodyError, BodyPiece, Chain, Direction, Filter, FilterContext, Resumed, Slot, Step, StoredProperties,
+};
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
 /// State of one request in a chain: the filters that it reached, their slots, and the edits of both heads.

@@ -79,11 +79,9 @@ type Counter = (&'static str, &'static str, fn(&PluginSample) -> u64);
 
 const COUNTERS: &[Counter] = &[
     ("plugin_requests", "Requests that a plugin has seen", |plugin| plugin.requests),
-    (
-        "plugin_failed_requests",
-        "Requests to which the failure strategy of a plugin applied",
-        |plugin| plugin.failed_requests,
-    ),
+    ("plugin_failed_requests", "Requests to which the failure strategy of a plugin applied", |plugin| {
+        plugin.failed_requests
+    }),
     ("plugin_calls", "Calls of a plugin's instances", |plugin| plugin.calls),
     ("plugin_traps", "Calls that ended an instance of a plugin", |plugin| plugin.traps),
     ("plugin_deadlines", "Calls of a plugin that were stopped at their deadline", |plugin| plugin.deadlines),

@@ -9,9 +9,9 @@ use super::HostFunction;
 use super::Span;
 use super::host_function;
 use crate::abi::Status;
-use crate::action::Action;
 use crate::action::CallToken;
 use crate::action::GrpcRequest;
+use crate::action::GuestAction;
 use crate::action_queue::fields_bytes;
 use crate::callouts::CalloutKind;
 use crate::pairs;
@@ -96,7 +96,7 @@ fn begin(call: &mut HostCall<'_>, arguments: &GrpcArguments) -> wasmtime::Result
         message,
     };
     call.write_u32(arguments.token, token.0)?;
-    Ok(call.host_mut().begin_callout(token, kind, Action::Grpc(token, Box::new(request)), content))
+    Ok(call.host_mut().begin_callout(token, kind, GuestAction::Grpc(token, Box::new(request)), content))
 }
 
 fn send(call: &mut HostCall<'_>, token: CallToken, message: Span, is_end: bool) -> wasmtime::Result<Status> {
@@ -106,7 +106,7 @@ fn send(call: &mut HostCall<'_>, token: CallToken, message: Span, is_end: bool) 
     if callout.has_ended {
         return Ok(Status::BadArgument);
     }
-    let action = Action::GrpcSend { token, message: Bytes::copy_from_slice(message), is_end };
+    let action = GuestAction::GrpcSend { token, message: Bytes::copy_from_slice(message), is_end };
     if !host.actions.push(action, message.len()) {
         return Ok(Status::InternalFailure);
     }
@@ -124,7 +124,7 @@ fn close(call: &mut HostCall<'_>, token: CallToken) -> wasmtime::Result<Status> 
             CalloutKind::GrpcCall => cancel(call, token),
             CalloutKind::GrpcStream => {
                 if !std::mem::replace(&mut callout.has_ended, true) {
-                    host.actions.push(Action::GrpcClose(token), 0);
+                    host.actions.push(GuestAction::GrpcClose(token), 0);
                 }
                 Ok(Status::Ok)
             }
@@ -139,7 +139,7 @@ fn cancel(call: &mut HostCall<'_>, token: CallToken) -> wasmtime::Result<Status>
         Some(CalloutKind::Http) => Ok(Status::BadArgument),
         Some(CalloutKind::GrpcCall | CalloutKind::GrpcStream) => {
             host.callouts.remove(token);
-            host.actions.push(Action::GrpcCancel(token), 0);
+            host.actions.push(GuestAction::GrpcCancel(token), 0);
             Ok(Status::Ok)
         }
     }

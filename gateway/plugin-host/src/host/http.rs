@@ -10,8 +10,8 @@ use super::HostState;
 use super::Span;
 use super::host_function;
 use crate::abi::Status;
-use crate::action::Action;
 use crate::action::CallToken;
+use crate::action::GuestAction;
 use crate::action::HttpRequest;
 use crate::action_queue::fields_bytes;
 use crate::callouts::Callout;
@@ -62,7 +62,7 @@ impl HostState {
         &mut self,
         token: CallToken,
         kind: CalloutKind,
-        action: Action,
+        action: GuestAction,
         content: usize,
     ) -> Status {
         if !self.actions.push(action, content) {
@@ -105,6 +105,6 @@ fn http_call(call: &mut HostCall<'_>, arguments: &HttpArguments) -> wasmtime::Re
         trailers,
     };
     call.write_u32(arguments.token, token.0)?;
-    let action = Action::Http(token, Box::new(request));
+    let action = GuestAction::Http(token, Box::new(request));
     Ok(call.host_mut().begin_callout(token, CalloutKind::Http, action, content))
 }

@@ -8,7 +8,7 @@ use super::ReturnSlot;
 use super::Span;
 use super::host_function;
 use crate::abi::Status;
-use crate::action::Action;
+use crate::action::GuestAction;
 use crate::action::Reply;
 use crate::action_queue::fields_bytes;
 use crate::pairs;
@@ -73,7 +73,7 @@ fn resume(call: &mut HostCall<'_>, direction: Option<Direction>) -> wasmtime::Re
     let (Some(direction), Some(stream)) = (direction, host.contexts.effective_stream()) else {
         return Ok(Status::BadArgument);
     };
-    let is_queued = host.actions.push(Action::Resume(stream, direction), 0);
+    let is_queued = host.actions.push(GuestAction::Resume(stream, direction), 0);
     Ok(if is_queued { Status::Ok } else { Status::InternalFailure })
 }
 
@@ -82,7 +82,7 @@ fn close(call: &mut HostCall<'_>, direction: Option<Direction>) -> wasmtime::Res
     let (Some(_), Some(stream)) = (direction, host.contexts.effective_stream()) else {
         return Ok(Status::BadArgument);
     };
-    let is_queued = host.actions.push(Action::Close(stream), 0);
+    let is_queued = host.actions.push(GuestAction::Close(stream), 0);
     Ok(if is_queued { Status::Ok } else { Status::InternalFailure })
 }
 
@@ -113,6 +113,6 @@ fn reply(call: &mut HostCall<'_>, request: &ReplyRequest) -> wasmtime::Result<St
         fields,
         grpc_status: (request.grpc_status != NO_GRPC_STATUS).then_some(request.grpc_status),
     };
-    stream.has_replied = host.actions.push(Action::Reply(id, Box::new(reply)), bytes);
+    stream.has_replied = host.actions.push(GuestAction::Reply(id, Box::new(reply)), bytes);
     Ok(if stream.has_replied { Status::Ok } else { Status::InternalFailure })
 }

@@ -10,7 +10,7 @@ use super::ReturnSlot;
 use super::Span;
 use super::host_function;
 use crate::abi::Status;
-use crate::action::Action;
+use crate::action::GuestAction;
 use crate::guest_log::LogLevel;
 
 pub(super) static FUNCTIONS: &[HostFunction] = &[
@@ -48,7 +48,7 @@ fn current_time(call: &mut HostCall<'_>, time: u32) -> wasmtime::Result<Status> 
 fn set_tick(call: &mut HostCall<'_>, milliseconds: u32) -> wasmtime::Result<Status> {
     let host = call.host_mut();
     let period = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
-    let action = Action::Tick(host.contexts.effective_root(), period);
+    let action = GuestAction::Tick(host.contexts.effective_root(), period);
     Ok(if host.actions.push(action, 0) { Status::Ok } else { Status::InternalFailure })
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use plugin_host::Action;
 use plugin_host::CallToken;
 use plugin_host::Event;
 use plugin_host::Fields;
 use plugin_host::GrpcEvent;
+use plugin_host::GuestAction;
 use plugin_host::HttpResponse;
 use plugin_host::Instance;
 use plugin_host::InstanceConfig;
@@ -167,7 +167,7 @@ impl Caller {
     }
 
     /// Makes the guest begin a callout. Returns its action.
-    fn begin(&mut self, event: Event) -> Action {
+    fn begin(&mut self, event: Event) -> GuestAction {
         self.instance.call(self.stream, event).unwrap();
         assert_eq!(self.instance.view(self.stream).unwrap().status(), Some(0));
         let mut actions = self.instance.take_actions();
@@ -177,14 +177,14 @@ impl Caller {
 
     fn begin_http(&mut self) -> CallToken {
         match self.begin(HEADERS) {
-            Action::Http(token, _) => token,
+            GuestAction::Http(token, _) => token,
             action => panic!("{action:?}"),
         }
     }
 
     fn begin_grpc(&mut self, event: Event) -> CallToken {
         match self.begin(event) {
-            Action::Grpc(token, _) => token,
+            GuestAction::Grpc(token, _) => token,
             action => panic!("{action:?}"),
         }
     }
@@ -196,7 +196,7 @@ const CALL: Event = Event::RequestTrailers { fields: 1 };
 #[test]
 fn http_call_is_delivered_exactly_once() {
     let mut caller = Caller::new("", config());
-    let Action::Http(token, request) = caller.begin(HEADERS) else { panic!("no call") };
+    let GuestAction::Http(token, request) = caller.begin(HEADERS) else { panic!("no call") };
     assert_eq!((request.root, request.stream, request.upstream), (RootIndex(0), Some(caller.stream), 0));
     assert_eq!(request.fields, fields(&[(":authority", "x"), (":method", "GET"), (":path", "/")]));
     assert_eq!((&request.body[..], request.timeout), (&b"body"[..], Duration::from_millis(70)));
@@ -214,7 +214,7 @@ fn http_call_is_delivered_exactly_once() {
     // Twice 3 fields and 2 bytes.
     assert_eq!(lines, ["http 8"]);
     assert_eq!(caller.instance.view(caller.stream).unwrap().property("data"), Some(&b"ok"[..]));
-    assert!(matches!(caller.instance.take_actions()[..], [Action::Resume(..)]));
+    assert!(matches!(caller.instance.take_actions()[..], [GuestAction::Resume(..)]));
 }
 
 #[test]
@@ -306,9 +306,9 @@ fn grpc_stream_is_written_closed_and_cancelled() {
         let status = caller.instance.view(caller.stream).unwrap().status().unwrap();
         let action = match caller.instance.take_actions().pop() {
             None => "none",
-            Some(Action::GrpcSend { message, is_end: false, .. }) if message == "body" => "send",
-            Some(Action::GrpcClose(closed)) if closed == token => "close",
-            Some(Action::GrpcCancel(cancelled)) if cancelled == token => "cancel",
+            Some(GuestAction::GrpcSend { message, is_end: false, .. }) if message == "body" => "send",
+            Some(GuestAction::GrpcClose(closed)) if closed == token => "close",
+            Some(GuestAction::GrpcCancel(cancelled)) if cancelled == token => "cancel",
             action => panic!("{action:?}"),
         };
         steps.push((status, action));

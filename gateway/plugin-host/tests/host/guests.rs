@@ -9,12 +9,12 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use plugin_host::Action;
 use plugin_host::CallError;
 use plugin_host::CallToken;
 use plugin_host::Direction;
 use plugin_host::Event;
 use plugin_host::GrpcEvent;
+use plugin_host::GuestAction;
 use plugin_host::GuestMetricValue;
 use plugin_host::HttpResponse;
 use plugin_host::Instance;
@@ -105,7 +105,7 @@ fn with_response(fields: &[(&str, &str)]) -> TestView {
 /// Returns the only action, which is a reply.
 fn reply(instance: &mut Instance<TestView>) -> Reply {
     match instance.take_actions().as_slice() {
-        [Action::Reply(_, reply)] => (**reply).clone(),
+        [GuestAction::Reply(_, reply)] => (**reply).clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -182,7 +182,7 @@ fn callouts_pause_and_decide() {
         let stream = open(&mut instance, TestView::default());
         assert_eq!(instance.call(stream, REQUEST), Ok(Verdict::StopAll));
         let actions = instance.take_actions();
-        let [Action::Http(token, request)] = actions.as_slice() else { panic!("{actions:?}") };
+        let [GuestAction::Http(token, request)] = actions.as_slice() else { panic!("{actions:?}") };
         assert_eq!((request.stream, request.upstream, request.body.as_ref()), (Some(stream), 0, &b"ask"[..]));
         assert_eq!((request.fields.len(), request.timeout), (4, Duration::from_secs(1)));
         instance.http_response(*token, response).unwrap();
@@ -190,7 +190,7 @@ fn callouts_pause_and_decide() {
             None => {
                 let actions = instance.take_actions();
                 assert!(
-                    matches!(actions[..], [Action::Resume(of, Direction::Request)] if of == stream),
+                    matches!(actions[..], [GuestAction::Resume(of, Direction::Request)] if of == stream),
                     "{actions:?}"
                 );
                 let text = instance.view(stream).unwrap().text(MapKind::RequestHeaders);
@@ -266,7 +266,7 @@ fn instances_share_data_queues_and_metrics() {
     let mut instances = [first.unwrap(), try_start("shared", "", base()).unwrap().unwrap()];
     for instance in &mut instances {
         let actions = instance.take_actions();
-        assert!(matches!(actions[..], [Action::Tick(RootIndex(0), Some(_))]), "{actions:?}");
+        assert!(matches!(actions[..], [GuestAction::Tick(RootIndex(0), Some(_))]), "{actions:?}");
         instance.tick(RootIndex(0)).unwrap();
     }
     for count in 1..=6 {
@@ -364,9 +364,9 @@ fn grpc_calls_and_streams_deliver_their_events() {
     instance.call(stream, REQUEST).unwrap();
     let actions = instance.take_actions();
     let [
-        Action::Grpc(token, _),
-        Action::GrpcSend { is_end: false, .. },
-        Action::GrpcSend { is_end: true, .. },
+        GuestAction::Grpc(token, _),
+        GuestAction::GrpcSend { is_end: false, .. },
+        GuestAction::GrpcSend { is_end: true, .. },
     ] = actions[..]
     else {
         panic!("{actions:?}")
@@ -389,7 +389,7 @@ fn grpc_calls_and_streams_deliver_their_events() {
 
 fn grpc_call(instance: &mut Instance<TestView>) -> (CallToken, Option<Bytes>) {
     match instance.take_actions().as_slice() {
-        [Action::Grpc(token, request)] => {
+        [GuestAction::Grpc(token, request)] => {
             assert_eq!(
                 (request.service.as_ref(), request.method.as_ref()),
                 (&b"pkg.Auth"[..], &b"Check"[..])

@@ -1,9 +1,9 @@
 //! Host functions that act on a stream.
 
 use bytes::Bytes;
-use plugin_host::Action;
 use plugin_host::Direction;
 use plugin_host::Event;
+use plugin_host::GuestAction;
 use plugin_host::Reply;
 use plugin_host::RootIndex;
 use plugin_host::StreamId;
@@ -68,7 +68,11 @@ fn actions_name_the_stream() {
         grpc_status: Some(7),
     };
     match &instance.take_actions()[..] {
-        [Action::Resume(first, Direction::Response), Action::Close(second), Action::Reply(third, reply)] => {
+        [
+            GuestAction::Resume(first, Direction::Response),
+            GuestAction::Close(second),
+            GuestAction::Reply(third, reply),
+        ] => {
             assert_eq!([*first, *second, *third], [stream; 3]);
             assert_eq!(**reply, expected);
         }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use plugin_host::Action;
 use plugin_host::Event;
+use plugin_host::GuestAction;
 use plugin_host::GuestMetricValue;
 use plugin_host::InstanceConfig;
 use plugin_host::RootIndex;
@@ -66,7 +66,7 @@ fn ticks_belong_to_the_root_of_a_stream() {
         .take_actions()
         .into_iter()
         .map(|action| match action {
-            Action::Tick(root, period) => (root, period),
+            GuestAction::Tick(root, period) => (root, period),
             action => panic!("{action:?}"),
         })
         .collect();

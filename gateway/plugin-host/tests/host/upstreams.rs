@@ -1,9 +1,9 @@
 //! How guests name upstreams.
 
 use bytes::Bytes;
-use plugin_host::Action;
 use plugin_host::AllowedUpstream;
 use plugin_host::Event;
+use plugin_host::GuestAction;
 use plugin_host::Instance;
 use plugin_host::InstanceConfig;
 use plugin_host::RootIndex;
@@ -43,7 +43,7 @@ fn find(names: &[&'static str]) -> Vec<Option<usize>> {
         let stream = instance.open(RootIndex(root), TestView::default()).ok().unwrap();
         instance.call(stream, Event::RequestHeaders { fields: 6, is_end: true }).unwrap();
         match instance.take_actions().pop() {
-            Some(Action::Grpc(_, request)) => Some(request.upstream),
+            Some(GuestAction::Grpc(_, request)) => Some(request.upstream),
             _ => None,
         }
     };

@@ -1,7 +1,7 @@
 //! From the bytes of a module to instances for all workers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::Isolation;
 use bytes::Bytes;

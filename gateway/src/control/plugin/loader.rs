@@ -210,7 +210,9 @@ impl Loader {
         tokio::task::spawn_blocking(move || match NewInstance::start(&version, lease) {
             // The worker may have stopped.
             Ok(instance) => drop(sender.send(instance)),
-            Err(error) => tracing::error!(plugin = &*version.name, %error, "no instance in place of a dead one"),
+            Err(error) => {
+                tracing::error!(plugin = &*version.name, %error, "no instance in place of a dead one")
+            }
         });
     }
 

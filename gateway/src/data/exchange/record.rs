@@ -10,7 +10,7 @@ use routing::object::{Name, PortRef};
 use routing::table::{FieldPath, Route};
 
 use super::abort::Abort;
-use super::client::{tls_version, Client, Codec, ConnectionInfo};
+use super::client::{Client, Codec, ConnectionInfo, tls_version};
 use super::destination::Destination;
 use super::forwarded::RequestSource;
 use super::reply_reason::ReplyReason;

@@ -22,7 +22,6 @@ pub(super) fn for_each_sendable(fields: &Fields, mut on_field: impl FnMut(&[u8],
 
 /// Returns the fields of a head, names in lower case.
 pub(super) fn of_head(head: &Head) -> impl Iterator<Item = (bytes::Bytes, bytes::Bytes)> {
-    head.fields().map(|(_, name, value)| {
-        (name.to_ascii_lowercase().into(), bytes::Bytes::copy_from_slice(value))
-    })
+    head.fields()
+        .map(|(_, name, value)| (name.to_ascii_lowercase().into(), bytes::Bytes::copy_from_slice(value)))
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use hashbrown::HashMap;
 use h2::SendStream;
+use hashbrown::HashMap;
 use plugin_host::{CallToken, GrpcEvent, GrpcRequest};
 use routing::table::Backend;
 use tokio::net::TcpStream;
@@ -165,10 +165,10 @@ impl Drop for AbortOnDrop {
 fn head(request: &GrpcRequest, backend: &Backend) -> Result<http::Request<()>, http::Error> {
     let part = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
     let path = format!("/{}/{}", part(&request.service), part(&request.method));
-    let uri = http::Uri::builder().scheme("http").authority(backend.service.name.as_ref()).path_and_query(path);
-    let mut head = http::Request::post(uri.build()?)
-        .header("content-type", "application/grpc")
-        .header("te", "trailers");
+    let uri =
+        http::Uri::builder().scheme("http").authority(backend.service.name.as_ref()).path_and_query(path);
+    let mut head =
+        http::Request::post(uri.build()?).header("content-type", "application/grpc").header("te", "trailers");
     let mut metadata = Vec::new();
     fields::for_each_sendable(&request.metadata, |name, value| {
         metadata.push((name.to_vec(), value.to_vec()));

@@ -47,8 +47,7 @@ pub(super) async fn call(
             }
             Err(error) => {
                 tracing::debug!(%error, service = %backend.service, "callout of a plugin failed");
-                let is_lost =
-                    matches!(error, StreamError::Disconnected(_)) && !opened.stream.has_received();
+                let is_lost = matches!(error, StreamError::Disconnected(_)) && !opened.stream.has_received();
                 if !is_lost || !retry.on_disconnect(&opened, resend) {
                     return None;
                 }
@@ -91,7 +90,11 @@ async fn exchange(
         stream.write(Piece::Data(request.body.clone()))?;
     }
     std::future::poll_fn(|cx| stream.poll_ready(cx)).await?;
-    stream.write(if request.trailers.is_empty() { Piece::End } else { Piece::Trailers(trailers(request)) })?;
+    stream.write(if request.trailers.is_empty() {
+        Piece::End
+    } else {
+        Piece::Trailers(trailers(request))
+    })?;
     std::future::poll_fn(|cx| stream.poll_flush(cx)).await?;
     let head = loop {
         let head = std::future::poll_fn(|cx| stream.poll_head(cx)).await?;

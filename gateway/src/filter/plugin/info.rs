@@ -61,6 +61,9 @@ impl PluginVersion {
 
 impl fmt::Debug for PluginVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PluginVersion").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("PluginVersion")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

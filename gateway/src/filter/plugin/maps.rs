@@ -79,7 +79,11 @@ pub(super) fn lower(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Edits a request's map.
-pub(super) fn edit_request(patch: &mut Patch, head: &Head, edit: MapEdit<'_>) -> Result<EditOutcome, EditError> {
+pub(super) fn edit_request(
+    patch: &mut Patch,
+    head: &Head,
+    edit: MapEdit<'_>,
+) -> Result<EditOutcome, EditError> {
     let mut fields = Vec::new();
     if matches!(edit, MapEdit::ReplaceAll(_)) {
         for_each_request_field(head, patch, |name, _| fields.push(name.to_vec()));
@@ -198,12 +202,7 @@ fn set_request_pseudo(
 }
 
 /// Sets `:status`. Statuses without a body stay what they are, since the body follows.
-fn set_status(
-    patch: &mut Patch,
-    original: u16,
-    name: &[u8],
-    value: &[u8],
-) -> Result<EditOutcome, EditError> {
+fn set_status(patch: &mut Patch, original: u16, name: &[u8], value: &[u8]) -> Result<EditOutcome, EditError> {
     if name != b":status" {
         return Ok(EditOutcome::Ignored);
     }

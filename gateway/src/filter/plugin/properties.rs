@@ -15,7 +15,9 @@ pub(super) fn get<'a>(view: &'a StreamView, path: &[u8]) -> Option<PropertyValue
         (b"response", Some(name), key) => response(view, name, key),
         (b"source", Some(b"address"), None) => Some(text(view.facts.client.to_string())),
         (b"connection", Some(b"mtls"), None) => Some(PropertyValue::Bool(false)),
-        (b"connection", Some(b"tls_version"), None) => view.facts.tls.map(|version| text(format!("TLSv{version}"))),
+        (b"connection", Some(b"tls_version"), None) => {
+            view.facts.tls.map(|version| text(format!("TLSv{version}")))
+        }
         (b"route_name", None, None) => Some(borrowed(view.route())),
         (b"cluster_name", None, None) => cluster_name(view),
         _ => None,

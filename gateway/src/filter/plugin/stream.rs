@@ -11,7 +11,7 @@ use super::maps::{Response, patched_trailers};
 use super::reply;
 use super::stats::increment;
 use super::view::StreamView;
-use super::worker_instance::{OwnActions, WorkerInstance, Woken};
+use super::worker_instance::{OwnActions, Woken, WorkerInstance};
 use crate::filter::{BodyEnd, BodyPiece, BodyStep, Direction, Resumed};
 use crate::message::{LocalReply, Original, Patch, ResponseHead};
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use plugin_host::{Action, CallToken};
+use plugin_host::{CallToken, GuestAction};
 
 use super::worker_instance::WorkerInstance;
 
@@ -10,7 +10,7 @@ use super::worker_instance::WorkerInstance;
 #[derive(Debug)]
 pub enum Work {
     /// Carries out a callout or a change of ticks.
-    Action(Rc<WorkerInstance>, Action),
+    Action(Rc<WorkerInstance>, GuestAction),
     /// Cancels a callout. The guest learns that it failed.
     Cancel(Rc<WorkerInstance>, CallToken),
     /// Replaces a dead instance.

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use hashbrown::HashMap;
 use plugin_host::{
-    Action, CallError, CallToken, Direction, GrpcEvent, HttpResponse, Instance, Reply, RootIndex, StreamId,
-    TrapKind, TrapReport,
+    CallError, CallToken, Direction, GrpcEvent, GuestAction, HttpResponse, Instance, Reply, RootIndex,
+    StreamId, TrapKind, TrapReport,
 };
 use routing::table::Backend;
 use tokio::sync::mpsc;
@@ -124,7 +124,11 @@ impl WorkerInstance {
     }
 
     /// Reads or edits the view of a stream.
-    pub(super) fn with_view<T>(&self, stream: StreamId, with: impl FnOnce(&mut StreamView) -> T) -> Option<T> {
+    pub(super) fn with_view<T>(
+        &self,
+        stream: StreamId,
+        with: impl FnOnce(&mut StreamView) -> T,
+    ) -> Option<T> {
         self.instance.borrow_mut().view_mut(stream).map(with)
     }
 
@@ -137,16 +141,21 @@ impl WorkerInstance {
         self.instance.borrow().has_streams()
     }
 
-    fn take_action(self: &Rc<Self>, action: Action, own: Option<StreamId>, own_actions: &mut OwnActions) {
+    fn take_action(
+        self: &Rc<Self>,
+        action: GuestAction,
+        own: Option<StreamId>,
+        own_actions: &mut OwnActions,
+    ) {
         match action {
-            Action::Resume(stream, direction) if own == Some(stream) => {
+            GuestAction::Resume(stream, direction) if own == Some(stream) => {
                 *slot_of(&mut own_actions.resumed, direction) = true;
                 self.wake(stream, |stopped| *slot_of(&mut stopped.resumed, direction) = true);
             }
-            Action::Resume(stream, direction) => {
+            GuestAction::Resume(stream, direction) => {
                 self.wake(stream, |stopped| *slot_of(&mut stopped.resumed, direction) = true);
             }
-            Action::Reply(stream, reply) => {
+            GuestAction::Reply(stream, reply) => {
                 increment(self.stats().map(|stats| &stats.replies));
                 if own == Some(stream) {
                     own_actions.reply = Some(reply);
@@ -154,15 +163,15 @@ impl WorkerInstance {
                     self.wake(stream, |stopped| stopped.reply = Some(reply));
                 }
             }
-            Action::Close(stream) if own == Some(stream) => own_actions.is_closed = true,
-            Action::Close(stream) => self.wake(stream, |stopped| stopped.is_closed = true),
-            Action::Http(..)
-            | Action::Grpc(..)
-            | Action::GrpcSend { .. }
-            | Action::GrpcClose(_)
-            | Action::GrpcCancel(_)
-            | Action::Tick(..) => {
-                if matches!(action, Action::Http(..) | Action::Grpc(..)) {
+            GuestAction::Close(stream) if own == Some(stream) => own_actions.is_closed = true,
+            GuestAction::Close(stream) => self.wake(stream, |stopped| stopped.is_closed = true),
+            GuestAction::Http(..)
+            | GuestAction::Grpc(..)
+            | GuestAction::GrpcSend { .. }
+            | GuestAction::GrpcClose(_)
+            | GuestAction::GrpcCancel(_)
+            | GuestAction::Tick(..) => {
+                if matches!(action, GuestAction::Http(..) | GuestAction::Grpc(..)) {
                     increment(self.stats().map(|stats| &stats.callouts));
                 }
                 // The driver ends with the worker.
@@ -211,11 +220,8 @@ impl WorkerInstance {
     /// Ends a stream. Callouts of a stopped one end too; the guest learns that they failed.
     pub(super) fn end(self: &Rc<Self>, stream: StreamId) {
         let is_stopped = self.stopped.borrow_mut().remove(&stream.0).is_some();
-        let cancelled = if is_stopped {
-            self.instance.borrow_mut().cancel_callouts(stream)
-        } else {
-            Vec::new()
-        };
+        let cancelled =
+            if is_stopped { self.instance.borrow_mut().cancel_callouts(stream) } else { Vec::new() };
         let _ = self.call(None, |instance| {
             instance.close(stream);
             instance.take_trap().map_or(Ok(()), |report| Err(CallError::Trapped(Box::new(report))))
@@ -310,7 +316,8 @@ impl WorkerInstance {
     }
 
     fn on_trap(self: &Rc<Self>, report: &TrapReport, own: Option<StreamId>) {
-        let route = own.and_then(|stream| self.with_view(stream, |view| plugin_host::HttpView::route(view).to_owned()));
+        let route = own
+            .and_then(|stream| self.with_view(stream, |view| plugin_host::HttpView::route(view).to_owned()));
         let (plugin, version) = (&*self.version.name, &*self.version.config.version);
         let frames = report.frames.join("\n    ");
         let route = route.unwrap_or_default();
