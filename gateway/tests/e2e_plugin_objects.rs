@@ -1,6 +1,6 @@
 //! WasmPlugin objects without a usable module: closed routes, and what check and explain say of plugins.
 
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod support;
 
