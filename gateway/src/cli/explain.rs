@@ -187,6 +187,9 @@ fn related_problems(
         objects.extend(route.policy.iter().map(|field| object(Kind::RoutePolicy, &field.policy)));
         let plugins = route.plugins.iter().map(|plugin| &plugin.plugin).chain(&route.missing_plugin);
         objects.extend(plugins.map(|plugin| object(Kind::WasmPlugin, plugin)));
+        let configs =
+            route.plugins.iter().filter_map(|plugin| plugin.config_object.strip_prefix("RoutePolicy "));
+        objects.extend(configs.map(|policy| object(Kind::RoutePolicy, policy)));
     }
     let services = explanation.services.iter().map(|view| object(Kind::Service, &view.service));
     let secret = explanation.listener.secret.iter().map(|secret| object(Kind::Secret, secret));
