@@ -30,6 +30,7 @@ pub(crate) fn documented_rules() {
     }));
     let certificate = certificate("rights.example");
     cluster().apply(&space.secret("pair", &certificate));
+    plugin_with_config_map("rights");
     space.app("rest", endpoint::start("rest"));
     space.serve("app", "rights.example");
     cluster().apply(&with_tls(space.ingress("app", "rights.example"), "rights.example", "pair"));
@@ -131,6 +132,7 @@ pub(crate) fn namespace_role() {
         }
         cluster().apply(&object);
     }
+    plugin_with_config_map("inside");
     let flags = ["--set", "namespaces=inside", "--class", "narrow"];
     let gateway = Gateway::start(&cluster().kubeconfig("narrow", None), &flags);
     for (space, name) in [(&inside, "in"), (&outside, "out")] {
@@ -180,6 +182,19 @@ pub(crate) fn view_role_explains() {
     for kind in ["IngressClass", "Secret"] {
         assert!(output.contains(&format!("{kind} *: NotPermitted")), "{output}");
     }
+}
+
+/// Creates a plugin without routes, whose module is in a ConfigMap.
+fn plugin_with_config_map(namespace: &str) {
+    cluster().apply(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "module", "namespace": namespace }, "data": { "a.wasm": "no module" },
+    }));
+    cluster().apply(&json!({
+        "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "WasmPlugin",
+        "metadata": { "name": "plugin", "namespace": namespace },
+        "spec": { "url": "configmap://module/a.wasm", "targetRefs": [] },
+    }));
 }
 
 fn account(name: &str) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::event::RootIndex;
+
 /// Why an engine cannot be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
@@ -60,8 +62,8 @@ pub enum StartError {
     #[error("proxy_on_vm_start refused the VM configuration{0}")]
     RefusedVm(LastLog),
     /// `proxy_on_configure` returned false.
-    #[error("proxy_on_configure refused the configuration{0}")]
-    RefusedConfiguration(LastLog),
+    #[error("proxy_on_configure refused the configuration{1}")]
+    RefusedConfiguration(RootIndex, LastLog),
 }
 
 /// The last warning or error that the guest logged before it refused; empty if there was none.

@@ -1,7 +1,8 @@
 //! `gateway check DIR`: reports the Problems of a folder with YAML files, and the requests that it routes differently than
 //! another folder.
 //!
-//! It reads a folder and compiles a table as `gateway run` does. Not here: finding Problems (`routing`, `source`).
+//! It reads a folder, compiles a table and loads plugins as `gateway run` does. Not here: finding Problems (`routing`,
+//! `source`, `control::plugin`).
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use crate::cli::output::{print, print_error};
 use crate::cli::read_once::read_folder;
 
 pub mod against;
+pub mod plugins;
 pub mod report;
 pub mod sarif;
 
@@ -83,9 +85,10 @@ impl Check {
 /// Reads a folder and returns its Problems. With a second folder, also returns the requests that it routes differently.
 ///
 /// # Errors
-/// Returns an error if a folder cannot be read.
+/// Returns an error if a folder cannot be read, or if it has plugins and this machine cannot run WebAssembly.
 pub fn report(folder: &Path, against: Option<&Path>, routing: &Config) -> anyhow::Result<CheckReport> {
-    let now = read_folder(folder, routing.clone())?;
+    let mut now = read_folder(folder, routing.clone())?;
+    plugins::load(&mut now)?;
     let problems = now.problems().views();
     let changes = match against {
         None => None,

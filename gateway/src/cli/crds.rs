@@ -3,7 +3,7 @@
 //! `gateway crds` prints them. The files in `charts/gateway/crds` are that output; a test compares them. Not here: the
 //! kinds themselves (`api`).
 
-use api::{IngressClassConfigSpec, RoutePolicySpec};
+use api::{IngressClassConfigSpec, RoutePolicySpec, WasmPluginSpec};
 use kube_core::schema::StructuralSchemaRewriter;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -28,7 +28,7 @@ struct KindNames {
 }
 
 /// Returns the definitions of all kinds.
-pub fn all() -> [Definition; 2] {
+pub fn all() -> [Definition; 3] {
     let class_config = KindNames {
         kind: "IngressClassConfig",
         singular: "ingressclassconfig",
@@ -43,9 +43,17 @@ pub fn all() -> [Definition; 2] {
         scope: "Namespaced",
         columns: &[("Target", ".spec.targetRefs[0].name")],
     };
+    let plugin = KindNames {
+        kind: "WasmPlugin",
+        singular: "wasmplugin",
+        plural: "wasmplugins",
+        scope: "Namespaced",
+        columns: &[("URL", ".spec.url"), ("Phase", ".spec.phase")],
+    };
     [
         definition::<IngressClassConfigSpec>(&class_config, &[]),
         definition::<RoutePolicySpec>(&policy, &POLICY_RULES),
+        definition::<WasmPluginSpec>(&plugin, &PLUGIN_RULES),
     ]
 }
 
@@ -60,6 +68,12 @@ pub fn to_yaml() -> anyhow::Result<String> {
 /// Rules for the spec of a RoutePolicy that a schema cannot express: in CEL, with the error message.
 const POLICY_RULES: [(&str, &str); 1] = [(
     "self.targetRefs.all(t, t.kind == 'Ingress' || (!has(t.host) && !has(t.path)))",
+    "only a target of kind Ingress has a host or path",
+)];
+
+/// The same for WasmPlugins.
+const PLUGIN_RULES: [(&str, &str); 1] = [(
+    "!has(self.targetRefs) || self.targetRefs.all(t, t.kind == 'Ingress' || (!has(t.host) && !has(t.path)))",
     "only a target of kind Ingress has a host or path",
 )];
 

@@ -183,12 +183,18 @@ fn related_problems(
         objects.insert(ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() });
     }
     let chosen = explanation.match_report.iter().filter_map(|match_report| match_report.chosen.as_ref());
-    let policies =
-        chosen.flat_map(|route| &route.policy).map(|field| object(Kind::RoutePolicy, &field.policy));
+    for route in chosen {
+        objects.extend(route.policy.iter().map(|field| object(Kind::RoutePolicy, &field.policy)));
+        let plugins = route.plugins.iter().map(|plugin| &plugin.plugin).chain(&route.missing_plugin);
+        objects.extend(plugins.map(|plugin| object(Kind::WasmPlugin, plugin)));
+        let configs =
+            route.plugins.iter().filter_map(|plugin| plugin.config_object.strip_prefix("RoutePolicy "));
+        objects.extend(configs.map(|policy| object(Kind::RoutePolicy, policy)));
+    }
     let services = explanation.services.iter().map(|view| object(Kind::Service, &view.service));
     let secret = explanation.listener.secret.iter().map(|secret| object(Kind::Secret, secret));
     let classes = explanation.ingresses.iter().filter_map(|view| view.class.as_deref());
     let classes = classes.map(|class| object(Kind::IngressClass, class));
-    objects.extend(policies.chain(services).chain(secret).chain(classes));
+    objects.extend(services.chain(secret).chain(classes));
     problems.views_where(|problem| problem.object.kind == Kind::File || objects.contains(&problem.object))
 }

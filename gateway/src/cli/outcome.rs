@@ -3,6 +3,7 @@
 //! Shared by `explain` and `check --against`. Not here: failures of endpoints.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http1::BodyLength;
 use routing::table::{Backend, Endpoints, Route, RoutingTable};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use crate::data::exchange;
 use crate::data::exchange::reply_reason::ReplyReason;
 use crate::data::upstream::ConnectError;
+use crate::filter::plugin::MISSING_PLUGIN;
 use crate::message::LocalReply;
 
 /// The field of a RoutePolicy that [`Outcome::backends`] already contains.
@@ -36,6 +38,19 @@ pub struct Outcome {
     pub body_size: Option<u64>,
     /// The fields of RoutePolicies that apply, `spec.backends` aside.
     pub policy: Vec<PolicySetting>,
+    /// The plugins that apply, in the order of requests.
+    pub plugins: Vec<PluginSetting>,
+}
+
+/// A plugin and its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginSetting {
+    /// The WasmPlugin, as namespace/name.
+    pub plugin: String,
+    /// Its configuration. It is compared, but not shown: it may hold secrets.
+    #[serde(skip)]
+    pub config: Arc<str>,
 }
 
 /// A field of a RoutePolicy and its value.
@@ -72,6 +87,7 @@ impl Outcome {
             backends: Vec::new(),
             body_size: None,
             policy: Vec::new(),
+            plugins: Vec::new(),
         }
     }
 
@@ -93,13 +109,22 @@ impl Outcome {
         let fields = route.policy.fields().into_iter().filter(|field| field.origin.field != BACKENDS);
         let policy =
             fields.map(|field| PolicySetting { field: field.origin.field, value: field.value }).collect();
-        Self {
+        let plugins = route.policy.plugins.iter().map(|plugin| PluginSetting {
+            plugin: plugin.plugin.to_string(),
+            config: Arc::clone(&plugin.config),
+        });
+        let outcome = Self {
             object: Some(format!("{} {}", origin.ingress.kind, origin.ingress.name)),
             field: Some(origin.field.to_string()),
             backends: backends.collect(),
             body_size: route.policy.spec.body_size.map(|limit| limit.0),
             policy,
+            plugins: plugins.collect(),
             ..local_reply_reason(route).map_or_else(Self::forwarded, Self::local_reply)
+        };
+        match &route.policy.missing_plugin {
+            Some(_) => Self { status: Some(503), reason: Some(MISSING_PLUGIN), ..outcome },
+            None => outcome,
         }
     }
 
@@ -129,7 +154,7 @@ impl Outcome {
 
     /// Returns the parts that a client can notice. The object and its field are not among them.
     pub fn client_visible(&self) -> impl PartialEq + '_ {
-        (self.status, self.reason, self.traffic_split(), &self.policy)
+        (self.status, self.reason, self.traffic_split(), &self.policy, &self.plugins)
     }
 
     /// Returns the Services that get requests, sorted, with their weights in lowest terms: 50 to 50 is 1 to 1.
@@ -191,6 +216,9 @@ impl fmt::Display for Outcome {
         }
         for PolicySetting { field, value } in &self.policy {
             write!(f, ", {} {value}", field.strip_prefix("spec.").unwrap_or(field))?;
+        }
+        for PluginSetting { plugin, .. } in &self.plugins {
+            write!(f, ", plugin {plugin}")?;
         }
         Ok(())
     }

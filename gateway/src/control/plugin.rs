@@ -18,11 +18,13 @@ mod fetch;
 mod load;
 mod loader;
 mod metrics;
+mod refusal;
 
 pub use board::{PluginBoard, PluginState, PluginStatus};
 pub use load::check;
 pub use loader::run;
 pub use metrics::plugin_metrics;
+pub use refusal::PluginRefusal;
 
 /// A plugin that the table uses.
 #[derive(Clone, Debug)]
@@ -49,8 +51,8 @@ pub struct PluginUpdate {
     pub name: PluginName,
     /// The version that serves from now on; `None`: the one that serves stays.
     pub loaded: Option<LoadedPlugin>,
-    /// The message of a Problem; `None` if there is none.
-    pub problem: Option<String>,
+    /// Why the newest version cannot serve; `None` if it serves.
+    pub refusal: Option<PluginRefusal>,
 }
 
 /// What loading needs of the process. It outlives restarts of the control plane.

@@ -181,7 +181,7 @@ impl Reload {
                     None => return,
                 },
                 plugin = plugins.recv() => match plugin {
-                    Some(plugin) => self.on_plugin(plugin),
+                    Some(plugin) => self.apply_plugin(plugin),
                     None => return,
                 },
                 () = sleep_until(self.secrets.next_check()) => self.check_certificate_dates(SystemTime::now()),
@@ -243,10 +243,10 @@ impl Reload {
         }
     }
 
-    /// Takes the result of loading a plugin: the plans of its policies change, or a Problem says why not.
-    fn on_plugin(&mut self, update: PluginUpdate) {
-        let PluginUpdate { name, loaded, problem } = update;
-        let (before, after) = self.plugins.set_problem(&name, problem);
+    /// Applies the result of loading a plugin: the plans of its policies change, or a Problem says why not.
+    pub fn apply_plugin(&mut self, update: PluginUpdate) {
+        let PluginUpdate { name, loaded, refusal } = update;
+        let (before, after) = self.plugins.set_problem(&name, refusal);
         self.problems.change(before.iter(), Vec::from_iter(after));
         let Some(loaded) = loaded else { return self.log_problem_changes() };
         self.planner.plugins.activate(name.clone(), loaded);

@@ -81,6 +81,27 @@ impl Filter for UnavailablePlugin {
     }
 }
 
+/// Reason of the reply while a plugin that a route needs does not exist, or has no valid spec.
+pub const MISSING_PLUGIN: &str = "plugin_missing";
+
+/// A plugin that a route needs and that does not exist, or has no valid spec. Its failure strategy is unknown.
+#[derive(Debug)]
+pub struct MissingPlugin;
+
+impl Filter for MissingPlugin {
+    fn stage(&self) -> Stage {
+        Stage::PluginAuthn
+    }
+
+    fn phases(&self) -> Phases {
+        Phases { request: true, ..Phases::default() }
+    }
+
+    fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
+        Step::Reply(Box::new(LocalReply::new(503, MISSING_PLUGIN)))
+    }
+}
+
 impl PluginFilter {
     /// Creates the filter of a root context of a version.
     pub fn new(version: Arc<PluginVersion>, lease: Lease, root: RootIndex, stage: Stage) -> Self {

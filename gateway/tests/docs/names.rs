@@ -42,7 +42,7 @@ impl Known {
         let settings = tables::settings(Settings::default());
         let mut keys: BTreeSet<_> = settings.into_iter().map(|setting| setting.key).collect();
         let variables = keys.iter().filter_map(|key| Config::variable(key)).collect();
-        for kind in ["routepolicies", "ingressclassconfigs"] {
+        for kind in ["routepolicies", "ingressclassconfigs", "wasmplugins"] {
             keys.extend(schema::fields(kind).into_iter().map(|field| field.path));
         }
         let section = |key: &String| key.split_once('.').map(|(section, _)| section.to_owned());

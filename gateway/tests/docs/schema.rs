@@ -72,6 +72,9 @@ fn form(schema: &Value) -> String {
     if alternatives.count() > 0 {
         return "number or name".to_owned();
     }
+    if schema.get("x-kubernetes-preserve-unknown-fields").is_some() {
+        return "any value".to_owned();
+    }
     let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
     match (text(schema, "type").as_str(), bound("minimum"), bound("maximum")) {
         ("integer", Some(low), Some(high)) => format!("integer, {low} to {high}"),

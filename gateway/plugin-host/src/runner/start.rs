@@ -63,7 +63,7 @@ impl Runner {
         let is_accepted =
             vm.call_if(exports.configure.as_ref(), id, (id, size)).map_err(trapped("proxy_on_configure"))?;
         if is_accepted == Some(0) {
-            return Err(StartError::RefusedConfiguration(LastLog(vm.host().log.last())));
+            return Err(StartError::RefusedConfiguration(root, LastLog(vm.host().log.last())));
         }
         Ok(())
     }

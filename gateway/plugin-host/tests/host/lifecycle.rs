@@ -201,11 +201,11 @@ fn refusals_repeat_the_last_error() {
             format!(
                 "(func (export \"proxy_on_configure\") (param i32 i32) (result i32) {log} (i32.const 0))"
             ),
-            StartError::RefusedConfiguration(last),
+            StartError::RefusedConfiguration(RootIndex(0), last),
         ),
         (
             "(func (export \"proxy_on_configure\") (param i32 i32) (result i32) (i32.const 0))".to_owned(),
-            StartError::RefusedConfiguration(LastLog::default()),
+            StartError::RefusedConfiguration(RootIndex(0), LastLog::default()),
         ),
     ] {
         let error = try_start(&Guest::new(text).with(&items), config()).unwrap_err();

@@ -5,7 +5,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use routing::table::{
-    DefaultVerdict, HostCandidate, HostKind, HostVerdict, MatchReport, RouteVerdict, RouteView,
+    DefaultVerdict, HostCandidate, HostKind, HostVerdict, MatchReport, PluginView, RouteVerdict, RouteView,
 };
 
 use super::view::{
@@ -94,6 +94,19 @@ impl Text<'_> {
             let (name, target) = (&policy.policy, &policy.target);
             let text = format!("{field}: {value}, by RoutePolicy {name} {source}, whose {target} names this");
             self.field(f, "policy", text)?;
+        }
+        report.chosen.iter().try_for_each(|route| self.write_plugins(route, f))
+    }
+
+    /// Writes the plugins of the chosen rule in the order of requests.
+    fn write_plugins(self, route: &RouteView, f: &mut Formatter<'_>) -> fmt::Result {
+        for PluginView { plugin, phase, config_object, config_field } in &route.plugins {
+            let text = format!("{plugin}, phase {phase}, configuration by {config_object} {config_field}");
+            self.field(f, "plugin", text)?;
+        }
+        if let Some(plugin) = &route.missing_plugin {
+            let text = format!("{plugin} does not exist, or its spec is malformed: requests get a 503");
+            self.field(f, "plugin", paint(self.palette.bad, text))?;
         }
         Ok(())
     }

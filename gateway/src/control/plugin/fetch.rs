@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use plugin_host::MAX_MODULE_BYTES;
+use plugin_host::{MAX_MODULE_BYTES, ModuleError};
 use routing::table::PluginSource;
 
 /// Identifies the content of a file without reading it.
@@ -63,8 +63,13 @@ fn read_file(path: &Path, folder: &Path) -> Result<Bytes, String> {
             folder.display()
         ));
     }
+    let file = File::open(&real).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    if len > MAX_MODULE_BYTES as u64 {
+        return Err(ModuleError::TooLarge(usize::try_from(len).unwrap_or(usize::MAX)).to_string());
+    }
     let mut bytes = Vec::new();
-    let limit = MAX_MODULE_BYTES as u64 + 1;
-    File::open(&real).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
+    // It may grow meanwhile.
+    file.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes.into())
 }

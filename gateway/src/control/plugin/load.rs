@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::board::{PluginBoard, PluginState};
 use super::fetch::{self, FileStamp};
+use super::refusal::PluginRefusal;
 use super::{DesiredPlugin, PluginContext};
 use crate::filter::plugin::{Breaker, Lease, LoadedPlugin, NewInstance, PluginStats, PluginVersion};
 
@@ -46,7 +47,7 @@ pub(super) struct Load {
 
 /// What a job found out besides its result.
 pub(super) struct Loaded {
-    pub(super) result: Result<Load, String>,
+    pub(super) result: Result<Load, PluginRefusal>,
     /// The file before it was read.
     pub(super) stamp: Option<FileStamp>,
 }
@@ -58,7 +59,7 @@ impl LoadJob {
         Loaded { result: self.load(), stamp }
     }
 
-    fn load(self) -> Result<Load, String> {
+    fn load(self) -> Result<Load, PluginRefusal> {
         let Self { desired, engine, module, stats, breaker, replacements, context } = self;
         let DesiredPlugin { definition, configs } = desired;
         let board: &PluginBoard = &context.board;
@@ -68,7 +69,7 @@ impl LoadJob {
         let same = module.filter(|module| module.info().digest[..] == Sha256::digest(&bytes)[..]);
         let module = match same {
             Some(module) => module,
-            None => engine.compile(&bytes).map_err(|error| error.to_string())?,
+            None => engine.compile(&bytes)?,
         };
         reached(PluginState::Compiled);
         let config = instance_config(&definition, &configs, &module, &context);
@@ -88,14 +89,17 @@ impl LoadJob {
         });
         let lease = Lease::default();
         // The first one proves that the module takes its configuration.
-        let first = NewInstance::start(&version, lease.downgrade()).map_err(|error| error.to_string())?;
+        let start = || {
+            let started = NewInstance::start(&version, lease.downgrade());
+            started.map_err(|error| PluginRefusal::of_start(&error, &configs))
+        };
+        let first = start()?;
         reached(PluginState::Configured);
         let mut instances = Vec::new();
         if !version.is_isolated {
             instances.push(first);
             for _ in 1..context.workers.len() * INSTANCES_PER_WORKER {
-                let next = NewInstance::start(&version, lease.downgrade());
-                instances.push(next.map_err(|error| error.to_string())?);
+                instances.push(start()?);
             }
         }
         let roots: HashMap<_, _> =
@@ -108,10 +112,10 @@ impl LoadJob {
 /// configuration. Blocks.
 ///
 /// # Errors
-/// A message for the author of the WasmPlugin.
-pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), String> {
+/// [`PluginRefusal`].
+pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), PluginRefusal> {
     let bytes = fetch_verified(&desired.definition)?;
-    let module = engine.compile(&bytes).map_err(|error| error.to_string())?;
+    let module = engine.compile(&bytes)?;
     let context = PluginContext {
         workers: Vec::new(),
         queues: Vec::new(),
@@ -120,7 +124,7 @@ pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), String> {
         board: Arc::default(),
     };
     let config = instance_config(&desired.definition, &desired.configs, &module, &context);
-    NewInstance::check(&module, config).map_err(|error| error.to_string())
+    NewInstance::check(&module, config).map_err(|error| PluginRefusal::of_start(&error, &desired.configs))
 }
 
 fn fetch_verified(definition: &PluginDefinition) -> Result<Bytes, String> {

@@ -189,11 +189,11 @@ impl Loader {
                 if let Some(before) = tracked.serving.replace(plugin.clone()) {
                     tracked.draining.push(before.lease.downgrade());
                 }
-                PluginUpdate { name: name.clone(), loaded: Some(plugin), problem: None }
+                PluginUpdate { name: name.clone(), loaded: Some(plugin), refusal: None }
             }
-            Err(message) => {
-                self.context.board.set_state(&name, PluginState::Refused(message.clone()));
-                PluginUpdate { name: name.clone(), loaded: None, problem: Some(message) }
+            Err(refusal) => {
+                self.context.board.set_state(&name, PluginState::Refused(refusal.message.clone()));
+                PluginUpdate { name: name.clone(), loaded: None, refusal: Some(refusal) }
             }
         };
         if is_stale {
@@ -203,7 +203,7 @@ impl Loader {
     }
 
     /// Starts an instance in place of a dead one.
-    fn replace(&mut self, version: u64, worker: usize) {
+    fn replace(&self, version: u64, worker: usize) {
         let Some((version, lease)) = self.versions.get(&version) else { return };
         let (Some(version), lease) = (version.upgrade(), lease.clone()) else { return };
         let Some(sender) = self.context.workers.get(worker).cloned() else { return };
@@ -260,12 +260,12 @@ async fn run_job(name: PluginName, job: LoadJob, draining: Vec<Weak<()>>) -> Don
     await_drained(&draining).await;
     let mut loaded = match tokio::task::spawn_blocking(move || job.run()).await {
         Ok(loaded) => loaded,
-        Err(_panic) => Loaded { result: Err("loading it ended by a panic".to_owned()), stamp: None },
+        Err(_panic) => Loaded { result: Err("loading it ended by a panic".to_owned().into()), stamp: None },
     };
     if let Ok(Load { instances, .. }) = &mut loaded.result
         && let Err(message) = install(&context, std::mem::take(instances)).await
     {
-        loaded.result = Err(message);
+        loaded.result = Err(message.into());
     }
     Done { name, desired, loaded }
 }

@@ -1,15 +1,18 @@
-//! The plugins of the compiled objects: what is to be loaded, and which plans change when it is.
+//! The plugins of the compiled objects: those to load, and the plans that change with a new version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use routing::object::{Kind, ObjectRef};
-use routing::table::PluginName;
+use routing::table::{PluginName, PluginUse};
 use routing::{Compiler, Policy, PolicyId, Problem, Reason};
 use tokio::sync::watch;
 
-use crate::control::plugin::{DesiredPlugin, DesiredPlugins};
+use crate::control::plugin::{DesiredPlugin, DesiredPlugins, PluginRefusal};
 use crate::plan::Planner;
+
+/// The field of a WasmPlugin for routes without another configuration.
+const DEFAULT_CONFIG: &str = "spec.pluginConfig";
 
 /// The plugins that the table uses, and the policies that use them.
 #[derive(Debug, Default)]
@@ -74,19 +77,34 @@ impl UsedPlugins {
     pub(super) fn set_problem(
         &mut self,
         name: &PluginName,
-        message: Option<String>,
+        refusal: Option<PluginRefusal>,
     ) -> (Option<Problem>, Option<Problem>) {
         let before = self.problems.remove(name);
-        let problem = message.map(|message| Problem {
-            object: ObjectRef { kind: Kind::WasmPlugin, name: name.clone() },
-            field: "spec.url".to_owned(),
-            reason: Reason::PluginRefused,
-            message,
+        let problem = refusal.map(|refusal| {
+            let (field, message) = self.describe(name, refusal);
+            let object = ObjectRef { kind: Kind::WasmPlugin, name: name.clone() };
+            Problem { object, field, reason: Reason::PluginRefused, message }
         });
         if let Some(problem) = &problem {
             self.problems.insert(name.clone(), problem.clone());
         }
         (before, problem)
+    }
+
+    /// Returns the field of the WasmPlugin that is at fault, and the message. A configuration of a RoutePolicy has no
+    /// field there, so the message names it.
+    fn describe(&self, name: &PluginName, refusal: PluginRefusal) -> (String, String) {
+        let PluginRefusal { config, message } = refusal;
+        let Some(config) = config else { return ("spec.url".to_owned(), message) };
+        let is_refused = |plugin: &&PluginUse| plugin.plugin == *name && plugin.config == config;
+        let mut origins = self.policies.values().flat_map(|policy| &policy.plugins).filter(is_refused);
+        match origins.next().map(|plugin| &plugin.origin) {
+            // No configuration is given.
+            Some(origin) if &*origin.field == "spec" => (DEFAULT_CONFIG.to_owned(), message),
+            Some(origin) if origin.object.kind == Kind::WasmPlugin => (origin.field.to_string(), message),
+            Some(origin) => (DEFAULT_CONFIG.to_owned(), format!("{message} (the configuration of {origin})")),
+            None => (DEFAULT_CONFIG.to_owned(), message),
+        }
     }
 
     /// Forgets everything, as after a panic. The loader keeps what it has until the next compilation.

@@ -124,8 +124,7 @@ impl<D: Downstream> Exchange<'_, D> {
         self.timer.set(stall);
         let (down, timer, received) = (&mut *self.down, self.timer, &mut self.received);
         let mut filters = self.filters.as_deref_mut();
-        let request = self.request.head;
-        let mut informational_count = 0;
+        let (request, mut informational_count) = (self.request.head, 0);
         let response = timer.limit(std::future::poll_fn(|cx| {
             if !body.is_sent() {
                 let metered = Metered { source: &mut *down, meter: &mut *received };

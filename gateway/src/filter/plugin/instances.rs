@@ -120,7 +120,7 @@ impl Instances {
     }
 
     /// Waits for an instance of a version.
-    pub(super) fn poll_instance(&self, version: u64, task: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_instance(&self, version: u64, task: &Context<'_>) -> Poll<()> {
         if self.get(version).is_some() {
             return Poll::Ready(());
         }

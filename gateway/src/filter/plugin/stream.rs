@@ -58,12 +58,12 @@ impl PluginStream {
         instance: Rc<WorkerInstance>,
         root: RootIndex,
         view: StreamView,
-    ) -> Result<Self, StreamView> {
+    ) -> Result<Self, Box<StreamView>> {
         increment(instance.stats().map(|stats| &stats.streams));
         let mut refused = None;
         let (opened, _) = instance.call(None, |guest| {
             guest.open(root, view).map_err(|(error, view)| {
-                refused = Some(view);
+                refused = Some(Box::new(view));
                 error
             })
         });
@@ -139,7 +139,7 @@ impl PluginStream {
         })
     }
 
-    pub(super) fn poll_stopped(&self, direction: Direction, task: &mut Context<'_>) -> Poll<Woken> {
+    pub(super) fn poll_stopped(&self, direction: Direction, task: &Context<'_>) -> Poll<Woken> {
         self.instance.poll_stopped(self.id, host(direction), task)
     }
 

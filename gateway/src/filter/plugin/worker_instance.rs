@@ -197,7 +197,7 @@ impl WorkerInstance {
         &self,
         stream: StreamId,
         direction: Direction,
-        task: &mut Context<'_>,
+        task: &Context<'_>,
     ) -> Poll<Woken> {
         let mut stopped = self.stopped.borrow_mut();
         let entry = stopped.entry(stream.0).or_default();

@@ -20,6 +20,8 @@ use super::*;
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 const POLICIES: &str = "/apis/wasm-gateway.dev/v1alpha1/routepolicies";
+const PLUGINS: &str = "/apis/wasm-gateway.dev/v1alpha1/wasmplugins";
+const CONFIG_MAPS: &str = "/api/v1/namespaces/shop/configmaps";
 
 /// Serves lists of the named Ingresses, of one policy, and empty lists of other kinds. A watch has no events. A watch
 /// from a version before the last restart fails with 410.
@@ -29,6 +31,8 @@ struct ApiServer(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     is_unreachable: AtomicBool,
+    /// Whether a plugin exists, and the ConfigMap with its module.
+    has_plugin: AtomicBool,
     ingresses: Mutex<Vec<&'static str>>,
     /// Number of restarts. It is the resource version, less one.
     restarts: AtomicUsize,
@@ -80,6 +84,13 @@ impl ApiServer {
             POLICIES => vec![
                 json!({ "metadata": { "namespace": "shop", "name": "policy" }, "spec": { "targetRefs": [] } }),
             ],
+            PLUGINS if self.0.has_plugin.load(Ordering::SeqCst) => vec![json!({
+                "metadata": { "namespace": "shop", "name": "plugin" },
+                "spec": { "url": "configmap://module/a.wasm" },
+            })],
+            CONFIG_MAPS => vec![json!({
+                "metadata": { "namespace": "shop", "name": "module" }, "data": { "a.wasm": "text" },
+            })],
             _ => Vec::new(),
         };
         json!({ "metadata": { "resourceVersion": self.version() }, "items": items })
@@ -196,11 +207,11 @@ async fn ten_minute_outage_removes_nothing_and_is_retried() {
         assert!(update.objects.is_empty(), "only Problems are sent");
         kinds = stale_kinds(update);
     }
-    assert_eq!(kinds, 8, "all kinds");
+    assert_eq!(kinds, 9, "all kinds");
     assert_eq!(*reason.borrow(), None, "the gateway keeps serving");
     let back = Instant::now();
     let request_times = std::mem::take(&mut *server.0.request_times.lock().unwrap());
-    assert_eq!(request_times.len(), 8, "{:?}", request_times.keys());
+    assert_eq!(request_times.len(), 9, "{:?}", request_times.keys());
     for (path, times) in request_times {
         assert!((20..100).contains(&times.len()), "{} requests of {path}", times.len());
         let times = std::iter::once(left).chain(times).chain([back]).collect::<Vec<_>>();
@@ -324,4 +335,27 @@ async fn client_returns_errors_without_retries() {
     let client = build_client(Some(&file)).await.unwrap();
     client.apiserver_version().await.unwrap_err();
     assert_eq!(requests.load(Ordering::SeqCst), 1, "the retries of the library would wait for minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn config_map_of_a_plugin_is_watched_by_name() {
+    let server = ApiServer::default();
+    server.0.has_plugin.store(true, Ordering::SeqCst);
+    let (sender, mut updates) = mpsc::channel(1);
+    let (reason_tx, _reason) = watch::channel(None);
+    tokio::spawn(run(server.client(), serve_all(), sender, reason_tx));
+    let first = updates.recv().await.unwrap();
+    let has = |kind| {
+        let is_of_kind =
+            |change: &&Change| matches!(change, Change::Apply(object) if object.reference().kind == kind);
+        first.objects.iter().filter(is_of_kind).count() == 1
+    };
+    assert!(has(Kind::WasmPlugin) && has(Kind::ConfigMap), "the first update has the module too");
+    let requests = server.0.requests.lock().unwrap().clone();
+    let of_maps: Vec<_> = requests.iter().filter(|[path, ..]| path.contains("configmaps")).collect();
+    assert!(!of_maps.is_empty());
+    for [path, query, _] in of_maps {
+        assert_eq!(path, CONFIG_MAPS);
+        assert!(query.contains("fieldSelector=metadata.name%3Dmodule"), "{query}");
+    }
 }

@@ -177,3 +177,66 @@ fn unknown_field_rejects_an_object_of_our_kinds() {
         "{failure:?}"
     );
 }
+
+const PLUGIN: &str =
+    "apiVersion: wasm-gateway.dev/v1alpha1\nkind: WasmPlugin\nmetadata: {namespace: shop, name: p}\nspec:\n";
+
+fn plugin(content: &ParsedFile) -> &WasmPlugin {
+    let Some(Object::WasmPlugin(plugin)) = content.objects.first().map(|parsed| &parsed.object) else {
+        panic!("a WasmPlugin comes first: {content:?}")
+    };
+    plugin
+}
+
+#[test]
+fn plugin_has_the_folder_of_its_file() {
+    for (path, folder) in [("a.yaml", "/yaml"), ("sub/deep/a.yaml", "/yaml/sub/deep")] {
+        let text = format!("{PLUGIN}  url: file://a.wasm\n  pluginConfig: {{b: [1, x], a: null}}\n");
+        let content = parse(Path::new("/yaml"), Path::new(path), &text).unwrap();
+        assert_eq!(lines(&content.problems), [""; 0]);
+        let plugin = plugin(&content);
+        assert_eq!(plugin.folder.as_deref(), Some(Path::new(folder)));
+        let PluginSpec::Valid(spec) = &plugin.spec else { panic!("the spec is valid") };
+        assert_eq!(spec.plugin_config.as_ref().unwrap().text(), r#"{"a":null,"b":[1,"x"]}"#);
+    }
+}
+
+#[test]
+fn malformed_plugin_keeps_its_targets_if_they_parse() {
+    let target = "{group: networking.k8s.io, kind: Ingress, name: web}";
+    for (spec, count, message) in [
+        (format!("  targetRefs: [{target}]\n"), Some(1), "spec: missing field `url`"),
+        (
+            format!("  url: file://a\n  match: []\n  targetRefs: [{target}]\n"),
+            Some(1),
+            "spec.match: unknown field",
+        ),
+        (
+            "  url: file://a\n  targetRefs: [{kind: Ingress}]\n".to_owned(),
+            None,
+            "spec.targetRefs[0]: missing field",
+        ),
+        ("  url: 5\n".to_owned(), None, "spec.url: invalid type"),
+        ("  []\n".to_owned(), None, "spec: "),
+    ] {
+        let failure = parse_failure(&format!("{PLUGIN}{spec}"));
+        let problems = lines(&failure.problems);
+        assert!(
+            problems.len() == 1 && problems[0].contains(&format!("WasmPlugin shop/p: {message}")),
+            "{problems:?}"
+        );
+        let content = failure.partial.unwrap();
+        let PluginSpec::Malformed { target_refs } = &plugin(&content).spec else { panic!("{spec}") };
+        assert_eq!(target_refs.as_ref().map(Vec::len), count, "{spec}");
+    }
+}
+
+#[test]
+fn config_map_has_texts_and_binary_values() {
+    let content = parsed(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {a: text}\nbinaryData: {b: AGFzbQ==}\n",
+    );
+    let Object::ConfigMap(map) = &content.objects[0].object else { panic!("a ConfigMap") };
+    let values: Vec<_> = map.data.iter().map(|(key, value)| (&**key, &**value)).collect();
+    assert_eq!(values, [("a", &b"text"[..]), ("b", &b"\0asm"[..])]);
+}

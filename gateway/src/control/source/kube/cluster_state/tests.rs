@@ -10,6 +10,7 @@ use super::*;
 use crate::control::source::PemPair;
 use crate::control::source::kube::event::Requirement;
 
+mod config_maps;
 mod secrets;
 
 fn spec(kind: Kind, requirement: Requirement) -> FeedSpec {
