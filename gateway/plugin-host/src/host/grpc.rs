@@ -71,7 +71,7 @@ fn begin(call: &mut HostCall<'_>, arguments: &GrpcArguments) -> wasmtime::Result
     let service = Bytes::copy_from_slice(arguments.service.read(memory)?);
     let method = Bytes::copy_from_slice(arguments.method.read(memory)?);
     let Ok(metadata) = pairs::decode_fields(arguments.metadata.read(memory)?) else {
-        return Ok(Status::BadArgument);
+        return Ok(Status::ParseFailure);
     };
     let message = match arguments.unary {
         Some((message, _)) => Some(Bytes::copy_from_slice(message.read(memory)?)),
@@ -79,7 +79,7 @@ fn begin(call: &mut HostCall<'_>, arguments: &GrpcArguments) -> wasmtime::Result
     };
     let find = |name| upstream::find(&host.config.upstreams, &host.config.namespace, name);
     let Some(upstream) = find(name).or_else(|| find(upstream::grpc_cluster(name)?)) else {
-        return Ok(Status::BadArgument);
+        return Ok(Status::ParseFailure);
     };
     let message_bytes = message.as_ref().map_or(0, Bytes::len);
     let content = service.len() + method.len() + fields_bytes(&metadata) + message_bytes;
