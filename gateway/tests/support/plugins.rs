@@ -110,7 +110,9 @@ pub(crate) fn until_live(gateway: &TestGateway, request: &Sent) {
 
 /// Returns true if the gateway replied in place of a plugin.
 pub(crate) fn is_closed(response: &Received) -> bool {
-    response.field("gateway-reason").is_some_and(|reason| reason.starts_with("plugin"))
+    response
+        .field("gateway-reason")
+        .is_some_and(|reason| ["plugin_failed", "plugin_unavailable"].contains(&reason))
 }
 
 /// Writes a module into the folder of a gateway, in one step. Does not wait for it.

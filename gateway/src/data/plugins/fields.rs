@@ -1,21 +1,25 @@
 //! Header maps of callouts.
 
-use http1::Head;
+use http1::{Head, KnownName};
 use plugin_host::Fields;
-
-use crate::message::{FieldName, FieldValue};
 
 /// Returns the first value of a field or pseudo-header field.
 pub(super) fn find<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a [u8]> {
     fields.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..])
 }
 
-/// Calls `on_field` with the fields that a plugin may send. Framing and hop-by-hop fields are the gateway's.
+/// Calls `on_field` with the fields that a plugin may send: all but framing and hop-by-hop fields, which are the
+/// gateway's, and malformed ones.
 pub(super) fn for_each_sendable(fields: &Fields, mut on_field: impl FnMut(&[u8], &[u8])) {
     for (name, value) in fields {
-        let name = str::from_utf8(name).ok().and_then(|name| FieldName::parse(name).ok());
-        if let (Some(name), Ok(value)) = (name, FieldValue::parse(value.clone())) {
-            on_field(name.as_bytes(), value.as_bytes());
+        let is_framing = match KnownName::from_bytes(name) {
+            Some(KnownName::ContentLength | KnownName::Expect | KnownName::Host) => true,
+            Some(known) => known.is_hop_by_hop(),
+            None => false,
+        };
+        let is_name = str::from_utf8(name).is_ok_and(api::policy::is_field_name);
+        if is_name && !is_framing && api::policy::is_field_value(value) {
+            on_field(name, value);
         }
     }
 }
