@@ -267,6 +267,7 @@ fn compare(cases: &[Case]) {
     };
     let mut differences = Vec::new();
     for case in cases {
+        println!("{}", case.name);
         let (envoy, ours) = (in_envoy(&program, case), in_gateway(case));
         let pairs = envoy.iter().zip(&ours).enumerate();
         for (number, ((protocol, envoy), (_, ours))) in pairs {
@@ -388,7 +389,11 @@ fn callouts_are_equal() {
         Case::new("request body", "callout", &config("request_body"), requests()),
         Case::new("response head", "callout", &config("response_headers"), requests()),
         Case::new("upstream down", "callout", &config("request_headers"), vec![get("/"), post("/", "hello")])
-            .check_down(),
+            .check_down()
+            .differs(&[(
+                Part::Body,
+                "Envoy makes up a response with status 503; by the ABI a failed call has no fields",
+            )]),
         Case::new("unknown upstream", "callout", unknown, vec![get("/")]),
     ]);
 }

@@ -17,6 +17,7 @@ pub use cors::Cors;
 pub use fault::Fault;
 pub use field::is_field_name;
 pub use field::is_field_value;
+pub use field::is_framing_field;
 pub use field::is_reserved_field;
 pub use headers::HeaderEdits;
 pub use headers::HeaderField;

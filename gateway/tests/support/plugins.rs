@@ -108,9 +108,10 @@ pub(crate) fn until_live(gateway: &TestGateway, request: &Sent) {
     until("the plugins are live", || !is_closed(&request.send(gateway.gateway.http, Protocol::Http1)));
 }
 
-/// Returns true if the gateway replied in place of a plugin.
+/// Returns true if the gateway replied in place of a plugin that is not loaded or failed.
 pub(crate) fn is_closed(response: &Received) -> bool {
-    response.field("gateway-reason").is_some_and(|reason| reason.starts_with("plugin"))
+    let reason = response.field("gateway-reason");
+    reason.is_some_and(|reason| ["plugin_unavailable", "plugin_failed"].contains(&reason))
 }
 
 /// Writes a module into the folder of a gateway, in one step. Does not wait for it.

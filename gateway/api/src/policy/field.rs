@@ -1,14 +1,10 @@
 //! Names and values of HTTP fields that a policy may write.
 
-/// Fields that only the gateway writes: they frame a message, hold for one connection, or describe the hops before
-/// the gateway. `host` decides the route.
-const RESERVED: &[&str] = &[
+/// Fields that frame a message, hold for one connection, or name its target.
+const FRAMING: &[&str] = &[
     "connection",
     "content-length",
-    "date",
     "expect",
-    "forwarded",
-    "gateway-reason",
     "host",
     "http2-settings",
     "keep-alive",
@@ -17,9 +13,10 @@ const RESERVED: &[&str] = &[
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-real-ip",
-    "x-request-id",
 ];
+
+/// Further fields that only the gateway writes into messages that it forwards. Most describe the hops before it.
+const RESERVED: &[&str] = &["date", "forwarded", "gateway-reason", "x-real-ip", "x-request-id"];
 
 /// All fields that begin with one of these describe earlier hops.
 const RESERVED_PREFIXES: [&str; 2] = ["x-forwarded", "x-original-"];
@@ -36,11 +33,22 @@ pub fn is_field_value(value: &[u8]) -> bool {
     value.iter().all(is_visible) && value.trim_ascii().len() == value.len()
 }
 
-/// Is this a field that only the gateway writes?
+/// Is this a field that only the gateway writes into messages that it forwards?
 pub fn is_reserved_field(name: &str) -> bool {
-    // Many servers read an underscore as a hyphen (CGI, RFC 3875 §4.1.18).
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || RESERVED.contains(&name.as_str())
+    let name = folded(name);
+    RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || RESERVED.contains(&name.as_str())
+        || FRAMING.contains(&name.as_str())
+}
+
+/// Is this a field that only the gateway writes into any message, also into a request that a plugin makes up?
+pub fn is_framing_field(name: &str) -> bool {
+    FRAMING.contains(&folded(name).as_str())
+}
+
+/// Returns a name in lower case. Many servers read an underscore as a hyphen (CGI, RFC 3875 §4.1.18).
+fn folded(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
 }
 
 #[cfg(test)]
@@ -49,18 +57,20 @@ mod tests {
 
     #[test]
     fn reserved_fields_are_found_in_any_spelling() {
-        for (name, expected) in [
-            ("Host", true),
-            ("X_Forwarded_For", true),
-            ("x-forwarded-prefix", true),
-            ("Transfer-Encoding", true),
-            ("server", false),
-            ("x-forward", false),
-            ("X-Original-URL", true),
-            ("gateway-reason", true),
-            ("cookie", false),
+        for (name, is_reserved, is_framing) in [
+            ("Host", true, true),
+            ("X_Forwarded_For", true, false),
+            ("x-forwarded-prefix", true, false),
+            ("Transfer-Encoding", true, true),
+            ("server", false, false),
+            ("x-forward", false, false),
+            ("X-Original-URL", true, false),
+            ("gateway-reason", true, false),
+            ("content_length", true, true),
+            ("cookie", false, false),
         ] {
-            assert_eq!(is_reserved_field(name), expected, "{name}");
+            assert_eq!(is_reserved_field(name), is_reserved, "{name}");
+            assert_eq!(is_framing_field(name), is_framing, "{name}");
         }
     }
 }

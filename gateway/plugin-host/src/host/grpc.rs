@@ -78,8 +78,9 @@ fn begin(call: &mut HostCall<'_>, arguments: &GrpcArguments) -> wasmtime::Result
         None => None,
     };
     let find = |name| upstream::find(&host.config.upstreams, &host.config.namespace, name);
+    // The status that Envoy gives. The Rust SDK panics on BAD_ARGUMENT here.
     let Some(upstream) = find(name).or_else(|| find(upstream::grpc_cluster(name)?)) else {
-        return Ok(Status::BadArgument);
+        return Ok(Status::ParseFailure);
     };
     let message_bytes = message.as_ref().map_or(0, Bytes::len);
     let content = service.len() + method.len() + fields_bytes(&metadata) + message_bytes;

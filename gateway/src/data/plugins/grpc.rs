@@ -239,6 +239,41 @@ fn metadata(headers: &http::HeaderMap) -> plugin_host::Fields {
 
 fn end_of(headers: &http::HeaderMap) -> Option<GrpcEnd> {
     let status = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
-    let message = headers.get("grpc-message").map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    let message = headers.get("grpc-message").map(|value| decode_message(value.as_bytes()));
     Some((status, message.unwrap_or_default()))
+}
+
+/// Decodes `%XX`, as "gRPC over HTTP2" says of `Status-Message`. Malformed escapes stay.
+fn decode_message(text: &[u8]) -> Bytes {
+    let mut decoded = BytesMut::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, behind)) = rest.split_first() {
+        let escaped = behind.get(..2).filter(|_| *byte == b'%');
+        let value = escaped.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+        rest = match value {
+            Some(value) => {
+                decoded.put_u8(value);
+                behind.get(2..).unwrap_or_default()
+            }
+            None => {
+                decoded.put_u8(*byte);
+                behind
+            }
+        };
+    }
+    decoded.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_messages_are_decoded() {
+        for (text, expected) in
+            [("not%20you", "not you"), ("50%25", "50%"), ("%", "%"), ("%zz", "%zz"), ("a%4", "a%4"), ("", "")]
+        {
+            assert_eq!(decode_message(text.as_bytes()), expected, "{text}");
+        }
+    }
 }

@@ -9,6 +9,8 @@ use crate::filter::BodyEnd;
 pub(super) struct HeldBody {
     bytes: Held,
     pub(super) end: Option<BodyEnd>,
+    /// The message ended with its head: the guest has no callback for its body.
+    pub(super) is_absent: bool,
 }
 
 /// One piece is shared with its source. Only several, or an edit, cost a copy.

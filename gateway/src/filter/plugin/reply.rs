@@ -22,6 +22,12 @@ pub(super) fn from_guest(reply: Reply, content_type: Option<&[u8]>) -> Box<Local
         }
     }
     if !is_grpc {
+        // Without a type, browsers would guess one from the body.
+        let has_type = local.fields().any(|(name, _)| name == b"content-type");
+        if !body.is_empty() && !has_type {
+            let text = FieldValue::from_static("text/plain");
+            local = local.with(FieldName::from_static("content-type"), text);
+        }
         return Box::new(local.with_body(body));
     }
     let code = grpc_status.unwrap_or_else(|| grpc_code(status));

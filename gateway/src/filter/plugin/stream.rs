@@ -98,6 +98,7 @@ impl PluginStream {
             Direction::Request => (Callback::RequestHeaders, MapKind::RequestHeaders),
             Direction::Response => (Callback::ResponseHeaders, MapKind::ResponseHeaders),
         };
+        self.with_view(|view| view.held(host(direction)).is_absent = is_end);
         if !self.instance.version.has(callback) {
             return HeadStep::Continue(self.edits(direction));
         }
@@ -193,7 +194,7 @@ impl PluginStream {
             BodyPiece::End(BodyEnd::Plain) => {
                 let held = view.held(direction_of_host);
                 held.end = Some(BodyEnd::Plain);
-                has(body).then(|| event(held.len(), true))
+                (has(body) && !held.is_absent).then(|| event(held.len(), true))
             }
             BodyPiece::End(BodyEnd::Trailers(section)) => {
                 view.trailers(direction_of_host).head = Some(section);
