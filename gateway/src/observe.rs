@@ -3,5 +3,6 @@
 
 pub mod access_log;
 pub mod counters;
+mod encode;
 pub mod metrics;
 pub mod plugin_metrics;

@@ -20,7 +20,6 @@ pub(crate) enum Status {
     Ok = 0,
     NotFound = 1,
     BadArgument = 2,
-    /// Of gRPC calls, as in Envoy: an SDK traps on [`Status::BadArgument`] there.
     ParseFailure = 4,
     Empty = 7,
     CasMismatch = 8,

@@ -32,6 +32,10 @@ pub struct PluginInputs {
 }
 
 /// Serves the plugins of a worker until the sender of new instances is dropped.
+///
+/// # Cancellation
+/// Dropping the future ends the delivery of instances, queues and actions. Callouts and ticks that have begun go on until
+/// their instance is dropped.
 pub async fn run(worker: Rc<Worker>, inputs: PluginInputs, mut work: mpsc::UnboundedReceiver<Work>) {
     let PluginInputs { mut instances, queues } = inputs;
     let grpc = GrpcCalls::default();

@@ -9,13 +9,11 @@ mod facts;
 mod info;
 mod instances;
 mod maps;
-mod properties;
 mod reply;
 mod set;
 mod stats;
 mod stream;
 mod view;
-mod work;
 mod worker_instance;
 
 use std::rc::Rc;
@@ -38,8 +36,7 @@ pub use stats::{PluginCounts, PluginStats};
 pub(super) use stream::PluginStream;
 use stream::{Failure, HeadStep};
 use view::StreamView;
-pub use work::Work;
-pub use worker_instance::WorkerInstance;
+pub use worker_instance::{Work, WorkerInstance};
 
 /// Maximum time that a request waits for an instance in place of a dead one.
 const INSTANCE_WAIT: Duration = Duration::from_secs(1);
@@ -228,7 +225,7 @@ impl PluginFilter {
         let Some(event) = event else { return stream.release(direction) };
         let (result, own) = stream.call(event);
         if let Some(reply) = own.reply {
-            return BodyStep::Reply(reply::from_guest(*reply, stream));
+            return BodyStep::Reply(stream.local_reply(*reply));
         }
         if own.is_closed {
             return BodyStep::Reply(Box::new(LocalReply::new(503, "plugin_closed")));
@@ -319,7 +316,7 @@ impl Filter for PluginFilter {
         let woken = std::task::ready!(stream.poll_stopped(direction, task));
         Poll::Ready(match woken {
             worker_instance::Woken::Resumed => stream.release(direction),
-            worker_instance::Woken::Reply(reply) => BodyStep::Reply(reply::from_guest(*reply, stream)),
+            worker_instance::Woken::Reply(reply) => BodyStep::Reply(stream.local_reply(*reply)),
             worker_instance::Woken::Closed => {
                 BodyStep::Reply(Box::new(LocalReply::new(503, "plugin_closed")))
             }

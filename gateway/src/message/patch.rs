@@ -89,7 +89,7 @@ impl Patch {
         self.line.get_or_insert_default()
     }
 
-    /// Records that a filter will change the length of the body. The gateway then frames it anew.
+    /// Records that a filter will change the length of the body. The gateway then frames it again.
     pub fn set_changes_length(&mut self) {
         self.changes_length = true;
     }

@@ -9,11 +9,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use routing::object::Name;
 
 use super::counters::{CODE_CLASSES, CounterSnapshot};
+use super::encode::{counter_type, gauge};
 use super::plugin_metrics::PluginScrape;
 
 /// The media type of the text.
@@ -193,13 +193,4 @@ impl Collector for Scrape {
         self.encode_requests(&mut encoder)?;
         self.plugins.encode(&mut encoder)
     }
-}
-
-/// The type of all counters.
-pub(super) fn counter_type() -> MetricType {
-    ConstCounter::new(0u64).metric_type()
-}
-
-pub(super) fn gauge(value: u64) -> ConstGauge<i64> {
-    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }

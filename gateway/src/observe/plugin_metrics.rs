@@ -6,7 +6,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 
-use super::metrics::{counter_type, gauge};
+use super::encode::{counter_type, gauge};
 
 /// The counts of one plugin.
 #[derive(Clone, Debug, Default)]

@@ -18,7 +18,11 @@ const MODULES: &[(&str, &[&str])] = &[
     ("control::source", &[]),
     ("control::dns", &["settings"]),
     ("control::certificates", &["live", "control::source"]),
-    ("control::reload", &["live", "plan", "control::source", "control::dns", "control::certificates"]),
+    ("control::plugin", &["filter", "observe::plugin_metrics"]),
+    (
+        "control::reload",
+        &["live", "plan", "control::source", "control::dns", "control::certificates", "control::plugin"],
+    ),
     ("data", &[]),
     ("data::drain", &["data::wire"]),
     ("data::wire", &[]),
@@ -37,16 +41,19 @@ const MODULES: &[(&str, &[&str])] = &[
             "data::drain",
         ],
     ),
+    ("data::plugins", &["filter", "message", "plan", "data::wire", "data::upstream", "data::exchange"]),
     (
         "data::listener",
         &[
             "live",
+            "filter",
             "message",
             "settings",
             "observe",
             "data::wire",
             "data::upstream",
             "data::exchange",
+            "data::plugins",
             "data::drain",
         ],
     ),
@@ -74,6 +81,7 @@ const BANNED_ON_WORKERS: &[(&str, &str)] = &[
 const ALLOWED_ON_WORKERS: &[(&str, &str, &str)] = &[
     ("data::listener::accept", "spawn_local", "one task per connection"),
     ("data::listener::worker", "spawn_local", "one task per worker for the clock, one for sweeps"),
+    ("data::plugins", "spawn_local", "one task per callout, gRPC connection and tick of a plugin"),
     ("data::upstream::connect", "spawn_local", "one task per health probe of an ejected endpoint"),
     ("data::upstream::shared", "Mutex", "taken when a worker first sees a backend, never per request"),
 ];

@@ -78,6 +78,7 @@ fn begin(call: &mut HostCall<'_>, arguments: &GrpcArguments) -> wasmtime::Result
         None => None,
     };
     let find = |name| upstream::find(&host.config.upstreams, &host.config.namespace, name);
+    // The status that Envoy gives. The Rust SDK panics on BAD_ARGUMENT here.
     let Some(upstream) = find(name).or_else(|| find(upstream::grpc_cluster(name)?)) else {
         return Ok(Status::ParseFailure);
     };

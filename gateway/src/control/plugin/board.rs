@@ -42,7 +42,7 @@ impl fmt::Display for PluginState {
 
 /// The entry of a plugin.
 #[derive(Clone, Debug)]
-struct Entry {
+struct BoardEntry {
     url: String,
     state: PluginState,
     serving: Option<String>,
@@ -52,7 +52,7 @@ struct Entry {
 
 /// The states of all plugins.
 #[derive(Debug, Default)]
-pub struct PluginBoard(Mutex<BTreeMap<PluginName, Entry>>);
+pub struct PluginBoard(Mutex<BTreeMap<PluginName, BoardEntry>>);
 
 /// A plugin as the admin page shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -119,7 +119,7 @@ impl fmt::Display for PluginStatus {
 }
 
 impl PluginBoard {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<PluginName, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<PluginName, BoardEntry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,7 +134,8 @@ impl PluginBoard {
         let (stats, breaker) = (Arc::clone(stats), Arc::clone(breaker));
         let mut entries = self.entries();
         let serving = entries.get(name).and_then(|entry| entry.serving.clone());
-        entries.insert(name.clone(), Entry { url, state: PluginState::Pending, serving, stats, breaker });
+        entries
+            .insert(name.clone(), BoardEntry { url, state: PluginState::Pending, serving, stats, breaker });
     }
 
     /// Sets the state of the newest version.
@@ -163,7 +164,7 @@ impl PluginBoard {
 
     /// Returns all plugins, sorted by name.
     pub fn statuses(&self) -> Vec<PluginStatus> {
-        let status = |(name, entry): (&PluginName, &Entry)| {
+        let status = |(name, entry): (&PluginName, &BoardEntry)| {
             let counts = entry.stats.counts();
             PluginStatus {
                 name: name.to_string(),

@@ -17,6 +17,13 @@ pub(super) struct FileStamp {
     modified: (i64, i64),
 }
 
+impl FileStamp {
+    /// Was the file replaced by another one, so that it is whole?
+    pub(super) fn is_other_file(self, before: Self) -> bool {
+        self.inode != before.inode
+    }
+}
+
 /// Returns the stamp of a module's file. Returns `None` if there is no file, or the source is no file.
 pub(super) fn stamp(source: &PluginSource) -> Option<FileStamp> {
     let PluginSource::File { path, .. } = source else { return None };

@@ -16,8 +16,12 @@ use super::load::{INSTANCES_PER_WORKER, Load, LoadJob, Loaded, hex, is_polled};
 use super::{DesiredPlugin, DesiredPlugins, PluginContext, PluginUpdate};
 use crate::filter::plugin::{Breaker, LoadedPlugin, NewInstance, PluginStats, PluginVersion};
 
-/// Time between two looks at the files of modules. A changed file is read at the second look that finds it the same.
-const POLL_INTERVAL: Duration = Duration::from_millis(400);
+/// Time between two looks at the files of modules. A file that was written in place is read at the second look that
+/// finds it the same, or after [`MAX_UNSTABLE_LOOKS`].
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Maximum looks at a file that is written again and again.
+const MAX_UNSTABLE_LOOKS: u8 = 4;
 
 /// Maximum time until all workers have new instances.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,6 +87,8 @@ struct Tracked {
     /// The file when it was read, and at the last look.
     read: Option<FileStamp>,
     seen: Option<FileStamp>,
+    /// Looks since the file began to change.
+    unstable_looks: u8,
     is_loading: bool,
     /// Whether something changed while a job ran.
     is_stale: bool,
@@ -228,8 +234,14 @@ impl Loader {
             }
             let now = fetch::stamp(&tracked.desired.definition.source);
             let before = std::mem::replace(&mut tracked.seen, now);
-            // A file that is being written has another stamp at each look.
-            if now != tracked.read && now == before {
+            if now == tracked.read {
+                tracked.unstable_looks = 0;
+                continue;
+            }
+            let is_replaced = now.zip(tracked.read).is_none_or(|(now, read)| now.is_other_file(read));
+            tracked.unstable_looks += 1;
+            if is_replaced || now == before || tracked.unstable_looks >= MAX_UNSTABLE_LOOKS {
+                tracked.unstable_looks = 0;
                 changed.push(name.clone());
             }
         }
@@ -248,6 +260,7 @@ impl Tracked {
             draining: Vec::new(),
             read: None,
             seen: None,
+            unstable_looks: 0,
             is_loading: false,
             is_stale: false,
         }

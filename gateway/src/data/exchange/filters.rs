@@ -49,7 +49,7 @@ enum Waited {
 }
 
 /// The endpoint's side of an exchange whose response has begun.
-pub(super) struct Endpoint<'a> {
+pub(super) struct EndpointSide<'a> {
     pub(super) stream: &'a mut Stream,
     pub(super) request_body: &'a mut RequestBody,
     pub(super) plan: &'a Plan,
@@ -142,7 +142,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// them does. Meanwhile the rest of the request is sent. Returns the framing of the response for the client.
     pub(super) async fn filter_response(
         &mut self,
-        endpoint: &mut Endpoint<'_>,
+        endpoint: &mut EndpointSide<'_>,
         head: &Head,
         length: BodyLength,
     ) -> Result<BodyLength, ExchangeError> {
@@ -176,10 +176,10 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Waits for filters of the response, and meanwhile sends the rest of the request.
     async fn await_filters(
         &mut self,
-        endpoint: &mut Endpoint<'_>,
+        endpoint: &mut EndpointSide<'_>,
         mut pending: Pending,
     ) -> Result<Waited, ExchangeError> {
-        let Endpoint { stream: up, request_body, plan } = endpoint;
+        let EndpointSide { stream: up, request_body, plan } = endpoint;
         let limit = match pending {
             // A filter that waits for something else than bytes has only the request's total deadline.
             Pending::Resumed(_) => effective_timeout(Duration::ZERO),

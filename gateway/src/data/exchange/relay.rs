@@ -8,7 +8,7 @@ use super::abort::Abort;
 use super::attempt::{UpstreamResponse, declares_body};
 use super::downstream::{Downstream, ExchangeOutcome};
 use super::filtered::Filtered;
-use super::filters::Endpoint;
+use super::filters::EndpointSide;
 use super::headers::{self, DownstreamResponse};
 use super::metered::Metered;
 use super::request_body::RequestBody;
@@ -31,7 +31,7 @@ impl<D: Downstream> Exchange<'_, D> {
         response: UpstreamResponse,
     ) -> Result<ExchangeOutcome, ExchangeError> {
         opened.stream.start_receiving_body(response.length);
-        let mut endpoint = Endpoint { stream: &mut opened.stream, request_body: &mut body, plan };
+        let mut endpoint = EndpointSide { stream: &mut opened.stream, request_body: &mut body, plan };
         let length = self.filter_response(&mut endpoint, &response.head, response.length).await?;
         self.start_response(&response.head, length)?;
         body.release();
@@ -126,7 +126,7 @@ impl<D: Downstream> Exchange<'_, D> {
         (head, plan): (&Head, &Plan),
     ) -> Result<ExchangeOutcome, ExchangeError> {
         self.record.on_response_head(head.status());
-        let mut endpoint = Endpoint { stream: &mut opened.stream, request_body: &mut body, plan };
+        let mut endpoint = EndpointSide { stream: &mut opened.stream, request_body: &mut body, plan };
         self.filter_response(&mut endpoint, head, BodyLength::Empty).await?;
         let failed = |error: &StreamError| ExchangeError::Abort(Abort::from_downstream(error));
         let filters = self.filters.take();

@@ -129,7 +129,7 @@ where
     up.start_receiving_body(BodyLength::UntilClose);
     up.start_sending_body(BodyLength::UntilClose);
     timer.set(idle);
-    let (mut upload, mut download) = (Direction::default(), Direction::default());
+    let (mut upload, mut download) = (CopyState::default(), CopyState::default());
     let ended = timer.limit(std::future::poll_fn(|cx| {
         down.acquire_buffers(buffers);
         up.acquire_buffers(buffers);
@@ -159,20 +159,20 @@ where
 
 /// Progress of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
+enum CopyState {
     Copying(BodyCopy),
     /// All bytes are sent, and the end is not passed on yet.
     ShuttingDown,
     Closed,
 }
 
-impl Default for Direction {
+impl Default for CopyState {
     fn default() -> Self {
         Self::Copying(BodyCopy::default())
     }
 }
 
-impl Direction {
+impl CopyState {
     fn poll<R, W>(
         &mut self,
         from: &mut Metered<'_, Connection<R>>,

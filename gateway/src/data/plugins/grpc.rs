@@ -239,21 +239,27 @@ fn metadata(headers: &http::HeaderMap) -> plugin_host::Fields {
 
 fn end_of(headers: &http::HeaderMap) -> Option<GrpcEnd> {
     let status = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
-    let message = headers.get("grpc-message").map(|value| percent_decoded(value.as_bytes()));
+    let message = headers.get("grpc-message").map(|value| decode_message(value.as_bytes()));
     Some((status, message.unwrap_or_default()))
 }
 
-/// Decodes a message as "gRPC over HTTP2" says. What is no valid escape stays as it is.
-fn percent_decoded(mut message: &[u8]) -> Bytes {
-    let mut decoded = BytesMut::with_capacity(message.len());
-    while let Some((first, rest)) = message.split_first() {
-        let digits = rest.split_first_chunk::<2>().filter(|_| *first == b'%');
-        let byte = digits.and_then(|(digits, _)| {
-            let digits = str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-            u8::from_str_radix(digits, 16).ok()
-        });
-        decoded.put_u8(byte.unwrap_or(*first));
-        message = if byte.is_some() { rest.get(2..).unwrap_or_default() } else { rest };
+/// Decodes `%XX`, as "gRPC over HTTP2" says of `Status-Message`. Malformed escapes stay.
+fn decode_message(text: &[u8]) -> Bytes {
+    let mut decoded = BytesMut::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, behind)) = rest.split_first() {
+        let escaped = behind.get(..2).filter(|_| *byte == b'%');
+        let value = escaped.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+        rest = match value {
+            Some(value) => {
+                decoded.put_u8(value);
+                behind.get(2..).unwrap_or_default()
+            }
+            None => {
+                decoded.put_u8(*byte);
+                behind
+            }
+        };
     }
     decoded.freeze()
 }
@@ -263,11 +269,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_decoded() {
-        for (encoded, expected) in
-            [("not%20you", "not you"), ("50%25", "50%"), ("%", "%"), ("%2", "%2"), ("%+1", "%+1"), ("", "")]
+    fn status_messages_are_decoded() {
+        for (text, expected) in
+            [("not%20you", "not you"), ("50%25", "50%"), ("%", "%"), ("%zz", "%zz"), ("a%4", "a%4"), ("", "")]
         {
-            assert_eq!(percent_decoded(encoded.as_bytes()), expected.as_bytes());
+            assert_eq!(decode_message(text.as_bytes()), expected, "{text}");
         }
     }
 }

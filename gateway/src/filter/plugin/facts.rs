@@ -75,7 +75,7 @@ struct Stored {
 }
 
 impl StoredProperties {
-    /// Stores a value. Returns false if there is no room for it.
+    /// Stores a value. Returns false if there is no space for it.
     pub(super) fn set(&self, path: &[u8], value: &[u8]) -> bool {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = stored.values.get(path).map_or(0, |value| path.len() + value.len());

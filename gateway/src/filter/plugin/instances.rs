@@ -13,8 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::info::PluginVersion;
 use super::view::StreamView;
-use super::work::Work;
-use super::worker_instance::WorkerInstance;
+use super::worker_instance::{Work, WorkerInstance};
 
 /// A started instance, on its way to a worker.
 pub struct NewInstance {

@@ -12,12 +12,12 @@ use crate::message::{
 
 /// A response as a guest sees it.
 #[derive(Debug)]
-pub(super) enum Response {
+pub(super) enum ResponseSource {
     Upstream(Head),
     Local(LocalReply),
 }
 
-impl Response {
+impl ResponseSource {
     /// Returns the status without edits.
     pub(super) fn status(&self) -> u16 {
         match self {
@@ -46,12 +46,12 @@ pub(super) fn for_each_request_field(head: &Head, patch: &Patch, mut on_field: i
 
 /// As [`for_each_request_field`], for a response.
 pub(super) fn for_each_response_field(
-    response: &Response,
+    response: &ResponseSource,
     patch: &Patch,
     mut on_field: impl FnMut(&[u8], &[u8]),
 ) {
     match response {
-        Response::Upstream(head) => {
+        ResponseSource::Upstream(head) => {
             for (known, name, value) in head.fields() {
                 let is_hidden = known.is_some_and(KnownName::is_hop_by_hop);
                 if !is_hidden && !patch.drops(name) {
@@ -59,7 +59,7 @@ pub(super) fn for_each_response_field(
                 }
             }
         }
-        Response::Local(reply) => {
+        ResponseSource::Local(reply) => {
             reply
                 .fields()
                 .filter(|(name, _)| !patch.drops(name))
@@ -94,7 +94,7 @@ pub(super) fn edit_request(
 /// Edits a response's map.
 pub(super) fn edit_response(
     patch: &mut Patch,
-    response: &Response,
+    response: &ResponseSource,
     edit: MapEdit<'_>,
 ) -> Result<EditOutcome, EditError> {
     let mut fields = Vec::new();

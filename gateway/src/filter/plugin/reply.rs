@@ -1,21 +1,17 @@
 //! Replies of guests as local replies.
 
 use bytes::Bytes;
-use plugin_host::{HttpView, MapKind, Reply};
+use plugin_host::Reply;
 
-use super::stream::PluginStream;
 use crate::message::{FieldName, FieldValue, LocalReply};
 
 /// The reason of these replies in logs.
 const REASON: &str = "plugin_reply";
 
 /// Makes a local reply of a guest's. A gRPC client gets its status in fields, as gRPC demands of a response without
-/// messages.
-pub(super) fn from_guest(reply: Reply, stream: &PluginStream) -> Box<LocalReply> {
-    let content_type = stream.with_view(|view| {
-        view.field(MapKind::RequestHeaders, b"content-type").map(std::borrow::Cow::into_owned)
-    });
-    let is_grpc = content_type.flatten().is_some_and(|value| is_grpc(&value));
+/// messages. `content_type` is that of the request.
+pub(super) fn from_guest(reply: Reply, content_type: Option<&[u8]>) -> Box<LocalReply> {
+    let is_grpc = content_type.is_some_and(is_grpc);
     let Reply { status, body, fields, grpc_status, .. } = reply;
     let status = u16::try_from(status).unwrap_or(500);
     let mut local = LocalReply::new(if is_grpc { 200 } else { status }, REASON);

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use futures::future::LocalBoxFuture;
-use plugin_host::{CallError, Callback, Event, MapKind, RootIndex, StreamId, Verdict};
+use plugin_host::{CallError, Callback, Event, HttpView as _, MapKind, Reply, RootIndex, StreamId, Verdict};
 use routing::table::FailStrategy;
 
-use super::maps::{Response, patched_trailers};
+use super::maps::{ResponseSource, patched_trailers};
 use super::reply;
 use super::stats::increment;
 use super::view::StreamView;
@@ -75,6 +75,14 @@ impl PluginStream {
         }
     }
 
+    /// Makes a local reply of a guest's.
+    pub(super) fn local_reply(&self, reply: Reply) -> Box<LocalReply> {
+        let content_type = self.with_view(|view| {
+            view.field(MapKind::RequestHeaders, b"content-type").map(std::borrow::Cow::into_owned)
+        });
+        reply::from_guest(reply, content_type.flatten().as_deref())
+    }
+
     pub(super) fn is_alive(&self) -> bool {
         !self.instance.is_dead()
     }
@@ -101,7 +109,7 @@ impl PluginStream {
             Direction::Response => Event::ResponseHeaders { fields, is_end },
         });
         if let Some(reply) = own.reply {
-            return HeadStep::Reply(reply::from_guest(*reply, self));
+            return HeadStep::Reply(self.local_reply(*reply));
         }
         if own.is_closed {
             return HeadStep::Reply(Box::new(LocalReply::new(503, "plugin_closed")));
@@ -124,7 +132,7 @@ impl PluginStream {
         Box::pin(async move {
             match std::future::poll_fn(|task| stream.poll_stopped(direction, task)).await {
                 Woken::Resumed => Resumed::Continue(stream.edits(direction)),
-                Woken::Reply(reply) => Resumed::Reply(reply::from_guest(*reply, &stream)),
+                Woken::Reply(reply) => Resumed::Reply(stream.local_reply(*reply)),
                 Woken::Closed => Resumed::Reply(Box::new(LocalReply::new(503, "plugin_closed"))),
                 Woken::Dead => {
                     stream.on_failure();
@@ -151,8 +159,8 @@ impl PluginStream {
     /// Puts a response into the view.
     pub(super) fn begin_response(&self, head: &mut ResponseHead<'_>) {
         let response = match head.original() {
-            Original::Upstream(head) => Response::Upstream(head.clone()),
-            Original::Local(reply) => Response::Local(reply.clone()),
+            Original::Upstream(head) => ResponseSource::Upstream(head.clone()),
+            Original::Local(reply) => ResponseSource::Local(reply.clone()),
         };
         let patch = std::mem::take(head.patch());
         self.with_view(|view| {

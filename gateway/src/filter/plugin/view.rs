@@ -9,8 +9,10 @@ use plugin_host::{Direction, EditError, EditOutcome, HttpView, MapEdit, MapKind,
 
 use super::body::HeldBody;
 use super::facts::Facts;
-use super::maps::{self, Response};
+use super::maps::{self, ResponseSource};
 use crate::message::Patch;
+
+mod properties;
 
 /// One request and its response. The instance owns it while the stream is open.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub(super) struct StreamView {
     pub(super) facts: Facts,
     pub(super) request: Head,
     pub(super) request_patch: Patch,
-    pub(super) response: Option<Response>,
+    pub(super) response: Option<ResponseSource>,
     pub(super) response_patch: Patch,
     pub(super) request_body: HeldBody,
     pub(super) response_body: HeldBody,
@@ -94,7 +96,7 @@ impl StreamView {
     /// Returns the response's status, edits included.
     pub(super) fn status(&self) -> Option<u16> {
         let edited = self.response_patch.line().and_then(|line| line.status);
-        edited.or(self.response.as_ref().map(Response::status))
+        edited.or(self.response.as_ref().map(ResponseSource::status))
     }
 
     /// Returns the number of fields of a map, pseudo-header fields included.
@@ -202,7 +204,7 @@ impl HttpView for StreamView {
             (MapKind::RequestHeaders, b":authority") => Some(Cow::Borrowed(line.authority)),
             (MapKind::RequestHeaders | MapKind::ResponseHeaders, _) if self.is_unedited(map, name) => {
                 let head = match (map, &self.response) {
-                    (MapKind::ResponseHeaders, Some(Response::Upstream(head))) => head,
+                    (MapKind::ResponseHeaders, Some(ResponseSource::Upstream(head))) => head,
                     _ => &self.request,
                 };
                 let mut fields = head.fields();
@@ -250,7 +252,7 @@ impl HttpView for StreamView {
     }
 
     fn property(&self, path: &[u8]) -> Option<PropertyValue<'_>> {
-        super::properties::get(self, path)
+        properties::get(self, path)
     }
 
     fn set_property(&mut self, path: &[u8], value: &[u8]) -> bool {
@@ -270,8 +272,8 @@ impl StreamView {
     fn is_unedited(&self, map: MapKind, name: &[u8]) -> bool {
         let patch = match (map, &self.response) {
             (MapKind::RequestHeaders, _) => &self.request_patch,
-            (_, Some(Response::Upstream(_))) => &self.response_patch,
-            (_, Some(Response::Local(_)) | None) => return false,
+            (_, Some(ResponseSource::Upstream(_))) => &self.response_patch,
+            (_, Some(ResponseSource::Local(_)) | None) => return false,
         };
         let is_plain = match http1::KnownName::from_bytes(name) {
             Some(http1::KnownName::Host) => false,
@@ -284,9 +286,9 @@ impl StreamView {
 
 fn edit_trailers(trailers: &mut Trailers, edit: MapEdit<'_>) -> Result<EditOutcome, EditError> {
     let head = trailers.head.take().ok_or(EditError::Unavailable)?;
-    let response = Response::Upstream(head);
+    let response = ResponseSource::Upstream(head);
     let outcome = maps::edit_response(&mut trailers.patch, &response, edit);
-    if let Response::Upstream(head) = response {
+    if let ResponseSource::Upstream(head) = response {
         trailers.head = Some(head);
     }
     outcome

@@ -16,10 +16,10 @@ use routing::table::Backend;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::breaker::BreakerState;
 use super::info::PluginVersion;
 use super::stats::{WorkerStats, increment};
 use super::view::StreamView;
-use super::work::Work;
 
 /// An instance on a worker. All of its methods run on the worker's thread.
 pub struct WorkerInstance {
@@ -43,6 +43,17 @@ struct Stopped {
     resumed: [bool; 2],
     reply: Option<Box<Reply>>,
     is_closed: bool,
+}
+
+/// A task for the driver of a worker's plugins.
+#[derive(Debug)]
+pub enum Work {
+    /// Carries out a callout or a change of ticks.
+    Action(Rc<WorkerInstance>, GuestAction),
+    /// Cancels a callout. The guest learns that it failed.
+    Cancel(Rc<WorkerInstance>, CallToken),
+    /// Replaces a dead instance.
+    Dead(Rc<WorkerInstance>),
 }
 
 /// Why a stopped stream goes on.
@@ -229,7 +240,7 @@ impl WorkerInstance {
         for token in cancelled {
             let _ = self.work.send(Work::Cancel(Rc::clone(self), token));
         }
-        if !self.is_dead() && self.version.breaker.state() == super::BreakerState::Open {
+        if !self.is_dead() && self.version.breaker.state() == BreakerState::Open {
             self.version.breaker.on_success();
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use plugin_host::{HttpView, MapKind, PropertyValue};
 
-use super::view::StreamView;
+use super::StreamView;
 
 /// Returns a property. `path` has NUL between its segments, and perhaps one behind the last.
 pub(super) fn get<'a>(view: &'a StreamView, path: &[u8]) -> Option<PropertyValue<'a>> {
