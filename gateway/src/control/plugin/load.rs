@@ -1,12 +1,12 @@
 //! From the bytes of a module to instances for all workers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::Isolation;
 use bytes::Bytes;
-use hashbrown::HashMap;
-use plugin_host::{AllowedUpstream, Engine, InstanceConfig, Limits, Module, RootIndex, Shared};
+use hashbrown::{HashMap, HashSet};
+use plugin_host::{AllowedUpstream, Engine, InstanceConfig, Limits, Module, ModuleError, RootIndex, Shared};
 use routing::table::{PluginDefinition, PluginSource};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -30,12 +30,35 @@ static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
 pub(super) struct LoadJob {
     pub(super) desired: DesiredPlugin,
     pub(super) engine: Engine,
-    /// The module of the version before. Used again if the bytes are the same.
-    pub(super) module: Option<Module>,
+    pub(super) modules: Arc<Modules>,
     pub(super) stats: Arc<PluginStats>,
     pub(super) breaker: Arc<Breaker>,
     pub(super) replacements: mpsc::UnboundedSender<(u64, usize)>,
     pub(super) context: Arc<PluginContext>,
+}
+
+/// The compiled modules, by digest. Plugins with the same bytes share one.
+#[derive(Default)]
+pub(super) struct Modules(Mutex<HashMap<[u8; 32], Module>>);
+
+impl Modules {
+    /// Returns the module of these bytes. Modules are compiled one after the other: a compilation uses all cores and
+    /// much memory. Blocks.
+    fn compile(&self, engine: &Engine, bytes: &[u8]) -> Result<Module, ModuleError> {
+        let mut modules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = Sha256::digest(bytes).into();
+        if let Some(module) = modules.get(&digest) {
+            return Ok(module.clone());
+        }
+        let module = engine.compile(bytes)?;
+        modules.insert(digest, module.clone());
+        Ok(module)
+    }
+
+    /// Drops all modules but those with these digests.
+    pub(super) fn retain(&self, used: &HashSet<[u8; 32]>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| used.contains(digest));
+    }
 }
 
 /// A version that is loaded, and its instances.
@@ -60,17 +83,13 @@ impl LoadJob {
     }
 
     fn load(self) -> Result<Load, PluginRefusal> {
-        let Self { desired, engine, module, stats, breaker, replacements, context } = self;
+        let Self { desired, engine, modules, stats, breaker, replacements, context } = self;
         let DesiredPlugin { definition, configs } = desired;
         let board: &PluginBoard = &context.board;
         let reached = |state| board.set_state(&definition.name, state);
         let bytes = fetch_verified(&definition)?;
         reached(PluginState::Fetched);
-        let same = module.filter(|module| module.info().digest[..] == Sha256::digest(&bytes)[..]);
-        let module = match same {
-            Some(module) => module,
-            None => engine.compile(&bytes)?,
-        };
+        let module = modules.compile(&engine, &bytes)?;
         reached(PluginState::Compiled);
         let config = instance_config(&definition, &configs, &module, &context);
         let version = Arc::new(PluginVersion {

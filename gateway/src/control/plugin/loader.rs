@@ -5,14 +5,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use plugin_host::{Engine, Module};
+use plugin_host::Engine;
 use routing::table::PluginName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::board::PluginState;
 use super::fetch::{self, FileStamp};
-use super::load::{INSTANCES_PER_WORKER, Load, LoadJob, Loaded, hex, is_polled};
+use super::load::{INSTANCES_PER_WORKER, Load, LoadJob, Loaded, Modules, hex, is_polled};
 use super::{DesiredPlugin, DesiredPlugins, PluginContext, PluginUpdate};
 use crate::filter::plugin::{Breaker, LoadedPlugin, NewInstance, PluginStats, PluginVersion};
 
@@ -68,6 +68,7 @@ struct Loader {
     context: Arc<PluginContext>,
     /// Created with the first plugin.
     engine: Option<Engine>,
+    modules: Arc<Modules>,
     plugins: BTreeMap<PluginName, Tracked>,
     jobs: JoinSet<Done>,
     replacements: mpsc::UnboundedSender<(u64, usize)>,
@@ -80,7 +81,6 @@ struct Tracked {
     desired: DesiredPlugin,
     stats: Arc<PluginStats>,
     breaker: Arc<Breaker>,
-    module: Option<Module>,
     serving: Option<LoadedPlugin>,
     /// Leases of versions that drain.
     draining: Vec<Weak<()>>,
@@ -107,6 +107,7 @@ impl Loader {
         Self {
             context,
             engine: None,
+            modules: Arc::default(),
             plugins: BTreeMap::new(),
             jobs: JoinSet::new(),
             replacements,
@@ -155,7 +156,7 @@ impl Loader {
         let job = LoadJob {
             desired: tracked.desired.clone(),
             engine,
-            module: tracked.module.clone(),
+            modules: Arc::clone(&self.modules),
             stats: Arc::clone(&tracked.stats),
             breaker: Arc::clone(&tracked.breaker),
             replacements: self.replacements.clone(),
@@ -188,7 +189,6 @@ impl Loader {
                 tracing::info!(plugin = %name, digest, configurations = desired.configs.len(), "plugin ready");
                 self.context.board.set_serving(&name, digest);
                 self.context.board.set_state(&name, PluginState::Ready);
-                tracked.module = Some(plugin.version.module.clone());
                 let (version, lease) = (Arc::downgrade(&plugin.version), plugin.lease.downgrade());
                 self.versions.retain(|_, (_, lease)| lease.strong_count() > 0);
                 self.versions.insert(plugin.version.id, (version, lease));
@@ -202,6 +202,11 @@ impl Loader {
                 PluginUpdate { name: name.clone(), loaded: None, refusal: Some(refusal) }
             }
         };
+        // Jobs may be about to use theirs.
+        if self.plugins.values().all(|tracked| !tracked.is_loading) {
+            let serving = self.plugins.values().filter_map(|tracked| tracked.serving.as_ref());
+            self.modules.retain(&serving.map(|plugin| plugin.version.module.info().digest).collect());
+        }
         if is_stale {
             self.load(&name);
         }
@@ -255,7 +260,6 @@ impl Tracked {
             desired: desired.clone(),
             stats: Arc::new(PluginStats::new(workers)),
             breaker: Arc::default(),
-            module: None,
             serving: None,
             draining: Vec::new(),
             read: None,

@@ -1,87 +1,76 @@
 //! The bytes of a body that a plugin holds.
 
-use bytes::{Bytes, BytesMut};
+use std::cell::OnceCell;
+
+use bytes::Bytes;
 
 use crate::filter::BodyEnd;
 
 /// Bytes that the guest has not let go, and the end if it has come.
 #[derive(Debug, Default)]
 pub(super) struct HeldBody {
-    bytes: Held,
-    pub(super) end: Option<BodyEnd>,
-    /// The message ended with its head: the guest has no callback for its body.
+    /// Shared with their source.
+    pieces: Vec<Bytes>,
+    /// All pieces in one, once someone looked at several. Only edits and looks cost a copy.
+    joined: OnceCell<Bytes>,
+    len: usize,
+    /// Whether the head has ended the message: the guest gets no callback for a body.
     pub(super) is_absent: bool,
-}
-
-/// One piece is shared with its source. Only several, or an edit, cost a copy.
-#[derive(Debug)]
-enum Held {
-    Piece(Bytes),
-    Copy(BytesMut),
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        Self::Piece(Bytes::new())
-    }
+    pub(super) end: Option<BodyEnd>,
 }
 
 impl HeldBody {
     pub(super) fn as_bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Held::Piece(piece) => piece,
-            Held::Copy(copy) => copy,
+        match &self.pieces[..] {
+            [] => &[],
+            [only] => only,
+            pieces => self.joined.get_or_init(|| pieces.concat().into()),
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.as_bytes().len()
+        self.len
     }
 
     /// Adds a piece behind the held bytes.
     pub(super) fn push(&mut self, piece: Bytes) {
-        if self.len() == 0 {
-            self.bytes = Held::Piece(piece);
-        } else {
-            let mut copy = self.take_copy();
-            copy.extend_from_slice(&piece);
-            self.bytes = Held::Copy(copy);
+        if let Some(joined) = self.joined.take() {
+            self.pieces = vec![joined];
+        }
+        self.len += piece.len();
+        if !piece.is_empty() {
+            self.pieces.push(piece);
         }
     }
 
     /// Replaces `size` bytes from `start` on. Both are clamped to what is held.
     pub(super) fn edit(&mut self, start: usize, size: usize, data: &[u8]) {
-        let len = self.len();
-        let start = start.min(len);
-        let end = start.saturating_add(size).min(len);
-        if start == 0 && end == len {
-            self.bytes = Held::Copy(BytesMut::from(data));
-            return;
-        }
-        let mut copy = self.take_copy();
-        let tail = copy.split_off(end);
-        copy.truncate(start);
-        copy.extend_from_slice(data);
-        copy.extend_from_slice(&tail);
-        self.bytes = Held::Copy(copy);
+        let start = start.min(self.len);
+        let end = start.saturating_add(size).min(self.len);
+        let edited = if start == 0 && end == self.len {
+            Bytes::copy_from_slice(data)
+        } else {
+            let held = self.as_bytes();
+            let (head, tail) = (held.get(..start), held.get(end..));
+            [head.unwrap_or_default(), data, tail.unwrap_or_default()].concat().into()
+        };
+        self.clear();
+        self.push(edited);
     }
 
     pub(super) fn clear(&mut self) {
-        self.bytes = Held::default();
+        self.take();
     }
 
     /// Takes all held bytes.
     pub(super) fn take(&mut self) -> Bytes {
-        match std::mem::take(&mut self.bytes) {
-            Held::Piece(piece) => piece,
-            Held::Copy(copy) => copy.freeze(),
-        }
-    }
-
-    fn take_copy(&mut self) -> BytesMut {
-        match std::mem::take(&mut self.bytes) {
-            Held::Piece(piece) => BytesMut::from(&piece[..]),
-            Held::Copy(copy) => copy,
+        self.len = 0;
+        let joined = self.joined.take();
+        let mut pieces = std::mem::take(&mut self.pieces);
+        match (joined, pieces.len()) {
+            (Some(joined), _) => joined,
+            (None, 0 | 1) => pieces.pop().unwrap_or_default(),
+            (None, _) => pieces.concat().into(),
         }
     }
 }
@@ -109,6 +98,7 @@ mod tests {
                 model.splice(start_at..end, data.iter().copied());
                 held.edit(start, size, &data);
                 prop_assert_eq!(held.as_bytes(), &model[..]);
+                prop_assert_eq!(held.len(), model.len());
             }
             prop_assert_eq!(held.take(), model);
             prop_assert_eq!(held.len(), 0);
