@@ -267,7 +267,6 @@ fn compare(cases: &[Case]) {
     };
     let mut differences = Vec::new();
     for case in cases {
-        println!("{}", case.name);
         let (envoy, ours) = (in_envoy(&program, case), in_gateway(case));
         let pairs = envoy.iter().zip(&ours).enumerate();
         for (number, ((protocol, envoy), (_, ours))) in pairs {
