@@ -37,6 +37,11 @@ pub enum FramingError {
 }
 
 impl BodyLength {
+    /// Returns true if no byte of a body follows the head.
+    pub fn has_no_body(self) -> bool {
+        matches!(self, Self::Empty | Self::Exact(0))
+    }
+
     /// Returns the body length of a request.
     ///
     /// # Errors

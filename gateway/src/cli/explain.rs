@@ -113,7 +113,7 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
         host: &host,
         path: &path,
         request: head,
-        is_request_end: length == BodyLength::Empty,
+        is_request_end: length.has_no_body(),
         exchange: None,
         stored: None,
     };

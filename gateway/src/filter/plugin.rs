@@ -240,7 +240,7 @@ impl PluginFilter {
                 if verdict == Verdict::Discard {
                     stream.discard(direction);
                 }
-                stream.stop();
+                stream.stop(direction);
                 let takes_more = !is_end && (verdict != Verdict::Watermark || held <= max_body);
                 if takes_more { BodyStep::Hold } else { BodyStep::Stop }
             }

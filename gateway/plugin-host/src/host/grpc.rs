@@ -71,7 +71,7 @@ fn begin(call: &mut HostCall<'_>, arguments: &GrpcArguments) -> wasmtime::Result
     let service = Bytes::copy_from_slice(arguments.service.read(memory)?);
     let method = Bytes::copy_from_slice(arguments.method.read(memory)?);
     let Ok(metadata) = pairs::decode_fields(arguments.metadata.read(memory)?) else {
-        return Ok(Status::BadArgument);
+        return Ok(Status::ParseFailure);
     };
     let message = match arguments.unary {
         Some((message, _)) => Some(Bytes::copy_from_slice(message.read(memory)?)),

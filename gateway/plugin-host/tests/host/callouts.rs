@@ -79,7 +79,7 @@ fn arguments_of_grpc_calls_are_checked() {
             .data(&[UPSTREAM, "svc"]),
         Row::new("unknown upstream", "proxy_grpc_call 1024 14 2048 3 2048 3 0 0 2048 2 100 264", Status(4))
             .data(&[UPSTREAM, "svc"]),
-        Row::new("malformed metadata", "proxy_grpc_stream 1024 15 0 0 0 0 1024 9 264", Status(2))
+        Row::new("malformed metadata", "proxy_grpc_stream 1024 15 0 0 0 0 1024 9 264", Status(4))
             .data(&[UPSTREAM]),
         Row::new("service outside", "proxy_grpc_stream 1024 15 -1 1 0 0 0 0 264", Trap(TrapKind::Memory)),
         Row::new("method outside", "proxy_grpc_stream 1024 15 0 0 -1 1 0 0 264", Trap(TrapKind::Memory)),

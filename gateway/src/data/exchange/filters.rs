@@ -147,7 +147,7 @@ impl<D: Downstream> Exchange<'_, D> {
         length: BodyLength,
     ) -> Result<BodyLength, ExchangeError> {
         loop {
-            let is_end = length == BodyLength::Empty;
+            let is_end = length.has_no_body();
             let outcome = self.run_filters(|filters, cx| filters.response(head, is_end, cx));
             let Some(outcome) = outcome else { return Ok(length) };
             let pending = match outcome {
@@ -299,7 +299,7 @@ impl<D: Downstream> Exchange<'_, D> {
             host: destination.map_or("", |destination| &destination.host),
             path: destination.map_or("", |destination| &destination.path),
             request: self.request.head,
-            is_request_end: self.request.length == BodyLength::Empty,
+            is_request_end: self.request.length.has_no_body(),
             exchange: Some(ExchangeContext {
                 route: self.route.as_ref(),
                 request_id: self.source.id.as_bytes(),

@@ -121,7 +121,7 @@ impl PluginStream {
             Ok(Verdict::Continue) => HeadStep::Continue(self.edits(direction)),
             Ok(_) if is_resumed => HeadStep::Continue(self.edits(direction)),
             Ok(verdict) => {
-                self.stop();
+                self.stop(direction);
                 if verdict == Verdict::StopHead && !is_end { HeadStep::Hold } else { HeadStep::Stop }
             }
         }
@@ -151,8 +151,8 @@ impl PluginStream {
     }
 
     /// Records that a direction is stopped.
-    pub(super) fn stop(&self) {
-        self.instance.stop(self.id);
+    pub(super) fn stop(&self, direction: Direction) {
+        self.instance.stop(self.id, host(direction));
     }
 
     /// Puts a response into the view.
@@ -223,6 +223,7 @@ impl PluginStream {
 
     /// Takes all held bytes, and the end if it has come.
     pub(super) fn release(&self, direction: Direction) -> BodyStep {
+        self.instance.go_on(self.id, host(direction));
         let released = self.with_view(|view| {
             let trailers = view.trailers(host(direction));
             let patched = trailers.head.take().map(|head| patched_trailers(head, &trailers.patch));

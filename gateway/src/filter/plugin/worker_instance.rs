@@ -40,7 +40,7 @@ pub struct WorkerInstance {
 #[derive(Default)]
 struct Stopped {
     waker: Option<Waker>,
-    resumed: [bool; 2],
+    directions: [StopState; 2],
     reply: Option<Box<Reply>>,
     is_closed: bool,
 }
@@ -54,6 +54,18 @@ pub enum Work {
     Cancel(Rc<WorkerInstance>, CallToken),
     /// Replaces a dead instance.
     Dead(Rc<WorkerInstance>),
+}
+
+/// Whether a direction of a stream goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum StopState {
+    /// It goes on.
+    #[default]
+    Open,
+    /// It waits for the guest.
+    Stopped,
+    /// The guest has resumed it.
+    Resumed,
 }
 
 /// Why a stopped stream goes on.
@@ -160,11 +172,11 @@ impl WorkerInstance {
     ) {
         match action {
             GuestAction::Resume(stream, direction) if own == Some(stream) => {
-                *slot_of(&mut own_actions.resumed, direction) = true;
-                self.wake(stream, |stopped| *slot_of(&mut stopped.resumed, direction) = true);
+                *of(&mut own_actions.resumed, direction) = true;
+                self.resume(stream, direction);
             }
             GuestAction::Resume(stream, direction) => {
-                self.wake(stream, |stopped| *slot_of(&mut stopped.resumed, direction) = true);
+                self.resume(stream, direction);
             }
             GuestAction::Reply(stream, reply) => {
                 increment(self.stats().map(|stats| &stats.replies));
@@ -198,9 +210,27 @@ impl WorkerInstance {
         }
     }
 
+    /// Resumes a direction. No-op if it is not stopped.
+    fn resume(&self, stream: StreamId, direction: Direction) {
+        self.wake(stream, |stopped| {
+            let state = of(&mut stopped.directions, direction);
+            if *state == StopState::Stopped {
+                *state = StopState::Resumed;
+            }
+        });
+    }
+
     /// Records that a direction of a stream is stopped, so that actions reach it.
-    pub(super) fn stop(&self, stream: StreamId) {
-        self.stopped.borrow_mut().entry(stream.0).or_default();
+    pub(super) fn stop(&self, stream: StreamId, direction: Direction) {
+        let mut stopped = self.stopped.borrow_mut();
+        *of(&mut stopped.entry(stream.0).or_default().directions, direction) = StopState::Stopped;
+    }
+
+    /// Records that a direction of a stream goes on.
+    pub(super) fn go_on(&self, stream: StreamId, direction: Direction) {
+        if let Some(stopped) = self.stopped.borrow_mut().get_mut(&stream.0) {
+            *of(&mut stopped.directions, direction) = StopState::Open;
+        }
     }
 
     /// Waits until the guest lets a stopped stream go on.
@@ -218,7 +248,9 @@ impl WorkerInstance {
         if entry.is_closed {
             return Poll::Ready(Woken::Closed);
         }
-        if std::mem::take(slot_of(&mut entry.resumed, direction)) {
+        let state = of(&mut entry.directions, direction);
+        if *state == StopState::Resumed {
+            *state = StopState::Open;
             return Poll::Ready(Woken::Resumed);
         }
         if self.is_dead() {
@@ -230,7 +262,8 @@ impl WorkerInstance {
 
     /// Ends a stream. Callouts of a stopped one end too; the guest learns that they failed.
     pub(super) fn end(self: &Rc<Self>, stream: StreamId) {
-        let is_stopped = self.stopped.borrow_mut().remove(&stream.0).is_some();
+        let stopped = self.stopped.borrow_mut().remove(&stream.0);
+        let is_stopped = stopped.is_some_and(|stopped| stopped.directions.contains(&StopState::Stopped));
         let cancelled =
             if is_stopped { self.instance.borrow_mut().cancel_callouts(stream) } else { Vec::new() };
         let _ = self.call(None, |instance| {
@@ -367,8 +400,8 @@ impl fmt::Debug for WorkerInstance {
     }
 }
 
-fn slot_of(slots: &mut [bool; 2], direction: Direction) -> &mut bool {
-    let [request, response] = slots;
+fn of<T>(pair: &mut [T; 2], direction: Direction) -> &mut T {
+    let [request, response] = pair;
     match direction {
         Direction::Request => request,
         Direction::Response => response,

@@ -209,7 +209,7 @@ impl Downstream for Http2Downstream {
         if let BodyLength::Exact(length) = response.length {
             head.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
         }
-        let is_empty = matches!(response.length, BodyLength::Empty | BodyLength::Exact(0));
+        let is_empty = response.length.has_no_body();
         let ends_stream = is_empty || response.is_head_request;
         let send = self.respond.send_response(head, ends_stream)?;
         self.send = (!ends_stream).then_some(send);
