@@ -78,6 +78,12 @@ impl Planner {
         Self { settings, custom, plugins: PluginSet::default() }
     }
 
+    /// Begins with the default settings, for commands that compile a table and serve no request. Plugins let all requests
+    /// pass.
+    pub fn offline() -> Self {
+        Self { plugins: PluginSet::bypassed(), ..Self::default() }
+    }
+
     /// Returns the plans of a table without policies.
     pub fn empty(&mut self) -> Plans {
         Plans { default: Arc::new(self.plan(&Policy::default())), by_policy: Arc::default() }

@@ -1,11 +1,20 @@
 //! WasmPlugin objects without a usable module: closed routes, and what check and explain say of plugins.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "support/missing.rs"]
+mod missing;
+#[path = "../plugin-host/guests/modules.rs"]
+mod modules;
+#[path = "support/plugins.rs"]
+mod plugins;
 mod support;
 
 use std::process::Command;
 
+use plugins::{rename_module, version_module, wasm_plugin};
+use serde_json::Value;
 use support::fixtures::route_policy;
 use support::{Origin, TestGateway, single_route, until};
 use tempfile::TempDir;
@@ -85,4 +94,75 @@ fn check_reports_faults_and_compares_plugins() {
     assert!(text.contains("plugin default/key"), "another configuration is another treatment: {text}");
     let (_, text) = check(&[&with, &with]);
     assert!(!text.contains("plugin default/key,") && !text.contains("→"), "{text}");
+}
+
+/// Returns a module that traps at each request.
+fn trapping_module() -> Vec<u8> {
+    let text = r#"(module
+        (memory (export "memory") 1)
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) unreachable))"#;
+    wat::parse_str(text).unwrap()
+}
+
+/// Returns the text of an explanation of the route.
+fn explanation(gateway: &TestGateway) -> String {
+    gateway.admin("/explain?url=http://a.example/").1
+}
+
+#[test]
+fn explain_shows_version_state_and_failures_of_plugins() {
+    let origin = Origin::named("a");
+    let plugin = wasm_plugin("key", "key.wasm").spec("phase: AUTHN\npriority: 1");
+    let next = wasm_plugin("none", "none.wasm").spec("failStrategy: FAIL_OPEN");
+    let gateway = TestGateway::start(&(single_route(&origin) + plugin + next));
+    let line = "plugin    default/key, phase AUTHN, configuration by WasmPlugin default/key spec, ";
+    until("the file is missed", || explanation(&gateway).contains("key.wasm does not exist"));
+    assert!(explanation(&gateway).contains(&format!("{line}no version, refused: the file ")));
+    rename_module(gateway.folder.path(), "key.wasm", &version_module(1));
+    until("the plugin is ready", || explanation(&gateway).contains(", ready\n"));
+    let text = explanation(&gateway);
+    let (_, version) = text.split_once(&format!("{line}version ")).unwrap();
+    let version = version[..12].to_owned();
+    assert!(text.contains("result    forwarded to Service default/a:80\n"), "{text}");
+    let second = text.split_once(&version).unwrap().1;
+    assert!(second.contains("\nplugin    default/none, phase "), "in the order of requests: {text}");
+    rename_module(gateway.folder.path(), "key.wasm", b"nothing");
+    until("the new version is refused", || explanation(&gateway).contains("refused: not a valid"));
+    assert!(
+        explanation(&gateway).contains(&format!("{line}version {version}, refused: ")),
+        "the old one serves"
+    );
+    let json: Value =
+        serde_json::from_str(&gateway.admin("/explain?url=http://a.example/&output=json").1).unwrap();
+    let state = &json["plugins"][0];
+    assert_eq!((&state["name"], &state["state"]), (&"default/key".into(), &"refused".into()));
+    assert!(
+        state["digest"].as_str().unwrap().starts_with(&version) && state["reason"].is_string(),
+        "{state}"
+    );
+    assert_eq!(json["matchReport"]["chosen"]["plugins"][0]["configField"], "spec");
+    rename_module(gateway.folder.path(), "key.wasm", &trapping_module());
+    until("the breaker is open", || {
+        gateway.get("a.example", "/");
+        explanation(&gateway).contains("ready, breaker open: the plugin is not called, ")
+    });
+    assert!(explanation(&gateway).contains(" failed requests\n"));
+}
+
+#[test]
+fn explanation_of_a_folder_assumes_that_plugins_let_requests_pass() {
+    let origin = Origin::named("a");
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = single_route(&origin) + wasm_plugin("key", "key.wasm");
+    std::fs::write(folder.path().join("a.yaml"), yaml.to_yaml()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let output =
+        command.args(["explain", "http://a.example/", "--files"]).arg(folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("result    forwarded to Service default/a:80\n"), "{text}");
+    let line =
+        "plugin    default/key, phase UNSPECIFIED_PHASE, configuration by WasmPlugin default/key spec\n";
+    assert!(text.contains(line), "{text}");
 }

@@ -511,8 +511,13 @@ fn explanation_agrees_with_random_tables() {
         let plans = gateway::plan::Planner::default().empty();
         let live = Live { table: table.clone(), plans, certificates: certificates.clone(), generation: 1 };
         let problems = Problems::default();
-        let context =
-            ExplainContext { compiler: &compiler, live: &live, problems: &problems, status_service: None };
+        let context = ExplainContext {
+            compiler: &compiler,
+            live: &live,
+            problems: &problems,
+            plugins: None,
+            status_service: None,
+        };
         for _ in 0..20 {
             let host = ["a.example", "b.example", "c.example", "x.c.example", "example"][next(&mut state, 5)];
             let path = some_path(&mut state);

@@ -13,6 +13,7 @@ use routing::table::MatchReport;
 use routing::{CertificateChoice, Compiler, HostName, host};
 
 use crate::cli::outcome::Outcome;
+use crate::control::plugin::{PluginBoard, PluginStatus};
 use crate::control::reload::{ProblemView, Problems};
 use crate::data::exchange;
 use crate::data::exchange::destination::Destination;
@@ -39,6 +40,8 @@ pub struct ExplainContext<'a> {
     pub live: &'a Live,
     /// The Problems of the objects.
     pub problems: &'a Problems,
+    /// The states of plugins. `None`: no plugin is loaded, and all let the request pass.
+    pub plugins: Option<&'a PluginBoard>,
     /// The Service that exposes the gateway.
     pub status_service: Option<&'a Name>,
 }
@@ -66,6 +69,7 @@ pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanatio
         listener: listener_view(request, context.live),
         services: services::service_views(backends, context.compiler),
         exposure: services::exposure_view(context.status_service, context.compiler),
+        plugins: plugin_statuses(match_report.as_ref(), context.plugins),
         problems: Vec::new(),
         ingresses: ingresses.iter().map(|ingress| ingress_view(ingress, context.compiler)).collect(),
         match_report,
@@ -73,6 +77,20 @@ pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanatio
     };
     explanation.problems = related_problems(&explanation, &ingresses, context.problems);
     explanation
+}
+
+/// Returns the states of the plugins of the chosen rule, in the order of requests.
+fn plugin_statuses(match_report: Option<&MatchReport>, board: Option<&PluginBoard>) -> Vec<PluginStatus> {
+    let Some(board) = board else { return Vec::new() };
+    let chosen = match_report.and_then(|match_report| match_report.chosen.as_ref());
+    let plugins = chosen.into_iter().flat_map(|route| &route.plugins);
+    plugins.filter_map(|view| board.status(&parse_name(&view.plugin))).collect()
+}
+
+/// Returns the name that a view prints as `namespace/name`, or as `name` if it has no namespace.
+fn parse_name(text: &str) -> Name {
+    let (namespace, name) = text.split_once('/').unwrap_or(("", text));
+    Name::new(namespace, name)
 }
 
 fn host_field(head: &Head) -> Option<&[u8]> {
@@ -174,10 +192,7 @@ fn related_problems(
     ingresses: &[&Ingress],
     problems: &Problems,
 ) -> Vec<ProblemView> {
-    let object = |kind, name: &str| {
-        let (namespace, name) = name.split_once('/').unwrap_or(("", name));
-        ObjectRef { kind, name: Name::new(namespace, name) }
-    };
+    let object = |kind, name: &str| ObjectRef { kind, name: parse_name(name) };
     let mut objects: BTreeSet<ObjectRef> = BTreeSet::new();
     for ingress in ingresses {
         objects.insert(ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() });

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::data::exchange;
 use crate::data::exchange::reply_reason::ReplyReason;
 use crate::data::upstream::ConnectError;
-use crate::filter::plugin::MISSING_PLUGIN;
+use crate::filter::plugin::PluginReply;
 use crate::message::LocalReply;
 
 /// The field of a RoutePolicy that [`Outcome::backends`] already contains.
@@ -123,7 +123,10 @@ impl Outcome {
             ..local_reply_reason(route).map_or_else(Self::forwarded, Self::local_reply)
         };
         match &route.policy.missing_plugin {
-            Some(_) => Self { status: Some(503), reason: Some(MISSING_PLUGIN), ..outcome },
+            Some(_) => {
+                let reason = PluginReply::Missing;
+                Self { status: reason.status(), reason: Some(reason.as_str()), ..outcome }
+            }
             None => outcome,
         }
     }

@@ -25,7 +25,7 @@ pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     let watcher = files::watch(folder, &routing.classes, sender)?;
     let update = updates.blocking_recv().context("the folder was not read")?;
     drop(watcher);
-    let mut reload = Reload::new(crypto_provider()?, routing, Planner::default())?;
+    let mut reload = Reload::new(crypto_provider()?, routing, Planner::offline())?;
     reload.apply(update, SystemTime::now());
     Ok(reload)
 }
@@ -35,7 +35,7 @@ pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
 /// # Errors
 /// Returns an error if the kubeconfig file is malformed, or the API server does not return all objects within 30 s.
 pub fn read_cluster(kubeconfig: &Path, scope: WatchScope, routing: Config) -> anyhow::Result<Reload> {
-    let mut reload = Reload::new(crypto_provider()?, routing.clone(), Planner::default())?;
+    let mut reload = Reload::new(crypto_provider()?, routing.clone(), Planner::offline())?;
     let (sender, mut updates) = mpsc::channel(1);
     let (pending_tx, pending) = watch::channel(None);
     let purpose = kubernetes::Purpose::Explain;

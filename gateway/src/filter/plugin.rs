@@ -10,6 +10,7 @@ mod info;
 mod instances;
 mod maps;
 mod reply;
+mod reply_reason;
 mod set;
 mod stats;
 mod stream;
@@ -31,6 +32,7 @@ pub use breaker::{Breaker, BreakerState};
 pub use facts::StoredProperties;
 pub use info::{Lease, PluginVersion};
 pub use instances::{Instances, NewInstance};
+pub use reply_reason::PluginReply;
 pub use set::{LoadedPlugin, PluginSet};
 pub use stats::{PluginCounts, PluginStats};
 pub(super) use stream::PluginStream;
@@ -73,13 +75,10 @@ impl Filter for UnavailablePlugin {
     fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
         match self.fail {
             FailStrategy::Open => Step::Continue,
-            FailStrategy::Close => Step::Reply(Box::new(LocalReply::new(503, "plugin_unavailable"))),
+            FailStrategy::Close => Step::Reply(PluginReply::Unavailable.local_reply()),
         }
     }
 }
-
-/// Reason of the reply while a plugin that a route needs does not exist, or has no valid spec.
-pub const MISSING_PLUGIN: &str = "plugin_missing";
 
 /// A plugin that a route needs and that does not exist, or has no valid spec. Its failure strategy is unknown.
 #[derive(Debug)]
@@ -95,7 +94,7 @@ impl Filter for MissingPlugin {
     }
 
     fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
-        Step::Reply(Box::new(LocalReply::new(503, MISSING_PLUGIN)))
+        Step::Reply(PluginReply::Missing.local_reply())
     }
 }
 
@@ -164,7 +163,7 @@ impl PluginFilter {
         }
         match self.version.fail {
             FailStrategy::Open => Failure::Bypassed,
-            FailStrategy::Close => Failure::Reply(Box::new(LocalReply::new(503, "plugin_failed"))),
+            FailStrategy::Close => Failure::Reply(PluginReply::Failed.local_reply()),
         }
     }
 
@@ -176,9 +175,7 @@ impl PluginFilter {
             match (tokio::time::timeout(INSTANCE_WAIT, found).await, fail) {
                 (Ok(()), _) => Resumed::Again,
                 (Err(_elapsed), FailStrategy::Open) => Resumed::Continue(Patch::default()),
-                (Err(_elapsed), FailStrategy::Close) => {
-                    Resumed::Reply(Box::new(LocalReply::new(503, "plugin_failed")))
-                }
+                (Err(_elapsed), FailStrategy::Close) => Resumed::Reply(PluginReply::Failed.local_reply()),
             }
         }))
     }
@@ -228,7 +225,7 @@ impl PluginFilter {
             return BodyStep::Reply(stream.local_reply(*reply));
         }
         if own.is_closed {
-            return BodyStep::Reply(Box::new(LocalReply::new(503, "plugin_closed")));
+            return BodyStep::Reply(PluginReply::Closed.local_reply());
         }
         let is_resumed = own.is_resumed(stream::host(direction));
         let (held, is_end) = stream.held(direction);
@@ -237,7 +234,7 @@ impl PluginFilter {
             Ok(Verdict::Continue) => stream.release(direction),
             Ok(_) if is_resumed => stream.release(direction),
             Ok(Verdict::Buffer | Verdict::StopHead) if held > max_body => {
-                BodyStep::Reply(Box::new(too_large(direction)))
+                BodyStep::Reply(too_large(direction))
             }
             Ok(verdict) => {
                 if verdict == Verdict::Discard {
@@ -317,9 +314,7 @@ impl Filter for PluginFilter {
         Poll::Ready(match woken {
             worker_instance::Woken::Resumed => stream.release(direction),
             worker_instance::Woken::Reply(reply) => BodyStep::Reply(stream.local_reply(*reply)),
-            worker_instance::Woken::Closed => {
-                BodyStep::Reply(Box::new(LocalReply::new(503, "plugin_closed")))
-            }
+            worker_instance::Woken::Closed => BodyStep::Reply(PluginReply::Closed.local_reply()),
             worker_instance::Woken::Dead => match self.fail(slot) {
                 Failure::Reply(reply) => BodyStep::Reply(reply),
                 Failure::Bypassed => release(slot, direction),
@@ -342,9 +337,10 @@ fn release(slot: &Slot, direction: Direction) -> BodyStep {
     slot.stream.as_ref().map_or(BodyStep::Hold, |stream| stream.release(direction))
 }
 
-fn too_large(direction: Direction) -> LocalReply {
-    match direction {
-        Direction::Request => LocalReply::new(413, "plugin_body_too_large"),
-        Direction::Response => LocalReply::new(500, "plugin_body_too_large"),
-    }
+fn too_large(direction: Direction) -> Box<LocalReply> {
+    let reason = match direction {
+        Direction::Request => PluginReply::RequestTooLarge,
+        Direction::Response => PluginReply::ResponseTooLarge,
+    };
+    reason.local_reply()
 }

@@ -10,9 +10,11 @@ use gateway::cli::config::Config;
 use gateway::data::exchange::abort::Abort;
 use gateway::data::exchange::reply_reason::ReplyReason;
 use gateway::data::upstream::ConnectError;
+use gateway::filter::plugin::PluginReply;
 use gateway::observe::access_log::Field;
 use gateway::observe::counters::{CounterSnapshot, IngressRequests};
 use gateway::observe::metrics::Scrape;
+use gateway::observe::plugin_metrics::{GuestSample, GuestValue, PluginSample, PluginScrape};
 use gateway::settings::Settings;
 use routing::object::Name;
 use routing::problem::Reason;
@@ -26,6 +28,7 @@ pub(crate) const NAMES: &[&str] = &[
     "IngressClassConfig",
     "WasmPlugin",
     "local replies",
+    "plugin replies",
     "aborts",
     "access log",
     "metrics",
@@ -41,6 +44,7 @@ pub(crate) fn generate(name: &str) -> Option<String> {
         "IngressClassConfig" => kind("ingressclassconfigs"),
         "WasmPlugin" => kind("wasmplugins"),
         "local replies" => local_replies(),
+        "plugin replies" => plugin_replies(),
         "aborts" => aborts(),
         "access log" => access_log(),
         "metrics" => metrics_table(),
@@ -122,6 +126,8 @@ fn kind(plural: &str) -> String {
 
 const REPLY_REASON: &str = "gateway/src/data/exchange/reply_reason.rs";
 
+const PLUGIN_REPLY: &str = "gateway/src/filter/plugin/reply_reason.rs";
+
 /// Returns the doc comment of a reason of a local reply.
 fn about_reply(reason: ReplyReason) -> String {
     let (path, name, variant) = match reason {
@@ -144,6 +150,17 @@ fn local_replies() -> String {
     }
     let rows = rows.into_iter();
     let rows = rows.map(|((status, reason), about)| vec![status.to_string(), code(reason), about.join(" ")]);
+    table(&["status", "reason", "meaning"], rows)
+}
+
+fn plugin_replies() -> String {
+    let rows = PluginReply::ALL.iter().zip(enums::variants(PLUGIN_REPLY, "PluginReply")).map(
+        |(reason, (_, about))| {
+            let status =
+                reason.status().map_or_else(|| "the plugin's".to_owned(), |status| status.to_string());
+            vec![status, code(reason.as_str()), about]
+        },
+    );
     table(&["status", "reason", "meaning"], rows)
 }
 
@@ -174,6 +191,8 @@ fn lists_of_reasons_are_complete() {
     assert_eq!(aborts, names("gateway/src/data/exchange/abort.rs", "Abort"));
     let problems: Vec<_> = Reason::ALL.iter().map(|reason| format!("{reason:?}")).collect();
     assert_eq!(problems, names("gateway/routing/src/problem.rs", "Reason"));
+    let plugins: Vec<_> = PluginReply::ALL.iter().map(|reason| format!("{reason:?}")).collect();
+    assert_eq!(plugins, names(PLUGIN_REPLY, "PluginReply"));
     let (mut replies, mut heads, mut connects) = (Vec::new(), Vec::new(), Vec::new());
     for reason in ReplyReason::ALL {
         replies.push(outer(format!("{reason:?}")));
@@ -215,7 +234,12 @@ fn scrape() -> String {
         aborts: [("a", 1)].into(),
         ..CounterSnapshot::default()
     };
-    Scrape { workers: vec![worker], ..Scrape::default() }.render().unwrap()
+    let guest = |value| GuestSample { plugin: "a/b".to_owned(), metric: "c".to_owned(), value };
+    let plugins = PluginScrape {
+        plugins: vec![PluginSample { plugin: "a/b".to_owned(), ..PluginSample::default() }],
+        guests: vec![guest(GuestValue::Counter(1)), guest(GuestValue::Gauge(1))],
+    };
+    Scrape { workers: vec![worker], plugins, ..Scrape::default() }.render().unwrap()
 }
 
 /// A metric as it is scraped.

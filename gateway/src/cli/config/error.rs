@@ -167,6 +167,9 @@ pub enum ValueError {
     /// The access log format is malformed.
     #[error("{0}")]
     Format(String),
+    /// The path does not begin with a slash.
+    #[error("an absolute path is expected, not {0:?}")]
+    NotAbsolute(String),
     /// The text is not the name of a Service.
     #[error("a Service is named as NAMESPACE/NAME")]
     NotAService,

@@ -11,7 +11,9 @@ use std::time::Duration;
 use api::LoadBalancingType;
 
 use super::error::ValueError;
-use super::value::{Form, bytes, count, list, log_format, names, networks, plain, service_name, time, words};
+use super::value::{
+    Form, bytes, count, folder, list, log_format, names, networks, plain, service_name, time, words,
+};
 use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
 /// Minimum of most timeouts. The clock that measures them ticks every 50 ms.
@@ -92,6 +94,7 @@ pub(super) fn all() -> Vec<Key> {
     keys.extend(drain());
     keys.extend(requests_and_responses());
     keys.extend(access_log());
+    keys.extend(plugins());
     keys
 }
 
@@ -380,4 +383,13 @@ fn access_log() -> Vec<Key> {
             plain(),
         ),
     ]
+}
+
+fn plugins() -> Vec<Key> {
+    vec![Key::new(
+        "plugins.cache",
+        "Absolute path of a folder for compiled plugins, which only the gateway's user may write to, or none.",
+        |all| &mut all.plugins.cache,
+        folder().or(NONE),
+    )]
 }

@@ -113,6 +113,7 @@ fn printed_configuration_loads_again() {
         "none" if key.path == "status.service" => "gateway/proxy".to_owned(),
         "" if key.path == "requests.trustedProxies" => "10.0.0.0/8,::1".to_owned(),
         "" if key.path == "dns.servers" => "10.0.0.10:53,[::1]:5353".to_owned(),
+        "none" if key.path == "plugins.cache" => "/var/cache/gateway".to_owned(),
         "refuse" => "allow".to_owned(),
         "none" if key.path == "listeners.probe" => "[::1]:7".to_owned(),
         "\"\"" | "" => "a,b".to_owned(),
@@ -206,7 +207,7 @@ fn service_variables_of_kubernetes_are_ignored() {
 
 #[test]
 fn all_wrong_values_are_reported_at_once() {
-    let file = "workers: 0\ntimeouts: {requestHeader: 10, stall: 100d, keepAlive: 0s, connect: }\nlimits:\n  headBytes: 1Gi\n  fields: many\nlisteners: {http: localhost}\nresponses: {reasonHeader: never}\nstatus: {service: x}\n";
+    let file = "workers: 0\ntimeouts: {requestHeader: 10, stall: 100d, keepAlive: 0s, connect: }\nlimits:\n  headBytes: 1Gi\n  fields: many\nlisteners: {http: localhost}\nresponses: {reasonHeader: never}\nstatus: {service: x}\nplugins: {cache: code}\n";
     let errors = wrong(file);
     let expected = [
         "gateway.yaml:1: workers: 0 is not between 1 and 1024",
@@ -219,6 +220,7 @@ fn all_wrong_values_are_reported_at_once() {
         "gateway.yaml:6: listeners.http: \"localhost\" cannot be read: invalid socket address syntax",
         "gateway.yaml:7: responses.reasonHeader: shown or hidden is expected, not \"never\"",
         "gateway.yaml:8: status.service: a Service is named as NAMESPACE/NAME",
+        "gateway.yaml:9: plugins.cache: an absolute path is expected, not \"code\"",
     ];
     assert_eq!(errors, expected);
 }

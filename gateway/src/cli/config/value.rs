@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
@@ -106,6 +107,11 @@ pub(super) fn service_name() -> Form<Name> {
     Form::new(read_service_name, Name::to_string)
 }
 
+/// Absolute paths of folders.
+pub(super) fn folder() -> Form<PathBuf> {
+    Form::new(read_folder, |folder: &PathBuf| folder.display().to_string())
+}
+
 /// Formats of the access log: `json`, or a text with placeholders.
 pub(super) fn log_format() -> Form<Format> {
     Form::new(read_log_format, Format::to_string)
@@ -203,6 +209,11 @@ pub(crate) fn read_service_name(text: &str) -> Result<Name, ValueError> {
         }
         _ => Err(ValueError::NotAService),
     }
+}
+
+fn read_folder(text: &str) -> Result<PathBuf, ValueError> {
+    let folder = PathBuf::from(text);
+    if folder.is_absolute() { Ok(folder) } else { Err(ValueError::NotAbsolute(text.to_owned())) }
 }
 
 /// Parses a duration with units.

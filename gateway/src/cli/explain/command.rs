@@ -108,6 +108,7 @@ impl Explain {
             compiler: reload.compiler(),
             live: &live,
             problems: &problems,
+            plugins: None,
             status_service: self.status_service.as_ref(),
         };
         let explanation = explain(request, context);

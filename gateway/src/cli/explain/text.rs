@@ -13,6 +13,7 @@ use super::view::{
 };
 use crate::cli::outcome::{BackendShare, Outcome};
 use crate::cli::style::{Palette, paint};
+use crate::control::plugin::{PluginState, PluginStatus};
 
 /// Losers listed of each group. A host may have thousands of rules; JSON has them all.
 const MAX_LISTED: usize = 20;
@@ -102,13 +103,41 @@ impl Text<'_> {
     fn write_plugins(self, route: &RouteView, f: &mut Formatter<'_>) -> fmt::Result {
         for PluginView { plugin, phase, config_object, config_field } in &route.plugins {
             let text = format!("{plugin}, phase {phase}, configuration by {config_object} {config_field}");
-            self.field(f, "plugin", text)?;
+            match self.explanation.plugins.iter().find(|status| status.name == *plugin) {
+                Some(status) => {
+                    self.field(f, "plugin", format_args!("{text}, {}", self.plugin_state(status)))?
+                }
+                None => self.field(f, "plugin", text)?,
+            }
         }
         if let Some(plugin) = &route.missing_plugin {
             let text = format!("{plugin} does not exist, or its spec is malformed: requests get a 503");
             self.field(f, "plugin", paint(self.palette.bad, text))?;
         }
         Ok(())
+    }
+
+    /// Returns the version that serves, the state of the newest version, and failures.
+    fn plugin_state(self, status: &PluginStatus) -> String {
+        let is_open = status.breaker == "open";
+        let mut state = match status.version() {
+            Some(version) => format!("version {version}, {}", status.state),
+            None => format!("no version, {}", status.state),
+        };
+        if is_open {
+            state += ", breaker open: the plugin is not called";
+        }
+        if status.failed_requests > 0 {
+            state += &format!(", {} failed requests", status.failed_requests);
+        }
+        let style = match &status.state {
+            PluginState::Ready if !is_open => self.palette.good,
+            PluginState::Ready | PluginState::Refused(_) => self.palette.bad,
+            PluginState::Pending | PluginState::Fetched | PluginState::Compiled | PluginState::Configured => {
+                self.palette.warning
+            }
+        };
+        paint(style, state).to_string()
     }
 
     // ===== candidates that lost =====

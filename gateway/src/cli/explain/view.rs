@@ -6,6 +6,7 @@ use routing::table::MatchReport;
 use serde::Serialize;
 
 use crate::cli::outcome::Outcome;
+use crate::control::plugin::PluginStatus;
 use crate::control::reload::ProblemView;
 
 /// The explanation of one request.
@@ -22,6 +23,9 @@ pub struct Explanation {
     pub match_report: Option<MatchReport>,
     /// The Services of the chosen Route, in its order.
     pub services: Vec<ServiceView>,
+    /// The states of its plugins in the order of requests, with the counts of all their routes. Empty without a running
+    /// gateway.
+    pub plugins: Vec<PluginStatus>,
     /// The result for the client.
     pub outcome: Outcome,
     /// How clients outside the cluster reach the gateway.

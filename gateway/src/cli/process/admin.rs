@@ -204,12 +204,14 @@ async fn explain_page(State(admin): State<Admin>, Query(pairs): Query<Vec<(Strin
     };
     let ExplainForm { palette, request, service, output } = form;
     let service = service.or(admin.status_service);
+    let plugins = Arc::clone(&admin.plugins);
     let explanation = admin.reload.query(move |reload| {
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let context = ExplainContext {
             compiler: reload.compiler(),
             live: &live,
             problems: &problems,
+            plugins: Some(&plugins.board),
             status_service: service.as_ref(),
         };
         explain::explain(&request, context)

@@ -91,10 +91,16 @@ pub struct PluginStatus {
     pub memory: u64,
 }
 
+impl PluginStatus {
+    /// Returns the short name of the version that serves.
+    pub fn version(&self) -> Option<&str> {
+        self.digest.as_deref()?.get(..12)
+    }
+}
+
 impl fmt::Display for PluginStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digest = self.digest.as_deref().and_then(|digest| digest.get(..12)).unwrap_or("-");
-        writeln!(f, "{} {} {}", self.name, digest, self.state)?;
+        writeln!(f, "{} {} {}", self.name, self.version().unwrap_or("-"), self.state)?;
         writeln!(f, "  from {}", self.url)?;
         writeln!(
             f,
@@ -157,36 +163,39 @@ impl PluginBoard {
         self.entries().remove(name);
     }
 
-    /// Returns the state of a plugin, and the digest of the version that serves.
-    pub fn state(&self, name: &PluginName) -> Option<(PluginState, Option<String>)> {
-        self.entries().get(name).map(|entry| (entry.state.clone(), entry.serving.clone()))
+    /// Returns the status of a plugin.
+    pub fn status(&self, name: &PluginName) -> Option<PluginStatus> {
+        self.entries().get(name).map(|entry| entry.status(name))
     }
 
     /// Returns all plugins, sorted by name.
     pub fn statuses(&self) -> Vec<PluginStatus> {
-        let status = |(name, entry): (&PluginName, &BoardEntry)| {
-            let counts = entry.stats.counts();
-            PluginStatus {
-                name: name.to_string(),
-                url: entry.url.clone(),
-                state: entry.state.clone(),
-                digest: entry.serving.clone(),
-                breaker: match entry.breaker.state() {
-                    BreakerState::Closed => "closed",
-                    BreakerState::Open => "open",
-                },
-                streams: counts.streams,
-                calls: counts.calls,
-                traps: counts.traps,
-                deadlines: counts.deadlines,
-                failed_requests: counts.failed_streams,
-                replies: counts.replies,
-                callouts: counts.callouts,
-                callout_failures: counts.callout_failures,
-                instances: counts.instances,
-                memory: counts.memory,
-            }
-        };
-        self.entries().iter().map(status).collect()
+        self.entries().iter().map(|(name, entry)| entry.status(name)).collect()
+    }
+}
+
+impl BoardEntry {
+    fn status(&self, name: &PluginName) -> PluginStatus {
+        let counts = self.stats.counts();
+        PluginStatus {
+            name: name.to_string(),
+            url: self.url.clone(),
+            state: self.state.clone(),
+            digest: self.serving.clone(),
+            breaker: match self.breaker.state() {
+                BreakerState::Closed => "closed",
+                BreakerState::Open => "open",
+            },
+            streams: counts.streams,
+            calls: counts.calls,
+            traps: counts.traps,
+            deadlines: counts.deadlines,
+            failed_requests: counts.failed_streams,
+            replies: counts.replies,
+            callouts: counts.callouts,
+            callout_failures: counts.callout_failures,
+            instances: counts.instances,
+            memory: counts.memory,
+        }
     }
 }

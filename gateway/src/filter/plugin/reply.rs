@@ -3,10 +3,8 @@
 use bytes::Bytes;
 use plugin_host::Reply;
 
+use super::reply_reason::PluginReply;
 use crate::message::{FieldName, FieldValue, LocalReply};
-
-/// The reason of these replies in logs.
-const REASON: &str = "plugin_reply";
 
 /// Makes a local reply of a guest's. A gRPC client gets its status in fields, as gRPC demands of a response without
 /// messages. `content_type` is that of the request.
@@ -14,7 +12,7 @@ pub(super) fn from_guest(reply: Reply, content_type: Option<&[u8]>) -> Box<Local
     let is_grpc = content_type.is_some_and(is_grpc);
     let Reply { status, body, fields, grpc_status, .. } = reply;
     let status = u16::try_from(status).unwrap_or(500);
-    let mut local = LocalReply::new(if is_grpc { 200 } else { status }, REASON);
+    let mut local = LocalReply::new(if is_grpc { 200 } else { status }, PluginReply::Guest.as_str());
     for (name, value) in fields {
         let name = str::from_utf8(&name).ok().and_then(|name| FieldName::parse(name).ok());
         if let (Some(name), Ok(value)) = (name, FieldValue::parse(value)) {

@@ -9,6 +9,7 @@ use routing::table::FailStrategy;
 
 use super::maps::{ResponseSource, patched_trailers};
 use super::reply;
+use super::reply_reason::PluginReply;
 use super::stats::increment;
 use super::view::StreamView;
 use super::worker_instance::{OwnActions, Woken, WorkerInstance};
@@ -112,7 +113,7 @@ impl PluginStream {
             return HeadStep::Reply(self.local_reply(*reply));
         }
         if own.is_closed {
-            return HeadStep::Reply(Box::new(LocalReply::new(503, "plugin_closed")));
+            return HeadStep::Reply(PluginReply::Closed.local_reply());
         }
         let is_resumed = own.is_resumed(host(direction));
         match result {
@@ -133,14 +134,12 @@ impl PluginStream {
             match std::future::poll_fn(|task| stream.poll_stopped(direction, task)).await {
                 Woken::Resumed => Resumed::Continue(stream.edits(direction)),
                 Woken::Reply(reply) => Resumed::Reply(stream.local_reply(*reply)),
-                Woken::Closed => Resumed::Reply(Box::new(LocalReply::new(503, "plugin_closed"))),
+                Woken::Closed => Resumed::Reply(PluginReply::Closed.local_reply()),
                 Woken::Dead => {
                     stream.on_failure();
                     match fail {
                         FailStrategy::Open => Resumed::Continue(stream.edits(direction)),
-                        FailStrategy::Close => {
-                            Resumed::Reply(Box::new(LocalReply::new(503, "plugin_failed")))
-                        }
+                        FailStrategy::Close => Resumed::Reply(PluginReply::Failed.local_reply()),
                     }
                 }
             }
