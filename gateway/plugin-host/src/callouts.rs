@@ -28,12 +28,14 @@ pub(crate) struct Callout {
     pub(crate) bytes: usize,
 }
 
-/// The callouts in flight of an instance: at most a number, and at most the bytes that fit in the guest's memory.
+/// The callouts in flight of an instance: at most a number, for each stream and in total, and at most the bytes that fit
+/// in the guest's memory.
 pub(crate) struct Callouts {
     in_flight: BTreeMap<CallToken, Callout>,
     next: u32,
     bytes: usize,
     max_count: usize,
+    max_per_stream: usize,
     max_bytes: usize,
 }
 
@@ -44,14 +46,18 @@ impl Callouts {
             next: 1,
             bytes: 0,
             max_count: limits.callouts,
+            max_per_stream: limits.callouts_per_stream,
             max_bytes: limits.memory,
         }
     }
 
-    /// Returns a token that is not in flight, for [`Self::insert`] of a request with these bytes. Returns `None` if a
-    /// limit is reached.
-    pub(crate) fn next_token(&mut self, bytes: usize) -> Option<CallToken> {
-        if self.in_flight.len() >= self.max_count || self.bytes.saturating_add(bytes) > self.max_bytes {
+    /// Returns a token that is not in flight, for [`Self::insert`] of a request with these bytes. `stream` is `None` for a
+    /// root context. Returns `None` if a limit is reached.
+    pub(crate) fn next_token(&mut self, stream: Option<StreamId>, bytes: usize) -> Option<CallToken> {
+        let is_full = self.in_flight.len() >= self.max_count
+            || self.bytes.saturating_add(bytes) > self.max_bytes
+            || stream.is_some_and(|stream| self.count_of(stream) >= self.max_per_stream);
+        if is_full {
             return None;
         }
         while self.next == 0 || self.in_flight.contains_key(&CallToken(self.next)) {
@@ -60,6 +66,10 @@ impl Callouts {
         let token = CallToken(self.next);
         self.next = self.next.wrapping_add(1);
         Some(token)
+    }
+
+    fn count_of(&self, stream: StreamId) -> usize {
+        self.in_flight.values().filter(|callout| callout.stream == Some(stream)).count()
     }
 
     pub(crate) fn insert(&mut self, token: CallToken, callout: Callout) {

@@ -19,8 +19,10 @@ pub struct Limits {
     pub call: Duration,
     /// Maximum time of the start: initialization and configuration.
     pub configure: Duration,
-    /// Maximum callouts in flight, over all streams of the instance.
+    /// Maximum callouts in flight, over all contexts of the instance.
     pub callouts: usize,
+    /// Maximum callouts in flight that were begun for one stream. Those of root contexts count for the instance alone.
+    pub callouts_per_stream: usize,
 }
 
 impl Default for Limits {
@@ -31,6 +33,7 @@ impl Default for Limits {
             call: Duration::from_millis(10),
             configure: Duration::from_secs(5),
             callouts: 1024,
+            callouts_per_stream: 8,
         }
     }
 }

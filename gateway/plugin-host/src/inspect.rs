@@ -39,6 +39,9 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2
 /// First bytes of an ELF file, which compiled modules are.
 const ELF: &[u8] = b"\x7fELF";
 
+/// Begin of the names of custom sections with compiled code, as Envoy's runtimes look for them.
+const PRECOMPILED: &str = "precompiled_";
+
 /// The exports that name the ABI.
 const MARKERS: &[(Abi, &str)] = &[
     (Abi::V0_1_0, "proxy_abi_version_0_1_0"),
@@ -105,6 +108,9 @@ pub(crate) fn inspect_imports(bytes: &[u8]) -> Result<Inspection, ModuleError> {
                 for export in section {
                     exports.insert(types, export.map_err(malformed)?)?;
                 }
+            }
+            Payload::CustomSection(section) if section.name().starts_with(PRECOMPILED) => {
+                return Err(ModuleError::Precompiled);
             }
             _ => {}
         }

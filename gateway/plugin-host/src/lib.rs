@@ -15,7 +15,7 @@
 //! | linear memory, table | [`Limits::memory`], [`Limits::table`] | growing fails |
 //! | native stack | 512 KiB | trap |
 //! | actions that the caller has not taken | bytes of [`Limits::memory`] | status 10 |
-//! | callouts in flight | [`Limits::callouts`], bytes of [`Limits::memory`] | status 10 |
+//! | callouts in flight | [`Limits::callouts`], [`Limits::callouts_per_stream`], bytes of [`Limits::memory`] | status 10 |
 //! | ended streams without `proxy_done` | 256 an instance | the oldest is deleted |
 //! | shared data | 16 MiB for a namespace and VM ID | status 10 |
 //! | queues | 32 for a namespace and VM ID, each of 1024 items and 512 KiB | status 10 |

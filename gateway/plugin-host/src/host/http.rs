@@ -50,7 +50,7 @@ struct HttpArguments {
 impl HostState {
     /// Returns the token of a new callout. Returns `None` and logs a warning if too many are in flight.
     pub(super) fn next_token(&mut self, content: usize) -> Option<CallToken> {
-        let token = self.callouts.next_token(content);
+        let token = self.callouts.next_token(self.contexts.effective_stream(), content);
         if token.is_none() {
             self.warn_once("the plugin has too many callouts in flight; further ones fail");
         }

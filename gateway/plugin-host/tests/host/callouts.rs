@@ -365,3 +365,40 @@ fn callouts_in_flight_are_limited() {
     caller.instance.take_actions();
     caller.begin_http();
 }
+
+#[test]
+fn callouts_of_one_stream_are_limited() {
+    let limits = Limits { callouts: 6, callouts_per_stream: 2, ..config().limits };
+    let mut caller = Caller::new("", InstanceConfig { limits, ..config() });
+    let first = caller.stream;
+    let tokens = [caller.begin_http(), caller.begin_grpc(STREAM)];
+    for event in [HEADERS, STREAM, CALL] {
+        caller.instance.call(first, event).unwrap();
+        assert_eq!(caller.instance.view(first).unwrap().status(), Some(10), "{event:?}");
+    }
+    assert!(caller.instance.take_actions().is_empty());
+    caller.stream = caller.instance.open(RootIndex(0), TestView::default()).ok().unwrap();
+    caller.begin_http();
+    caller.begin_http();
+    caller.stream = first;
+    caller.instance.http_response(tokens[0], HttpResponse::default()).unwrap();
+    caller.instance.take_actions();
+    caller.begin_http();
+}
+
+#[test]
+fn callouts_of_root_contexts_count_for_the_instance_alone() {
+    let limits = Limits { callouts: 3, callouts_per_stream: 1, ..config().limits };
+    let tick = format!(
+        r#"(func (export "proxy_on_tick") (param i32)
+             (drop (call $proxy_http_call (i32.const 1024) (i32.const 15)
+               (i32.const 1056) (i32.const {LEN}) (i32.const 1152) (i32.const 4)
+               (i32.const 0) (i32.const 0) (i32.const 70) (i32.const 264))))"#
+    );
+    let mut caller = Caller::new(&tick, InstanceConfig { limits, ..config() });
+    caller.begin_http();
+    for expected in [1, 1, 0] {
+        caller.instance.tick(RootIndex(0)).unwrap();
+        assert_eq!(caller.instance.take_actions().len(), expected);
+    }
+}

@@ -107,6 +107,22 @@ fn bytes_that_are_no_module_are_refused() {
 }
 
 #[test]
+fn modules_that_bring_compiled_code_are_refused() {
+    for (section, expected) in [
+        ("precompiled_wasmtime", Err(ModuleError::Precompiled)),
+        ("precompiled_v8_v12_linux_x86_64", Err(ModuleError::Precompiled)),
+        ("name", Ok(())),
+        ("not_precompiled_", Ok(())),
+    ] {
+        let mut bytes = Guest::new("").binary();
+        let name_len = u8::try_from(section.len()).unwrap();
+        bytes.extend([0, name_len + 1, name_len]);
+        bytes.extend(section.as_bytes());
+        assert_eq!(inspect(&bytes).map(drop), expected, "{section}");
+    }
+}
+
+#[test]
 fn features_beyond_the_engine_are_refused() {
     for items in [
         "(memory i64 1)",

@@ -192,6 +192,7 @@ fn instance_config(
             call,
             configure,
             callouts: callouts.saturating_mul(STREAMS_WITH_CALLOUTS),
+            callouts_per_stream: callouts,
             ..Limits::default()
         },
         allow_on_headers_stop_iteration: definition.allow_on_headers_stop_iteration,
