@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn selected_all_is_every_case_once() {
-        assert_eq!(BenchCase::selected(&[BenchCase::All, BenchCase::Small]).len(), 11);
+        assert_eq!(BenchCase::selected(&[BenchCase::All, BenchCase::Small]).len(), 12);
         assert_eq!(
             BenchCase::selected(&[BenchCase::Reuse, BenchCase::Small, BenchCase::Small]),
             [BenchCase::Small, BenchCase::Reuse]
