@@ -14,6 +14,7 @@ mod support;
 use std::net::Shutdown;
 use std::path::Path;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use http::Request;
 use plugins::{PROTOCOLS, Protocol, get, is_closed, module, post, start, until_live, wasm_plugin};
@@ -223,6 +224,11 @@ fn streams_dropped_in_the_middle_leave_nothing() {
     for name in ["hostile", "body"] {
         until("the plugins are live", || gateway.get(&format!("{name}.example"), "/").status() == 200);
     }
+    until("the callout is live", || {
+        let mut client = gateway.client();
+        client.send("GET / HTTP/1.1\r\nHost: callout.example\r\n\r\n");
+        asked.recv_timeout(Duration::from_millis(200)).is_ok()
+    });
     // The callout has reached its upstream before its stream is dropped.
     let is_begun = |name: &str| match name {
         "callout" => asked.recv_timeout(DEADLINE).unwrap(),
