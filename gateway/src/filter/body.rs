@@ -32,6 +32,8 @@ struct BodyStage {
     /// Bytes that the next filter has not taken yet.
     released: Bytes,
     end: Option<BodyEnd>,
+    /// Whether the filter has let anything pass, or would have.
+    has_passed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,13 @@ pub(super) struct Pull<'a, E> {
 impl BodyPath {
     /// Begins in front of the filters at these positions of the chain.
     pub(super) fn new(positions: impl Iterator<Item = usize>) -> Self {
-        let stage = |filter| BodyStage { filter, flow: Flow::Open, released: Bytes::new(), end: None };
+        let stage = |filter| BodyStage {
+            filter,
+            flow: Flow::Open,
+            released: Bytes::new(),
+            end: None,
+            has_passed: false,
+        };
         Self { stages: positions.map(stage).collect(), received: 0 }
     }
 
@@ -88,6 +96,29 @@ impl BodyPath {
         self.stages.last().is_some_and(|last| last.released.len() as u64 == self.received)
     }
 
+    /// Records that a filter holds the head: it may go on before a piece has come.
+    fn hold(&mut self, stage: usize) {
+        if let Some(stage) = self.stages.get_mut(stage)
+            && stage.flow == Flow::Open
+        {
+            stage.flow = Flow::Held;
+        }
+    }
+
+    /// Waits until a filter that holds the head lets it go.
+    pub(super) fn poll_passed<E>(
+        &mut self,
+        stage: usize,
+        pull: &mut Pull<'_, E>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError<E>>> {
+        while self.stages.get(stage).is_some_and(|stage| !stage.has_passed) {
+            self.hold(stage);
+            ready!(self.poll_next(stage, pull, task))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Waits until a filter releases something.
     pub(super) fn poll_released<E>(
         &mut self,
@@ -102,19 +133,31 @@ impl BodyPath {
             if !released.is_empty() || end.is_some() || *flow == Flow::Ended {
                 return Poll::Ready(Ok(()));
             }
-            let step = ready!(self.poll_step(stage, pull, task))?;
-            let Some(entry) = self.stages.get_mut(stage) else { return Poll::Ready(Ok(())) };
-            match step {
-                BodyStep::Pass { data, end } => {
-                    entry.flow = if end.is_some() { Flow::Ended } else { Flow::Open };
-                    entry.released = data;
-                    entry.end = end;
-                }
-                BodyStep::Hold => entry.flow = Flow::Held,
-                BodyStep::Stop => entry.flow = Flow::Stopped,
-                BodyStep::Reply(reply) => return Poll::Ready(Err(BodyError::Reply(reply))),
-            }
+            ready!(self.poll_next(stage, pull, task))?;
         }
+    }
+
+    /// Takes the next step of a filter.
+    fn poll_next<E>(
+        &mut self,
+        stage: usize,
+        pull: &mut Pull<'_, E>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError<E>>> {
+        let step = ready!(self.poll_step(stage, pull, task))?;
+        let Some(entry) = self.stages.get_mut(stage) else { return Poll::Ready(Ok(())) };
+        match step {
+            BodyStep::Pass { data, end } => {
+                entry.flow = if end.is_some() { Flow::Ended } else { Flow::Open };
+                entry.released = data;
+                entry.end = end;
+                entry.has_passed = true;
+            }
+            BodyStep::Hold => entry.flow = Flow::Held,
+            BodyStep::Stop => entry.flow = Flow::Stopped,
+            BodyStep::Reply(reply) => return Poll::Ready(Err(BodyError::Reply(reply))),
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Waits until the last filter releases something.

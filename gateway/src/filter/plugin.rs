@@ -126,19 +126,21 @@ impl PluginFilter {
         if slot.stream.as_ref().is_some_and(PluginStream::is_alive) {
             return Ok(());
         }
+        let shared = if self.version.is_isolated { None } else { instances.get(self.version.id) };
+        if shared.is_none() && !self.version.is_isolated {
+            return Err(Opening::Wait(Rc::clone(instances)));
+        }
+        // Asked once for a stream: an open breaker gives one probe.
         if !self.version.breaker.allows() {
             return Err(Opening::Failed(self.fail(slot)));
         }
-        let instance = if self.version.is_isolated {
-            instances.isolated(&self.version).map_err(|error| {
+        let instance = match shared {
+            Some(instance) => instance,
+            None => instances.isolated(&self.version).map_err(|error| {
                 tracing::error!(target: "plugin", plugin = &*self.version.name, %error, "instance refused");
+                self.version.breaker.on_failure();
                 Opening::Failed(self.fail(slot))
-            })?
-        } else {
-            match instances.get(self.version.id) {
-                Some(instance) => instance,
-                None => return Err(Opening::Wait(Rc::clone(instances))),
-            }
+            })?,
         };
         let view = StreamView::new(facts::Facts::new(cx), cx.request.clone(), std::mem::take(patch));
         match PluginStream::open(instance, self.root, view) {

@@ -183,7 +183,7 @@ impl Progress {
         let (slots, half) = self.split(direction);
         if let Some(stage) = half.body.stage_of(position) {
             let mut pull = Pull { direction, filters: slots, source };
-            ready!(half.body.poll_released(stage, &mut pull, task))?;
+            ready!(half.body.poll_passed(stage, &mut pull, task))?;
         }
         if let Some((filter, slot)) = slots.get(position) {
             let edits = filter.take_edits(slot, direction);

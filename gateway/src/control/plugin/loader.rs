@@ -187,6 +187,8 @@ impl Loader {
             Ok(Load { plugin, .. }) => {
                 let digest = hex(&plugin.version.module.info().digest);
                 tracing::info!(plugin = %name, digest, configurations = desired.configs.len(), "plugin ready");
+                // What failed may be mended.
+                tracked.breaker.on_success();
                 self.context.board.set_serving(&name, digest);
                 self.context.board.set_state(&name, PluginState::Ready);
                 let (version, lease) = (Arc::downgrade(&plugin.version), plugin.lease.downgrade());

@@ -12,7 +12,7 @@ use super::fields;
 use crate::data::exchange::{Worker, headers};
 use crate::data::upstream::{PooledConnection, Resend, RetryState};
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
-use crate::message::{RequestAuthority, RequestTarget};
+use crate::message::{RequestAuthority, RequestMethod, RequestTarget};
 use crate::plan::UpstreamPolicy;
 
 /// Maximum bytes of a response's body. A larger one fails the callout.
@@ -27,7 +27,9 @@ pub(super) async fn call(
     backend: &Arc<Backend>,
     request: &HttpRequest,
 ) -> Option<HttpResponse> {
-    let method = fields::find(&request.fields, b":method")?;
+    let method = fields::find(&request.fields, b":method").filter(|method| is_method(method))?;
+    fields::find(&request.fields, b":path").and_then(RequestTarget::parse)?;
+    fields::find(&request.fields, b":authority").and_then(RequestAuthority::parse)?;
     let policy = UpstreamPolicy::new(&RoutePolicySpec::default(), &worker.settings);
     let resend = if policy.allows_resend(method) { Resend::Possible } else { Resend::Forbidden };
     let mut retry = RetryState::new(policy, resend);
@@ -54,6 +56,12 @@ pub(super) async fn call(
             }
         }
     }
+}
+
+/// Is this a method that a callout may have? The connection is shared with requests, so what a guest writes into a first
+/// line must be one word.
+fn is_method(method: &[u8]) -> bool {
+    method == b"HEAD" || RequestMethod::parse(method).is_some()
 }
 
 /// Keeps the connection if both messages on it are complete.
@@ -154,4 +162,23 @@ fn response_fields(head: &Head) -> plugin_host::Fields {
     let mut response = vec![(Bytes::from_static(b":status"), status)];
     response.extend(fields::of_head(head));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_of_callouts_are_one_word() {
+        for (method, expected) in [
+            ("GET", true),
+            ("HEAD", true),
+            ("PURGE", true),
+            ("CONNECT", false),
+            ("", false),
+            ("GET / HTTP/1.1\r\n\r\nGET", false),
+        ] {
+            assert_eq!(is_method(method.as_bytes()), expected, "{method:?}");
+        }
+    }
 }

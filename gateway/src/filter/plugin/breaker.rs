@@ -71,7 +71,7 @@ impl Breaker {
     }
 
     /// Records that a stream ended without a failure. Closes an open breaker.
-    pub(super) fn on_success(&self) {
+    pub fn on_success(&self) {
         if self.probe_at.load(Ordering::Relaxed) != 0 {
             let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
             window.pause = FIRST_PAUSE;

@@ -170,6 +170,12 @@ impl Instances {
                 let sum = pool.current.iter().chain(&pool.spare).map(memory).sum();
                 stats.memory.store(sum, Ordering::Relaxed);
             }
+            // The first attempt to replace it may have failed.
+            if let (Some(dead), None) =
+                (pool.current.as_ref().filter(|current| current.is_dead()), &pool.spare)
+            {
+                self.replace(dead);
+            }
             // Those whose time is over have left; the others ask again.
             pool.waiters.drain(..).for_each(Waker::wake);
             pool.current.is_some() || pool.spare.is_some()
@@ -179,7 +185,8 @@ impl Instances {
     /// Delivers queue notifications to all instances.
     pub fn deliver_queues(&self) {
         let pools = self.pools.borrow();
-        let instances: Vec<_> = pools.values().flat_map(|pool| pool.current.clone()).collect();
+        let instances: Vec<_> =
+            pools.values().flat_map(|pool| [pool.current.clone(), pool.spare.clone()]).flatten().collect();
         drop(pools);
         instances.iter().for_each(WorkerInstance::deliver_queues);
     }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use plugin_host::{CallError, Callback, Event, HttpView as _, MapKind, Reply, RootIndex, StreamId, Verdict};
@@ -15,6 +16,9 @@ use super::view::StreamView;
 use super::worker_instance::{OwnActions, Woken, WorkerInstance};
 use crate::filter::{BodyEnd, BodyPiece, BodyStep, Direction, Resumed};
 use crate::message::{LocalReply, Original, Patch, ResponseHead};
+
+/// Maximum time that a guest may hold a head without looking at the body.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// An open stream of an instance.
 #[derive(Debug)]
@@ -131,7 +135,9 @@ impl PluginStream {
     pub(super) fn wait(&self, direction: Direction, fail: FailStrategy) -> LocalBoxFuture<'static, Resumed> {
         let stream = Self { instance: Rc::clone(&self.instance), id: self.id };
         Box::pin(async move {
-            match std::future::poll_fn(|task| stream.poll_stopped(direction, task)).await {
+            let woken = std::future::poll_fn(|task| stream.poll_stopped(direction, task));
+            // A guest that never resumes a stream has failed.
+            match tokio::time::timeout(MAX_PAUSE, woken).await.unwrap_or(Woken::Dead) {
                 Woken::Resumed => Resumed::Continue(stream.edits(direction)),
                 Woken::Reply(reply) => Resumed::Reply(stream.local_reply(*reply)),
                 Woken::Closed => Resumed::Reply(PluginReply::Closed.local_reply()),
