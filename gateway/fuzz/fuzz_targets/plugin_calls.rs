@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use plugin_host::GuestAction;
 use plugin_host::CallError;
 use plugin_host::CallToken;
 use plugin_host::Engine;
 use plugin_host::Event;
 use plugin_host::GrpcEvent;
+use plugin_host::GuestAction;
 use plugin_host::HttpResponse;
 use plugin_host::Instance;
 use plugin_host::Module;
