@@ -170,7 +170,15 @@ impl Loader {
         if let Some(engine) = &self.engine {
             return Ok(engine.clone());
         }
-        let engine = Engine::new(self.context.cache.as_deref()).map_err(|error| error.to_string())?;
+        let cached = Engine::new(self.context.cache.as_deref());
+        let engine = match (cached, &self.context.cache) {
+            (Err(error), Some(folder)) => {
+                tracing::error!(%error, folder = %folder.display(), "compiled code is not cached");
+                Engine::new(None)
+            }
+            (engine, _) => engine,
+        };
+        let engine = engine.map_err(|error| error.to_string())?;
         self.engine = Some(engine.clone());
         Ok(engine)
     }
