@@ -47,6 +47,8 @@ mod rights;
 mod serving;
 #[path = "kube/speed.rs"]
 mod speed;
+#[path = "../../gateway/tests/support/version_module.rs"]
+mod version_module;
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode};

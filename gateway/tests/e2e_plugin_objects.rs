@@ -10,14 +10,17 @@ mod modules;
 #[path = "support/plugins.rs"]
 mod plugins;
 mod support;
+#[path = "support/version_module.rs"]
+mod version_module;
 
 use std::process::Command;
 
-use plugins::{rename_module, version_module, wasm_plugin};
+use plugins::{rename_module, wasm_plugin};
 use serde_json::Value;
 use support::fixtures::route_policy;
 use support::{Origin, TestGateway, single_route, until};
 use tempfile::TempDir;
+use version_module::version_module;
 
 /// Returns a WasmPlugin with these lines of its spec.
 fn plugin(name: &str, spec: &str) -> String {

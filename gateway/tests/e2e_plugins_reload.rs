@@ -12,14 +12,17 @@ mod plugins;
 #[path = "support/program.rs"]
 mod program;
 mod support;
+#[path = "support/version_module.rs"]
+mod version_module;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use plugins::{Protocol, get, module, rename_module, start, until_live, version_module, wasm_plugin};
+use plugins::{Protocol, get, module, rename_module, start, until_live, wasm_plugin};
 use program::Program;
 use support::{Origin, TestGateway, Wire, single_route, until};
+use version_module::version_module;
 
 /// Requests under load while plugins are reloaded.
 const REQUESTS: usize = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
@@ -77,6 +80,21 @@ fn pause(time: Duration) {
     }
 }
 
+/// Changes the plugin again and again while clients send requests. None fails, and the last version serves at the end.
+fn change_under_load(gateway: &TestGateway, change: impl Fn(usize)) {
+    let load = Load::start(gateway);
+    let mut version = 0;
+    while load.is_running() {
+        version += 1;
+        change(version);
+        pause(RELOAD_INTERVAL);
+    }
+    let seen = load.versions();
+    assert!(seen.iter().all(|versions| versions.len() > version.min(8) / 4), "{version} versions: {seen:?}");
+    let live = || get("/").send(gateway.gateway.http, Protocol::Http1);
+    until("the last version is live", || live().field("x-version") == Some(&version.to_string()));
+}
+
 #[test]
 fn changed_modules_take_over_without_a_failed_request() {
     let origin = Origin::named("a");
@@ -84,17 +102,9 @@ fn changed_modules_take_over_without_a_failed_request() {
     rename_module(gateway.folder.path(), "v.wasm", &version_module(0));
     gateway.replace("all.yaml", &(single_route(&origin) + wasm_plugin("v", "v.wasm")));
     until_live(&gateway, &get("/"));
-    let load = Load::start(&gateway);
-    let mut version = 0;
-    while load.is_running() {
-        version += 1;
+    change_under_load(&gateway, |version| {
         rename_module(gateway.folder.path(), "v.wasm", &version_module(version));
-        pause(RELOAD_INTERVAL);
-    }
-    let seen = load.versions();
-    assert!(seen.iter().all(|versions| versions.len() > version.min(8) / 4), "{version} versions: {seen:?}");
-    let live = || get("/").send(gateway.gateway.http, Protocol::Http1);
-    until("the last version is live", || live().field("x-version") == Some(&version.to_string()));
+    });
 }
 
 #[test]
@@ -108,17 +118,9 @@ fn changed_configurations_take_over_without_a_failed_request() {
             + wasm_plugin("v", "v.wasm").config(&format!("response set x-version {version}"))
     };
     let gateway = start(&yaml(0), &[("v.wasm", &path)]);
-    let load = Load::start(&gateway);
-    let mut version = 0;
-    while load.is_running() {
-        version += 1;
+    change_under_load(&gateway, |version| {
         gateway.replace("all.yaml", &yaml(version));
-        pause(RELOAD_INTERVAL);
-    }
-    let seen = load.versions();
-    assert!(seen.iter().all(|versions| versions.len() > version.min(8) / 4), "{version} versions: {seen:?}");
-    let live = || get("/").send(gateway.gateway.http, Protocol::Http1);
-    until("the last version is live", || live().field("x-version") == Some(&version.to_string()));
+    });
 }
 
 #[test]

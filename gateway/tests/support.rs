@@ -158,16 +158,21 @@ impl Message {
 
     /// Returns the value of the only field of this name, or `None`. Panics if there are several.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        let mut values = self.fields.iter().filter(|(given, _)| given == name);
-        let value = values.next();
-        assert!(values.next().is_none(), "several {name}: {self:?}");
-        value.map(|(_, value)| value.as_str())
+        only_value(&self.fields, name)
     }
 
     /// Returns the body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
+}
+
+/// Returns the value of the only field of this name, or `None`. Panics if there are several.
+pub(crate) fn only_value<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let mut values = fields.iter().filter(|(given, _)| given == name);
+    let value = values.next();
+    assert!(values.next().is_none(), "several {name}: {fields:?}");
+    value.map(|(_, value)| value.as_str())
 }
 
 /// The rule by which a body follows a head.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::missing::skipped;
 use crate::modules::{self, NoModule};
-use crate::support::{DEADLINE, Follows, Message, TestGateway, Wire, until};
+use crate::support::{self, DEADLINE, Follows, Message, TestGateway, Wire, until};
 
 /// Returns the path of a guest in Rust, or notes that the test is skipped. Panics if the build fails.
 pub(crate) fn module(name: &str, test: &str) -> Option<PathBuf> {
@@ -119,25 +119,6 @@ pub(crate) fn rename_module(folder: &Path, file: &str, module: &[u8]) {
     let new = folder.join(format!(".{file}"));
     std::fs::write(&new, module).unwrap();
     std::fs::rename(new, folder.join(file)).unwrap();
-}
-
-/// Returns a small module that sets the field `x-version` of responses. It compiles fast in debug builds.
-pub(crate) fn version_module(version: usize) -> Vec<u8> {
-    let version = version.to_string();
-    let size = version.len();
-    let text = format!(
-        r#"(module
-            (import "env" "proxy_replace_header_map_value" (func $set
-                (param i32 i32 i32 i32 i32) (result i32)))
-            (memory (export "memory") 1)
-            (data (i32.const 0) "x-version{version}")
-            (func (export "proxy_abi_version_0_2_1"))
-            (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
-            (func (export "proxy_on_context_create") (param i32 i32))
-            (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
-                (call $set (i32.const 2) (i32.const 0) (i32.const 9) (i32.const 9) (i32.const {size}))))"#
-    );
-    wat::parse_str(text).unwrap()
 }
 
 /// The protocol of a client.
@@ -304,10 +285,7 @@ pub(crate) struct Received {
 impl Received {
     /// Returns the value of the only field of this name, or `None`. Panics if there are several.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        let mut values = self.fields.iter().filter(|(given, _)| given == name);
-        let value = values.next();
-        assert!(values.next().is_none(), "several {name}: {self:?}");
-        value.map(|(_, value)| value.as_str())
+        support::only_value(&self.fields, name)
     }
 
     /// Returns the body as text.
