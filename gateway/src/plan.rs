@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use routing::{Policy, PolicyId};
 
-use crate::filter::plugin::{MissingPlugin, PluginSet};
+use crate::filter::plugin::{PluginSet, UnavailablePlugin};
 use crate::filter::{self, Chain, Filter};
 use crate::settings::Settings;
 
@@ -108,7 +108,8 @@ impl Planner {
     }
 
     fn plan(&mut self, policy: &Policy) -> Plan {
-        let missing = policy.missing_plugin.iter().map(|_| Arc::new(MissingPlugin) as Arc<dyn Filter>);
+        let missing =
+            policy.missing_plugin.iter().map(|_| Arc::new(UnavailablePlugin::missing()) as Arc<dyn Filter>);
         let plugins = policy.plugins.iter().map(|plugin| self.plugins.filter(plugin));
         let further = missing.chain(plugins).chain(self.custom.iter().cloned()).collect();
         Plan::new(policy, &self.settings, further)

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugin_host::{CallToken, GrpcEvent, GuestAction, HttpResponse, RootIndex};
+use plugin_host::{GuestAction, HttpResponse, RootIndex};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
@@ -16,8 +16,6 @@ use crate::filter::plugin::{NewInstance, Work, WorkerInstance};
 mod fields;
 mod grpc;
 mod http;
-
-use grpc::{GrpcCalls, GrpcCommand};
 
 /// The time between two updates of what plugins use.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +36,6 @@ pub struct PluginInputs {
 /// their instance is dropped.
 pub async fn run(worker: Rc<Worker>, inputs: PluginInputs, mut work: mpsc::UnboundedReceiver<Work>) {
     let PluginInputs { mut instances, queues } = inputs;
-    let grpc = GrpcCalls::default();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
@@ -46,34 +43,24 @@ pub async fn run(worker: Rc<Worker>, inputs: PluginInputs, mut work: mpsc::Unbou
                 Some(new) => worker.plugins.install(new),
                 None => return,
             },
-            Some(work) = work.recv() => take(&worker, &grpc, work),
+            Some(work) = work.recv() => take(&worker, work),
             () = queues.notified() => worker.plugins.deliver_queues(),
             _ = sweep.tick(), if worker.plugins.is_used() => worker.plugins.sweep(),
         }
     }
 }
 
-fn take(worker: &Rc<Worker>, grpc: &GrpcCalls, work: Work) {
+fn take(worker: &Rc<Worker>, work: Work) {
     match work {
         Work::Dead(dead) => worker.plugins.replace(&dead),
-        Work::Cancel(instance, token) => {
-            instance.abort(token);
-            grpc.cancel(&instance, token);
-            // One of the two kinds has the token; the other delivery calls nothing.
-            instance.deliver_http(token, HttpResponse::default());
-            instance.deliver_grpc(token, GrpcEvent::Close(CANCELLED, "the request ended".into()));
-        }
-        Work::Action(instance, action) => act(worker, grpc, instance, action),
+        Work::Action(instance, action) => act(worker, &instance, action),
     }
 }
 
-/// gRPC status CANCELLED.
-const CANCELLED: u32 = 1;
-
-fn act(worker: &Rc<Worker>, grpc: &GrpcCalls, instance: Rc<WorkerInstance>, action: GuestAction) {
+fn act(worker: &Rc<Worker>, instance: &Rc<WorkerInstance>, action: GuestAction) {
     match action {
         GuestAction::Http(token, request) => {
-            let (worker, weak) = (Rc::clone(worker), Rc::downgrade(&instance));
+            let (worker, weak) = (Rc::clone(worker), Rc::downgrade(instance));
             let Some(backend) = instance.upstream(request.upstream) else {
                 return instance.deliver_http(token, HttpResponse::default());
             };
@@ -85,22 +72,17 @@ fn act(worker: &Rc<Worker>, grpc: &GrpcCalls, instance: Rc<WorkerInstance>, acti
                     instance.deliver_http(token, response);
                 }
             });
-            instance.started(token, task.abort_handle());
+            instance.started(token, task.abort_handle(), None);
         }
         GuestAction::Grpc(token, request) => {
-            let task = grpc.start(worker, &instance, token, *request);
-            instance.started(token, task);
+            let (actions, action_rx) = mpsc::unbounded_channel();
+            let task = grpc::start(worker, instance, token, (*request, action_rx));
+            instance.started(token, task, Some(actions));
         }
-        GuestAction::GrpcSend { token, message, is_end } => {
-            grpc.send(&instance, token, GrpcCommand::Send { message, is_end });
-        }
-        GuestAction::GrpcClose(token) => grpc.send(&instance, token, GrpcCommand::Close),
-        GuestAction::GrpcCancel(token) => {
-            instance.abort(token);
-            grpc.cancel(&instance, token);
-        }
+        GuestAction::GrpcSend { token, .. } | GuestAction::GrpcClose(token) => instance.send(token, action),
+        GuestAction::GrpcCancel(token) => instance.abort(token),
         GuestAction::Tick(root, period) => {
-            instance.set_ticks(root, period.map(|period| spawn_ticks(&instance, root, period)));
+            instance.set_ticks(root, period.map(|period| spawn_ticks(instance, root, period)));
         }
         // The filter has taken these.
         GuestAction::Resume(..) | GuestAction::Reply(..) | GuestAction::Close(_) => {}
@@ -121,11 +103,4 @@ fn spawn_ticks(instance: &Rc<WorkerInstance>, root: RootIndex, period: Duration)
         }
     });
     ticks.abort_handle()
-}
-
-/// Identifies a callout of any instance of a worker.
-type CallKey = (usize, CallToken);
-
-fn key(instance: &Rc<WorkerInstance>, token: CallToken) -> CallKey {
-    (Rc::as_ptr(instance) as usize, token)
 }

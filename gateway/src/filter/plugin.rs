@@ -54,13 +54,24 @@ pub struct PluginFilter {
     _lease: Lease,
 }
 
-/// A plugin that cannot run: it is not loaded.
+/// A plugin that cannot run.
 #[derive(Debug)]
 pub struct UnavailablePlugin {
-    /// The place in the chain.
-    pub stage: Stage,
-    /// What happens to requests.
-    pub fail: FailStrategy,
+    stage: Stage,
+    fail: FailStrategy,
+    reply: PluginReply,
+}
+
+impl UnavailablePlugin {
+    /// A plugin of which no version is loaded.
+    pub fn not_loaded(stage: Stage, fail: FailStrategy) -> Self {
+        Self { stage, fail, reply: PluginReply::Unavailable }
+    }
+
+    /// A plugin that a route needs and that does not exist, or has no valid spec. Its failure strategy is unknown.
+    pub fn missing() -> Self {
+        Self { stage: Stage::PluginAuthn, fail: FailStrategy::Close, reply: PluginReply::Missing }
+    }
 }
 
 impl Filter for UnavailablePlugin {
@@ -75,26 +86,8 @@ impl Filter for UnavailablePlugin {
     fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
         match self.fail {
             FailStrategy::Open => Step::Continue,
-            FailStrategy::Close => Step::Reply(PluginReply::Unavailable.local_reply()),
+            FailStrategy::Close => Step::Reply(self.reply.local_reply()),
         }
-    }
-}
-
-/// A plugin that a route needs and that does not exist, or has no valid spec. Its failure strategy is unknown.
-#[derive(Debug)]
-pub struct MissingPlugin;
-
-impl Filter for MissingPlugin {
-    fn stage(&self) -> Stage {
-        Stage::PluginAuthn
-    }
-
-    fn phases(&self) -> Phases {
-        Phases { request: true, ..Phases::default() }
-    }
-
-    fn request(&self, _slot: &mut Slot, _head: &mut RequestHead<'_>, _cx: &FilterContext<'_>) -> Step {
-        Step::Reply(PluginReply::Missing.local_reply())
     }
 }
 
@@ -166,6 +159,15 @@ impl PluginFilter {
         match self.version.fail {
             FailStrategy::Open => Failure::Bypassed,
             FailStrategy::Close => Failure::Reply(PluginReply::Failed.local_reply()),
+        }
+    }
+
+    /// Applies the failure strategy to a stream whose body the guest holds.
+    fn fail_body(&self, slot: &mut Slot, direction: Direction) -> BodyStep {
+        match (self.fail(slot), &slot.stream) {
+            (Failure::Reply(reply), _) => BodyStep::Reply(reply),
+            (Failure::Bypassed, Some(stream)) => stream.release(direction),
+            (Failure::Bypassed, None) => BodyStep::Hold,
         }
     }
 
@@ -246,10 +248,7 @@ impl PluginFilter {
                 let takes_more = !is_end && (verdict != Verdict::Watermark || held <= max_body);
                 if takes_more { BodyStep::Hold } else { BodyStep::Stop }
             }
-            Err(_) => match self.fail(slot) {
-                Failure::Reply(reply) => BodyStep::Reply(reply),
-                Failure::Bypassed => release(slot, direction),
-            },
+            Err(_) => self.fail_body(slot, direction),
         }
     }
 }
@@ -317,10 +316,7 @@ impl Filter for PluginFilter {
             worker_instance::Woken::Resumed => stream.release(direction),
             worker_instance::Woken::Reply(reply) => BodyStep::Reply(stream.local_reply(*reply)),
             worker_instance::Woken::Closed => BodyStep::Reply(PluginReply::Closed.local_reply()),
-            worker_instance::Woken::Dead => match self.fail(slot) {
-                Failure::Reply(reply) => BodyStep::Reply(reply),
-                Failure::Bypassed => release(slot, direction),
-            },
+            worker_instance::Woken::Dead => self.fail_body(slot, direction),
         })
     }
 
@@ -333,10 +329,6 @@ impl Filter for PluginFilter {
             stream.end();
         }
     }
-}
-
-fn release(slot: &Slot, direction: Direction) -> BodyStep {
-    slot.stream.as_ref().map_or(BodyStep::Hold, |stream| stream.release(direction))
 }
 
 fn too_large(direction: Direction) -> Box<LocalReply> {

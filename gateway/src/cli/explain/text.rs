@@ -127,8 +127,8 @@ impl Text<'_> {
         if is_open {
             state += ", breaker open: the plugin is not called";
         }
-        if status.failed_requests > 0 {
-            state += &format!(", {} failed requests", status.failed_requests);
+        if status.counts.failed_requests > 0 {
+            state += &format!(", {} failed requests", status.counts.failed_requests);
         }
         let style = match &status.state {
             PluginState::Ready if !is_open => self.palette.good,

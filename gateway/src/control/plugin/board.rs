@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use routing::table::PluginName;
 use serde::Serialize;
 
-use crate::filter::plugin::{Breaker, BreakerState, PluginStats};
+use crate::filter::plugin::{Breaker, BreakerState, PluginCounts, PluginStats};
 
 /// How far the newest version of a plugin is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -69,26 +69,9 @@ pub struct PluginStatus {
     pub digest: Option<String>,
     /// `closed` or `open`.
     pub breaker: &'static str,
-    /// Streams that the plugin has seen.
-    pub streams: u64,
-    /// Calls of the guest.
-    pub calls: u64,
-    /// Calls that ended an instance.
-    pub traps: u64,
-    /// Those at their deadline.
-    pub deadlines: u64,
-    /// Requests to which the failure strategy applied.
-    pub failed_requests: u64,
-    /// Replies of the guest.
-    pub replies: u64,
-    /// Callouts.
-    pub callouts: u64,
-    /// Callouts that failed.
-    pub callout_failures: u64,
-    /// Instances on workers.
-    pub instances: u64,
-    /// Bytes of their memories.
-    pub memory: u64,
+    /// Counts of all versions.
+    #[serde(flatten)]
+    pub counts: PluginCounts,
 }
 
 impl PluginStatus {
@@ -100,26 +83,27 @@ impl PluginStatus {
 
 impl fmt::Display for PluginStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
         writeln!(f, "{} {} {}", self.name, self.version().unwrap_or("-"), self.state)?;
         writeln!(f, "  from {}", self.url)?;
         writeln!(
             f,
             "  instances {} memory {} KiB breaker {}",
-            self.instances,
-            self.memory / 1024,
+            counts.instances,
+            counts.memory / 1024,
             self.breaker
         )?;
         writeln!(
             f,
             "  requests {} failed {} calls {} traps {} deadlines {} replies {} callouts {} failed {}",
-            self.streams,
-            self.failed_requests,
-            self.calls,
-            self.traps,
-            self.deadlines,
-            self.replies,
-            self.callouts,
-            self.callout_failures
+            counts.streams,
+            counts.failed_requests,
+            counts.calls,
+            counts.traps,
+            counts.deadlines,
+            counts.replies,
+            counts.callouts,
+            counts.callout_failures
         )
     }
 }
@@ -176,7 +160,6 @@ impl PluginBoard {
 
 impl BoardEntry {
     fn status(&self, name: &PluginName) -> PluginStatus {
-        let counts = self.stats.counts();
         PluginStatus {
             name: name.to_string(),
             url: self.url.clone(),
@@ -186,16 +169,7 @@ impl BoardEntry {
                 BreakerState::Closed => "closed",
                 BreakerState::Open => "open",
             },
-            streams: counts.streams,
-            calls: counts.calls,
-            traps: counts.traps,
-            deadlines: counts.deadlines,
-            failed_requests: counts.failed_streams,
-            replies: counts.replies,
-            callouts: counts.callouts,
-            callout_failures: counts.callout_failures,
-            instances: counts.instances,
-            memory: counts.memory,
+            counts: self.stats.counts(),
         }
     }
 }

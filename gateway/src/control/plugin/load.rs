@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use api::Isolation;
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
-use plugin_host::{AllowedUpstream, Engine, InstanceConfig, Limits, Module, ModuleError, RootIndex, Shared};
+use plugin_host::{
+    AllowedUpstream, Engine, InstanceConfig, Limits, Module, ModuleError, RootIndex, Shared, Waker,
+};
 use routing::table::{PluginDefinition, PluginSource};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -44,14 +46,13 @@ pub(super) struct Modules(Mutex<HashMap<[u8; 32], Module>>);
 impl Modules {
     /// Returns the module of these bytes. Modules are compiled one after the other: a compilation uses all cores and
     /// much memory. Blocks.
-    fn compile(&self, engine: &Engine, bytes: &[u8]) -> Result<Module, ModuleError> {
+    fn compile(&self, engine: &Engine, fetched: &Fetched) -> Result<Module, ModuleError> {
         let mut modules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let digest = Sha256::digest(bytes).into();
-        if let Some(module) = modules.get(&digest) {
+        if let Some(module) = modules.get(&fetched.digest) {
             return Ok(module.clone());
         }
-        let module = engine.compile(bytes)?;
-        modules.insert(digest, module.clone());
+        let module = engine.compile(&fetched.bytes)?;
+        modules.insert(fetched.digest, module.clone());
         Ok(module)
     }
 
@@ -87,11 +88,12 @@ impl LoadJob {
         let DesiredPlugin { definition, configs } = desired;
         let board: &PluginBoard = &context.board;
         let reached = |state| board.set_state(&definition.name, state);
-        let bytes = fetch_verified(&definition)?;
+        let fetched = fetch_verified(&definition)?;
         reached(PluginState::Fetched);
-        let module = modules.compile(&engine, &bytes)?;
+        let module = modules.compile(&engine, &fetched)?;
         reached(PluginState::Compiled);
-        let config = instance_config(&definition, &configs, &module, &context);
+        let shared = (Arc::clone(&context.shared), context.waker());
+        let config = instance_config(&definition, &configs, &module, shared);
         let version = Arc::new(PluginVersion {
             id: NEXT_VERSION.fetch_add(1, Ordering::Relaxed),
             name: Arc::clone(&config.plugin),
@@ -133,28 +135,27 @@ impl LoadJob {
 /// # Errors
 /// [`PluginRefusal`].
 pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), PluginRefusal> {
-    let bytes = fetch_verified(&desired.definition)?;
-    let module = engine.compile(&bytes)?;
-    let context = PluginContext {
-        workers: Vec::new(),
-        queues: Vec::new(),
-        shared: Arc::new(Shared::new()),
-        cache: None,
-        board: Arc::default(),
-    };
-    let config = instance_config(&desired.definition, &desired.configs, &module, &context);
+    let module = engine.compile(&fetch_verified(&desired.definition)?.bytes)?;
+    let shared = (Arc::default(), Waker(Arc::new(|| {})));
+    let config = instance_config(&desired.definition, &desired.configs, &module, shared);
     NewInstance::check(&module, config).map_err(|error| PluginRefusal::of_start(&error, &desired.configs))
 }
 
-fn fetch_verified(definition: &PluginDefinition) -> Result<Bytes, String> {
+/// The bytes of a module, with their SHA-256.
+struct Fetched {
+    bytes: Bytes,
+    digest: [u8; 32],
+}
+
+fn fetch_verified(definition: &PluginDefinition) -> Result<Fetched, String> {
     let bytes = fetch::read(&definition.source)?;
-    let digest = Sha256::digest(&bytes);
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
     match definition.sha256 {
-        Some(expected) if expected[..] != digest[..] => Err(format!(
+        Some(expected) if expected != digest => Err(format!(
             "the module's SHA-256 is {}, not the one in spec.sha256: correct one of the two",
             hex(&digest)
         )),
-        Some(_) | None => Ok(bytes),
+        Some(_) | None => Ok(Fetched { bytes, digest }),
     }
 }
 
@@ -162,7 +163,7 @@ fn instance_config(
     definition: &PluginDefinition,
     configs: &[Arc<str>],
     module: &Module,
-    context: &PluginContext,
+    (shared, waker): (Arc<Shared>, Waker),
 ) -> Arc<InstanceConfig> {
     let call = definition.limits.call;
     let configure = match definition.isolation {
@@ -196,8 +197,8 @@ fn instance_config(
             ..Limits::default()
         },
         allow_on_headers_stop_iteration: definition.allow_on_headers_stop_iteration,
-        shared: Arc::clone(&context.shared),
-        waker: context.waker(),
+        shared,
+        waker,
     })
 }
 

@@ -1,20 +1,18 @@
 //! gRPC callouts of plugins, each on a connection of its own.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::SendStream;
-use hashbrown::HashMap;
-use plugin_host::{CallToken, GrpcEvent, GrpcRequest};
+use plugin_host::{CallToken, GrpcEvent, GrpcRequest, GuestAction};
 use routing::table::Backend;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::{CallKey, fields, key};
+use super::fields;
 use crate::data::exchange::Worker;
 use crate::filter::plugin::WorkerInstance;
 
@@ -33,67 +31,37 @@ const RESOURCE_EXHAUSTED: u32 = 8;
 /// gRPC status UNKNOWN.
 const UNKNOWN: u32 = 2;
 
-/// What a guest does with a stream that it has begun.
-#[derive(Debug)]
-pub(super) enum GrpcCommand {
-    Send { message: Bytes, is_end: bool },
-    Close,
-}
-
-/// The calls of a worker's plugins that take more messages.
-#[derive(Default)]
-pub(super) struct GrpcCalls {
-    commands: Rc<RefCell<HashMap<CallKey, mpsc::UnboundedSender<GrpcCommand>>>>,
-}
-
 /// How a call ended: status and message.
 type GrpcEnd = (u32, Bytes);
 
-impl GrpcCalls {
-    /// Starts a call. Its events go to the instance.
-    pub(super) fn start(
-        &self,
-        worker: &Rc<Worker>,
-        instance: &Rc<WorkerInstance>,
-        token: CallToken,
-        request: GrpcRequest,
-    ) -> AbortHandle {
-        let (commands, command_rx) = mpsc::unbounded_channel();
-        let key = key(instance, token);
-        self.commands.borrow_mut().insert(key, commands);
-        let (all, weak) = (Rc::clone(&self.commands), Rc::downgrade(instance));
-        let backend = instance.upstream(request.upstream);
-        let turn = worker.clock.now_ms();
-        let task = tokio::task::spawn_local(async move {
-            let deliver = |event| {
-                if let Some(instance) = weak.upgrade() {
-                    instance.deliver_grpc(token, event);
-                }
-            };
-            let limit = request.timeout.unwrap_or(Duration::MAX);
-            let called = call(backend, turn, (request, command_rx), &deliver);
-            let (status, message) = match tokio::time::timeout(limit, called).await {
-                Ok(Ok(end) | Err(end)) => end,
-                Err(_elapsed) => (DEADLINE_EXCEEDED, "deadline exceeded".into()),
-            };
-            all.borrow_mut().remove(&key);
-            deliver(GrpcEvent::Close(status, message));
-        });
-        task.abort_handle()
-    }
+/// A call, and what the guest does with it later.
+type BegunCall = (GrpcRequest, mpsc::UnboundedReceiver<GuestAction>);
 
-    /// Gives a command to a call. No-op if it has ended.
-    pub(super) fn send(&self, instance: &Rc<WorkerInstance>, token: CallToken, command: GrpcCommand) {
-        if let Some(commands) = self.commands.borrow().get(&key(instance, token)) {
-            // The call may be ending.
-            let _ = commands.send(command);
-        }
-    }
-
-    /// Forgets a call whose task was aborted.
-    pub(super) fn cancel(&self, instance: &Rc<WorkerInstance>, token: CallToken) {
-        self.commands.borrow_mut().remove(&key(instance, token));
-    }
+/// Starts a call. Its events go to the instance.
+pub(super) fn start(
+    worker: &Rc<Worker>,
+    instance: &Rc<WorkerInstance>,
+    token: CallToken,
+    begun: BegunCall,
+) -> AbortHandle {
+    let weak = Rc::downgrade(instance);
+    let backend = instance.upstream(begun.0.upstream);
+    let turn = worker.clock.now_ms();
+    let task = tokio::task::spawn_local(async move {
+        let deliver = |event| {
+            if let Some(instance) = weak.upgrade() {
+                instance.deliver_grpc(token, event);
+            }
+        };
+        let limit = begun.0.timeout.unwrap_or(Duration::MAX);
+        let called = call(backend, turn, begun, &deliver);
+        let (status, message) = match tokio::time::timeout(limit, called).await {
+            Ok(Ok(end) | Err(end)) => end,
+            Err(_elapsed) => (DEADLINE_EXCEEDED, "deadline exceeded".into()),
+        };
+        deliver(GrpcEvent::Close(status, message));
+    });
+    task.abort_handle()
 }
 
 fn unavailable(error: impl std::fmt::Display) -> GrpcEnd {
@@ -117,7 +85,7 @@ async fn connect(backend: &Backend, turn: u64) -> Result<TcpStream, GrpcEnd> {
 async fn call(
     backend: Option<Arc<Backend>>,
     turn: u64,
-    (request, mut commands): (GrpcRequest, mpsc::UnboundedReceiver<GrpcCommand>),
+    (request, mut actions): BegunCall,
     deliver: &impl Fn(GrpcEvent),
 ) -> Result<GrpcEnd, GrpcEnd> {
     let backend = backend.ok_or((UNAVAILABLE, "no such upstream".into()))?;
@@ -140,12 +108,12 @@ async fn call(
     loop {
         tokio::select! {
             end = &mut receiving => return end,
-            command = commands.recv(), if is_open => match command {
-                Some(GrpcCommand::Send { message, is_end }) => {
+            action = actions.recv(), if is_open => match action {
+                Some(GuestAction::GrpcSend { message, is_end, .. }) => {
                     send(&mut body, &message, is_end)?;
                     is_open = !is_end;
                 }
-                Some(GrpcCommand::Close) | None => {
+                Some(_) | None => {
                     body.send_data(Bytes::new(), true).map_err(unavailable)?;
                     is_open = false;
                 }

@@ -27,11 +27,9 @@ pub(super) async fn call(
     backend: &Arc<Backend>,
     request: &HttpRequest,
 ) -> Option<HttpResponse> {
-    let method = fields::find(&request.fields, b":method").filter(|method| is_method(method))?;
-    fields::find(&request.fields, b":path").and_then(RequestTarget::parse)?;
-    fields::find(&request.fields, b":authority").and_then(RequestAuthority::parse)?;
+    let line = RequestLine::parse(request)?;
     let policy = UpstreamPolicy::new(&RoutePolicySpec::default(), &worker.settings);
-    let resend = if policy.allows_resend(method) { Resend::Possible } else { Resend::Forbidden };
+    let resend = if policy.allows_resend(line.method) { Resend::Possible } else { Resend::Forbidden };
     let mut retry = RetryState::new(policy, resend);
     loop {
         let mut opened = match worker.upstreams.connect(backend, &mut retry).await {
@@ -41,7 +39,7 @@ pub(super) async fn call(
                 return None;
             }
         };
-        match exchange(worker, &mut opened, request, method).await {
+        match exchange(worker, &mut opened, request, &line).await {
             Ok((response, head)) => {
                 worker.upstreams.on_response(&opened);
                 release(worker, opened, &head?, &policy);
@@ -55,6 +53,25 @@ pub(super) async fn call(
                 }
             }
         }
+    }
+}
+
+/// What a guest writes into the first line and the field Host.
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: RequestTarget,
+    authority: RequestAuthority,
+}
+
+impl<'a> RequestLine<'a> {
+    /// Returns `None` if a part is missing or malformed.
+    fn parse(request: &'a HttpRequest) -> Option<Self> {
+        let find = |name| fields::find(&request.fields, name);
+        Some(Self {
+            method: find(b":method").filter(|method| is_method(method))?,
+            target: find(b":path").and_then(RequestTarget::parse)?,
+            authority: find(b":authority").and_then(RequestAuthority::parse)?,
+        })
     }
 }
 
@@ -83,7 +100,7 @@ async fn exchange(
     worker: &Worker,
     opened: &mut PooledConnection,
     request: &HttpRequest,
-    method: &[u8],
+    line: &RequestLine<'_>,
 ) -> Result<(Option<HttpResponse>, Option<ResponseEnd>), StreamError> {
     let stream = &mut opened.stream;
     stream.acquire_buffers(&worker.buffers);
@@ -92,7 +109,7 @@ async fn exchange(
         (true, 0) => BodyLength::Empty,
         (true, bytes) => BodyLength::Exact(bytes as u64),
     };
-    stream.send_head(length, |out| write_head(out, request, method, length));
+    stream.send_head(length, |out| write_head(out, request, line, length));
     if !request.body.is_empty() {
         std::future::poll_fn(|cx| stream.poll_ready(cx)).await?;
         stream.write(Piece::Data(request.body.clone()))?;
@@ -111,7 +128,7 @@ async fn exchange(
             break head;
         }
     };
-    let length = BodyLength::from_response(&head, method)?;
+    let length = BodyLength::from_response(&head, line.method)?;
     stream.start_receiving_body(length);
     let end = ResponseEnd {
         is_reusable: headers::is_keep_alive(&head) && length != BodyLength::UntilClose,
@@ -135,17 +152,13 @@ async fn exchange(
     Ok((Some(response), Some(end)))
 }
 
-fn write_head(out: &mut BytesMut, request: &HttpRequest, method: &[u8], length: BodyLength) {
-    let target = fields::find(&request.fields, b":path").and_then(RequestTarget::parse);
-    write::request_line(out, method, target.as_ref().map_or(b"/", RequestTarget::as_bytes));
-    let authority = fields::find(&request.fields, b":authority").and_then(RequestAuthority::parse);
-    if let Some(authority) = authority {
-        write::field(out, b"host", authority.as_bytes());
-    }
+fn write_head(out: &mut BytesMut, request: &HttpRequest, line: &RequestLine<'_>, length: BodyLength) {
+    write::request_line(out, line.method, line.target.as_bytes());
+    write::field(out, b"host", line.authority.as_bytes());
     fields::for_each_sendable(&request.fields, |name, value| write::field(out, name, value));
     write::framing(out, length);
     // An empty body of a method that usually has one (RFC 9110 §8.6).
-    if length == BodyLength::Empty && matches!(method, b"POST" | b"PUT" | b"PATCH") {
+    if length == BodyLength::Empty && matches!(line.method, b"POST" | b"PUT" | b"PATCH") {
         write::field(out, b"content-length", b"0");
     }
     write::end(out);

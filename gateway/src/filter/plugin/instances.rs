@@ -91,8 +91,6 @@ impl Instances {
         let instance = WorkerInstance::new(version, lease, instance, (self.worker, self.work.clone()));
         let mut pools = self.pools.borrow_mut();
         let pool = pools.entry(id).or_default();
-        // The start may have set ticks or begun callouts.
-        let _ = instance.call(None, |_| Ok(()));
         if pool.current.as_ref().is_none_or(|current| current.is_dead()) {
             pool.current = Some(instance);
         } else {
@@ -132,9 +130,7 @@ impl Instances {
     pub(super) fn isolated(&self, version: &Arc<PluginVersion>) -> Result<Rc<WorkerInstance>, StartError> {
         let instance = Instance::start(&version.module, Arc::clone(&version.config))?;
         let work = (self.worker, self.work.clone());
-        let instance = WorkerInstance::new(Arc::clone(version), Weak::new(), instance, work);
-        let _ = instance.call(None, |_| Ok(()));
-        Ok(instance)
+        Ok(WorkerInstance::new(Arc::clone(version), Weak::new(), instance, work))
     }
 
     /// Asks for an instance in place of a dead one.

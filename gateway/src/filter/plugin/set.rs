@@ -63,24 +63,25 @@ impl PluginSet {
             Some(fail) => *fail,
             None => FailStrategy::Close,
         };
-        let Some(loaded) = self.loaded.get(&plugin.plugin) else {
-            return Arc::new(UnavailablePlugin { stage, fail });
-        };
-        let key = (plugin.plugin.clone(), plugin.origin.clone());
-        let root = match loaded.roots.get(&plugin.config) {
-            Some(root) => {
-                self.served.insert(key, Arc::clone(&plugin.config));
-                Some(root)
-            }
-            None => self.served.get(&key).and_then(|config| loaded.roots.get(config)),
-        };
-        match root {
-            Some(root) => {
+        match self.serving(plugin) {
+            Some((loaded, root)) => {
                 let (version, lease) = (Arc::clone(&loaded.version), loaded.lease.clone());
-                Arc::new(PluginFilter::new(version, lease, *root, stage))
+                Arc::new(PluginFilter::new(version, lease, root, stage))
             }
-            None => Arc::new(UnavailablePlugin { stage, fail }),
+            None => Arc::new(UnavailablePlugin::not_loaded(stage, fail)),
         }
+    }
+
+    /// Returns the version that serves a use of a plugin, and the root context of its configuration.
+    fn serving(&mut self, plugin: &PluginUse) -> Option<(&LoadedPlugin, RootIndex)> {
+        let loaded = self.loaded.get(&plugin.plugin)?;
+        let key = (plugin.plugin.clone(), plugin.origin.clone());
+        if let Some(root) = loaded.roots.get(&plugin.config) {
+            self.served.insert(key, Arc::clone(&plugin.config));
+            return Some((loaded, *root));
+        }
+        let root = self.served.get(&key).and_then(|config| loaded.roots.get(config))?;
+        Some((loaded, *root))
     }
 }
 

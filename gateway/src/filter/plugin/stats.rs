@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use serde::Serialize;
+
 /// Counts of one plugin over all its versions, one part for each worker.
 #[derive(Debug)]
 pub struct PluginStats {
@@ -25,7 +27,8 @@ pub(super) struct WorkerStats {
 }
 
 /// The sums over all workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PluginCounts {
     /// Streams that the plugin has seen.
     pub streams: u64,
@@ -35,8 +38,8 @@ pub struct PluginCounts {
     pub traps: u64,
     /// Calls that were stopped at their deadline.
     pub deadlines: u64,
-    /// Streams to which the failure strategy applied.
-    pub failed_streams: u64,
+    /// Requests to which the failure strategy applied.
+    pub failed_requests: u64,
     /// Replies of the guest.
     pub replies: u64,
     /// Callouts that began.
@@ -69,7 +72,7 @@ impl PluginStats {
             calls: sum(|worker| &worker.calls),
             traps: sum(|worker| &worker.traps),
             deadlines: sum(|worker| &worker.deadlines),
-            failed_streams: sum(|worker| &worker.failed_streams),
+            failed_requests: sum(|worker| &worker.failed_streams),
             replies: sum(|worker| &worker.replies),
             callouts: sum(|worker| &worker.callouts),
             callout_failures: sum(|worker| &worker.callout_failures),

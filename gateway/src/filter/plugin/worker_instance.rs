@@ -30,10 +30,16 @@ pub struct WorkerInstance {
     /// Streams of which a direction is stopped.
     stopped: RefCell<HashMap<u32, Stopped>>,
     work: mpsc::UnboundedSender<Work>,
-    /// Tasks of callouts.
-    callouts: RefCell<HashMap<CallToken, AbortHandle>>,
+    callouts: RefCell<HashMap<CallToken, Callout>>,
     /// Tasks of ticks, by root context.
     ticks: RefCell<HashMap<RootIndex, AbortHandle>>,
+}
+
+/// A callout in flight.
+struct Callout {
+    task: AbortHandle,
+    /// Takes what the guest does with a gRPC call that it has begun.
+    actions: Option<mpsc::UnboundedSender<GuestAction>>,
 }
 
 /// A stream that waits for its plugin.
@@ -50,8 +56,6 @@ struct Stopped {
 pub enum Work {
     /// Carries out a callout or a change of ticks.
     Action(Rc<WorkerInstance>, GuestAction),
-    /// Cancels a callout. The guest learns that it failed.
-    Cancel(Rc<WorkerInstance>, CallToken),
     /// Replaces a dead instance.
     Dead(Rc<WorkerInstance>),
 }
@@ -90,11 +94,8 @@ pub(super) struct OwnActions {
 
 impl OwnActions {
     pub(super) fn is_resumed(&self, direction: Direction) -> bool {
-        let [request, response] = self.resumed;
-        match direction {
-            Direction::Request => request,
-            Direction::Response => response,
-        }
+        let mut resumed = self.resumed;
+        *of(&mut resumed, direction)
     }
 }
 
@@ -119,7 +120,10 @@ impl WorkerInstance {
         if let Some(stats) = this.stats() {
             stats.instances.fetch_add(1, Ordering::Relaxed);
         }
-        Rc::new(this)
+        let this = Rc::new(this);
+        // The start may have set ticks or begun callouts.
+        let _ = this.call(None, |_| Ok(()));
+        this
     }
 
     /// Calls the guest, then takes what it asked for. Returns what concerns `own`.
@@ -171,11 +175,8 @@ impl WorkerInstance {
         own_actions: &mut OwnActions,
     ) {
         match action {
-            GuestAction::Resume(stream, direction) if own == Some(stream) => {
-                *of(&mut own_actions.resumed, direction) = true;
-                self.resume(stream, direction);
-            }
             GuestAction::Resume(stream, direction) => {
+                *of(&mut own_actions.resumed, direction) |= own == Some(stream);
                 self.resume(stream, direction);
             }
             GuestAction::Reply(stream, reply) => {
@@ -266,13 +267,15 @@ impl WorkerInstance {
         let is_stopped = stopped.is_some_and(|stopped| stopped.directions.contains(&StopState::Stopped));
         let cancelled =
             if is_stopped { self.instance.borrow_mut().cancel_callouts(stream) } else { Vec::new() };
+        // The guest learns of their failure when the stream is closed.
+        for token in cancelled {
+            self.abort(token);
+            increment(self.stats().map(|stats| &stats.callout_failures));
+        }
         let _ = self.call(None, |instance| {
             instance.close(stream);
             instance.take_trap().map_or(Ok(()), |report| Err(CallError::Trapped(Box::new(report))))
         });
-        for token in cancelled {
-            let _ = self.work.send(Work::Cancel(Rc::clone(self), token));
-        }
         if !self.is_dead() && self.version.breaker.state() == BreakerState::Open {
             self.version.breaker.on_success();
         }
@@ -283,18 +286,29 @@ impl WorkerInstance {
         self.version.upstreams.get(index).cloned()
     }
 
-    /// Records the task of a callout.
-    pub fn started(&self, token: CallToken, task: AbortHandle) {
-        // A callout may have ended before this.
-        if !task.is_finished() {
-            self.callouts.borrow_mut().insert(token, task);
+    /// Records a callout before its task has run. `actions` takes what the guest does with a gRPC call.
+    pub fn started(
+        &self,
+        token: CallToken,
+        task: AbortHandle,
+        actions: Option<mpsc::UnboundedSender<GuestAction>>,
+    ) {
+        self.callouts.borrow_mut().insert(token, Callout { task, actions });
+    }
+
+    /// Gives an action to a gRPC call. No-op if it has ended.
+    pub fn send(&self, token: CallToken, action: GuestAction) {
+        let callouts = self.callouts.borrow();
+        if let Some(actions) = callouts.get(&token).and_then(|callout| callout.actions.as_ref()) {
+            // The call may be ending.
+            let _ = actions.send(action);
         }
     }
 
     /// Ends the task of a callout.
     pub fn abort(&self, token: CallToken) {
-        if let Some(task) = self.callouts.borrow_mut().remove(&token) {
-            task.abort();
+        if let Some(callout) = self.callouts.borrow_mut().remove(&token) {
+            callout.task.abort();
         }
     }
 
@@ -387,7 +401,8 @@ impl WorkerInstance {
 
 impl Drop for WorkerInstance {
     fn drop(&mut self) {
-        self.callouts.get_mut().values().chain(self.ticks.get_mut().values()).for_each(AbortHandle::abort);
+        self.callouts.get_mut().values().for_each(|callout| callout.task.abort());
+        self.ticks.get_mut().values().for_each(AbortHandle::abort);
         if let Some(stats) = self.stats() {
             stats.instances.fetch_sub(1, Ordering::Relaxed);
         }
