@@ -74,14 +74,21 @@ fn build_go(guests: &Path) -> Result<PathBuf, NoModule> {
     Ok(module)
 }
 
-/// Returns the folder of the guests in the target folder that this program is in.
+/// Returns the folder of the guests beside the folder of the profile that this program was built with.
 fn output_folder() -> Result<PathBuf, NoModule> {
     let own = std::env::current_exe().map_err(|error| NoModule::Failed(error.to_string()))?;
-    // Cargo marks its target folders.
-    let target = own.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    let target =
-        target.ok_or_else(|| NoModule::Failed(format!("{} is in no target folder", own.display())))?;
-    Ok(target.join("guests"))
+    guests_folder(&own).ok_or_else(|| NoModule::Failed(format!("{} is in no target folder", own.display())))
+}
+
+/// Returns the folder of the guests for a program in `<target>/<profile>`, or in a folder of artifacts below it.
+///
+/// Only the layout of the path is used: Cargo marks with `CACHEDIR.TAG` only the target folders that it creates, and a
+/// continuous integration system may create its own.
+pub(crate) fn guests_folder(program: &Path) -> Option<PathBuf> {
+    let parent = program.parent()?;
+    let is_below_profile = ["deps", "examples"].iter().any(|name| parent.ends_with(name));
+    let profile = if is_below_profile { parent.parent()? } else { parent };
+    Some(profile.parent()?.join("guests"))
 }
 
 /// Runs a command, and returns its standard output.

@@ -47,6 +47,21 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guests")
 }
 
+#[test]
+fn guests_are_built_beside_the_profile() {
+    let cases = [
+        ("/w/target/debug/deps/host-1f2e", "/w/target/guests"),
+        ("/w/target/debug/conformance", "/w/target/guests"),
+        ("/w/target/dist/examples/a", "/w/target/guests"),
+        ("/w/target/x86_64-unknown-linux-musl/release/a", "/w/target/x86_64-unknown-linux-musl/guests"),
+    ];
+    for (program, expected) in cases {
+        let folder = build::guests_folder(Path::new(program));
+        assert_eq!(folder.as_deref(), Some(Path::new(expected)), "{program}");
+    }
+    assert_eq!(build::guests_folder(Path::new("/a")), None);
+}
+
 /// Returns the bytes of a module, or notes that the test is skipped.
 fn bytes(module: Result<PathBuf, NoModule>) -> Option<Vec<u8>> {
     match module {
