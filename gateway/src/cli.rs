@@ -16,6 +16,7 @@ pub mod identity;
 pub mod outcome;
 pub(crate) mod output;
 pub(crate) mod pages;
+pub mod plugin;
 pub(crate) mod pods;
 pub mod process;
 pub mod read_once;
@@ -47,6 +48,8 @@ enum Command {
     Crds,
     /// Show why a request is routed to its backend.
     Explain(explain::command::Explain),
+    /// Write, build, test and inspect plugins.
+    Plugin(plugin::Plugin),
     /// Wait until an Ingress is live or refused.
     Wait(wait::command::Wait),
 }
@@ -62,6 +65,7 @@ impl Cli {
             | Command::Demo(_)
             | Command::Check(_)
             | Command::Explain(_)
+            | Command::Plugin(_)
             | Command::Wait(_) => tracing::Level::ERROR,
         }
     }
@@ -78,6 +82,7 @@ impl Cli {
             Command::Check(check) => return Ok(check.execute()),
             Command::Crds => output::print(&crds::to_yaml()?)?,
             Command::Explain(explain) => return Ok(explain.execute()),
+            Command::Plugin(plugin) => return Ok(plugin.execute()),
             Command::Wait(wait) => return Ok(wait.execute()),
         }
         Ok(ExitCode::SUCCESS)

@@ -59,6 +59,7 @@ static MODULES: &[(&str, &[&[HostFunction]])] = &[
             metrics::FUNCTIONS,
             runtime::FUNCTIONS,
             unsupported::FUNCTIONS,
+            unsupported::PRIVATE,
         ],
     ),
     ("wasi_snapshot_preview1", &[wasi::FUNCTIONS]),
@@ -75,6 +76,11 @@ pub(crate) fn find(
     let mut functions = tables.iter().flat_map(|table| table.iter());
     let function = functions.find(|function| function.name == name && function.has_type(signature))?;
     Some((module, function))
+}
+
+/// Returns true for an import that only Higress defines.
+pub(crate) fn is_private(name: &str) -> bool {
+    unsupported::PRIVATE.iter().any(|function| function.name == name)
 }
 
 /// Which host functions a guest may call now.

@@ -19,12 +19,14 @@ mod load;
 mod loader;
 mod metrics;
 mod refusal;
+mod schema;
 
 pub use board::{PluginBoard, PluginState, PluginStatus};
 pub use load::check;
 pub use loader::run;
 pub use metrics::plugin_metrics;
 pub use refusal::PluginRefusal;
+pub use schema::{CheckError, ConfigMismatch, ConfigSchema, SchemaError};
 
 /// A plugin that the table uses.
 #[derive(Clone, Debug)]

@@ -13,6 +13,10 @@ pub(super) static FUNCTIONS: &[HostFunction] = &[
             wasmtime::Result::Ok(Status::NotFound)
         }
     ),
+];
+
+/// Imports that only Higress defines.
+pub(super) static PRIVATE: &[HostFunction] = &[
     private("proxy_redis_init"),
     private("proxy_redis_call"),
     private("proxy_inject_encoded_data_to_filter_chain"),
