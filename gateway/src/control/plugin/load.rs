@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::board::{PluginBoard, PluginState};
 use super::fetch::{self, FileStamp};
-use super::refusal::PluginRefusal;
+use super::refusal::{PluginRefusal, check_configs};
 use super::{DesiredPlugin, PluginContext};
 use crate::filter::plugin::{Breaker, Lease, LoadedPlugin, NewInstance, PluginStats, PluginVersion};
 
@@ -92,6 +92,7 @@ impl LoadJob {
         reached(PluginState::Fetched);
         let module = modules.compile(&engine, &fetched)?;
         reached(PluginState::Compiled);
+        check_configs(module.info(), &configs)?;
         let shared = (Arc::clone(&context.shared), context.waker());
         let config = instance_config(&definition, &configs, &module, shared);
         let version = Arc::new(PluginVersion {
@@ -136,6 +137,7 @@ impl LoadJob {
 /// [`PluginRefusal`].
 pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), PluginRefusal> {
     let module = engine.compile(&fetch_verified(&desired.definition)?.bytes)?;
+    check_configs(module.info(), &desired.configs)?;
     let shared = (Arc::default(), Waker(Arc::new(|| {})));
     let config = instance_config(&desired.definition, &desired.configs, &module, shared);
     NewInstance::check(&module, config).map_err(|error| PluginRefusal::of_start(&error, &desired.configs))

@@ -208,7 +208,7 @@ impl Loader {
                 PluginUpdate { name: name.clone(), loaded: Some(plugin), refusal: None }
             }
             Err(refusal) => {
-                self.context.board.set_state(&name, PluginState::Refused(refusal.message.clone()));
+                self.context.board.set_state(&name, PluginState::Refused(refusal.to_string()));
                 PluginUpdate { name: name.clone(), loaded: None, refusal: Some(refusal) }
             }
         };
