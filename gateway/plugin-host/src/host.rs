@@ -2,6 +2,7 @@
 
 mod buffers;
 mod call;
+mod foreign;
 mod function;
 mod grpc;
 mod http;
@@ -58,8 +59,8 @@ static MODULES: &[(&str, &[&[HostFunction]])] = &[
             queues::FUNCTIONS,
             metrics::FUNCTIONS,
             runtime::FUNCTIONS,
+            foreign::FUNCTIONS,
             unsupported::FUNCTIONS,
-            unsupported::PRIVATE,
         ],
     ),
     ("wasi_snapshot_preview1", &[wasi::FUNCTIONS]),
@@ -80,7 +81,7 @@ pub(crate) fn find(
 
 /// Returns true for an import that only Higress defines.
 pub(crate) fn is_private(name: &str) -> bool {
-    unsupported::PRIVATE.iter().any(|function| function.name == name)
+    unsupported::FUNCTIONS.iter().any(|function| function.name == name)
 }
 
 /// Which host functions a guest may call now.
