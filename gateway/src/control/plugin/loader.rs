@@ -234,7 +234,7 @@ impl Loader {
         let Some(sender) = self.context.workers.get(worker).cloned() else { return };
         tokio::task::spawn_blocking(move || match NewInstance::start(&version, lease) {
             // The worker may have stopped.
-            Ok(instance) => drop(sender.send(InstanceChange::Install(instance))),
+            Ok(instance) => drop(sender.send(InstanceChange::Install(Box::new(instance)))),
             Err(error) => {
                 tracing::error!(plugin = &*version.name, %error, "no instance in place of a dead one")
             }
@@ -308,7 +308,7 @@ async fn install(context: &PluginContext, instances: Vec<NewInstance>) -> Result
         let (sender, receiver) = oneshot::channel();
         if let Some(worker) = context.workers.get(index / INSTANCES_PER_WORKER) {
             // A worker that has stopped needs none.
-            let _ = worker.send(InstanceChange::Install(instance.acknowledged(sender)));
+            let _ = worker.send(InstanceChange::Install(Box::new(instance.acknowledged(sender))));
             installed.push(receiver);
         }
     }

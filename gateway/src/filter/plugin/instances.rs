@@ -62,7 +62,7 @@ impl fmt::Debug for NewInstance {
 #[derive(Debug)]
 pub enum InstanceChange {
     /// Adds an instance.
-    Install(NewInstance),
+    Install(Box<NewInstance>),
     /// Drops the instances of a version as soon as the guest has seen all it must of their streams.
     Retire {
         /// ID of the version.
@@ -105,7 +105,7 @@ impl Instances {
     /// Carries out a change.
     pub fn change(&self, change: InstanceChange) {
         match change {
-            InstanceChange::Install(instance) => self.install(instance),
+            InstanceChange::Install(instance) => self.install(*instance),
             InstanceChange::Retire { version, is_forced } => self.retire(version, is_forced),
         }
     }
@@ -196,7 +196,7 @@ impl Instances {
         pools.retain(|_, pool| {
             let members = [&mut pool.current, &mut pool.spare];
             for member in members {
-                if member.as_ref().is_some_and(|instance| sweep_unused(instance)) {
+                if member.as_ref().is_some_and(sweep_unused) {
                     *member = None;
                 }
             }

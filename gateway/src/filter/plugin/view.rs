@@ -62,7 +62,9 @@ impl StreamView {
             || has(Callback::RequestTrailers)
             || has(Callback::ResponseBody)
             || has(Callback::ResponseTrailers);
-        !sees_bodies && (self.response.is_some() || !has(Callback::ResponseHeaders))
+        // The bytes of a tunnel are not a body.
+        let is_tunnel = self.status() == Some(101) || self.request.method() == b"CONNECT";
+        (is_tunnel || !sees_bodies) && (self.response.is_some() || !has(Callback::ResponseHeaders))
     }
 
     /// Returns the held body of a direction.
