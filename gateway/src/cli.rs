@@ -12,6 +12,7 @@ pub(crate) mod crypto;
 pub mod demo;
 pub(crate) mod environment;
 pub mod explain;
+mod folder;
 pub mod identity;
 pub mod outcome;
 pub(crate) mod output;
@@ -68,6 +69,11 @@ impl Cli {
             | Command::Plugin(_)
             | Command::Wait(_) => tracing::Level::ERROR,
         }
+    }
+
+    /// Returns true if the command shows the log lines of plugins itself.
+    pub fn shows_plugin_log(&self) -> bool {
+        matches!(self.command, Command::Plugin(_))
     }
 
     /// Runs the command and returns the exit code of the process.

@@ -4,8 +4,17 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+pub mod build;
+mod cargo;
+mod case_file;
+mod case_run;
 pub mod inspect;
 mod module_view;
+pub mod new;
+mod sandbox;
+mod script;
+pub mod test;
+mod wire;
 
 /// `gateway plugin`.
 #[derive(Debug, Args)]
@@ -16,6 +25,12 @@ pub struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
+    /// Write the crate of a new plugin.
+    New(new::New),
+    /// Build the module of a plugin.
+    Build(build::Build),
+    /// Build a plugin and run its cases in the real gateway.
+    Test(test::Test),
     /// Show what a module is: ABI, imports, exports, sizes, configuration, and which gateways load it.
     Inspect(inspect::Inspect),
 }
@@ -24,6 +39,9 @@ impl Plugin {
     /// Runs the command and returns the exit code of the process.
     pub fn execute(self) -> ExitCode {
         match self.command {
+            PluginCommand::New(new) => new.execute(),
+            PluginCommand::Build(build) => build.execute(),
+            PluginCommand::Test(test) => test.execute(),
             PluginCommand::Inspect(inspect) => inspect.execute(),
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use plugin_host::{Shared, Waker};
+use plugin_host::{GuestObserver, Shared, Waker};
 use routing::table::{PluginDefinition, PluginName};
 use tokio::sync::{Notify, mpsc};
 
@@ -71,6 +71,8 @@ pub struct PluginContext {
     pub cache: Option<PathBuf>,
     /// The state of each plugin, for the admin pages.
     pub board: Arc<PluginBoard>,
+    /// Sees the calls and log lines of all guests.
+    pub observer: Option<Arc<dyn GuestObserver>>,
 }
 
 impl PluginContext {

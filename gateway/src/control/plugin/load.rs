@@ -7,7 +7,8 @@ use api::Isolation;
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use plugin_host::{
-    AllowedUpstream, Engine, InstanceConfig, Limits, Module, ModuleError, RootIndex, Shared, Waker,
+    AllowedUpstream, Engine, GuestObserver, InstanceConfig, Limits, Module, ModuleError, RootIndex, Shared,
+    Waker,
 };
 use routing::table::{PluginDefinition, PluginSource};
 use sha2::{Digest as _, Sha256};
@@ -95,8 +96,12 @@ impl LoadJob {
         let module = modules.compile(&engine, &fetched)?;
         reached(PluginState::Compiled);
         check_configs(module.info(), &configs)?;
-        let shared = (Arc::clone(&context.shared), context.waker());
-        let config = instance_config(&definition, &configs, &module, shared);
+        let process = ProcessParts {
+            shared: Arc::clone(&context.shared),
+            waker: context.waker(),
+            observer: context.observer.clone(),
+        };
+        let config = instance_config(&definition, &configs, &module, process);
         let version = Arc::new(PluginVersion {
             id: NEXT_VERSION.fetch_add(1, Ordering::Relaxed),
             name: Arc::clone(&config.plugin),
@@ -141,8 +146,8 @@ impl LoadJob {
 pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), PluginRefusal> {
     let module = engine.compile(&fetch_verified(&desired.definition)?.bytes)?;
     check_configs(module.info(), &desired.configs)?;
-    let shared = (Arc::default(), Waker(Arc::new(|| {})));
-    let config = instance_config(&desired.definition, &desired.configs, &module, shared);
+    let process = ProcessParts { shared: Arc::default(), waker: Waker(Arc::new(|| {})), observer: None };
+    let config = instance_config(&desired.definition, &desired.configs, &module, process);
     NewInstance::check(&module, config).map_err(|error| PluginRefusal::of_start(&error, &desired.configs))
 }
 
@@ -164,11 +169,18 @@ fn fetch_verified(definition: &PluginDefinition) -> Result<Fetched, String> {
     }
 }
 
+/// What the instances of a process have in common.
+struct ProcessParts {
+    shared: Arc<Shared>,
+    waker: Waker,
+    observer: Option<Arc<dyn GuestObserver>>,
+}
+
 fn instance_config(
     definition: &PluginDefinition,
     configs: &[Arc<str>],
     module: &Module,
-    (shared, waker): (Arc<Shared>, Waker),
+    ProcessParts { shared, waker, observer }: ProcessParts,
 ) -> Arc<InstanceConfig> {
     let call = definition.limits.call;
     let configure = match definition.isolation {
@@ -204,6 +216,7 @@ fn instance_config(
         allow_on_headers_stop_iteration: definition.allow_on_headers_stop_iteration,
         shared,
         waker,
+        observer,
     })
 }
 

@@ -9,6 +9,7 @@ use routing::table::FailStrategy;
 
 use super::breaker::Admission;
 use super::maps::{ResponseSource, patched_trailers};
+use super::observed_call::CallSubject;
 use super::reply;
 use super::reply_reason::PluginReply;
 use super::stats::increment;
@@ -64,7 +65,7 @@ impl PluginStream {
     ) -> Result<Self, Box<StreamView>> {
         increment(instance.stats().map(|stats| &stats.streams));
         let mut refused = None;
-        let (opened, _) = instance.call(None, |guest| {
+        let (opened, _) = instance.call(None, CallSubject::root("new request"), |guest| {
             guest.open(root, view).map_err(|(error, view)| {
                 refused = Some(Box::new(view));
                 error
@@ -92,7 +93,8 @@ impl PluginStream {
 
     /// Calls the guest for an event of this stream.
     pub(super) fn call(&self, event: Event) -> (Result<Verdict, CallError>, OwnActions) {
-        self.instance.call(Some(self.id), |guest| guest.call(self.id, event))
+        let subject = CallSubject::event(self.id, event);
+        self.instance.call(Some(self.id), subject, |guest| guest.call(self.id, event))
     }
 
     /// Calls the guest for the head of a direction.
