@@ -32,6 +32,14 @@ pub(crate) enum LogLevel {
     Critical,
 }
 
+/// The request in whose call a line was logged. All are `None` outside of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineOrigin<'a> {
+    pub(crate) route: Option<&'a str>,
+    /// Its ID, for an observer.
+    pub(crate) request: Option<&'a str>,
+}
+
 /// The log of one instance.
 pub(crate) struct GuestLog {
     /// Warnings and errors of the current call.
@@ -102,7 +110,7 @@ impl GuestLog {
         level: LogLevel,
         message: &[u8],
         config: &InstanceConfig,
-        route: Option<&str>,
+        LineOrigin { route, request }: LineOrigin<'_>,
     ) {
         if level >= LogLevel::Warn {
             self.remember(message);
@@ -112,7 +120,7 @@ impl GuestLog {
         }
         let text = escape(message.get(..MAX_LINE_BYTES).unwrap_or(message));
         if let Some(observer) = &config.observer {
-            observer.on_log(&GuestLine { plugin: &config.plugin, level: level.name(), text: &text });
+            observer.on_log(&GuestLine { plugin: &config.plugin, level: level.name(), request, text: &text });
         }
         let (plugin, version) = (&*config.plugin, &*config.version);
         match level {

@@ -38,6 +38,8 @@ pub struct GuestLine<'a> {
     pub plugin: &'a str,
     /// Level of the ABI, in lower case: `trace` to `critical`.
     pub level: &'static str,
+    /// ID of the request in whose call it was logged; `None` if there is none.
+    pub request: Option<&'a str>,
     /// The line, without control characters.
     pub text: &'a str,
 }

@@ -8,12 +8,17 @@ pub mod build;
 mod cargo;
 mod case_file;
 mod case_run;
+mod echo;
 pub mod inspect;
 mod module_view;
 pub mod new;
+mod request_log;
+pub mod run;
+mod run_log;
 mod sandbox;
 mod script;
 pub mod test;
+mod watch;
 mod wire;
 
 /// `gateway plugin`.
@@ -31,6 +36,8 @@ enum PluginCommand {
     Build(build::Build),
     /// Build a plugin and run its cases in the real gateway.
     Test(test::Test),
+    /// Serve a plugin on this machine, and reload it after each change.
+    Run(run::RunPlugin),
     /// Show what a module is: ABI, imports, exports, sizes, configuration, and which gateways load it.
     Inspect(inspect::Inspect),
 }
@@ -42,6 +49,7 @@ impl Plugin {
             PluginCommand::New(new) => new.execute(),
             PluginCommand::Build(build) => build.execute(),
             PluginCommand::Test(test) => test.execute(),
+            PluginCommand::Run(run) => run.execute(),
             PluginCommand::Inspect(inspect) => inspect.execute(),
         }
     }
