@@ -56,6 +56,8 @@ pub struct PluginUpdate {
     pub loaded: Option<LoadedPlugin>,
     /// Why the newest version cannot serve; `None` if it serves.
     pub refusal: Option<PluginRefusal>,
+    /// Gets the state once the update is applied, so that a plugin that is ready serves.
+    pub board: Arc<PluginBoard>,
 }
 
 /// What loading needs of the process. It outlives restarts of the control plane.

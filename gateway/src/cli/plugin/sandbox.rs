@@ -112,8 +112,7 @@ pub(super) fn wait_ready(gateway: &Gateway) -> anyhow::Result<()> {
             bail!("{}", problem.message);
         }
         match status(gateway).map(|status| status.state) {
-            // The table with the plugin is the one after that.
-            Some(PluginState::Ready) => return gateway.wait(2, READY_TIMEOUT).map(drop),
+            Some(PluginState::Ready) => return Ok(()),
             Some(PluginState::Refused(reason)) => bail!("the plugin is refused: {reason}"),
             _ => {}
         }

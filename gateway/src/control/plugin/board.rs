@@ -22,7 +22,7 @@ pub enum PluginState {
     Compiled,
     /// An instance took the configuration.
     Configured,
-    /// Instances are on all workers.
+    /// Instances are on all workers, and requests use them.
     Ready,
     /// It cannot run, with the reason. An earlier version may serve.
     Refused(String),
@@ -134,7 +134,7 @@ impl PluginBoard {
     }
 
     /// Sets the state of the newest version.
-    pub(super) fn set_state(&self, name: &PluginName, state: PluginState) {
+    pub fn set_state(&self, name: &PluginName, state: PluginState) {
         if let Some(entry) = self.entries().get_mut(name) {
             entry.state = state;
         }
