@@ -85,9 +85,7 @@ pub(super) fn build(folder: &Path, progress: Progress) -> anyhow::Result<PathBuf
     ensure!(status.success(), "the build failed: cargo has reported why");
     match modules.as_slice() {
         [module] => Ok(module.clone()),
-        [] => bail!(
-            "the crate builds no module: add `crate-type = [\"cdylib\", \"rlib\"]` to [lib] of Cargo.toml"
-        ),
+        [] => bail!("the crate builds no module: add `crate-type = [\"cdylib\"]` to [lib] of Cargo.toml"),
         _ => bail!("{} builds several modules: name the folder of one plugin", folder.display()),
     }
 }

@@ -33,7 +33,7 @@ impl ConfigSchema {
     /// # Errors
     /// [`CheckError`].
     pub fn check(&self, config: &str) -> Result<(), CheckError> {
-        let value = match config {
+        let value = match config.trim_ascii() {
             "" => Ok(Value::Object(serde_json::Map::new())),
             text => serde_json::from_str(text),
         };
