@@ -175,7 +175,7 @@ fn errors_name_the_member_and_what_is_expected() {
             path: "nmae",
             message: "unknown field `nmae`, expected one of `name`, `rules`, `limits`, `share`, `mode`, `pair`",
         },
-        Row { text: r#"{"name":"a","name":"b"}"#, path: "name", message: "duplicate field `name`" },
+        Row { text: r#"{"name":"a","name":"b"}"#, path: "", message: "duplicate field `name`" },
         Row {
             text: r#"{"name":"a","rules":[{"path":"/"},{"path":true}]}"#,
             path: "rules[1].path",
