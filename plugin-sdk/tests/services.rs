@@ -9,7 +9,7 @@ use plugin_sdk::test::TestPlugin;
 
 /// A plugin whose request handler is a function of the test.
 macro_rules! with_handler {
-    ($host:expr, |$request:ident| $body:block) => {{
+    ($host:expr, |$request:ident| $body:tt) => {{
         struct Handler;
 
         #[plugin]
@@ -176,7 +176,7 @@ fn metrics_count_and_record() {
         counter.increment(1)?;
         Counter::define("requests")?.increment(2)?;
         gauge.record(5)?;
-        gauge.add(-2)?;
+        gauge.adjust(-2)?;
         Histogram::define("bytes")?.record(70)?;
         assert_eq!((counter.value()?, gauge.value()?), (3, 3));
     });
