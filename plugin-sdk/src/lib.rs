@@ -37,6 +37,7 @@ mod body;
 mod callout_error;
 mod config;
 mod contexts;
+mod current_host;
 mod error;
 mod executor;
 #[cfg(feature = "grpc")]
