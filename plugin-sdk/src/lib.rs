@@ -123,6 +123,11 @@ pub mod prelude {
     pub use crate::shared_data;
 }
 
+/// The examples of README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// What the macros name.
 #[doc(hidden)]
 pub mod __private {
