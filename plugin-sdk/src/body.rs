@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::task::Waker;
 
+use crate::current_host::host;
 use crate::host::BufferKind;
 use crate::host::Direction;
 use crate::host::HostResult;
-use crate::host::host;
 use crate::host::optional;
 
 /// Position behind the end of any body.
@@ -134,7 +134,7 @@ impl Body {
     }
 
     /// Replaces the bytes from a position to the end of this piece.
-    fn edit(&mut self, start: usize, bytes: &[u8]) -> HostResult<()> {
+    fn edit(&self, start: usize, bytes: &[u8]) -> HostResult<()> {
         let Progress { size, passed, .. } = &*self.progress;
         let buffer = BufferKind::body(self.direction);
         let behind = size.get().saturating_sub(passed.get());

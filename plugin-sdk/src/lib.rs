@@ -37,6 +37,7 @@ mod body;
 mod callout_error;
 mod config;
 mod contexts;
+mod current_host;
 mod error;
 mod executor;
 #[cfg(feature = "grpc")]
@@ -48,7 +49,7 @@ mod message;
 #[cfg(not(target_arch = "wasm32"))]
 mod no_host;
 mod pairs;
-#[cfg(any(target_arch = "wasm32", test))]
+#[cfg(any(target_arch = "wasm32", feature = "test"))]
 mod panic_hook;
 mod pending_call;
 mod plugin;
@@ -122,6 +123,11 @@ pub mod prelude {
     pub use crate::shared_data;
 }
 
+/// The examples of README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// What the macros name.
 #[doc(hidden)]
 pub mod __private {
@@ -132,6 +138,8 @@ pub mod __private {
     pub use crate::host::Action;
     pub use crate::host::Direction;
     pub use crate::host::MapKind;
+    #[cfg(any(target_arch = "wasm32", feature = "test"))]
+    pub use crate::panic_hook::install as install_panic_hook;
     pub use crate::plugin::Callbacks;
     pub use crate::runtime::Runtime;
     pub use crate::schema_text::first_of;

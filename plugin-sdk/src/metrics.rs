@@ -12,9 +12,9 @@
 //! # }
 //! ```
 
+use crate::current_host::host;
 use crate::host::HostResult;
 use crate::host::MetricKind;
-use crate::host::host;
 
 /// A number that only grows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,7 +67,7 @@ impl Gauge {
     ///
     /// # Errors
     /// The host failed.
-    pub fn add(self, by: i64) -> HostResult<()> {
+    pub fn adjust(self, by: i64) -> HostResult<()> {
         host().increment_metric(self.0, by)
     }
 

@@ -13,11 +13,11 @@ use super::half::Half;
 use super::half::Stage;
 use super::root;
 use crate::body::Body;
+use crate::current_host::host;
 use crate::error::Error;
 use crate::executor;
 use crate::host::Action;
 use crate::host::Direction;
-use crate::host::host;
 use crate::message::Exchange;
 use crate::message::Request;
 use crate::message::Response;
@@ -76,29 +76,34 @@ impl<P: Plugin> Stream<P> {
     }
 
     pub(super) fn receive_headers(&self, direction: Direction, is_end: bool) {
-        if direction == Direction::Response {
-            self.cancel_request();
-        }
-        if !self.is_over(direction) {
+        if self.accepts(direction) {
             self.with_half(direction, |half| half.receive_headers(is_end));
         }
     }
 
     pub(super) fn receive_body(&self, direction: Direction, size: usize, is_end: bool) {
-        if !self.is_over(direction) {
-            let progress = self.with_half(direction, |half| Rc::clone(&half.body));
+        if self.accepts(direction) {
+            let progress = self.with_half(direction, Half::body);
             progress.update(size, is_end);
         }
     }
 
     pub(super) fn receive_trailers(&self, direction: Direction) {
-        if !self.is_over(direction) {
+        if self.accepts(direction) {
             let progress = self.with_half(direction, |half| {
                 half.receive_trailers();
-                Rc::clone(&half.body)
+                half.body()
             });
             progress.end(true);
         }
+    }
+
+    /// Returns whether handlers of a direction still run. A part of the response ends handlers that it makes pointless.
+    fn accepts(&self, direction: Direction) -> bool {
+        if direction == Direction::Response {
+            self.cancel_request();
+        }
+        !self.is_over(direction)
     }
 
     /// Runs handlers until one waits or none is left.
@@ -141,7 +146,7 @@ impl<P: Plugin> Stream<P> {
                 continue;
             }
             if is_callback || was_paused {
-                self.with_half(direction, |half| half.body.flush());
+                self.with_half(direction, |half| half.flush_body());
             }
             if was_paused && !is_callback {
                 self.resume(direction);
@@ -172,7 +177,7 @@ impl<P: Plugin> Stream<P> {
             running.direction == Direction::Request
                 && match running.stage {
                     Stage::Headers(_) => true,
-                    Stage::Body => self.with_half(Direction::Request, |half| half.body.is_awaited()),
+                    Stage::Body => self.with_half(Direction::Request, |half| half.is_body_awaited()),
                     Stage::Trailers => false,
                 }
         });
@@ -228,7 +233,7 @@ impl<P: Plugin> Stream<P> {
     }
 
     fn body(&self, direction: Direction) -> Body {
-        Body::new(direction, self.with_half(direction, |half| Rc::clone(&half.body)))
+        Body::new(direction, self.with_half(direction, Half::body))
     }
 
     fn finish(&self, direction: Direction, stage: Stage, result: Result<Flow, Error>) {
