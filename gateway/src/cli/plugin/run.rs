@@ -20,7 +20,7 @@ use super::echo;
 use super::request_log::{self, RequestRecord};
 use super::run_log::{GuestNote, NoteSender, RunLog};
 use super::sandbox::{self, SandboxRoute};
-use super::watch::{Change, Watched};
+use super::watch::{FileChange, Watched};
 use crate::cli::args::loopback;
 use crate::cli::folder::Folder;
 use crate::cli::output::{print, print_error};
@@ -61,7 +61,7 @@ fn parse_upstream(text: &str) -> Result<(String, SocketAddr), String> {
 struct Inbox {
     notes: mpsc::UnboundedReceiver<GuestNote>,
     requests: mpsc::UnboundedReceiver<RequestRecord>,
-    changes: mpsc::UnboundedReceiver<Change>,
+    changes: mpsc::UnboundedReceiver<FileChange>,
 }
 
 /// The build in progress, and the change that it is for.
@@ -103,7 +103,7 @@ impl RunPlugin {
             gateway.http
         ))?;
         let inbox = Inbox { notes, requests, changes };
-        let session = Session { command: self, gateway: &gateway, folder: &folder, endpoint };
+        let session = RunSession { command: self, gateway: &gateway, folder: &folder, endpoint };
         let (signals, stop) = gateway.control().block_on(session.run(inbox))?;
         signals.stop_gateway(gateway, stop);
         Ok(())
@@ -149,14 +149,14 @@ fn free_address(address: SocketAddr) -> anyhow::Result<SocketAddr> {
 }
 
 /// A running gateway, and what is needed to change its plugin.
-struct Session<'a> {
+struct RunSession<'a> {
     command: &'a RunPlugin,
     gateway: &'a Gateway,
     folder: &'a Folder,
     endpoint: SocketAddr,
 }
 
-impl Session<'_> {
+impl RunSession<'_> {
     /// Prints what happens, and builds after each change, until a signal.
     async fn run(&self, mut inbox: Inbox) -> anyhow::Result<(Signals, Stop)> {
         let mut signals = Signals::watch()?;
@@ -197,15 +197,15 @@ impl Session<'_> {
     /// Applies a change, together with those that follow at once.
     async fn on_change(
         &self,
-        first: Change,
-        changes: &mut mpsc::UnboundedReceiver<Change>,
+        first: FileChange,
+        changes: &mut mpsc::UnboundedReceiver<FileChange>,
         build: &mut BuildState,
     ) {
         build.since.get_or_insert_with(Instant::now);
-        let (mut is_module, mut is_config) = (first == Change::Module, first == Change::Config);
+        let (mut is_module, mut is_config) = (first == FileChange::Module, first == FileChange::Config);
         while let Ok(Some(change)) = tokio::time::timeout(DEBOUNCE, changes.recv()).await {
-            is_module |= change == Change::Module;
-            is_config |= change == Change::Config;
+            is_module |= change == FileChange::Module;
+            is_config |= change == FileChange::Config;
         }
         if is_config && let Err(error) = self.command.write_route(self.folder, self.endpoint) {
             print_error("plugin run", &error);

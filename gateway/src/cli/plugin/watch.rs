@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum FileChange {
     /// The sources of the crate, or the module that is already built.
     Module,
     /// The configuration.
@@ -29,7 +29,10 @@ impl Watched {
     ///
     /// # Errors
     /// The system cannot watch a folder.
-    pub(super) fn watch(self, changes: mpsc::UnboundedSender<Change>) -> anyhow::Result<RecommendedWatcher> {
+    pub(super) fn watch(
+        self,
+        changes: mpsc::UnboundedSender<FileChange>,
+    ) -> anyhow::Result<RecommendedWatcher> {
         let absolute = |path: &PathBuf| {
             path.canonicalize().with_context(|| format!("{} cannot be watched", path.display()))
         };
@@ -44,9 +47,9 @@ impl Watched {
             let touches = |root: &Path| event.paths.iter().any(|path| path.starts_with(root));
             if config.as_deref().is_some_and(touches) {
                 // The receiver ends with the command.
-                let _ = changes.send(Change::Config);
+                let _ = changes.send(FileChange::Config);
             } else if sources.iter().any(|root| touches(root)) {
-                let _ = changes.send(Change::Module);
+                let _ = changes.send(FileChange::Module);
             }
         })
         .context("changes cannot be watched")?;
