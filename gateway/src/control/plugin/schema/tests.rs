@@ -1,5 +1,8 @@
 //! Configurations that fit a schema or not, and hostile schemas.
 
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::document::MAX_SCHEMA_BYTES;
@@ -218,4 +221,66 @@ fn keywords_without_a_check_are_named() {
         schema(&json!({"contains": {}, "properties": {"a": {"unevaluatedProperties": false}}})).unwrap();
     assert_eq!(schema.unchecked(), ["contains", "unevaluatedProperties"]);
     assert_eq!(settings().unchecked(), [""; 0]);
+}
+
+/// Keywords of schemas, and names of fields.
+const KEYS: &[&str] = &[
+    "$defs",
+    "$ref",
+    "a",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "b",
+    "const",
+    "else",
+    "enum",
+    "exclusiveMaximum",
+    "if",
+    "items",
+    "maxItems",
+    "maxLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "not",
+    "oneOf",
+    "pattern",
+    "patternProperties",
+    "prefixItems",
+    "properties",
+    "propertyNames",
+    "required",
+    "then",
+    "type",
+    "uniqueItems",
+];
+
+/// Returns any JSON of these keys: schemas that make sense, and others.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        select(vec!["#", "#/$defs/a", "string", "object", "array", "integer", "a", "^a*$", ""])
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map(select(KEYS), inner, 0..6).prop_map(|fields| {
+                fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Value>()
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_schema_ends_without_a_panic(schema_json in any_json(), config in any_json()) {
+        if let Ok(schema) = schema(&schema_json) {
+            let _ = schema.check(&config.to_string());
+        }
+    }
 }
