@@ -154,6 +154,11 @@ fn set_field(
 }
 
 fn remove_field(patch: &mut Patch, name: &[u8]) -> Result<EditOutcome, EditError> {
+    // How a plugin says that it will change the body, for other hosts too.
+    if is_content_length(name) {
+        patch.set_changes_length();
+        return Ok(EditOutcome::Applied);
+    }
     // A malformed name is in no map.
     let Ok(Some(name)) = parse_name(patch, name) else { return Ok(EditOutcome::Ignored) };
     patch.remove(name);
@@ -163,7 +168,7 @@ fn remove_field(patch: &mut Patch, name: &[u8]) -> Result<EditOutcome, EditError
 /// Parses a name. Returns `None` for one that only the gateway writes. An edit of Content-Length says that the body
 /// will have another length.
 fn parse_name(patch: &mut Patch, name: &[u8]) -> Result<Option<FieldName>, EditError> {
-    if name.eq_ignore_ascii_case(b"content-length") {
+    if is_content_length(name) {
         patch.set_changes_length();
     }
     let text = str::from_utf8(name).map_err(|_| EditError::Malformed)?;
@@ -172,6 +177,10 @@ fn parse_name(patch: &mut Patch, name: &[u8]) -> Result<Option<FieldName>, EditE
         Err(FieldError::Reserved) => Ok(None),
         Err(FieldError::Name | FieldError::Value) => Err(EditError::Malformed),
     }
+}
+
+fn is_content_length(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"content-length")
 }
 
 fn set_request_pseudo(
