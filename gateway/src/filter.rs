@@ -212,8 +212,8 @@ pub enum BodyPiece {
 pub enum BodyEnd {
     /// Without a trailer section.
     Plain,
-    /// With a trailer section.
-    Trailers(Head),
+    /// With a trailer section. Boxed, since it is rare and larger than all else that a step moves.
+    Trailers(Box<Head>),
 }
 
 /// Result of a filter for a piece of a body.

@@ -202,7 +202,7 @@ impl PluginStream {
                 (has(body) && !held.is_absent).then(|| event(held.len(), true))
             }
             BodyPiece::End(BodyEnd::Trailers(section)) => {
-                view.trailers(direction_of_host).head = Some(section);
+                view.trailers(direction_of_host).head = Some(*section);
                 let fields = view.field_count(map);
                 has(trailers).then_some(match direction {
                     Direction::Request => Event::RequestTrailers { fields },
@@ -234,7 +234,7 @@ impl PluginStream {
             let trailers = view.trailers(host(direction));
             let patched = trailers.head.take().map(|head| patched_trailers(head, &trailers.patch));
             let held = view.held(host(direction));
-            let end = patched.map(BodyEnd::Trailers).or_else(|| held.end.take());
+            let end = patched.map(|section| BodyEnd::Trailers(Box::new(section))).or_else(|| held.end.take());
             BodyStep::Pass { data: held.take(), end }
         });
         released.unwrap_or(BodyStep::Hold)
