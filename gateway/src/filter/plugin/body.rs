@@ -7,11 +7,13 @@ use bytes::Bytes;
 use crate::filter::BodyEnd;
 
 /// Bytes that the guest has not let go, and the end if it has come.
+///
+/// Pieces are shared with their source, and one piece costs no allocation.
 #[derive(Debug, Default)]
 pub(super) struct HeldBody {
-    /// Shared with their source.
-    pieces: Vec<Bytes>,
-    /// All pieces in one, once someone looked at several. Only edits and looks cost a copy.
+    first: Bytes,
+    more: Vec<Bytes>,
+    /// All pieces in one, once several were read. Only reads and edits cost a copy.
     joined: OnceCell<Bytes>,
     len: usize,
     /// Whether the head has ended the message: the guest gets no callback for a body.
@@ -21,11 +23,7 @@ pub(super) struct HeldBody {
 
 impl HeldBody {
     pub(super) fn as_bytes(&self) -> &[u8] {
-        match &self.pieces[..] {
-            [] => &[],
-            [only] => only,
-            pieces => self.joined.get_or_init(|| pieces.concat().into()),
-        }
+        if self.more.is_empty() { &self.first } else { self.joined.get_or_init(|| self.join()) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -35,11 +33,14 @@ impl HeldBody {
     /// Adds a piece behind the held bytes.
     pub(super) fn push(&mut self, piece: Bytes) {
         if let Some(joined) = self.joined.take() {
-            self.pieces = vec![joined];
+            self.first = joined;
+            self.more.clear();
         }
         self.len += piece.len();
-        if !piece.is_empty() {
-            self.pieces.push(piece);
+        if self.first.is_empty() {
+            self.first = piece;
+        } else if !piece.is_empty() {
+            self.more.push(piece);
         }
     }
 
@@ -66,12 +67,21 @@ impl HeldBody {
     pub(super) fn take(&mut self) -> Bytes {
         self.len = 0;
         let joined = self.joined.take();
-        let mut pieces = std::mem::take(&mut self.pieces);
-        match (joined, pieces.len()) {
-            (Some(joined), _) => joined,
-            (None, 0 | 1) => pieces.pop().unwrap_or_default(),
-            (None, _) => pieces.concat().into(),
-        }
+        let whole = match joined {
+            Some(joined) => joined,
+            None if self.more.is_empty() => return std::mem::take(&mut self.first),
+            None => self.join(),
+        };
+        self.first = Bytes::new();
+        self.more.clear();
+        whole
+    }
+
+    fn join(&self) -> Bytes {
+        let mut joined = Vec::with_capacity(self.len);
+        joined.extend_from_slice(&self.first);
+        self.more.iter().for_each(|piece| joined.extend_from_slice(piece));
+        joined.into()
     }
 }
 
