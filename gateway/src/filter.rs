@@ -27,7 +27,7 @@ mod redirect;
 
 pub use body::BodyError;
 pub use chain::Chain;
-pub use plugin::StoredProperties;
+pub use plugin::SharedFacts;
 use plugin::{Instances, PluginStream};
 pub use progress::{BodyStart, Outcome, Progress};
 
@@ -92,8 +92,8 @@ pub struct FilterContext<'a> {
     pub is_request_end: bool,
     /// The exchange; `None` if no request is served, as in `gateway explain`.
     pub exchange: Option<ExchangeContext<'a>>,
-    /// What the plugins of this request stored; [`Progress`] sets it.
-    pub stored: Option<&'a Arc<StoredProperties>>,
+    /// What the plugins of this request share; [`Progress`] sets it.
+    pub facts: Option<&'a SharedFacts>,
 }
 
 /// What a filter knows about the exchange of a request.

@@ -34,8 +34,10 @@ impl ActionQueue {
 
     /// Moves the actions to the end of `taken`.
     pub(crate) fn drain(&mut self, taken: &mut Vec<GuestAction>) {
-        taken.append(&mut self.actions);
-        self.bytes = 0;
+        if !self.actions.is_empty() {
+            taken.append(&mut self.actions);
+            self.bytes = 0;
+        }
     }
 
     /// Returns the number of actions, as a mark for [`Self::split_off`].

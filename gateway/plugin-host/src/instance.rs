@@ -47,11 +47,15 @@ impl<V: HttpView> Instance<V> {
     ///
     /// # Errors
     /// [`CallError`], with the view. [`CallError::UnknownStream`] if there is no such root.
-    pub fn open(&mut self, root: RootIndex, view: V) -> Result<StreamId, (CallError, V)> {
-        self.runner.open(root, Box::new(view)).map_err(|(error, view)| {
+    pub fn open(
+        &mut self,
+        root: RootIndex,
+        view: impl Into<Box<V>>,
+    ) -> Result<StreamId, (CallError, Box<V>)> {
+        self.runner.open(root, view.into()).map_err(|(error, view)| {
             let view: Box<dyn Any> = view;
             match view.downcast::<V>() {
-                Ok(view) => (error, *view),
+                Ok(view) => (error, view),
                 Err(_) => unreachable!("all views of an instance have one type"),
             }
         })

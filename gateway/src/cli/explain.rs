@@ -115,7 +115,7 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
         request: head,
         is_request_end: length.has_no_body(),
         exchange: None,
-        stored: None,
+        facts: None,
     };
     let outcome = match filter_reply(context.live, &cx) {
         Some(reply) => outcome.with_reply(&reply),

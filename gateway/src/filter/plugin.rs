@@ -29,7 +29,7 @@ use super::{BodyPiece, BodyStep, Direction, Filter, FilterContext, Phases, Resum
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
 pub use breaker::{Breaker, BreakerState};
-pub use facts::StoredProperties;
+pub use facts::SharedFacts;
 pub use info::{Lease, PluginVersion};
 pub use instances::{Instances, NewInstance};
 pub use reply_reason::PluginReply;
@@ -135,7 +135,7 @@ impl PluginFilter {
                 Opening::Failed(self.fail(slot))
             })?,
         };
-        let view = StreamView::new(facts::Facts::new(cx), cx.request.clone(), std::mem::take(patch));
+        let view = Box::new(StreamView::new(facts::Facts::of(cx), std::mem::take(patch)));
         match PluginStream::open(instance, self.root, view) {
             Ok(stream) => {
                 if let Some(dead) = slot.stream.replace(stream) {
@@ -232,15 +232,15 @@ impl PluginFilter {
             return BodyStep::Reply(PluginReply::Closed.local_reply());
         }
         let is_resumed = own.is_resumed(stream::host(direction));
-        let (held, is_end) = stream.held(direction);
-        let max_body = self.max_body(direction);
         match result {
             Ok(Verdict::Continue) => stream.release(direction),
             Ok(_) if is_resumed => stream.release(direction),
-            Ok(Verdict::Buffer | Verdict::StopHead) if held > max_body => {
-                BodyStep::Reply(too_large(direction))
-            }
             Ok(verdict) => {
+                let (held, is_end) = stream.held(direction);
+                let max_body = self.max_body(direction);
+                if held > max_body && matches!(verdict, Verdict::Buffer | Verdict::StopHead) {
+                    return BodyStep::Reply(too_large(direction));
+                }
                 if verdict == Verdict::Discard {
                     stream.discard(direction);
                 }
@@ -290,7 +290,7 @@ impl Filter for PluginFilter {
             Err(Opening::Failed(Failure::Reply(reply))) => return Step::Reply(reply),
         }
         let Some(stream) = &slot.stream else { return Step::Continue };
-        stream.begin_response(head);
+        stream.begin_response(head, cx);
         let head_step = stream.call_head(Direction::Response, head.is_end());
         self.step(slot, head.patch(), Direction::Response, head_step)
     }

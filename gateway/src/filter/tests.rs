@@ -124,7 +124,7 @@ proptest! {
             request: &head,
             is_request_end: true,
             exchange: None,
-            stored: None,
+            facts: None,
         };
         let mut progress = Progress::new(chain);
         let replied = matches!(progress.request(&cx), Outcome::Reply(_));

@@ -307,7 +307,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 tls: tls_version(self.request.client.tls),
                 plugins: &self.worker.plugins,
             }),
-            stored: None,
+            facts: None,
         }
     }
 }

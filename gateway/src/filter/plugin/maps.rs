@@ -7,7 +7,7 @@ use http1::{Head, HeadBuilder, KnownName};
 use plugin_host::{EditError, EditOutcome, MapEdit};
 
 use crate::message::{
-    FieldError, FieldName, FieldValue, LocalReply, Patch, RequestAuthority, RequestMethod, RequestTarget,
+    FieldError, FieldName, FieldValue, LocalReply, Original, Patch, RequestAuthority, RequestMethod, RequestTarget,
 };
 
 /// A response as a guest sees it.
@@ -18,6 +18,13 @@ pub(super) enum ResponseSource {
 }
 
 impl ResponseSource {
+    pub(super) fn new(original: Original<'_>) -> Self {
+        match original {
+            Original::Upstream(head) => Self::Upstream(head.clone()),
+            Original::Local(reply) => Self::Local(reply.clone()),
+        }
+    }
+
     /// Returns the status without edits.
     pub(super) fn status(&self) -> u16 {
         match self {

@@ -1,6 +1,7 @@
 //! A request that a plugin sees, from its first callback to its last.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use super::maps::{ResponseSource, patched_trailers};
 use super::reply;
 use super::reply_reason::PluginReply;
 use super::stats::increment;
-use super::view::StreamView;
+use super::view::{StreamView, Trailers};
 use super::worker_instance::{OwnActions, Woken, WorkerInstance};
-use crate::filter::{BodyEnd, BodyPiece, BodyStep, Direction, Resumed};
-use crate::message::{LocalReply, Original, Patch, ResponseHead};
+use crate::filter::{BodyEnd, BodyPiece, BodyStep, Direction, FilterContext, Resumed};
+use crate::message::{LocalReply, Patch, ResponseHead};
 
 /// Maximum time that a guest may hold a head without looking at the body.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
@@ -62,13 +63,13 @@ impl PluginStream {
     pub(super) fn open(
         instance: Rc<WorkerInstance>,
         root: RootIndex,
-        view: StreamView,
+        view: Box<StreamView>,
     ) -> Result<Self, Box<StreamView>> {
         increment(instance.stats().map(|stats| &stats.streams));
         let mut refused = None;
         let (opened, _) = instance.call(None, |guest| {
             guest.open(root, view).map_err(|(error, view)| {
-                refused = Some(Box::new(view));
+                refused = Some(view);
                 error
             })
         });
@@ -103,12 +104,16 @@ impl PluginStream {
             Direction::Request => (Callback::RequestHeaders, MapKind::RequestHeaders),
             Direction::Response => (Callback::ResponseHeaders, MapKind::ResponseHeaders),
         };
-        self.with_view(|view| view.held(host(direction)).is_absent = is_end);
-        if !self.instance.version.has(callback) {
-            return HeadStep::Continue(self.edits(direction));
+        let has_callback = self.instance.version.has(callback);
+        let begun = self.with_view(|view| {
+            view.held(host(direction)).is_absent = is_end;
+            let fields = if has_callback { view.field_count(map) } else { 0 };
+            (view.share_patch(host(direction)), fields)
+        });
+        let (before, fields) = begun.unwrap_or_default();
+        if !has_callback {
+            return HeadStep::Continue(before);
         }
-        let before = self.edits(direction);
-        let fields = self.with_view(|view| view.field_count(map)).unwrap_or(0);
         let (result, own) = self.call(match direction {
             Direction::Request => Event::RequestHeaders { fields, is_end },
             Direction::Response => Event::ResponseHeaders { fields, is_end },
@@ -162,11 +167,10 @@ impl PluginStream {
     }
 
     /// Puts a response into the view.
-    pub(super) fn begin_response(&self, head: &mut ResponseHead<'_>) {
-        let response = match head.original() {
-            Original::Upstream(head) => ResponseSource::Upstream(head.clone()),
-            Original::Local(reply) => ResponseSource::Local(reply.clone()),
-        };
+    pub(super) fn begin_response(&self, head: &mut ResponseHead<'_>, cx: &FilterContext<'_>) {
+        let original = head.original();
+        let new = || Arc::new(ResponseSource::new(original));
+        let response = cx.facts.map_or_else(new, |shared| shared.response(original));
         let patch = std::mem::take(head.patch());
         self.with_view(|view| {
             view.response = Some(response);
@@ -202,7 +206,8 @@ impl PluginStream {
                 (has(body) && !held.is_absent).then(|| event(held.len(), true))
             }
             BodyPiece::End(BodyEnd::Trailers(section)) => {
-                view.trailers(direction_of_host).head = Some(*section);
+                let section = Trailers { head: *section, patch: Patch::default() };
+                *view.trailers(direction_of_host) = Some(Box::new(section));
                 let fields = view.field_count(map);
                 has(trailers).then_some(match direction {
                     Direction::Request => Event::RequestTrailers { fields },
@@ -215,7 +220,7 @@ impl PluginStream {
     /// Returns the number of held bytes, and whether the body has ended.
     pub(super) fn held(&self, direction: Direction) -> (usize, bool) {
         let held = self.with_view(|view| {
-            let has_trailers = view.trailers(host(direction)).head.is_some();
+            let has_trailers = view.trailers(host(direction)).is_some();
             let held = view.held(host(direction));
             (held.len(), held.end.is_some() || has_trailers)
         });
@@ -231,8 +236,8 @@ impl PluginStream {
     pub(super) fn release(&self, direction: Direction) -> BodyStep {
         self.instance.go_on(self.id, host(direction));
         let released = self.with_view(|view| {
-            let trailers = view.trailers(host(direction));
-            let patched = trailers.head.take().map(|head| patched_trailers(head, &trailers.patch));
+            let trailers = view.trailers(host(direction)).take();
+            let patched = trailers.map(|trailers| patched_trailers(trailers.head, &trailers.patch));
             let held = view.held(host(direction));
             let end = patched.map(|section| BodyEnd::Trailers(Box::new(section))).or_else(|| held.end.take());
             BodyStep::Pass { data: held.take(), end }
@@ -242,7 +247,7 @@ impl PluginStream {
 
     /// Returns the edits of a head.
     pub(super) fn edits(&self, direction: Direction) -> Patch {
-        self.with_view(|view| view.copy_patch(host(direction))).unwrap_or_default()
+        self.with_view(|view| view.share_patch(host(direction))).unwrap_or_default()
     }
 
     pub(super) fn with_view<T>(&self, with: impl FnOnce(&mut StreamView) -> T) -> Option<T> {
