@@ -32,12 +32,10 @@ impl ActionQueue {
         true
     }
 
-    /// Moves the actions to the end of `taken`.
-    pub(crate) fn drain(&mut self, taken: &mut Vec<GuestAction>) {
-        if !self.actions.is_empty() {
-            taken.append(&mut self.actions);
-            self.bytes = 0;
-        }
+    /// Returns the actions, and forgets them.
+    pub(crate) fn take(&mut self) -> Vec<GuestAction> {
+        self.bytes = 0;
+        std::mem::take(&mut self.actions)
     }
 
     /// Returns the number of actions, as a mark for [`Self::split_off`].

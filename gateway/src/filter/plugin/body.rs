@@ -66,22 +66,38 @@ impl HeldBody {
         true
     }
 
+    /// Drops all held bytes.
     pub(super) fn clear(&mut self) {
-        self.take();
+        self.first = Bytes::new();
+        self.more.clear();
+        self.joined.take();
+        self.len = 0;
     }
 
     /// Takes all held bytes.
     pub(super) fn take(&mut self) -> Bytes {
-        self.len = 0;
-        let joined = self.joined.take();
-        let whole = match joined {
+        let whole = match self.joined.take() {
             Some(joined) => joined,
-            None if self.more.is_empty() => return std::mem::take(&mut self.first),
+            None if self.more.is_empty() => std::mem::take(&mut self.first),
             None => self.join(),
         };
-        self.first = Bytes::new();
-        self.more.clear();
+        self.clear();
         whole
+    }
+
+    /// Copies the held bytes from `start` on. Returns false if there are fewer than `target` takes.
+    pub(super) fn copy(&self, start: usize, target: &mut [u8]) -> bool {
+        let pieces = std::iter::once(&self.first).chain(&self.more);
+        let (mut skipped, mut target) = (start, target);
+        for piece in pieces {
+            let part = piece.get(skipped..).unwrap_or_default();
+            skipped = skipped.saturating_sub(piece.len());
+            let len = part.len().min(target.len());
+            let (filled, rest) = target.split_at_mut(len);
+            filled.copy_from_slice(part.get(..len).unwrap_or_default());
+            target = rest;
+        }
+        target.is_empty()
     }
 
     fn join(&self) -> Bytes {
@@ -124,6 +140,22 @@ mod tests {
             }
             prop_assert_eq!(held.take(), model);
             prop_assert_eq!(held.len(), 0);
+        }
+
+        #[test]
+        fn copies_equal_ranges_of_all_pieces(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 0..4),
+            (start, len) in (0..40_usize, 0..40_usize),
+        ) {
+            let mut held = HeldBody::default();
+            let model = pieces.concat();
+            pieces.into_iter().for_each(|piece| held.push(piece.into()));
+            let mut target = vec![0; len];
+            let expected = model.get(start..).and_then(|rest| rest.get(..len));
+            prop_assert_eq!(held.copy(start, &mut target), expected.is_some() || len == 0);
+            if let Some(expected) = expected {
+                prop_assert_eq!(&target[..], expected);
+            }
         }
     }
 }

@@ -197,7 +197,9 @@ impl HttpView for StreamView {
         match map {
             MapKind::RequestHeaders => self.for_each_request_header(on_field),
             MapKind::RequestTrailers => return for_each_trailer(self.request_trailers.as_deref(), on_field),
-            MapKind::ResponseTrailers => return for_each_trailer(self.response_trailers.as_deref(), on_field),
+            MapKind::ResponseTrailers => {
+                return for_each_trailer(self.response_trailers.as_deref(), on_field);
+            }
             MapKind::ResponseHeaders => {
                 let (Some(response), Some(status)) = (&self.response, self.status()) else { return false };
                 let mut buffer = itoa::Buffer::new();
@@ -252,6 +254,20 @@ impl HttpView for StreamView {
             Direction::Request => self.request_body.as_bytes(),
             Direction::Response => self.response_body.as_bytes(),
         })
+    }
+
+    fn body_len(&self, direction: Direction) -> Option<usize> {
+        Some(match direction {
+            Direction::Request => self.request_body.len(),
+            Direction::Response => self.response_body.len(),
+        })
+    }
+
+    fn copy_body(&self, direction: Direction, start: usize, target: &mut [u8]) -> bool {
+        match direction {
+            Direction::Request => self.request_body.copy(start, target),
+            Direction::Response => self.response_body.copy(start, target),
+        }
     }
 
     fn edit_body(
