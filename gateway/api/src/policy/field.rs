@@ -23,12 +23,24 @@ const RESERVED_PREFIXES: [&str; 2] = ["x-forwarded", "x-original-"];
 
 /// Is the text a field name: a token (RFC 9110 §5.6.2)?
 pub fn is_field_name(name: &str) -> bool {
-    let is_token = |byte: u8| {
-        matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_')
-            || b"!#$%&'*+.^`|~".contains(&byte)
-    };
+    let is_token = |byte| TOKEN.get(usize::from(byte)).is_some_and(|is_token| *is_token);
     !name.is_empty() && name.bytes().all(is_token)
 }
+
+/// Which bytes a token may hold.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        let is_mark = matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
+        table[byte as usize] = byte.is_ascii_alphanumeric() || is_mark;
+        byte += 1;
+    }
+    table
+};
 
 /// Is the text a field value: no control characters, no white space at its ends (RFC 9110 §5.5)?
 pub fn is_field_value(value: &[u8]) -> bool {
