@@ -141,9 +141,10 @@ pub trait Filter: Send + Sync + fmt::Debug {
         Step::Continue
     }
 
-    /// Takes a piece of a body. Called after the head of that direction, for each piece until the end.
-    fn body(&self, _slot: &mut Slot, _direction: Direction, piece: BodyPiece) -> BodyStep {
-        BodyStep::pass(piece)
+    /// Takes bytes of a body, or its end, or the last bytes with an end without trailers. Called after the head of that
+    /// direction, until the end.
+    fn body(&self, _slot: &mut Slot, _direction: Direction, data: Bytes, end: Option<BodyEnd>) -> BodyStep {
+        BodyStep::Pass { data, end }
     }
 
     /// Polls a filter that holds a body: does it go on? The waker of `task` is woken when it might.
@@ -234,16 +235,6 @@ pub enum BodyStep {
     Stop,
     /// Replies to the client if the response has not begun, and aborts the exchange otherwise.
     Reply(Box<LocalReply>),
-}
-
-impl BodyStep {
-    /// Passes a piece as it is.
-    pub fn pass(piece: BodyPiece) -> Self {
-        match piece {
-            BodyPiece::Data(data) => Self::Pass { data, end: None },
-            BodyPiece::End(end) => Self::Pass { data: Bytes::new(), end: Some(end) },
-        }
-    }
 }
 
 /// Builds the filters that a merged policy asks for.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::future::LocalBoxFuture;
-use http1::Head;
+use http1::{BodyLength, Head};
 
 use super::body::{BodyPath, Filters, Pull};
 use super::chain::ChainedFilter;
@@ -83,16 +83,23 @@ impl Outcome {
 }
 
 impl Progress {
-    /// Begins before the first filter.
-    pub fn new(chain: Arc<Chain>) -> Self {
+    /// Begins before the first filter. `length` is what the request's head declares.
+    pub fn new(chain: Arc<Chain>, length: BodyLength) -> Self {
         let slots = std::iter::repeat_with(Slot::default).take(chain.filters.len()).collect();
-        let half = |direction| Half {
+        let takes_request = if length.has_no_body() { &[] } else { chain.takes_body(Direction::Request) };
+        let half = |positions: &[usize]| Half {
             patch: Patch::default(),
-            body: BodyPath::new(chain.takes_body(direction).iter().copied()),
+            body: BodyPath::new(positions.iter().copied()),
         };
-        let (request, response) = (half(Direction::Request), half(Direction::Response));
+        let (mut request, response) = (half(takes_request), half(chain.takes_body(Direction::Response)));
+        request.body.declare(length);
         let slots = Slots { chain, slots, reached: 0 };
         Self { slots, before_response: 0, holding: None, request, response, facts: SharedFacts::default() }
+    }
+
+    /// Sets the length that the response's head declares, so that filters get the end of its body with the last bytes.
+    pub fn declare_response_length(&mut self, length: BodyLength) {
+        self.response.body.declare(length);
     }
 
     /// Runs filters on the request, from the one behind those that ran, until one does not continue.

@@ -178,7 +178,11 @@ impl Patch {
             Action::Set(value) | Action::Add(value) => value.as_bytes().len(),
             Action::Remove => 0,
         };
-        self.edits.as_slice().iter().map(|edit| EDIT_BYTES + edit.name.as_bytes().len() + value(&edit.action)).sum()
+        self.edits
+            .as_slice()
+            .iter()
+            .map(|edit| EDIT_BYTES + edit.name.as_bytes().len() + value(&edit.action))
+            .sum()
     }
 
     /// Is there no edit of a field?

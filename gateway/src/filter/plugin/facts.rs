@@ -30,8 +30,10 @@ impl SharedFacts {
         self.response.take();
     }
 
-    pub(super) fn response(&self, original: Original<'_>) -> Arc<ResponseSource> {
-        Arc::clone(self.response.get_or_init(|| Arc::new(ResponseSource::new(original))))
+    /// Returns the response that the plugins of a request share.
+    pub(super) fn response(cx: &FilterContext<'_>, original: Original<'_>) -> Arc<ResponseSource> {
+        let new = || Arc::new(ResponseSource::new(original));
+        cx.facts.map_or_else(new, |shared| Arc::clone(shared.response.get_or_init(new)))
     }
 }
 

@@ -7,7 +7,8 @@ use http1::{Head, HeadBuilder, KnownName};
 use plugin_host::{EditError, EditOutcome, MapEdit};
 
 use crate::message::{
-    FieldError, FieldName, FieldValue, LocalReply, Original, Patch, RequestAuthority, RequestMethod, RequestTarget,
+    FieldError, FieldName, FieldValue, LocalReply, Original, Patch, RequestAuthority, RequestMethod,
+    RequestTarget,
 };
 
 /// A response as a guest sees it.

@@ -1,22 +1,22 @@
 //! A request that a plugin sees, from its first callback to its last.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use plugin_host::{CallError, Callback, Event, HttpView as _, MapKind, Reply, RootIndex, StreamId, Verdict};
 use routing::table::FailStrategy;
 
 use super::breaker::Admission;
-use super::maps::{ResponseSource, patched_trailers};
+use super::maps::patched_trailers;
 use super::reply;
 use super::reply_reason::PluginReply;
 use super::stats::increment;
 use super::view::{StreamView, Trailers};
 use super::worker_instance::{OwnActions, Woken, WorkerInstance};
-use crate::filter::{BodyEnd, BodyPiece, BodyStep, Direction, FilterContext, Resumed};
-use crate::message::{LocalReply, Patch, ResponseHead};
+use crate::filter::{BodyEnd, BodyStep, Direction, Resumed};
+use crate::message::{LocalReply, Patch};
 
 /// An open stream of an instance.
 #[derive(Debug)]
@@ -96,25 +96,41 @@ impl PluginStream {
         self.instance.call(Some(self.id), |guest| guest.call(self.id, event))
     }
 
-    /// Calls the guest for the head of a direction.
-    pub(super) fn call_head(&self, direction: Direction, is_end: bool) -> HeadStep {
+    /// Calls the guest for the head of a direction, which `begin` puts into the view.
+    pub(super) fn call_head(
+        &self,
+        direction: Direction,
+        is_end: bool,
+        begin: impl FnOnce(&mut StreamView),
+    ) -> HeadStep {
         let (callback, map) = match direction {
             Direction::Request => (Callback::RequestHeaders, MapKind::RequestHeaders),
             Direction::Response => (Callback::ResponseHeaders, MapKind::ResponseHeaders),
         };
-        let has_callback = self.instance.version.has(callback);
-        let begun = self.with_view(|view| {
+        let begin = |view: &mut StreamView| {
+            begin(view);
             view.held(host(direction)).is_absent = is_end;
-            let fields = if has_callback { view.field_count(map) } else { 0 };
-            (view.share_patch(host(direction)), fields)
-        });
-        let (before, fields) = begun.unwrap_or_default();
-        if !has_callback {
-            return HeadStep::Continue(before);
+            view.share_patch(host(direction))
+        };
+        if !self.instance.version.has(callback) {
+            return HeadStep::Continue(self.with_view(begin).unwrap_or_default());
         }
-        let (result, own) = self.call(match direction {
-            Direction::Request => Event::RequestHeaders { fields, is_end },
-            Direction::Response => Event::ResponseHeaders { fields, is_end },
+        let (mut before, mut edits) = (Patch::default(), None);
+        let (result, own) = self.instance.call(Some(self.id), |guest| {
+            let view = guest.view_mut(self.id).ok_or(CallError::UnknownStream)?;
+            before = begin(view);
+            let fields = view.field_count(map);
+            let verdict = guest.call(
+                self.id,
+                match direction {
+                    Direction::Request => Event::RequestHeaders { fields, is_end },
+                    Direction::Response => Event::ResponseHeaders { fields, is_end },
+                },
+            )?;
+            if verdict == Verdict::Continue {
+                edits = guest.view_mut(self.id).map(|view| view.share_patch(host(direction)));
+            }
+            Ok(verdict)
         });
         if let Some(reply) = own.reply {
             return HeadStep::Reply(self.local_reply(*reply));
@@ -128,7 +144,7 @@ impl PluginStream {
         let is_resumed = own.is_resumed(host(direction));
         match result {
             Err(_) => HeadStep::Failed(before),
-            Ok(Verdict::Continue) => HeadStep::Continue(self.edits(direction)),
+            Ok(Verdict::Continue) => HeadStep::Continue(edits.unwrap_or_default()),
             Ok(_) if is_resumed => HeadStep::Continue(self.edits(direction)),
             Ok(verdict) => {
                 self.stop(direction);
@@ -165,20 +181,9 @@ impl PluginStream {
         self.instance.stop(self.id, host(direction));
     }
 
-    /// Puts a response into the view.
-    pub(super) fn begin_response(&self, head: &mut ResponseHead<'_>, cx: &FilterContext<'_>) {
-        let original = head.original();
-        let new = || Arc::new(ResponseSource::new(original));
-        let response = cx.facts.map_or_else(new, |shared| shared.response(original));
-        let patch = std::mem::take(head.patch());
-        self.with_view(|view| {
-            view.response = Some(response);
-            view.response_patch = patch;
-        });
-    }
-
-    /// Puts a piece of a body into the view. Returns the event for it; `None` if the guest does not take it.
-    pub(super) fn push(&self, direction: Direction, piece: BodyPiece) -> Option<Event> {
+    /// Puts bytes of a body and its end into the view. Returns the event for them; `None` if the guest does not take
+    /// them.
+    pub(super) fn push(&self, direction: Direction, data: Bytes, end: Option<BodyEnd>) -> Option<Event> {
         let has = |callback| self.instance.version.has(callback);
         let (body, trailers, map) = match direction {
             Direction::Request => {
@@ -192,26 +197,24 @@ impl PluginStream {
             Direction::Request => Event::RequestBody { bytes, is_end },
             Direction::Response => Event::ResponseBody { bytes, is_end },
         };
-        let direction_of_host = host(direction);
-        self.with_view(|view| match piece {
-            BodyPiece::Data(data) => {
-                let held = view.held(direction_of_host);
-                held.push(data);
-                has(body).then(|| event(held.len(), false))
-            }
-            BodyPiece::End(BodyEnd::Plain) => {
-                let held = view.held(direction_of_host);
-                held.end = Some(BodyEnd::Plain);
-                (has(body) && !held.is_absent).then(|| event(held.len(), true))
-            }
-            BodyPiece::End(BodyEnd::Trailers(section)) => {
-                let section = Trailers { head: *section, patch: Patch::default() };
-                *view.trailers(direction_of_host) = Some(Box::new(section));
-                let fields = view.field_count(map);
-                has(trailers).then_some(match direction {
-                    Direction::Request => Event::RequestTrailers { fields },
-                    Direction::Response => Event::ResponseTrailers { fields },
-                })
+        self.with_view(|view| {
+            let held = view.held(host(direction));
+            held.push(data);
+            match end {
+                None => has(body).then(|| event(held.len(), false)),
+                Some(BodyEnd::Plain) => {
+                    held.end = Some(BodyEnd::Plain);
+                    (has(body) && !held.is_absent).then(|| event(held.len(), true))
+                }
+                Some(BodyEnd::Trailers(section)) => {
+                    let section = Trailers { head: *section, patch: Patch::default() };
+                    *view.trailers(host(direction)) = Some(Box::new(section));
+                    let fields = view.field_count(map);
+                    has(trailers).then_some(match direction {
+                        Direction::Request => Event::RequestTrailers { fields },
+                        Direction::Response => Event::ResponseTrailers { fields },
+                    })
+                }
             }
         })?
     }
