@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "wasm32")]
 pub use wasm::allocate;
+#[cfg(target_arch = "wasm32")]
+pub use wasm::initialize;
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use wasm::WasmHost;
@@ -27,6 +29,10 @@ mod wasm {
     use crate::host::MapKind;
     use crate::host::MetricKind;
     use crate::host::Status;
+
+    unsafe extern "C" {
+        fn __wasm_call_ctors();
+    }
 
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
@@ -152,6 +158,12 @@ mod wasm {
         let Ok(layout) = Layout::array::<u8>(size.max(1)) else { return std::ptr::null_mut() };
         // SAFETY: the size of the layout is not zero.
         unsafe { std::alloc::alloc(layout) }
+    }
+
+    /// Runs the constructors of the module. Without a call of them, the linker would run them in each callback.
+    pub fn initialize() {
+        // SAFETY: the linker defines the function. The host calls `_initialize` once, before any callback.
+        unsafe { __wasm_call_ctors() }
     }
 
     /// Where the host writes the address and the length of memory that it allocated.
@@ -484,6 +496,11 @@ macro_rules! __export {
             extern "C" fn proxy_abi_version_0_2_1() {}
 
             #[unsafe(no_mangle)]
+            extern "C" fn _initialize() {
+                $crate::__private::initialize();
+            }
+
+            #[unsafe(no_mangle)]
             extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
                 $crate::__private::allocate(size)
             }
@@ -548,7 +565,7 @@ macro_rules! __export_callback {
             RUNTIME.with(|runtime| runtime.on_log(context));
         }
     };
-    (callouts) => {
+    (waits) => {
         #[unsafe(no_mangle)]
         extern "C" fn proxy_on_http_call_response(
             context: u32,

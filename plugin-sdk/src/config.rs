@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::json_path;
+use crate::json;
 use crate::schema_text::SchemaText;
 
 /// A type of a configuration. Derive it together with `Deserialize`; the schema follows the attributes of serde.
@@ -75,8 +75,8 @@ pub(crate) fn parse<C: DeserializeOwned>(text: &[u8]) -> Result<C, Error> {
         b"" | b"null" => b"{}",
         _ => text,
     };
-    serde_json::from_slice(text).map_err(|error| {
-        let path = json_path::locate(text, error.line(), error.column());
+    json::from_slice(text).map_err(|error| {
+        let path = error.path();
         let field = if path.is_empty() { path } else { [" field `", &path, "`"].concat() };
         Error::message(["configuration", &field, ": ", &error.to_string()].concat())
     })
@@ -108,7 +108,6 @@ literals! {
     // As in the module, where it has 32 bits.
     usize => r#"{"type":"integer","minimum":0,"maximum":4294967295}"#,
     std::net::IpAddr => r#"{"type":"string"}"#,
-    serde_json::Value => r#"{}"#,
 }
 
 macro_rules! wrappers {

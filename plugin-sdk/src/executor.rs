@@ -26,9 +26,10 @@ impl Wake for ContextWaker {
     }
 }
 
-/// Creates the waker of a context.
-pub(crate) fn waker(context: u32) -> Waker {
-    Arc::new(ContextWaker(context)).into()
+/// Creates the waker of a context. Of a plugin that never waits it does nothing, and needs no code in the module.
+#[inline]
+pub(crate) fn waker(context: u32, waits: bool) -> Waker {
+    if waits { Arc::new(ContextWaker(context)).into() } else { Waker::noop().clone() }
 }
 
 /// Returns a context that was woken, and forgets it.
@@ -37,6 +38,9 @@ pub(crate) fn next_ready() -> Option<u32> {
 }
 
 /// Forgets that a context was woken.
-pub(crate) fn clear_ready(context: u32) {
-    READY.with_borrow_mut(|ready| ready.retain(|other| *other != context));
+#[inline]
+pub(crate) fn clear_ready(context: u32, waits: bool) {
+    if waits {
+        READY.with_borrow_mut(|ready| ready.retain(|other| *other != context));
+    }
 }

@@ -83,6 +83,7 @@ pub(crate) enum BufferKind {
     RequestBody = 0,
     ResponseBody = 1,
     CalloutBody = 4,
+    #[cfg(feature = "grpc")]
     GrpcMessage = 5,
     VmConfiguration = 6,
     PluginConfiguration = 7,
@@ -336,14 +337,6 @@ impl Level {
 // ===== impl MapKind, BufferKind =====
 
 impl MapKind {
-    /// Returns the headers of a direction.
-    pub(crate) fn headers(direction: Direction) -> Self {
-        match direction {
-            Direction::Request => Self::RequestHeaders,
-            Direction::Response => Self::ResponseHeaders,
-        }
-    }
-
     /// Returns the trailers of a direction.
     pub(crate) fn trailers(direction: Direction) -> Self {
         match direction {

@@ -24,6 +24,11 @@
 //! }
 //! ```
 
+#![cfg_attr(
+    not(any(target_arch = "wasm32", feature = "test")),
+    allow(dead_code, reason = "a native build without the mock has no host to pass arguments to")
+)]
+
 // The macros name this crate as its users do.
 extern crate self as plugin_sdk;
 
@@ -38,7 +43,7 @@ mod executor;
 mod grpc;
 mod headers;
 mod host;
-mod json_path;
+mod json;
 mod message;
 #[cfg(not(target_arch = "wasm32"))]
 mod no_host;
@@ -122,6 +127,8 @@ pub mod prelude {
 pub mod __private {
     #[cfg(target_arch = "wasm32")]
     pub use crate::abi::allocate;
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::abi::initialize;
     pub use crate::host::Action;
     pub use crate::host::Direction;
     pub use crate::host::MapKind;

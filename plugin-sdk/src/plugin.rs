@@ -170,6 +170,8 @@ pub struct Callbacks {
     pub on_response_body: bool,
     pub on_response_trailers: bool,
     pub on_log: bool,
+    /// Whether a handler can wait.
+    pub waits: bool,
 }
 
 impl Callbacks {
@@ -184,6 +186,7 @@ impl Callbacks {
         on_response_body: false,
         on_response_trailers: false,
         on_log: false,
+        waits: false,
     };
 
     /// All callbacks.
@@ -197,6 +200,7 @@ impl Callbacks {
         on_response_body: true,
         on_response_trailers: true,
         on_log: true,
+        waits: true,
     };
 }
 

@@ -64,7 +64,7 @@ impl<P: Plugin> Runtime<P> {
         // Futures are dropped with their contexts.
         drop(self.streams.remove(context));
         drop(self.roots.remove(context));
-        executor::clear_ready(context);
+        executor::clear_ready(context, P::CALLBACKS.waits);
     }
 
     /// Runs the timer of a root context.
@@ -141,6 +141,9 @@ impl<P: Plugin> Runtime<P> {
 
     /// Polls the futures that were woken, each in its own context, and restores the present one.
     fn run_ready(&self, current: u32) {
+        if !P::CALLBACKS.waits {
+            return;
+        }
         let mut effective = current;
         while let Some(context) = executor::next_ready() {
             let (root, stream) = (self.roots.get(context), self.streams.get(context));

@@ -1,6 +1,8 @@
 //! The attribute `plugin`.
 
 use proc_macro2::TokenStream;
+use proc_macro2::TokenTree;
+use quote::ToTokens;
 use quote::format_ident;
 use quote::quote;
 use syn::Error;
@@ -22,6 +24,12 @@ const HANDLERS: [&str; 9] = [
     "on_log",
 ];
 
+/// Macros that contain no `.await` of their own.
+const PLAIN_MACROS: [&str; 13] = [
+    "assert", "concat", "critical", "debug", "error", "format", "info", "matches", "trace", "vec", "warn",
+    "write", "writeln",
+];
+
 /// Returns the implementation and its exports.
 pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     if !arguments.is_empty() {
@@ -32,15 +40,21 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<
     let config = associated_type(&mut item, "Config", parse_quote!(::plugin_sdk::NoConfig));
     associated_type(&mut item, "Stream", parse_quote!(()));
     let defined: Vec<_> = HANDLERS.into_iter().filter(|handler| is_defined(&item, handler)).collect();
-    let idents = defined.iter().map(|handler| format_ident!("{handler}"));
+    let mut flags = defined.clone();
+    let mut exports = exports(&defined);
+    if can_wait(&item) {
+        flags.push("waits");
+        exports.push("waits");
+    }
+    let flags = flags.into_iter().map(|flag| format_ident!("{flag}"));
     item.items.push(parse_quote! {
         const CALLBACKS: ::plugin_sdk::__private::Callbacks = ::plugin_sdk::__private::Callbacks {
-            #(#idents: true,)*
+            #(#flags: true,)*
             ..::plugin_sdk::__private::Callbacks::NONE
         };
     });
     let plugin = &item.self_ty;
-    let exports = exports(&defined).into_iter().map(|export| format_ident!("{export}"));
+    let exports = exports.into_iter().map(|export| format_ident!("{export}"));
     Ok(quote! {
         #item
         ::plugin_sdk::__export!(#plugin, #config, [#(#exports)*]);
@@ -78,6 +92,42 @@ fn is_defined(item: &ItemImpl, name: &str) -> bool {
     item.items.iter().any(|item| matches!(item, ImplItem::Fn(item) if item.sig.ident == name))
 }
 
+/// Returns whether a handler contains `.await`, or a macro that may. Then the module receives the answers of callouts.
+fn can_wait(item: &ItemImpl) -> bool {
+    item.items.iter().any(|item| match item {
+        // A handler that is not `async` returns a future from elsewhere.
+        ImplItem::Fn(item) if item.sig.asyncness.is_none() => {
+            HANDLERS.iter().any(|handler| *handler != "on_log" && item.sig.ident == handler)
+        }
+        ImplItem::Fn(item) => contains_await(item.block.to_token_stream()),
+        _ => false,
+    })
+}
+
+fn contains_await(tokens: TokenStream) -> bool {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let is_found = match token {
+            TokenTree::Group(group) => contains_await(group.stream()),
+            TokenTree::Ident(ident) if ident == "await" => true,
+            TokenTree::Ident(ident) => {
+                let is_macro = matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '!');
+                // `a != b` is no macro.
+                let is_call = is_macro && {
+                    tokens.next();
+                    matches!(tokens.peek(), Some(TokenTree::Group(_)))
+                };
+                is_call && !PLAIN_MACROS.contains(&ident.to_string().as_str())
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+        };
+        if is_found {
+            return true;
+        }
+    }
+    false
+}
+
 /// Returns what the module exports beside what each module does.
 fn exports(defined: &[&'static str]) -> Vec<&'static str> {
     let has = |handler| defined.contains(&handler);
@@ -90,10 +140,6 @@ fn exports(defined: &[&'static str]) -> Vec<&'static str> {
         if has(body) && !has(trailers) {
             exports.push(trailers);
         }
-    }
-    // All handlers but this one can make callouts.
-    if defined.iter().any(|handler| *handler != "on_log") {
-        exports.push("callouts");
     }
     exports
 }
@@ -113,20 +159,20 @@ mod tests {
                 quote!(
                     async fn on_request() {}
                 ),
-                "[on_requestcallouts]",
+                "[on_request]",
             ),
             (
                 quote!(
                     async fn on_response_body() {}
                 ),
-                "[on_response_bodyon_response_trailerscallouts]",
+                "[on_response_bodyon_response_trailers]",
             ),
             (
                 quote!(
                     async fn on_start() {}
                     fn helper() {}
                 ),
-                "[callouts]",
+                "[]",
             ),
             (
                 quote!(
@@ -160,6 +206,21 @@ mod tests {
         ));
         let expected = "Callbacks{on_tick:true,..::plugin_sdk::__private::Callbacks::NONE}";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn answers_are_received_only_if_a_handler_can_wait() {
+        for (body, waits) in [
+            (quote!(call().await?), true),
+            (quote!(if a != b { vec![call().await] } else { c }), true),
+            (quote!(futures::join!(a, b)), true),
+            (quote!(log::info!("{}", call().await)), true),
+            (quote!(log::info!("a"); format!("{a}"); let b = !a && a != (c); "await"), false),
+        ] {
+            let text = expanded(quote!(impl Plugin for Hello { async fn on_request() { #body } }));
+            assert_eq!(text.contains("waits:true"), waits, "{text}");
+            assert_eq!(text.ends_with("[on_requestwaits]);"), waits, "{text}");
+        }
     }
 
     #[test]

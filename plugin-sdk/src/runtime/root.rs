@@ -80,8 +80,8 @@ impl<P: Plugin> Root<P> {
 
     /// Polls all futures.
     pub(super) fn run(&self, context: u32) {
-        executor::clear_ready(context);
-        let waker = executor::waker(context);
+        executor::clear_ready(context, P::CALLBACKS.waits);
+        let waker = executor::waker(context, P::CALLBACKS.waits);
         let mut waiting = Vec::new();
         for (job, mut future) in self.futures.take() {
             match future.as_mut().poll(&mut Context::from_waker(&waker)) {

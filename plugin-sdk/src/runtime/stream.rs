@@ -103,15 +103,20 @@ impl<P: Plugin> Stream<P> {
 
     /// Runs handlers until one waits or none is left.
     pub(super) fn run(&self) {
-        executor::clear_ready(self.context);
+        executor::clear_ready(self.context, P::CALLBACKS.waits);
         loop {
             let running = self.running.take();
             let Some(mut running) = running.or_else(|| self.next()) else { return };
-            let waker = executor::waker(self.context);
+            let waker = executor::waker(self.context, P::CALLBACKS.waits);
             match running.future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Pending => {
+                Poll::Pending if P::CALLBACKS.waits => {
                     *self.running.borrow_mut() = Some(running);
                     return;
+                }
+                Poll::Pending => {
+                    let error =
+                        Error::new("a handler waits in a macro that the attribute `plugin` does not know");
+                    self.finish(running.direction, running.stage, Err(error));
                 }
                 Poll::Ready(result) => self.finish(running.direction, running.stage, result),
             }

@@ -1,0 +1,239 @@
+//! Values and errors, beside those of `serde_json`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::JsonError;
+use super::from_slice;
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Outer {
+    name: String,
+    #[serde(default)]
+    rules: Vec<Rule>,
+    #[serde(default)]
+    limits: BTreeMap<String, u8>,
+    #[serde(default)]
+    share: Option<f64>,
+    #[serde(default)]
+    mode: Mode,
+    #[serde(default)]
+    pair: Option<(i8, char)>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    path: String,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+enum Mode {
+    #[default]
+    Off,
+    Limit(u16),
+    Range {
+        from: i64,
+        to: i64,
+    },
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Source {
+    Header { name: String },
+    Cookie { name: String, path: Option<String> },
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
+    from_slice(text.as_bytes())
+}
+
+fn error<T: DeserializeOwned + std::fmt::Debug>(text: &str) -> (String, String) {
+    let error = read::<T>(text).unwrap_err();
+    (error.path(), error.to_string())
+}
+
+#[test]
+fn values_are_those_of_serde_json() {
+    for text in [
+        r#"{"name":"a"}"#,
+        r#" { "name" : "a\"\\\/\b\f\n\r\té😀 é" , "rules" : [ ] } "#,
+        r#"{"name":"a","rules":[{"path":"/","tags":["x","y"]},{"tags":[],"path":""}]}"#,
+        r#"{"limits":{"b":255,"a\nb":0},"name":""}"#,
+        r#"{"name":"a","share":1.5e-3}"#,
+        r#"{"name":"a","share":2}"#,
+        r#"{"name":"a","share":null}"#,
+        r#"{"name":"a","mode":"off"}"#,
+        r#"{"name":"a","mode":{"limit":7}}"#,
+        r#"{"name":"a","mode":{"range":{"from":-9223372036854775808,"to":9223372036854775807}}}"#,
+        r#"{"name":"a","mode":{"off":null}}"#,
+        r#"{"name":"a","pair":[-128,"é"]}"#,
+    ] {
+        assert_eq!(read::<Outer>(text).unwrap(), serde_json::from_str(text).unwrap(), "{text}");
+    }
+    for text in [r#"{"type":"header","name":"a"}"#, r#"{"name":"a","path":"/","type":"cookie"}"#] {
+        assert_eq!(read::<Source>(text).unwrap(), serde_json::from_str(text).unwrap(), "{text}");
+    }
+}
+
+#[test]
+fn any_value_can_be_read() {
+    for text in
+        ["null", "true", "false", "0", "-1", "18446744073709551615", "0.5", "\"\"", "[[],{}]", "{\"a\":[1]}"]
+    {
+        assert_eq!(read::<Value>(text).unwrap(), serde_json::from_str::<Value>(text).unwrap(), "{text}");
+    }
+}
+
+#[test]
+fn malformed_texts_are_refused_as_by_serde_json() {
+    for text in [
+        "",
+        " ",
+        "{",
+        "[",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{,}",
+        "{1:2}",
+        "{\"a\":1 \"b\":2}",
+        "nul",
+        "nullx",
+        "tru",
+        "01",
+        "-",
+        "+1",
+        "1.",
+        ".5",
+        "1e",
+        "1e+",
+        "0x1",
+        "1 2",
+        "\"a",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\ud800\"",
+        "\"\\ud800\\u0041\"",
+        "\"\\udc00\"",
+        "\"\n\"",
+        "'a'",
+        "é",
+        "]",
+        "}",
+        ":",
+        "[1}",
+        "{\"a\":1]",
+        "\u{feff}1",
+        "NaN",
+        "1e400x",
+    ] {
+        assert!(serde_json::from_str::<Value>(text).is_err(), "{text:?} is JSON");
+        assert!(read::<Value>(text).is_err(), "{text:?}");
+    }
+    assert!(from_slice::<Value>(b"\"\xff\"").is_err());
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    assert!(read::<Value>(&nested(64)).is_ok());
+    for depth in [65, 100_000] {
+        let (_, message) = error::<Value>(&nested(depth));
+        assert_eq!(message, "arrays and objects are nested too deeply");
+    }
+}
+
+#[test]
+fn errors_name_the_member_and_what_is_expected() {
+    struct Row {
+        text: &'static str,
+        path: &'static str,
+        message: &'static str,
+    }
+    for Row { text, path, message } in [
+        Row { text: "{}", path: "", message: "missing field `name`" },
+        Row { text: "[]", path: "", message: "expected struct Outer, found an array" },
+        Row { text: r#"{"name":5}"#, path: "name", message: "expected a string, found a number" },
+        Row { text: r#"{"name":{"a":1}}"#, path: "name", message: "expected a string, found an object" },
+        Row { text: r#"{"name":null}"#, path: "name", message: "expected a string, found null" },
+        Row {
+            text: r#"{"name":"a","nmae":1}"#,
+            path: "nmae",
+            message: "unknown field `nmae`, expected one of `name`, `rules`, `limits`, `share`, `mode`, `pair`",
+        },
+        Row { text: r#"{"name":"a","name":"b"}"#, path: "name", message: "duplicate field `name`" },
+        Row {
+            text: r#"{"name":"a","rules":[{"path":"/"},{"path":true}]}"#,
+            path: "rules[1].path",
+            message: "expected a string, found a boolean",
+        },
+        Row {
+            text: r#"{"name":"a","rules":[{"tags":[]}]}"#,
+            path: "rules[0]",
+            message: "missing field `path`",
+        },
+        Row {
+            text: r#"{"name":"a","rules":[{"path":"","tags":["x",[]]}]}"#,
+            path: "rules[0].tags[1]",
+            message: "expected a string, found an array",
+        },
+        Row {
+            text: r#"{"name":"a","limits":{"c.d":300}}"#,
+            path: "limits.c.d",
+            message: "expected u8, found number `300`",
+        },
+        Row {
+            text: r#"{"name":"a","limits":{"c":-1}}"#,
+            path: "limits.c",
+            message: "expected u8, found number `-1`",
+        },
+        Row {
+            text: r#"{"name":"a","limits":{"c":1.5}}"#,
+            path: "limits.c",
+            message: "expected u8, found number `1.5`",
+        },
+        Row { text: r#"{"name":"a","share":"1"}"#, path: "share", message: "expected f64, found a string" },
+        Row {
+            text: r#"{"name":"a","mode":"on"}"#,
+            path: "mode",
+            message: "unknown variant `on`, expected one of `off`, `limit`, `range`",
+        },
+        Row {
+            text: r#"{"name":"a","mode":{"limit":[]}}"#,
+            path: "mode.limit",
+            message: "expected u16, found an array",
+        },
+        Row {
+            text: r#"{"name":"a","mode":"limit"}"#,
+            path: "mode",
+            message: "expected an object with a value, found a string",
+        },
+        Row {
+            text: r#"{"name":"a","mode":{}}"#,
+            path: "mode",
+            message: "expected the name of a variant, found an empty object",
+        },
+        Row {
+            text: r#"{"name":"a","pair":[1,"b",2]}"#,
+            path: "pair",
+            message: "the array has too many items",
+        },
+        Row { text: r#"{"name":"a"} x"#, path: "", message: "`x` is not JSON" },
+    ] {
+        assert_eq!(error::<Outer>(text), (path.to_owned(), message.to_owned()), "{text}");
+    }
+}
