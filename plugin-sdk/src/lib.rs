@@ -58,6 +58,7 @@ mod schema_text;
 
 pub mod callout;
 pub mod clock;
+pub mod credential;
 pub mod foreign;
 pub mod log;
 pub mod metrics;

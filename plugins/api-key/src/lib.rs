@@ -1,12 +1,11 @@
 //! Lets requests with a known API key pass, and tells the endpoint whose key it is.
 
 mod hash;
-mod place;
 
+use plugin_sdk::credential::{Found, Place};
 use plugin_sdk::prelude::*;
 
 use hash::KeyHash;
-use place::{Found, Place};
 
 /// Configuration of the plugin.
 #[derive(Deserialize, Config)]

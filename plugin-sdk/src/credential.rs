@@ -1,16 +1,41 @@
-//! Where a request has its key.
+//! Where a request carries a credential: a key, a token.
 
-use plugin_sdk::prelude::*;
+use serde::Deserialize;
 
-/// A place of a key in a request.
-#[derive(Deserialize, Config)]
+use crate::Config;
+use crate::Headers as _;
+use crate::Request;
+use crate::host::HostResult;
+
+/// A place of a credential in a request.
+///
+/// ```
+/// use plugin_sdk::credential::{Found, Place};
+/// use plugin_sdk::prelude::*;
+///
+/// /// Configuration of the plugin.
+/// #[derive(Deserialize, Config)]
+/// struct Settings {
+///     /// Where clients send their token, such as `{in: cookie, name: token}`.
+///     from: Place,
+/// }
+///
+/// fn token(settings: &Settings, request: &Request) -> Result<Option<Vec<u8>>, Error> {
+///     match settings.from.find(request)? {
+///         Some(Found::One(token)) => Ok(Some(token)),
+///         Some(Found::Several) => Err(Error::new("several tokens")),
+///         None => Ok(None),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, Deserialize, Config, Eq, PartialEq)]
 #[serde(tag = "in", rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) enum Place {
+pub enum Place {
     /// A header field.
     Header {
         /// Name of the field.
         name: String,
-        /// Text before the key, such as `Bearer `. A field without it has no key.
+        /// Text before the credential, such as `Bearer `, in any case. A field without it has no credential.
         #[serde(default)]
         prefix: String,
     },
@@ -28,15 +53,15 @@ pub(crate) enum Place {
 
 /// What a place has.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Found {
-    /// One key.
+pub enum Found {
+    /// One credential.
     One(Vec<u8>),
-    /// Several keys.
+    /// Several credentials: it is unknown which one the endpoint would take.
     Several,
 }
 
 impl Found {
-    /// Collects keys. Returns `None` if there are none.
+    /// Collects credentials. Returns `None` if there are none.
     fn collect(keys: impl IntoIterator<Item = Vec<u8>>) -> Option<Self> {
         let mut keys = keys.into_iter();
         let first = keys.next()?;
@@ -45,14 +70,20 @@ impl Found {
 }
 
 impl Place {
-    /// Finds the key of a request.
-    pub(crate) fn find(&self, request: &Request) -> Result<Option<Found>, Error> {
+    /// Finds the credential of a request. Returns `None` if the place has none.
+    ///
+    /// # Errors
+    /// The host failed.
+    pub fn find(&self, request: &Request) -> HostResult<Option<Found>> {
         Ok(match self {
             Self::Header { name, prefix } => {
                 let fields = request.fields()?;
                 let values = fields.get_all_bytes(name);
                 Found::collect(
-                    values.filter_map(|value| Some(value.strip_prefix(prefix.as_bytes())?.to_vec())),
+                    values.filter_map(|value| {
+                        let (start, credential) = value.split_at_checked(prefix.len())?;
+                        start.eq_ignore_ascii_case(prefix.as_bytes()).then(|| credential.to_vec())
+                    }),
                 )
             }
             Self::Query { name } => {
@@ -69,8 +100,11 @@ impl Place {
         })
     }
 
-    /// Removes the key from a request.
-    pub(crate) fn remove(&self, request: &mut Request) -> Result<(), Error> {
+    /// Removes the credential from a request.
+    ///
+    /// # Errors
+    /// The host failed.
+    pub fn remove(&self, request: &mut Request) -> HostResult<()> {
         match self {
             Self::Header { name, .. } => request.remove(name)?,
             Self::Query { name } => {
