@@ -134,7 +134,7 @@ impl Body {
     }
 
     /// Replaces the bytes from a position to the end of this piece.
-    fn edit(&mut self, start: usize, bytes: &[u8]) -> HostResult<()> {
+    fn edit(&self, start: usize, bytes: &[u8]) -> HostResult<()> {
         let Progress { size, passed, .. } = &*self.progress;
         let buffer = BufferKind::body(self.direction);
         let behind = size.get().saturating_sub(passed.get());

@@ -48,7 +48,7 @@ mod message;
 #[cfg(not(target_arch = "wasm32"))]
 mod no_host;
 mod pairs;
-#[cfg(any(target_arch = "wasm32", test))]
+#[cfg(any(target_arch = "wasm32", feature = "test"))]
 mod panic_hook;
 mod pending_call;
 mod plugin;
@@ -133,6 +133,8 @@ pub mod __private {
     pub use crate::host::Action;
     pub use crate::host::Direction;
     pub use crate::host::MapKind;
+    #[cfg(any(target_arch = "wasm32", feature = "test"))]
+    pub use crate::panic_hook::install as install_panic_hook;
     pub use crate::plugin::Callbacks;
     pub use crate::runtime::Runtime;
     pub use crate::schema_text::first_of;

@@ -67,7 +67,7 @@ impl Gauge {
     ///
     /// # Errors
     /// The host failed.
-    pub fn add(self, by: i64) -> HostResult<()> {
+    pub fn adjust(self, by: i64) -> HostResult<()> {
         host().increment_metric(self.0, by)
     }
 

@@ -6,9 +6,8 @@ use std::panic::PanicHookInfo;
 use crate::host::Level;
 use crate::host::host;
 
-/// Logs the message and the place of each panic. Called once per module.
-#[cfg(target_arch = "wasm32")]
-pub(crate) fn install() {
+/// Logs the message and the place of each panic from now on.
+pub fn install() {
     panic::set_hook(Box::new(log));
 }
 

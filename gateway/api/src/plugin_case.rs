@@ -3,6 +3,7 @@
 //! A runner reads a [`PluginCase`], sends its request through the plugin, and records a [`CaseRecord`];
 //! [`PluginCase::differences`] is the verdict. Two runners share the format: the mock host of `plugin-sdk` and the real host.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -350,6 +351,27 @@ fn values(fields: &[(String, Vec<u8>)], name: &str) -> String {
     let of_name = fields.iter().filter(|(present, _)| present == name);
     let values: Vec<_> = of_name.map(|(_, value)| format!("{:?}", String::from_utf8_lossy(value))).collect();
     if values.is_empty() { "none".to_owned() } else { values.join(", ") }
+}
+
+// ===== impl RecordedMessage =====
+
+impl RecordedMessage {
+    /// Returns the first value of a field, or of a pseudo-header such as `:path`. Bytes that are not UTF-8 become U+FFFD.
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        let name = name.to_ascii_lowercase();
+        let field = self.headers.iter().find(|(known, _)| *known == name);
+        field.map(|(_, value)| String::from_utf8_lossy(value))
+    }
+
+    /// Returns the status code of a response. Returns 0 for a request.
+    pub fn status(&self) -> u16 {
+        self.header(":status").and_then(|status| status.parse().ok()).unwrap_or_default()
+    }
+
+    /// Returns the body as text. Bytes that are not UTF-8 become U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
 }
 
 // ===== impl FieldLine, LogLine =====

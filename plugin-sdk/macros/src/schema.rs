@@ -11,7 +11,7 @@ pub(crate) struct Schema(Vec<Part>);
 enum Part {
     Text(String),
     /// The schema of a type with a description, which is escaped as in JSON.
-    Type(String, Type),
+    Type(String, Box<Type>),
 }
 
 impl Schema {
@@ -32,7 +32,7 @@ impl Schema {
 
     /// Adds the schema of a type, with a description if it is not empty.
     pub(crate) fn push_type(&mut self, description: String, ty: &Type) {
-        self.0.push(Part::Type(description, ty.clone()));
+        self.0.push(Part::Type(description, Box::new(ty.clone())));
     }
 
     /// Adds a description, which is escaped as in JSON, to a whole schema that is no type's own. Empty: none.

@@ -76,29 +76,34 @@ impl<P: Plugin> Stream<P> {
     }
 
     pub(super) fn receive_headers(&self, direction: Direction, is_end: bool) {
-        if direction == Direction::Response {
-            self.cancel_request();
-        }
-        if !self.is_over(direction) {
+        if self.accepts(direction) {
             self.with_half(direction, |half| half.receive_headers(is_end));
         }
     }
 
     pub(super) fn receive_body(&self, direction: Direction, size: usize, is_end: bool) {
-        if !self.is_over(direction) {
+        if self.accepts(direction) {
             let progress = self.with_half(direction, |half| Rc::clone(&half.body));
             progress.update(size, is_end);
         }
     }
 
     pub(super) fn receive_trailers(&self, direction: Direction) {
-        if !self.is_over(direction) {
+        if self.accepts(direction) {
             let progress = self.with_half(direction, |half| {
                 half.receive_trailers();
                 Rc::clone(&half.body)
             });
             progress.end(true);
         }
+    }
+
+    /// Returns whether handlers of a direction still run. A part of the response ends handlers that it makes pointless.
+    fn accepts(&self, direction: Direction) -> bool {
+        if direction == Direction::Response {
+            self.cancel_request();
+        }
+        !self.is_over(direction)
     }
 
     /// Runs handlers until one waits or none is left.

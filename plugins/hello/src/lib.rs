@@ -28,3 +28,6 @@ impl Plugin for Hello {
         Ok(Flow::Continue)
     }
 }
+
+#[cfg(test)]
+mod tests;
