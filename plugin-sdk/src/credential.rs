@@ -79,12 +79,10 @@ impl Place {
             Self::Header { name, prefix } => {
                 let fields = request.fields()?;
                 let values = fields.get_all_bytes(name);
-                Found::collect(
-                    values.filter_map(|value| {
-                        let (start, credential) = value.split_at_checked(prefix.len())?;
-                        start.eq_ignore_ascii_case(prefix.as_bytes()).then(|| credential.to_vec())
-                    }),
-                )
+                Found::collect(values.filter_map(|value| {
+                    let (start, credential) = value.split_at_checked(prefix.len())?;
+                    start.eq_ignore_ascii_case(prefix.as_bytes()).then(|| credential.to_vec())
+                }))
             }
             Self::Query { name } => {
                 let path = request.path()?;
@@ -163,8 +161,10 @@ fn decode(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, behind)) = rest.split_first() {
-        let digits = behind.get(..2).filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
-        let escaped = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        let digits =
+            behind.get(..2).filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let escaped =
+            digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
         rest = if escaped.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
         decoded.push(escaped.unwrap_or(if *byte == b'+' { b' ' } else { *byte }));
     }
@@ -186,7 +186,9 @@ mod tests {
             let left = without(query, "&", |parameter| parameter_value(parameter, "key").is_some());
             assert_eq!(left, expected, "{query}");
         }
-        for (cookies, expected) in [("a=1; key=2; b=3", "a=1; b=3"), ("key=2; b=3", "b=3"), ("%6bey=2", "%6bey=2")] {
+        for (cookies, expected) in
+            [("a=1; key=2; b=3", "a=1; b=3"), ("key=2; b=3", "b=3"), ("%6bey=2", "%6bey=2")]
+        {
             let left = without(cookies, ";", |cookie| cookie_value(cookie, "key").is_some());
             assert_eq!(left, expected, "{cookies}");
         }
@@ -194,7 +196,9 @@ mod tests {
 
     #[test]
     fn escapes_are_decoded_once() {
-        for (text, expected) in [("a%20b+c", "a b c"), ("%2541", "%41"), ("%", "%"), ("%zz", "%zz"), ("%+1", "% 1")] {
+        for (text, expected) in
+            [("a%20b+c", "a b c"), ("%2541", "%41"), ("%", "%"), ("%zz", "%zz"), ("%+1", "% 1")]
+        {
             assert_eq!(decode(text), expected.as_bytes(), "{text}");
         }
     }

@@ -50,7 +50,9 @@ mod tests {
         let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let parsed = KeyHash::try_from(text.to_owned()).unwrap();
         assert!(parsed.equals(&KeyHash::of(b"abc")) && !parsed.equals(&KeyHash::of(b"abd")));
-        for wrong in ["", "ba78", &text[1..], &text.replace('b', "g"), &format!("{text}0"), &text.replace("ba", "+a")] {
+        for wrong in
+            ["", "ba78", &text[1..], &text.replace('b', "g"), &format!("{text}0"), &text.replace("ba", "+a")]
+        {
             assert!(KeyHash::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }

@@ -138,3 +138,6 @@ impl ApiKey {
             .into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,11 +117,14 @@ impl Plugin for ExtAuth {
         if let Some(cache) = &settings.cache
             && (cache.key.is_empty() || cache.max_entries == 0)
         {
-            return Err(Error::new("cache: name at least one field in `key`, and at least one entry in `maxEntries`"));
+            return Err(Error::new(
+                "cache: name at least one field in `key`, and at least one entry in `maxEntries`",
+            ));
         }
-        let cache = settings.cache.as_ref().map(|cache| {
-            RefCell::new(Cache::new(Duration::from_secs(cache.ttl_seconds), cache.max_entries))
-        });
+        let cache = settings
+            .cache
+            .as_ref()
+            .map(|cache| RefCell::new(Cache::new(Duration::from_secs(cache.ttl_seconds), cache.max_entries)));
         Ok(Self { settings, cache })
     }
 
@@ -231,3 +234,6 @@ fn selected(fields: &Fields, names: &[String]) -> Vec<(String, Vec<u8>)> {
     };
     names.iter().flat_map(values_of).collect()
 }
+
+#[cfg(test)]
+mod tests;

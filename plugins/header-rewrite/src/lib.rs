@@ -49,7 +49,9 @@ impl Plugin for HeaderRewrite {
     fn new(settings: Settings, _: &RootContext) -> Result<Self, Error> {
         for (index, rule) in settings.rules.iter().enumerate() {
             if rule.request.is_empty() && rule.response.is_empty() {
-                return Err(Error::message(format!("rules[{index}]: name an edit of the request or the response")));
+                return Err(Error::message(format!(
+                    "rules[{index}]: name an edit of the request or the response"
+                )));
             }
         }
         Ok(Self { rules: settings.rules })
@@ -83,3 +85,6 @@ impl HeaderRewrite {
         rules.filter(|(index, rule)| rule.when.is_empty() || matched.0.contains(index)).map(|(_, rule)| rule)
     }
 }
+
+#[cfg(test)]
+mod tests;

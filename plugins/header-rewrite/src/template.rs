@@ -81,7 +81,11 @@ fn segments(path: &str) -> Result<Vec<String>, &'static str> {
         None => path.split('.').map(str::to_owned).collect(),
     };
     let is_empty = segments.iter().any(String::is_empty);
-    if is_empty { Err("a property has a name in each part of its path, such as `request.path`") } else { Ok(segments) }
+    if is_empty {
+        Err("a property has a name in each part of its path, such as `request.path`")
+    } else {
+        Ok(segments)
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,12 @@ impl Claims {
     ///
     /// # Errors
     /// Why the token is not valid now.
-    pub(crate) fn check(&self, audiences: &[String], now: Duration, skew: Duration) -> Result<(), &'static str> {
+    pub(crate) fn check(
+        &self,
+        audiences: &[String],
+        now: Duration,
+        skew: Duration,
+    ) -> Result<(), &'static str> {
         if !self.audiences()?.iter().any(|audience| audiences.iter().any(|known| known == audience)) {
             return Err("the token is for another audience");
         }
@@ -95,7 +100,9 @@ impl Claims {
     pub(crate) fn text(&self, path: &str) -> Result<Option<String>, &'static str> {
         let Some(value) = self.0.get(path).or_else(|| self.within(path)) else { return Ok(None) };
         let text = match value {
-            Value::Array(items) => items.iter().map(scalar).collect::<Option<Vec<_>>>().map(|all| all.join(",")),
+            Value::Array(items) => {
+                items.iter().map(scalar).collect::<Option<Vec<_>>>().map(|all| all.join(","))
+            }
             value => scalar(value),
         };
         let text = text.ok_or("a claim for a field is neither a text nor a number")?;
@@ -166,7 +173,9 @@ mod tests {
 
     #[test]
     fn claims_become_texts() {
-        let claims = claims(r#"{"sub":"ann","n":1,"t":true,"r":{"roles":["a","b"]},"a.b":"own","a":{"b":"in"},"x":{},"c":"a\nb"}"#);
+        let claims = claims(
+            r#"{"sub":"ann","n":1,"t":true,"r":{"roles":["a","b"]},"a.b":"own","a":{"b":"in"},"x":{},"c":"a\nb"}"#,
+        );
         for (path, expected) in [
             ("sub", Ok(Some("ann"))),
             ("n", Ok(Some("1"))),

@@ -79,9 +79,8 @@ impl Key {
             Verifying::Rs256(key) => verify_rsa(key, signed, signature),
             Verifying::Rs384(key) => verify_rsa(key, signed, signature),
             Verifying::Rs512(key) => verify_rsa(key, signed, signature),
-            Verifying::Ps256(key) => {
-                pss::Signature::try_from(signature).is_ok_and(|signature| key.verify(signed, &signature).is_ok())
-            }
+            Verifying::Ps256(key) => pss::Signature::try_from(signature)
+                .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
             Verifying::Es256(key) => p256::ecdsa::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
             Verifying::Es384(key) => p384::ecdsa::Signature::from_slice(signature)
@@ -92,11 +91,7 @@ impl Key {
     }
 }
 
-fn verify_rsa<D: sha2::Digest>(
-    key: &pkcs1v15::VerifyingKey<D>,
-    signed: &[u8],
-    signature: &[u8],
-) -> bool
+fn verify_rsa<D: sha2::Digest>(key: &pkcs1v15::VerifyingKey<D>, signed: &[u8], signature: &[u8]) -> bool
 where
     pkcs1v15::VerifyingKey<D>: Verifier<pkcs1v15::Signature>,
 {

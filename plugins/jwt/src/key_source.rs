@@ -81,7 +81,8 @@ impl KeySource {
     pub(crate) fn is_due(&self, now: Duration) -> bool {
         self.remote.as_ref().is_some_and(|remote| {
             let refresh = Duration::from_secs(remote.settings.refresh_seconds).max(RETRY_INTERVAL);
-            has_passed(remote.loaded_at.get(), refresh, now) && has_passed(remote.tried_at.get(), RETRY_INTERVAL, now)
+            has_passed(remote.loaded_at.get(), refresh, now)
+                && has_passed(remote.tried_at.get(), RETRY_INTERVAL, now)
         })
     }
 

@@ -12,8 +12,8 @@ use plugin_sdk::prelude::*;
 
 use claims::Claims;
 use key_source::{KeySource, Keys};
-pub use settings::Settings;
 use settings::Issuer;
+pub use settings::Settings;
 use token::Token;
 
 /// Maximum bytes of a token. Longer ones are refused without a look.
@@ -193,3 +193,6 @@ fn verify(
     }
     Ok(fields)
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,10 +126,15 @@ impl Settings {
                 )));
             }
             if self.issuers.iter().take(index).any(|other| other.issuer == issuer.issuer) {
-                return Err(Error::message(format!("issuers[{index}].issuer: {} is there twice", issuer.issuer)));
+                return Err(Error::message(format!(
+                    "issuers[{index}].issuer: {} is there twice",
+                    issuer.issuer
+                )));
             }
             if issuer.jwks.is_none() && issuer.remote_jwks.is_none() {
-                return Err(Error::message(format!("issuers[{index}]: give its keys in `jwks` or `remoteJwks`")));
+                return Err(Error::message(format!(
+                    "issuers[{index}]: give its keys in `jwks` or `remoteJwks`"
+                )));
             }
         }
         Ok(())
