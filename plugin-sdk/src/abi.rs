@@ -34,6 +34,13 @@ mod wasm {
         fn __wasm_call_ctors();
     }
 
+    /// The address of bytes that the host reads.
+    type Input = *const u8;
+    /// Where the host writes the address of memory that it allocated.
+    type Output = *mut *mut u8;
+    /// Where the host writes the length of memory that it allocated.
+    type OutputLen = *mut usize;
+
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
         safe fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
@@ -41,119 +48,109 @@ mod wasm {
         safe fn proxy_continue_stream(stream: u32) -> u32;
         safe fn proxy_increment_metric(metric: u32, delta: i64) -> u32;
         safe fn proxy_record_metric(metric: u32, value: u64) -> u32;
-        fn proxy_log(level: u32, message: *const u8, message_len: usize) -> u32;
+        fn proxy_log(level: u32, message: Input, message_len: usize) -> u32;
         fn proxy_get_log_level(level: *mut u32) -> u32;
         fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
         fn proxy_get_header_map_value(
             map: u32,
-            name: *const u8,
+            name: Input,
             name_len: usize,
-            value: *mut *mut u8,
-            value_len: *mut usize,
+            value: Output,
+            value_len: OutputLen,
         ) -> u32;
-        fn proxy_get_header_map_pairs(map: u32, pairs: *mut *mut u8, pairs_len: *mut usize) -> u32;
+        fn proxy_get_header_map_pairs(map: u32, pairs: Output, pairs_len: OutputLen) -> u32;
         fn proxy_add_header_map_value(
             map: u32,
-            name: *const u8,
+            name: Input,
             name_len: usize,
-            value: *const u8,
+            value: Input,
             value_len: usize,
         ) -> u32;
         fn proxy_replace_header_map_value(
             map: u32,
-            name: *const u8,
+            name: Input,
             name_len: usize,
-            value: *const u8,
+            value: Input,
             value_len: usize,
         ) -> u32;
-        fn proxy_remove_header_map_value(map: u32, name: *const u8, name_len: usize) -> u32;
+        fn proxy_remove_header_map_value(map: u32, name: Input, name_len: usize) -> u32;
         fn proxy_get_buffer_bytes(
             buffer: u32,
             start: usize,
             max: usize,
-            bytes: *mut *mut u8,
-            bytes_len: *mut usize,
+            bytes: Output,
+            bytes_len: OutputLen,
         ) -> u32;
         fn proxy_set_buffer_bytes(
             buffer: u32,
             start: usize,
             size: usize,
-            value: *const u8,
+            value: Input,
             value_len: usize,
         ) -> u32;
         fn proxy_send_local_response(
             status: u32,
-            details: *const u8,
+            details: Input,
             details_len: usize,
-            body: *const u8,
+            body: Input,
             body_len: usize,
-            headers: *const u8,
+            headers: Input,
             headers_len: usize,
             grpc_status: i32,
         ) -> u32;
         fn proxy_http_call(
-            upstream: *const u8,
+            upstream: Input,
             upstream_len: usize,
-            headers: *const u8,
+            headers: Input,
             headers_len: usize,
-            body: *const u8,
+            body: Input,
             body_len: usize,
-            trailers: *const u8,
+            trailers: Input,
             trailers_len: usize,
             timeout: u32,
             token: *mut u32,
         ) -> u32;
         #[cfg(feature = "grpc")]
         fn proxy_grpc_call(
-            upstream: *const u8,
+            upstream: Input,
             upstream_len: usize,
-            service: *const u8,
+            service: Input,
             service_len: usize,
-            method: *const u8,
+            method: Input,
             method_len: usize,
-            metadata: *const u8,
+            metadata: Input,
             metadata_len: usize,
-            message: *const u8,
+            message: Input,
             message_len: usize,
             timeout: u32,
             token: *mut u32,
         ) -> u32;
         #[cfg(feature = "grpc")]
-        fn proxy_get_status(code: *mut u32, message: *mut *mut u8, message_len: *mut usize) -> u32;
+        fn proxy_get_status(code: *mut u32, message: Output, message_len: OutputLen) -> u32;
         fn proxy_get_shared_data(
-            key: *const u8,
+            key: Input,
             key_len: usize,
-            value: *mut *mut u8,
-            value_len: *mut usize,
+            value: Output,
+            value_len: OutputLen,
             cas: *mut u32,
         ) -> u32;
-        fn proxy_set_shared_data(
-            key: *const u8,
-            key_len: usize,
-            value: *const u8,
-            value_len: usize,
-            cas: u32,
-        ) -> u32;
-        fn proxy_define_metric(kind: u32, name: *const u8, name_len: usize, metric: *mut u32) -> u32;
+        fn proxy_set_shared_data(key: Input, key_len: usize, value: Input, value_len: usize, cas: u32)
+        -> u32;
+        fn proxy_define_metric(kind: u32, name: Input, name_len: usize, metric: *mut u32) -> u32;
         fn proxy_get_metric(metric: u32, value: *mut u64) -> u32;
-        fn proxy_get_property(
-            path: *const u8,
-            path_len: usize,
-            value: *mut *mut u8,
-            value_len: *mut usize,
-        ) -> u32;
-        fn proxy_set_property(path: *const u8, path_len: usize, value: *const u8, value_len: usize) -> u32;
+        fn proxy_get_property(path: Input, path_len: usize, value: Output, value_len: OutputLen) -> u32;
+        fn proxy_set_property(path: Input, path_len: usize, value: Input, value_len: usize) -> u32;
         fn proxy_call_foreign_function(
-            name: *const u8,
+            name: Input,
             name_len: usize,
-            arguments: *const u8,
+            arguments: Input,
             arguments_len: usize,
-            result: *mut *mut u8,
-            result_len: *mut usize,
+            result: Output,
+            result_len: OutputLen,
         ) -> u32;
     }
 
-    /// Allocates memory that the host fills and that [`Returned::into_bytes`] takes over.
+    /// Allocates memory that the host fills and that `returned` takes over.
     pub fn allocate(size: usize) -> *mut u8 {
         let Ok(layout) = Layout::array::<u8>(size.max(1)) else { return std::ptr::null_mut() };
         // SAFETY: the size of the layout is not zero.
@@ -166,36 +163,16 @@ mod wasm {
         unsafe { __wasm_call_ctors() }
     }
 
-    /// Where the host writes the address and the length of memory that it allocated.
-    struct Returned {
-        bytes: *mut u8,
-        len: usize,
-    }
-
-    impl Returned {
-        const fn new() -> Self {
-            Self { bytes: std::ptr::null_mut(), len: 0 }
+    /// Calls a function that allocates memory with [`allocate`] and returns its address and length, and takes it over.
+    fn returned(function: &'static str, call: impl FnOnce(Output, OutputLen) -> u32) -> HostResult<Vec<u8>> {
+        let (mut bytes, mut len) = (std::ptr::null_mut(), 0);
+        check(function, call(&raw mut bytes, &raw mut len))?;
+        if bytes.is_null() || len == 0 {
+            return Ok(Vec::new());
         }
-
-        /// Takes the memory over. Called once, after the call that wrote the fields.
-        fn into_bytes(self) -> Vec<u8> {
-            if self.bytes.is_null() || self.len == 0 {
-                return Vec::new();
-            }
-            // SAFETY: the host wrote `len` bytes to memory that it obtained from `allocate(len)` for this call. The
-            // layout is that of a vector with this capacity, and nothing else refers to it.
-            unsafe { Vec::from_raw_parts(self.bytes, self.len, self.len) }
-        }
-    }
-
-    /// Calls a function that returns memory.
-    fn returned(
-        function: &'static str,
-        call: impl FnOnce(*mut *mut u8, *mut usize) -> u32,
-    ) -> HostResult<Vec<u8>> {
-        let mut value = Returned::new();
-        check(function, call(&raw mut value.bytes, &raw mut value.len))?;
-        Ok(value.into_bytes())
+        // SAFETY: the host wrote `len` bytes to memory that it obtained from `allocate(len)` for this call. The layout is
+        // that of a vector with this capacity, and nothing else refers to it.
+        Ok(unsafe { Vec::from_raw_parts(bytes, len, len) })
     }
 
     fn check(function: &'static str, status: u32) -> HostResult<()> {
@@ -395,19 +372,12 @@ mod wasm {
         }
 
         pub(crate) fn shared_data(self, key: &str) -> HostResult<(Vec<u8>, u32)> {
-            let (mut value, mut cas) = (Returned::new(), 0);
-            // SAFETY: `key` is valid for reads, `cas` and the fields of `value` for writes.
-            let status = unsafe {
-                proxy_get_shared_data(
-                    key.as_ptr(),
-                    key.len(),
-                    &raw mut value.bytes,
-                    &raw mut value.len,
-                    &raw mut cas,
-                )
-            };
-            check("get_shared_data", status)?;
-            Ok((value.into_bytes(), cas))
+            let mut cas = 0;
+            // SAFETY: `key` is valid for reads, `cas`, `value` and `len` for writes.
+            let value = returned("get_shared_data", |value, len| unsafe {
+                proxy_get_shared_data(key.as_ptr(), key.len(), value, len, &raw mut cas)
+            })?;
+            Ok((value, cas))
         }
 
         pub(crate) fn set_shared_data(self, key: &str, value: &[u8], cas: u32) -> HostResult<()> {

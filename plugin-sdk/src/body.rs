@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::task::Waker;
 
+use crate::current_host::host;
 use crate::host::BufferKind;
 use crate::host::Direction;
 use crate::host::HostResult;
-use crate::host::host;
 use crate::host::optional;
 
 /// Position behind the end of any body.

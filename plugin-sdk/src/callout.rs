@@ -23,8 +23,8 @@ use std::time::Duration;
 
 pub use crate::callout_error::CalloutError;
 use crate::clock;
+use crate::current_host::host;
 use crate::host::HttpRequest;
-use crate::host::host;
 use crate::pairs::Fields;
 use crate::pairs::PairsBuilder;
 use crate::pending_call;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::current_host::host;
 use crate::host::HostResult;
-use crate::host::host;
 
 /// Returns the time since the Unix epoch. A test sets it.
 ///

@@ -1,7 +1,7 @@
 //! Functions of the host beyond the ABI, by name.
 
+use crate::current_host::host;
 use crate::host::HostResult;
-use crate::host::host;
 
 /// Calls a function of the host. Hosts know different ones.
 ///

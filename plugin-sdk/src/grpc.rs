@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::callout_error::CalloutError;
 use crate::clock;
+use crate::current_host::host;
 use crate::host::GrpcRequest;
-use crate::host::host;
 use crate::pairs::PairsBuilder;
 use crate::pending_call;
 use crate::pending_call::Answer;

@@ -1,9 +1,9 @@
 //! Header fields and trailer fields of a message that the host holds.
 
+use crate::current_host::host;
 use crate::host::Edit;
 use crate::host::HostResult;
 use crate::host::MapKind;
-use crate::host::host;
 use crate::host::optional;
 use crate::pairs::Fields;
 

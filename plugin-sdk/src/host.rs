@@ -1,13 +1,6 @@
-//! The host of a plugin as a trait: the only way from the rest of the crate to the ABI.
-//!
-//! In a module it is `abi::WasmHost`. Natively it is a [`Host`]: the host that [`enter`] made current, which tests use, or a host that
-//! fails every call.
+//! The host of a plugin as a trait: the only way from the rest of the crate to the ABI, by `current_host`.
 
-#[cfg(not(target_arch = "wasm32"))]
-use std::cell::RefCell;
 use std::fmt;
-#[cfg(not(target_arch = "wasm32"))]
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Result of a call into the host.
@@ -203,42 +196,6 @@ pub(crate) trait Host {
     fn property(&self, path: &[u8]) -> HostResult<Vec<u8>>;
     fn set_property(&self, path: &[u8], value: &[u8]) -> HostResult<()>;
     fn call_foreign_function(&self, name: &str, arguments: &[u8]) -> HostResult<Vec<u8>>;
-}
-
-/// Returns the host of the module.
-#[cfg(target_arch = "wasm32")]
-pub(crate) fn host() -> crate::abi::WasmHost {
-    crate::abi::WasmHost
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<dyn Host>>> = const { RefCell::new(None) };
-}
-
-/// Returns the host that is current on this thread.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn host() -> Rc<dyn Host> {
-    CURRENT.with_borrow(Clone::clone).unwrap_or_else(|| Rc::new(crate::no_host::NoHost))
-}
-
-/// Makes a host the current one of this thread until the guard is dropped.
-#[cfg(all(not(target_arch = "wasm32"), feature = "test"))]
-pub(crate) fn enter(host: Rc<dyn Host>) -> Entered {
-    Entered { previous: CURRENT.replace(Some(host)) }
-}
-
-/// Restores the previous host when it is dropped.
-#[cfg(all(not(target_arch = "wasm32"), feature = "test"))]
-pub(crate) struct Entered {
-    previous: Option<Rc<dyn Host>>,
-}
-
-#[cfg(all(not(target_arch = "wasm32"), feature = "test"))]
-impl Drop for Entered {
-    fn drop(&mut self) {
-        CURRENT.set(self.previous.take());
-    }
 }
 
 // ===== impl HostError, Status =====

@@ -37,6 +37,7 @@ mod body;
 mod callout_error;
 mod config;
 mod contexts;
+mod current_host;
 mod error;
 mod executor;
 #[cfg(feature = "grpc")]
@@ -122,6 +123,11 @@ pub mod prelude {
     pub use crate::property;
     pub use crate::shared_data;
 }
+
+/// The examples of README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// What the macros name.
 #[doc(hidden)]

@@ -15,8 +15,8 @@ pub use crate::__error as error;
 pub use crate::__info as info;
 pub use crate::__trace as trace;
 pub use crate::__warn as warn;
+use crate::current_host::host;
 pub use crate::host::Level;
-use crate::host::host;
 
 /// Returns whether the host logs lines of a level now.
 pub fn is_enabled(level: Level) -> bool {

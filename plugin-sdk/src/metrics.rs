@@ -12,9 +12,9 @@
 //! # }
 //! ```
 
+use crate::current_host::host;
 use crate::host::HostResult;
 use crate::host::MetricKind;
-use crate::host::host;
 
 /// A number that only grows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

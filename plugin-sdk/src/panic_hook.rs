@@ -3,8 +3,8 @@
 use std::panic;
 use std::panic::PanicHookInfo;
 
+use crate::current_host::host;
 use crate::host::Level;
-use crate::host::host;
 
 /// Logs the message and the place of each panic from now on.
 pub fn install() {

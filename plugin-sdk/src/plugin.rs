@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 
 use crate::body::Body;
 use crate::config::Config;
+use crate::current_host::host;
 use crate::error::Error;
 use crate::headers::into_text;
 use crate::host::BufferKind;
 use crate::host::HostResult;
-use crate::host::host;
 use crate::host::optional;
 use crate::message::Exchange;
 use crate::message::Request;

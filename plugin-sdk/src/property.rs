@@ -14,11 +14,11 @@
 //! # }
 //! ```
 
+use crate::current_host::host;
 use crate::headers::into_text;
 use crate::host::HostError;
 use crate::host::HostResult;
 use crate::host::Status;
-use crate::host::host;
 use crate::host::optional;
 
 /// Returns a property as it is.

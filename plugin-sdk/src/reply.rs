@@ -1,8 +1,8 @@
 //! Results of handlers: continue, or reply to the client.
 
+use crate::current_host::host;
 use crate::host::HostResult;
 use crate::host::LocalResponse;
-use crate::host::host;
 use crate::pairs::PairsBuilder;
 
 /// What happens to a request or response after a handler.

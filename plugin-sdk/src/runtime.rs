@@ -11,12 +11,12 @@ mod stream;
 use std::rc::Rc;
 
 use crate::contexts::Contexts;
+use crate::current_host::host;
 use crate::executor;
 use crate::host::Action;
 use crate::host::BufferKind;
 use crate::host::Direction;
 use crate::host::MapKind;
-use crate::host::host;
 use crate::host::optional;
 use crate::pairs::Fields;
 use crate::pending_call;

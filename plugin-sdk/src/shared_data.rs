@@ -18,10 +18,10 @@
 //! }
 //! ```
 
+use crate::current_host::host;
 use crate::host::HostError;
 use crate::host::HostResult;
 use crate::host::Status;
-use crate::host::host;
 use crate::host::optional;
 
 /// Attempts of [`update`]. Another one fails only if another instance wrote in between.

@@ -1,5 +1,5 @@
 //! Headers, properties, shared data, metrics, clock, log and functions of the host.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use plugin_sdk::prelude::*;
 use plugin_sdk::test::MockHost;

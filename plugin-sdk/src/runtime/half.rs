@@ -25,7 +25,8 @@ pub(super) struct Half {
     has_trailers: bool,
     /// Whether the host waits for the plugin.
     pub(super) is_paused: bool,
-    pub(super) body: Rc<Progress>,
+    /// The body, once there is one.
+    body: Option<Rc<Progress>>,
 }
 
 impl Half {
@@ -37,13 +38,34 @@ impl Half {
         self.has_trailers = true;
     }
 
+    /// Returns the body, and creates it if it is new.
+    pub(super) fn body(&mut self) -> Rc<Progress> {
+        Rc::clone(self.body.get_or_insert_default())
+    }
+
+    /// Notes that the host has sent the body on.
+    pub(super) fn flush_body(&self) {
+        if let Some(body) = &self.body {
+            body.flush();
+        }
+    }
+
+    /// Returns whether a handler waits for more of the body.
+    pub(super) fn is_body_awaited(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.is_awaited())
+    }
+
+    fn has_news(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.has_news())
+    }
+
     /// Returns the next handler that the plugin defines, and forgets what it is for.
     pub(super) fn next(&mut self, direction: Direction, callbacks: Callbacks) -> Option<Stage> {
         let [on_headers, on_body, on_trailers] = defined(direction, callbacks);
         if let Some(is_end) = self.headers.take().filter(|_| on_headers) {
             return Some(Stage::Headers(is_end));
         }
-        if on_body && self.body.has_news() {
+        if on_body && self.has_news() {
             return Some(Stage::Body);
         }
         (mem::take(&mut self.has_trailers) && on_trailers).then_some(Stage::Trailers)
@@ -52,9 +74,7 @@ impl Half {
     /// Returns whether there is something for a handler.
     pub(super) fn has_next(&self, direction: Direction, callbacks: Callbacks) -> bool {
         let [on_headers, on_body, on_trailers] = defined(direction, callbacks);
-        on_headers && self.headers.is_some()
-            || on_body && self.body.has_news()
-            || on_trailers && self.has_trailers
+        on_headers && self.headers.is_some() || on_body && self.has_news() || on_trailers && self.has_trailers
     }
 
     /// Forgets all that has arrived.

@@ -8,11 +8,11 @@ use std::task::Context;
 use std::task::Poll;
 
 use crate::config;
+use crate::current_host::host;
 use crate::error::Error;
 use crate::executor;
 use crate::host::BufferKind;
 use crate::host::Level;
-use crate::host::host;
 use crate::host::optional;
 use crate::plugin::Plugin;
 use crate::plugin::RootContext;

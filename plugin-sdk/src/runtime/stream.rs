@@ -13,11 +13,11 @@ use super::half::Half;
 use super::half::Stage;
 use super::root;
 use crate::body::Body;
+use crate::current_host::host;
 use crate::error::Error;
 use crate::executor;
 use crate::host::Action;
 use crate::host::Direction;
-use crate::host::host;
 use crate::message::Exchange;
 use crate::message::Request;
 use crate::message::Response;
@@ -83,7 +83,7 @@ impl<P: Plugin> Stream<P> {
 
     pub(super) fn receive_body(&self, direction: Direction, size: usize, is_end: bool) {
         if self.accepts(direction) {
-            let progress = self.with_half(direction, |half| Rc::clone(&half.body));
+            let progress = self.with_half(direction, Half::body);
             progress.update(size, is_end);
         }
     }
@@ -92,7 +92,7 @@ impl<P: Plugin> Stream<P> {
         if self.accepts(direction) {
             let progress = self.with_half(direction, |half| {
                 half.receive_trailers();
-                Rc::clone(&half.body)
+                half.body()
             });
             progress.end(true);
         }
@@ -146,7 +146,7 @@ impl<P: Plugin> Stream<P> {
                 continue;
             }
             if is_callback || was_paused {
-                self.with_half(direction, |half| half.body.flush());
+                self.with_half(direction, |half| half.flush_body());
             }
             if was_paused && !is_callback {
                 self.resume(direction);
@@ -177,7 +177,7 @@ impl<P: Plugin> Stream<P> {
             running.direction == Direction::Request
                 && match running.stage {
                     Stage::Headers(_) => true,
-                    Stage::Body => self.with_half(Direction::Request, |half| half.body.is_awaited()),
+                    Stage::Body => self.with_half(Direction::Request, |half| half.is_body_awaited()),
                     Stage::Trailers => false,
                 }
         });
@@ -233,7 +233,7 @@ impl<P: Plugin> Stream<P> {
     }
 
     fn body(&self, direction: Direction) -> Body {
-        Body::new(direction, self.with_half(direction, |half| Rc::clone(&half.body)))
+        Body::new(direction, self.with_half(direction, Half::body))
     }
 
     fn finish(&self, direction: Direction, stage: Stage, result: Result<Flow, Error>) {

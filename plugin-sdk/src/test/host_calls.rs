@@ -358,3 +358,6 @@ impl MockCallout {
         Self { token: next_id(), upstream: upstream.to_owned(), message, timeout, is_answered: false }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,16 +4,11 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use api::CaseRecord;
-
 use super::answer::Answer;
 use super::host_calls::HostCalls;
-use super::message::MockRequest;
-use super::message::MockResponse;
 use super::state::Delivered;
 use super::state::State;
-use super::test_stream::TestStream;
-use crate::host::enter;
+use crate::current_host::enter;
 use crate::plugin::Plugin;
 use crate::runtime::Runtime;
 
@@ -34,27 +29,6 @@ impl<P: Plugin> TestPlugin<P> {
             runtime.on_context_create(root, 0);
             runtime.on_configure(root, size)
         })
-    }
-
-    /// Sends a request through the plugin, and the response back, if the request gets that far. Callouts receive the answers
-    /// of [`TestPlugin::answer`] in order, and then time out. The log is that of the exchange.
-    ///
-    /// # Panics
-    /// A handler waits, but no callout is in flight; or the plugin makes a call that no host accepts.
-    pub fn exchange(&self, request: MockRequest, response: MockResponse) -> CaseRecord {
-        let mut stream = self.stream();
-        stream.request(request);
-        stream.answer_callouts();
-        if !stream.has_replied() {
-            stream.respond(response);
-            stream.answer_callouts();
-        }
-        stream.finish()
-    }
-
-    /// Begins a stream whose parts the test sends.
-    pub fn stream(&self) -> TestStream<'_, P> {
-        TestStream::new(self)
     }
 
     /// Adds the answer to a callout. The first callout receives the first answer.

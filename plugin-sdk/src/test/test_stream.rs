@@ -37,6 +37,29 @@ enum Part {
     Trailers(FieldList),
 }
 
+impl<P: Plugin> TestPlugin<P> {
+    /// Sends a request through the plugin, and the response back, if the request gets that far. Callouts receive the answers
+    /// of [`TestPlugin::answer`] in order, and then time out. The log is that of the exchange.
+    ///
+    /// # Panics
+    /// A handler waits, but no callout is in flight; or the plugin makes a call that no host accepts.
+    pub fn exchange(&self, request: MockRequest, response: MockResponse) -> CaseRecord {
+        let mut stream = self.stream();
+        stream.request(request);
+        stream.answer_callouts();
+        if !stream.has_replied() {
+            stream.respond(response);
+            stream.answer_callouts();
+        }
+        stream.finish()
+    }
+
+    /// Begins a stream whose parts the test sends.
+    pub fn stream(&self) -> TestStream<'_, P> {
+        TestStream::new(self)
+    }
+}
+
 impl<'a, P: Plugin> TestStream<'a, P> {
     pub(super) fn new(plugin: &'a TestPlugin<P>) -> Self {
         let context = next_id();

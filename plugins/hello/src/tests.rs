@@ -6,10 +6,16 @@ use plugin_sdk::test::MockResponse;
 use plugin_sdk::test::run_cases;
 
 use super::Hello;
+use super::Settings;
 
 #[test]
 fn cases_pass() {
     run_cases::<Hello>("cases");
+}
+
+#[test]
+fn schema_is_the_documented_one() {
+    assert_eq!(include_str!("../schema.json").trim_end(), plugin_sdk::schema::<Settings>());
 }
 
 #[test]
