@@ -3,6 +3,7 @@
 use plugin_sdk::test::{MockHost, MockRequest, MockResponse, run_cases};
 
 use super::ApiKey;
+use super::Settings;
 
 /// SHA-256 of `secret`.
 const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -10,6 +11,11 @@ const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf5
 #[test]
 fn cases_pass() {
     run_cases::<ApiKey>("cases");
+}
+
+#[test]
+fn schema_is_the_documented_one() {
+    assert_eq!(include_str!("../schema.json").trim_end(), plugin_sdk::schema::<Settings>());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use plugin_sdk::test::{Answer, MockHost, MockRequest, MockResponse, TestPlugin, run_cases};
 
 use super::ExtAuth;
+use super::Settings;
 
 const CACHED: &str = r#"{"upstream": "authz:80", "upstreamHeaders": ["x-user"],
     "cache": {"ttlSeconds": 60, "key": ["authorization"]}}"#;
@@ -20,6 +21,11 @@ fn request(token: &str) -> MockRequest {
 #[test]
 fn cases_pass() {
     run_cases::<ExtAuth>("cases");
+}
+
+#[test]
+fn schema_is_the_documented_one() {
+    assert_eq!(include_str!("../schema.json").trim_end(), plugin_sdk::schema::<Settings>());
 }
 
 #[test]

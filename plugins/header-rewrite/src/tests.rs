@@ -3,10 +3,16 @@
 use plugin_sdk::test::{MockHost, MockRequest, MockResponse, run_cases};
 
 use super::HeaderRewrite;
+use super::Settings;
 
 #[test]
 fn cases_pass() {
     run_cases::<HeaderRewrite>("cases");
+}
+
+#[test]
+fn schema_is_the_documented_one() {
+    assert_eq!(include_str!("../schema.json").trim_end(), plugin_sdk::schema::<Settings>());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Jwt;
+use super::Settings;
 use super::algorithm::Algorithm;
 use super::jwk::{Jwk, Key};
 
@@ -75,6 +76,11 @@ fn jwk_set(keys: &[Value]) -> MockResponse {
 #[test]
 fn cases_pass() {
     run_cases::<Jwt>("cases");
+}
+
+#[test]
+fn schema_is_the_documented_one() {
+    assert_eq!(include_str!("../schema.json").trim_end(), plugin_sdk::schema::<Settings>());
 }
 
 #[test]
