@@ -56,6 +56,7 @@ mod plugin;
 mod reply;
 mod runtime;
 mod schema_text;
+mod time_span;
 
 pub mod callout;
 pub mod clock;
@@ -88,6 +89,7 @@ pub use plugin_sdk_macros::plugin;
 pub use reply::Flow;
 pub use reply::Reply;
 pub use schema_text::SchemaText;
+pub use time_span::TimeSpan;
 
 /// What most plugins use.
 pub mod prelude {
@@ -108,6 +110,7 @@ pub mod prelude {
     pub use crate::Request;
     pub use crate::Response;
     pub use crate::RootContext;
+    pub use crate::TimeSpan;
     pub use crate::Trailers;
     pub use crate::callout;
     pub use crate::callout::CalloutError;
