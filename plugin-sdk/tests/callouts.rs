@@ -249,6 +249,55 @@ fn streams_can_wait_for_the_callout_of_another_one() {
     assert_eq!(plugin.misuse(), [""; 0]);
 }
 
+/// Wakes itself, and then the stream that came before.
+struct Chain {
+    last: RefCell<Option<Waker>>,
+}
+
+#[plugin]
+impl Plugin for Chain {
+    fn new(_: NoConfig, _: &RootContext) -> Result<Self, Error> {
+        Ok(Self { last: RefCell::new(None) })
+    }
+
+    async fn on_request(&self, _: &mut (), request: &mut Request) -> Result<Flow, Error> {
+        let mut polls = 0;
+        let path = request.path()?;
+        poll_fn(|context| {
+            polls += 1;
+            if let Some(last) = self.last.replace(Some(context.waker().clone())) {
+                last.wake();
+            }
+            if path == "/yield" {
+                context.waker().wake_by_ref();
+            }
+            if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        Ok(Flow::Continue)
+    }
+}
+
+#[test]
+fn handler_that_wakes_itself_does_not_wait() {
+    let plugin = MockHost::new().start::<Chain>("").unwrap();
+    let mut stream = plugin.stream();
+    stream.request(MockRequest::get("/yield"));
+    assert!(!stream.is_waiting(Direction::Request));
+    assert_eq!(plugin.misuse(), [""; 0]);
+}
+
+#[test]
+fn streams_that_wake_each_other_continue() {
+    let plugin = MockHost::new().start::<Chain>("").unwrap();
+    let (mut one, mut other) = (plugin.stream(), plugin.stream());
+    one.request(MockRequest::get("/"));
+    assert!(one.is_waiting(Direction::Request));
+    other.request(MockRequest::get("/"));
+    assert!(!one.is_waiting(Direction::Request) && !other.is_waiting(Direction::Request));
+    assert_eq!(plugin.misuse(), [""; 0]);
+}
+
 /// Loads at its start and on each tick.
 struct Refresh {
     value: RefCell<String>,
