@@ -56,6 +56,7 @@ mod plugin;
 mod reply;
 mod runtime;
 mod schema_text;
+mod single_flight;
 mod time_span;
 
 pub mod callout;
@@ -89,6 +90,7 @@ pub use plugin_sdk_macros::plugin;
 pub use reply::Flow;
 pub use reply::Reply;
 pub use schema_text::SchemaText;
+pub use single_flight::SingleFlight;
 pub use time_span::TimeSpan;
 
 /// What most plugins use.

@@ -65,6 +65,7 @@ impl<P: Plugin> Runtime<P> {
         drop(self.streams.remove(context));
         drop(self.roots.remove(context));
         executor::clear_ready(context, P::CALLBACKS.waits);
+        self.run_ready(context);
     }
 
     /// Runs the timer of a root context.
