@@ -194,6 +194,8 @@ pub enum Resumed {
     Continue(Patch),
     /// Calls the same filter again.
     Again,
+    /// Continues with the next filter, with these edits. The filter has failed: it sees no more of the request.
+    Bypass(Patch),
     /// Replies to the client.
     Reply(Box<LocalReply>),
 }

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+#[path = "support/missing.rs"]
+mod missing;
+#[path = "../plugin-host/guests/modules.rs"]
+mod modules;
 #[path = "support/terminal.rs"]
 mod terminal;
 
@@ -10,11 +14,14 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// Time limit for anything on a busy machine.
@@ -192,6 +199,115 @@ fn visit(gateway: SocketAddr, method: &str, host: &str, target: &str) -> String 
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     response.split(' ').nth(1).unwrap().to_owned()
+}
+
+/// Sends one request after the other on one connection until `is_over`, and returns the values of the field `x-v`.
+/// Panics if one fails.
+fn load(gateway: SocketAddr, is_over: &AtomicBool) -> Vec<String> {
+    let stream = TcpStream::connect(gateway).unwrap();
+    let (mut writer, mut reader) = (stream.try_clone().unwrap(), BufReader::new(stream));
+    let mut values = Vec::new();
+    while !is_over.load(Ordering::Relaxed) {
+        writer.write_all(b"GET /api/products HTTP/1.1\r\nHost: app1.example.com\r\n\r\n").unwrap();
+        let (mut lines, mut line) = (Vec::new(), String::new());
+        while reader.read_line(&mut line).unwrap() > 2 {
+            lines.push(std::mem::take(&mut line));
+        }
+        assert!(lines[0].starts_with("HTTP/1.1 200"), "{lines:?}");
+        let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let length = field("content-length: ").or(field("Content-Length: ")).unwrap().parse().unwrap();
+        reader.read_exact(&mut vec![0; length]).unwrap();
+        let value = field("x-v: ").unwrap_or("none").to_owned();
+        if values.last() != Some(&value) {
+            values.push(value);
+        }
+    }
+    values
+}
+
+/// Waits until responses have this value of the field `x-v`.
+fn until_served(gateway: SocketAddr, value: &str) {
+    let began = Instant::now();
+    loop {
+        let mut stream = TcpStream::connect(gateway).unwrap();
+        let head = "GET /api/products HTTP/1.1\r\nHost: app1.example.com\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        if response.contains(&format!("x-v: {value}\r\n")) {
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "{response}");
+    }
+}
+
+/// Writes a file in one step.
+fn put(file: &Path, content: &[u8]) {
+    let new = file.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+/// Waits until the page of plugins has a text.
+fn await_plugin(admin: SocketAddr, text: &str) {
+    let began = Instant::now();
+    loop {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.write_all(b"GET /plugins HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        if page.contains(text) {
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "{text} is not in {page}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn plugin_dropped_into_the_folder_reloads_under_load() {
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugin-host/guests");
+    let module = match modules::module(&guests, "headers") {
+        Ok(path) => fs::read(path).unwrap(),
+        Err(modules::NoModule::Missing(reason)) => return missing::skipped(&format!("demo: {reason}")),
+        Err(modules::NoModule::Failed(reason)) => panic!("{reason}"),
+    };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let demo = Demo::start(&[("--admin", &port.to_string())]);
+    let lines = demo.until("Serving ");
+    let (folder, http) = (folder(&lines), address(&lines, "http"));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let client = {
+        let is_over = Arc::clone(&is_over);
+        std::thread::spawn(move || load(http, &is_over))
+    };
+    let yaml = |version: u32| {
+        format!(
+            "apiVersion: wasm-gateway.dev/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: v, namespace: demo}}\n\
+             spec: {{url: file://v.wasm, failStrategy: FAIL_OPEN, pluginConfig: response set x-v {version}}}\n"
+        )
+    };
+    put(&folder.join("v.wasm"), &module);
+    put(&folder.join("plugin.yaml"), yaml(1).as_bytes());
+    let digest = |module: &[u8]| {
+        let digest: String = Sha256::digest(module).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{} ready", &digest[..12])
+    };
+    await_plugin(port, &digest(&module));
+    for version in 2..=4 {
+        put(&folder.join("plugin.yaml"), yaml(version).as_bytes());
+        // An empty custom section makes it another module.
+        let name = format!("v{version}");
+        let changed = [&*module, &[0, 3, 2], name.as_bytes()].concat();
+        put(&folder.join("v.wasm"), &changed);
+        await_plugin(port, &digest(&changed));
+    }
+    until_served(http, "4");
+    is_over.store(true, Ordering::Relaxed);
+    let values = client.join().unwrap();
+    assert_eq!(values.first().map(String::as_str), Some("none"));
+    assert_eq!(values.last().map(String::as_str), Some("4"), "{values:?}");
+    assert!(demo.stop(Signal::TERM).success());
 }
 
 /// Asserts that lines fit on a screen of this width.

@@ -123,7 +123,7 @@ fn explain_shows_version_state_and_failures_of_plugins() {
     let line = "plugin    default/key, phase AUTHN, configuration by WasmPlugin default/key spec, ";
     until("the file is missed", || explanation(&gateway).contains("key.wasm does not exist"));
     assert!(explanation(&gateway).contains(&format!("{line}no version, refused: the file ")));
-    rename_module(gateway.folder.path(), "key.wasm", &version_module(1));
+    rename_module(gateway.folder.path(), "key.wasm", &version_module(1, ""));
     until("the plugin is ready", || explanation(&gateway).contains(", ready\n"));
     let text = explanation(&gateway);
     let (_, version) = text.split_once(&format!("{line}version ")).unwrap();

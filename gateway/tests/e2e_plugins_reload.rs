@@ -99,11 +99,11 @@ fn change_under_load(gateway: &TestGateway, change: impl Fn(usize)) {
 fn changed_modules_take_over_without_a_failed_request() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start("");
-    rename_module(gateway.folder.path(), "v.wasm", &version_module(0));
+    rename_module(gateway.folder.path(), "v.wasm", &version_module(0, ""));
     gateway.replace("all.yaml", &(single_route(&origin) + wasm_plugin("v", "v.wasm")));
     until_live(&gateway, &get("/"));
     change_under_load(&gateway, |version| {
-        rename_module(gateway.folder.path(), "v.wasm", &version_module(version));
+        rename_module(gateway.folder.path(), "v.wasm", &version_module(version, ""));
     });
 }
 
@@ -127,14 +127,14 @@ fn changed_configurations_take_over_without_a_failed_request() {
 fn broken_replacement_keeps_the_version_that_serves() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start("");
-    rename_module(gateway.folder.path(), "v.wasm", &version_module(1));
+    rename_module(gateway.folder.path(), "v.wasm", &version_module(1, ""));
     gateway.replace("all.yaml", &(single_route(&origin) + wasm_plugin("v", "v.wasm")));
     until_live(&gateway, &get("/"));
     rename_module(gateway.folder.path(), "v.wasm", b"broken");
     until("the replacement is refused", || gateway.admin("/problems").1.contains("PluginRefused"));
     let live = || get("/").send(gateway.gateway.http, Protocol::Http1);
     assert_eq!(live().field("x-version"), Some("1"));
-    rename_module(gateway.folder.path(), "v.wasm", &version_module(2));
+    rename_module(gateway.folder.path(), "v.wasm", &version_module(2, ""));
     until("the next version is live", || live().field("x-version") == Some("2"));
     until("the Problem is gone", || !gateway.admin("/problems").1.contains("PluginRefused"));
 }
@@ -143,11 +143,11 @@ fn broken_replacement_keeps_the_version_that_serves() {
 fn changed_module_is_live_in_two_seconds() {
     let origin = Origin::named("a");
     let gateway = TestGateway::start("");
-    rename_module(gateway.folder.path(), "v.wasm", &version_module(1));
+    rename_module(gateway.folder.path(), "v.wasm", &version_module(1, ""));
     gateway.replace("all.yaml", &(single_route(&origin) + wasm_plugin("v", "v.wasm")));
     until_live(&gateway, &get("/"));
     let began = Instant::now();
-    rename_module(gateway.folder.path(), "v.wasm", &version_module(2));
+    rename_module(gateway.folder.path(), "v.wasm", &version_module(2, ""));
     let live = || get("/").send(gateway.gateway.http, Protocol::Http1);
     until("the version is live", || live().field("x-version") == Some("2"));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
@@ -157,10 +157,10 @@ fn changed_module_is_live_in_two_seconds() {
 fn reloads_do_not_grow_the_process() {
     let origin = Origin::named("a");
     let mut program = Program::start("", &[]);
-    rename_module(program.folder(), "v.wasm", &version_module(0));
+    rename_module(program.folder(), "v.wasm", &version_module(0, ""));
     program.rename("all.yaml", &(single_route(&origin) + wasm_plugin("v", "v.wasm")));
     let mut reload = |version: usize| {
-        rename_module(program.folder(), "v.wasm", &version_module(version));
+        rename_module(program.folder(), "v.wasm", &version_module(version, ""));
         until("the version is live", || {
             Wire::connect(program.http).get("a.example", "/").field("x-version") == Some(&version.to_string())
         });

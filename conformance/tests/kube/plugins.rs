@@ -23,9 +23,9 @@ pub(crate) fn module_in_config_map() {
     wait_until("the plugin closes its route", || gateway.get(host).status == 503);
     let version = || gateway.get(host).field("x-version").map(str::to_owned);
 
-    cluster().apply(&config_map(&space.name, &version_module(1)));
+    cluster().apply(&config_map(&space.name, &version_module(1, "")));
     wait_until("the plugin is live", || version().as_deref() == Some("1"));
-    cluster().apply(&config_map(&space.name, &version_module(2)));
+    cluster().apply(&config_map(&space.name, &version_module(2, "")));
     wait_until("the changed module is live", || version().as_deref() == Some("2"));
 
     cluster().apply(&config_map(&space.name, b"no module"));

@@ -24,6 +24,9 @@ pub enum GuestAction {
     Reply(StreamId, Box<Reply>),
     /// Resets a stream.
     Close(StreamId),
+    /// Ends a stream as if its call had trapped, but leaves the instance alive. The verdict of the call is void. A guest
+    /// asks for it by the foreign function `wasm_gateway.fail`.
+    Fail(StreamId),
     /// Starts an HTTP request to an upstream. Its end goes to [`Instance::http_response`], exactly once.
     ///
     /// [`Instance::http_response`]: crate::Instance::http_response

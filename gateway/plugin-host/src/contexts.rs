@@ -140,6 +140,11 @@ impl Contexts {
         !self.streams.is_empty()
     }
 
+    pub(crate) fn open_streams(&self) -> impl Iterator<Item = (StreamId, &dyn HttpView)> {
+        let streams = self.streams.iter().filter(|(_, stream)| stream.ending == Ending::Open);
+        streams.map(|(id, stream)| (StreamId(*id), &*stream.view))
+    }
+
     pub(crate) fn roots(&self) -> impl Iterator<Item = RootIndex> + use<> {
         (0..self.roots.len()).map(RootIndex)
     }

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod call;
+mod foreign;
 mod function;
 mod grpc;
 mod http;
@@ -58,6 +59,7 @@ static MODULES: &[(&str, &[&[HostFunction]])] = &[
             queues::FUNCTIONS,
             metrics::FUNCTIONS,
             runtime::FUNCTIONS,
+            foreign::FUNCTIONS,
             unsupported::FUNCTIONS,
         ],
     ),

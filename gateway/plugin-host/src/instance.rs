@@ -165,6 +165,14 @@ impl<V: HttpView> Instance<V> {
     pub fn has_streams(&self) -> bool {
         self.runner.has_streams()
     }
+
+    /// Returns the streams that are open, with their views. Those that the guest keeps after their end are not.
+    pub fn open_streams(&self) -> impl Iterator<Item = (StreamId, &V)> {
+        self.runner.open_streams().filter_map(|(stream, view)| {
+            let view: &dyn Any = view;
+            Some((stream, view.downcast_ref()?))
+        })
+    }
 }
 
 impl<V> fmt::Debug for Instance<V> {

@@ -145,6 +145,10 @@ impl Runner {
     pub(crate) fn has_streams(&self) -> bool {
         self.vm.host().contexts.has_streams()
     }
+
+    pub(crate) fn open_streams(&self) -> impl Iterator<Item = (StreamId, &dyn HttpView)> {
+        self.vm.host().contexts.open_streams()
+    }
 }
 
 /// Calls a callback about a message head.

@@ -70,6 +70,8 @@ pub enum EditError {
     Unavailable,
     /// The name or value is malformed.
     Malformed,
+    /// All edits together exceed what a stream may hold.
+    TooLarge,
 }
 
 /// The pairs of a property that is a map.
@@ -118,7 +120,7 @@ pub trait HttpView: Any + Send {
     /// appends, and 0, 0 prepends.
     ///
     /// # Errors
-    /// [`EditError::Unavailable`].
+    /// [`EditError::Unavailable`], [`EditError::TooLarge`].
     fn edit_body(
         &mut self,
         direction: Direction,

@@ -233,11 +233,11 @@ struct ClientSockets {
 fn plugin_channels(options: &Options) -> (Arc<PluginContext>, Vec<PluginInputs>) {
     let (mut workers, mut queues, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.settings.workers() {
-        let (instance_tx, instances) = mpsc::unbounded_channel();
+        let (change_tx, changes) = mpsc::unbounded_channel();
         let queue = Arc::new(Notify::new());
-        workers.push(instance_tx);
+        workers.push(change_tx);
         queues.push(Arc::clone(&queue));
-        inputs.push(PluginInputs { instances, queues: queue });
+        inputs.push(PluginInputs { changes, queues: queue });
     }
     let cache = options.settings.plugins.cache.clone();
     let context = PluginContext { workers, queues, shared: Arc::default(), cache, board: Arc::default() };

@@ -11,7 +11,7 @@ use plugin_host::{Shared, Waker};
 use routing::table::{PluginDefinition, PluginName};
 use tokio::sync::{Notify, mpsc};
 
-use crate::filter::plugin::{LoadedPlugin, NewInstance};
+use crate::filter::plugin::{InstanceChange, LoadedPlugin};
 
 mod board;
 mod fetch;
@@ -19,6 +19,7 @@ mod load;
 mod loader;
 mod metrics;
 mod refusal;
+mod retire;
 
 pub use board::{PluginBoard, PluginState, PluginStatus};
 pub use load::check;
@@ -59,7 +60,7 @@ pub struct PluginUpdate {
 #[derive(Debug)]
 pub struct PluginContext {
     /// The way of instances to each worker.
-    pub workers: Vec<mpsc::UnboundedSender<NewInstance>>,
+    pub workers: Vec<mpsc::UnboundedSender<InstanceChange>>,
     /// Wake the workers for queues.
     pub queues: Vec<Arc<Notify>>,
     /// What guests share.

@@ -249,10 +249,12 @@ impl Reload {
         let (before, after) = self.plugins.set_problem(&name, refusal);
         self.problems.change(before.iter(), Vec::from_iter(after));
         let Some(loaded) = loaded else { return self.log_problem_changes() };
+        let version = Arc::clone(&loaded.version);
         self.planner.plugins.activate(name.clone(), loaded);
         self.plans = self.planner.extend(&self.plans, &self.plugins.policies_with(&name));
         let table = self.live.load().table.clone();
         self.publish_table(table);
+        version.usage.set_published();
     }
 
     /// Publishes the names to resolve, if they changed, and copies known resolutions to new Backends. The cost depends on

@@ -9,9 +9,10 @@ use std::time::Duration;
 use plugin_host::{GuestAction, HttpResponse, RootIndex};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::exchange::Worker;
-use crate::filter::plugin::{NewInstance, Work, WorkerInstance};
+use crate::filter::plugin::{InstanceChange, Postponed, Work, WorkerInstance, grpc_queue};
 
 mod fields;
 mod grpc;
@@ -23,8 +24,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The channels by which plugins of one worker are reached from other threads.
 #[derive(Debug)]
 pub struct PluginInputs {
-    /// Started instances.
-    pub instances: mpsc::UnboundedReceiver<NewInstance>,
+    /// Changes of the instances.
+    pub changes: mpsc::UnboundedReceiver<InstanceChange>,
     /// Wakes the worker when a queue of its plugins has an item.
     pub queues: Arc<Notify>,
 }
@@ -35,18 +36,28 @@ pub struct PluginInputs {
 /// Dropping the future ends the delivery of instances, queues and actions. Callouts and ticks that have begun go on until
 /// their instance is dropped.
 pub async fn run(worker: Rc<Worker>, inputs: PluginInputs, mut work: mpsc::UnboundedReceiver<Work>) {
-    let PluginInputs { mut instances, queues } = inputs;
+    let PluginInputs { mut changes, queues } = inputs;
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let mut postponed = None;
     loop {
         tokio::select! {
-            new = instances.recv() => match new {
-                Some(new) => worker.plugins.install(new),
+            change = changes.recv() => match change {
+                Some(change) => worker.plugins.change(change),
                 None => return,
             },
             Some(work) = work.recv() => take(&worker, work),
-            () = queues.notified() => worker.plugins.deliver_queues(),
+            () = queues.notified() => postponed = worker.plugins.deliver_queues(),
+            () = wait_until(postponed) => postponed = worker.plugins.deliver_queues(),
             _ = sweep.tick(), if worker.plugins.is_used() => worker.plugins.sweep(),
         }
+    }
+}
+
+/// Waits for a moment; for `None`, without end.
+async fn wait_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -75,7 +86,7 @@ fn act(worker: &Rc<Worker>, instance: &Rc<WorkerInstance>, action: GuestAction) 
             instance.started(token, task.abort_handle(), None);
         }
         GuestAction::Grpc(token, request) => {
-            let (actions, action_rx) = mpsc::unbounded_channel();
+            let (actions, action_rx) = grpc_queue();
             let task = grpc::start(worker, instance, token, (*request, action_rx));
             instance.started(token, task, Some(actions));
         }
@@ -85,7 +96,7 @@ fn act(worker: &Rc<Worker>, instance: &Rc<WorkerInstance>, action: GuestAction) 
             instance.set_ticks(root, period.map(|period| spawn_ticks(instance, root, period)));
         }
         // The filter has taken these.
-        GuestAction::Resume(..) | GuestAction::Reply(..) | GuestAction::Close(_) => {}
+        GuestAction::Resume(..) | GuestAction::Reply(..) | GuestAction::Close(_) | GuestAction::Fail(_) => {}
     }
 }
 
@@ -94,12 +105,14 @@ fn act(worker: &Rc<Worker>, instance: &Rc<WorkerInstance>, action: GuestAction) 
 fn spawn_ticks(instance: &Rc<WorkerInstance>, root: RootIndex, period: Duration) -> AbortHandle {
     let weak = Rc::downgrade(instance);
     let ticks = tokio::task::spawn_local(async move {
+        let mut due = Instant::now() + period;
         loop {
-            tokio::time::sleep(period).await;
-            match weak.upgrade() {
-                Some(instance) if !instance.is_dead() => instance.tick(root),
-                Some(_) | None => return,
-            }
+            tokio::time::sleep_until(due).await;
+            let Some(instance) = weak.upgrade().filter(|instance| !instance.is_dead()) else { return };
+            due = match instance.tick(root) {
+                Ok(()) => Instant::now() + period,
+                Err(Postponed(until)) => until,
+            };
         }
     });
     ticks.abort_handle()

@@ -6,6 +6,7 @@
 mod body;
 mod breaker;
 mod facts;
+mod grpc_queue;
 mod info;
 mod instances;
 mod maps;
@@ -28,17 +29,18 @@ use routing::table::FailStrategy;
 use super::{BodyPiece, BodyStep, Direction, Filter, FilterContext, Phases, Resumed, Slot, Stage, Step};
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
-pub use breaker::{Breaker, BreakerState};
+pub use breaker::{Breaker, BreakerState, Breakers};
 pub use facts::StoredProperties;
-pub use info::{Lease, PluginVersion};
-pub use instances::{Instances, NewInstance};
+pub use grpc_queue::{GrpcReceiver, GrpcSender, grpc_queue};
+pub use info::{Lease, PluginVersion, VersionUsage};
+pub use instances::{InstanceChange, Instances, NewInstance};
 pub use reply_reason::PluginReply;
 pub use set::{LoadedPlugin, PluginSet};
 pub use stats::{PluginCounts, PluginStats};
 pub(super) use stream::PluginStream;
 use stream::{Failure, HeadStep};
 use view::StreamView;
-pub use worker_instance::{Work, WorkerInstance};
+pub use worker_instance::{Postponed, Work, WorkerInstance};
 
 /// Maximum time that a request waits for an instance in place of a dead one.
 const INSTANCE_WAIT: Duration = Duration::from_secs(1);
@@ -119,24 +121,27 @@ impl PluginFilter {
         if slot.stream.as_ref().is_some_and(PluginStream::is_alive) {
             return Ok(());
         }
-        let shared = if self.version.is_isolated { None } else { instances.get(self.version.id) };
-        if shared.is_none() && !self.version.is_isolated {
+        let is_isolated = self.version.is_isolated || self.version.usage.is_retired();
+        let shared = if is_isolated { None } else { instances.get(self.version.id) };
+        if shared.is_none() && !is_isolated {
             return Err(Opening::Wait(Rc::clone(instances)));
         }
-        // Asked once for a stream: an open breaker gives one probe.
-        if !self.version.breaker.allows() {
+        // Asked once for a stream: an open breaker lets one probe begin.
+        let Some(admission) = self.version.breakers.requests.acquire() else {
             return Err(Opening::Failed(self.fail(slot)));
-        }
+        };
         let instance = match shared {
             Some(instance) => instance,
             None => instances.isolated(&self.version).map_err(|error| {
                 tracing::error!(target: "plugin", plugin = &*self.version.name, %error, "instance refused");
-                self.version.breaker.on_failure();
+                self.version.breakers.requests.on_failure();
                 Opening::Failed(self.fail(slot))
             })?,
         };
-        let view = StreamView::new(facts::Facts::new(cx), cx.request.clone(), std::mem::take(patch));
-        match PluginStream::open(instance, self.root, view) {
+        let mut view = StreamView::new(facts::Facts::new(cx), cx.request.clone(), std::mem::take(patch));
+        view.request_body.max_edited = self.version.max_request_body;
+        view.response_body.max_edited = self.version.max_response_body;
+        match PluginStream::open((instance, admission), self.root, view) {
             Ok(stream) => {
                 if let Some(dead) = slot.stream.replace(stream) {
                     dead.end();
@@ -178,7 +183,7 @@ impl PluginFilter {
             let found = std::future::poll_fn(|task| instances.poll_instance(version, task));
             match (tokio::time::timeout(INSTANCE_WAIT, found).await, fail) {
                 (Ok(()), _) => Resumed::Again,
-                (Err(_elapsed), FailStrategy::Open) => Resumed::Continue(Patch::default()),
+                (Err(_elapsed), FailStrategy::Open) => Resumed::Bypass(Patch::default()),
                 (Err(_elapsed), FailStrategy::Close) => Resumed::Reply(PluginReply::Failed.local_reply()),
             }
         }))
@@ -230,6 +235,9 @@ impl PluginFilter {
         }
         if own.is_closed {
             return BodyStep::Reply(PluginReply::Closed.local_reply());
+        }
+        if own.has_failed {
+            return self.fail_body(slot, direction);
         }
         let is_resumed = own.is_resumed(stream::host(direction));
         let (held, is_end) = stream.held(direction);
@@ -316,7 +324,7 @@ impl Filter for PluginFilter {
             worker_instance::Woken::Resumed => stream.release(direction),
             worker_instance::Woken::Reply(reply) => BodyStep::Reply(stream.local_reply(*reply)),
             worker_instance::Woken::Closed => BodyStep::Reply(PluginReply::Closed.local_reply()),
-            worker_instance::Woken::Dead => self.fail_body(slot, direction),
+            worker_instance::Woken::Failed => self.fail_body(slot, direction),
         })
     }
 

@@ -165,6 +165,16 @@ impl Progress {
     pub fn resume(&mut self, direction: Direction, resumed: Resumed) -> Option<Box<LocalReply>> {
         match resumed {
             Resumed::Continue(edits) => self.half(direction).patch.append(&edits),
+            Resumed::Bypass(edits) => {
+                let waiting = match direction {
+                    Direction::Request => self.slots.reached.saturating_sub(1),
+                    Direction::Response => self.before_response,
+                };
+                if let Some((_, slot)) = self.slots.entry(waiting) {
+                    slot.is_bypassed = true;
+                }
+                self.half(direction).patch.append(&edits);
+            }
             Resumed::Again if direction == Direction::Request => self.slots.reached -= 1,
             Resumed::Again => self.before_response += 1,
             Resumed::Reply(reply) => return Some(reply),

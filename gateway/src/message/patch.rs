@@ -3,6 +3,9 @@
 use super::field::{FieldName, FieldValue};
 use super::start_line::{RequestAuthority, RequestMethod, RequestTarget};
 
+/// Bytes that an edit counts beside its name and value.
+const EDIT_BYTES: usize = 64;
+
 /// Edits of a head, in the order in which filters made them. An empty patch allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
@@ -114,6 +117,15 @@ impl Patch {
             Action::Set(value) | Action::Add(value) => Some((edit.name.as_bytes(), value.as_bytes())),
             Action::Remove => None,
         })
+    }
+
+    /// Returns the bytes that the edits occupy, at least: names, values, and 64 for each.
+    pub fn size(&self) -> usize {
+        let value = |action: &Action| match action {
+            Action::Set(value) | Action::Add(value) => value.as_bytes().len(),
+            Action::Remove => 0,
+        };
+        self.edits.iter().map(|edit| EDIT_BYTES + edit.name.as_bytes().len() + value(&edit.action)).sum()
     }
 
     /// Is there no edit of a field?

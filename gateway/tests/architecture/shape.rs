@@ -85,8 +85,10 @@ fn unsafe_blocks_have_a_reason() {
     let lines: Vec<_> = text.lines().map(str::trim).collect();
     // Attributes and declarations of foreign functions are no blocks.
     let blocks = (0..lines.len()).filter(|at| lines[*at].contains("unsafe {"));
-    let has_reason = |at: &usize| lines[at.saturating_sub(4)..*at].iter().any(|line| line.starts_with("// SAFETY:"));
-    let found: Vec<_> = blocks.filter(|at| !has_reason(at)).map(|at| format!("{UNSAFE_FILE}:{}", at + 1)).collect();
+    let has_reason =
+        |at: &usize| lines[at.saturating_sub(4)..*at].iter().any(|line| line.starts_with("// SAFETY:"));
+    let found: Vec<_> =
+        blocks.filter(|at| !has_reason(at)).map(|at| format!("{UNSAFE_FILE}:{}", at + 1)).collect();
     assert!(found.is_empty(), "without `// SAFETY:`: {found:?}");
 }
 

@@ -1,7 +1,9 @@
 //! A small module that shows which version of it serves.
 
 /// Returns a module that sets the field `x-version` of responses. It compiles fast in debug builds.
-pub(crate) fn version_module(version: usize) -> Vec<u8> {
+///
+/// `functions` are further ones, as WebAssembly text.
+pub(crate) fn version_module(version: usize, functions: &str) -> Vec<u8> {
     let version = version.to_string();
     let size = version.len();
     let text = format!(
@@ -14,7 +16,8 @@ pub(crate) fn version_module(version: usize) -> Vec<u8> {
             (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
             (func (export "proxy_on_context_create") (param i32 i32))
             (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
-                (call $set (i32.const 2) (i32.const 0) (i32.const 9) (i32.const 9) (i32.const {size}))))"#
+                (call $set (i32.const 2) (i32.const 0) (i32.const 9) (i32.const 9) (i32.const {size})))
+            {functions})"#
     );
     wat::parse_str(text).unwrap()
 }

@@ -3,7 +3,8 @@
 //! Phases: `vm_start`, `configure`, `create`, `request_headers`, `request_body`, `request_trailers`, `response_headers`,
 //! `response_body`, `response_trailers`, `done`, `log`, `delete`, `tick`. Actions: `panic`, `loop`, `grab` (memory until
 //! none is left, then a panic), `deep` (recursion), `hostcalls` (a million), `exit`, `refuse` (of a start), `reset` (of the
-//! stream), `pause` (without an end), `logs` (a million lines).
+//! stream), `pause` (without an end), `logs` (a million lines), `busy` (5 ms), `fail` (of the stream, by the gateway's
+//! foreign function).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -68,6 +69,13 @@ fn act(action: &str) -> bool {
             }
         }
         "logs" => (0..1_000_000).for_each(|number| log::info!("line {number}")),
+        "busy" => {
+            let began_at = std::time::Instant::now();
+            while began_at.elapsed() < Duration::from_millis(5) {}
+        }
+        "fail" => {
+            let _ = hostcalls::call_foreign_function("wasm_gateway.fail", Some(b"as configured"));
+        }
         "exit" => std::process::exit(3),
         "reset" => return hostcalls::reset_http_request().is_ok(),
         "refuse" => {

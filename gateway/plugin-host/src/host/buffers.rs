@@ -9,6 +9,7 @@ use super::Span;
 use super::host_function;
 use crate::abi::Status;
 use crate::view::Direction;
+use crate::view::EditError;
 
 pub(super) static FUNCTIONS: &[HostFunction] = &[
     host_function!(restricted "proxy_get_buffer_bytes", |call, buffer, start, max, address, size| {
@@ -92,7 +93,11 @@ fn write(
     let Some(stream) = host.contexts.effective_mut() else { return Ok(Status::BadArgument) };
     match stream.view.edit_body(direction, start as usize, size as usize, value) {
         Ok(()) => Ok(Status::Ok),
-        Err(_) => Ok(Status::BadArgument),
+        Err(EditError::TooLarge) => {
+            host.warn_once("the plugin made a body larger than its limit; the guest gets an error");
+            Ok(Status::InternalFailure)
+        }
+        Err(EditError::Unavailable | EditError::Malformed) => Ok(Status::BadArgument),
     }
 }
 

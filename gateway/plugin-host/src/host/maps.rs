@@ -139,6 +139,10 @@ impl HostState {
                 Status::Ok
             }
             Err(EditError::Unavailable | EditError::Malformed) => Status::BadArgument,
+            Err(EditError::TooLarge) => {
+                self.warn_once("the plugin's edits of one map are too large; the guest gets an error");
+                Status::InternalFailure
+            }
         }
     }
 }

@@ -2,17 +2,8 @@
 
 use super::HostFunction;
 use super::Params;
-use super::host_function;
-use crate::abi::Status;
 
 pub(super) static FUNCTIONS: &[HostFunction] = &[
-    // No foreign function is known. SDKs return an error for this status.
-    host_function!(
-        restricted "proxy_call_foreign_function",
-        |_call, _name, _name_len, _argument, _argument_len, _address, _size| {
-            wasmtime::Result::Ok(Status::NotFound)
-        }
-    ),
     private("proxy_redis_init"),
     private("proxy_redis_call"),
     private("proxy_inject_encoded_data_to_filter_chain"),

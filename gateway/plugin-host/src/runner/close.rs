@@ -1,5 +1,7 @@
 //! The end of contexts.
 
+use std::time::Instant;
+
 use super::Runner;
 use crate::action::CallToken;
 use crate::contexts::Ending;
@@ -46,10 +48,15 @@ impl Runner {
         cancelled.into_iter().map(|(token, _)| token).collect()
     }
 
-    /// Deletes the contexts that finished in a call.
+    /// Deletes the contexts that finished in a call. What takes longer than a call may is left to the next one.
     pub(super) fn settle(&mut self) -> Result<(), CallError> {
+        let mut began_at = None;
         while let Some(id) = self.vm.host_mut().contexts.pop_finished() {
+            let began_at = *began_at.get_or_insert_with(Instant::now);
             self.delete(id)?;
+            if began_at.elapsed() > self.vm.host().config.limits.call {
+                break;
+            }
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! Calls about what does not belong to one stream: callouts, ticks, queues.
 
+use std::time::Duration;
+use std::time::Instant;
+
 use super::Runner;
 use super::number;
 use crate::action::CallToken;
@@ -13,6 +16,9 @@ use crate::host::Delivery;
 
 /// Maximum queue items that are announced in one turn. The waker is called for the rest.
 const MAX_NOTICES: usize = 64;
+
+/// Time after which a turn announces no more items, so that the requests of the worker go on.
+const MAX_TURN: Duration = Duration::from_millis(1);
 
 /// Status of a gRPC callout that was cancelled with its stream.
 const GRPC_CANCELLED: u32 = 1;
@@ -79,7 +85,11 @@ impl Runner {
     /// # Errors
     /// [`CallError`].
     pub(crate) fn deliver_queues(&mut self) -> Result<(), CallError> {
+        let began_at = Instant::now();
         for _ in 0..MAX_NOTICES {
+            if began_at.elapsed() > MAX_TURN {
+                break;
+            }
             let Some((queue, root)) = self.vm.host().shared.pop_notice() else { return Ok(()) };
             let id = root_id(root);
             if self.is_deleted(id) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use routing::table::PluginName;
 use serde::Serialize;
 
-use crate::filter::plugin::{Breaker, BreakerState, PluginCounts, PluginStats};
+use crate::filter::plugin::{BreakerState, Breakers, PluginCounts, PluginStats};
 
 /// How far the newest version of a plugin is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,7 +47,7 @@ struct BoardEntry {
     state: PluginState,
     serving: Option<String>,
     stats: Arc<PluginStats>,
-    breaker: Arc<Breaker>,
+    breakers: Arc<Breakers>,
 }
 
 /// The states of all plugins.
@@ -119,13 +119,13 @@ impl PluginBoard {
         name: &PluginName,
         url: String,
         stats: &Arc<PluginStats>,
-        breaker: &Arc<Breaker>,
+        breakers: &Arc<Breakers>,
     ) {
-        let (stats, breaker) = (Arc::clone(stats), Arc::clone(breaker));
+        let (stats, breakers) = (Arc::clone(stats), Arc::clone(breakers));
         let mut entries = self.entries();
         let serving = entries.get(name).and_then(|entry| entry.serving.clone());
         entries
-            .insert(name.clone(), BoardEntry { url, state: PluginState::Pending, serving, stats, breaker });
+            .insert(name.clone(), BoardEntry { url, state: PluginState::Pending, serving, stats, breakers });
     }
 
     /// Sets the state of the newest version.
@@ -165,7 +165,7 @@ impl BoardEntry {
             url: self.url.clone(),
             state: self.state.clone(),
             digest: self.serving.clone(),
-            breaker: match self.breaker.state() {
+            breaker: match self.breakers.requests.state() {
                 BreakerState::Closed => "closed",
                 BreakerState::Open => "open",
             },

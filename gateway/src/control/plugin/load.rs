@@ -17,7 +17,9 @@ use super::board::{PluginBoard, PluginState};
 use super::fetch::{self, FileStamp};
 use super::refusal::PluginRefusal;
 use super::{DesiredPlugin, PluginContext};
-use crate::filter::plugin::{Breaker, Lease, LoadedPlugin, NewInstance, PluginStats, PluginVersion};
+use crate::filter::plugin::{
+    Breakers, Lease, LoadedPlugin, NewInstance, PluginStats, PluginVersion, VersionUsage,
+};
 
 /// Instances of a version for each worker: one that serves, and one in its place if it dies.
 pub(super) const INSTANCES_PER_WORKER: usize = 2;
@@ -34,7 +36,7 @@ pub(super) struct LoadJob {
     pub(super) engine: Engine,
     pub(super) modules: Arc<Modules>,
     pub(super) stats: Arc<PluginStats>,
-    pub(super) breaker: Arc<Breaker>,
+    pub(super) breakers: Arc<Breakers>,
     pub(super) replacements: mpsc::UnboundedSender<(u64, usize)>,
     pub(super) context: Arc<PluginContext>,
 }
@@ -84,7 +86,7 @@ impl LoadJob {
     }
 
     fn load(self) -> Result<Load, PluginRefusal> {
-        let Self { desired, engine, modules, stats, breaker, replacements, context } = self;
+        let Self { desired, engine, modules, stats, breakers, replacements, context } = self;
         let DesiredPlugin { definition, configs } = desired;
         let board: &PluginBoard = &context.board;
         let reached = |state| board.set_state(&definition.name, state);
@@ -106,7 +108,8 @@ impl LoadJob {
             is_isolated: definition.isolation == Isolation::Stream,
             stats,
             replacements,
-            breaker,
+            breakers,
+            usage: VersionUsage::default(),
         });
         let lease = Lease::default();
         // The first one proves that the module takes its configuration.

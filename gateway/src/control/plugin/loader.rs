@@ -13,8 +13,11 @@ use tokio::task::JoinSet;
 use super::board::PluginState;
 use super::fetch::{self, FileStamp};
 use super::load::{INSTANCES_PER_WORKER, Load, LoadJob, Loaded, Modules, hex, is_polled};
+use super::retire::{self, ReplacedVersion};
 use super::{DesiredPlugin, DesiredPlugins, PluginContext, PluginUpdate};
-use crate::filter::plugin::{Breaker, LoadedPlugin, NewInstance, PluginStats, PluginVersion};
+use crate::filter::plugin::{
+    Breakers, InstanceChange, LoadedPlugin, NewInstance, PluginStats, PluginVersion,
+};
 
 /// Time between two looks at the files of modules. A file that was written in place is read at the second look that
 /// finds it the same, or after [`MAX_UNSTABLE_LOOKS`].
@@ -25,9 +28,6 @@ const MAX_UNSTABLE_LOOKS: u8 = 4;
 
 /// Maximum time until all workers have new instances.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Maximum time that a new version waits for the streams of the version before the present one.
-const GENERATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Loads the plugins in `desired` until its sender or the receiver of `updates` is dropped.
 ///
@@ -80,10 +80,10 @@ struct Loader {
 struct Tracked {
     desired: DesiredPlugin,
     stats: Arc<PluginStats>,
-    breaker: Arc<Breaker>,
+    breakers: Arc<Breakers>,
     serving: Option<LoadedPlugin>,
-    /// Leases of versions that drain.
-    draining: Vec<Weak<()>>,
+    /// The versions before the one that serves, while they have instances.
+    replaced: Vec<ReplacedVersion>,
     /// The file when it was read, and at the last look.
     read: Option<FileStamp>,
     seen: Option<FileStamp>,
@@ -92,6 +92,8 @@ struct Tracked {
     is_loading: bool,
     /// Whether something changed while a job ran.
     is_stale: bool,
+    /// Whether the newest version was refused. Only a change of it or of its file can mend that.
+    is_refused: bool,
 }
 
 /// The end of a job.
@@ -129,13 +131,13 @@ impl Loader {
         for (name, plugin) in desired {
             let workers = self.context.workers.len();
             let tracked = self.plugins.entry(name.clone()).or_insert_with(|| Tracked::new(plugin, workers));
-            let is_known = tracked.serving.is_some() || tracked.is_loading || tracked.read.is_some();
+            let is_known = tracked.serving.is_some() || tracked.is_loading || tracked.is_refused;
             if is_known && tracked.desired == *plugin {
                 continue;
             }
             tracked.desired = plugin.clone();
             let url = fetch::url(&plugin.definition.source);
-            self.context.board.define(name, url, &tracked.stats, &tracked.breaker);
+            self.context.board.define(name, url, &tracked.stats, &tracked.breakers);
             self.load(name);
         }
     }
@@ -152,18 +154,18 @@ impl Loader {
             return;
         }
         tracked.is_loading = true;
-        tracked.draining.retain(|lease| lease.strong_count() > 0);
+        tracked.replaced.retain(ReplacedVersion::has_instances);
         let job = LoadJob {
             desired: tracked.desired.clone(),
             engine,
             modules: Arc::clone(&self.modules),
             stats: Arc::clone(&tracked.stats),
-            breaker: Arc::clone(&tracked.breaker),
+            breakers: Arc::clone(&tracked.breakers),
             replacements: self.replacements.clone(),
             context: Arc::clone(&self.context),
         };
-        let draining = tracked.draining.clone();
-        self.jobs.spawn(run_job(name.clone(), job, draining));
+        let replaced = tracked.replaced.clone();
+        self.jobs.spawn(run_job(name.clone(), job, replaced));
     }
 
     fn engine(&mut self) -> Result<Engine, String> {
@@ -190,20 +192,22 @@ impl Loader {
         tracked.is_loading = false;
         tracked.read = stamp;
         tracked.seen = stamp;
+        tracked.is_refused = result.is_err();
         let is_stale = std::mem::take(&mut tracked.is_stale);
         let update = match result {
             Ok(Load { plugin, .. }) => {
                 let digest = hex(&plugin.version.module.info().digest);
                 tracing::info!(plugin = %name, digest, configurations = desired.configs.len(), "plugin ready");
                 // What failed may be mended.
-                tracked.breaker.on_success();
+                tracked.breakers.requests.close();
+                tracked.breakers.background.close();
                 self.context.board.set_serving(&name, digest);
                 self.context.board.set_state(&name, PluginState::Ready);
                 let (version, lease) = (Arc::downgrade(&plugin.version), plugin.lease.downgrade());
                 self.versions.retain(|_, (_, lease)| lease.strong_count() > 0);
                 self.versions.insert(plugin.version.id, (version, lease));
                 if let Some(before) = tracked.serving.replace(plugin.clone()) {
-                    tracked.draining.push(before.lease.downgrade());
+                    tracked.replaced.push(ReplacedVersion::new(&before, &plugin));
                 }
                 PluginUpdate { name: name.clone(), loaded: Some(plugin), refusal: None }
             }
@@ -230,7 +234,7 @@ impl Loader {
         let Some(sender) = self.context.workers.get(worker).cloned() else { return };
         tokio::task::spawn_blocking(move || match NewInstance::start(&version, lease) {
             // The worker may have stopped.
-            Ok(instance) => drop(sender.send(instance)),
+            Ok(instance) => drop(sender.send(InstanceChange::Install(Box::new(instance)))),
             Err(error) => {
                 tracing::error!(plugin = &*version.name, %error, "no instance in place of a dead one")
             }
@@ -269,22 +273,23 @@ impl Tracked {
         Self {
             desired: desired.clone(),
             stats: Arc::new(PluginStats::new(workers)),
-            breaker: Arc::default(),
+            breakers: Arc::default(),
             serving: None,
-            draining: Vec::new(),
+            replaced: Vec::new(),
             read: None,
             seen: None,
             unstable_looks: 0,
             is_loading: false,
             is_stale: false,
+            is_refused: false,
         }
     }
 }
 
 /// Loads a version and hands its instances to the workers.
-async fn run_job(name: PluginName, job: LoadJob, draining: Vec<Weak<()>>) -> Done {
+async fn run_job(name: PluginName, job: LoadJob, replaced: Vec<ReplacedVersion>) -> Done {
     let (desired, context) = (job.desired.clone(), Arc::clone(&job.context));
-    await_drained(&draining).await;
+    retire::retire(&context.workers, &replaced).await;
     let mut loaded = match tokio::task::spawn_blocking(move || job.run()).await {
         Ok(loaded) => loaded,
         Err(_panic) => Loaded { result: Err("loading it ended by a panic".to_owned().into()), stamp: None },
@@ -297,25 +302,13 @@ async fn run_job(name: PluginName, job: LoadJob, draining: Vec<Weak<()>>) -> Don
     Done { name, desired, loaded }
 }
 
-/// Waits until at most the present version has instances, so that two are the most that live at a time.
-async fn await_drained(draining: &[Weak<()>]) {
-    let drained = async {
-        while draining.iter().any(|lease| lease.strong_count() > 0) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    if tokio::time::timeout(GENERATION_TIMEOUT, drained).await.is_err() {
-        tracing::warn!("requests of an old version of a plugin last long; a third version is loaded");
-    }
-}
-
 async fn install(context: &PluginContext, instances: Vec<NewInstance>) -> Result<(), String> {
     let mut installed = Vec::with_capacity(instances.len());
     for (index, instance) in instances.into_iter().enumerate() {
         let (sender, receiver) = oneshot::channel();
         if let Some(worker) = context.workers.get(index / INSTANCES_PER_WORKER) {
             // A worker that has stopped needs none.
-            let _ = worker.send(instance.acknowledged(sender));
+            let _ = worker.send(InstanceChange::Install(Box::new(instance.acknowledged(sender))));
             installed.push(receiver);
         }
     }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::future::{Either, select};
 use h2::SendStream;
 use plugin_host::{CallToken, GrpcEvent, GrpcRequest, GuestAction};
 use routing::table::Backend;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::fields;
 use crate::data::exchange::Worker;
-use crate::filter::plugin::WorkerInstance;
+use crate::filter::plugin::{GrpcReceiver, WorkerInstance};
 
-/// Maximum bytes of a message that a plugin receives.
+/// Maximum bytes of a message that a plugin sends or receives.
 const MAX_MESSAGE: usize = 1 << 20;
 
 /// Maximum time to connect.
@@ -35,7 +35,7 @@ const UNKNOWN: u32 = 2;
 type GrpcEnd = (u32, Bytes);
 
 /// A call, and what the guest does with it later.
-type BegunCall = (GrpcRequest, mpsc::UnboundedReceiver<GuestAction>);
+type BegunCall = (GrpcRequest, GrpcReceiver);
 
 /// Starts a call. Its events go to the instance.
 pub(super) fn start(
@@ -85,7 +85,7 @@ async fn connect(backend: &Backend, turn: u64) -> Result<TcpStream, GrpcEnd> {
 async fn call(
     backend: Option<Arc<Backend>>,
     turn: u64,
-    (request, mut actions): BegunCall,
+    (request, actions): BegunCall,
     deliver: &impl Fn(GrpcEvent),
 ) -> Result<GrpcEnd, GrpcEnd> {
     let backend = backend.ok_or((UNAVAILABLE, "no such upstream".into()))?;
@@ -98,27 +98,33 @@ async fn call(
     let _guard = AbortOnDrop(connection.abort_handle());
     let mut send_request = send_request.ready().await.map_err(unavailable)?;
     let head = head(&request, &backend).map_err(|error| (UNKNOWN, error.to_string().into()))?;
-    let (response, mut body) = send_request.send_request(head, false).map_err(unavailable)?;
-    let is_unary = request.message.is_some();
-    if let Some(message) = &request.message {
-        send(&mut body, message, true)?;
+    let (response, body) = send_request.send_request(head, false).map_err(unavailable)?;
+    let sending = send_all(body, request.message, actions);
+    let (receiving, sending) = (std::pin::pin!(receive(response, deliver)), std::pin::pin!(sending));
+    match select(receiving, sending).await {
+        Either::Left((end, _)) => end,
+        Either::Right((Ok(()), receiving)) => receiving.await,
+        Either::Right((Err(end), _)) => Err(end),
     }
-    let mut receiving = std::pin::pin!(receive(response, deliver));
-    let mut is_open = !is_unary;
+}
+
+/// Sends the message of a unary call, or those of a stream until its end.
+async fn send_all(
+    mut body: SendStream<Bytes>,
+    only: Option<Bytes>,
+    mut actions: GrpcReceiver,
+) -> Result<(), GrpcEnd> {
+    if let Some(message) = only {
+        return send(&mut body, &message, true).await;
+    }
     loop {
-        tokio::select! {
-            end = &mut receiving => return end,
-            action = actions.recv(), if is_open => match action {
-                Some(GuestAction::GrpcSend { message, is_end, .. }) => {
-                    send(&mut body, &message, is_end)?;
-                    is_open = !is_end;
-                }
-                Some(_) | None => {
-                    body.send_data(Bytes::new(), true).map_err(unavailable)?;
-                    is_open = false;
-                }
-            },
+        let Some(action) = actions.recv().await else { return end(&mut body) };
+        let GuestAction::GrpcSend { message, is_end, .. } = &action else { return end(&mut body) };
+        send(&mut body, message, *is_end).await?;
+        if *is_end {
+            return Ok(());
         }
+        actions.on_sent(&action);
     }
 }
 
@@ -147,13 +153,29 @@ fn head(request: &GrpcRequest, backend: &Backend) -> Result<http::Request<()>, h
     head.body(())
 }
 
-/// Sends a message with its prefix: a flag for compression and four bytes of length.
-fn send(body: &mut SendStream<Bytes>, message: &Bytes, is_end: bool) -> Result<(), GrpcEnd> {
+/// Ends the sending side.
+fn end(body: &mut SendStream<Bytes>) -> Result<(), GrpcEnd> {
+    body.send_data(Bytes::new(), true).map_err(unavailable)
+}
+
+/// Sends a message with its prefix: a flag for compression and four bytes of length. Waits for the endpoint's window.
+async fn send(body: &mut SendStream<Bytes>, message: &Bytes, is_end: bool) -> Result<(), GrpcEnd> {
+    if message.len() > MAX_MESSAGE {
+        return Err((RESOURCE_EXHAUSTED, "a message of more than 1 MiB".into()));
+    }
     let mut framed = BytesMut::with_capacity(message.len() + 5);
     framed.put_u8(0);
     framed.put_u32(u32::try_from(message.len()).map_err(unavailable)?);
     framed.put_slice(message);
-    body.send_data(framed.freeze(), is_end).map_err(unavailable)
+    let mut rest = framed.freeze();
+    while !rest.is_empty() {
+        body.reserve_capacity(rest.len());
+        let capacity = std::future::poll_fn(|task| body.poll_capacity(task)).await;
+        let capacity = capacity.ok_or((UNAVAILABLE, "the stream is closed".into()))?.map_err(unavailable)?;
+        let piece = rest.split_to(capacity.min(rest.len()));
+        body.send_data(piece, is_end && rest.is_empty()).map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 async fn receive(

@@ -17,6 +17,8 @@ pub(super) struct HeldBody {
     /// Whether the head has ended the message: the guest gets no callback for a body.
     pub(super) is_absent: bool,
     pub(super) end: Option<BodyEnd>,
+    /// Maximum bytes that an edit may make of it. More is allowed only if it held that much before.
+    pub(super) max_edited: usize,
 }
 
 impl HeldBody {
@@ -43,10 +45,14 @@ impl HeldBody {
         }
     }
 
-    /// Replaces `size` bytes from `start` on. Both are clamped to what is held.
-    pub(super) fn edit(&mut self, start: usize, size: usize, data: &[u8]) {
+    /// Replaces `size` bytes from `start` on. Both are clamped to what is held. Returns false, and edits nothing, if the
+    /// body would become too large.
+    pub(super) fn edit(&mut self, start: usize, size: usize, data: &[u8]) -> bool {
         let start = start.min(self.len);
         let end = start.saturating_add(size).min(self.len);
+        if self.len - (end - start) + data.len() > self.max_edited.max(self.len) {
+            return false;
+        }
         let edited = if start == 0 && end == self.len {
             Bytes::copy_from_slice(data)
         } else {
@@ -56,6 +62,7 @@ impl HeldBody {
         };
         self.clear();
         self.push(edited);
+        true
     }
 
     pub(super) fn clear(&mut self) {
@@ -87,7 +94,7 @@ mod tests {
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 0..4),
             edits in prop::collection::vec((0..40_usize, 0..40_usize, prop::collection::vec(any::<u8>(), 0..9)), 0..5),
         ) {
-            let (mut held, mut model) = (HeldBody::default(), Vec::new());
+            let (mut held, mut model) = (HeldBody { max_edited: 60, ..HeldBody::default() }, Vec::new());
             for piece in pieces {
                 model.extend_from_slice(&piece);
                 held.push(piece.into());
@@ -95,8 +102,13 @@ mod tests {
             for (start, size, data) in edits {
                 let start_at = start.min(model.len());
                 let end = (start + size).min(model.len()).max(start_at);
+                let before = model.clone();
                 model.splice(start_at..end, data.iter().copied());
-                held.edit(start, size, &data);
+                let is_allowed = model.len() <= before.len().max(60);
+                prop_assert_eq!(held.edit(start, size, &data), is_allowed);
+                if !is_allowed {
+                    model = before;
+                }
                 prop_assert_eq!(held.as_bytes(), &model[..]);
                 prop_assert_eq!(held.len(), model.len());
             }

@@ -1,13 +1,14 @@
 //! A version of a plugin: what its filters on all workers share.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use plugin_host::{Callback, Callbacks, InstanceConfig, Module};
 use routing::table::{Backend, FailStrategy};
 use tokio::sync::mpsc;
 
-use super::breaker::Breaker;
+use super::breaker::Breakers;
 use super::stats::PluginStats;
 
 /// A loaded and configured version of a plugin.
@@ -34,8 +35,52 @@ pub struct PluginVersion {
     pub stats: Arc<PluginStats>,
     /// Asks for an instance in place of a dead one, by the IDs of the version and the worker.
     pub replacements: mpsc::UnboundedSender<(u64, usize)>,
-    /// Over all versions with the same module and configuration.
-    pub breaker: Arc<Breaker>,
+    /// Over all versions of the plugin.
+    pub breakers: Arc<Breakers>,
+    /// Whether and where it is in use.
+    pub usage: VersionUsage,
+}
+
+/// Whether and where a version is in use.
+#[derive(Debug, Default)]
+pub struct VersionUsage {
+    instances: AtomicUsize,
+    is_published: AtomicBool,
+    is_retired: AtomicBool,
+}
+
+impl VersionUsage {
+    /// Records that new requests use the version.
+    pub fn set_published(&self) {
+        self.is_published.store(true, Ordering::Release);
+    }
+
+    /// Do new requests use the version, or one that came after it?
+    pub fn is_published(&self) -> bool {
+        self.is_published.load(Ordering::Acquire)
+    }
+
+    /// Records that workers drop their instances. A request that still needs one starts its own.
+    pub fn set_retired(&self) {
+        self.is_retired.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of its instances on workers.
+    pub fn instances(&self) -> usize {
+        self.instances.load(Ordering::Acquire)
+    }
+
+    pub(super) fn on_instance(&self) {
+        self.instances.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn on_instance_dropped(&self) {
+        self.instances.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Kept by the filters of a version. Without one, its instances stop once their last stream has ended.

@@ -6,14 +6,16 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use plugin_host::{Instance, InstanceConfig, Module, StartError};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::info::PluginVersion;
 use super::view::StreamView;
-use super::worker_instance::{Work, WorkerInstance};
+use super::worker_instance::{Postponed, Work, WorkerInstance};
 
 /// A started instance, on its way to a worker.
 pub struct NewInstance {
@@ -56,6 +58,23 @@ impl fmt::Debug for NewInstance {
     }
 }
 
+/// A change of the instances of a worker.
+#[derive(Debug)]
+pub enum InstanceChange {
+    /// Adds an instance.
+    Install(Box<NewInstance>),
+    /// Drops the instances of a version as soon as the guest has seen all it must of their streams.
+    Retire {
+        /// ID of the version.
+        version: u64,
+        /// Drops them now. The failure strategy applies to streams of which the guest should see more.
+        is_forced: bool,
+    },
+}
+
+/// Maximum time that instances without open streams are kept for guests that have not finished with ended ones.
+const KEPT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The plugin instances of one worker.
 #[derive(Debug)]
 pub struct Instances {
@@ -83,9 +102,33 @@ impl Instances {
         (Rc::new(Self { worker, pools: RefCell::default(), work, is_used: Cell::new(false) }), work_rx)
     }
 
-    /// Adds an instance that was started elsewhere.
-    pub fn install(&self, new: NewInstance) {
+    /// Carries out a change.
+    pub fn change(&self, change: InstanceChange) {
+        match change {
+            InstanceChange::Install(instance) => self.install(*instance),
+            InstanceChange::Retire { version, is_forced } => self.retire(version, is_forced),
+        }
+    }
+
+    fn retire(&self, version: u64, is_forced: bool) {
+        let mut pools = self.pools.borrow_mut();
+        let Some(pool) = pools.get_mut(&version) else { return };
+        for member in [&mut pool.current, &mut pool.spare] {
+            if member.as_ref().is_some_and(|instance| instance.retire(is_forced)) {
+                *member = None;
+            }
+        }
+        if pool.current.is_none() && pool.spare.is_none() {
+            pool.waiters.drain(..).for_each(Waker::wake);
+            pools.remove(&version);
+        }
+    }
+
+    fn install(&self, new: NewInstance) {
         let NewInstance { version, lease, instance, installed } = new;
+        if version.usage.is_retired() {
+            return;
+        }
         self.is_used.set(true);
         let id = version.id;
         let instance = WorkerInstance::new(version, lease, instance, (self.worker, self.work.clone()));
@@ -135,7 +178,7 @@ impl Instances {
 
     /// Asks for an instance in place of a dead one.
     pub fn replace(&self, dead: &WorkerInstance) {
-        if dead.lease.strong_count() > 0 {
+        if dead.lease.strong_count() > 0 && !dead.version.usage.is_retired() {
             // The control runtime may be stopping.
             let _ = dead.version.replacements.send((dead.version.id, self.worker));
         }
@@ -153,11 +196,7 @@ impl Instances {
         pools.retain(|_, pool| {
             let members = [&mut pool.current, &mut pool.spare];
             for member in members {
-                if let Some(instance) = member
-                    && instance.lease.strong_count() == 0
-                    && !instance.has_streams()
-                {
-                    instance.stop_roots();
+                if member.as_ref().is_some_and(sweep_unused) {
                     *member = None;
                 }
             }
@@ -178,12 +217,25 @@ impl Instances {
         });
     }
 
-    /// Delivers queue notifications to all instances.
-    pub fn deliver_queues(&self) {
+    /// Delivers queue notifications to all instances. Returns when to try again if some may not run now.
+    pub fn deliver_queues(&self) -> Option<Instant> {
         let pools = self.pools.borrow();
         let instances: Vec<_> =
             pools.values().flat_map(|pool| [pool.current.clone(), pool.spare.clone()]).flatten().collect();
         drop(pools);
-        instances.iter().for_each(WorkerInstance::deliver_queues);
+        let results = instances.iter().map(WorkerInstance::deliver_queues);
+        results.filter_map(|result| result.err().map(|Postponed(until)| until)).min()
     }
+}
+
+/// Stops an instance that no route uses and that has no open stream. Returns true once it can be dropped.
+fn sweep_unused(instance: &Rc<WorkerInstance>) -> bool {
+    if instance.lease.strong_count() > 0 || instance.has_open_streams() {
+        return false;
+    }
+    let now = Instant::now();
+    let since = instance.unused_since.get().unwrap_or(now);
+    instance.unused_since.set(Some(since));
+    let is_stopped = instance.stop_roots();
+    (is_stopped && !instance.has_streams()) || now.duration_since(since) > KEPT_TIMEOUT
 }

@@ -84,6 +84,7 @@ pub(super) fn edit_request(
     head: &Head,
     edit: MapEdit<'_>,
 ) -> Result<EditOutcome, EditError> {
+    check_size(patch, &edit)?;
     let mut fields = Vec::new();
     if matches!(edit, MapEdit::ReplaceAll(_)) {
         for_each_request_field(head, patch, |name, _| fields.push(name.to_vec()));
@@ -97,11 +98,25 @@ pub(super) fn edit_response(
     response: &ResponseSource,
     edit: MapEdit<'_>,
 ) -> Result<EditOutcome, EditError> {
+    check_size(patch, &edit)?;
     let mut fields = Vec::new();
     if matches!(edit, MapEdit::ReplaceAll(_)) {
         for_each_response_field(response, patch, |name, _| fields.push(name.to_vec()));
     }
     edit_map(patch, edit, &fields, &|patch, name, value| set_status(patch, response.status(), name, value))
+}
+
+/// Maximum bytes of the edits of one map. A guest that loops would otherwise fill the gateway's memory.
+const MAX_EDIT_BYTES: usize = 64 * 1024;
+
+/// Checks that an edit keeps a patch within [`MAX_EDIT_BYTES`].
+fn check_size(patch: &Patch, edit: &MapEdit<'_>) -> Result<(), EditError> {
+    let added = match edit {
+        MapEdit::Set { name, value } | MapEdit::Add { name, value } => name.len() + value.len(),
+        MapEdit::Remove { name } => name.len(),
+        MapEdit::ReplaceAll(pairs) => pairs.iter().map(|(name, value)| name.len() + value.len()).sum(),
+    };
+    if patch.size() + added > MAX_EDIT_BYTES { Err(EditError::TooLarge) } else { Ok(()) }
 }
 
 type SetPseudo<'a> = &'a dyn Fn(&mut Patch, &[u8], &[u8]) -> Result<EditOutcome, EditError>;

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use plugin_host::{CallError, Callback, Event, HttpView as _, MapKind, Reply, RootIndex, StreamId, Verdict};
 use routing::table::FailStrategy;
 
+use super::breaker::Admission;
 use super::maps::{ResponseSource, patched_trailers};
 use super::reply;
 use super::reply_reason::PluginReply;
@@ -17,14 +17,12 @@ use super::worker_instance::{OwnActions, Woken, WorkerInstance};
 use crate::filter::{BodyEnd, BodyPiece, BodyStep, Direction, Resumed};
 use crate::message::{LocalReply, Original, Patch, ResponseHead};
 
-/// Maximum time that a guest may hold a head without looking at the body.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
-
 /// An open stream of an instance.
 #[derive(Debug)]
 pub(in crate::filter) struct PluginStream {
     instance: Rc<WorkerInstance>,
     id: StreamId,
+    admission: Admission,
 }
 
 /// What a guest decided about a head.
@@ -60,7 +58,7 @@ pub(super) fn host(direction: Direction) -> plugin_host::Direction {
 impl PluginStream {
     /// Creates the context of a stream. Returns the view if that fails.
     pub(super) fn open(
-        instance: Rc<WorkerInstance>,
+        (instance, admission): (Rc<WorkerInstance>, Admission),
         root: RootIndex,
         view: StreamView,
     ) -> Result<Self, Box<StreamView>> {
@@ -73,10 +71,10 @@ impl PluginStream {
             })
         });
         match (opened, refused) {
-            (Ok(id), _) => Ok(Self { instance, id }),
+            (Ok(id), _) => Ok(Self { instance, id, admission }),
             (Err(_), Some(view)) => Err(view),
             // Not reached: an error comes with the view.
-            (Err(_), None) => Ok(Self { instance, id: StreamId(0) }),
+            (Err(_), None) => Ok(Self { instance, id: StreamId(0), admission }),
         }
     }
 
@@ -119,6 +117,9 @@ impl PluginStream {
         if own.is_closed {
             return HeadStep::Reply(PluginReply::Closed.local_reply());
         }
+        if own.has_failed {
+            return HeadStep::Failed(before);
+        }
         let is_resumed = own.is_resumed(host(direction));
         match result {
             Err(_) => HeadStep::Failed(before),
@@ -133,18 +134,16 @@ impl PluginStream {
 
     /// Waits until the guest lets the head of a direction go on.
     pub(super) fn wait(&self, direction: Direction, fail: FailStrategy) -> LocalBoxFuture<'static, Resumed> {
-        let stream = Self { instance: Rc::clone(&self.instance), id: self.id };
+        let stream = Self { instance: Rc::clone(&self.instance), ..*self };
         Box::pin(async move {
-            let woken = std::future::poll_fn(|task| stream.poll_stopped(direction, task));
-            // A guest that never resumes a stream has failed.
-            match tokio::time::timeout(MAX_PAUSE, woken).await.unwrap_or(Woken::Dead) {
+            match std::future::poll_fn(|task| stream.poll_stopped(direction, task)).await {
                 Woken::Resumed => Resumed::Continue(stream.edits(direction)),
                 Woken::Reply(reply) => Resumed::Reply(stream.local_reply(*reply)),
                 Woken::Closed => Resumed::Reply(PluginReply::Closed.local_reply()),
-                Woken::Dead => {
+                Woken::Failed => {
                     stream.on_failure();
                     match fail {
-                        FailStrategy::Open => Resumed::Continue(stream.edits(direction)),
+                        FailStrategy::Open => Resumed::Bypass(stream.edits(direction)),
                         FailStrategy::Close => Resumed::Reply(PluginReply::Failed.local_reply()),
                     }
                 }
@@ -152,7 +151,7 @@ impl PluginStream {
         })
     }
 
-    pub(super) fn poll_stopped(&self, direction: Direction, task: &Context<'_>) -> Poll<Woken> {
+    pub(super) fn poll_stopped(&self, direction: Direction, task: &mut Context<'_>) -> Poll<Woken> {
         self.instance.poll_stopped(self.id, host(direction), task)
     }
 
@@ -255,6 +254,6 @@ impl PluginStream {
     }
 
     pub(super) fn end(self) {
-        self.instance.end(self.id);
+        self.instance.end(self.id, self.admission);
     }
 }

@@ -5,7 +5,9 @@ use std::cell::OnceCell;
 use std::io::Write as _;
 
 use http1::Head;
-use plugin_host::{Direction, EditError, EditOutcome, HttpView, MapEdit, MapKind, PropertyValue};
+use plugin_host::{
+    Callback, Callbacks, Direction, EditError, EditOutcome, HttpView, MapEdit, MapKind, PropertyValue,
+};
 
 use super::body::HeldBody;
 use super::facts::Facts;
@@ -51,6 +53,18 @@ impl StreamView {
             response_trailers: Trailers::default(),
             label: OnceCell::new(),
         }
+    }
+
+    /// Does the guest get no more callbacks about this stream but those of its end?
+    pub(super) fn is_passive(&self, callbacks: Callbacks) -> bool {
+        let has = |callback| callbacks.has(callback);
+        let sees_bodies = has(Callback::RequestBody)
+            || has(Callback::RequestTrailers)
+            || has(Callback::ResponseBody)
+            || has(Callback::ResponseTrailers);
+        // The bytes of a tunnel are not a body.
+        let is_tunnel = self.status() == Some(101) || self.request.method() == b"CONNECT";
+        (is_tunnel || !sees_bodies) && (self.response.is_some() || !has(Callback::ResponseHeaders))
     }
 
     /// Returns the held body of a direction.
@@ -247,8 +261,7 @@ impl HttpView for StreamView {
         size: usize,
         data: &[u8],
     ) -> Result<(), EditError> {
-        self.held(direction).edit(start, size, data);
-        Ok(())
+        if self.held(direction).edit(start, size, data) { Ok(()) } else { Err(EditError::TooLarge) }
     }
 
     fn property(&self, path: &[u8]) -> Option<PropertyValue<'_>> {

@@ -1,11 +1,13 @@
 //! An instance of a plugin on a worker, and the streams that it has stopped.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use plugin_host::{
@@ -15,31 +17,55 @@ use plugin_host::{
 use routing::table::Backend;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep};
 
-use super::breaker::BreakerState;
+use super::breaker::Admission;
+use super::grpc_queue::GrpcSender;
 use super::info::PluginVersion;
 use super::stats::{WorkerStats, increment};
 use super::view::StreamView;
+
+/// Maximum time that a guest may hold a stream without a callback about it. A guest that never resumes it has failed.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// Ticks and queue notifications of one instance take at most one part in this many of a worker's time, so that a guest
+/// that is slow in them does not delay requests.
+const BACKGROUND_PARTS: u32 = 20;
+
+/// Time until ticks are tried again while the breaker for them is open.
+const BACKGROUND_PAUSE: Duration = Duration::from_secs(1);
+
+/// gRPC status RESOURCE_EXHAUSTED.
+const GRPC_RESOURCE_EXHAUSTED: u32 = 8;
+
+/// Maximum time for ending the streams of a retired instance. Those that are left end without a callback.
+const RETIRE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// An instance on a worker. All of its methods run on the worker's thread.
 pub struct WorkerInstance {
     pub(super) version: Arc<PluginVersion>,
     pub(super) lease: Weak<()>,
     worker: usize,
-    instance: RefCell<Instance<StreamView>>,
+    /// `None` once it is retired.
+    instance: RefCell<Option<Instance<StreamView>>>,
     /// Streams of which a direction is stopped.
     stopped: RefCell<HashMap<u32, Stopped>>,
     work: mpsc::UnboundedSender<Work>,
     callouts: RefCell<HashMap<CallToken, Callout>>,
     /// Tasks of ticks, by root context.
     ticks: RefCell<HashMap<RootIndex, AbortHandle>>,
+    /// Since when no route uses its version any more.
+    pub(super) unused_since: Cell<Option<Instant>>,
+    /// Time before which no tick or queue notification is delivered.
+    background_at: Cell<Instant>,
+    is_in_background: Cell<bool>,
 }
 
 /// A callout in flight.
 struct Callout {
     task: AbortHandle,
     /// Takes what the guest does with a gRPC call that it has begun.
-    actions: Option<mpsc::UnboundedSender<GuestAction>>,
+    actions: Option<GrpcSender>,
 }
 
 /// A stream that waits for its plugin.
@@ -49,6 +75,9 @@ struct Stopped {
     directions: [StopState; 2],
     reply: Option<Box<Reply>>,
     is_closed: bool,
+    has_failed: bool,
+    /// Ends the pause. `None` until a direction is polled.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// A task for the driver of a worker's plugins.
@@ -72,6 +101,10 @@ enum StopState {
     Resumed,
 }
 
+/// A tick or queue notification is not delivered before this time: the guest has used up its time, or keeps failing.
+#[derive(Clone, Copy, Debug)]
+pub struct Postponed(pub Instant);
+
 /// Why a stopped stream goes on.
 pub(super) enum Woken {
     /// The guest resumed it.
@@ -80,8 +113,8 @@ pub(super) enum Woken {
     Reply(Box<Reply>),
     /// The guest closed it.
     Closed,
-    /// The instance is dead.
-    Dead,
+    /// The guest failed the stream, held it too long, or is dead.
+    Failed,
 }
 
 /// What the guest asked for its own stream during a call.
@@ -89,6 +122,7 @@ pub(super) enum Woken {
 pub(super) struct OwnActions {
     pub(super) reply: Option<Box<Reply>>,
     pub(super) is_closed: bool,
+    pub(super) has_failed: bool,
     resumed: [bool; 2],
 }
 
@@ -106,7 +140,7 @@ impl WorkerInstance {
         instance: Instance<StreamView>,
         (worker, work): (usize, mpsc::UnboundedSender<Work>),
     ) -> Rc<Self> {
-        let instance = RefCell::new(instance);
+        let instance = RefCell::new(Some(instance));
         let this = Self {
             version,
             lease,
@@ -116,10 +150,14 @@ impl WorkerInstance {
             work,
             callouts: RefCell::default(),
             ticks: RefCell::default(),
+            unused_since: Cell::new(None),
+            background_at: Cell::new(Instant::now()),
+            is_in_background: Cell::new(false),
         };
         if let Some(stats) = this.stats() {
             stats.instances.fetch_add(1, Ordering::Relaxed);
         }
+        this.version.usage.on_instance();
         let this = Rc::new(this);
         // The start may have set ticks or begun callouts.
         let _ = this.call(None, |_| Ok(()));
@@ -134,11 +172,13 @@ impl WorkerInstance {
     ) -> (Result<T, CallError>, OwnActions) {
         increment(self.stats().map(|stats| &stats.calls));
         let mut actions = Vec::new();
-        let result = {
-            let mut instance = self.instance.borrow_mut();
-            let result = call(&mut instance);
-            instance.drain_actions(&mut actions);
-            result
+        let result = match &mut *self.instance.borrow_mut() {
+            Some(instance) => {
+                let result = call(instance);
+                instance.drain_actions(&mut actions);
+                result
+            }
+            None => Err(CallError::Dead),
         };
         if let Err(CallError::Trapped(report)) = &result {
             self.on_trap(report, own);
@@ -156,16 +196,22 @@ impl WorkerInstance {
         stream: StreamId,
         with: impl FnOnce(&mut StreamView) -> T,
     ) -> Option<T> {
-        self.instance.borrow_mut().view_mut(stream).map(with)
+        self.instance.borrow_mut().as_mut()?.view_mut(stream).map(with)
     }
 
     /// Did a call end the instance?
     pub fn is_dead(&self) -> bool {
-        self.instance.borrow().is_dead()
+        self.instance.borrow().as_ref().is_none_or(Instance::is_dead)
     }
 
+    /// Returns true if there are streams, those that the guest keeps after their end included.
     pub(super) fn has_streams(&self) -> bool {
-        self.instance.borrow().has_streams()
+        self.instance.borrow().as_ref().is_some_and(Instance::has_streams)
+    }
+
+    /// Returns true if there are streams that have not ended.
+    pub(super) fn has_open_streams(&self) -> bool {
+        self.instance.borrow().as_ref().is_some_and(|instance| instance.open_streams().next().is_some())
     }
 
     fn take_action(
@@ -187,6 +233,8 @@ impl WorkerInstance {
                     self.wake(stream, |stopped| stopped.reply = Some(reply));
                 }
             }
+            GuestAction::Fail(stream) if own == Some(stream) => own_actions.has_failed = true,
+            GuestAction::Fail(stream) => self.wake(stream, |stopped| stopped.has_failed = true),
             GuestAction::Close(stream) if own == Some(stream) => own_actions.is_closed = true,
             GuestAction::Close(stream) => self.wake(stream, |stopped| stopped.is_closed = true),
             GuestAction::Http(..)
@@ -224,7 +272,9 @@ impl WorkerInstance {
     /// Records that a direction of a stream is stopped, so that actions reach it.
     pub(super) fn stop(&self, stream: StreamId, direction: Direction) {
         let mut stopped = self.stopped.borrow_mut();
-        *of(&mut stopped.entry(stream.0).or_default().directions, direction) = StopState::Stopped;
+        let entry = stopped.entry(stream.0).or_default();
+        entry.pause = None;
+        *of(&mut entry.directions, direction) = StopState::Stopped;
     }
 
     /// Records that a direction of a stream goes on.
@@ -234,12 +284,12 @@ impl WorkerInstance {
         }
     }
 
-    /// Waits until the guest lets a stopped stream go on.
+    /// Waits until the guest lets a stopped stream go on, at most [`MAX_PAUSE`].
     pub(super) fn poll_stopped(
         &self,
         stream: StreamId,
         direction: Direction,
-        task: &Context<'_>,
+        task: &mut Context<'_>,
     ) -> Poll<Woken> {
         let mut stopped = self.stopped.borrow_mut();
         let entry = stopped.entry(stream.0).or_default();
@@ -254,19 +304,29 @@ impl WorkerInstance {
             *state = StopState::Open;
             return Poll::Ready(Woken::Resumed);
         }
-        if self.is_dead() {
-            return Poll::Ready(Woken::Dead);
+        if entry.has_failed || self.is_dead() {
+            return Poll::Ready(Woken::Failed);
         }
         entry.waker = Some(task.waker().clone());
-        Poll::Pending
+        let pause = entry.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(MAX_PAUSE)));
+        pause.as_mut().poll(task).map(|()| Woken::Failed)
     }
 
     /// Ends a stream. Callouts of a stopped one end too; the guest learns that they failed.
-    pub(super) fn end(self: &Rc<Self>, stream: StreamId) {
+    pub(super) fn end(self: &Rc<Self>, stream: StreamId, admission: Admission) {
+        self.close(stream);
+        if !self.is_dead() {
+            self.version.breakers.requests.on_success(admission);
+        }
+    }
+
+    fn close(self: &Rc<Self>, stream: StreamId) {
         let stopped = self.stopped.borrow_mut().remove(&stream.0);
         let is_stopped = stopped.is_some_and(|stopped| stopped.directions.contains(&StopState::Stopped));
-        let cancelled =
-            if is_stopped { self.instance.borrow_mut().cancel_callouts(stream) } else { Vec::new() };
+        let cancelled = match &mut *self.instance.borrow_mut() {
+            Some(instance) if is_stopped => instance.cancel_callouts(stream),
+            Some(_) | None => Vec::new(),
+        };
         // The guest learns of their failure when the stream is closed.
         for token in cancelled {
             self.abort(token);
@@ -276,9 +336,6 @@ impl WorkerInstance {
             instance.close(stream);
             instance.take_trap().map_or(Ok(()), |report| Err(CallError::Trapped(Box::new(report))))
         });
-        if !self.is_dead() && self.version.breaker.state() == BreakerState::Open {
-            self.version.breaker.on_success();
-        }
     }
 
     /// Returns the backend of an upstream, by the index that actions name.
@@ -287,21 +344,21 @@ impl WorkerInstance {
     }
 
     /// Records a callout before its task has run. `actions` takes what the guest does with a gRPC call.
-    pub fn started(
-        &self,
-        token: CallToken,
-        task: AbortHandle,
-        actions: Option<mpsc::UnboundedSender<GuestAction>>,
-    ) {
+    pub fn started(&self, token: CallToken, task: AbortHandle, actions: Option<GrpcSender>) {
         self.callouts.borrow_mut().insert(token, Callout { task, actions });
     }
 
-    /// Gives an action to a gRPC call. No-op if it has ended.
-    pub fn send(&self, token: CallToken, action: GuestAction) {
-        let callouts = self.callouts.borrow();
-        if let Some(actions) = callouts.get(&token).and_then(|callout| callout.actions.as_ref()) {
-            // The call may be ending.
-            let _ = actions.send(action);
+    /// Gives an action to a gRPC call. No-op if it has ended. A call whose endpoint takes no messages ends.
+    pub fn send(self: &Rc<Self>, token: CallToken, action: GuestAction) {
+        let is_full = {
+            let callouts = self.callouts.borrow();
+            let actions = callouts.get(&token).and_then(|callout| callout.actions.as_ref());
+            actions.is_some_and(|actions| actions.send(action).is_err())
+        };
+        if is_full {
+            self.abort(token);
+            let message = "the endpoint takes no messages".into();
+            self.deliver_grpc(token, GrpcEvent::Close(GRPC_RESOURCE_EXHAUSTED, message));
         }
     }
 
@@ -342,26 +399,92 @@ impl WorkerInstance {
     }
 
     /// Delivers a tick.
-    pub fn tick(self: &Rc<Self>, root: RootIndex) {
-        let _ = self.call(None, |instance| instance.tick(root));
+    ///
+    /// # Errors
+    /// [`Postponed`].
+    pub fn tick(self: &Rc<Self>, root: RootIndex) -> Result<(), Postponed> {
+        self.call_background(|instance| instance.tick(root))
     }
 
     /// Delivers queue notifications.
-    pub fn deliver_queues(self: &Rc<Self>) {
-        let _ = self.call(None, Instance::deliver_queues);
+    ///
+    /// # Errors
+    /// [`Postponed`].
+    pub fn deliver_queues(self: &Rc<Self>) -> Result<(), Postponed> {
+        self.call_background(Instance::deliver_queues)
     }
 
-    /// Stops the root contexts.
-    pub(super) fn stop_roots(self: &Rc<Self>) {
-        let _ = self.call(None, |instance| {
-            instance.stop();
-            Ok(())
-        });
+    /// Calls the guest for no request, within [`BACKGROUND_PARTS`] of the worker's time.
+    fn call_background(
+        self: &Rc<Self>,
+        call: impl FnOnce(&mut Instance<StreamView>) -> Result<(), CallError>,
+    ) -> Result<(), Postponed> {
+        let now = Instant::now();
+        if now < self.background_at.get() {
+            return Err(Postponed(self.background_at.get()));
+        }
+        let breaker = &self.version.breakers.background;
+        let Some(admission) = breaker.acquire() else { return Err(Postponed(now + BACKGROUND_PAUSE)) };
+        self.is_in_background.set(true);
+        let (result, _) = self.call(None, call);
+        self.is_in_background.set(false);
+        if result.is_ok() {
+            breaker.on_success(admission);
+        }
+        self.background_at.set(Instant::now() + now.elapsed() * (BACKGROUND_PARTS - 1));
+        Ok(())
     }
 
-    /// Updates the gauge of memory.
+    /// Stops the root contexts. Returns true once the instance may be dropped.
+    pub(super) fn stop_roots(self: &Rc<Self>) -> bool {
+        let (is_stopped, _) = self.call(None, |instance| Ok(instance.stop()));
+        is_stopped.unwrap_or(true)
+    }
+
+    /// Ends the streams that need nothing more of the guest, or all of them if `is_forced`: each sees `proxy_on_done`,
+    /// `proxy_on_log` and `proxy_on_delete` now. Drops the instance once no stream is open. Returns true if it did.
+    pub(super) fn retire(self: &Rc<Self>, is_forced: bool) -> bool {
+        let callbacks = self.version.callbacks();
+        let passive: Vec<_> = match &*self.instance.borrow() {
+            Some(instance) => {
+                let streams = instance.open_streams();
+                let ends = streams.filter(|(_, view)| is_forced || view.is_passive(callbacks));
+                ends.map(|(stream, _)| stream).collect()
+            }
+            None => Vec::new(),
+        };
+        let began_at = Instant::now();
+        for stream in passive {
+            if began_at.elapsed() > RETIRE_TIMEOUT {
+                break;
+            }
+            self.close(stream);
+        }
+        let is_idle = !self.has_open_streams();
+        if is_forced || is_idle {
+            self.stop_roots();
+            self.drop_instance();
+        }
+        is_forced || is_idle
+    }
+
+    fn drop_instance(&self) {
+        if self.instance.borrow_mut().take().is_some() {
+            self.version.usage.on_instance_dropped();
+            if let Some(stats) = self.stats() {
+                stats.instances.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.callouts.borrow_mut().drain().for_each(|(_, callout)| callout.task.abort());
+        self.ticks.borrow_mut().drain().for_each(|(_, task)| task.abort());
+        for stopped in self.stopped.borrow_mut().values_mut() {
+            stopped.waker.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Returns the bytes of the linear memory.
     pub(super) fn memory(&self) -> usize {
-        self.instance.borrow().memory_bytes()
+        self.instance.borrow().as_ref().map_or(0, Instance::memory_bytes)
     }
 
     /// Returns the version.
@@ -389,7 +512,12 @@ impl WorkerInstance {
                 increment(Some(&stats.deadlines));
             }
         }
-        if self.version.breaker.on_failure() {
+        let breakers = &self.version.breakers;
+        if self.is_in_background.get() {
+            if breakers.background.on_failure() {
+                tracing::error!(target: "plugin", plugin, version, "breaker opened: ticks and queues wait");
+            }
+        } else if breakers.requests.on_failure() {
             tracing::error!(target: "plugin", plugin, version, "breaker opened: the plugin is not called");
         }
         for stopped in self.stopped.borrow_mut().values_mut() {
@@ -401,11 +529,7 @@ impl WorkerInstance {
 
 impl Drop for WorkerInstance {
     fn drop(&mut self) {
-        self.callouts.get_mut().values().for_each(|callout| callout.task.abort());
-        self.ticks.get_mut().values().for_each(AbortHandle::abort);
-        if let Some(stats) = self.stats() {
-            stats.instances.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.drop_instance();
     }
 }
 
