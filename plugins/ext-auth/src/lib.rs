@@ -22,9 +22,9 @@ pub struct Settings {
     path: String,
     /// Host of the question. Default: the name of the service.
     authority: Option<String>,
-    /// Time in milliseconds until the service must have answered.
+    /// Time until the service must have answered. Default: `1s`.
     #[serde(default = "default_timeout")]
-    timeout_ms: u64,
+    timeout: TimeSpan,
     /// Request fields that the service gets. It also gets `x-forwarded-method`, `x-forwarded-uri` and `x-forwarded-host`.
     #[serde(default = "default_request_headers")]
     request_headers: Vec<String>,
@@ -48,8 +48,8 @@ pub struct Settings {
 #[derive(Deserialize, Config)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CacheSettings {
-    /// Time in seconds that an answer is kept.
-    ttl_seconds: u64,
+    /// Time that an answer is kept, such as `30s`.
+    ttl: TimeSpan,
     /// Maximum answers. The oldest is dropped beyond.
     #[serde(default = "default_max_entries")]
     max_entries: usize,
@@ -62,8 +62,8 @@ fn default_path() -> String {
     "/".to_owned()
 }
 
-fn default_timeout() -> u64 {
-    1000
+fn default_timeout() -> TimeSpan {
+    Duration::from_secs(1).into()
 }
 
 fn default_request_headers() -> Vec<String> {
@@ -108,8 +108,8 @@ impl Plugin for ExtAuth {
         if !(200..=599).contains(&settings.error_status) {
             return Err(Error::message(format!("errorStatus: {} is not 200 to 599", settings.error_status)));
         }
-        if settings.timeout_ms == 0 {
-            return Err(Error::new("timeoutMs: expected at least 1"));
+        if Duration::from(settings.timeout).is_zero() {
+            return Err(Error::new("timeout: expected at least `1ms`"));
         }
         if !settings.path.starts_with('/') {
             return Err(Error::new("path: expected a path that begins with `/`"));
@@ -124,7 +124,7 @@ impl Plugin for ExtAuth {
         let cache = settings
             .cache
             .as_ref()
-            .map(|cache| RefCell::new(Cache::new(Duration::from_secs(cache.ttl_seconds), cache.max_entries)));
+            .map(|cache| RefCell::new(Cache::new(cache.ttl.into(), cache.max_entries)));
         Ok(Self { settings, cache })
     }
 
@@ -185,7 +185,7 @@ impl ExtAuth {
             .header("x-forwarded-method", request.method()?)
             .header("x-forwarded-uri", path)
             .header("x-forwarded-host", request.authority()?)
-            .timeout(Duration::from_millis(settings.timeout_ms));
+            .timeout(settings.timeout.into());
         if let Some(authority) = &settings.authority {
             question = question.authority(authority);
         }

@@ -8,7 +8,7 @@ use super::ExtAuth;
 use super::Settings;
 
 const CACHED: &str = r#"{"upstream": "authz:80", "upstreamHeaders": ["x-user"],
-    "cache": {"ttlSeconds": 60, "key": ["authorization"]}}"#;
+    "cache": {"ttl": "60s", "key": ["authorization"]}}"#;
 
 fn start(config: &str) -> TestPlugin<ExtAuth> {
     MockHost::new().start::<ExtAuth>(config).unwrap()
@@ -72,9 +72,9 @@ fn wrong_configuration_is_refused_with_the_field() {
     for (config, expected) in [
         ("{}", "upstream"),
         (r#"{"upstream": "a:80", "errorStatus": 99}"#, "errorStatus: 99"),
-        (r#"{"upstream": "a:80", "timeoutMs": 0}"#, "timeoutMs"),
+        (r#"{"upstream": "a:80", "timeout": "0s"}"#, "timeout: expected"),
         (r#"{"upstream": "a:80", "path": "auth"}"#, "path: expected a path"),
-        (r#"{"upstream": "a:80", "cache": {"ttlSeconds": 1, "key": []}}"#, "cache: name at least"),
+        (r#"{"upstream": "a:80", "cache": {"ttl": "1s", "key": []}}"#, "cache: name at least"),
     ] {
         let error = MockHost::new().start::<ExtAuth>(config).unwrap_err().to_string();
         assert!(error.contains(expected), "{config}: {error}");

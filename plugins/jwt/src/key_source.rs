@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use plugin_sdk::SingleFlight;
 use plugin_sdk::prelude::*;
 
 use crate::algorithm::Algorithm;
@@ -12,9 +13,6 @@ use crate::token::Token;
 
 /// Minimum time between two loads that requests or failures cause.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Maximum requests that load keys at the same time while there are none. The others are refused.
-const MAX_LOADS: u32 = 4;
 
 /// Maximum keys of one set.
 const MAX_KEYS: usize = 100;
@@ -38,7 +36,8 @@ struct Remote {
     /// When the keys were loaded, and when that was tried.
     loaded_at: Cell<Option<Duration>>,
     tried_at: Cell<Option<Duration>>,
-    loads: Cell<u32>,
+    /// Requests that need the keys at the same time wait for one load.
+    loading: SingleFlight<()>,
 }
 
 /// A JWK set as a service returns it. Keys that do not even look like one are passed over.
@@ -63,7 +62,7 @@ impl KeySource {
             keys: RefCell::default(),
             loaded_at: Cell::default(),
             tried_at: Cell::default(),
-            loads: Cell::default(),
+            loading: SingleFlight::new(),
         });
         Ok(Self { algorithms: algorithms.to_vec(), given, remote })
     }
@@ -80,7 +79,7 @@ impl KeySource {
     /// Must the keys be loaded, apart from any request?
     pub(crate) fn is_due(&self, now: Duration) -> bool {
         self.remote.as_ref().is_some_and(|remote| {
-            let refresh = Duration::from_secs(remote.settings.refresh_seconds).max(RETRY_INTERVAL);
+            let refresh = Duration::from(remote.settings.refresh_interval).max(RETRY_INTERVAL);
             has_passed(remote.loaded_at.get(), refresh, now)
                 && has_passed(remote.tried_at.get(), RETRY_INTERVAL, now)
         })
@@ -89,19 +88,18 @@ impl KeySource {
     /// May a request load the keys, since none of them fits?
     pub(crate) fn may_load(&self, now: Duration) -> bool {
         self.remote.as_ref().is_some_and(|remote| {
-            let is_first = remote.keys.borrow().is_none() && remote.loads.get() < MAX_LOADS;
-            is_first || has_passed(remote.tried_at.get(), RETRY_INTERVAL, now)
+            remote.keys.borrow().is_none() || has_passed(remote.tried_at.get(), RETRY_INTERVAL, now)
         })
     }
 
-    /// Loads the keys. A failure is logged, and the keys before stay.
+    /// Loads the keys, or waits for the load that runs. A failure is logged, and the keys before stay.
     pub(crate) async fn load(&self) {
         let Some(remote) = &self.remote else { return };
-        remote.loads.set(remote.loads.get() + 1);
-        let loading = Loading(&remote.loads);
-        let loaded = self.fetch(remote).await;
-        drop(loading);
-        match loaded {
+        remote.loading.run(async || self.replace_keys(remote).await).await;
+    }
+
+    async fn replace_keys(&self, remote: &Remote) {
+        match self.fetch(remote).await {
             Ok(keys) => {
                 remote.loaded_at.set(clock::now().ok());
                 *remote.keys.borrow_mut() = Some(keys);
@@ -111,13 +109,13 @@ impl KeySource {
     }
 
     async fn fetch(&self, remote: &Remote) -> Result<Keys, String> {
-        let RemoteJwks { upstream, path, authority, timeout_ms, .. } = &remote.settings;
+        let RemoteJwks { upstream, path, authority, timeout, .. } = &remote.settings;
         remote.tried_at.set(clock::now().ok());
         let mut request = callout::http(upstream).path(path).header("accept", "application/json");
         if let Some(authority) = authority {
             request = request.authority(authority);
         }
-        let response = request.timeout(Duration::from_millis(*timeout_ms)).send().await;
+        let response = request.timeout((*timeout).into()).send().await;
         let response = response.map_err(|error| error.to_string())?;
         if response.status() != 200 {
             return Err(format!("status {}", response.status()));
@@ -141,15 +139,6 @@ impl KeySource {
             key.algorithm == token.algorithm && (token.key_id.is_none() || token.key_id == key.id)
         };
         self.given.iter().chain(loaded).filter(is_candidate).take(MAX_TRIED).cloned().collect()
-    }
-}
-
-/// Counts a load until it is over, however it ends.
-struct Loading<'a>(&'a Cell<u32>);
-
-impl Drop for Loading<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

@@ -183,7 +183,7 @@ fn verify(
         return Err(Refusal::Invalid("the signature is wrong"));
     }
     let claims: &Claims = &token.claims;
-    let skew = Duration::from_secs(issuer.clock_skew_seconds);
+    let skew = issuer.clock_skew.into();
     claims.check(&issuer.audiences, now, skew).map_err(Refusal::Invalid)?;
     let mut fields = Vec::new();
     for claim in &issuer.claims_to_headers {

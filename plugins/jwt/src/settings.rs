@@ -42,9 +42,9 @@ pub(crate) struct Issuer {
     /// `RS256`, `ES256`, `ES384` and `EdDSA`.
     #[serde(default)]
     algorithms: Vec<Algorithm>,
-    /// Time in seconds that the clocks of issuer and gateway may differ.
+    /// Time that the clocks of issuer and gateway may differ. Default: `1m`.
     #[serde(default = "default_clock_skew")]
-    pub(crate) clock_skew_seconds: u64,
+    pub(crate) clock_skew: TimeSpan,
     /// Claims that the endpoint gets as request fields, in place of the client's own.
     #[serde(default)]
     pub(crate) claims_to_headers: Vec<ClaimToHeader>,
@@ -67,13 +67,13 @@ pub(crate) struct RemoteJwks {
     pub(crate) path: String,
     /// Host of the request. Default: the name of the service.
     pub(crate) authority: Option<String>,
-    /// Time in milliseconds until the keys must have arrived.
+    /// Time until the keys must have arrived. Default: `1s`.
     #[serde(default = "default_timeout")]
-    pub(crate) timeout_ms: u64,
-    /// Time in seconds after which they are loaded again. A token with an unknown key loads them earlier, at most each
-    /// 10 s. If that fails, the keys before stay.
-    #[serde(default = "default_refresh")]
-    pub(crate) refresh_seconds: u64,
+    pub(crate) timeout: TimeSpan,
+    /// Time after which they are loaded again. A token with an unknown key loads them earlier, at most each 10 s. If that
+    /// fails, the keys before stay. Default: `5m`.
+    #[serde(default = "default_refresh_interval")]
+    pub(crate) refresh_interval: TimeSpan,
 }
 
 /// A claim as a request field.
@@ -98,16 +98,16 @@ fn default_realm() -> String {
     "api".to_owned()
 }
 
-fn default_clock_skew() -> u64 {
-    60
+fn default_clock_skew() -> TimeSpan {
+    Duration::from_secs(60).into()
 }
 
-fn default_timeout() -> u64 {
-    1000
+fn default_timeout() -> TimeSpan {
+    Duration::from_secs(1).into()
 }
 
-fn default_refresh() -> u64 {
-    300
+fn default_refresh_interval() -> TimeSpan {
+    Duration::from_secs(300).into()
 }
 
 impl Settings {
