@@ -18,7 +18,7 @@ use self::access::Members;
 use self::access::TaggedVariant;
 use self::access::UnitVariant;
 pub(crate) use self::error::JsonError;
-use self::scanner::Number;
+use self::scanner::Integer;
 use self::scanner::Scanner;
 use self::scanner::Text;
 use self::scanner::Token;
@@ -75,22 +75,15 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// Calls the visitor for a number without a fraction.
-fn visit_integer<'de, V: Visitor<'de>>(number: Number<'_>, visitor: V) -> Result<V::Value, JsonError> {
-    if let Ok(value) = number.0.parse() {
-        visitor.visit_u64(value)
-    } else if let Ok(value) = number.0.parse() {
-        visitor.visit_i64(value)
-    } else {
-        Err(JsonError::unexpected(&["number `", number.0, "`"].concat(), &visitor))
-    }
-}
-
 macro_rules! integers {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
             match self.scanner.next()? {
-                Token::Number(number) => visit_integer(number, visitor),
+                Token::Number(number) => match number.to_integer() {
+                    Some(Integer::Unsigned(value)) => visitor.visit_u64(value),
+                    Some(Integer::Signed(value)) => visitor.visit_i64(value),
+                    None => Err(JsonError::unexpected(&number.describe(), &visitor)),
+                },
                 other => Err(JsonError::unexpected(other.kind(), &visitor)),
             }
         })*
@@ -104,8 +97,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         match self.scanner.next()? {
             Token::Null => visitor.visit_unit(),
             Token::Boolean(value) => visitor.visit_bool(value),
-            Token::Number(number) if number.is_integer() => visit_integer(number, visitor),
-            Token::Number(number) => visitor.visit_f64(number.to_f64()?),
+            Token::Number(number) => match number.to_integer() {
+                Some(Integer::Unsigned(value)) => visitor.visit_u64(value),
+                Some(Integer::Signed(value)) => visitor.visit_i64(value),
+                None => visitor.visit_f64(number.to_f64()?),
+            },
             Token::String(Text::Borrowed(text)) => visitor.visit_borrowed_str(text),
             Token::String(Text::Owned(text)) => visitor.visit_string(text),
             Token::OpenBracket => self.array(visitor),

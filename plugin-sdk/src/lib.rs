@@ -56,9 +56,12 @@ mod plugin;
 mod reply;
 mod runtime;
 mod schema_text;
+mod single_flight;
+mod time_span;
 
 pub mod callout;
 pub mod clock;
+pub mod credential;
 pub mod foreign;
 pub mod log;
 pub mod metrics;
@@ -88,6 +91,8 @@ pub use plugin_sdk_macros::plugin;
 pub use reply::Flow;
 pub use reply::Reply;
 pub use schema_text::SchemaText;
+pub use single_flight::SingleFlight;
+pub use time_span::TimeSpan;
 
 /// What most plugins use.
 pub mod prelude {
@@ -108,6 +113,7 @@ pub mod prelude {
     pub use crate::Request;
     pub use crate::Response;
     pub use crate::RootContext;
+    pub use crate::TimeSpan;
     pub use crate::Trailers;
     pub use crate::callout;
     pub use crate::callout::CalloutError;

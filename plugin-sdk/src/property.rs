@@ -25,15 +25,15 @@ use crate::host::optional;
 ///
 /// # Errors
 /// The host failed.
-pub fn bytes<const N: usize>(path: [&str; N]) -> HostResult<Option<Vec<u8>>> {
-    optional(host().property(&joined(&path)))
+pub fn bytes<'a>(path: impl IntoIterator<Item = &'a str>) -> HostResult<Option<Vec<u8>>> {
+    optional(host().property(&joined(path)))
 }
 
 /// Returns a property as text. Bytes that are not UTF-8 become U+FFFD.
 ///
 /// # Errors
 /// The host failed.
-pub fn string<const N: usize>(path: [&str; N]) -> HostResult<Option<String>> {
+pub fn string<'a>(path: impl IntoIterator<Item = &'a str>) -> HostResult<Option<String>> {
     Ok(bytes(path)?.map(into_text))
 }
 
@@ -41,7 +41,7 @@ pub fn string<const N: usize>(path: [&str; N]) -> HostResult<Option<String>> {
 ///
 /// # Errors
 /// The host failed, or the property is of another type.
-pub fn integer<const N: usize>(path: [&str; N]) -> HostResult<Option<i64>> {
+pub fn integer<'a>(path: impl IntoIterator<Item = &'a str>) -> HostResult<Option<i64>> {
     typed(bytes(path)?, |value| Some(i64::from_le_bytes(*value.first_chunk::<8>()?)), 8)
 }
 
@@ -49,7 +49,7 @@ pub fn integer<const N: usize>(path: [&str; N]) -> HostResult<Option<i64>> {
 ///
 /// # Errors
 /// The host failed, or the property is of another type.
-pub fn boolean<const N: usize>(path: [&str; N]) -> HostResult<Option<bool>> {
+pub fn boolean<'a>(path: impl IntoIterator<Item = &'a str>) -> HostResult<Option<bool>> {
     typed(bytes(path)?, |value| value.first().map(|byte| *byte != 0), 1)
 }
 
@@ -57,13 +57,20 @@ pub fn boolean<const N: usize>(path: [&str; N]) -> HostResult<Option<bool>> {
 ///
 /// # Errors
 /// The host failed, or it does not let plugins set the property.
-pub fn set<const N: usize>(path: [&str; N], value: impl AsRef<[u8]>) -> HostResult<()> {
-    host().set_property(&joined(&path), value.as_ref())
+pub fn set<'a>(path: impl IntoIterator<Item = &'a str>, value: impl AsRef<[u8]>) -> HostResult<()> {
+    host().set_property(&joined(path), value.as_ref())
 }
 
 /// Returns the path as the ABI has it.
-fn joined(path: &[&str]) -> Vec<u8> {
-    path.join("\0").into_bytes()
+fn joined<'a>(path: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for (index, segment) in path.into_iter().enumerate() {
+        if index > 0 {
+            joined.push(0);
+        }
+        joined.extend_from_slice(segment.as_bytes());
+    }
+    joined
 }
 
 /// Decodes a value of a fixed length.

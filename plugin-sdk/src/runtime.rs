@@ -65,6 +65,7 @@ impl<P: Plugin> Runtime<P> {
         drop(self.streams.remove(context));
         drop(self.roots.remove(context));
         executor::clear_ready(context, P::CALLBACKS.waits);
+        self.run_ready(context);
     }
 
     /// Runs the timer of a root context.
@@ -134,12 +135,12 @@ impl<P: Plugin> Runtime<P> {
         let Some(stream) = self.streams.get(context) else { return Action::Continue };
         receive(&stream);
         stream.run();
-        let action = stream.settle(Some(direction));
         self.run_ready(context);
-        action
+        stream.settle(Some(direction))
     }
 
-    /// Polls the futures that were woken, each in its own context, and restores the present one.
+    /// Polls the futures that were woken, each in its own context, and restores the present one. The present stream is not
+    /// continued: its callback returns whether it waits.
     fn run_ready(&self, current: u32) {
         if !P::CALLBACKS.waits {
             return;
@@ -161,7 +162,9 @@ impl<P: Plugin> Runtime<P> {
             }
             if let Some(stream) = stream {
                 stream.run();
-                stream.settle(None);
+                if context != current {
+                    stream.settle(None);
+                }
             }
         }
         if effective != current {

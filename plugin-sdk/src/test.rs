@@ -39,6 +39,7 @@ mod host_calls;
 mod message;
 mod mock_host;
 mod mock_stream;
+mod properties;
 mod state;
 mod test_plugin;
 mod test_stream;

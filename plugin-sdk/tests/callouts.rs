@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::task::Waker;
 
+use plugin_sdk::SingleFlight;
 use plugin_sdk::prelude::*;
 use plugin_sdk::test::Answer;
 use plugin_sdk::test::Direction;
@@ -193,42 +193,21 @@ fn early_response_waits_for_the_handler_of_a_body_piece() {
 
 /// One stream loads, the others wait for it.
 struct Shared {
-    waiting: RefCell<Option<VecDeque<Waker>>>,
-    loaded: RefCell<Option<String>>,
-}
-
-impl Shared {
-    async fn load(&self) -> Result<String, Error> {
-        if self.waiting.borrow().is_none() {
-            self.waiting.replace(Some(VecDeque::new()));
-            let answer = callout::http("keys:80").send().await?;
-            self.loaded.replace(Some(String::from_utf8_lossy(answer.body()).into_owned()));
-            for waker in self.waiting.take().into_iter().flatten() {
-                waker.wake();
-            }
-        }
-        let loaded =
-            poll_fn(|context| match (self.loaded.borrow().clone(), &mut *self.waiting.borrow_mut()) {
-                (Some(loaded), _) => Poll::Ready(loaded),
-                (None, Some(waiting)) => {
-                    waiting.push_back(context.waker().clone());
-                    Poll::Pending
-                }
-                (None, None) => Poll::Ready(String::new()),
-            });
-        Ok(loaded.await)
-    }
+    loading: SingleFlight<Option<String>>,
 }
 
 #[plugin]
 impl Plugin for Shared {
     fn new(_: NoConfig, _: &RootContext) -> Result<Self, Error> {
-        Ok(Self { waiting: RefCell::new(None), loaded: RefCell::new(None) })
+        Ok(Self { loading: SingleFlight::new() })
     }
 
     async fn on_request(&self, _: &mut (), request: &mut Request) -> Result<Flow, Error> {
-        let loaded = self.load().await?;
-        request.set("x-loaded", loaded)?;
+        let load = async || {
+            let answer = callout::http("keys:80").send().await.ok()?;
+            Some(String::from_utf8_lossy(answer.body()).into_owned())
+        };
+        request.set("x-loaded", self.loading.run(load).await.unwrap_or_default())?;
         Ok(Flow::Continue)
     }
 }
@@ -246,6 +225,77 @@ fn streams_can_wait_for_the_callout_of_another_one() {
         assert!(!stream.is_waiting(Direction::Request));
         assert_eq!(stream.finish().request.unwrap().header("x-loaded").unwrap(), "key");
     }
+    assert_eq!(plugin.misuse(), [""; 0]);
+}
+
+#[test]
+fn load_of_a_dropped_stream_is_taken_over() {
+    let plugin = MockHost::new().start::<Shared>("").unwrap();
+    let (mut one, mut two, mut three) = (plugin.stream(), plugin.stream(), plugin.stream());
+    one.request(MockRequest::get("/"));
+    two.request(MockRequest::get("/"));
+    three.request(MockRequest::get("/"));
+    drop(one);
+    assert!(plugin.deliver(MockResponse::new(200).body("old")), "nothing waits for it");
+    assert!(two.is_waiting(Direction::Request) && three.is_waiting(Direction::Request));
+    assert!(plugin.deliver(MockResponse::new(200).body("new")));
+    assert!(!plugin.deliver(Answer::Reset), "one stream loads");
+    for stream in [two, three] {
+        assert_eq!(stream.finish().request.unwrap().header("x-loaded").unwrap(), "new");
+    }
+    let mut next = plugin.stream();
+    next.request(MockRequest::get("/"));
+    assert!(next.deliver(Answer::Reset), "a load after the end is another one");
+    assert_eq!(next.finish().request.unwrap().header("x-loaded").unwrap(), "");
+    assert_eq!(plugin.misuse(), [""; 0]);
+}
+
+/// Wakes itself, and then the stream that came before.
+struct Chain {
+    last: RefCell<Option<Waker>>,
+}
+
+#[plugin]
+impl Plugin for Chain {
+    fn new(_: NoConfig, _: &RootContext) -> Result<Self, Error> {
+        Ok(Self { last: RefCell::new(None) })
+    }
+
+    async fn on_request(&self, _: &mut (), request: &mut Request) -> Result<Flow, Error> {
+        let mut polls = 0;
+        let path = request.path()?;
+        poll_fn(|context| {
+            polls += 1;
+            if let Some(last) = self.last.replace(Some(context.waker().clone())) {
+                last.wake();
+            }
+            if path == "/yield" {
+                context.waker().wake_by_ref();
+            }
+            if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        Ok(Flow::Continue)
+    }
+}
+
+#[test]
+fn handler_that_wakes_itself_does_not_wait() {
+    let plugin = MockHost::new().start::<Chain>("").unwrap();
+    let mut stream = plugin.stream();
+    stream.request(MockRequest::get("/yield"));
+    assert!(!stream.is_waiting(Direction::Request));
+    assert_eq!(plugin.misuse(), [""; 0]);
+}
+
+#[test]
+fn streams_that_wake_each_other_continue() {
+    let plugin = MockHost::new().start::<Chain>("").unwrap();
+    let (mut one, mut other) = (plugin.stream(), plugin.stream());
+    one.request(MockRequest::get("/"));
+    assert!(one.is_waiting(Direction::Request));
+    other.request(MockRequest::get("/"));
+    assert!(!one.is_waiting(Direction::Request) && !other.is_waiting(Direction::Request));
     assert_eq!(plugin.misuse(), [""; 0]);
 }
 

@@ -268,8 +268,7 @@ fn state_is_dropped_with_a_stream_that_waits() {
 }
 
 #[test]
-fn streams_of_a_plugin_that_refused_its_configuration_fail() {
-    // A host that goes on after `false` from `proxy_on_configure` must not serve without the plugin.
+fn configuration_of_another_type_is_refused() {
     let error = MockHost::new().start::<Script>("[]").unwrap_err();
     assert_eq!(error.to_string(), "error: new: configuration: expected struct NoConfig, found an array");
 }

@@ -170,3 +170,19 @@ fn missing_messages_are_differences() {
     ];
     assert_eq!(case.differences(&CaseRecord::default()), expected);
 }
+
+#[test]
+fn recorded_message_returns_first_values_as_text() {
+    let message = RecordedMessage {
+        headers: vec![
+            (":status".to_owned(), b"404".to_vec()),
+            ("a".to_owned(), b"1\xff".to_vec()),
+            ("a".to_owned(), b"2".to_vec()),
+        ],
+        body: b"ok\xff".to_vec(),
+        trailers: Vec::new(),
+    };
+    assert_eq!((message.header("A").as_deref(), message.header("b")), (Some("1\u{fffd}"), None));
+    assert_eq!((message.status(), message.text().as_ref()), (404, "ok\u{fffd}"));
+    assert_eq!(RecordedMessage::default().status(), 0);
+}

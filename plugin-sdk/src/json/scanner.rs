@@ -12,7 +12,13 @@ pub(super) enum Text<'de> {
 
 /// The characters of a number.
 #[derive(Clone, Copy)]
-pub(super) struct Number<'de>(pub(super) &'de str);
+pub(super) struct Number<'de>(&'de str);
+
+/// A number without a fraction.
+pub(super) enum Integer {
+    Unsigned(u64),
+    Signed(i64),
+}
 
 /// A token.
 pub(super) enum Token<'de> {
@@ -44,12 +50,19 @@ impl Text<'_> {
 }
 
 impl Number<'_> {
-    pub(super) fn is_integer(self) -> bool {
-        !self.0.contains(['.', 'e', 'E'])
+    /// Returns the number, if it has no fraction and fits 64 bits.
+    pub(super) fn to_integer(self) -> Option<Integer> {
+        let unsigned = self.0.parse().ok().map(Integer::Unsigned);
+        unsigned.or_else(|| self.0.parse().ok().map(Integer::Signed))
     }
 
     pub(super) fn to_f64(self) -> Result<f64, JsonError> {
-        self.0.parse().map_err(|_| malformed(self.0))
+        self.0.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| malformed(self.0))
+    }
+
+    /// Returns what a message calls the number.
+    pub(super) fn describe(self) -> String {
+        ["number `", self.0, "`"].concat()
     }
 }
 

@@ -147,6 +147,64 @@ fn malformed_texts_are_refused_as_by_serde_json() {
     assert!(from_slice::<Value>(b"\"\xff\"").is_err());
 }
 
+/// Texts with one byte removed, doubled or replaced.
+fn mutations(text: &str) -> Vec<Vec<u8>> {
+    let bytes = text.as_bytes();
+    let mut mutations = Vec::new();
+    for at in 0..bytes.len() {
+        let (before, after) = (&bytes[..at], &bytes[at + 1..]);
+        for part in [&b""[..], &[bytes[at], bytes[at]]] {
+            mutations.push([before, part, after].concat());
+        }
+        for byte in *b"\"\\{}[]:,0.-+eEu \n\x1fnt/" {
+            mutations.push([before, &[byte], after].concat());
+        }
+    }
+    mutations
+}
+
+/// Compares values. `serde_json` rounds numbers with a fraction twice.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            let (one, other) = (one.as_f64().unwrap(), other.as_f64().unwrap());
+            (one - other).abs() <= one.abs() * 1e-12
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let is_in = |(key, value)| other.get(key).is_some_and(|other| is_same(value, other));
+            one.len() == other.len() && one.iter().all(is_in)
+        }
+        _ => one == other,
+    }
+}
+
+#[test]
+fn mutated_texts_are_read_or_refused_as_by_serde_json() {
+    let texts = [
+        r#"{"a":[1,-2.5e+3,true,false,null],"b\n\u00e9":{"c":"\ud83d\ude00"}}"#,
+        r#" [ 10 , 0.25 , "x\\\"" , { } , [ ] ] "#,
+        "-0.0",
+        "18446744073709551616",
+        "1e308",
+        "[[\"a\",{\"b\":[0]}],1]",
+    ];
+    let mut count = 0;
+    for text in texts.into_iter().flat_map(mutations) {
+        let expected = serde_json::from_slice::<Value>(&text).ok();
+        let found = from_slice::<Value>(&text).ok();
+        let is_same = match (&found, &expected) {
+            (Some(found), Some(expected)) => is_same(found, expected),
+            (found, expected) => found.is_none() && expected.is_none(),
+        };
+        assert!(is_same, "{}: {found:?}, not {expected:?}", String::from_utf8_lossy(&text));
+        count += 1;
+    }
+    assert!(count > 2000, "{count} texts");
+}
+
 #[test]
 fn deep_nesting_is_refused() {
     let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);

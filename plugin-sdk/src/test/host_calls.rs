@@ -8,6 +8,7 @@ use api::RecordedMessage;
 
 use super::message::FieldList;
 use super::mock_stream::MockHalf;
+use super::properties;
 use super::state::Failure;
 use super::state::MockCallout;
 use super::state::MockMetric;
@@ -289,10 +290,9 @@ impl Host for HostCalls {
     }
 
     fn property(&self, path: &[u8]) -> HostResult<Vec<u8>> {
-        match self.0.borrow().properties.get(path) {
-            Some(value) => Ok(value.clone()),
-            None => error("get_property", Status::NotFound),
-        }
+        let set = self.0.borrow().properties.get(path).cloned();
+        let of_messages = || properties::of_messages(path, |map, name| self.header_value(map, name).ok());
+        set.or_else(of_messages).map_or_else(|| error("get_property", Status::NotFound), Ok)
     }
 
     fn set_property(&self, path: &[u8], value: &[u8]) -> HostResult<()> {

@@ -129,3 +129,37 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+    use crate::test::MockRequest;
+    use crate::test::MockResponse;
+
+    use super::*;
+
+    struct Refusing;
+
+    #[plugin]
+    impl Plugin for Refusing {
+        fn new(_: NoConfig, _: &RootContext) -> Result<Self, Error> {
+            Err(Error::new("never"))
+        }
+
+        async fn on_request(&self, _: &mut (), _: &mut Request) -> Result<Flow, Error> {
+            Ok(Flow::Continue)
+        }
+    }
+
+    #[test]
+    fn streams_of_a_refused_configuration_fail_closed() {
+        // A host that goes on after the refusal must not serve without the plugin.
+        let host = MockHost::new().without_fail_function();
+        let plugin = TestPlugin::<Refusing>::new(Rc::new(HostCalls(RefCell::new(host.state))));
+        assert!(!plugin.configure());
+        let exchange = plugin.exchange(MockRequest::get("/"), MockResponse::new(200));
+        assert_eq!((exchange.request, exchange.response.map(|reply| reply.status())), (None, Some(503)));
+        let expected = ["error: new: never", "error: on_request: the plugin has no valid configuration"];
+        assert_eq!(plugin.log(), expected);
+    }
+}

@@ -175,14 +175,12 @@ impl WorkerInstance {
         increment(self.stats().map(|stats| &stats.calls));
         let request_id = |stream| self.with_view(stream, |view| view.request_id().to_owned());
         let observed = ObservedCall::begin(&self.version.config, subject, request_id);
-        let mut actions = Vec::new();
-        let result = match &mut *self.instance.borrow_mut() {
+        let (result, actions) = match &mut *self.instance.borrow_mut() {
             Some(instance) => {
                 let result = call(instance);
-                instance.drain_actions(&mut actions);
-                result
+                (result, instance.take_actions())
             }
-            None => Err(CallError::Dead),
+            None => (Err(CallError::Dead), Vec::new()),
         };
         if let Some(observed) = observed {
             let trap = match &result {
