@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
-use crate::control::plugin::PluginContext;
+use crate::control::plugin::{PluginBoard, PluginContext};
 use crate::control::reload::{Problems, Reload};
 use crate::data::drain::Phase;
 use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
@@ -51,6 +51,7 @@ pub struct Gateway {
     pub probe: Option<SocketAddr>,
     live: LiveCell,
     problems: Arc<Problems>,
+    plugins: Arc<PluginContext>,
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     is_draining: Arc<AtomicBool>,
@@ -125,6 +126,7 @@ impl Gateway {
             probe: probe.as_ref().map(|bound| bound.address),
             live: reload.live(),
             problems: reload.problems(),
+            plugins: Arc::clone(&plugins),
             workers: Arc::clone(&pages.workers),
             generation: reload.generation(),
             is_draining: Arc::clone(&pages.is_draining),
@@ -178,6 +180,11 @@ impl Gateway {
     /// Returns all present Problems.
     pub fn problems(&self) -> &Problems {
         &self.problems
+    }
+
+    /// Returns the states of all plugins.
+    pub fn plugins(&self) -> &PluginBoard {
+        &self.plugins.board
     }
 
     /// Returns the runtime for everything except requests.
@@ -240,7 +247,14 @@ fn plugin_channels(options: &Options) -> (Arc<PluginContext>, Vec<PluginInputs>)
         inputs.push(PluginInputs { changes, queues: queue });
     }
     let cache = options.settings.plugins.cache.clone();
-    let context = PluginContext { workers, queues, shared: Arc::default(), cache, board: Arc::default() };
+    let context = PluginContext {
+        workers,
+        queues,
+        shared: Arc::default(),
+        cache,
+        board: Arc::default(),
+        observer: options.observer.clone(),
+    };
     (Arc::new(context), inputs)
 }
 
