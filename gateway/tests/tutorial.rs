@@ -28,7 +28,7 @@ enum Step {
     Write { path: String, content: String },
 }
 
-/// Reads the steps of the page. The path of a file stands in the last line before its block.
+/// Reads the steps of the page. The path of a file is in the last line before its block.
 fn steps(page: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let (mut lines, mut before) = (page.lines(), "");
