@@ -34,7 +34,20 @@ const TOKEN: [bool; 256] = {
     while byte < 128 {
         let is_mark = matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         );
         table[byte as usize] = byte.is_ascii_alphanumeric() || is_mark;
         byte += 1;
