@@ -56,6 +56,8 @@ pub struct Gateway {
     generation: watch::Receiver<u64>,
     is_draining: Arc<AtomicBool>,
     drain: DrainSettings,
+    // Dropped before the runtime, since the end of an input is no panic then.
+    process: watch::Sender<()>,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
     _access_log: Option<WriterThread>,
@@ -119,6 +121,7 @@ impl Gateway {
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
             status_service: settings.status_service.clone(),
         };
+        let (process, is_running) = watch::channel(());
         let gateway = Self {
             http: addresses.0,
             https: addresses.1,
@@ -131,6 +134,7 @@ impl Gateway {
             generation: reload.generation(),
             is_draining: Arc::clone(&pages.is_draining),
             drain: settings.drain,
+            process,
             control,
             _access_log: log.writer,
         };
@@ -138,7 +142,8 @@ impl Gateway {
         gateway.serve_pages(pages, admin, probe)?;
         let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
         let inputs = factory.start(&reload)?;
-        gateway.control.spawn(supervise::run(reload, inputs, move |reload| factory.start(reload), restarts));
+        let start = move |reload: &Reload| factory.start(reload);
+        gateway.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
         Ok(gateway)
     }
 
@@ -225,6 +230,7 @@ impl Gateway {
             }
         });
         self.workers.iter().for_each(Handle::stop);
+        drop(self.process);
         self.control.shutdown_background();
     }
 }
