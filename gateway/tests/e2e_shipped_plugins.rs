@@ -36,10 +36,9 @@ fn root() -> PathBuf {
 
 /// Runs a command of plugin authors for a shipped plugin. Returns its standard output.
 fn gateway(arguments: &[&str]) -> String {
-    let guests = modules::guests_folder(&std::env::current_exe().unwrap()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
     command.arg("plugin").args(arguments).current_dir(root()).env_remove("GATEWAY_LOG");
-    command.env("CARGO_TARGET_DIR", guests.with_file_name("plugins"));
+    command.env("CARGO_TARGET_DIR", modules::artifacts("plugins").unwrap());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{arguments:?}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -50,8 +49,7 @@ fn gateway(arguments: &[&str]) -> String {
 fn built(name: &str) -> Option<PathBuf> {
     module("noop", &format!("the plugin {name}"))?;
     gateway(&["build", &format!("plugins/{name}")]);
-    let guests = modules::guests_folder(&std::env::current_exe().unwrap()).unwrap();
-    let target = guests.with_file_name("plugins").join("wasm32-wasip1/plugin");
+    let target = modules::artifacts("plugins").unwrap().join("wasm32-wasip1/plugin");
     Some(target.join(format!("{}.wasm", name.replace('-', "_"))))
 }
 

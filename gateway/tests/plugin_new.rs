@@ -25,18 +25,12 @@ const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
 fn gateway(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
     command.arg("plugin").args(arguments).current_dir(folder).env_remove("GATEWAY_LOG");
-    command.env("CARGO_TARGET_DIR", target_folder());
+    command.env("CARGO_TARGET_DIR", modules::artifacts("plugin-new").unwrap());
     command
 }
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// Returns a folder of artifacts that later runs use again.
-fn target_folder() -> PathBuf {
-    let guests = modules::guests_folder(&std::env::current_exe().unwrap());
-    guests.expect("tests run in a target folder").with_file_name("plugin-new")
 }
 
 fn errors(output: &Output) -> String {
@@ -117,14 +111,17 @@ fn new_plugin_builds_tests_serves_and_reloads() {
     let (_folder, plugin) = new_plugin();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut native = Command::new(cargo);
-    native.args(["test", "--quiet"]).current_dir(&plugin).env("CARGO_TARGET_DIR", target_folder());
+    native
+        .args(["test", "--quiet"])
+        .current_dir(&plugin)
+        .env("CARGO_TARGET_DIR", modules::artifacts("plugin-new").unwrap());
     let native = native.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").output().unwrap();
     assert!(native.status.success(), "{}", errors(&native));
 
     let built = gateway(&plugin, &["build"]).output().unwrap();
     assert!(built.status.success(), "{}", errors(&built));
     let text = String::from_utf8(built.stdout).unwrap();
-    let module = target_folder().join("wasm32-wasip1/plugin/greeter.wasm");
+    let module = modules::artifacts("plugin-new").unwrap().join("wasm32-wasip1/plugin/greeter.wasm");
     assert!(text.starts_with(&format!("{}\n", module.display())), "{text}");
     assert!(text.ends_with(" KiB, Envoy loads it, Higress loads it\n"), "{text}");
     let size = std::fs::metadata(&module).unwrap().len();

@@ -187,8 +187,7 @@ impl Reader {
 
     /// Lets the new crate use artifacts of earlier runs.
     fn share_target(&self) {
-        let guests = modules::guests_folder(&std::env::current_exe().unwrap()).unwrap();
-        let shared = guests.with_file_name("plugin-new");
+        let shared = modules::artifacts("plugin-new").unwrap();
         std::fs::create_dir_all(&shared).unwrap();
         std::os::unix::fs::symlink(shared, self.current.join("token-guard/target")).unwrap();
     }

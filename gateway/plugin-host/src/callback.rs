@@ -1,5 +1,7 @@
 //! The functions that a module may export for the host.
 
+use crate::view::Direction;
+
 /// A function of a module that the host calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Callback {
@@ -121,6 +123,16 @@ impl Callbacks {
     #[must_use]
     pub fn has(self, callback: Callback) -> bool {
         self.0 & Self::bit(callback) != 0
+    }
+
+    /// Returns true if the module takes the body or the trailers of a direction.
+    #[must_use]
+    pub fn takes_body(self, direction: Direction) -> bool {
+        let (body, trailers) = match direction {
+            Direction::Request => (Callback::RequestBody, Callback::RequestTrailers),
+            Direction::Response => (Callback::ResponseBody, Callback::ResponseTrailers),
+        };
+        self.has(body) || self.has(trailers)
     }
 
     pub(crate) fn insert(&mut self, callback: Callback) {

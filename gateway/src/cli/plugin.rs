@@ -10,6 +10,7 @@ mod case_file;
 mod case_run;
 mod echo;
 pub mod inspect;
+mod listener;
 mod module_view;
 pub mod new;
 mod request_log;

@@ -99,8 +99,8 @@ impl PluginFilter {
     /// Creates the filter of a root context of a version.
     pub fn new(version: Arc<PluginVersion>, lease: Lease, root: RootIndex, stage: Stage) -> Self {
         let has = |callback| version.has(callback);
-        let sees_body = has(Callback::RequestBody) || has(Callback::RequestTrailers);
-        let sees_response_body = has(Callback::ResponseBody) || has(Callback::ResponseTrailers);
+        let sees_body = version.callbacks().takes_body(plugin_host::Direction::Request);
+        let sees_response_body = version.callbacks().takes_body(plugin_host::Direction::Response);
         let sees_end = has(Callback::Log) || has(Callback::Done);
         let phases = Phases {
             request: has(Callback::RequestHeaders) || sees_body || sees_end,

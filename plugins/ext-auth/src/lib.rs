@@ -129,11 +129,12 @@ impl Plugin for ExtAuth {
     }
 
     async fn on_request(&self, stream: &mut Stream, request: &mut Request) -> Result<Flow, Error> {
-        let key = self.cache_key(request)?;
+        let fields = request.fields()?;
+        let key = self.settings.cache.as_ref().map(|cache| CacheKey::of(&cache.key, &fields));
         if let Some(permit) = self.cached(key.as_ref())? {
             return self.permit(permit, stream, request);
         }
-        let answer = match self.question(request)?.send().await {
+        let answer = match self.question(request, &fields)?.send().await {
             Ok(answer) if !(500..=599).contains(&answer.status()) => answer,
             Ok(answer) => return Ok(self.unavailable(&format!("status {}", answer.status()))),
             Err(error) => return Ok(self.unavailable(&error.to_string())),
@@ -160,13 +161,6 @@ impl Plugin for ExtAuth {
 }
 
 impl ExtAuth {
-    /// Returns what the service decides by; `None` if nothing is kept.
-    fn cache_key(&self, request: &Request) -> Result<Option<CacheKey>, Error> {
-        let Some(cache) = &self.settings.cache else { return Ok(None) };
-        let fields = request.fields()?;
-        Ok(Some(CacheKey::of(&cache.key, &fields)))
-    }
-
     fn cached(&self, key: Option<&CacheKey>) -> Result<Option<Permit>, Error> {
         let (Some(cache), Some(key)) = (&self.cache, key) else { return Ok(None) };
         let now = clock::now()?;
@@ -174,7 +168,7 @@ impl ExtAuth {
     }
 
     /// Makes the request to the service.
-    fn question(&self, request: &Request) -> Result<callout::HttpCall, Error> {
+    fn question(&self, request: &Request, fields: &Fields) -> Result<callout::HttpCall, Error> {
         let (settings, path) = (&self.settings, request.path()?);
         let target = match settings.path.strip_suffix('/') {
             Some(prefix) => format!("{prefix}{path}"),
@@ -189,8 +183,7 @@ impl ExtAuth {
         if let Some(authority) = &settings.authority {
             question = question.authority(authority);
         }
-        let fields = request.fields()?;
-        for (name, value) in selected(&fields, &settings.request_headers) {
+        for (name, value) in selected(fields, &settings.request_headers) {
             question = question.header(&name, value);
         }
         Ok(question)

@@ -1,5 +1,7 @@
 //! Which requests a rule is about.
 
+use std::borrow::Cow;
+
 use plugin_sdk::prelude::*;
 
 /// A condition on a request. All parts that are given must hold.
@@ -40,8 +42,8 @@ impl Condition {
             && self.headers.is_empty()
     }
 
-    /// Does a request meet the condition?
-    pub(crate) fn matches(&self, request: &Request) -> Result<bool, Error> {
+    /// Does a request meet the condition? `fields` are those of the request, once a condition has read them.
+    pub(crate) fn matches(&self, request: &Request, fields: &mut Option<Fields>) -> Result<bool, Error> {
         if !self.methods.is_empty() {
             let method = request.method()?;
             if !self.methods.contains(&method) {
@@ -57,12 +59,17 @@ impl Condition {
                 return Ok(false);
             }
         }
-        for condition in &self.headers {
-            if !condition.matches(&request.get_all(&condition.name)?) {
-                return Ok(false);
-            }
+        if self.headers.is_empty() {
+            return Ok(true);
         }
-        Ok(true)
+        let fields = match fields {
+            Some(fields) => fields,
+            None => fields.insert(request.fields()?),
+        };
+        Ok(self.headers.iter().all(|condition| {
+            let values: Vec<_> = fields.get_all(&condition.name).map(Cow::into_owned).collect();
+            condition.matches(&values)
+        }))
     }
 }
 

@@ -59,8 +59,9 @@ impl Plugin for HeaderRewrite {
 
     async fn on_request(&self, matched: &mut Matched, request: &mut Request) -> Result<Flow, Error> {
         // All conditions see the request as it came.
+        let mut fields = None;
         for (index, rule) in self.rules.iter().enumerate() {
-            if !rule.when.is_empty() && rule.when.matches(request)? {
+            if !rule.when.is_empty() && rule.when.matches(request, &mut fields)? {
                 matched.0.push(index);
             }
         }

@@ -17,12 +17,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum keys of one set.
 const MAX_KEYS: usize = 100;
 
-/// Maximum keys that a token is tried with. Each costs milliseconds: a token that names no key, with several that fit,
-/// would let a client take the time of a call, and more.
-const MAX_TRIED: usize = 1;
-
-/// Keys that may have signed a token.
-pub(crate) type Keys = Vec<Rc<Key>>;
+type Keys = Vec<Rc<Key>>;
 
 /// The keys of an issuer.
 pub(crate) struct KeySource {
@@ -132,22 +127,19 @@ impl KeySource {
         Ok(keys.map(Rc::new).collect())
     }
 
-    /// Returns the keys that may have signed a token. Each is for the token's algorithm only.
-    pub(crate) fn keys_for(&self, token: &Token<'_>) -> Keys {
+    /// Returns the key that may have signed a token. It is for the token's algorithm only. Of several with the identifier
+    /// that the token names, the first counts; a token that names none needs to have only one.
+    ///
+    /// A token is tried with one key: each try costs milliseconds, so that several would let a client take the time of a
+    /// call, and more.
+    pub(crate) fn key_for(&self, token: &Token<'_>) -> Option<Rc<Key>> {
         let loaded = self.remote.as_ref().map(|remote| remote.keys.borrow());
         let loaded = loaded.iter().flat_map(|keys| keys.iter().flatten());
-        let is_candidate = |key: &&Rc<Key>| {
-            key.algorithm == token.algorithm && (token.key_id.is_none() || token.key_id == key.id)
-        };
-        let keys: Keys =
-            self.given.iter().chain(loaded).filter(is_candidate).take(MAX_TRIED + 1).cloned().collect();
-        let is_named = token.key_id.is_some();
-        // Of several keys with one identifier, the first counts.
-        if is_named || keys.len() <= MAX_TRIED {
-            keys.into_iter().take(MAX_TRIED).collect()
-        } else {
-            Vec::new()
-        }
+        let of_algorithm = self.given.iter().chain(loaded).filter(|key| key.algorithm == token.algorithm);
+        let mut candidates = of_algorithm.filter(|key| token.key_id.is_none() || token.key_id == key.id);
+        let first = candidates.next()?;
+        let is_certain = token.key_id.is_some() || candidates.next().is_none();
+        is_certain.then(|| Rc::clone(first))
     }
 }
 

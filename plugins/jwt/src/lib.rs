@@ -11,7 +11,8 @@ use plugin_sdk::credential::Found;
 use plugin_sdk::prelude::*;
 
 use claims::Claims;
-use key_source::{KeySource, Keys};
+use jwk::Key;
+use key_source::KeySource;
 use settings::Issuer;
 pub use settings::Settings;
 use token::Token;
@@ -139,15 +140,16 @@ impl Jwt {
         if !issuer.algorithms().contains(&token.algorithm) {
             return Ok(Err(Refusal::Invalid("the algorithm is not allowed")));
         }
-        let mut keys = source.keys_for(&token);
-        if keys.is_empty() && source.may_load(clock::now()?) {
+        let mut key = source.key_for(&token);
+        if key.is_none() && source.may_load(clock::now()?) {
             source.load().await;
-            keys = source.keys_for(&token);
+            key = source.key_for(&token);
         }
-        if keys.is_empty() && !source.is_loaded() {
-            return Ok(Err(Refusal::NoKeys));
+        match key {
+            Some(key) => Ok(verify(&token, &key, issuer, clock::now()?)),
+            None if source.is_loaded() => Ok(Err(Refusal::Invalid("no key of the issuer fits"))),
+            None => Ok(Err(Refusal::NoKeys)),
         }
-        Ok(verify(&token, &keys, issuer, clock::now()?))
     }
 
     fn refuse(&self, refusal: &Refusal) -> Flow {
@@ -172,14 +174,11 @@ impl Jwt {
 /// Verifies signature and claims. Returns the fields that the claims set.
 fn verify(
     token: &Token<'_>,
-    keys: &Keys,
+    key: &Key,
     issuer: &Issuer,
     now: Duration,
 ) -> Result<Vec<(String, String)>, Refusal> {
-    if keys.is_empty() {
-        return Err(Refusal::Invalid("no key of the issuer fits"));
-    }
-    if !keys.iter().any(|key| key.verify(token.signed, &token.signature)) {
+    if !key.verify(token.signed, &token.signature) {
         return Err(Refusal::Invalid("the signature is wrong"));
     }
     let claims: &Claims = &token.claims;

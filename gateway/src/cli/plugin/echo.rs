@@ -1,25 +1,22 @@
 //! The endpoint of `gateway plugin run`: answers each request with what it received.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::IntoResponse;
 use tokio::runtime::Handle;
 
+use super::listener;
+
 /// Starts the endpoint. Returns its address.
 ///
 /// # Errors
 /// No port is free.
 pub(super) fn serve(runtime: &Handle) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free on 127.0.0.1")?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    let _inside = runtime.enter();
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (listener, address) = listener::bind(runtime)?;
     runtime.spawn(async move {
         if let Err(error) = axum::serve(listener, Router::new().fallback(echo)).await {
             tracing::error!(%error, "the echo endpoint stopped");

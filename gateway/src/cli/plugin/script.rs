@@ -1,14 +1,14 @@
 //! The servers of a case: the endpoint and the Services of callouts. They answer as the case says, and record what they
 //! receive.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Context as _;
 use api::plugin_case::{CalloutFailure, CaseCallout, CaseResponse, PluginCase, RecordedMessage};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
+use super::listener;
 use super::wire::{BodyRule, Connection, Outgoing};
 
 /// The answer to a callout that the case does not expect.
@@ -74,11 +74,7 @@ impl Script {
     }
 
     fn serve(self: &Arc<Self>, runtime: &Handle, to: Option<Arc<str>>) -> anyhow::Result<SocketAddr> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free on 127.0.0.1")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let _inside = runtime.enter();
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (listener, address) = listener::bind(runtime)?;
         let script = Arc::clone(self);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

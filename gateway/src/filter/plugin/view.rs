@@ -62,14 +62,11 @@ impl StreamView {
 
     /// Does the guest get no more callbacks about this stream but those of its end?
     pub(super) fn is_passive(&self, callbacks: Callbacks) -> bool {
-        let has = |callback| callbacks.has(callback);
-        let sees_bodies = has(Callback::RequestBody)
-            || has(Callback::RequestTrailers)
-            || has(Callback::ResponseBody)
-            || has(Callback::ResponseTrailers);
+        let sees_bodies =
+            callbacks.takes_body(Direction::Request) || callbacks.takes_body(Direction::Response);
         // The bytes of a tunnel are not a body.
         let is_tunnel = self.status() == Some(101) || self.facts.request.method() == b"CONNECT";
-        (is_tunnel || !sees_bodies) && (self.response.is_some() || !has(Callback::ResponseHeaders))
+        (is_tunnel || !sees_bodies) && (self.response.is_some() || !callbacks.has(Callback::ResponseHeaders))
     }
 
     /// Returns the held body of a direction.
