@@ -13,6 +13,7 @@ use super::backends::SETTLE_APP;
 use super::case::CaseStep;
 use super::case::ExpectedResponse;
 use super::case::LoadSpec;
+use super::case::Need;
 use super::case::RequestSpec;
 use super::case::StatusSpec;
 use super::case::TestCase;
@@ -276,6 +277,9 @@ impl<'a, D: Driver> Execution<'a, D> {
     }
 
     async fn check_status(&self, step: &CaseStep, spec: &StatusSpec) -> Result<(), Box<Failure>> {
+        if !self.driver.has(Need::Status) {
+            return Ok(());
+        }
         let limits = self.driver.limits();
         let started_at = Instant::now();
         let hold = std::time::Duration::from_millis(spec.for_millis);
