@@ -31,7 +31,7 @@ enum Command {
     /// Print JSON reports of the suite side by side.
     Compare(run::CompareArgs),
     /// Run the Ingress conformance suite against a local gateway or a cluster.
-    Run(run::SuiteArgs),
+    Run(Box<run::SuiteArgs>),
     /// Serve HTTP and respond to every request with its own content.
     Echo(echo::EchoArgs),
 }

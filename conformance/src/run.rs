@@ -35,6 +35,9 @@ use crate::terminal::print_message;
 /// Image of the echo servers. `conformance/README.md` has its recipe.
 const ECHO_IMAGE: &str = "wasm-gateway.dev/echo:0.1.0";
 
+/// Consecutive responses that must match.
+const CONSECUTIVE_MATCHES: usize = 3;
+
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SuiteArgs {
@@ -116,7 +119,6 @@ pub(crate) fn run(args: &SuiteArgs) -> anyhow::Result<ExitCode> {
     let selection = Selection {
         run: args.run.clone(),
         skip: args.skip.clone(),
-        // A local run tests this project, unless a level is given.
         level: args.level,
         features: args.features.clone(),
     };
@@ -167,7 +169,8 @@ async fn run_cases(
     args: &SuiteArgs,
     cases: Vec<TestCase>,
 ) -> anyhow::Result<Option<(Vec<CaseResult>, String)>> {
-    let name = format!("ingress-conformance-{:05x}", std::process::id() & 0xf_ffff);
+    // Differs from the names of earlier runs, whose namespaces may still terminate.
+    let name = format!("ingress-conformance-{:06x}", Timestamp::now().as_millisecond() & 0xff_ffff);
     let options = RunOptions { prefix: name.clone(), parallel: args.parallel };
     if args.local {
         let gateway = args.gateway.clone().map_or_else(LocalDriver::default_program, Ok)?;
@@ -231,7 +234,12 @@ async fn execute<D: Driver + 'static>(
 }
 
 fn limits(seconds: u64, poll: Duration) -> TimeLimits {
-    TimeLimits { settle: Duration::from_secs(seconds), poll }
+    TimeLimits {
+        settle: Duration::from_secs(seconds),
+        matches: CONSECUTIVE_MATCHES,
+        hold: Duration::MAX,
+        poll,
+    }
 }
 
 fn gateway_version(program: &std::path::Path) -> String {

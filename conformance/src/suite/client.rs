@@ -180,11 +180,16 @@ where
             .header("sec-websocket-key", "Y29uZm9ybWFuY2UtMTIzNA=="),
     };
     let body = Full::new(Bytes::from(vec![b'x'; spec.body_bytes]));
-    let response = sender.send_request(request.body(body)?).await.context("no response")?;
+    let response = sender.send_request(request.body(body)?);
     let received = match spec.protocol {
-        WireProtocol::Http => read_whole(response).await,
-        WireProtocol::Events => read_first_event(response).await,
-        WireProtocol::Websocket => exchange_message(response).await,
+        WireProtocol::Http => read_whole(response.await.context("no response")?).await,
+        // A proxy that holds events until the stream ends is too late.
+        WireProtocol::Events => {
+            let first_event = async { read_first_event(response.await.context("no response")?).await };
+            let first_event = tokio::time::timeout(EVENT_INTERVAL * 2 / 3, first_event).await;
+            first_event.context("the first event does not arrive before the second is sent")?
+        }
+        WireProtocol::Websocket => exchange_message(response.await.context("no response")?).await,
     };
     connection.abort();
     received
@@ -206,25 +211,18 @@ async fn read_whole(response: Response<Incoming>) -> anyhow::Result<ReceivedResp
     Ok(received)
 }
 
-/// Reads until the first event. A proxy that holds it until the stream ends is too late.
+/// Reads until the first event is complete.
 async fn read_first_event(response: Response<Incoming>) -> anyhow::Result<ReceivedResponse> {
     let mut received = head_of(&response);
     let mut body = response.into_body();
-    let first_event = async {
-        while let Some(frame) = body.frame().await {
-            if let Some(data) = frame?.data_ref() {
-                received.body += &String::from_utf8_lossy(data);
-                if received.body.contains("\n\n") {
-                    break;
-                }
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref() {
+            received.body += &String::from_utf8_lossy(data);
+            if received.body.contains("\n\n") {
+                break;
             }
         }
-        anyhow::Ok(())
-    };
-    let limit = EVENT_INTERVAL * 2 / 3;
-    tokio::time::timeout(limit, first_event)
-        .await
-        .context("the first event does not arrive before the second")??;
+    }
     Ok(received)
 }
 

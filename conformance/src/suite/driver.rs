@@ -13,6 +13,10 @@ use super::client::Addresses;
 pub struct TimeLimits {
     /// Maximum time until a change takes effect. An expectation that is not met by then fails.
     pub settle: Duration,
+    /// Consecutive responses that must match. One alone may come from a worker that is ahead of the others.
+    pub matches: usize,
+    /// Maximum time for which an absent address is watched.
+    pub hold: Duration,
     /// Interval between two attempts.
     pub poll: Duration,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -25,9 +26,6 @@ use super::load;
 use super::load::Load;
 use super::manifest::CaseScope;
 use super::verdict::Expectation;
-
-/// Consecutive responses that must match. One alone may come from a worker that is ahead of the others.
-const CONSECUTIVE_MATCHES: usize = 3;
 
 /// Why a case failed.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -112,7 +110,7 @@ impl<'a, D: Driver> Execution<'a, D> {
         Ok(())
     }
 
-    async fn prepare(&mut self) -> anyhow::Result<()> {
+    async fn prepare(&self) -> anyhow::Result<()> {
         for namespace in self.scope.namespaces(self.case) {
             self.driver.create_namespace(&namespace).await?;
         }
@@ -147,7 +145,7 @@ impl<'a, D: Driver> Execution<'a, D> {
     /// Applies the changes of a step. Returns false if there are none.
     async fn apply_changes(&mut self, step: &CaseStep) -> anyhow::Result<bool> {
         if step.pause_millis > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(step.pause_millis)).await;
+            tokio::time::sleep(Duration::from_millis(step.pause_millis)).await;
         }
         let mut objects = Vec::new();
         for spec in &step.certificates {
@@ -240,7 +238,7 @@ impl<'a, D: Driver> Execution<'a, D> {
         let mut matches = 0;
         loop {
             match self.attempt(request).await {
-                Ok(()) if matches + 1 >= CONSECUTIVE_MATCHES || request.count > 1 => return Ok(()),
+                Ok(()) if matches + 1 >= limits.matches || request.count > 1 => return Ok(()),
                 Ok(()) => matches += 1,
                 Err(got) if Instant::now() >= limit => {
                     return Err(format!("{got}\n(repeated for {:?})", limits.settle));
@@ -282,7 +280,7 @@ impl<'a, D: Driver> Execution<'a, D> {
         }
         let limits = self.driver.limits();
         let started_at = Instant::now();
-        let hold = std::time::Duration::from_millis(spec.for_millis);
+        let hold = Duration::from_millis(spec.for_millis).min(limits.hold);
         loop {
             let has_address = self.driver.has_address(&self.scope.namespace, &spec.ingress).await;
             let has_address = has_address.map_err(|error| self.driver_failure(&step.name, &error))?;

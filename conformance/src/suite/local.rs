@@ -149,8 +149,15 @@ async fn read_addresses(gateway: &mut Child) -> anyhow::Result<Addresses> {
     bail!("the gateway exited: {}", log.join("\n"))
 }
 
-/// Starts [`PORT_COUNT`] echo servers on each of [`MAX_REPLICAS`] loopback addresses.
-async fn start_echo_servers(stop_rx: &watch::Receiver<()>) -> anyhow::Result<EchoPool> {
+/// Starts [`PORT_COUNT`] echo servers on each of [`MAX_REPLICAS`] loopback addresses. They run until the sender of
+/// `stop_rx` is dropped.
+///
+/// # Errors
+/// There is no block of free ports.
+///
+/// # Cancellation
+/// Dropping the future closes the ports.
+pub async fn start_echo_servers(stop_rx: &watch::Receiver<()>) -> anyhow::Result<EchoPool> {
     let count = u8::try_from(MAX_REPLICAS)?;
     let addresses: Vec<IpAddr> = (1..=count).map(|last| Ipv4Addr::new(127, 0, 1, last).into()).collect();
     // Runs at the same time start at different ports, most likely.
