@@ -24,8 +24,8 @@ use conformance::suite::report;
 use conformance::suite::report::ReportTarget;
 use conformance::suite::report::SuiteReport;
 use conformance::suite::runner;
+use conformance::suite::runner::CaseOutcome;
 use conformance::suite::runner::CaseResult;
-use conformance::suite::runner::Outcome;
 use conformance::suite::runner::RunOptions;
 use conformance::suite::runner::Selection;
 use k8s_openapi::jiff::Timestamp;
@@ -226,7 +226,7 @@ async fn execute<D: Driver + 'static>(
     runner::run(driver, cases, options, |result| {
         count += 1;
         print_message(&format!("{count:>3}/{total} {}", report::result_line(result)));
-        if let Outcome::Failed(failure) = &result.outcome {
+        if let CaseOutcome::Failed(failure) = &result.outcome {
             print_message(&report::failure_text(result, failure));
         }
     })

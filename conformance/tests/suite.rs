@@ -1,5 +1,5 @@
-//! The suite against fake controllers in this process: a right one passes all cases, and each wrong one fails exactly the
-//! cases of the rule that it breaks.
+//! The Ingress conformance suite: its command line, the built gateway without and with a cluster, and fake controllers in
+//! this process. A right one passes all cases, and each wrong one fails exactly the cases of the rule that it breaks.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,10 +11,16 @@
 
 #[path = "suite/command.rs"]
 mod command;
+#[path = "suite/controllers.rs"]
+mod controllers;
 #[path = "suite/data_plane.rs"]
 mod data_plane;
 #[path = "suite/fake.rs"]
 mod fake;
+#[path = "../../gateway/tests/support/missing.rs"]
+mod missing;
+#[path = "support/parts.rs"]
+mod parts;
 #[path = "suite/routes.rs"]
 mod routes;
 
@@ -30,8 +36,8 @@ use conformance::suite::catalog;
 use conformance::suite::local;
 use conformance::suite::report;
 use conformance::suite::runner;
+use conformance::suite::runner::CaseOutcome;
 use conformance::suite::runner::CaseResult;
-use conformance::suite::runner::Outcome;
 use conformance::suite::runner::RunOptions;
 use conformance::suite::runner::Selection;
 use tokio::sync::watch;
@@ -185,8 +191,10 @@ async fn failures(fault: Option<Fault>, pool: &EchoPool) -> BTreeMap<String, Str
     let results = runner::run(&driver, cases(fault), &options, |_| ()).await;
     assert_eq!(results.len(), cases(fault).len(), "{fault:?}: a case has no result");
     let text = |result: CaseResult| match &result.outcome {
-        Outcome::Failed(failure) => Some((result.case.id.clone(), report::failure_text(&result, failure))),
-        Outcome::Passed | Outcome::Skipped(_) => None,
+        CaseOutcome::Failed(failure) => {
+            Some((result.case.id.clone(), report::failure_text(&result, failure)))
+        }
+        CaseOutcome::Passed | CaseOutcome::Skipped(_) => None,
     };
     results.into_iter().filter_map(text).collect()
 }

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::case::Level;
 use super::execution::Failure;
+use super::runner::CaseOutcome;
 use super::runner::CaseResult;
-use super::runner::Outcome;
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl SuiteReport {
 
     /// Returns true if no case failed.
     pub fn has_passed(&self) -> bool {
-        !self.results.iter().any(|result| matches!(result.outcome, Outcome::Failed(_)))
+        !self.results.iter().any(|result| matches!(result.outcome, CaseOutcome::Failed(_)))
     }
 
     /// Returns the totals of each level, one a line.
@@ -97,7 +97,8 @@ impl SuiteReport {
         }
         let upstream: Vec<_> = self.results.iter().filter(|result| result.case.upstream.is_some()).collect();
         if !upstream.is_empty() {
-            let passed = upstream.iter().filter(|result| matches!(result.outcome, Outcome::Passed)).count();
+            let passed =
+                upstream.iter().filter(|result| matches!(result.outcome, CaseOutcome::Passed)).count();
             let _ = writeln!(text, "upstream  {passed} of {} passed", upstream.len());
         }
         text
@@ -107,9 +108,9 @@ impl SuiteReport {
         let mut totals = Totals::default();
         for result in self.results.iter().filter(|result| result.case.level == level) {
             match result.outcome {
-                Outcome::Passed => totals.passed += 1,
-                Outcome::Failed(_) => totals.failed += 1,
-                Outcome::Skipped(_) => totals.skipped += 1,
+                CaseOutcome::Passed => totals.passed += 1,
+                CaseOutcome::Failed(_) => totals.failed += 1,
+                CaseOutcome::Skipped(_) => totals.skipped += 1,
             }
         }
         totals
@@ -154,11 +155,11 @@ impl SuiteReport {
                 escape(name)
             );
             match &result.outcome {
-                Outcome::Passed => xml.push_str("/>\n"),
-                Outcome::Skipped(reason) => {
+                CaseOutcome::Passed => xml.push_str("/>\n"),
+                CaseOutcome::Skipped(reason) => {
                     let _ = writeln!(xml, "><skipped message=\"{}\"/></testcase>", escape(reason));
                 }
-                Outcome::Failed(failure) => {
+                CaseOutcome::Failed(failure) => {
                     let text = failure_text(result, failure);
                     let message = escape(failure.got.lines().next().unwrap_or_default());
                     let _ = writeln!(
@@ -177,9 +178,9 @@ impl SuiteReport {
         let mut features: BTreeMap<&str, bool> = BTreeMap::new();
         for result in self.results.iter().filter(|result| result.case.level != Level::Core) {
             if let (Some(feature), false) =
-                (&result.case.feature, matches!(result.outcome, Outcome::Skipped(_)))
+                (&result.case.feature, matches!(result.outcome, CaseOutcome::Skipped(_)))
             {
-                *features.entry(feature).or_insert(true) &= matches!(result.outcome, Outcome::Passed);
+                *features.entry(feature).or_insert(true) &= matches!(result.outcome, CaseOutcome::Passed);
             }
         }
         let with = |is_supported: bool| -> Vec<&str> {
@@ -231,32 +232,32 @@ struct Totals {
     skipped: usize,
 }
 
-fn outcome_name(outcome: &Outcome) -> &'static str {
+fn outcome_name(outcome: &CaseOutcome) -> &'static str {
     match outcome {
-        Outcome::Passed => "passed",
-        Outcome::Failed(_) => "failed",
-        Outcome::Skipped(_) => "skipped",
+        CaseOutcome::Passed => "passed",
+        CaseOutcome::Failed(_) => "failed",
+        CaseOutcome::Skipped(_) => "skipped",
     }
 }
 
-fn detail(outcome: &Outcome) -> Value {
+fn detail(outcome: &CaseOutcome) -> Value {
     match outcome {
-        Outcome::Passed => Value::Null,
-        Outcome::Failed(failure) => json!(failure),
-        Outcome::Skipped(reason) => reason.as_str().into(),
+        CaseOutcome::Passed => Value::Null,
+        CaseOutcome::Failed(failure) => json!(failure),
+        CaseOutcome::Skipped(reason) => reason.as_str().into(),
     }
 }
 
 /// Returns one line for a result.
 pub fn result_line(result: &CaseResult) -> String {
     let word = match &result.outcome {
-        Outcome::Passed => "ok     ",
-        Outcome::Failed(_) => "FAILED ",
-        Outcome::Skipped(_) => "skipped",
+        CaseOutcome::Passed => "ok     ",
+        CaseOutcome::Failed(_) => "FAILED ",
+        CaseOutcome::Skipped(_) => "skipped",
     };
     let reason = match &result.outcome {
-        Outcome::Skipped(reason) => format!(": {reason}"),
-        Outcome::Passed | Outcome::Failed(_) => String::new(),
+        CaseOutcome::Skipped(reason) => format!(": {reason}"),
+        CaseOutcome::Passed | CaseOutcome::Failed(_) => String::new(),
     };
     format!(
         "{word} {:<8} {} ({:.1} s){reason}",

@@ -23,7 +23,7 @@ use super::execution::Failure;
 /// The outcome of a case.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Outcome {
+pub enum CaseOutcome {
     /// All expectations were met.
     Passed,
     /// An expectation was not met.
@@ -38,7 +38,7 @@ pub struct CaseResult {
     /// The case.
     pub case: TestCase,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: CaseOutcome,
     /// Time from the start of the case to the end of its clean-up.
     pub duration: Duration,
 }
@@ -124,16 +124,16 @@ pub async fn run<D: Driver + 'static>(
 async fn run_case<D: Driver>(driver: &D, case: &TestCase, namespace: String, slot: usize) -> CaseResult {
     let started_at = Instant::now();
     let outcome = match case.needs.iter().find(|need| !driver.has(**need)) {
-        Some(need) => Outcome::Skipped(reason_to_skip(*need).to_owned()),
+        Some(need) => CaseOutcome::Skipped(reason_to_skip(*need).to_owned()),
         None => {
             let mut execution = Execution::new(driver, case, namespace, slot);
             let mut outcome = match execution.run().await {
-                Ok(()) => Outcome::Passed,
-                Err(failure) => Outcome::Failed(failure),
+                Ok(()) => CaseOutcome::Passed,
+                Err(failure) => CaseOutcome::Failed(failure),
             };
-            if let (Err(error), Outcome::Passed) = (execution.clean_up().await, &outcome) {
+            if let (Err(error), CaseOutcome::Passed) = (execution.clean_up().await, &outcome) {
                 let got = format!("clean-up: {error:#}");
-                outcome = Outcome::Failed(Box::new(Failure { got, ..Failure::default() }));
+                outcome = CaseOutcome::Failed(Box::new(Failure { got, ..Failure::default() }));
             }
             outcome
         }
