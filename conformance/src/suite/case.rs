@@ -278,6 +278,8 @@ pub enum WireProtocol {
     /// One HTTP/1.1 request.
     #[default]
     Http,
+    /// One HTTP/2 request. The URL must be https.
+    Http2,
     /// An upgrade, then one message that the server returns.
     Websocket,
     /// A stream of server-sent events. The second event must arrive before the stream ends.

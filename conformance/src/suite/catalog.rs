@@ -112,7 +112,7 @@ fn check(case: &TestCase) -> anyhow::Result<()> {
             check_names(expect, &names, &certificates).with_context(|| format!("step {:?}", step.name))?;
             expectations += 1;
         }
-        for object in step.apply.iter() {
+        for object in &step.apply {
             let kind = object.get("kind").and_then(serde_json::Value::as_str).unwrap_or_default();
             check_kind(kind).with_context(|| format!("step {:?}", step.name))?;
         }

@@ -97,11 +97,12 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Returns the settings of a TLS client that accepts every certificate and never resumes a session.
+/// Returns the settings of a TLS client that accepts every certificate and never resumes a session. `protocol` is the
+/// only one that it offers.
 ///
 /// # Errors
 /// The cryptography library has no default protocol version.
-pub fn client_config(sends_name: bool) -> anyhow::Result<Arc<ClientConfig>> {
+pub fn client_config(sends_name: bool, protocol: &str) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
@@ -110,6 +111,6 @@ pub fn client_config(sends_name: bool) -> anyhow::Result<Arc<ClientConfig>> {
         .with_no_client_auth();
     config.enable_sni = sends_name;
     config.resumption = rustls::client::Resumption::disabled();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     Ok(Arc::new(config))
 }

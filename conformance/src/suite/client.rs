@@ -15,6 +15,8 @@ use hyper::Response;
 use hyper::body::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use serde::Serialize;
@@ -140,11 +142,18 @@ async fn exchange(addresses: &Addresses, spec: &RequestSpec) -> anyhow::Result<R
     } else {
         ServerName::try_from(name.to_owned()).with_context(|| format!("{name:?} is no server name"))?
     };
-    let connector = tokio_rustls::TlsConnector::from(certificate::client_config(!name.is_empty())?);
+    let is_http2 = spec.protocol == WireProtocol::Http2;
+    let protocol = if is_http2 { "h2" } else { "http/1.1" };
+    let connector = tokio_rustls::TlsConnector::from(certificate::client_config(!name.is_empty(), protocol)?);
     let stream = connector.connect(server_name, stream).await.context("TLS handshake failed")?;
     let presented = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = presented.map(|certificate| certificate.to_vec());
-    let response = talk(stream, &target, spec, address).await?;
+    let response = if is_http2 {
+        ensure!(stream.get_ref().1.alpn_protocol() == Some(b"h2"), "the server does not negotiate h2");
+        talk_http2(stream, &target, spec).await?
+    } else {
+        talk(stream, &target, spec, address).await?
+    };
     Ok(ReceivedResponse { certificate, ..response })
 }
 
@@ -171,7 +180,7 @@ where
         request = request.header(name, value);
     }
     request = match spec.protocol {
-        WireProtocol::Http => request,
+        WireProtocol::Http | WireProtocol::Http2 => request,
         WireProtocol::Events => request.header("accept", "text/event-stream"),
         WireProtocol::Websocket => request
             .header("connection", "Upgrade")
@@ -182,7 +191,7 @@ where
     let body = Full::new(Bytes::from(vec![b'x'; spec.body_bytes]));
     let response = sender.send_request(request.body(body)?);
     let received = match spec.protocol {
-        WireProtocol::Http => read_whole(response.await.context("no response")?).await,
+        WireProtocol::Http | WireProtocol::Http2 => read_whole(response.await.context("no response")?).await,
         // A proxy that holds events until the stream ends is too late.
         WireProtocol::Events => {
             let first_event = async { read_first_event(response.await.context("no response")?).await };
@@ -191,6 +200,24 @@ where
         }
         WireProtocol::Websocket => exchange_message(response.await.context("no response")?).await,
     };
+    connection.abort();
+    received
+}
+
+async fn talk_http2<S>(stream: S, target: &Target, spec: &RequestSpec) -> anyhow::Result<ReceivedResponse>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let authority = spec.host.as_deref().unwrap_or(&target.authority);
+    let mut request =
+        Request::builder().method(spec.method.as_str()).uri(format!("https://{authority}{}", target.path));
+    for (name, value) in &spec.headers {
+        request = request.header(name, value);
+    }
+    let body = Full::new(Bytes::from(vec![b'x'; spec.body_bytes]));
+    let received = read_whole(sender.send_request(request.body(body)?).await.context("no response")?).await;
     connection.abort();
     received
 }

@@ -43,7 +43,7 @@ fn gateway_of_a_folder_conforms() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report.json");
     let output = Command::new(TOOL)
-        .args(["run", "--local", "--level", "ours", "--timeout", "30", "--report"])
+        .args(["run", "--local", "--level", "ours", "--timeout", "60", "--report"])
         .arg(format!("json={}", report.display()))
         .output()
         .unwrap();
@@ -61,6 +61,12 @@ fn gateway_of_a_cluster_conforms_and_nothing_remains() {
     let script = "sh conformance/controllers/gateway.sh --level ours --skip status/ --report json=$REPORT
         conformance run --ingress-class none 2>&1; echo \"exit code $?\"
         conformance run --ingress-class gateway --address 10.50.0.1:1 --timeout 1 2>&1; echo \"exit code $?\"
+        kubectl create serviceaccount weak >&2
+        kubectl create clusterrole weak --verb=list --resource=ingressclasses >&2
+        kubectl create clusterrolebinding weak --clusterrole=weak --serviceaccount=default:weak >&2
+        kubectl config view --raw >/run/weak
+        kubectl --kubeconfig /run/weak config set-credentials admin --token=$(kubectl create token weak) >&2
+        conformance run --kubeconfig /run/weak 2>&1; echo \"exit code $?\"
         conformance run --ingress-class gateway --address 10.50.0.1:6443 --run path/exact >/dev/null 2>&1 &
         timeout 60 sh -c 'until kubectl get namespaces -o name | grep -q ingress-conformance.*-0; do sleep 0.1; done'
         kill -INT $!; wait $!; echo \"interrupted: $?\"
@@ -79,8 +85,9 @@ fn gateway_of_a_cluster_conforms_and_nothing_remains() {
         stdout.contains("there is no IngressClass \"none\" (--ingress-class); the cluster has \"gateway\""),
         "{text}"
     );
+    assert!(stdout.contains("lacks rights in all namespaces: create namespaces, "), "{text}");
     assert!(stdout.contains("cannot connect to 10.50.0.1:1: "), "{text}");
-    assert_eq!(stdout.matches("exit code 2").count(), 2, "{text}");
+    assert_eq!(stdout.matches("exit code 2").count(), 3, "{text}");
     assert!(stdout.contains("interrupted: 130"), "{text}");
     assert!(stdout.ends_with("\n0\n"), "namespaces remain: {text}");
 }
