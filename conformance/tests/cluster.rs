@@ -161,7 +161,7 @@ impl MarkedCluster {
         Self {
             mark: std::process::id().to_string(),
             home: tempfile::tempdir().unwrap(),
-            cache: String::from_utf8(parts.stdout).unwrap().trim_end().into(),
+            cache: String::from_utf8(parts.stdout).unwrap().lines().last().unwrap().into(),
         }
     }
 

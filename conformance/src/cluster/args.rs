@@ -17,7 +17,7 @@ pub(crate) enum ClusterCommand {
     Stop(PowerTarget),
     /// Start a stopped node or API server again. Works only inside `cluster run`.
     Start(PowerTarget),
-    /// Install the control plane's programs, print their folder, and check that this machine can run a cluster.
+    /// Install the programs of the cluster, print their folders, and check that this machine can run a cluster.
     Parts(PartsArgs),
     /// The second half of `run`, inside the namespaces.
     #[command(hide = true)]
@@ -69,6 +69,9 @@ pub(crate) struct PartsArgs {
     /// Fail instead of building missing programs, which takes minutes.
     #[arg(long)]
     pub(super) no_build: bool,
+    /// Install helm and crane only. This needs no namespaces.
+    #[arg(long)]
+    pub(super) tools: bool,
 }
 
 /// Arguments that the first half of `run` passes to the second.
@@ -77,6 +80,9 @@ pub(crate) struct InsideArgs {
     /// The folder with the control plane's programs.
     #[arg(long)]
     pub(super) parts: PathBuf,
+    /// The folder with helm and crane.
+    #[arg(long)]
+    pub(super) tools: PathBuf,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }

@@ -137,6 +137,12 @@ fn process() -> Vec<Key> {
             names(),
         ),
         Key::new(
+            "controller",
+            "Controller whose IngressClasses are served. Gateways side by side in a cluster need one each.",
+            |all| &mut all.routing.controller,
+            plain::<String>(),
+        ),
+        Key::new(
             "namespaces",
             "Namespaces to watch in a cluster. Empty: all of them.",
             |all| &mut all.namespaces,
