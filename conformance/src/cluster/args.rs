@@ -30,8 +30,9 @@ pub(crate) struct RunArgs {
     /// Number of nodes. Each has a zone of its own.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub(super) nodes: u8,
-    /// Program that runs in containers of an image. `gateway` and `echo` of any registry and tag are known already.
-    #[arg(long = "image", value_name = "NAME=PROGRAM")]
+    /// Program that runs in containers of an image, or folder that `conformance/image unpack` has written. `gateway` and
+    /// `echo` of any registry and tag are known already.
+    #[arg(long = "image", value_name = "NAME=PATH")]
     pub(super) images: Vec<Image>,
     /// Folder for the logs of control plane and pods. It is kept afterwards.
     #[arg(long, value_name = "DIR")]

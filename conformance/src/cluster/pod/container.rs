@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::exec::ExecContainer;
 use super::probe::{Probe, ResultStreak};
 use super::root::{PROGRAM, Root};
+use crate::cluster::image::ImageContent;
 use crate::cluster::network::PodNetwork;
 
 /// Backoff before the first restart. It doubles with each restart. A kubelet starts with 10 s.
@@ -316,15 +317,16 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// Returns the command line of a container. `first` are the arguments of its image.
+/// Returns the command line of a container.
 pub(super) fn command_line(
     spec: &Spec,
-    first: &[String],
+    image: &ImageContent,
     environment: &BTreeMap<String, String>,
 ) -> Vec<String> {
     let mut line = match spec.command.as_deref() {
         Some(command) if !command.is_empty() => command.to_vec(),
-        _ => [&[PROGRAM.to_owned()], first].concat(),
+        _ if image.program.is_none() => image.entrypoint.clone(),
+        _ => [&[PROGRAM.to_owned()], image.entrypoint.as_slice()].concat(),
     };
     line.extend(spec.args.iter().flatten().cloned());
     line.iter().map(|word| super::environment::expand(word, environment)).collect()
