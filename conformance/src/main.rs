@@ -1,4 +1,4 @@
-//! The `conformance` program: test cluster, benchmark, and the app behind the tested Ingresses.
+//! The `conformance` program: test cluster, benchmark, contents of the image, and the app behind the tested Ingresses.
 //!
 //! It starts the gateway as a program by path, like its peers, and never uses the gateway's library.
 
@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod cluster;
 mod echo;
+mod sbom;
 mod terminal;
 
 /// Tests and measures the gateway from the outside.
@@ -26,6 +27,8 @@ enum Command {
     /// Run a Kubernetes control plane and nodes on this machine, without containers, while a command runs.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// List the packages and licences that the gateway's binary contains.
+    Sbom(sbom::SbomArgs),
     /// Serve HTTP and respond to every request with its own content.
     Echo(echo::EchoArgs),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Cluster(command) => cluster::execute(command),
+        Command::Sbom(args) => sbom::run(&args),
         Command::Echo(args) => echo::run(&args),
     };
     result.unwrap_or_else(|error| {
