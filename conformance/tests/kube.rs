@@ -131,6 +131,7 @@ fn serial_trials() -> Vec<Trial> {
         trial("chart_upgrade_fails_no_request", chart::upgrade_under_load),
         trial("two_chart_releases_serve_their_own_classes", chart::two_releases),
         trial("chart_of_one_namespace_serves_no_other", chart::one_namespace),
+        trial("chart_mounts_modules_that_reload", chart::mounted_plugin),
         trial("chart_without_rights_is_not_ready", chart::without_rights),
         trial("crds_take_effect_when_installed_late", classes::crds_later),
         trial("expired_watch_lists_again_and_fails_no_request", outage::etcd_compacted),

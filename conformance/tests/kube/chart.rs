@@ -12,6 +12,8 @@ use crate::cluster::{cluster, repository_root, run, wait_until};
 use crate::endpoint;
 use crate::http_client::{LoadGenerator, LoadMode, fetch};
 use crate::objects::TestNamespace;
+use crate::plugins::config_map;
+use crate::version_module::version_module;
 
 /// The image of the chart's values.
 const IMAGE: &str = "wasm-gateway.dev/gateway:0.1.0";
@@ -228,6 +230,32 @@ pub(crate) fn one_namespace() {
         let answer = run("sh", &["-c", &format!("{can} {namespace} {account} || true")]);
         assert_eq!(answer.trim(), expected, "{namespace}");
     }
+    release.uninstall();
+}
+
+/// A module in a ConfigMap that the chart mounts serves, and a change of the ConfigMap reloads it.
+pub(crate) fn mounted_plugin() {
+    let space = TestNamespace::without_class("mounted-app");
+    TestNamespace::without_class("mounted");
+    cluster().apply(&config_map("mounted", &version_module(1, "")));
+    let plugin = "plugins.objects[0]";
+    let target = format!("{plugin}.spec.targetRefs[0]");
+    let release = Release::install(
+        "mounted",
+        &[
+            "replicas=1",
+            "plugins.configMaps={module}",
+            &format!("{plugin}.name=version,{plugin}.spec.url=file://module/version.wasm"),
+            &format!("{target}.group=networking.k8s.io,{target}.kind=IngressClass,{target}.name=mounted"),
+        ],
+    );
+    serve(&space, "mounted", "app", "mounted.example");
+    let address = release.load_balancer();
+    wait_until_served(address, "mounted.example", "app");
+    let version = || fetch(address, "mounted.example", "/").unwrap().field("x-version").map(str::to_owned);
+    wait_until("the plugin is live", || version().as_deref() == Some("1"));
+    cluster().apply(&config_map("mounted", &version_module(2, "")));
+    wait_until("the changed module is live", || version().as_deref() == Some("2"));
     release.uninstall();
 }
 

@@ -39,7 +39,8 @@ pub(crate) fn module_in_config_map() {
     gateway.stop();
 }
 
-fn config_map(namespace: &str, module: &[u8]) -> Value {
+/// Returns a ConfigMap `module` with the module `version.wasm`.
+pub(crate) fn config_map(namespace: &str, module: &[u8]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "module", "namespace": namespace },
         "binaryData": { "version.wasm": ByteString(module.to_vec()) },
