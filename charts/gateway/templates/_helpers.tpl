@@ -69,6 +69,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or .Values.plugins.configMaps .Values.plugins.volumes -}}yes{{- end -}}
 {{- end -}}
 
+{{/* The Service for the status of Ingresses. Empty if the gateway may not read the Service of the release. */}}
+{{- define "gateway.statusService" -}}
+{{- if .Values.status.service -}}
+{{- .Values.status.service -}}
+{{- else if or (not .Values.scope.namespaces) (has .Release.Namespace .Values.scope.namespaces) -}}
+{{- printf "%s/%s" .Release.Namespace (include "gateway.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
 {{/*
 The gateway's configuration file: the value `config`, and the settings that belong to the chart. Without the right to
 read IngressClasses, the gateway serves its classes by their names.
@@ -98,6 +107,15 @@ read IngressClasses, the gateway serves its classes by their names.
 {{- $_ := set $listeners $name (printf "%s:%d" $.Values.pod.listenAddress $port) -}}
 {{- end -}}
 {{- $_ := set $config "listeners" $listeners -}}
+{{- end -}}
+{{- /* Rules for the release's own namespace are those of leader election. */ -}}
+{{- if .Files.Get "files/own-rules.yaml" -}}
+{{- $status := dict "lease" (include "gateway.fullname" .) -}}
+{{- if .Values.scope.namespaces -}}
+{{- /* The gateway cannot see that its classes are its own. */ -}}
+{{- $_ := set $status "takenClasses" "on" -}}
+{{- end -}}
+{{- $_ := set $config "status" $status -}}
 {{- end -}}
 {{- $drain := dict "delay" (printf "%ds" (int .Values.drain.delaySeconds)) "limit" (printf "%ds" (int .Values.drain.limitSeconds)) -}}
 {{- $_ := set $config "drain" $drain -}}

@@ -29,7 +29,9 @@ containers:
       {{- range .Values.status.addresses }}
       - --status-address={{ . }}
       {{- else }}
-      - --status-service={{ default (printf "%s/%s" .Release.Namespace (include "gateway.fullname" .)) .Values.status.service }}
+      {{- with include "gateway.statusService" . }}
+      - --status-service={{ . }}
+      {{- end }}
       {{- end }}
       {{- with .Values.pod.extraArgs }}
       {{- toYaml . | nindent 6 }}

@@ -18,7 +18,7 @@ const HELM_VERSION: &str = "v3.21.4";
 const CRANE_VERSION: &str = "v0.22.1";
 
 /// A Go module and the programs that are built from it.
-struct Module {
+struct GoModule {
     /// Name of its cache folder, before the hash of its files.
     name: &'static str,
     /// Its files. They are embedded so that the binary works without the source tree.
@@ -47,7 +47,7 @@ struct Part {
     version: &'static str,
 }
 
-const CONTROL_PLANE: Module = Module {
+const CONTROL_PLANE: GoModule = GoModule {
     name: "control-plane-v1.36.3",
     files: &[
         ("go.mod", include_str!("../../cluster/go.mod")),
@@ -93,7 +93,7 @@ const CONTROL_PLANE: Module = Module {
     ],
 };
 
-const TOOLS: Module = Module {
+const TOOLS: GoModule = GoModule {
     name: "tools",
     files: &[
         ("go.mod", include_str!("../../tools/go.mod")),
@@ -156,7 +156,7 @@ pub(super) fn ensure_tools(if_missing: MissingProgram) -> anyhow::Result<PathBuf
     TOOLS.ensure(if_missing)
 }
 
-impl Module {
+impl GoModule {
     fn ensure(&self, if_missing: MissingProgram) -> anyhow::Result<PathBuf> {
         let folder = self.cache_folder()?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
