@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+/// Yields after which the connection's task has read what arrived before.
+const YIELDS_TO_READ: u32 = 8;
+
 /// A connection. Requests on it follow one another.
 pub(crate) struct Http2Client {
     runtime: Runtime,
@@ -21,9 +24,10 @@ pub(crate) struct Http2Client {
 impl Http2Client {
     /// Connects to an address. `timeout` applies to connecting and to each request.
     pub(crate) fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
-        // The thread reads GOAWAY when it arrives. A request that is queued before, and sent after the client's response to
-        // the PING that follows GOAWAY, would be lost.
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        // One thread: between the check for GOAWAY and the next request, the connection reads nothing. Otherwise it could
+        // read GOAWAY, answer the PING that follows, and send a queued request behind that answer: the server has then
+        // announced that it ignores the request.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (requests, connection) = runtime.block_on(async {
             let handshake = async {
                 let stream = TcpStream::connect(address).await?;
@@ -39,6 +43,12 @@ impl Http2Client {
     /// Returns true if the server has closed the connection, or asked the client to open another (GOAWAY).
     pub(crate) fn is_closing(&self) -> bool {
         let requests = self.requests.clone();
+        // The first yields poll the socket and wake the connection's task, which then reads all that has arrived.
+        self.runtime.block_on(async {
+            for _ in 0..YIELDS_TO_READ {
+                tokio::task::yield_now().await;
+            }
+        });
         let ready =
             self.runtime.block_on(async { tokio::time::timeout(self.timeout, requests.ready()).await });
         self.connection.is_finished() || !matches!(ready, Ok(Ok(_)))
