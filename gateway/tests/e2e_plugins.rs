@@ -323,8 +323,7 @@ fn missing_file_closes_its_own_routes_until_it_appears() {
     assert!(is_closed(&response), "{response:?}");
     assert_eq!(gateway.get("b.example", "/").status(), 200);
     assert_eq!(gateway.admin("/readyz").0, 200, "a plugin does not gate readiness");
-    let problems = gateway.admin("/problems").1;
-    assert!(problems.contains("late.wasm"), "{problems}");
+    until("the Problem is there", || gateway.admin("/problems").1.contains("late.wasm"));
     std::fs::copy(path, gateway.path(".new")).unwrap();
     std::fs::rename(gateway.path(".new"), gateway.path("late.wasm")).unwrap();
     until_live(&gateway, &get("/"));

@@ -171,14 +171,12 @@ impl WorkerInstance {
         call: impl FnOnce(&mut Instance<StreamView>) -> Result<T, CallError>,
     ) -> (Result<T, CallError>, OwnActions) {
         increment(self.stats().map(|stats| &stats.calls));
-        let mut actions = Vec::new();
-        let result = match &mut *self.instance.borrow_mut() {
+        let (result, actions) = match &mut *self.instance.borrow_mut() {
             Some(instance) => {
                 let result = call(instance);
-                instance.drain_actions(&mut actions);
-                result
+                (result, instance.take_actions())
             }
-            None => Err(CallError::Dead),
+            None => (Err(CallError::Dead), Vec::new()),
         };
         if let Err(CallError::Trapped(report)) = &result {
             self.on_trap(report, own);
