@@ -43,6 +43,8 @@ pub(super) struct ImageContent {
     pub(super) root: Option<PathBuf>,
     /// Entrypoint of an unpacked image, or arguments of the program before those of the container.
     pub(super) entrypoint: Vec<String>,
+    /// Arguments of an unpacked image, for containers with neither command nor arguments.
+    pub(super) default_arguments: Vec<String>,
     /// Environment, as NAME=VALUE.
     pub(super) environment: Vec<String>,
     /// Numeric uid and gid.
@@ -55,6 +57,7 @@ impl ImageContent {
             program: Some(program),
             root: None,
             entrypoint: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            default_arguments: Vec::new(),
             environment: Vec::new(),
             user: None,
         }
@@ -69,12 +72,12 @@ impl ImageContent {
             .config;
         let number = |text: &str| text.parse::<i64>().ok();
         let (uid, gid) = config.user.split_once(':').unwrap_or((&config.user, &config.user));
-        let entrypoint = [config.entrypoint, config.cmd].concat();
-        ensure!(!entrypoint.is_empty(), "{} has no entrypoint", file.display());
+        ensure!(!config.entrypoint.is_empty(), "{} has no entrypoint", file.display());
         Ok(Self {
             program: None,
             root: Some(folder.join("rootfs")),
-            entrypoint,
+            entrypoint: config.entrypoint,
+            default_arguments: config.cmd,
             environment: config.env,
             user: number(uid).zip(number(gid)),
         })
@@ -166,14 +169,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let image = Image { name: "a".to_owned(), path: folder.path().to_path_buf() };
         assert!(ImageSet::new(std::slice::from_ref(&image)).is_err(), "no configuration");
-        let config =
-            r#"{"config":{"User":"65532:65532","Env":["PATH=/usr/bin"],"Entrypoint":["/usr/bin/gateway"]}}"#;
+        let config = r#"{"config":{"User":"65532:65532","Env":["PATH=/usr/bin"],"Entrypoint":["/usr/bin/gateway"],"Cmd":["run"]}}"#;
         std::fs::write(folder.path().join("image.json"), config).unwrap();
         let images = ImageSet::new(&[image]).unwrap();
         let expected = ImageContent {
             program: None,
             root: Some(folder.path().join("rootfs")),
             entrypoint: vec!["/usr/bin/gateway".to_owned()],
+            default_arguments: vec!["run".to_owned()],
             environment: vec!["PATH=/usr/bin".to_owned()],
             user: Some((65532, 65532)),
         };

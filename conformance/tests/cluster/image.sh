@@ -1,6 +1,11 @@
 # Installs the chart with the image $1, a reference by digest, and requests an app through it.
 set -eu
-fail() { echo "FAILED: $*" >&2; kubectl -n gateway-system describe pods >&2; exit 1; }
+fail() {
+    echo "FAILED: $*" >&2
+    kubectl -n gateway-system get pods -o wide >&2
+    find "$CLUSTER_LOGS/gateway-system" -name "*.log" -exec tail -n 20 {} + >&2
+    exit 1
+}
 
 kubectl create namespace gateway-system
 kubectl label namespace gateway-system pod-security.kubernetes.io/enforce=restricted

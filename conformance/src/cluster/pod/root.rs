@@ -19,6 +19,13 @@ pub(super) const PROGRAM: &str = "/.image/program";
 /// `PATH` in a container: its program by file name, then this machine's programs.
 pub(super) const PATH: &str = "/.image:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Returns the path of a program of this machine that starts a container. The `PATH` of an image may lack its folder.
+pub(super) fn node_program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file()).unwrap_or_else(|| name.into())
+}
+
 /// Joins `path` to `folder`.
 ///
 /// # Errors
