@@ -162,6 +162,8 @@ pub struct RequestSettings {
     pub underscore_names: UnderscoreNames,
     /// Networks of proxies in front of the gateway. Their X-Forwarded-* and X-Request-ID fields are trusted.
     pub trusted_proxies: Vec<IpNet>,
+    /// Path for which the gateway itself responds to GET and HEAD, whatever the host: 200 while it is ready, else 503.
+    pub health_path: Option<String>,
 }
 
 /// Whether request fields with an underscore in their name are forwarded.
@@ -285,7 +287,7 @@ impl Default for DrainSettings {
 
 impl Default for RequestSettings {
     fn default() -> Self {
-        Self { underscore_names: UnderscoreNames::Dropped, trusted_proxies: Vec::new() }
+        Self { underscore_names: UnderscoreNames::Dropped, trusted_proxies: Vec::new(), health_path: None }
     }
 }
 

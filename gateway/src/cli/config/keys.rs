@@ -12,7 +12,7 @@ use api::LoadBalancingType;
 
 use super::error::ValueError;
 use super::value::{
-    Form, bytes, count, folder, list, log_format, names, networks, plain, service_name, time, words,
+    Form, bytes, count, folder, list, log_format, names, networks, path, plain, service_name, time, words,
 };
 use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
@@ -135,6 +135,12 @@ fn process() -> Vec<Key> {
             "IngressClasses to serve whatever their controller is, or even if only Ingresses name them.",
             |all| &mut all.routing.classes,
             names(),
+        ),
+        Key::new(
+            "controller",
+            "Controller whose IngressClasses are served. Gateways side by side in a cluster need one each.",
+            |all| &mut all.routing.controller,
+            plain::<String>(),
         ),
         Key::new(
             "namespaces",
@@ -340,6 +346,12 @@ fn requests_and_responses() -> Vec<Key> {
             "Networks of proxies in front of the gateway. Their X-Forwarded-* and X-Request-ID are trusted.",
             |all| &mut all.requests.trusted_proxies,
             networks(),
+        ),
+        Key::new(
+            "requests.healthPath",
+            "Path that load balancers check: of any host, 200 while the gateway is ready, else 503. No route gets it.",
+            |all| &mut all.requests.health_path,
+            path().or(NONE),
         ),
         Key::new(
             "responses.reasonHeader",

@@ -113,6 +113,7 @@ fn printed_configuration_loads_again() {
         "none" if key.path == "status.service" => "gateway/proxy".to_owned(),
         "" if key.path == "requests.trustedProxies" => "10.0.0.0/8,::1".to_owned(),
         "" if key.path == "dns.servers" => "10.0.0.10:53,[::1]:5353".to_owned(),
+        "none" if key.path == "requests.healthPath" => "/health".to_owned(),
         "none" if key.path == "plugins.cache" => "/var/cache/gateway".to_owned(),
         "refuse" => "allow".to_owned(),
         "none" if key.path == "listeners.probe" => "[::1]:7".to_owned(),

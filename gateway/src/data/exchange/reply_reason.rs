@@ -29,6 +29,10 @@ pub enum ReplyReason {
     TooManyFields,
     /// The request is `OPTIONS *`, which is about the gateway itself.
     ServerOptions,
+    /// A load balancer checks the gateway, which is ready.
+    HealthCheck,
+    /// A load balancer checks the gateway, which drains or has no routing table yet.
+    NotReady,
     /// The head did not arrive in time.
     HeadTimeout,
     /// The body did not arrive in time.
@@ -71,6 +75,8 @@ impl ReplyReason {
         Self::TooManyConnectionOptions,
         Self::TooManyFields,
         Self::ServerOptions,
+        Self::HealthCheck,
+        Self::NotReady,
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::NoRule,
@@ -103,6 +109,8 @@ impl ReplyReason {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::NoRule => 404,
             Self::ServerOptions => 204,
+            Self::HealthCheck => 200,
+            Self::NotReady => 503,
             Self::Open(
                 ConnectError::ServiceMissing
                 | ConnectError::PortMissing
@@ -143,6 +151,8 @@ impl ReplyReason {
             Self::BodyTimeout => "body_timeout",
             Self::NoRule => "no_rule",
             Self::ServerOptions => "server_options",
+            Self::HealthCheck => "health_check",
+            Self::NotReady => "not_ready",
             Self::Open(ConnectError::ServiceMissing) => "service_missing",
             Self::Open(ConnectError::PortMissing) => "port_missing",
             Self::Open(ConnectError::NoReadyEndpoint) => "no_ready_endpoint",
