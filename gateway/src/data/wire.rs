@@ -13,6 +13,8 @@ pub mod buffers;
 pub mod clock;
 pub mod h1;
 mod output;
+pub mod pending;
+pub mod send_budget;
 
 /// One piece of a body.
 #[derive(Debug)]

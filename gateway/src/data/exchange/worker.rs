@@ -9,6 +9,7 @@ use crate::data::drain::DrainState;
 use crate::data::upstream::Upstreams;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
+use crate::data::wire::send_budget::SendBudget;
 use crate::filter::plugin::Instances;
 use crate::live::LiveCell;
 use crate::observe::access_log::LogHandle;
@@ -27,6 +28,8 @@ pub struct Worker {
     pub drain: DrainState,
     /// Pool of connection buffers.
     pub buffers: BufferPool,
+    /// Bytes that wait for clients of HTTP/2.
+    pub send_budget: Rc<SendBudget>,
     /// `Date` value for responses without one.
     pub date: DateCache,
     /// Metrics of this worker.

@@ -163,6 +163,7 @@ fn create_worker(resources: Resources, plugins: Rc<Instances>) -> Worker {
         drain: DrainState::new(clock.clone()),
         clock,
         buffers: BufferPool::default(),
+        send_budget: Rc::default(),
         date: DateCache::default(),
         counters,
         upstreams,

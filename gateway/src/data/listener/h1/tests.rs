@@ -37,6 +37,7 @@ fn worker() -> Worker {
         drain: DrainState::new(clock.clone()),
         clock,
         buffers: BufferPool::default(),
+        send_budget: Rc::default(),
         date: crate::data::exchange::DateCache::default(),
         counters,
         plugins: crate::filter::plugin::Instances::new(0).0,
