@@ -189,6 +189,9 @@ impl<D: Downstream> Exchange<'_, D> {
             let mut opened = opened?;
             self.start_request(&mut opened);
             body.rewind();
+            if !retry.can_retry_disconnect(&opened) {
+                body.release();
+            }
             let error = match self.await_response(&mut opened, &mut body, &retry, &plan.timeouts).await {
                 Ok(response) => {
                     self.worker.upstreams.on_response(&opened);
