@@ -30,8 +30,8 @@ pub struct Settings {
     pub timeouts: TimeoutSettings,
     /// When a failed request is sent again.
     pub retries: RetrySettings,
-    /// How an endpoint is chosen.
-    pub load_balancing: LoadBalancingType,
+    /// How an endpoint is chosen, and how many may be left out.
+    pub load_balancing: LoadBalancingSettings,
     /// How external host names are resolved.
     pub dns: DnsSettings,
     /// The shutdown sequence.
@@ -124,6 +124,16 @@ pub struct RetrySettings {
     pub on: Vec<RetryOn>,
     /// The request methods that may be sent a second time.
     pub methods: Vec<Method>,
+}
+
+/// How an endpoint is chosen, and how many may be left out.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadBalancingSettings {
+    /// Balancing algorithm. A RoutePolicy overrides it.
+    pub kind: LoadBalancingType,
+    /// Maximum share of a Service's endpoints that failed requests may eject, in percent. If more fail, requests go to
+    /// all of them: most likely the cause is common to all.
+    pub max_ejected_percent: u8,
 }
 
 /// How external host names are resolved.
@@ -274,6 +284,12 @@ impl Default for RetrySettings {
             on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection],
             methods: vec![Get, Head, Options, Put, Delete, Trace],
         }
+    }
+}
+
+impl Default for LoadBalancingSettings {
+    fn default() -> Self {
+        Self { kind: LoadBalancingType::default(), max_ejected_percent: 50 }
     }
 }
 

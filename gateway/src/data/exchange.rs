@@ -22,6 +22,7 @@ pub mod abort;
 mod admit;
 mod attempt;
 pub mod client;
+mod connection_auth;
 mod connection_options;
 mod date;
 mod dead_peer;

@@ -21,6 +21,7 @@ use crate::observe::counters::{Counters, increment};
 use crate::plan::{UpstreamPolicy, effective_timeout};
 
 mod balance;
+mod bound;
 mod connect;
 mod endpoint;
 mod health;
@@ -31,9 +32,9 @@ mod shared;
 mod stream;
 
 use balance::{Selection, pick};
+pub use bound::BoundConnection;
 use connect::Connector;
 use endpoint::Endpoint;
-use health::EjectionCause;
 use pool::{BackendPool, EndpointList};
 use queue::UpstreamPermit;
 pub use retry::{Resend, RetryState};
@@ -46,6 +47,8 @@ pub struct PooledConnection {
     pub stream: Stream,
     /// Whether it has carried a request before. The endpoint may then have closed it, which shows only after sending.
     pub is_reused: bool,
+    /// Whether it belongs to one client connection, and must return to no pool.
+    pub is_bound: bool,
     permit: UpstreamPermit,
     request: InFlightGuard,
     pool: Rc<BackendPool>,
@@ -180,6 +183,7 @@ impl Upstreams {
         };
         let selection = Selection {
             balancing: retry.policy.balancing,
+            max_ejected_percent: retry.policy.max_ejected_percent,
             turn,
             failed_attempts: &retry.failed_attempts,
             now,
@@ -196,7 +200,14 @@ impl Upstreams {
         let (stream, permit) = endpoint.take_idle(retry.reuse, self.clock.now_ms())?;
         increment(&self.counters.upstream_connection_reuses);
         let request = InFlightGuard::new(endpoint);
-        Some(PooledConnection { stream, is_reused: true, permit, request, pool: Rc::clone(pool) })
+        Some(PooledConnection {
+            stream,
+            is_reused: true,
+            is_bound: false,
+            permit,
+            request,
+            pool: Rc::clone(pool),
+        })
     }
 
     /// Connects to one endpoint after the other until one accepts. Waits first if the backend is at its limit.
@@ -217,20 +228,31 @@ impl Upstreams {
                 if let Some(opened) = self.take_idle(&pool, endpoint, retry) {
                     return Ok(opened);
                 }
-                if let Some(permit) = pool.queue.try_acquire(retry.policy.max_connections) {
+                let mut permit = pool.queue.try_acquire(retry.policy.max_connections);
+                if permit.is_none() {
+                    if let Some(opened) = self.take_idle_of_any(&pool, &endpoints, retry) {
+                        return Ok(opened);
+                    }
+                    permit = close_oldest_idle(&endpoints);
+                }
+                if let Some(permit) = permit {
                     drop(waiter.take());
                     // Boxed: the future is 9 KiB, which every request would hold, and HTTP/2 would move.
                     match Box::pin(self.connect_to(endpoint, retry)).await {
                         Ok(stream) => {
                             let (request, pool) = (InFlightGuard::new(endpoint), Rc::clone(&pool));
-                            return Ok(PooledConnection { stream, is_reused: false, permit, request, pool });
+                            return Ok(PooledConnection {
+                                stream,
+                                is_reused: false,
+                                is_bound: false,
+                                permit,
+                                request,
+                                pool,
+                            });
                         }
                         Err(error) => retry.on_connect_failure(endpoint.address, &endpoints, error)?,
                     }
                     continue;
-                }
-                if let Some(opened) = self.take_idle_of_any(&pool, &endpoints, retry) {
-                    return Ok(opened);
                 }
             }
             let waiter = match &mut waiter {
@@ -280,13 +302,15 @@ impl Upstreams {
         let started = Instant::now();
         let connected = self.connector.connect(endpoint.address, available).await;
         retry.connect_time_left = retry.connect_time_left.saturating_sub(started.elapsed());
-        match connected {
+        match &connected {
             Ok(_) => endpoint.health.on_connected(),
             // Waiting or other attempts have used up part of the timeout. A healthy endpoint may need all of it; under
             // overload, when many requests wait, healthy endpoints would be ejected.
             Err(ConnectError::TimedOut) if available < full_timeout => {}
             Err(ConnectError::NoSocket) => {}
-            Err(_) => endpoint.health.on_failure(EjectionCause::Unreachable, self.shared_now_ms()),
+            Err(error) => {
+                endpoint.health.on_connect_failure(*error, full_timeout, self.shared_now_ms());
+            }
         }
         connected
     }
@@ -298,13 +322,13 @@ impl Upstreams {
 
     /// Reports that the endpoint sent no response, or an invalid one.
     pub fn on_failure(&self, opened: &PooledConnection) {
-        opened.request.0.health.on_failure(EjectionCause::Failing, self.shared_now_ms());
+        opened.request.0.health.on_request_failure(self.shared_now_ms());
     }
 
     /// Reports that the machine of the endpoint acknowledges no data. The endpoint gets no request until it accepts a
     /// connection.
     pub fn on_peer_dead(&self, opened: &PooledConnection) {
-        opened.request.0.health.on_failure(EjectionCause::Unreachable, self.shared_now_ms());
+        opened.request.0.health.on_peer_dead(self.shared_now_ms());
     }
 
     /// Keeps a connection for the next request. Both messages on it are complete. `keep_alive` is the idle timeout that
@@ -336,6 +360,13 @@ impl Upstreams {
     fn shared_now_ms(&self) -> u64 {
         self.clock.now_ms() + self.clock_offset_ms
     }
+}
+
+/// Closes the connection that is idle for the longest time, and returns its permit. None of them may carry the request
+/// that needs the permit.
+fn close_oldest_idle(endpoints: &EndpointList) -> Option<UpstreamPermit> {
+    let ages = endpoints.iter().filter_map(|endpoint| Some((endpoint.oldest_idle()?, endpoint)));
+    ages.min_by_key(|(since, _)| *since)?.1.close_oldest_idle()
 }
 
 impl PooledConnection {

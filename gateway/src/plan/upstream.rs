@@ -15,6 +15,8 @@ pub struct UpstreamPolicy {
     pub connect: ConnectTimeouts,
     /// How an endpoint is chosen.
     pub balancing: LoadBalancingType,
+    /// Share of the endpoints that failed requests may eject.
+    pub max_ejected_percent: u8,
     /// Maximum open connections of the Backend, over all workers.
     pub max_connections: u32,
     /// Maximum requests that wait for a connection, over all workers.
@@ -56,7 +58,8 @@ impl UpstreamPolicy {
                 attempt: timeout(timeouts.connect, settings.timeouts.connect),
                 total: timeout(timeouts.connect_total, settings.timeouts.connect_total),
             },
-            balancing: balancing.unwrap_or(settings.load_balancing),
+            balancing: balancing.unwrap_or(settings.load_balancing.kind),
+            max_ejected_percent: settings.load_balancing.max_ejected_percent,
             max_connections: limits
                 .upstream_connections
                 .unwrap_or(settings.limits.upstream_connections)

@@ -287,8 +287,14 @@ fn upstream() -> Vec<Key> {
         Key::new(
             "loadBalancing.type",
             "How an endpoint is chosen: RoundRobin or LeastRequest.",
-            |all| &mut all.load_balancing,
+            |all| &mut all.load_balancing.kind,
             words([("RoundRobin", RoundRobin), ("LeastRequest", LeastRequest)]),
+        ),
+        Key::new(
+            "loadBalancing.maxEjectedPercent",
+            "Maximum share of a Service's endpoints that failed requests may eject. If more fail, all get requests.",
+            |all| &mut all.load_balancing.max_ejected_percent,
+            plain::<u8>().within(0..=100),
         ),
     ]
 }

@@ -55,12 +55,16 @@ pub(super) struct UpstreamResponse {
 }
 
 impl<D: Downstream> Exchange<'_, D> {
-    /// Connects within the rest of the request's time, unless the client abandons the request.
+    /// Returns the connection that belongs to the client, or connects within the rest of the request's time, unless the
+    /// client abandons the request.
     pub(super) async fn open(
         &mut self,
         backend: &Arc<Backend>,
         retry: &mut RetryState,
     ) -> Result<PooledConnection, ExchangeError> {
+        if let Some(opened) = self.request.client.take_bound(backend) {
+            return Ok(opened);
+        }
         let opening = self.worker.upstreams.connect(backend, retry);
         let opened = unless_cancelled(&mut *self.down, self.timer, opening).await?;
         opened.map_err(|error| ReplyReason::Open(error).into())

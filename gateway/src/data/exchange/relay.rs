@@ -6,6 +6,7 @@ use http1::{BodyLength, Head};
 
 use super::abort::Abort;
 use super::attempt::{UpstreamResponse, declares_body};
+use super::connection_auth;
 use super::downstream::{Downstream, ExchangeOutcome};
 use super::filtered::Filtered;
 use super::filters::EndpointSide;
@@ -35,6 +36,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let length = self.filter_response(&mut endpoint, &response.head, response.length).await?;
         self.start_response(&response.head, length)?;
         body.release();
+        opened.is_bound |= connection_auth::is_used(self.request.head, self.request_patch(), &response.head);
         self.relay_bodies(&mut opened.stream, &mut body, plan).await.map_err(ExchangeError::Abort)?;
         // Filters may hold the head, too.
         self.filters = None;
@@ -46,7 +48,11 @@ impl<D: Downstream> Exchange<'_, D> {
         drop(head);
         if is_complete && stays_open && !opened.stream.has_input() {
             opened.stream.release_buffers(&self.worker.buffers);
-            self.worker.upstreams.release(opened, keep_alive, &plan.upstream);
+            if opened.is_bound {
+                self.request.client.bind(opened);
+            } else {
+                self.worker.upstreams.release(opened, keep_alive, &plan.upstream);
+            }
         }
         Ok(ExchangeOutcome::Completed)
     }

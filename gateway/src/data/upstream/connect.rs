@@ -17,7 +17,6 @@ use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 
 use super::endpoint::Endpoint;
-use super::health::EjectionCause;
 use super::{ConnectError, Stream};
 use crate::data::wire::h1;
 use crate::observe::counters::{Counters, increment};
@@ -30,6 +29,14 @@ const DEAD_PEER_RETRANSMISSIONS: u8 = 3;
 pub(super) fn is_unresponsive(stream: &Io) -> bool {
     let info = get_tcp_info(stream.id());
     info.is_ok_and(|info| info.tcpi_unacked > 0 && info.tcpi_retransmits >= DEAD_PEER_RETRANSMISSIONS)
+}
+
+/// The state of a connection that neither side has closed (`TCP_ESTABLISHED`).
+const ESTABLISHED: u8 = 1;
+
+/// Returns true if neither side has closed the connection, as far as the kernel knows.
+pub(super) fn is_established(stream: &Io) -> bool {
+    get_tcp_info(stream.id()).is_ok_and(|info| info.tcpi_state == ESTABLISHED)
 }
 
 /// Opens connections for one worker.
@@ -89,7 +96,7 @@ impl Connector {
                 Ok(_) => endpoint.health.on_connected(),
                 // Without a result. Another probe starts after `health::PROBE_TIMEOUT_MS`.
                 Err(ConnectError::NoSocket) => {}
-                Err(_) => endpoint.health.on_failure(EjectionCause::Unreachable, time()),
+                Err(error) => endpoint.health.on_connect_failure(error, limit, time()),
             }
         });
     }
