@@ -78,7 +78,11 @@ fn content_length_other_than_one_decimal_is_rejected() {
             ("list of differing", "Content-Length: 5, 6", malformed),
             ("trailing comma", "Content-Length: 5,", malformed),
             ("leading comma", "Content-Length: ,5", malformed),
-            ("twice, equal", "Content-Length: 5\r\nContent-Length: 5", several),
+            (
+                "twice, equal",
+                "Content-Length: 5\r\nContent-Length: 5",
+                BadFraming(FramingError::RepeatedLength),
+            ),
             ("twice, differing", "Content-Length: 5\r\nContent-Length: 6", several),
             ("twice, apart, other case", "Content-Length: 5\r\nA: b\r\ncontent-length: 0", several),
             ("twice, the second empty", "Content-Length: 5\r\nContent-Length:", several),

@@ -57,7 +57,7 @@ pub struct Gateway {
     drain: DrainSettings,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
-    _access_log: Option<WriterThread>,
+    access_log: Option<WriterThread>,
 }
 
 impl Gateway {
@@ -130,7 +130,7 @@ impl Gateway {
             is_draining: Arc::clone(&pages.is_draining),
             drain: settings.drain,
             control,
-            _access_log: log.writer,
+            access_log: log.writer,
         };
         let restarts = Arc::clone(&pages.restarts);
         gateway.serve_pages(pages, admin, probe)?;
@@ -178,6 +178,13 @@ impl Gateway {
     /// Returns all present Problems.
     pub fn problems(&self) -> &Problems {
         &self.problems
+    }
+
+    /// Makes the access log open its file again, within one second.
+    pub fn reopen_logs(&self) {
+        if let Some(writer) = &self.access_log {
+            writer.reopen();
+        }
     }
 
     /// Returns the runtime for everything except requests.

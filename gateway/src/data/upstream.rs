@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use http1::HeadLimits;
 use pingora::connectors::TransportConnector;
 use routing::table::{Backend, WeightedBackend};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::data::wire::clock::{Clock, TICK};
@@ -103,6 +104,10 @@ pub struct Upstreams {
     counters: Rc<Counters>,
     /// Milliseconds from [`SharedUpstreams::start`] to the start of the worker's clock.
     clock_offset_ms: u64,
+    /// Whether a connection is idle, so that [`Upstreams::sweep`] has something to do.
+    has_idle: Cell<bool>,
+    /// Wakes [`Upstreams::wait_for_idle`] when the first connection becomes idle.
+    first_idle: Notify,
     /// The minute of the last sweep of `shared`, since the start of the clock.
     last_sweep_minute: Cell<u64>,
 }
@@ -124,6 +129,8 @@ impl Upstreams {
             clock,
             counters,
             clock_offset_ms: u64::try_from(clock_offset_ms).unwrap_or(0),
+            has_idle: Cell::new(false),
+            first_idle: Notify::new(),
             last_sweep_minute: Cell::new(0),
         }
     }
@@ -340,12 +347,28 @@ impl Upstreams {
         }
         request.0.put_idle(stream, permit, keep_alive, self.clock.now_ms());
         pool.queue.wake_next();
+        if !self.has_idle.replace(true) {
+            self.first_idle.notify_one();
+        }
     }
 
-    /// Closes idle connections whose timeout has passed, and drops unused pools. Called once a second.
+    /// Waits until a connection is idle.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn wait_for_idle(&self) {
+        while !self.has_idle.get() {
+            self.first_idle.notified().await;
+        }
+    }
+
+    /// Closes idle connections whose timeout has passed, and drops unused pools. Called once a second while there is an
+    /// idle connection.
     pub fn sweep(&self) {
         let now = self.clock.now_ms();
-        self.pools.borrow_mut().retain(|_, pool| pool.sweep(&self.shared, now));
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|_, pool| pool.sweep(&self.shared, now));
+        self.has_idle.set(pools.values().any(|pool| pool.has_idle()));
         if self.last_sweep_minute.replace(now / 60_000) != now / 60_000 {
             self.shared.sweep();
         }

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use http1::{BodyLength, Head};
+use http1::{BodyLength, Head, KnownName};
 
 use super::abort::Abort;
 use super::attempt::{UpstreamResponse, declares_body};
@@ -158,7 +158,12 @@ fn is_ready<D: Downstream>(down: &mut D) -> bool {
     down.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
-/// Returns true for a 204 that declares a body. If the endpoint sends that body, it would be read as the next response.
+/// Returns true for a 204 that declares a body, and for a 304 with a Transfer-Encoding. If the endpoint sends that body, it
+/// would be read as the next response. The Content-Length of a 304 is that of the response to a GET.
 fn has_forbidden_body(head: &Head) -> bool {
-    head.status() == 204 && declares_body(head)
+    match head.status() {
+        204 => declares_body(head),
+        304 => head.get(KnownName::TransferEncoding).is_some(),
+        _ => false,
+    }
 }

@@ -121,7 +121,7 @@ impl ReplyReason {
         match self {
             Self::InvalidHead(error) => match error {
                 HeadError::BareLf => "bare_lf",
-                HeadError::Malformed(_) => "malformed_head",
+                HeadError::FoldedField | HeadError::Malformed(_) => "malformed_head",
                 HeadError::TooLong => "head_too_long",
                 HeadError::TooManyFields => "too_many_fields",
                 HeadError::TargetTooLong => "target_too_long",

@@ -67,15 +67,19 @@ impl Connector {
     pub(super) async fn connect(&self, address: SocketAddr, limit: Duration) -> Result<Stream, ConnectError> {
         let mut peer = HttpPeer::new(address, false, String::new());
         peer.options = PeerOptions::new();
-        peer.options.connection_timeout = Some(limit);
-        match self.connector.new_stream(&peer).await {
+        // Not Pingora's own timeout: its clock wakes the process 100 times a second from the first connect on.
+        let connected = match tokio::time::timeout(limit, self.connector.new_stream(&peer)).await {
+            Ok(connected) => connected.map_err(|error| classify_error(&error)),
+            Err(_elapsed) => Err(ConnectError::TimedOut),
+        };
+        match connected {
             Ok(stream) => {
                 increment(&self.counters.upstream_connects);
                 Ok(Stream::H1(h1::Connection::new(stream, self.limits)))
             }
             Err(error) => {
                 increment(&self.counters.upstream_connect_failures);
-                Err(classify_error(&error))
+                Err(error)
             }
         }
     }

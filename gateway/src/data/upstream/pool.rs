@@ -83,6 +83,11 @@ impl BackendPool {
         }
     }
 
+    /// Returns true if a connection is idle.
+    pub(super) fn has_idle(&self) -> bool {
+        self.cache.borrow().endpoints.iter().any(|endpoint| endpoint.oldest_idle().is_some())
+    }
+
     /// Updates the endpoints, and closes idle connections whose timeout has passed or that other workers need. Returns
     /// false if the Backend no longer exists.
     pub(super) fn sweep(&self, shared: &SharedUpstreams, now: u64) -> bool {

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker, ready};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http1::body::is_trailer_allowed;
-use http1::{BodyLength, HeadBuilder};
+use http1::{BodyError, BodyLength, HeadBuilder, HeadError};
 
-use super::head::{body_length, request_head, request_info};
+use super::head::{body_length, has_valid_values, request_head, request_info};
 use super::send_queue::{QueuedData, SendQueue};
 use super::stream_reader::{BodyPart, StreamReader};
 use super::stream_writer::StreamWriter;
@@ -152,6 +152,10 @@ impl BodyReader for Http2Downstream {
             BodyPart::End => return Poll::Ready(Ok(Piece::End)),
             BodyPart::Trailers(fields) => fields,
         };
+        if !has_valid_values(&fields) {
+            let error = BodyError::Trailers(HeadError::Malformed("field value"));
+            return Poll::Ready(Err(StreamError::Body(error).into()));
+        }
         let mut builder = HeadBuilder::response(0, fields.len());
         for (name, value) in &fields {
             builder.field(name.as_str().as_bytes(), value.as_bytes());
