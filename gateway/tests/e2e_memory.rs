@@ -80,6 +80,35 @@ fn unread_streams_of_tiny_chunks_hold_few_mib() {
 }
 
 #[test]
+fn requests_beyond_the_memory_budget_are_503() {
+    let origin = Origin::named("a");
+    for (budget, status) in [("1Mi", 503), ("1Ti", 200)] {
+        let program = Program::start(&single_route(&origin), &[&format!("limits.memory={budget}")]);
+        until("the memory is measured", || {
+            Client::connect(program.http).get("a.example", "/").status() == status
+        });
+        let response = Client::connect(program.http).get("a.example", "/");
+        let reason = (status == 503).then_some("memory_exhausted");
+        assert_eq!((response.status(), response.field("gateway-reason")), (status, reason), "{budget}");
+        assert_eq!(program.ready().status(), 200, "the admin pages are served");
+    }
+}
+
+#[test]
+fn idle_connections_close_under_memory_pressure() {
+    let origin = Origin::named("a");
+    let program = Program::start(&single_route(&origin), &["limits.memory=1Mi"]);
+    let mut idle: Vec<_> = (0..4).map(|_| Client::connect(program.http)).collect();
+    for client in &mut idle {
+        client.get("a.example", "/");
+    }
+    // Each second half of the rest. The keep-alive timeout is 75 s.
+    for client in &mut idle {
+        assert!(client.rest().is_empty());
+    }
+}
+
+#[test]
 fn chunk_extensions_are_not_held_for_a_retry() {
     // Reads each body and never responds.
     let origin = Origin::start(move |call| {

@@ -7,11 +7,12 @@ mod frames;
 mod support;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use frames::{DATA, DEFAULT_WINDOW, END_STREAM, FrameClient, HEADERS};
+use frames::{DATA, DEFAULT_WINDOW, END_STREAM, FrameClient, HEADERS, RST_STREAM};
 use h2::client::SendRequest;
 use http::Request;
 use support::{Origin, TestGateway, Then, ok, single_route};
@@ -131,5 +132,91 @@ fn stalled_stream_does_not_stall_the_others() {
         client.add_window(stream, 200_000);
         let (bytes, end) = client.read_stream(stream).unwrap();
         assert_eq!((bytes, end.kind, end.flags), (200_000, DATA, END_STREAM), "stream {stream}");
+    }
+}
+
+/// Pseudo-random numbers that a seed reproduces (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// What a client knows of a stream.
+struct Expected {
+    window: u64,
+    /// Bytes of the body that have not arrived.
+    left: u64,
+}
+
+/// Starts an origin that responds to `/BYTES/PIECE` with a body of this length in chunks of this length.
+fn chunking_origin() -> Origin {
+    Origin::start(|call| {
+        let numbers = call.request.target().split('/').skip(1).map(|number| number.parse().unwrap());
+        let numbers: Vec<usize> = numbers.collect();
+        let (whole, rest) = (numbers[0] / numbers[1], numbers[0] % numbers[1]);
+        let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+        let mut response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+        response += &chunk(numbers[1]).repeat(whole);
+        if rest > 0 {
+            response += &chunk(rest);
+        }
+        call.respond(response + "0\r\n\r\n").map(|()| Then::Keep)
+    })
+}
+
+/// Opens streams with random bodies and gives random windows. Whenever the model has a stream that may send, the gateway
+/// sends; it never exceeds a window.
+#[test]
+fn random_windows_starve_no_stream() {
+    let origin = chunking_origin();
+    let gateway = TestGateway::start(&single_route(&origin));
+    for seed in 0..20 {
+        let mut random = Random(seed);
+        let stream_window = 1000 * random.below(3);
+        let mut connection = u64::from(DEFAULT_WINDOW);
+        let http = gateway.gateway.http;
+        let mut client = FrameClient::connect(http, u32::try_from(stream_window).unwrap(), DEFAULT_WINDOW);
+        let mut streams = BTreeMap::new();
+        for number in 0..=random.below(12) {
+            let (id, left) = (u32::try_from(2 * number + 1).unwrap(), random.below(60_000) + 1);
+            let piece = [1, 10, 1000, 20_000][random.below(4) as usize];
+            client.get(id, &format!("/{left}/{piece}"));
+            streams.insert(id, Expected { window: stream_window, left });
+        }
+        while !streams.is_empty() {
+            let may_send = |stream: &Expected| stream.left == 0 || (connection > 0 && stream.window > 0);
+            if !streams.values().any(may_send) {
+                let bytes = random.below(20_000) + 1;
+                let ids: Vec<_> = streams.keys().copied().collect();
+                let id = ids[random.below(ids.len() as u64) as usize];
+                if connection == 0 || random.below(3) == 0 {
+                    connection += bytes;
+                    client.add_window(0, bytes as u32);
+                } else {
+                    streams.get_mut(&id).unwrap().window += bytes;
+                    client.add_window(id, bytes as u32);
+                }
+                continue;
+            }
+            let frame = client.read().unwrap_or_else(|error| panic!("seed {seed}: starved: {error}"));
+            assert_ne!(frame.kind, RST_STREAM, "seed {seed}");
+            if frame.kind != DATA {
+                continue;
+            }
+            let (stream, length) = (streams.get_mut(&frame.stream).unwrap(), frame.payload.len() as u64);
+            connection = connection.checked_sub(length).expect("the connection's window");
+            stream.window = stream.window.checked_sub(length).expect("the stream's window");
+            stream.left = stream.left.checked_sub(length).expect("the length of the body");
+            if frame.flags & END_STREAM != 0 {
+                assert_eq!(stream.left, 0, "seed {seed}: stream {} ends early", frame.stream);
+                streams.remove(&frame.stream);
+            }
+        }
     }
 }

@@ -171,6 +171,7 @@ pub fn request(
     match parsed.parse_with_uninit_headers(&text, field_slots(&mut slots, limits)) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("head")),
+        Err(_) if is_folded(&text) => return Err(HeadError::FoldedField),
         Err(httparse::Error::Version) => return Err(version_error(&text)),
         Err(error) => return Err(head_error(error)),
     }

@@ -29,6 +29,7 @@ use crate::settings::DrainSettings;
 pub mod admin;
 mod descriptors;
 mod inputs;
+mod memory;
 mod options;
 mod runtime;
 mod sockets;
@@ -95,6 +96,7 @@ impl Gateway {
             settings: Arc::new(settings.clone()),
             connector: Arc::new(TransportConnector::new(None)),
             upstreams: Arc::default(),
+            pressure: Arc::default(),
             access_log: log.sink,
         };
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
@@ -132,6 +134,10 @@ impl Gateway {
             control,
             access_log: log.writer,
         };
+        if let Some(budget) = memory::budget(settings.limits.memory) {
+            let pressure = Arc::clone(&resources.pressure);
+            gateway.control.spawn(memory::watch(budget, pressure, Arc::clone(&pages.workers)));
+        }
         let restarts = Arc::clone(&pages.restarts);
         gateway.serve_pages(pages, admin, probe)?;
         let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;

@@ -183,7 +183,8 @@ impl<D: Downstream> Exchange<'_, D> {
         let backend = chosen.ok_or(ReplyReason::Open(ConnectError::ServiceMissing))?;
         self.record.backend_id = Some(backend.id);
         let mut body = RequestBody::new(plan.upstream.allows_resend(self.request.head.method()));
-        let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.forwarded_length));
+        let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.forwarded_length))
+            .for_client(self.source.address.into(), upgrade::is_requested(self.request.head));
         loop {
             let opened = self.open(&backend, &mut retry).await;
             self.record.on_attempt(&retry, opened.as_ref().ok());

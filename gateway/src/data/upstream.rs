@@ -29,6 +29,7 @@ mod health;
 mod pool;
 mod queue;
 mod retry;
+mod share;
 mod shared;
 mod stream;
 
@@ -160,9 +161,13 @@ impl Upstreams {
         retry: &mut RetryState,
     ) -> Result<PooledConnection, ConnectError> {
         let pool = self.pool(backend);
+        if retry.is_upgrade && pool.queue.has_max_tunnels(retry.policy.max_tunnels) {
+            return Err(ConnectError::Overloaded);
+        }
         let endpoints = pool.ready_endpoints(backend, &self.shared)?;
         let turn = *retry.turn.get_or_insert_with(|| pool.next_endpoint_turn());
-        if !pool.queue.has_waiters() {
+        let has_share = pool.queue.has_share(retry.client, retry.policy.max_connections);
+        if has_share && !pool.queue.has_waiters() {
             let endpoint = self.pick_endpoint(&endpoints, turn, retry).ok_or(ConnectError::Refused)?;
             if let Some(opened) = self.take_idle(&pool, endpoint, retry) {
                 return Ok(opened);
@@ -204,7 +209,8 @@ impl Upstreams {
         endpoint: &Rc<Endpoint>,
         retry: &RetryState,
     ) -> Option<PooledConnection> {
-        let (stream, permit) = endpoint.take_idle(retry.reuse, self.clock.now_ms())?;
+        let (stream, mut permit) = endpoint.take_idle(retry.reuse, self.clock.now_ms())?;
+        permit.assign(retry.client, retry.policy.max_connections);
         increment(&self.counters.upstream_connection_reuses);
         let request = InFlightGuard::new(endpoint);
         Some(PooledConnection {
@@ -230,7 +236,8 @@ impl Upstreams {
         loop {
             // The endpoints may have changed during a wait.
             let endpoints = pool.ready_endpoints(backend, &self.shared)?;
-            if may_connect {
+            let has_share = pool.queue.has_share(retry.client, retry.policy.max_connections);
+            if may_connect && has_share {
                 let endpoint = self.pick_endpoint(&endpoints, turn, retry).ok_or(ConnectError::Refused)?;
                 if let Some(opened) = self.take_idle(&pool, endpoint, retry) {
                     return Ok(opened);
@@ -242,7 +249,8 @@ impl Upstreams {
                     }
                     permit = close_oldest_idle(&endpoints);
                 }
-                if let Some(permit) = permit {
+                if let Some(mut permit) = permit {
+                    permit.assign(retry.client, retry.policy.max_connections);
                     drop(waiter.take());
                     // Boxed: the future is 9 KiB, which every request would hold, and HTTP/2 would move.
                     match Box::pin(self.connect_to(endpoint, retry)).await {
@@ -264,8 +272,9 @@ impl Upstreams {
             }
             let waiter = match &mut waiter {
                 Some(waiter) => waiter,
-                none => none.insert(pool.queue.enqueue(retry.policy.max_pending)?),
+                none => none.insert(pool.queue.enqueue(retry.policy.max_pending, retry.client)?),
             };
+            waiter.set_limited(!has_share);
             self.wait_for_connection(waiter, retry).await?;
             may_connect = true;
         }
@@ -393,6 +402,11 @@ fn close_oldest_idle(endpoints: &EndpointList) -> Option<UpstreamPermit> {
 }
 
 impl PooledConnection {
+    /// Makes the connection count as a tunnel, which has its own limit.
+    pub fn convert_to_tunnel(&mut self) {
+        self.permit.convert_to_tunnel();
+    }
+
     /// Returns the address of the endpoint.
     pub fn address(&self) -> SocketAddr {
         self.request.0.address

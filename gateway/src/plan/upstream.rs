@@ -21,6 +21,8 @@ pub struct UpstreamPolicy {
     pub max_connections: u32,
     /// Maximum requests that wait for a connection, over all workers.
     pub max_pending: u32,
+    /// Maximum tunnels of the Backend, over all workers.
+    pub max_tunnels: u32,
     /// Maximum retries of a request.
     pub max_retries: u8,
     retry_on: VariantSet,
@@ -65,6 +67,7 @@ impl UpstreamPolicy {
                 .unwrap_or(settings.limits.upstream_connections)
                 .get(),
             max_pending: limits.pending_requests.unwrap_or(settings.limits.pending_requests),
+            max_tunnels: settings.limits.tunnels,
             max_retries: attempts.get(),
             retry_on: on.iter().map(|on| *on as u16).collect(),
             retry_methods: methods.iter().map(|method| *method as u16).collect(),
@@ -110,6 +113,6 @@ mod tests {
         }
         assert!(policy.retries_on(RetryOn::ConnectFailure) && policy.retries_on(RetryOn::StaleConnection));
         assert!(!policy.retries_on(RetryOn::Reset));
-        assert_eq!((policy.max_retries, policy.max_connections, policy.max_pending), (2, 1024, 1024));
+        assert_eq!((policy.max_retries, policy.max_connections, policy.max_pending), (2, 1024, 4096));
     }
 }

@@ -132,6 +132,7 @@ impl<D: Downstream> Exchange<'_, D> {
         (head, plan): (&Head, &Plan),
     ) -> Result<ExchangeOutcome, ExchangeError> {
         self.record.on_response_head(head.status());
+        opened.convert_to_tunnel();
         let mut endpoint = EndpointSide { stream: &mut opened.stream, request_body: &mut body, plan };
         self.filter_response(&mut endpoint, head, BodyLength::Empty).await?;
         let failed = |error: &StreamError| ExchangeError::Abort(Abort::from_downstream(error));

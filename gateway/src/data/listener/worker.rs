@@ -17,14 +17,16 @@ use super::protocol::Protocol;
 use crate::data::drain::{DrainState, Phase};
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::exchange::{DateCache, Worker};
+use crate::data::idle::IdleConnections;
 use crate::data::plugins::{self, PluginInputs};
+use crate::data::pressure::MemoryPressure;
 use crate::data::upstream::{SharedUpstreams, Upstreams};
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
 use crate::filter::plugin::Instances;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogHandle, LogSink};
-use crate::observe::counters::{CounterSnapshot, Counters};
+use crate::observe::counters::{CounterSnapshot, Counters, add};
 use crate::settings::Settings;
 
 /// Task polls after which the runtime looks for new events of sockets. Connections that are ready again after each turn keep
@@ -35,6 +37,8 @@ const EVENT_INTERVAL: u32 = 8;
 enum WorkerCommand {
     /// Send a copy of the counters.
     CopyCounters(oneshot::Sender<CounterSnapshot>),
+    /// Close idle connections, and free unused buffers.
+    ReleaseMemory,
     /// Enter a phase of the shutdown.
     EnterPhase(Phase),
     /// Stop at once.
@@ -57,6 +61,8 @@ pub struct Resources {
     pub connector: Arc<TransportConnector>,
     /// The state of endpoints that all workers share.
     pub upstreams: Arc<SharedUpstreams>,
+    /// How much of the memory budget is used.
+    pub pressure: Arc<MemoryPressure>,
     /// The destination of the access log. `None` disables the log.
     pub access_log: Option<LogSink>,
 }
@@ -91,6 +97,12 @@ impl Handle {
         let (reply, counts) = oneshot::channel();
         self.commands.send(WorkerCommand::CopyCounters(reply)).ok()?;
         counts.await.ok()
+    }
+
+    /// Makes the worker close idle client connections, and free unused buffers.
+    pub fn release_memory(&self) {
+        // Fails if the worker has already stopped.
+        let _ = self.commands.send(WorkerCommand::ReleaseMemory);
     }
 
     /// Makes the worker enter a phase of its shutdown. From [`Phase::Closing`] on it stops with its last connection.
@@ -170,6 +182,8 @@ fn create_worker(resources: Resources, plugins: Rc<Instances>) -> Worker {
         drain: DrainState::new(clock.clone()),
         clock,
         buffers: BufferPool::default(),
+        idle: IdleConnections::default(),
+        pressure: resources.pressure,
         send_budget: Rc::default(),
         date: DateCache::default(),
         counters,
@@ -202,6 +216,11 @@ async fn handle_commands(worker: &Worker, mut command_rx: mpsc::UnboundedReceive
         match command {
             // Fails if the caller no longer waits.
             WorkerCommand::CopyCounters(reply) => drop(reply.send(worker.counters.snapshot())),
+            WorkerCommand::ReleaseMemory => {
+                let closed = worker.idle.close_idle(usize::MAX);
+                add(&worker.counters.idle_connections_closed, closed as u64);
+                worker.buffers.clear();
+            }
             WorkerCommand::EnterPhase(phase) => worker.drain.enter(phase),
             WorkerCommand::Stop => return,
         }

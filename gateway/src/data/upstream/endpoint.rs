@@ -75,10 +75,11 @@ impl Endpoint {
     pub(super) fn put_idle(
         &self,
         stream: Stream,
-        permit: UpstreamPermit,
+        mut permit: UpstreamPermit,
         keep_alive: Option<Duration>,
         now: u64,
     ) {
+        permit.release_share();
         let mut idle = self.idle.borrow_mut();
         if self.is_removed.get() || idle.len() >= MAX_IDLE_PER_ENDPOINT {
             return;

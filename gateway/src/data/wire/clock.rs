@@ -171,7 +171,26 @@ pub struct Timer {
     total_deadline_ms: Cell<u64>,
 }
 
+/// Ends a timer from another task.
+#[derive(Debug)]
+pub struct TimerHandle {
+    entry: Rc<Entry>,
+}
+
+impl TimerHandle {
+    /// Lets the deadline of the timer pass, and wakes its task.
+    pub fn expire(&self) {
+        self.entry.deadline_ms.set(0);
+        self.entry.wake();
+    }
+}
+
 impl Timer {
+    /// Returns a handle that can end the timer.
+    pub fn handle(&self) -> TimerHandle {
+        TimerHandle { entry: Rc::clone(&self.entry) }
+    }
+
     /// Replaces the deadline by `after` from now, or by the total deadline if that is sooner.
     pub fn set(&self, after: Duration) {
         self.entry.deadline_ms.set(self.deadline_in(after).min(self.total_deadline_ms.get()));

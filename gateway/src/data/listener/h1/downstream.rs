@@ -4,11 +4,11 @@ use std::task::{Context, Poll, ready};
 
 use http1::{BodyLength, Head, KnownName, Version, write};
 
-use super::pace::BodyPace;
 use crate::data::drain::Phase;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, DownstreamResponse, is_keep_alive};
 use crate::data::exchange::{BodyReadError, Downstream, Worker};
+use crate::data::listener::pace::BodyPace;
 use crate::data::listener::transport::Transport;
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};

@@ -37,6 +37,8 @@ fn worker() -> Worker {
         drain: DrainState::new(clock.clone()),
         clock,
         buffers: BufferPool::default(),
+        idle: crate::data::idle::IdleConnections::default(),
+        pressure: Arc::default(),
         send_budget: Rc::default(),
         date: crate::data::exchange::DateCache::default(),
         counters,

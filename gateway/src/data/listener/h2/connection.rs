@@ -181,9 +181,14 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
     let context = StreamContext { worker, client, counts: &counts, queue: &queue };
     let mut streams = FuturesUnordered::new();
     let mut lifecycle = Lifecycle::New;
+    let idle = worker.idle.register(client.peer, timer, worker.clock.now_ms());
     loop {
+        idle.set_busy();
         match (streams.is_empty(), lifecycle.is_closing()) {
-            (true, false) => timer.set(worker.settings.timeouts.keep_alive),
+            (true, false) => {
+                timer.set(worker.settings.timeouts.keep_alive);
+                idle.set_idle(worker.clock.now_ms());
+            }
             (true, true) => timer.set(LINGER_TIMEOUT),
             // Each stream has its own timeouts.
             (false, _) => timer.clear(),

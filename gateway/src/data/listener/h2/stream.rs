@@ -18,9 +18,9 @@ use crate::data::exchange::headers::{self, DownstreamResponse};
 use crate::data::exchange::{
     self, BodyReadError, Client, Downstream, ExchangeOutcome, InvalidRequest, Request, Worker,
 };
+use crate::data::listener::pace::BodyPace;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
 use crate::observe::counters::increment;
-use crate::settings::UnderscoreNames;
 
 /// Streams that a client may reset before their response, beyond half of the completed ones. More is an attack
 /// (CVE-2023-44487): a reset costs the client nothing, and costs the gateway a request to an endpoint.
@@ -69,13 +69,13 @@ pub(super) async fn serve_stream(
     let length = body_length(&parts, &body);
     let expect = parts.headers.get(http::header::EXPECT);
     let awaits_continue = expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let underscore_names = worker.settings.requests.underscore_names;
     let (body, queue) = (StreamReader::new(body), Rc::clone(queue));
+    let pace = BodyPace::new(length, worker.settings.limits.min_body_rate);
     let mut downstream =
-        Http2Downstream { body, respond, writer: None, queue, awaits_continue, underscore_names };
+        Http2Downstream { worker, body, pace, respond, writer: None, queue, awaits_continue };
     let outcome = match request_head(&parts, worker.settings.limits.head) {
         Ok(mut head) => {
-            headers::sanitize(&mut head, underscore_names);
+            headers::sanitize(&mut head, worker.settings.requests.underscore_names);
             let request = Request { head: &head, length, client };
             exchange::serve(worker, request, &mut downstream, &timer).await
         }
@@ -101,18 +101,20 @@ pub(super) async fn serve_stream(
 }
 
 /// One stream.
-struct Http2Downstream {
+struct Http2Downstream<'a> {
+    worker: &'a Worker,
     body: StreamReader,
+    /// The minimum rate of the request body.
+    pace: Option<BodyPace>,
     respond: SendResponse<QueuedData>,
     /// Set once the response head is sent, if a body follows.
     writer: Option<StreamWriter>,
     queue: Rc<SendQueue>,
     /// Whether the client waits for a 100 before it sends the body.
     awaits_continue: bool,
-    underscore_names: UnderscoreNames,
 }
 
-impl Http2Downstream {
+impl Http2Downstream<'_> {
     /// Returns true if the client has reset the stream.
     fn is_reset(&mut self) -> bool {
         self.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -136,7 +138,7 @@ impl Http2Downstream {
     }
 }
 
-impl BodyReader for Http2Downstream {
+impl BodyReader for Http2Downstream<'_> {
     type Error = BodyReadError;
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyReadError>> {
@@ -147,8 +149,18 @@ impl BodyReader for Http2Downstream {
             // Fails if the response is already sent. The client then no longer waits for the 100.
             let _ = self.respond.send_informational(head);
         }
+        if part.is_pending()
+            && let Some(pace) = &mut self.pace
+        {
+            pace.on_pending(self.worker.clock.now_ms());
+        }
         let fields = match ready!(part)? {
-            BodyPart::Data(data) => return Poll::Ready(Ok(Piece::Data(data))),
+            BodyPart::Data(data) => {
+                if let Some(pace) = &mut self.pace {
+                    pace.on_data(data.len(), self.worker.clock.now_ms())?;
+                }
+                return Poll::Ready(Ok(Piece::Data(data)));
+            }
             BodyPart::End => return Poll::Ready(Ok(Piece::End)),
             BodyPart::Trailers(fields) => fields,
         };
@@ -161,12 +173,12 @@ impl BodyReader for Http2Downstream {
             builder.field(name.as_str().as_bytes(), value.as_bytes());
         }
         let mut trailers = builder.build();
-        headers::sanitize(&mut trailers, self.underscore_names);
+        headers::sanitize(&mut trailers, self.worker.settings.requests.underscore_names);
         Poll::Ready(Ok(Piece::Trailers(trailers)))
     }
 }
 
-impl BodyWriter for Http2Downstream {
+impl BodyWriter for Http2Downstream<'_> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.writer.as_mut().map_or(Poll::Ready(Ok(())), |writer| writer.poll_ready(cx))
     }
@@ -192,7 +204,7 @@ impl BodyWriter for Http2Downstream {
     }
 }
 
-impl Downstream for Http2Downstream {
+impl Downstream for Http2Downstream<'_> {
     fn send_head(&mut self, response: &DownstreamResponse<'_>) -> Result<(), StreamError> {
         let mut head = response_head(response);
         if let BodyLength::Exact(length) = response.length {
