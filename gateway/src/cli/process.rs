@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
-use crate::control::plugin::PluginContext;
+use crate::control::plugin::{PluginBoard, PluginContext};
 use crate::control::reload::{Problems, Reload};
 use crate::data::drain::Phase;
 use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
@@ -52,10 +52,13 @@ pub struct Gateway {
     pub probe: Option<SocketAddr>,
     live: LiveCell,
     problems: Arc<Problems>,
+    plugins: Arc<PluginContext>,
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     is_draining: Arc<AtomicBool>,
     drain: DrainSettings,
+    // Dropped before the runtime, since the end of an input is no panic then.
+    process: watch::Sender<()>,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
     access_log: Option<WriterThread>,
@@ -120,6 +123,7 @@ impl Gateway {
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
             status_service: settings.status_service.clone(),
         };
+        let (process, is_running) = watch::channel(());
         let gateway = Self {
             http: addresses.0,
             https: addresses.1,
@@ -127,10 +131,12 @@ impl Gateway {
             probe: probe.as_ref().map(|bound| bound.address),
             live: reload.live(),
             problems: reload.problems(),
+            plugins: Arc::clone(&plugins),
             workers: Arc::clone(&pages.workers),
             generation: reload.generation(),
             is_draining: Arc::clone(&pages.is_draining),
             drain: settings.drain,
+            process,
             control,
             access_log: log.writer,
         };
@@ -142,7 +148,8 @@ impl Gateway {
         gateway.serve_pages(pages, admin, probe)?;
         let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
         let inputs = factory.start(&reload)?;
-        gateway.control.spawn(supervise::run(reload, inputs, move |reload| factory.start(reload), restarts));
+        let start = move |reload: &Reload| factory.start(reload);
+        gateway.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
         Ok(gateway)
     }
 
@@ -193,6 +200,11 @@ impl Gateway {
         }
     }
 
+    /// Returns the states of all plugins.
+    pub fn plugins(&self) -> &PluginBoard {
+        &self.plugins.board
+    }
+
     /// Returns the runtime for everything except requests.
     pub fn control(&self) -> &Runtime {
         &self.control
@@ -231,6 +243,7 @@ impl Gateway {
             }
         });
         self.workers.iter().for_each(Handle::stop);
+        drop(self.process);
         self.control.shutdown_background();
     }
 }
@@ -253,7 +266,14 @@ fn plugin_channels(options: &Options) -> (Arc<PluginContext>, Vec<PluginInputs>)
         inputs.push(PluginInputs { changes, queues: queue });
     }
     let cache = options.settings.plugins.cache.clone();
-    let context = PluginContext { workers, queues, shared: Arc::default(), cache, board: Arc::default() };
+    let context = PluginContext {
+        workers,
+        queues,
+        shared: Arc::default(),
+        cache,
+        board: Arc::default(),
+        observer: options.observer.clone(),
+    };
     (Arc::new(context), inputs)
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
-use http1::HeadBuilder;
+use http1::{BodyLength, HeadBuilder};
 use proptest::prelude::*;
 
 use super::*;
@@ -124,9 +124,9 @@ proptest! {
             request: &head,
             is_request_end: true,
             exchange: None,
-            stored: None,
+            facts: None,
         };
-        let mut progress = Progress::new(chain);
+        let mut progress = Progress::new(chain, BodyLength::Empty);
         let replied = matches!(progress.request(&cx), Outcome::Reply(_));
         let reached = order.iter().position(|(_, _, replies)| *replies).map_or(order.len(), |at| at + 1);
         prop_assert_eq!(replied, order.iter().any(|(_, _, replies)| *replies));

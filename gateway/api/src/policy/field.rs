@@ -23,9 +23,38 @@ const RESERVED_PREFIXES: [&str; 2] = ["x-forwarded", "x-original-"];
 
 /// Is the text a field name: a token (RFC 9110 §5.6.2)?
 pub fn is_field_name(name: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_token = |byte| TOKEN.get(usize::from(byte)).is_some_and(|is_token| *is_token);
     !name.is_empty() && name.bytes().all(is_token)
 }
+
+/// Which bytes a token may hold.
+#[expect(clippy::indexing_slicing, reason = "an index out of bounds fails the build")]
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        let is_mark = matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        );
+        table[byte as usize] = byte.is_ascii_alphanumeric() || is_mark;
+        byte += 1;
+    }
+    table
+};
 
 /// Is the text a field value: no control characters, no white space at its ends (RFC 9110 §5.5)?
 pub fn is_field_value(value: &[u8]) -> bool {
@@ -35,20 +64,22 @@ pub fn is_field_value(value: &[u8]) -> bool {
 
 /// Is this a field that only the gateway writes into messages that it forwards?
 pub fn is_reserved_field(name: &str) -> bool {
-    let name = folded(name);
-    RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || RESERVED.contains(&name.as_str())
-        || FRAMING.contains(&name.as_str())
+    let begins_with = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| is_folded(start, prefix));
+    RESERVED_PREFIXES.iter().any(begins_with)
+        || RESERVED.iter().any(|reserved| is_folded(name, reserved))
+        || is_framing_field(name)
 }
 
 /// Is this a field that only the gateway writes into any message, also into a request that a plugin makes up?
 pub fn is_framing_field(name: &str) -> bool {
-    FRAMING.contains(&folded(name).as_str())
+    FRAMING.iter().any(|framing| is_folded(name, framing))
 }
 
-/// Returns a name in lower case. Many servers read an underscore as a hyphen (CGI, RFC 3875 §4.1.18).
-fn folded(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+/// Is `name` the name `known`, which is in lower case? Many servers read an underscore as a hyphen (CGI, RFC 3875
+/// §4.1.18).
+fn is_folded(name: &str, known: &str) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == known.len() && name.bytes().map(fold).eq(known.bytes())
 }
 
 #[cfg(test)]
