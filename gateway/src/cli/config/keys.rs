@@ -172,6 +172,12 @@ fn limits() -> Vec<Key> {
             plain::<NonZeroU32>().or(AUTO),
         ),
         Key::new(
+            "limits.memory",
+            "Memory budget. Idle connections close at 85 %, new requests get 503 at 95 %. auto: that of the container.",
+            |all| &mut all.limits.memory,
+            bytes().within(1 << 20..=1 << 50).or(AUTO),
+        ),
+        Key::new(
             "limits.headBytes",
             "Maximum size of a request or response head.",
             |all| &mut all.limits.head.head_bytes,
@@ -202,8 +208,14 @@ fn limits() -> Vec<Key> {
             plain(),
         ),
         Key::new(
+            "limits.tunnels",
+            "Maximum tunnels (WebSockets, for example) to one Service port, over all workers. Further ones get 503.",
+            |all| &mut all.limits.tunnels,
+            plain(),
+        ),
+        Key::new(
             "limits.minBodyBytesPerSecond",
-            "Minimum average rate of an HTTP/1.1 request body with a Content-Length.",
+            "Minimum average rate of a request body with a Content-Length.",
             |all| &mut all.limits.min_body_rate.bytes_per_second,
             plain::<NonZeroU32>().or(NONE),
         ),
@@ -293,8 +305,14 @@ fn upstream() -> Vec<Key> {
         Key::new(
             "loadBalancing.type",
             "How an endpoint is chosen: RoundRobin or LeastRequest.",
-            |all| &mut all.load_balancing,
+            |all| &mut all.load_balancing.kind,
             words([("RoundRobin", RoundRobin), ("LeastRequest", LeastRequest)]),
+        ),
+        Key::new(
+            "loadBalancing.maxEjectedPercent",
+            "Maximum share of a Service's endpoints that failed requests may eject. If more fail, all get requests.",
+            |all| &mut all.load_balancing.max_ejected_percent,
+            plain::<u8>().within(0..=100),
         ),
     ]
 }
