@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::Read;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
