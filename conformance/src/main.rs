@@ -1,5 +1,5 @@
-//! The `conformance` program: Ingress conformance suite, test cluster, benchmark, and the app behind the tested
-//! Ingresses.
+//! The `conformance` program: Ingress conformance suite, test cluster, benchmark, contents of the image, and the app behind
+//! the tested Ingresses.
 //!
 //! It starts the gateway as a program by path, like its peers, and never uses the gateway's library.
 
@@ -11,6 +11,7 @@ use conformance::echo;
 mod bench;
 mod cluster;
 mod run;
+mod sbom;
 mod terminal;
 
 /// Tests and measures the gateway from the outside.
@@ -32,6 +33,8 @@ enum Command {
     Compare(run::CompareArgs),
     /// Run the Ingress conformance suite against a local gateway or a cluster.
     Run(Box<run::SuiteArgs>),
+    /// List the packages and licences that the gateway's binary contains.
+    Sbom(sbom::SbomArgs),
     /// Serve HTTP and respond to every request with its own content.
     Echo(echo::EchoArgs),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Cluster(command) => cluster::execute(command),
         Command::Compare(args) => run::compare(&args),
         Command::Run(args) => run::run(&args),
+        Command::Sbom(args) => sbom::run(&args),
         Command::Echo(args) => echo::run(&args),
     };
     result.unwrap_or_else(|error| {

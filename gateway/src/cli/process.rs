@@ -29,6 +29,7 @@ use crate::settings::DrainSettings;
 pub mod admin;
 mod descriptors;
 mod inputs;
+mod memory;
 mod options;
 mod runtime;
 mod sockets;
@@ -60,7 +61,7 @@ pub struct Gateway {
     process: watch::Sender<()>,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
-    _access_log: Option<WriterThread>,
+    access_log: Option<WriterThread>,
 }
 
 impl Gateway {
@@ -98,6 +99,7 @@ impl Gateway {
             settings: Arc::new(settings.clone()),
             connector: Arc::new(TransportConnector::new(None)),
             upstreams: Arc::default(),
+            pressure: Arc::default(),
             access_log: log.sink,
         };
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
@@ -136,8 +138,12 @@ impl Gateway {
             drain: settings.drain,
             process,
             control,
-            _access_log: log.writer,
+            access_log: log.writer,
         };
+        if let Some(budget) = memory::budget(settings.limits.memory) {
+            let pressure = Arc::clone(&resources.pressure);
+            gateway.control.spawn(memory::watch(budget, pressure, Arc::clone(&pages.workers)));
+        }
         let restarts = Arc::clone(&pages.restarts);
         gateway.serve_pages(pages, admin, probe)?;
         let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
@@ -185,6 +191,13 @@ impl Gateway {
     /// Returns all present Problems.
     pub fn problems(&self) -> &Problems {
         &self.problems
+    }
+
+    /// Makes the access log open its file again, within one second.
+    pub fn reopen_logs(&self) {
+        if let Some(writer) = &self.access_log {
+            writer.reopen();
+        }
     }
 
     /// Returns the states of all plugins.

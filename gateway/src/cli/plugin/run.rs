@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,6 +72,8 @@ struct BuildState {
     since: Option<Instant>,
     /// Whether something changed while the job ran.
     is_stale: bool,
+    /// Whether the route is written. It waits for the first module: a plugin without one would be a Problem.
+    has_route: bool,
 }
 
 impl RunPlugin {
@@ -97,7 +99,8 @@ impl RunPlugin {
         let (gateway, reader) = Gateway::start_observed(&options)?;
         request_log::follow(reader, request_tx)?;
         let endpoint = echo::serve(gateway.control().handle())?;
-        self.write_route(&folder, endpoint)?;
+        // A mistake in it is found before the build.
+        self.read_config()?;
         print(&format!(
             "http://{}/ passes requests to the plugin and then to an echo endpoint\n",
             gateway.http
@@ -120,8 +123,14 @@ impl RunPlugin {
 
     /// Writes the route with the present configuration.
     fn write_route(&self, folder: &Folder, endpoint: SocketAddr) -> anyhow::Result<()> {
-        let config = self.config.as_deref().map(read_config).transpose()?;
+        let config = self.read_config()?;
         SandboxRoute { endpoint, config: config.as_ref(), upstreams: &self.upstreams }.write(folder)
+    }
+
+    fn read_config(&self) -> anyhow::Result<Option<PluginConfig>> {
+        let Some(path) = &self.config else { return Ok(None) };
+        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        serde_saphyr::from_str(&text).map(Some).with_context(|| format!("{} is no YAML", path.display()))
     }
 
     /// Returns the module, which is built before if it is not given. Blocks.
@@ -129,11 +138,6 @@ impl RunPlugin {
         let (folder, module) = (self.folder.clone(), self.module.clone());
         move || module.map_or_else(|| cargo::build(&folder, Progress::Quiet), Ok)
     }
-}
-
-fn read_config(path: &Path) -> anyhow::Result<PluginConfig> {
-    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", path.display()))
 }
 
 /// Returns an address, with a free port if its own is taken.
@@ -165,7 +169,7 @@ impl RunSession<'_> {
         build.start(self.command);
         loop {
             let text = tokio::select! {
-                stop = signals.next() => return Ok((signals, stop)),
+                stop = signals.next(|| ()) => return Ok((signals, stop)),
                 Some(note) = inbox.notes.recv() => log.on_note(note),
                 Some(record) = inbox.requests.recv() => {
                     // The end of the request was noted before.
@@ -207,7 +211,10 @@ impl RunSession<'_> {
             is_module |= change == FileChange::Module;
             is_config |= change == FileChange::Config;
         }
-        if is_config && let Err(error) = self.command.write_route(self.folder, self.endpoint) {
+        if is_config
+            && build.has_route
+            && let Err(error) = self.command.write_route(self.folder, self.endpoint)
+        {
             print_error("plugin run", &error);
         }
         if is_module {
@@ -220,7 +227,12 @@ impl RunSession<'_> {
         build.job = None;
         let copied = built.and_then(|module| {
             let bytes = fs::read(&module).with_context(|| format!("{} cannot be read", module.display()))?;
-            self.folder.replace(sandbox::MODULE, &bytes)
+            self.folder.replace(sandbox::MODULE, &bytes)?;
+            if !build.has_route {
+                self.command.write_route(self.folder, self.endpoint)?;
+                build.has_route = true;
+            }
+            Ok(())
         });
         if let Err(error) = copied {
             build.since = None;

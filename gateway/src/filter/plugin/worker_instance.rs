@@ -193,8 +193,8 @@ impl WorkerInstance {
             self.on_trap(report, own);
         }
         let mut own_actions = OwnActions::default();
-        for action in actions {
-            self.take_action(action, own, &mut own_actions);
+        if !actions.is_empty() {
+            actions.into_iter().for_each(|action| self.take_action(action, own, &mut own_actions));
         }
         (result, own_actions)
     }
