@@ -71,6 +71,23 @@ fn guest_fails_its_stream_and_its_instance_lives() {
 }
 
 #[test]
+fn plugins_see_the_path_that_the_endpoint_gets() {
+    let Some(path) = module("headers", "plugins_see_the_path_that_the_endpoint_gets") else { return };
+    let origin = origin();
+    let plugin = wasm_plugin("path", "path.wasm").config("request join :path x-path");
+    let gateway = start_with(&(single_route(&origin) + plugin), &[("path.wasm", &path)], settings(|_| {}));
+    for (target, expected) in [
+        ("/a//b?c", "/a//b?c"),
+        ("/public/../admin?a=/../", "/admin?a=/../"),
+        ("/public/%2e%2E/admin", "/admin"),
+    ] {
+        assert_eq!(gateway.get("a.example", target).status(), 200, "{target}");
+        let request = origin.last();
+        assert_eq!((request.target(), request.field("x-path")), (expected, Some(expected)), "{target}");
+    }
+}
+
+#[test]
 fn slow_ticks_take_a_twentieth_of_a_worker() {
     let Some(path) = module("hostile", "slow_ticks_take_a_twentieth_of_a_worker") else { return };
     let origin = origin();

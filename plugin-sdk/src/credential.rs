@@ -78,11 +78,10 @@ impl Place {
         Ok(match self {
             Self::Header { name, prefix } => {
                 let fields = request.fields()?;
-                let values = fields.get_all_bytes(name);
-                Found::collect(values.filter_map(|value| {
-                    let (start, credential) = value.split_at_checked(prefix.len())?;
-                    start.eq_ignore_ascii_case(prefix.as_bytes()).then(|| credential.to_vec())
-                }))
+                let mut values = fields.get_all_bytes(name);
+                let only = values.next().and_then(|value| credential_of(value, prefix));
+                // Of several fields, the endpoint may read another one.
+                if values.next().is_some() { Some(Found::Several) } else { only.map(Found::One) }
             }
             Self::Query { name } => {
                 let path = request.path()?;
@@ -133,6 +132,18 @@ impl Place {
     }
 }
 
+/// Returns the credential behind a prefix. White space of any kind and number counts as that at the prefix's end.
+fn credential_of(value: &[u8], prefix: &str) -> Option<Vec<u8>> {
+    let scheme = prefix.trim_end();
+    let (start, rest) = value.split_at_checked(scheme.len())?;
+    if !start.eq_ignore_ascii_case(scheme.as_bytes()) {
+        return None;
+    }
+    let credential = rest.trim_ascii_start();
+    let has_space = scheme.len() == prefix.len() || credential.len() < rest.len() || rest.is_empty();
+    has_space.then(|| credential.to_vec())
+}
+
 /// Returns the values of the cookies of a name.
 fn cookie_values(cookies: &str, name: &str) -> Vec<Vec<u8>> {
     let values = cookies.split(';').filter_map(|cookie| cookie_value(cookie, name));
@@ -174,6 +185,23 @@ fn decode(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_follow_their_prefix() {
+        for (value, prefix, expected) in [
+            ("Bearer abc", "Bearer ", Some("abc")),
+            ("bearer\tabc", "Bearer ", Some("abc")),
+            ("Bearer   abc", "Bearer ", Some("abc")),
+            ("Bearer", "Bearer ", Some("")),
+            ("BearerX abc", "Bearer ", None),
+            ("Basic abc", "Bearer ", None),
+            ("abc", "", Some("abc")),
+            ("k-abc", "k-", Some("abc")),
+        ] {
+            let found = credential_of(value.as_bytes(), prefix);
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{value:?} {prefix:?}");
+        }
+    }
 
     #[test]
     fn items_of_a_name_are_dropped_from_a_list() {

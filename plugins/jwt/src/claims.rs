@@ -109,6 +109,9 @@ impl Claims {
         if text.chars().any(char::is_control) {
             return Err("a claim for a field has control characters");
         }
+        if text.is_empty() || text.trim() != text {
+            return Err("a claim for a field is empty, or has space around it");
+        }
         Ok(Some(text))
     }
 
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn claims_become_texts() {
         let claims = claims(
-            r#"{"sub":"ann","n":1,"t":true,"r":{"roles":["a","b"]},"a.b":"own","a":{"b":"in"},"x":{},"c":"a\nb"}"#,
+            r#"{"sub":"ann","n":1,"t":true,"r":{"roles":["a","b"]},"a.b":"own","a":{"b":"in"},"x":{},"c":"a\nb","s":" ann ","e":""}"#,
         );
         for (path, expected) in [
             ("sub", Ok(Some("ann"))),
@@ -184,6 +187,8 @@ mod tests {
             ("sub.none", Ok(None)),
             ("x", Err("a claim for a field is neither a text nor a number")),
             ("c", Err("a claim for a field has control characters")),
+            ("s", Err("a claim for a field is empty, or has space around it")),
+            ("e", Err("a claim for a field is empty, or has space around it")),
         ] {
             assert_eq!(claims.text(path), expected.map(|text| text.map(str::to_owned)), "{path}");
         }

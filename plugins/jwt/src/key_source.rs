@@ -17,8 +17,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum keys of one set.
 const MAX_KEYS: usize = 100;
 
-/// Maximum keys that a token without a key identifier is tried with.
-const MAX_TRIED: usize = 4;
+/// Maximum keys that a token is tried with. Each costs milliseconds: a token that names no key, with several that fit,
+/// would let a client take the time of a call, and more.
+const MAX_TRIED: usize = 1;
 
 /// Keys that may have signed a token.
 pub(crate) type Keys = Vec<Rc<Key>>;
@@ -138,7 +139,15 @@ impl KeySource {
         let is_candidate = |key: &&Rc<Key>| {
             key.algorithm == token.algorithm && (token.key_id.is_none() || token.key_id == key.id)
         };
-        self.given.iter().chain(loaded).filter(is_candidate).take(MAX_TRIED).cloned().collect()
+        let keys: Keys =
+            self.given.iter().chain(loaded).filter(is_candidate).take(MAX_TRIED + 1).cloned().collect();
+        let is_named = token.key_id.is_some();
+        // Of several keys with one identifier, the first counts.
+        if is_named || keys.len() <= MAX_TRIED {
+            keys.into_iter().take(MAX_TRIED).collect()
+        } else {
+            Vec::new()
+        }
     }
 }
 

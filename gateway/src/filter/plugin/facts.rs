@@ -11,7 +11,7 @@ use routing::table::Route;
 
 use super::maps::ResponseSource;
 use crate::filter::FilterContext;
-use crate::message::{Original, Scheme};
+use crate::message::{Original, Scheme, forwarded_target};
 
 /// Maximum bytes of names and values that the plugins of one request may store.
 const MAX_STORED_BYTES: usize = 64 << 10;
@@ -42,6 +42,8 @@ impl SharedFacts {
 pub(super) struct Facts {
     /// The request head as the client sent it.
     pub(super) request: Head,
+    /// The target that the endpoint gets if it is not the client's, since that has dot segments.
+    pub(super) target: Option<Box<[u8]>>,
     pub(super) scheme: Scheme,
     pub(super) client: IpAddr,
     pub(super) is_http2: bool,
@@ -82,8 +84,16 @@ impl Facts {
         cx.facts.map_or_else(new, |shared| Arc::clone(shared.request.get_or_init(new)))
     }
 
+    /// Returns the target that the endpoint gets without edits: plugins decide about the path that is served.
+    pub(super) fn target(&self) -> &[u8] {
+        self.target.as_deref().unwrap_or(self.request.target())
+    }
+
     fn new(cx: &FilterContext<'_>) -> Self {
+        let (path, query) = forwarded_target(cx.request, cx.path);
+        let is_unchanged = query.is_empty() && path == cx.request.target();
         Self {
+            target: (!is_unchanged).then(|| [path, query].concat().into()),
             request: cx.request.clone(),
             scheme: cx.scheme,
             client: cx.client,

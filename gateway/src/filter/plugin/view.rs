@@ -107,7 +107,7 @@ impl StreamView {
                 .map_or(self.facts.request.method(), |method| method.as_bytes()),
             target: line
                 .and_then(|line| line.target.as_ref())
-                .map_or(self.facts.request.target(), |target| target.as_bytes()),
+                .map_or(self.facts.target(), |target| target.as_bytes()),
             authority: edited.map_or(host, |authority| authority.as_bytes()),
         }
     }
