@@ -113,6 +113,7 @@ fn parallel_trials() -> Vec<Trial> {
         trial("changed_secret_reference_shows_no_other_certificate", certificates::secret_reference_changed),
         trial("default_certificate_of_a_class_is_used", certificates::class_default_certificate),
         trial("module_of_a_config_map_serves_and_changes", plugins::module_in_config_map),
+        trial("shipped_plugins_serve_from_config_maps", plugins::shipped_plugins),
         trial("class_changes_take_effect", classes::added_changed_removed),
         trial("chart_renders_are_accepted", chart_renders::accepted),
         trial("documented_rights_are_exactly_the_used_ones", rights::documented_rules),

@@ -145,6 +145,20 @@ fn sigint_ends_the_program_promptly_even_while_draining() {
 }
 
 #[test]
+fn log_rotation_signals_do_not_end_the_program() {
+    let origin = Origin::named("a");
+    let program = Program::start(&single_route(&origin), &[]);
+    for signal in [Signal::HUP, Signal::USR1] {
+        for _ in 0..3 {
+            program.signal(signal);
+            assert_eq!(Client::connect(program.http).get("a.example", "/").status(), 200, "{signal:?}");
+        }
+    }
+    // A signal of the same kind is pending once only, so this one is handled.
+    assert_eq!(program.ready().status(), 200);
+}
+
+#[test]
 fn connections_queued_in_the_kernel_are_served() {
     let origin = Origin::named("a");
     let mut program = Program::start(&single_route(&origin), &["drain.delay=0s"]);

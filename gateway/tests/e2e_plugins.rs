@@ -15,7 +15,7 @@ use plugins::{
     PROTOCOLS, Protocol, Sent, get, go_module, is_closed, module, post, start, until_live, wasm_plugin,
 };
 use support::fixtures::{Manifests, ingress, service};
-use support::{Message, Origin, Refusing, Then, ok, single_route};
+use support::{Message, Origin, Refusing, Then, ok, single_route, until};
 
 /// An origin that responds to `/trailers` with trailers, to `/size/N` with N bytes, and else with the body it received.
 fn origin() -> Origin {

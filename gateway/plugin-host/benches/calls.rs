@@ -123,6 +123,7 @@ fn config() -> Arc<InstanceConfig> {
         allow_on_headers_stop_iteration: false,
         shared: Arc::new(Shared::new()),
         waker: Waker(Arc::new(|| {})),
+        observer: None,
     })
 }
 

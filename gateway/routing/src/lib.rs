@@ -19,6 +19,7 @@ pub use compiler::Compiler;
 pub use compiler::Config;
 pub use compiler::ProblemDelta;
 pub use compiler::compile;
+pub use compiler::parse_upstream;
 pub use host::HostName;
 pub use object::FieldError;
 pub use problem::Problem;

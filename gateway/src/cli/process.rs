@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,21 +14,23 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
-use crate::control::plugin::PluginContext;
+use crate::control::plugin::{PluginBoard, PluginContext};
 use crate::control::reload::{Problems, Reload};
 use crate::data::drain::Phase;
 use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
 use crate::data::listener::worker::{Handle, Resources};
 use crate::data::listener::{Protocol, tls};
 use crate::data::plugins::PluginInputs;
+use crate::data::pressure::MemoryPressure;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogReader, LogSettings, LogSink, WriterThread};
 use crate::plan::Planner;
-use crate::settings::DrainSettings;
+use crate::settings::{DrainSettings, Settings};
 
 pub mod admin;
 mod descriptors;
 mod inputs;
+mod memory;
 mod options;
 mod runtime;
 mod sockets;
@@ -51,13 +53,16 @@ pub struct Gateway {
     pub probe: Option<SocketAddr>,
     live: LiveCell,
     problems: Arc<Problems>,
+    plugins: Arc<PluginContext>,
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     is_draining: Arc<AtomicBool>,
     drain: DrainSettings,
+    // Dropped before the runtime, since the end of an input is no panic then.
+    process: watch::Sender<()>,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
-    _access_log: Option<WriterThread>,
+    access_log: Option<WriterThread>,
 }
 
 impl Gateway {
@@ -95,6 +100,7 @@ impl Gateway {
             settings: Arc::new(settings.clone()),
             connector: Arc::new(TransportConnector::new(None)),
             upstreams: Arc::default(),
+            pressure: Arc::default(),
             access_log: log.sink,
         };
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
@@ -118,6 +124,7 @@ impl Gateway {
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
             status_service: settings.status_service.clone(),
         };
+        let (process, is_running) = watch::channel(());
         let gateway = Self {
             http: addresses.0,
             https: addresses.1,
@@ -125,19 +132,40 @@ impl Gateway {
             probe: probe.as_ref().map(|bound| bound.address),
             live: reload.live(),
             problems: reload.problems(),
+            plugins: Arc::clone(&plugins),
             workers: Arc::clone(&pages.workers),
             generation: reload.generation(),
             is_draining: Arc::clone(&pages.is_draining),
             drain: settings.drain,
+            process,
             control,
-            _access_log: log.writer,
+            access_log: log.writer,
         };
+        gateway.watch_memory(settings, Arc::clone(&resources.pressure));
         let restarts = Arc::clone(&pages.restarts);
         gateway.serve_pages(pages, admin, probe)?;
         let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
-        let inputs = factory.start(&reload)?;
-        gateway.control.spawn(supervise::run(reload, inputs, move |reload| factory.start(reload), restarts));
+        gateway.supervise(reload, factory, restarts, is_running)?;
         Ok(gateway)
+    }
+
+    fn supervise(
+        &self,
+        reload: Reload,
+        factory: InputFactory,
+        restarts: Arc<AtomicU64>,
+        is_running: watch::Receiver<()>,
+    ) -> anyhow::Result<()> {
+        let inputs = factory.start(&reload)?;
+        let start = move |reload: &Reload| factory.start(reload);
+        self.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
+        Ok(())
+    }
+
+    fn watch_memory(&self, settings: &Settings, pressure: Arc<MemoryPressure>) {
+        if let Some(budget) = memory::budget(settings.limits.memory) {
+            self.control.spawn(memory::watch(budget, pressure, Arc::clone(&self.workers)));
+        }
     }
 
     fn serve_pages(&self, pages: Admin, admin: Bound, probe: Option<Bound>) -> io::Result<()> {
@@ -180,6 +208,18 @@ impl Gateway {
         &self.problems
     }
 
+    /// Makes the access log open its file again, within one second.
+    pub fn reopen_logs(&self) {
+        if let Some(writer) = &self.access_log {
+            writer.reopen();
+        }
+    }
+
+    /// Returns the states of all plugins.
+    pub fn plugins(&self) -> &PluginBoard {
+        &self.plugins.board
+    }
+
     /// Returns the runtime for everything except requests.
     pub fn control(&self) -> &Runtime {
         &self.control
@@ -218,6 +258,7 @@ impl Gateway {
             }
         });
         self.workers.iter().for_each(Handle::stop);
+        drop(self.process);
         self.control.shutdown_background();
     }
 }
@@ -240,7 +281,14 @@ fn plugin_channels(options: &Options) -> (Arc<PluginContext>, Vec<PluginInputs>)
         inputs.push(PluginInputs { changes, queues: queue });
     }
     let cache = options.settings.plugins.cache.clone();
-    let context = PluginContext { workers, queues, shared: Arc::default(), cache, board: Arc::default() };
+    let context = PluginContext {
+        workers,
+        queues,
+        shared: Arc::default(),
+        cache,
+        board: Arc::default(),
+        observer: options.observer.clone(),
+    };
     (Arc::new(context), inputs)
 }
 

@@ -10,6 +10,7 @@ mod grpc_queue;
 mod info;
 mod instances;
 mod maps;
+mod observed_call;
 mod reply;
 mod reply_reason;
 mod set;

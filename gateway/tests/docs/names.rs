@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use clap::CommandFactory as _;
-use gateway::cli::Cli;
 use gateway::cli::config::Config;
 use gateway::data::exchange::abort::Abort;
 use gateway::settings::Settings;
@@ -48,8 +46,8 @@ impl Known {
         }
         keys.extend(chart_values());
         let section = |key: &String| key.split_once('.').map(|(section, _)| section.to_owned());
-        let commands = Cli::command();
-        let arguments = commands.get_subcommands().flat_map(clap::Command::get_arguments);
+        let commands = tables::commands();
+        let arguments = commands.iter().flat_map(|(_, command)| command.get_arguments());
         let mut identifiers = BTreeSet::new();
         for (_, text) in pages::sources() {
             let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');

@@ -46,7 +46,7 @@ fn classify(command: &str) -> Test {
         ["mkdir" | "openssl" | "cat" | "curl", ..] => Test::Run,
         // The cluster of a user is not here.
         ["gateway", ..] if words.contains(&"--kubeconfig") => Test::Check,
-        ["gateway", "check" | "explain", ..] => Test::Run,
+        ["gateway", "check" | "explain", ..] | ["gateway", "plugin", "new", ..] => Test::Run,
         ["gateway", "run", ..] | ["cargo" | "kubectl", ..] => Test::Check,
         ["conformance/test"] | ["target/debug/conformance", ..] => Test::Check,
         _ => panic!("README has a command that the test does not know: {command}"),

@@ -1,4 +1,4 @@
-//! Lets requests with a known API key pass, and tells the endpoint whose key it is.
+//! Lets requests with a known API key pass, and gives the endpoint the name of its client.
 
 mod hash;
 

@@ -90,8 +90,6 @@ fn segments(path: &str) -> Result<Vec<String>, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
     use super::*;
 
     fn property(path: &[&str]) -> Part {

@@ -86,8 +86,10 @@ type Field<T> = fn(&mut Settings) -> &mut T;
 
 /// Returns all settings, in the order in which `gateway config` prints them.
 pub(super) fn all() -> Vec<Key> {
-    let mut keys = process();
+    let mut keys = listeners();
+    keys.extend(process());
     keys.extend(limits());
+    keys.extend(upstream_limits());
     keys.extend(timeouts());
     keys.extend(upstream());
     keys.extend(dns());
@@ -98,7 +100,7 @@ pub(super) fn all() -> Vec<Key> {
     keys
 }
 
-fn process() -> Vec<Key> {
+fn listeners() -> Vec<Key> {
     vec![
         Key::new(
             "listeners.http",
@@ -124,6 +126,11 @@ fn process() -> Vec<Key> {
             |all| &mut all.listeners.probe,
             plain::<SocketAddr>().or(NONE),
         ),
+    ]
+}
+
+fn process() -> Vec<Key> {
+    vec![
         Key::new(
             "workers",
             "Number of worker threads. auto: one for each processor that this process may use.",
@@ -172,6 +179,12 @@ fn limits() -> Vec<Key> {
             plain::<NonZeroU32>().or(AUTO),
         ),
         Key::new(
+            "limits.memory",
+            "Memory budget. Idle connections close at 85 %, new requests get 503 at 95 %. auto: that of the container.",
+            |all| &mut all.limits.memory,
+            bytes().within(1 << 20..=1 << 50).or(AUTO),
+        ),
+        Key::new(
             "limits.headBytes",
             "Maximum size of a request or response head.",
             |all| &mut all.limits.head.head_bytes,
@@ -189,6 +202,11 @@ fn limits() -> Vec<Key> {
             |all| &mut all.limits.head.target_bytes,
             bytes().within(256..=1 << 20),
         ),
+    ]
+}
+
+fn upstream_limits() -> Vec<Key> {
+    vec![
         Key::new(
             "limits.upstreamConnections",
             "Maximum connections to one Service port, over all workers. Further requests queue.",
@@ -202,8 +220,14 @@ fn limits() -> Vec<Key> {
             plain(),
         ),
         Key::new(
+            "limits.tunnels",
+            "Maximum tunnels (WebSockets, for example) to one Service port, over all workers. Further ones get 503.",
+            |all| &mut all.limits.tunnels,
+            plain(),
+        ),
+        Key::new(
             "limits.minBodyBytesPerSecond",
-            "Minimum average rate of an HTTP/1.1 request body with a Content-Length.",
+            "Minimum average rate of a request body with a Content-Length.",
             |all| &mut all.limits.min_body_rate.bytes_per_second,
             plain::<NonZeroU32>().or(NONE),
         ),
@@ -293,8 +317,14 @@ fn upstream() -> Vec<Key> {
         Key::new(
             "loadBalancing.type",
             "How an endpoint is chosen: RoundRobin or LeastRequest.",
-            |all| &mut all.load_balancing,
+            |all| &mut all.load_balancing.kind,
             words([("RoundRobin", RoundRobin), ("LeastRequest", LeastRequest)]),
+        ),
+        Key::new(
+            "loadBalancing.maxEjectedPercent",
+            "Maximum share of a Service's endpoints that failed requests may eject. If more fail, all get requests.",
+            |all| &mut all.load_balancing.max_ejected_percent,
+            plain::<u8>().within(0..=100),
         ),
     ]
 }

@@ -22,6 +22,9 @@ impl<D> Exchange<'_, D> {
         let route = find_route(&live.table, &destination.host, &destination.path)?;
         let plan = Arc::clone(live.plans.get(route.policy.id));
         self.route = Some(Arc::clone(route));
+        if self.worker.pressure.is_critical() {
+            return Err(ReplyReason::MemoryExhausted.into());
+        }
         self.received.max_bytes = plan.body_limit;
         if let Some(span) = plan.timeouts.request {
             self.timer.set_total_deadline(span);

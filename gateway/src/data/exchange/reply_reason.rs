@@ -41,6 +41,8 @@ pub enum ReplyReason {
     NoRule,
     /// A rule matches, but no endpoint accepted a connection.
     Open(ConnectError),
+    /// The process uses nearly all of its memory budget.
+    MemoryExhausted,
     /// The endpoint closed or reset the connection before it responded.
     UpstreamClosed,
     /// The endpoint's response is malformed.
@@ -57,6 +59,7 @@ impl ReplyReason {
     /// All reasons. A test compares the list with the enums.
     pub const ALL: &[Self] = &[
         Self::InvalidHead(HeadError::BareLf),
+        Self::InvalidHead(HeadError::FoldedField),
         Self::InvalidHead(HeadError::Malformed("byte")),
         Self::InvalidHead(HeadError::TooLong),
         Self::InvalidHead(HeadError::TooManyFields),
@@ -87,6 +90,7 @@ impl ReplyReason {
         Self::Open(ConnectError::TimedOut),
         Self::Open(ConnectError::NoSocket),
         Self::Open(ConnectError::Overloaded),
+        Self::MemoryExhausted,
         Self::UpstreamClosed,
         Self::UpstreamMalformed,
         Self::UpstreamUnsolicitedUpgrade,
@@ -117,7 +121,8 @@ impl ReplyReason {
                 | ConnectError::NoReadyEndpoint
                 | ConnectError::NoSocket
                 | ConnectError::Overloaded,
-            ) => 503,
+            )
+            | Self::MemoryExhausted => 503,
             Self::Open(ConnectError::Refused) | Self::UpstreamClosed => 502,
             Self::UpstreamMalformed | Self::UpstreamUnsolicitedUpgrade => 502,
             Self::Open(ConnectError::TimedOut) | Self::FirstByteTimeout | Self::RequestTimeout => 504,
@@ -129,6 +134,7 @@ impl ReplyReason {
         match self {
             Self::InvalidHead(error) => match error {
                 HeadError::BareLf => "bare_lf",
+                HeadError::FoldedField => "folded_field",
                 HeadError::Malformed(_) => "malformed_head",
                 HeadError::TooLong => "head_too_long",
                 HeadError::TooManyFields => "too_many_fields",
@@ -160,6 +166,7 @@ impl ReplyReason {
             Self::Open(ConnectError::TimedOut) => "connect_timeout",
             Self::Open(ConnectError::NoSocket) => "no_socket",
             Self::Open(ConnectError::Overloaded) => "upstream_overloaded",
+            Self::MemoryExhausted => "memory_exhausted",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamUnsolicitedUpgrade => "upstream_unsolicited_upgrade",
@@ -170,7 +177,7 @@ impl ReplyReason {
 
     /// Returns the value of `Retry-After` in seconds, for reasons that pass by themselves.
     pub fn retry_after(self) -> Option<&'static str> {
-        matches!(self, Self::Open(ConnectError::Overloaded)).then_some("1")
+        matches!(self, Self::Open(ConnectError::Overloaded) | Self::MemoryExhausted).then_some("1")
     }
 
     /// Returns true if an HTTP/1.1 connection must close after the reply: its next byte has no known meaning.

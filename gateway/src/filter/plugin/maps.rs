@@ -263,3 +263,21 @@ pub(super) fn patched_trailers(trailers: Head, patch: &Patch) -> Head {
     patch.added().for_each(|(name, value)| patched.field(name, value));
     patched.build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removing_content_length_announces_another_body() {
+        let response = ResponseSource::Upstream(HeadBuilder::response(200, 0).build());
+        for (name, outcome) in
+            [(&b"Content-Length"[..], EditOutcome::Applied), (b"connection", EditOutcome::Ignored)]
+        {
+            let mut patch = Patch::default();
+            assert_eq!(edit_response(&mut patch, &response, MapEdit::Remove { name }), Ok(outcome));
+            assert_eq!(patch.changes_length(), outcome == EditOutcome::Applied);
+            assert!(patch.is_empty());
+        }
+    }
+}

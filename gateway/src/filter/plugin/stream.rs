@@ -10,6 +10,7 @@ use routing::table::FailStrategy;
 
 use super::breaker::Admission;
 use super::maps::patched_trailers;
+use super::observed_call::CallSubject;
 use super::reply;
 use super::reply_reason::PluginReply;
 use super::stats::increment;
@@ -65,7 +66,7 @@ impl PluginStream {
     ) -> Result<Self, Box<StreamView>> {
         increment(instance.stats().map(|stats| &stats.streams));
         let mut refused = None;
-        let (opened, _) = instance.call(None, |guest| {
+        let (opened, _) = instance.call(None, CallSubject::root("new request"), |guest| {
             guest.open(root, view).map_err(|(error, view)| {
                 refused = Some(view);
                 error
@@ -93,7 +94,8 @@ impl PluginStream {
 
     /// Calls the guest for an event of this stream.
     pub(super) fn call(&self, event: Event) -> (Result<Verdict, CallError>, OwnActions) {
-        self.instance.call(Some(self.id), |guest| guest.call(self.id, event))
+        let subject = CallSubject::event(self.id, event);
+        self.instance.call(Some(self.id), subject, |guest| guest.call(self.id, event))
     }
 
     /// Calls the guest for the head of a direction, which `begin` puts into the view.
@@ -103,9 +105,9 @@ impl PluginStream {
         is_end: bool,
         begin: impl FnOnce(&mut StreamView),
     ) -> HeadStep {
-        let (callback, map) = match direction {
-            Direction::Request => (Callback::RequestHeaders, MapKind::RequestHeaders),
-            Direction::Response => (Callback::ResponseHeaders, MapKind::ResponseHeaders),
+        let (callback, map, what) = match direction {
+            Direction::Request => (Callback::RequestHeaders, MapKind::RequestHeaders, "request headers"),
+            Direction::Response => (Callback::ResponseHeaders, MapKind::ResponseHeaders, "response headers"),
         };
         let begin = |view: &mut StreamView| {
             begin(view);
@@ -116,7 +118,8 @@ impl PluginStream {
             return HeadStep::Continue(self.with_view(begin).unwrap_or_default());
         }
         let (mut before, mut edits) = (Patch::default(), None);
-        let (result, own) = self.instance.call(Some(self.id), |guest| {
+        let subject = CallSubject::stream(what, self.id);
+        let (result, own) = self.instance.call(Some(self.id), subject, |guest| {
             let view = guest.view_mut(self.id).ok_or(CallError::UnknownStream)?;
             before = begin(view);
             let fields = view.field_count(map);

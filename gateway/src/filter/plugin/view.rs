@@ -41,6 +41,11 @@ pub(super) struct Trailers {
 }
 
 impl StreamView {
+    /// Returns the ID of the request.
+    pub(super) fn request_id(&self) -> &str {
+        std::str::from_utf8(self.facts.request_id.as_bytes()).unwrap_or_default()
+    }
+
     pub(super) fn new(facts: Arc<Facts>, request_patch: Patch) -> Self {
         Self {
             facts,
