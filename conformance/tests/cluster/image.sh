@@ -17,7 +17,7 @@ kubectl create ingress hello --class=gateway --rule='hello.example.com/*=hello:8
 kubectl rollout status deployment/hello --timeout=60s
 gateway wait ingress/default/hello --kubeconfig "$KUBECONFIG" || fail 'gateway wait'
 address=$(kubectl -n gateway-system get service gateway -o jsonpath='{.status.loadBalancer.ingress[0].ip}')
-curl --fail --silent --show-error --max-time 5 -H 'Host: hello.example.com' "http://$address/" | grep '"pod":"hello-' ||
+curl --fail --silent --show-error --retry 9 --max-time 30 -H 'Host: hello.example.com' "http://$address/" | grep '"host":"hello.example.com"' ||
     fail 'no response'
 
 # The root of the container is the image, with what a kubelet adds. `wait` runs by its name, as with `kubectl exec`.
