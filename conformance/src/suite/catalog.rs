@@ -15,7 +15,7 @@ use super::case::AppSpec;
 use super::case::ExpectedResponse;
 use super::case::Level;
 use super::case::TestCase;
-use super::client::Target;
+use super::client::TargetUrl;
 
 /// The case files of this repository, by path.
 const EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/cases.rs"));
@@ -108,7 +108,7 @@ fn check(case: &TestCase) -> anyhow::Result<()> {
         let load = step.under_load.iter().map(|load| (&load.url, &load.expect));
         let requests = step.requests.iter().map(|request| (&request.url, &request.expect));
         for (url, expect) in load.chain(requests) {
-            Target::parse(url).with_context(|| format!("step {:?}: url {url:?}", step.name))?;
+            TargetUrl::parse(url).with_context(|| format!("step {:?}: url {url:?}", step.name))?;
             check_names(expect, &names, &certificates).with_context(|| format!("step {:?}", step.name))?;
             expectations += 1;
         }

@@ -51,7 +51,7 @@ pub struct Addresses {
 
 /// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct TargetUrl {
     /// Whether the scheme is https.
     pub is_tls: bool,
     /// Host and port as in the URL.
@@ -60,7 +60,7 @@ pub struct Target {
     pub path: String,
 }
 
-impl Target {
+impl TargetUrl {
     /// Parses a URL. Paths are kept as they are, even if no URL library would.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ pub async fn send(addresses: &Addresses, spec: &RequestSpec) -> anyhow::Result<R
 }
 
 async fn exchange(addresses: &Addresses, spec: &RequestSpec) -> anyhow::Result<ReceivedResponse> {
-    let target = Target::parse(&spec.url)?;
+    let target = TargetUrl::parse(&spec.url)?;
     let address = if target.is_tls { addresses.https } else { addresses.http };
     let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
     stream.set_nodelay(true)?;
@@ -159,7 +159,7 @@ async fn exchange(addresses: &Addresses, spec: &RequestSpec) -> anyhow::Result<R
 
 async fn talk<S>(
     stream: S,
-    target: &Target,
+    target: &TargetUrl,
     spec: &RequestSpec,
     address: SocketAddr,
 ) -> anyhow::Result<ReceivedResponse>
@@ -204,7 +204,7 @@ where
     received
 }
 
-async fn talk_http2<S>(stream: S, target: &Target, spec: &RequestSpec) -> anyhow::Result<ReceivedResponse>
+async fn talk_http2<S>(stream: S, target: &TargetUrl, spec: &RequestSpec) -> anyhow::Result<ReceivedResponse>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -286,10 +286,10 @@ mod tests {
             Row { url: "http://a?q=/", authority: "a", path: "/?q=/" },
         ];
         for row in rows {
-            let target = Target::parse(row.url).unwrap();
+            let target = TargetUrl::parse(row.url).unwrap();
             assert_eq!((target.authority.as_str(), target.path.as_str()), (row.authority, row.path));
         }
-        assert!(Target::parse("a.example/").is_err());
-        assert_eq!(Target::parse("http://a.example:80/").unwrap().host(), "a.example");
+        assert!(TargetUrl::parse("a.example/").is_err());
+        assert_eq!(TargetUrl::parse("http://a.example:80/").unwrap().host(), "a.example");
     }
 }

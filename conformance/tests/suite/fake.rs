@@ -215,7 +215,7 @@ impl Driver for FakeDriver {
 
     fn limits(&self) -> TimeLimits {
         let millis = Duration::from_millis;
-        TimeLimits { settle: millis(10_000), matches: 1, hold: millis(100), poll: millis(10) }
+        TimeLimits { settle: millis(4000), matches: 1, hold: millis(100), poll: millis(10) }
     }
 
     fn has(&self, need: Need) -> bool {
