@@ -72,7 +72,8 @@ pub(crate) fn shipped_plugins() {
     gateway.stop();
 }
 
-fn config_map(namespace: &str, module: &[u8]) -> Value {
+/// Returns a ConfigMap `module` with the module `version.wasm`.
+pub(crate) fn config_map(namespace: &str, module: &[u8]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "module", "namespace": namespace },
         "binaryData": { "version.wasm": ByteString(module.to_vec()) },

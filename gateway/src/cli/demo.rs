@@ -85,7 +85,7 @@ impl Demo {
         let (signals, stop) = gateway.control().block_on(async {
             let mut signals = Signals::watch()?;
             tokio::select! {
-                stop = signals.next() => Ok((signals, stop)),
+                stop = signals.next(|| ()) => Ok((signals, stop)),
                 ended = show => match ended {
                     Ok(()) => anyhow::bail!("the file source has ended"),
                     Err(error) => Err(error),

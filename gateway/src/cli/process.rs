@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,14 +21,16 @@ use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
 use crate::data::listener::worker::{Handle, Resources};
 use crate::data::listener::{Protocol, tls};
 use crate::data::plugins::PluginInputs;
+use crate::data::pressure::MemoryPressure;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogReader, LogSettings, LogSink, WriterThread};
 use crate::plan::Planner;
-use crate::settings::DrainSettings;
+use crate::settings::{DrainSettings, Settings};
 
 pub mod admin;
 mod descriptors;
 mod inputs;
+mod memory;
 mod options;
 mod runtime;
 mod sockets;
@@ -60,7 +62,7 @@ pub struct Gateway {
     process: watch::Sender<()>,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
-    _access_log: Option<WriterThread>,
+    access_log: Option<WriterThread>,
 }
 
 impl Gateway {
@@ -98,6 +100,7 @@ impl Gateway {
             settings: Arc::new(settings.clone()),
             connector: Arc::new(TransportConnector::new(None)),
             upstreams: Arc::default(),
+            pressure: Arc::default(),
             access_log: log.sink,
         };
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
@@ -136,15 +139,33 @@ impl Gateway {
             drain: settings.drain,
             process,
             control,
-            _access_log: log.writer,
+            access_log: log.writer,
         };
+        gateway.watch_memory(settings, Arc::clone(&resources.pressure));
         let restarts = Arc::clone(&pages.restarts);
         gateway.serve_pages(pages, admin, probe)?;
         let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
+        gateway.supervise(reload, factory, restarts, is_running)?;
+        Ok(gateway)
+    }
+
+    fn supervise(
+        &self,
+        reload: Reload,
+        factory: InputFactory,
+        restarts: Arc<AtomicU64>,
+        is_running: watch::Receiver<()>,
+    ) -> anyhow::Result<()> {
         let inputs = factory.start(&reload)?;
         let start = move |reload: &Reload| factory.start(reload);
-        gateway.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
-        Ok(gateway)
+        self.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
+        Ok(())
+    }
+
+    fn watch_memory(&self, settings: &Settings, pressure: Arc<MemoryPressure>) {
+        if let Some(budget) = memory::budget(settings.limits.memory) {
+            self.control.spawn(memory::watch(budget, pressure, Arc::clone(&self.workers)));
+        }
     }
 
     fn serve_pages(&self, pages: Admin, admin: Bound, probe: Option<Bound>) -> io::Result<()> {
@@ -185,6 +206,13 @@ impl Gateway {
     /// Returns all present Problems.
     pub fn problems(&self) -> &Problems {
         &self.problems
+    }
+
+    /// Makes the access log open its file again, within one second.
+    pub fn reopen_logs(&self) {
+        if let Some(writer) = &self.access_log {
+            writer.reopen();
+        }
     }
 
     /// Returns the states of all plugins.

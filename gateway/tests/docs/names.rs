@@ -14,6 +14,7 @@ const FOREIGN: &[&str] = &[
     "/a",
     "/a/",
     "/api",
+    "/health",
     "FuturesUnordered",
     "GATEWAY_PORT",
     "GATEWAY_SERVICE_HOST",
@@ -43,6 +44,7 @@ impl Known {
         for kind in ["routepolicies", "ingressclassconfigs", "wasmplugins"] {
             keys.extend(schema::fields(kind).into_iter().map(|field| field.path));
         }
+        keys.extend(chart_values());
         let section = |key: &String| key.split_once('.').map(|(section, _)| section.to_owned());
         let commands = tables::commands();
         let arguments = commands.iter().flat_map(|(_, command)| command.get_arguments());
@@ -99,6 +101,13 @@ fn identifiers(word: &str) -> impl Iterator<Item = &str> {
     let is_identifier = is_name && has_small && (word.contains('_') || word.contains("::") || has_capital);
     let parts = word.split("::").filter(move |_| is_identifier);
     parts.flat_map(|part| part.split(':')).filter(|part| !part.is_empty())
+}
+
+/// Returns the values of the chart, from the table in its README, which a test of the chart generates.
+fn chart_values() -> Vec<String> {
+    let page = pages::read("charts/gateway/README.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned));
+    rows.filter(|name| name.contains('.') && !name.contains(['=', ' '])).collect()
 }
 
 #[test]

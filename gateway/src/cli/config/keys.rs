@@ -12,7 +12,7 @@ use api::LoadBalancingType;
 
 use super::error::ValueError;
 use super::value::{
-    Form, bytes, count, folder, list, log_format, names, networks, plain, service_name, time, words,
+    Form, bytes, count, folder, list, log_format, names, networks, path, plain, service_name, time, words,
 };
 use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
@@ -86,8 +86,10 @@ type Field<T> = fn(&mut Settings) -> &mut T;
 
 /// Returns all settings, in the order in which `gateway config` prints them.
 pub(super) fn all() -> Vec<Key> {
-    let mut keys = process();
+    let mut keys = listeners();
+    keys.extend(process());
     keys.extend(limits());
+    keys.extend(upstream_limits());
     keys.extend(timeouts());
     keys.extend(upstream());
     keys.extend(dns());
@@ -98,7 +100,7 @@ pub(super) fn all() -> Vec<Key> {
     keys
 }
 
-fn process() -> Vec<Key> {
+fn listeners() -> Vec<Key> {
     vec![
         Key::new(
             "listeners.http",
@@ -124,6 +126,11 @@ fn process() -> Vec<Key> {
             |all| &mut all.listeners.probe,
             plain::<SocketAddr>().or(NONE),
         ),
+    ]
+}
+
+fn process() -> Vec<Key> {
+    vec![
         Key::new(
             "workers",
             "Number of worker threads. auto: one for each processor that this process may use.",
@@ -135,6 +142,12 @@ fn process() -> Vec<Key> {
             "IngressClasses to serve whatever their controller is, or even if only Ingresses name them.",
             |all| &mut all.routing.classes,
             names(),
+        ),
+        Key::new(
+            "controller",
+            "Controller whose IngressClasses are served. Gateways side by side in a cluster need one each.",
+            |all| &mut all.routing.controller,
+            plain::<String>(),
         ),
         Key::new(
             "namespaces",
@@ -166,6 +179,12 @@ fn limits() -> Vec<Key> {
             plain::<NonZeroU32>().or(AUTO),
         ),
         Key::new(
+            "limits.memory",
+            "Memory budget. Idle connections close at 85 %, new requests get 503 at 95 %. auto: that of the container.",
+            |all| &mut all.limits.memory,
+            bytes().within(1 << 20..=1 << 50).or(AUTO),
+        ),
+        Key::new(
             "limits.headBytes",
             "Maximum size of a request or response head.",
             |all| &mut all.limits.head.head_bytes,
@@ -183,6 +202,11 @@ fn limits() -> Vec<Key> {
             |all| &mut all.limits.head.target_bytes,
             bytes().within(256..=1 << 20),
         ),
+    ]
+}
+
+fn upstream_limits() -> Vec<Key> {
+    vec![
         Key::new(
             "limits.upstreamConnections",
             "Maximum connections to one Service port, over all workers. Further requests queue.",
@@ -196,8 +220,14 @@ fn limits() -> Vec<Key> {
             plain(),
         ),
         Key::new(
+            "limits.tunnels",
+            "Maximum tunnels (WebSockets, for example) to one Service port, over all workers. Further ones get 503.",
+            |all| &mut all.limits.tunnels,
+            plain(),
+        ),
+        Key::new(
             "limits.minBodyBytesPerSecond",
-            "Minimum average rate of an HTTP/1.1 request body with a Content-Length.",
+            "Minimum average rate of a request body with a Content-Length.",
             |all| &mut all.limits.min_body_rate.bytes_per_second,
             plain::<NonZeroU32>().or(NONE),
         ),
@@ -287,8 +317,14 @@ fn upstream() -> Vec<Key> {
         Key::new(
             "loadBalancing.type",
             "How an endpoint is chosen: RoundRobin or LeastRequest.",
-            |all| &mut all.load_balancing,
+            |all| &mut all.load_balancing.kind,
             words([("RoundRobin", RoundRobin), ("LeastRequest", LeastRequest)]),
+        ),
+        Key::new(
+            "loadBalancing.maxEjectedPercent",
+            "Maximum share of a Service's endpoints that failed requests may eject. If more fail, all get requests.",
+            |all| &mut all.load_balancing.max_ejected_percent,
+            plain::<u8>().within(0..=100),
         ),
     ]
 }
@@ -340,6 +376,12 @@ fn requests_and_responses() -> Vec<Key> {
             "Networks of proxies in front of the gateway. Their X-Forwarded-* and X-Request-ID are trusted.",
             |all| &mut all.requests.trusted_proxies,
             networks(),
+        ),
+        Key::new(
+            "requests.healthPath",
+            "Path that load balancers check: of any host, 200 while the gateway is ready, else 503. No route gets it.",
+            |all| &mut all.requests.health_path,
+            path().or(NONE),
         ),
         Key::new(
             "responses.reasonHeader",

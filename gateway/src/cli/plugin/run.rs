@@ -169,7 +169,7 @@ impl RunSession<'_> {
         build.start(self.command);
         loop {
             let text = tokio::select! {
-                stop = signals.next() => return Ok((signals, stop)),
+                stop = signals.next(|| ()) => return Ok((signals, stop)),
                 Some(note) = inbox.notes.recv() => log.on_note(note),
                 Some(record) = inbox.requests.recv() => {
                     // The end of the request was noted before.
