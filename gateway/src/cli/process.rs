@@ -35,7 +35,7 @@ mod sockets;
 mod supervise;
 
 use admin::Admin;
-use inputs::InputFactory;
+use inputs::{InputContext, InputFactory};
 pub use options::{Options, Source};
 use sockets::{Bound, Sockets};
 
@@ -54,6 +54,7 @@ pub struct Gateway {
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     is_draining: Arc<AtomicBool>,
+    draining: watch::Sender<bool>,
     drain: DrainSettings,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
@@ -114,9 +115,11 @@ impl Gateway {
             pending,
             reload: reload.handle(),
             restarts: Arc::default(),
-            plugins: Arc::clone(&plugins),
+            plugins,
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
-            status_service: settings.status_service.clone(),
+            status_service: settings.status.service.clone(),
+            watches: Arc::default(),
+            reports: matches!(options.source, Source::Kubernetes(_)).then(Arc::default),
         };
         let gateway = Self {
             http: addresses.0,
@@ -128,13 +131,15 @@ impl Gateway {
             workers: Arc::clone(&pages.workers),
             generation: reload.generation(),
             is_draining: Arc::clone(&pages.is_draining),
+            draining: watch::Sender::new(false),
             drain: settings.drain,
             control,
             _access_log: log.writer,
         };
         let restarts = Arc::clone(&pages.restarts);
+        let context = InputContext::new(&pages, pending_tx, gateway.draining.subscribe());
         gateway.serve_pages(pages, admin, probe)?;
-        let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
+        let factory = InputFactory::new(gateway.control.handle(), options, context)?;
         let inputs = factory.start(&reload)?;
         gateway.control.spawn(supervise::run(reload, inputs, move |reload| factory.start(reload), restarts));
         Ok(gateway)
@@ -198,6 +203,8 @@ impl Gateway {
     pub fn drain_until(self, cut: impl Future<Output = ()>) {
         let DrainSettings { delay, limit } = self.drain;
         self.is_draining.store(true, Ordering::Relaxed);
+        // Another replica becomes the leader at once.
+        self.draining.send_replace(true);
         let enter = |phase| self.workers.iter().for_each(|worker| worker.enter_phase(phase));
         enter(Phase::Draining);
         let all_stopped = async {

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http1::HeadLimits;
 use pingora::ErrorType;
@@ -61,8 +61,10 @@ impl Connector {
         let mut peer = HttpPeer::new(address, false, String::new());
         peer.options = PeerOptions::new();
         peer.options.connection_timeout = Some(limit);
+        let started_at = Instant::now();
         match self.connector.new_stream(&peer).await {
             Ok(stream) => {
+                self.counters.record_connect(started_at.elapsed());
                 increment(&self.counters.upstream_connects);
                 Ok(Stream::H1(h1::Connection::new(stream, self.limits)))
             }
