@@ -24,6 +24,8 @@ impl std::fmt::Display for NoModule {
     }
 }
 
+impl std::error::Error for NoModule {}
+
 /// Target of the guests in Rust.
 const TARGET: &str = "wasm32-wasip1";
 

@@ -133,6 +133,46 @@ impl Callbacks {
 }
 
 impl Callback {
+    /// Returns all callbacks that a module may export.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CALLBACKS.iter().map(|(callback, ..)| *callback)
+    }
+
+    /// Returns true if the host calls it. TCP, HTTP/2 metadata and foreign functions do not exist here.
+    #[must_use]
+    pub fn is_called(self) -> bool {
+        match self {
+            Self::ContextCreate
+            | Self::VmStart
+            | Self::Configure
+            | Self::Tick
+            | Self::Done
+            | Self::Log
+            | Self::Delete
+            | Self::RequestHeaders
+            | Self::RequestBody
+            | Self::RequestTrailers
+            | Self::ResponseHeaders
+            | Self::ResponseBody
+            | Self::ResponseTrailers
+            | Self::HttpCallResponse
+            | Self::GrpcInitialMetadata
+            | Self::GrpcReceive
+            | Self::GrpcTrailingMetadata
+            | Self::GrpcClose
+            | Self::QueueReady => true,
+            Self::ForeignFunction
+            | Self::ValidateConfiguration
+            | Self::RequestMetadata
+            | Self::ResponseMetadata
+            | Self::NewConnection
+            | Self::DownstreamData
+            | Self::UpstreamData
+            | Self::DownstreamClose
+            | Self::UpstreamClose => false,
+        }
+    }
+
     /// Returns the name of the export.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -126,8 +126,8 @@ impl Runner {
         }
     }
 
-    pub(crate) fn drain_actions(&mut self, actions: &mut Vec<GuestAction>) {
-        self.vm.host_mut().actions.drain(actions);
+    pub(crate) fn take_actions(&mut self) -> Vec<GuestAction> {
+        self.vm.host_mut().actions.take()
     }
 
     pub(crate) fn is_dead(&self) -> bool {

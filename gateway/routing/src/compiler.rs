@@ -37,6 +37,8 @@ mod tls;
 mod translate;
 mod translation;
 
+pub use plugin_upstream::parse_upstream;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;

@@ -21,6 +21,7 @@ pub use compiler::ConfigState;
 pub use compiler::ProblemDelta;
 pub use compiler::Reporting;
 pub use compiler::compile;
+pub use compiler::parse_upstream;
 pub use host::HostName;
 pub use object::FieldError;
 pub use problem::Problem;

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
-use crate::control::plugin::PluginContext;
+use crate::control::plugin::{PluginBoard, PluginContext};
 use crate::control::reload::{Problems, Reload};
 use crate::data::drain::Phase;
 use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
@@ -29,6 +29,7 @@ use crate::settings::DrainSettings;
 pub mod admin;
 mod descriptors;
 mod inputs;
+mod memory;
 mod options;
 mod runtime;
 mod sockets;
@@ -51,14 +52,17 @@ pub struct Gateway {
     pub probe: Option<SocketAddr>,
     live: LiveCell,
     problems: Arc<Problems>,
+    plugins: Arc<PluginContext>,
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     is_draining: Arc<AtomicBool>,
     draining: watch::Sender<bool>,
     drain: DrainSettings,
+    // Dropped before the runtime, since the end of an input is no panic then.
+    process: watch::Sender<()>,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
-    _access_log: Option<WriterThread>,
+    access_log: Option<WriterThread>,
 }
 
 impl Gateway {
@@ -96,6 +100,7 @@ impl Gateway {
             settings: Arc::new(settings.clone()),
             connector: Arc::new(TransportConnector::new(None)),
             upstreams: Arc::default(),
+            pressure: Arc::default(),
             access_log: log.sink,
         };
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
@@ -115,12 +120,13 @@ impl Gateway {
             pending,
             reload: reload.handle(),
             restarts: Arc::default(),
-            plugins,
+            plugins: Arc::clone(&plugins),
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
             status_service: settings.status.service.clone(),
             watches: Arc::default(),
             reports: matches!(options.source, Source::Kubernetes(_)).then(Arc::default),
         };
+        let (process, is_running) = watch::channel(());
         let gateway = Self {
             http: addresses.0,
             https: addresses.1,
@@ -128,20 +134,27 @@ impl Gateway {
             probe: probe.as_ref().map(|bound| bound.address),
             live: reload.live(),
             problems: reload.problems(),
+            plugins: Arc::clone(&plugins),
             workers: Arc::clone(&pages.workers),
             generation: reload.generation(),
             is_draining: Arc::clone(&pages.is_draining),
             draining: watch::Sender::new(false),
             drain: settings.drain,
+            process,
             control,
-            _access_log: log.writer,
+            access_log: log.writer,
         };
+        if let Some(budget) = memory::budget(settings.limits.memory) {
+            let pressure = Arc::clone(&resources.pressure);
+            gateway.control.spawn(memory::watch(budget, pressure, Arc::clone(&pages.workers)));
+        }
         let restarts = Arc::clone(&pages.restarts);
         let context = InputContext::new(&pages, pending_tx, gateway.draining.subscribe());
         gateway.serve_pages(pages, admin, probe)?;
         let factory = InputFactory::new(gateway.control.handle(), options, context)?;
         let inputs = factory.start(&reload)?;
-        gateway.control.spawn(supervise::run(reload, inputs, move |reload| factory.start(reload), restarts));
+        let start = move |reload: &Reload| factory.start(reload);
+        gateway.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
         Ok(gateway)
     }
 
@@ -185,6 +198,18 @@ impl Gateway {
         &self.problems
     }
 
+    /// Makes the access log open its file again, within one second.
+    pub fn reopen_logs(&self) {
+        if let Some(writer) = &self.access_log {
+            writer.reopen();
+        }
+    }
+
+    /// Returns the states of all plugins.
+    pub fn plugins(&self) -> &PluginBoard {
+        &self.plugins.board
+    }
+
     /// Returns the runtime for everything except requests.
     pub fn control(&self) -> &Runtime {
         &self.control
@@ -225,6 +250,7 @@ impl Gateway {
             }
         });
         self.workers.iter().for_each(Handle::stop);
+        drop(self.process);
         self.control.shutdown_background();
     }
 }
@@ -247,7 +273,14 @@ fn plugin_channels(options: &Options) -> (Arc<PluginContext>, Vec<PluginInputs>)
         inputs.push(PluginInputs { changes, queues: queue });
     }
     let cache = options.settings.plugins.cache.clone();
-    let context = PluginContext { workers, queues, shared: Arc::default(), cache, board: Arc::default() };
+    let context = PluginContext {
+        workers,
+        queues,
+        shared: Arc::default(),
+        cache,
+        board: Arc::default(),
+        observer: options.observer.clone(),
+    };
     (Arc::new(context), inputs)
 }
 

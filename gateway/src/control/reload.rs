@@ -17,7 +17,7 @@ use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control::dns::{NameSet, Resolution};
-use crate::control::plugin::{DesiredPlugins, PluginUpdate};
+use crate::control::plugin::{DesiredPlugins, PluginState, PluginUpdate};
 use crate::control::source::Update;
 use crate::live::{Live, LiveCell};
 use crate::plan::{Planner, Plans};
@@ -271,19 +271,26 @@ impl Reload {
 
     /// Applies the result of loading a plugin: the plans of its policies change, or a Problem says why not.
     pub fn apply_plugin(&mut self, update: PluginUpdate) {
-        let PluginUpdate { name, loaded, refusal } = update;
+        let PluginUpdate { name, loaded, refusal, board } = update;
+        let state =
+            refusal.as_ref().map_or(PluginState::Ready, |refusal| PluginState::Refused(refusal.to_string()));
         let (before, after) = self.plugins.set_problem(&name, refusal);
         self.problems.change(before.iter(), Vec::from_iter(after));
         if let Some(reporter) = &mut self.reporter {
             reporter.add_plugin(name.clone());
         }
-        let Some(loaded) = loaded else { return self.log_problem_changes() };
-        let version = Arc::clone(&loaded.version);
-        self.planner.plugins.activate(name.clone(), loaded);
-        self.plans = self.planner.extend(&self.plans, &self.plugins.policies_with(&name));
-        let table = self.live.load().table.clone();
-        self.publish_table(table);
-        version.usage.set_published();
+        match loaded {
+            None => self.log_problem_changes(),
+            Some(loaded) => {
+                let version = Arc::clone(&loaded.version);
+                self.planner.plugins.activate(name.clone(), loaded);
+                self.plans = self.planner.extend(&self.plans, &self.plugins.policies_with(&name));
+                let table = self.live.load().table.clone();
+                self.publish_table(table);
+                version.usage.set_published();
+            }
+        }
+        board.set_state(&name, state);
     }
 
     /// Applies the Problems that writing reports found.

@@ -26,6 +26,8 @@ pub struct Counters {
     pub connections_accepted: Cell<u64>,
     /// Client connections that were reset at the connection limit.
     pub connections_rejected: Cell<u64>,
+    /// Idle client connections that were closed in favour of new ones.
+    pub idle_connections_closed: Cell<u64>,
     /// Client connections that this worker accepted and another one serves.
     pub connections_handed_over: Cell<u64>,
     /// Client connections that are open.
@@ -159,6 +161,8 @@ pub struct CounterSnapshot {
     pub connections_accepted: u64,
     /// [`Counters::connections_rejected`].
     pub connections_rejected: u64,
+    /// [`Counters::idle_connections_closed`].
+    pub idle_connections_closed: u64,
     /// [`Counters::connections_handed_over`].
     pub connections_handed_over: u64,
     /// [`Counters::connections_open`].
@@ -250,6 +254,7 @@ impl Counters {
         CounterSnapshot {
             connections_accepted: self.connections_accepted.get(),
             connections_rejected: self.connections_rejected.get(),
+            idle_connections_closed: self.idle_connections_closed.get(),
             connections_handed_over: self.connections_handed_over.get(),
             connections_open: self.connections_open.get(),
             requests_in_flight: self.requests_in_flight.get(),
@@ -295,5 +300,10 @@ fn increment_usize(cell: &Cell<usize>) {
 
 /// Increments a counter.
 pub fn increment(cell: &Cell<u64>) {
-    cell.set(cell.get().wrapping_add(1));
+    add(cell, 1);
+}
+
+/// Adds to a counter.
+pub fn add(cell: &Cell<u64>, count: u64) {
+    cell.set(cell.get().wrapping_add(count));
 }

@@ -114,6 +114,11 @@ impl Scrape {
                 sum(|worker| worker.connections_rejected),
             ),
             (
+                "client_connections_idle_closed",
+                "Idle client connections closed at the connection limit in favour of new ones",
+                sum(|worker| worker.idle_connections_closed),
+            ),
+            (
                 "client_connections_handed_over",
                 "Client connections accepted by one worker and served by another",
                 sum(|worker| worker.connections_handed_over),

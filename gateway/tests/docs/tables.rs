@@ -316,9 +316,9 @@ fn metrics_table() -> String {
 
 fn command_line() -> String {
     let (mut text, mut previous) = (String::new(), String::new());
-    for command in Cli::command().get_subcommands() {
+    for (name, command) in commands() {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(text, "## gateway {}\n\n{}.\n", command.get_name(), about.trim_end_matches('.'));
+        let _ = writeln!(text, "## {name}\n\n{}.\n", about.trim_end_matches('.'));
         let rows: Vec<_> = command.get_arguments().map(argument).collect();
         let has_arguments = !rows.is_empty();
         let arguments = table(&["argument", "default", "meaning"], rows);
@@ -333,6 +333,21 @@ fn command_line() -> String {
         }
     }
     text
+}
+
+/// Returns all commands that can be run, by name.
+pub(crate) fn commands() -> Vec<(String, clap::Command)> {
+    let mut found = Vec::new();
+    for command in Cli::command().get_subcommands() {
+        let name = format!("gateway {}", command.get_name());
+        if command.has_subcommands() {
+            let inner = command.get_subcommands();
+            found.extend(inner.map(|inner| (format!("{name} {}", inner.get_name()), inner.clone())));
+        } else {
+            found.push((name, command.clone()));
+        }
+    }
+    found
 }
 
 fn argument(argument: &clap::Arg) -> Vec<String> {

@@ -141,6 +141,9 @@ pub enum ValueError {
         /// The largest value.
         max: String,
     },
+    /// The text is not the path of a request.
+    #[error("a path such as /health is expected, without query, not {0:?}")]
+    NotAPath(String),
     /// A list has an empty element.
     #[error("an empty name is among {0:?}")]
     EmptyName(String),

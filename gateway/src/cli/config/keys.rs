@@ -12,7 +12,7 @@ use api::{LoadBalancingType, Switch};
 
 use super::error::ValueError;
 use super::value::{
-    Form, addresses, bytes, count, folder, lease_name, list, log_format, names, networks, plain,
+    Form, addresses, bytes, count, folder, lease_name, list, log_format, names, networks, path, plain,
     service_name, time, words,
 };
 use crate::observe::counters::RequestLabels;
@@ -141,6 +141,12 @@ fn process() -> Vec<Key> {
             names(),
         ),
         Key::new(
+            "controller",
+            "Controller whose IngressClasses are served. Gateways side by side in a cluster need one each.",
+            |all| &mut all.routing.controller,
+            plain::<String>(),
+        ),
+        Key::new(
             "namespaces",
             "Namespaces to watch in a cluster. Empty: all of them.",
             |all| &mut all.namespaces,
@@ -168,6 +174,12 @@ fn limits() -> Vec<Key> {
             "Maximum open client connections. auto: as many as the file descriptors allow.",
             |all| &mut all.limits.client_connections,
             plain::<NonZeroU32>().or(AUTO),
+        ),
+        Key::new(
+            "limits.memory",
+            "Memory budget. Idle connections close at 85 %, new requests get 503 at 95 %. auto: that of the container.",
+            |all| &mut all.limits.memory,
+            bytes().within(1 << 20..=1 << 50).or(AUTO),
         ),
         Key::new(
             "limits.headBytes",
@@ -200,8 +212,14 @@ fn limits() -> Vec<Key> {
             plain(),
         ),
         Key::new(
+            "limits.tunnels",
+            "Maximum tunnels (WebSockets, for example) to one Service port, over all workers. Further ones get 503.",
+            |all| &mut all.limits.tunnels,
+            plain(),
+        ),
+        Key::new(
             "limits.minBodyBytesPerSecond",
-            "Minimum average rate of an HTTP/1.1 request body with a Content-Length.",
+            "Minimum average rate of a request body with a Content-Length.",
             |all| &mut all.limits.min_body_rate.bytes_per_second,
             plain::<NonZeroU32>().or(NONE),
         ),
@@ -291,8 +309,14 @@ fn upstream() -> Vec<Key> {
         Key::new(
             "loadBalancing.type",
             "How an endpoint is chosen: RoundRobin or LeastRequest.",
-            |all| &mut all.load_balancing,
+            |all| &mut all.load_balancing.kind,
             words([("RoundRobin", RoundRobin), ("LeastRequest", LeastRequest)]),
+        ),
+        Key::new(
+            "loadBalancing.maxEjectedPercent",
+            "Maximum share of a Service's endpoints that failed requests may eject. If more fail, all get requests.",
+            |all| &mut all.load_balancing.max_ejected_percent,
+            plain::<u8>().within(0..=100),
         ),
     ]
 }
@@ -344,6 +368,12 @@ fn requests_and_responses() -> Vec<Key> {
             "Networks of proxies in front of the gateway. Their X-Forwarded-* and X-Request-ID are trusted.",
             |all| &mut all.requests.trusted_proxies,
             networks(),
+        ),
+        Key::new(
+            "requests.healthPath",
+            "Path that load balancers check: of any host, 200 while the gateway is ready, else 503. No route gets it.",
+            |all| &mut all.requests.health_path,
+            path().or(NONE),
         ),
         Key::new(
             "responses.reasonHeader",

@@ -122,6 +122,11 @@ pub(super) fn folder() -> Form<PathBuf> {
     Form::new(read_folder, |folder: &PathBuf| folder.display().to_string())
 }
 
+/// An absolute path of a request target, without query.
+pub(super) fn path() -> Form<String> {
+    Form::new(read_path, String::clone)
+}
+
 /// Formats of the access log: `json`, or a text with placeholders.
 pub(super) fn log_format() -> Form<Format> {
     Form::new(read_log_format, Format::to_string)
@@ -253,6 +258,15 @@ fn read_folder(text: &str) -> Result<PathBuf, ValueError> {
     if folder.is_absolute() { Ok(folder) } else { Err(ValueError::NotAbsolute(text.to_owned())) }
 }
 
+fn read_path(text: &str) -> Result<String, ValueError> {
+    let is_path_byte = |byte: u8| byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_path_byte) {
+        Ok(text.to_owned())
+    } else {
+        Err(ValueError::NotAPath(text.to_owned()))
+    }
+}
+
 /// Parses a duration with units.
 ///
 /// # Errors
@@ -269,6 +283,15 @@ fn write_time(time: &Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_requests_are_absolute_and_visible() {
+        for (text, is_path) in
+            [("/", true), ("/health-check", true), ("health", false), ("/a?b", false), ("/ä", false)]
+        {
+            assert_eq!(path().read(text).is_ok(), is_path, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read_and_written() {
