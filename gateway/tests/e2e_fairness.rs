@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::Read;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,16 @@ const REQUESTS: usize = 50;
 
 /// Maximum median of their latencies. A turn of a download takes less than 1 ms, also in a debug build.
 const MAX_MEDIAN: Duration = Duration::from_millis(250);
+
+/// Reads a response until its end, or until `stop`.
+fn read_until(stop: &AtomicBool, stream: &mut impl Read) {
+    let mut buffer = vec![0; 64 << 10];
+    while !stop.load(Ordering::Relaxed) {
+        if stream.read(&mut buffer).unwrap() == 0 {
+            break;
+        }
+    }
+}
 
 #[test]
 fn small_requests_are_served_beside_downloads() {
@@ -41,15 +52,14 @@ fn small_requests_are_served_beside_downloads() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let request = b"GET /large HTTP/1.1\r\nHost: a.example\r\n\r\n";
-                    let mut buffer = vec![0; 64 << 10];
                     if is_tls {
                         let mut client = tls_client(gateway.gateway.https, "a.example", &[&certificate]);
                         client.send(request);
-                        while !stop.load(Ordering::Relaxed) && client.stream.read(&mut buffer).unwrap() > 0 {}
+                        read_until(&stop, &mut client.stream);
                     } else {
                         let mut client = Client::connect(gateway.gateway.http);
                         client.send(request);
-                        while !stop.load(Ordering::Relaxed) && client.stream.read(&mut buffer).unwrap() > 0 {}
+                        read_until(&stop, &mut client.stream);
                     }
                 });
             }

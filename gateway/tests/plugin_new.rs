@@ -7,22 +7,41 @@
 mod missing;
 #[path = "../plugin-host/guests/modules.rs"]
 mod modules;
-#[path = "support/plugin_command.rs"]
-mod plugin_command;
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use plugin_command::{built, errors, gateway, is_target_missing, root, target_folder};
+use missing::skipped;
 use support::Wire;
 use tempfile::TempDir;
 
 /// Time for a build on a busy machine, the first one of the SDK included.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
+
+fn gateway(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command.arg("plugin").args(arguments).current_dir(folder).env_remove("GATEWAY_LOG");
+    command.env("CARGO_TARGET_DIR", target_folder());
+    command
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Returns a folder of artifacts that later runs use again.
+fn target_folder() -> PathBuf {
+    let guests = modules::guests_folder(&std::env::current_exe().unwrap());
+    guests.expect("tests run in a target folder").with_file_name("plugin-new")
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
 
 #[test]
 fn names_that_cannot_be_used_are_refused() {
@@ -79,9 +98,20 @@ fn new_plugin() -> (TempDir, PathBuf) {
     (folder, plugin)
 }
 
+/// Returns true, and notes it, if this machine cannot build modules.
+fn is_target_missing() -> bool {
+    let target = ["--print", "target-libdir", "--target", "wasm32-wasip1"];
+    let output = Command::new("rustc").args(target).output().unwrap();
+    let is_missing = !Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir();
+    if is_missing {
+        skipped("gateway plugin new: not installed: wasm32-wasip1 (rustup target add wasm32-wasip1)");
+    }
+    is_missing
+}
+
 #[test]
 fn new_plugin_builds_tests_serves_and_reloads() {
-    if is_target_missing("gateway plugin new") {
+    if is_target_missing() {
         return;
     }
     let (_folder, plugin) = new_plugin();
@@ -91,10 +121,10 @@ fn new_plugin_builds_tests_serves_and_reloads() {
     let native = native.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").output().unwrap();
     assert!(native.status.success(), "{}", errors(&native));
 
-    let output = gateway(&plugin, &["build"]).output().unwrap();
-    assert!(output.status.success(), "{}", errors(&output));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let module = built("greeter");
+    let built = gateway(&plugin, &["build"]).output().unwrap();
+    assert!(built.status.success(), "{}", errors(&built));
+    let text = String::from_utf8(built.stdout).unwrap();
+    let module = target_folder().join("wasm32-wasip1/plugin/greeter.wasm");
     assert!(text.starts_with(&format!("{}\n", module.display())), "{text}");
     assert!(text.ends_with(" KiB, Envoy loads it, Higress loads it\n"), "{text}");
     let size = std::fs::metadata(&module).unwrap().len();

@@ -76,14 +76,14 @@ fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 /// Parses the text of a case file.
 ///
 /// # Errors
-/// The text is no valid case. The error has the form `FILE:LINE: REASON`.
+/// The text is no valid case. The error names the file, and the line or the field.
 pub fn parse(file: &str, text: &str) -> anyhow::Result<TestCase> {
     let mut case: TestCase = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
         anyhow::anyhow!("{file}:{line}: {}", error.without_snippet())
     })?;
     case.id = file.trim_end_matches(".yaml").to_owned();
-    check(&case).with_context(|| format!("{file}:1"))?;
+    check(&case).with_context(|| file.to_owned())?;
     Ok(case)
 }
 

@@ -1,6 +1,6 @@
 //! The driver for a cluster: objects through its API server, echo servers in its pods.
 //!
-//! All namespaces and cluster-scoped objects of a run have one label, by which [`KubernetesDriver::clean_up`] finds
+//! All namespaces and cluster-scoped objects of a run have one label, by which [`clean_up`] finds
 //! them.
 
 use std::net::IpAddr;

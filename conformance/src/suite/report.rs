@@ -365,3 +365,75 @@ pub fn compare(files: &[PathBuf]) -> anyhow::Result<String> {
     }
     Ok(table)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::catalog::parse;
+    use super::*;
+
+    fn report() -> SuiteReport {
+        let failure = Failure { got: "status: 404 <&>".to_owned(), ..Failure::default() };
+        let outcomes = [
+            ("a/good", "core", CaseOutcome::Passed),
+            ("a/bad", "extended", CaseOutcome::Failed(Box::new(failure))),
+            ("b/none", "ours", CaseOutcome::Skipped("no status".to_owned())),
+        ];
+        let results = outcomes.map(|(id, level, outcome)| {
+            let text = format!(
+                "level: {level}\nfeature: F-{level}\nrule: r\nsource: s\n\
+                 requests: [{{url: 'http://a/', expect: {{status: 404}}}}]\n"
+            );
+            let case = parse(&format!("{id}.yaml"), &text).unwrap();
+            CaseResult { case, outcome, duration: Duration::from_millis(1500) }
+        });
+        SuiteReport {
+            implementation: "Some Controller@1.2".to_owned(),
+            class: "some".to_owned(),
+            date: "2026-11-29T12:00:00Z".to_owned(),
+            results: results.to_vec(),
+        }
+    }
+
+    #[test]
+    fn junit_counts_outcomes_and_escapes_text() {
+        let xml = report().to_format(ReportFormat::Junit).unwrap();
+        for part in [
+            "tests=\"3\" failures=\"1\" skipped=\"1\"",
+            "<testcase classname=\"a\" name=\"good\" time=\"1.500\"/>",
+            "<failure message=\"status: 404 &lt;&amp;&gt;\">",
+            "<skipped message=\"no status\"/>",
+        ] {
+            assert!(xml.contains(part), "{part} in {xml}");
+        }
+    }
+
+    #[test]
+    fn yaml_lists_failed_tests_and_unsupported_features() {
+        let report = report();
+        assert!(!report.has_passed());
+        let value: Value = serde_saphyr::from_str(&report.to_format(ReportFormat::Yaml).unwrap()).unwrap();
+        let profile = &value["profiles"][0];
+        assert_eq!(profile["core"]["result"], "success");
+        assert_eq!(profile["extended"]["failedTests"], json!(["a/bad"]));
+        assert_eq!(profile["extended"]["unsupportedFeatures"], json!(["F-extended"]));
+        assert_eq!(profile["extended"]["statistics"], json!({ "Passed": 0, "Failed": 1, "Skipped": 1 }));
+        assert_eq!(value["implementation"], json!({ "project": "Some Controller", "version": "1.2" }));
+    }
+
+    #[test]
+    fn comparison_has_totals_and_the_cases_that_did_not_pass() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), report().to_format(ReportFormat::Json).unwrap()).unwrap();
+        let table = compare(&[file.path().to_owned()]).unwrap();
+        assert_eq!(
+            table,
+            "| case | Some Controller 1.2 |\n| --- | --- |\n| date | 2026-11-29 |\n| **core** | 1 of 1 |\n\
+             | **extended** | 0 of 1 |\n| **ours** | 0 of 0 |\n| `a/bad` (extended) | failed |\n\
+             | `b/none` (ours) | skipped |\n"
+        );
+        std::fs::write(file.path(), "{}").unwrap();
+        assert!(compare(&[file.path().to_owned()]).is_err());
+    }
+}

@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,10 +21,11 @@ use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
 use crate::data::listener::worker::{Handle, Resources};
 use crate::data::listener::{Protocol, tls};
 use crate::data::plugins::PluginInputs;
+use crate::data::pressure::MemoryPressure;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogReader, LogSettings, LogSink, WriterThread};
 use crate::plan::Planner;
-use crate::settings::DrainSettings;
+use crate::settings::{DrainSettings, Settings};
 
 pub mod admin;
 mod descriptors;
@@ -95,14 +96,7 @@ impl Gateway {
         let addresses = (http.address, https.address);
         let planner = Planner::new(Arc::new(settings.clone()), options.filters.clone());
         let reload = Reload::new(Arc::clone(&provider), settings.routing.clone(), planner)?;
-        let resources = Resources {
-            live: reload.live(),
-            settings: Arc::new(settings.clone()),
-            connector: Arc::new(TransportConnector::new(None)),
-            upstreams: Arc::default(),
-            pressure: Arc::default(),
-            access_log: log.sink,
-        };
+        let resources = resources(settings, &reload, log.sink);
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
         let connections = ConnectionTracker::for_workers(max_connections, settings.workers());
         let (plugins, inputs) = plugin_channels(options);
@@ -144,18 +138,32 @@ impl Gateway {
             control,
             access_log: log.writer,
         };
-        if let Some(budget) = memory::budget(settings.limits.memory) {
-            let pressure = Arc::clone(&resources.pressure);
-            gateway.control.spawn(memory::watch(budget, pressure, Arc::clone(&pages.workers)));
-        }
+        gateway.watch_memory(settings, Arc::clone(&resources.pressure));
         let restarts = Arc::clone(&pages.restarts);
         let context = InputContext::new(&pages, pending_tx, gateway.draining.subscribe());
         gateway.serve_pages(pages, admin, probe)?;
         let factory = InputFactory::new(gateway.control.handle(), options, context)?;
+        gateway.supervise(reload, factory, restarts, is_running)?;
+        Ok(gateway)
+    }
+
+    fn supervise(
+        &self,
+        reload: Reload,
+        factory: InputFactory,
+        restarts: Arc<AtomicU64>,
+        is_running: watch::Receiver<()>,
+    ) -> anyhow::Result<()> {
         let inputs = factory.start(&reload)?;
         let start = move |reload: &Reload| factory.start(reload);
-        gateway.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
-        Ok(gateway)
+        self.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
+        Ok(())
+    }
+
+    fn watch_memory(&self, settings: &Settings, pressure: Arc<MemoryPressure>) {
+        if let Some(budget) = memory::budget(settings.limits.memory) {
+            self.control.spawn(memory::watch(budget, pressure, Arc::clone(&self.workers)));
+        }
     }
 
     fn serve_pages(&self, pages: Admin, admin: Bound, probe: Option<Bound>) -> io::Result<()> {
@@ -260,6 +268,18 @@ struct ClientSockets {
     http: Bound,
     https: Bound,
     tls: Arc<rustls::ServerConfig>,
+}
+
+/// Returns what all workers share.
+fn resources(settings: &Settings, reload: &Reload, access_log: Option<LogSink>) -> Resources {
+    Resources {
+        live: reload.live(),
+        settings: Arc::new(settings.clone()),
+        connector: Arc::new(TransportConnector::new(None)),
+        upstreams: Arc::default(),
+        pressure: Arc::default(),
+        access_log,
+    }
 }
 
 /// Creates the ways of plugins to each worker.

@@ -24,6 +24,7 @@ pub(crate) fn check(place: &str, command: &str) {
         "gateway" => gateway(arguments),
         "kubectl" => kubectl(arguments),
         "conformance/test" | "conformance/image" => file(program),
+        "sh" => arguments.first().map_or(Ok(()), |script| file(script)),
         "helm" => helm(arguments),
         "target/debug/conformance" | "target/release/conformance" => scripts(arguments),
         _ => Err("the test does not know this program".to_owned()),

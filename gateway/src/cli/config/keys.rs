@@ -88,8 +88,10 @@ type Field<T> = fn(&mut Settings) -> &mut T;
 
 /// Returns all settings, in the order in which `gateway config` prints them.
 pub(super) fn all() -> Vec<Key> {
-    let mut keys = process();
+    let mut keys = listeners();
+    keys.extend(process());
     keys.extend(limits());
+    keys.extend(upstream_limits());
     keys.extend(timeouts());
     keys.extend(upstream());
     keys.extend(dns());
@@ -102,7 +104,7 @@ pub(super) fn all() -> Vec<Key> {
     keys
 }
 
-fn process() -> Vec<Key> {
+fn listeners() -> Vec<Key> {
     vec![
         Key::new(
             "listeners.http",
@@ -128,6 +130,11 @@ fn process() -> Vec<Key> {
             |all| &mut all.listeners.probe,
             plain::<SocketAddr>().or(NONE),
         ),
+    ]
+}
+
+fn process() -> Vec<Key> {
+    vec![
         Key::new(
             "workers",
             "Number of worker threads. auto: one for each processor that this process may use.",
@@ -199,6 +206,11 @@ fn limits() -> Vec<Key> {
             |all| &mut all.limits.head.target_bytes,
             bytes().within(256..=1 << 20),
         ),
+    ]
+}
+
+fn upstream_limits() -> Vec<Key> {
+    vec![
         Key::new(
             "limits.upstreamConnections",
             "Maximum connections to one Service port, over all workers. Further requests queue.",

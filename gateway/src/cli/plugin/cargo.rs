@@ -36,11 +36,11 @@ struct Message {
     #[serde(default)]
     filenames: Vec<PathBuf>,
     manifest_path: Option<PathBuf>,
-    target: Option<Target>,
+    target: Option<CargoTarget>,
 }
 
 #[derive(Deserialize)]
-struct Target {
+struct CargoTarget {
     kind: Vec<String>,
 }
 

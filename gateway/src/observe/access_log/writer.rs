@@ -83,7 +83,7 @@ impl LogReader {
 }
 
 impl WriterThread {
-    /// Makes the writer open its file again, whether or not it was renamed, within [`REOPEN_CHECK_INTERVAL`].
+    /// Makes the writer open its file again, whether or not it was renamed, within the interval of such checks.
     pub fn reopen(&self) {
         self.reopen.store(true, Relaxed);
     }

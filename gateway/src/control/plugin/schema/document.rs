@@ -50,7 +50,7 @@ const UNCHECKED: &[&str] = &[
 /// Why a schema is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// Larger than [`MAX_SCHEMA_BYTES`].
+    /// Larger than 64 KiB.
     #[error("the configuration schema of the module has {0} bytes, more than 64 KiB")]
     TooLarge(usize),
     /// Not JSON, or nested too deeply.
@@ -64,7 +64,7 @@ pub enum SchemaError {
     /// A pattern that cannot be matched in linear time, or one that is too large.
     #[error("the configuration schema of the module has the pattern {0:?}: {1}")]
     Pattern(String, String),
-    /// More than [`MAX_PATTERNS`] patterns.
+    /// More than 64 patterns.
     #[error("the configuration schema of the module has more than 64 patterns")]
     TooManyPatterns,
 }

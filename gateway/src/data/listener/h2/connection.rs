@@ -184,14 +184,8 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
     let idle = worker.idle.register(client.peer, timer, worker.clock.now_ms());
     loop {
         idle.set_busy();
-        match (streams.is_empty(), lifecycle.is_closing()) {
-            (true, false) => {
-                timer.set(worker.settings.timeouts.keep_alive);
-                idle.set_idle(worker.clock.now_ms());
-            }
-            (true, true) => timer.set(LINGER_TIMEOUT),
-            // Each stream has its own timeouts.
-            (false, _) => timer.clear(),
+        if session.set_timeout(streams.is_empty(), lifecycle) {
+            idle.set_idle(worker.clock.now_ms());
         }
         let mut flush = Flush::Done;
         let event = std::future::poll_fn(|cx| {
@@ -242,6 +236,17 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
 }
 
 impl Session<'_> {
+    /// Sets the timeout of the connection. Returns true if it is idle, and not closing.
+    fn set_timeout(&self, is_idle: bool, lifecycle: Lifecycle) -> bool {
+        match (is_idle, lifecycle.is_closing()) {
+            (true, false) => self.timer.set(self.worker.settings.timeouts.keep_alive),
+            (true, true) => self.timer.set(LINGER_TIMEOUT),
+            // Each stream has its own timeouts.
+            (false, _) => self.timer.clear(),
+        }
+        is_idle && !lifecycle.is_closing()
+    }
+
     /// Waits for the next request, and drives the connection meanwhile.
     fn poll_accept(
         &self,
