@@ -100,7 +100,7 @@ fn control_plane_shows_problems_table_and_process() {
     for line in [
         "gateway_problems{reason=\"ServiceNotFound\"} 1",
         "gateway_generation 1",
-        "gateway_endpoints{state=\"ready\"} 1",
+        "gateway_endpoints{state=\"unready\"} 0",
         concat!("gateway_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {
         assert!(page.lines().any(|found| found == line), "no {line} in:\n{page}");

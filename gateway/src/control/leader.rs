@@ -15,7 +15,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use election::{Action, Election};
+use election::{Election, LeaseAction};
 
 /// Time after which a Lease that is not renewed is free. A killed leader is replaced within this time and one
 /// [`RETRY_INTERVAL`].
@@ -133,8 +133,8 @@ impl Candidate {
         let found = self.api.get_opt(&self.settings.name).await?;
         let now = Instant::now();
         match self.election.observe(found.as_ref().and_then(|lease| lease.spec.as_ref()), now) {
-            Action::Wait => return Ok(()),
-            Action::Take => {}
+            LeaseAction::Wait => return Ok(()),
+            LeaseAction::Take => {}
         }
         let lease = self.next_lease(found.unwrap_or_default());
         let params = PostParams::default();

@@ -43,7 +43,7 @@ impl Histogram {
     /// Encodes it with seconds as unit.
     pub(super) fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         let seconds = |micros: u64| micros as f64 / 1e6;
-        let bounds = BOUNDS.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
+        let bounds = BOUNDS.iter().map(|bound| seconds(*bound)).chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(self.counts).collect();
         let count = self.counts.iter().sum();
         encoder.encode_histogram::<NoLabelSet>(seconds(self.sum_micros), count, &buckets, None)

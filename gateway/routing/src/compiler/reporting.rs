@@ -1,4 +1,4 @@
-//! What the API is told about objects: which Ingresses get a status and Events, and how IngressClassConfigs are used.
+//! What is reported to the API: which Ingresses get a status and Events, and how IngressClassConfigs are used.
 //!
 //! Not here: the Problems, which are results of compiling, and the writes (`gateway::control`).
 

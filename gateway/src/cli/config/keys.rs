@@ -8,12 +8,12 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
-use api::{LoadBalancingType, Switch};
+use api::LoadBalancingType;
 
 use super::error::ValueError;
 use super::value::{
     Form, addresses, bytes, count, folder, lease_name, list, log_format, names, networks, path, plain,
-    service_name, time, words,
+    service_name, switch, time, words,
 };
 use crate::observe::counters::RequestLabels;
 use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
@@ -426,7 +426,7 @@ fn status() -> Vec<Key> {
             "status.takenClasses",
             "Whether statuses are written for classes of other controllers (--class): on or off.",
             |all| &mut all.routing.taken_class_status,
-            words([("on", Switch::On), ("off", Switch::Off)]),
+            switch(),
         ),
     ]
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
+use api::Switch;
 use api::byte_size::ByteSize;
 use ipnet::IpNet;
 use routing::object::Name;
@@ -110,6 +111,11 @@ pub(super) fn service_name() -> Form<Name> {
 /// IP addresses and DNS names, separated by commas.
 pub(super) fn addresses() -> Form<Vec<String>> {
     Form::new(read_addresses, |addresses| addresses.join(","))
+}
+
+/// `on` and `off`, which YAML may read as booleans.
+pub(super) fn switch() -> Form<Switch> {
+    Form::new(read_switch, |value| if value.is_on() { "on" } else { "off" }.to_owned())
 }
 
 /// Names of Leases.
@@ -238,6 +244,14 @@ fn read_addresses(text: &str) -> Result<Vec<String>, ValueError> {
         if is_dns_name(&host) && !is_number { Ok(host) } else { Err(ValueError::NotAnAddress(name)) }
     };
     read_names(text)?.into_iter().map(address).collect()
+}
+
+fn read_switch(text: &str) -> Result<Switch, ValueError> {
+    match text {
+        "on" | "true" => Ok(Switch::On),
+        "off" | "false" => Ok(Switch::Off),
+        _ => Err(ValueError::NotAWord { words: "on or off".to_owned(), text: text.to_owned() }),
+    }
 }
 
 fn read_lease_name(text: &str) -> Result<String, ValueError> {

@@ -13,7 +13,7 @@ use super::{LEASE_DURATION, RENEW_DEADLINE};
 
 /// What a replica does after it has read the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum LeaseAction {
     /// Another replica holds the Lease.
     Wait,
     /// Write this replica into the Lease: it is free, or must be renewed.
@@ -44,8 +44,8 @@ impl Election {
     }
 
     /// Returns what to do with the Lease as it was read now.
-    pub(super) fn observe(&mut self, lease: Option<&LeaseSpec>, now: Instant) -> Action {
-        let Some(lease) = lease else { return Action::Take };
+    pub(super) fn observe(&mut self, lease: Option<&LeaseSpec>, now: Instant) -> LeaseAction {
+        let Some(lease) = lease else { return LeaseAction::Take };
         let record = Record::new(lease);
         if self.observed.as_ref().is_none_or(|(known, _)| *known != record) {
             self.observed = Some((record.clone(), now));
@@ -58,7 +58,7 @@ impl Election {
         let duration = duration.map_or(LEASE_DURATION, Duration::from_secs);
         let since = self.observed.as_ref().map_or(now, |(_, since)| *since);
         let is_free = record.holder.is_empty() || now.duration_since(since) >= duration;
-        if is_free || record.holder == self.identity { Action::Take } else { Action::Wait }
+        if is_free || record.holder == self.identity { LeaseAction::Take } else { LeaseAction::Wait }
     }
 
     /// Records that this replica wrote itself into the Lease by a request that began at `began`.
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn absent_and_released_leases_are_taken() {
         let now = Instant::now();
-        assert_eq!(Election::new("a").observe(None, now), Action::Take);
-        assert_eq!(Election::new("a").observe(Some(&lease("", 5)), now), Action::Take);
+        assert_eq!(Election::new("a").observe(None, now), LeaseAction::Take);
+        assert_eq!(Election::new("a").observe(Some(&lease("", 5)), now), LeaseAction::Take);
     }
 
     #[test]
@@ -117,11 +117,11 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         // The other replica's clock is far behind.
         for (seconds, renewed, expected) in [
-            (0, 100, Action::Wait),
-            (8, 100, Action::Wait),
-            (9, 101, Action::Wait),
-            (18, 101, Action::Wait),
-            (19, 101, Action::Take),
+            (0, 100, LeaseAction::Wait),
+            (8, 100, LeaseAction::Wait),
+            (9, 101, LeaseAction::Wait),
+            (18, 101, LeaseAction::Wait),
+            (19, 101, LeaseAction::Take),
         ] {
             let action = election.observe(Some(&lease("b", renewed)), at(seconds));
             assert_eq!(action, expected, "after {seconds} s");
@@ -142,8 +142,8 @@ mod tests {
     fn leader_renews_and_loses_to_another_holder() {
         let (start, mut election) = (Instant::now(), Election::new("a"));
         election.on_taken(Some(&lease("a", 1)), start);
-        assert_eq!(election.observe(Some(&lease("a", 1)), start), Action::Take);
-        assert_eq!(election.observe(Some(&lease("b", 2)), start), Action::Wait);
+        assert_eq!(election.observe(Some(&lease("a", 1)), start), LeaseAction::Take);
+        assert_eq!(election.observe(Some(&lease("b", 2)), start), LeaseAction::Wait);
         assert!(!election.is_leader(start));
     }
 }

@@ -36,13 +36,13 @@ pub(super) enum KindState {
 }
 
 /// `status` of a condition, with its reason and message.
-struct Verdict {
+struct ConditionVerdict {
     status: &'static str,
     reason: String,
     message: String,
 }
 
-impl Verdict {
+impl ConditionVerdict {
     fn new(status: &'static str, reason: &str, message: impl Into<String>) -> Self {
         Self { status, reason: reason.to_owned(), message: message.into() }
     }
@@ -59,7 +59,7 @@ pub(super) fn has_effect(state: &ObjectState) -> bool {
 /// Returns the conditions of an object. A condition that does not change keeps the time of its last transition.
 pub(super) fn conditions(state: &ObjectState, before: &[Condition], now: Timestamp) -> Vec<Condition> {
     let verdicts = [("Accepted", accepted(state)), ("Ready", ready(state))];
-    let condition = |(type_, verdict): (&str, Verdict)| {
+    let condition = |(type_, verdict): (&str, ConditionVerdict)| {
         let known = before.iter().find(|known| known.type_ == type_ && known.status == verdict.status);
         Condition {
             type_: type_.to_owned(),
@@ -73,57 +73,61 @@ pub(super) fn conditions(state: &ObjectState, before: &[Condition], now: Timesta
     verdicts.into_iter().map(condition).collect()
 }
 
-fn accepted(state: &ObjectState) -> Verdict {
+fn accepted(state: &ObjectState) -> ConditionVerdict {
     let errors = state.problems.iter().filter(|problem| is_about_spec(problem.reason));
     if let Some(verdict) = refusal(errors) {
         return verdict;
     }
     match &state.kind {
         KindState::ClassConfig(Some(ConfigState::Invalid(message))) => {
-            Verdict::new("False", &Reason::InvalidParameters.to_string(), truncated(message.clone()))
+            ConditionVerdict::new("False", &Reason::InvalidParameters.to_string(), truncated(message.clone()))
         }
-        _ => Verdict::new("True", "Accepted", "the spec is valid"),
+        _ => ConditionVerdict::new("True", "Accepted", "the spec is valid"),
     }
 }
 
-fn ready(state: &ObjectState) -> Verdict {
+fn ready(state: &ObjectState) -> ConditionVerdict {
     let errors = state.problems.iter().filter(|problem| problem.reason.severity() == Severity::Error);
     if let Some(verdict) = refusal(errors) {
         return verdict;
     }
     match &state.kind {
-        KindState::Policy => Verdict::new("True", "Ready", "the policy is in effect"),
+        KindState::Policy => ConditionVerdict::new("True", "Ready", "the policy is in effect"),
         KindState::Plugin(Some(PluginState::Ready)) => {
-            Verdict::new("True", "Ready", "the newest version serves")
+            ConditionVerdict::new("True", "Ready", "the newest version serves")
         }
-        KindState::Plugin(None) => Verdict::new("False", "NoRoutes", "no route uses the plugin"),
+        KindState::Plugin(None) => ConditionVerdict::new("False", "NoRoutes", "no route uses the plugin"),
         KindState::Plugin(Some(PluginState::Refused(message))) => {
-            Verdict::new("False", &Reason::PluginRefused.to_string(), truncated(message.clone()))
+            ConditionVerdict::new("False", &Reason::PluginRefused.to_string(), truncated(message.clone()))
         }
         KindState::Plugin(Some(state)) => {
-            Verdict::new("False", "Loading", format!("the newest version is {state}"))
+            ConditionVerdict::new("False", "Loading", format!("the newest version is {state}"))
         }
         KindState::ClassConfig(Some(ConfigState::Served)) => {
-            Verdict::new("True", "Ready", "the Ingresses of its classes are served")
+            ConditionVerdict::new("True", "Ready", "the Ingresses of its classes are served")
         }
         KindState::ClassConfig(Some(ConfigState::Invalid(message))) => {
-            Verdict::new("False", &Reason::InvalidParameters.to_string(), truncated(message.clone()))
+            ConditionVerdict::new("False", &Reason::InvalidParameters.to_string(), truncated(message.clone()))
         }
         KindState::ClassConfig(None) => {
-            Verdict::new("False", "NotUsed", "no IngressClass of this gateway names it")
+            ConditionVerdict::new("False", "NotUsed", "no IngressClass of this gateway names it")
         }
     }
 }
 
 /// Returns the verdict for an object with these Problems; `None` if there are none.
-fn refusal<'a>(errors: impl Iterator<Item = &'a Problem>) -> Option<Verdict> {
+fn refusal<'a>(errors: impl Iterator<Item = &'a Problem>) -> Option<ConditionVerdict> {
     let errors: Vec<_> = errors.collect();
     let first = errors.first()?;
     let lines = errors.iter().map(|problem| {
         let separator = if problem.field.is_empty() { "" } else { ": " };
         format!("{}{separator}{}", problem.field, problem.message)
     });
-    Some(Verdict::new("False", &first.reason.to_string(), truncated(lines.collect::<Vec<_>>().join("; "))))
+    Some(ConditionVerdict::new(
+        "False",
+        &first.reason.to_string(),
+        truncated(lines.collect::<Vec<_>>().join("; ")),
+    ))
 }
 
 /// Returns true for a Problem of the spec itself. The others are about objects that it names.

@@ -36,7 +36,7 @@ const MAX_REMEMBERED: usize = 4096;
 /// Age at which a replica that is not the leader forgets what is due: the leader has written it.
 const HANDOVER_TIME: Duration = Duration::from_secs(60);
 
-/// Reason of the Event that stands for further Problems.
+/// Reason of the Event about further Problems.
 const MORE_PROBLEMS: &str = "MoreProblems";
 
 /// Reason of the Event of a live Ingress.
@@ -118,7 +118,7 @@ pub(super) struct EventWrite {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct EventEntry {
     is_present: bool,
     count: u32,
     sent_at: Option<Instant>,
@@ -129,7 +129,7 @@ struct Entry {
 /// All Events that are due or were written.
 #[derive(Debug, Default)]
 pub(super) struct EventQueue {
-    entries: BTreeMap<Arc<EventContent>, Entry>,
+    entries: BTreeMap<Arc<EventContent>, EventEntry>,
     due: BTreeSet<(Instant, Arc<EventContent>)>,
     /// Written Events of the present Problems of each object.
     written: BTreeMap<ObjectRef, usize>,
@@ -141,7 +141,7 @@ impl EventQueue {
     /// Adds an occurrence.
     pub(super) fn add(&mut self, content: EventContent, now: Instant) {
         let content = Arc::new(content);
-        let entry = self.entries.entry(Arc::clone(&content)).or_insert(Entry {
+        let entry = self.entries.entry(Arc::clone(&content)).or_insert(EventEntry {
             is_present: false,
             count: 0,
             sent_at: None,

@@ -92,7 +92,7 @@ pub(super) async fn apply_status(
             Err(_) => json!({ "hostname": address }),
         })
         .collect();
-    // A list that is left out is removed, if nobody else owns it.
+    // A list that is left out is removed, if no other manager owns it.
     let status = if points.is_empty() { json!({}) } else { json!({ "loadBalancer": { "ingress": points } }) };
     let body = json!({
         "apiVersion": "networking.k8s.io/v1",
