@@ -53,6 +53,8 @@ mod rights;
 mod serving;
 #[path = "kube/speed.rs"]
 mod speed;
+#[path = "kube/status.rs"]
+mod status;
 #[path = "../../gateway/tests/support/version_module.rs"]
 mod version_module;
 
@@ -113,6 +115,13 @@ fn parallel_trials() -> Vec<Trial> {
         trial("changed_secret_reference_shows_no_other_certificate", certificates::secret_reference_changed),
         trial("default_certificate_of_a_class_is_used", certificates::class_default_certificate),
         trial("module_of_a_config_map_serves_and_changes", plugins::module_in_config_map),
+        trial("killed_leader_is_replaced_within_15_s", status::leader_killed),
+        trial("status_of_a_taken_class_waits_for_its_switch", status::taken_class),
+        trial("status_is_written_when_live_and_withdrawn", status::written_and_withdrawn),
+        trial("status_follows_the_service", status::follows_service),
+        trial("status_of_another_manager_is_left", status::conflict),
+        trial("each_status_of_many_is_written_once", status::many_at_once),
+        trial("problems_become_events_and_conditions", status::events_and_conditions),
         trial("shipped_plugins_serve_from_config_maps", plugins::shipped_plugins),
         trial("class_changes_take_effect", classes::added_changed_removed),
         trial("chart_renders_are_accepted", chart_renders::accepted),

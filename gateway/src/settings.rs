@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use routing::object::Name;
 
 use crate::observe::access_log;
+use crate::observe::counters::RequestLabels;
 
 /// Settings of the process, its control plane and its data plane.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +45,21 @@ pub struct Settings {
     pub access_log: access_log::LogSettings,
     /// How plugins are loaded.
     pub plugins: PluginSettings,
-    /// The Service that exposes the gateway. `explain` reads it; the gateway never writes it.
-    pub status_service: Option<Name>,
+    /// Whether requests are counted by Ingress and Service.
+    pub request_labels: RequestLabels,
+    /// The reports to the API.
+    pub status: StatusSettings,
+}
+
+/// The reports to the API: the status of Ingresses, Events, and conditions.
+#[derive(Clone, Debug)]
+pub struct StatusSettings {
+    /// Addresses that are written to the status of Ingresses. They take precedence over those of `service`.
+    pub addresses: Vec<String>,
+    /// The Service that exposes the gateway. `explain` shows it.
+    pub service: Option<Name>,
+    /// Name of the Lease by which the replicas of this gateway elect the one that writes.
+    pub lease: String,
 }
 
 /// How plugins are loaded.
@@ -258,6 +272,12 @@ impl Default for LimitSettings {
             tunnels: 10_000,
             min_body_rate: MinBodyRate::default(),
         }
+    }
+}
+
+impl Default for StatusSettings {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), service: None, lease: "gateway".to_owned() }
     }
 }
 

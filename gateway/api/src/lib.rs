@@ -14,6 +14,7 @@ pub mod plugin_case;
 pub mod plugin_config;
 pub mod policy;
 pub mod route_policy;
+pub mod switch;
 pub mod wasm_plugin;
 
 pub use byte_size::ByteSize;
@@ -59,6 +60,7 @@ pub use route_policy::PolicyPlugin;
 pub use route_policy::RoutePolicySpec;
 pub use route_policy::TargetKind;
 pub use route_policy::TargetRef;
+pub use switch::Switch;
 pub use wasm_plugin::EnvironmentVariable;
 pub use wasm_plugin::Isolation;
 pub use wasm_plugin::MatchRule;

@@ -17,7 +17,9 @@ mod interner;
 
 pub use compiler::Compiler;
 pub use compiler::Config;
+pub use compiler::ConfigState;
 pub use compiler::ProblemDelta;
+pub use compiler::Reporting;
 pub use compiler::compile;
 pub use compiler::parse_upstream;
 pub use host::HostName;

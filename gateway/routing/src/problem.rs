@@ -84,6 +84,9 @@ pub enum Reason {
     ServiceNotFound,
     /// The source receives no changes. The last known objects stay in use.
     Stale,
+    /// The status of the object cannot be written: another field manager owns it, or the gateway may not write it. Not
+    /// reported by the compiler.
+    StatusNotWritten,
     /// The target of a policy does not exist.
     TargetNotFound,
     /// The target of a policy exists, but no served class takes it.
@@ -135,6 +138,7 @@ impl Reason {
         Self::SecretNotFound,
         Self::ServiceNotFound,
         Self::Stale,
+        Self::StatusNotWritten,
         Self::TargetNotFound,
         Self::TargetNotServed,
         Self::UnknownField,
@@ -142,11 +146,13 @@ impl Reason {
         Self::Unsupported,
     ];
 
-    /// Returns the severity. A reason that no change of the repository can fix is a note: controllers create endpoints,
-    /// DNS has the names, and the API server delivers changes.
+    /// Returns the severity. A reason that no change of the repository can fix is a note: controllers create endpoints and
+    /// write statuses, DNS has the names, and the API server delivers changes.
     pub fn severity(self) -> Severity {
         match self {
-            Self::NoEndpoints | Self::NameNotResolved | Self::Stale => Severity::Note,
+            Self::NoEndpoints | Self::NameNotResolved | Self::Stale | Self::StatusNotWritten => {
+                Severity::Note
+            }
             Self::CertificateExpired
             | Self::CertificateNotYetValid
             | Self::CertificateWrongHost

@@ -37,7 +37,7 @@ mod sockets;
 mod supervise;
 
 use admin::Admin;
-use inputs::InputFactory;
+use inputs::{InputContext, InputFactory};
 pub use options::{Options, Source};
 use sockets::{Bound, Sockets};
 
@@ -57,6 +57,7 @@ pub struct Gateway {
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     is_draining: Arc<AtomicBool>,
+    draining: watch::Sender<bool>,
     drain: DrainSettings,
     // Dropped before the runtime, since the end of an input is no panic then.
     process: watch::Sender<()>,
@@ -95,14 +96,7 @@ impl Gateway {
         let addresses = (http.address, https.address);
         let planner = Planner::new(Arc::new(settings.clone()), options.filters.clone());
         let reload = Reload::new(Arc::clone(&provider), settings.routing.clone(), planner)?;
-        let resources = Resources {
-            live: reload.live(),
-            settings: Arc::new(settings.clone()),
-            connector: Arc::new(TransportConnector::new(None)),
-            upstreams: Arc::default(),
-            pressure: Arc::default(),
-            access_log: log.sink,
-        };
+        let resources = resources(settings, &reload, log.sink);
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
         let connections = ConnectionTracker::for_workers(max_connections, settings.workers());
         let (plugins, inputs) = plugin_channels(options);
@@ -122,7 +116,9 @@ impl Gateway {
             restarts: Arc::default(),
             plugins: Arc::clone(&plugins),
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
-            status_service: settings.status_service.clone(),
+            status_service: settings.status.service.clone(),
+            watches: Arc::default(),
+            reports: matches!(options.source, Source::Kubernetes(_)).then(Arc::default),
         };
         let (process, is_running) = watch::channel(());
         let gateway = Self {
@@ -136,6 +132,7 @@ impl Gateway {
             workers: Arc::clone(&pages.workers),
             generation: reload.generation(),
             is_draining: Arc::clone(&pages.is_draining),
+            draining: watch::Sender::new(false),
             drain: settings.drain,
             process,
             control,
@@ -143,8 +140,9 @@ impl Gateway {
         };
         gateway.watch_memory(settings, Arc::clone(&resources.pressure));
         let restarts = Arc::clone(&pages.restarts);
+        let context = InputContext::new(&pages, pending_tx, gateway.draining.subscribe());
         gateway.serve_pages(pages, admin, probe)?;
-        let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
+        let factory = InputFactory::new(gateway.control.handle(), options, context)?;
         gateway.supervise(reload, factory, restarts, is_running)?;
         Ok(gateway)
     }
@@ -238,6 +236,8 @@ impl Gateway {
     pub fn drain_until(self, cut: impl Future<Output = ()>) {
         let DrainSettings { delay, limit } = self.drain;
         self.is_draining.store(true, Ordering::Relaxed);
+        // Another replica becomes the leader at once.
+        self.draining.send_replace(true);
         let enter = |phase| self.workers.iter().for_each(|worker| worker.enter_phase(phase));
         enter(Phase::Draining);
         let all_stopped = async {
@@ -268,6 +268,18 @@ struct ClientSockets {
     http: Bound,
     https: Bound,
     tls: Arc<rustls::ServerConfig>,
+}
+
+/// Returns what all workers share.
+fn resources(settings: &Settings, reload: &Reload, access_log: Option<LogSink>) -> Resources {
+    Resources {
+        live: reload.live(),
+        settings: Arc::new(settings.clone()),
+        connector: Arc::new(TransportConnector::new(None)),
+        upstreams: Arc::default(),
+        pressure: Arc::default(),
+        access_log,
+    }
 }
 
 /// Creates the ways of plugins to each worker.

@@ -3,6 +3,7 @@
 //! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`data`).
 
 mod plugins;
+mod sample;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -22,11 +23,14 @@ use crate::live::{Live, LiveCell};
 use crate::plan::{Planner, Plans};
 
 use plugins::UsedPlugins;
+use reports::Reporter;
 use secrets::SecretStore;
 
 pub mod problems;
+pub mod reports;
 
 pub use problems::{ProblemView, Problems};
+pub use reports::{ExposingService, Published, ReportChannels, ReportProblems};
 
 /// Maximum queued queries. Further callers wait.
 const QUERY_QUEUE: usize = 8;
@@ -71,6 +75,8 @@ pub struct ReloadInputs {
     pub resolutions: mpsc::Receiver<Resolution>,
     /// From the loader of plugins. Closed when the task ends.
     pub plugins: mpsc::Receiver<PluginUpdate>,
+    /// To and from the reports to the API. `None` without an API server.
+    pub reports: Option<ReportChannels>,
 }
 
 /// Turns updates into the live state.
@@ -85,6 +91,8 @@ pub struct Reload {
     live: LiveCell,
     problems: Arc<Problems>,
     generation: watch::Sender<u64>,
+    /// When the live table was published; `None` before the first.
+    published_at: Option<SystemTime>,
     /// The DNS names in the table.
     dns_names: watch::Sender<NameSet>,
     /// The last resolution of each of these names.
@@ -92,6 +100,8 @@ pub struct Reload {
     plugins: UsedPlugins,
     /// Tables that a worker may still read. They are dropped here and not on the worker.
     retired: Vec<Arc<Live>>,
+    /// Reports to the API. `None` without an API server.
+    reporter: Option<Reporter>,
 }
 
 /// The last resolution of a name, and the Problems of its Services.
@@ -122,10 +132,12 @@ impl Reload {
             live: Arc::new(ArcSwap::from_pointee(live)),
             problems: Arc::default(),
             generation: watch::Sender::new(0),
+            published_at: None,
             dns_names: watch::Sender::default(),
             resolved: BTreeMap::new(),
             plugins: UsedPlugins::default(),
             retired: Vec::new(),
+            reporter: None,
         })
     }
 
@@ -169,7 +181,9 @@ impl Reload {
     /// # Cancellation
     /// Safe: each message is applied without waiting.
     pub async fn run(&mut self, inputs: &mut ReloadInputs) {
-        let ReloadInputs { updates, resolutions, plugins } = inputs;
+        let ReloadInputs { updates, resolutions, plugins, reports } = inputs;
+        self.reporter =
+            reports.as_ref().map(|reports| Reporter::new(reports.published.clone(), reports.service.clone()));
         loop {
             tokio::select! {
                 update = updates.recv() => match update {
@@ -182,6 +196,10 @@ impl Reload {
                 },
                 plugin = plugins.recv() => match plugin {
                     Some(plugin) => self.apply_plugin(plugin),
+                    None => return,
+                },
+                problems = next_problems(reports) => match problems {
+                    Some(problems) => self.apply_report_problems(&problems),
                     None => return,
                 },
                 () = sleep_until(self.secrets.next_check()) => self.check_certificate_dates(SystemTime::now()),
@@ -208,6 +226,9 @@ impl Reload {
         if is_location_only && *self.generation.borrow() > 0 {
             return;
         }
+        if let Some(reporter) = &mut self.reporter {
+            reporter.add_identities(std::mem::take(&mut update.identities));
+        }
         self.secrets.apply(update.secrets, &mut update.objects, now);
         if update.zone.is_some() {
             self.compiler.set_zone(update.zone);
@@ -217,6 +238,10 @@ impl Reload {
             self.problems.replace_source_problems(problems);
         }
         self.problems.change(delta.removed.iter(), delta.added);
+        let ingresses = self.compiler.take_changed_ingresses();
+        if let Some(reporter) = &mut self.reporter {
+            reporter.add_compiled(&self.compiler, ingresses);
+        }
         self.update_dns_names();
         let new = self.compiler.take_new_policies();
         let solved = self.plugins.update(&self.compiler, &new, &mut self.planner);
@@ -230,6 +255,7 @@ impl Reload {
         let generation = self.generation.borrow().wrapping_add(1);
         let (plans, certificates) = (self.plans.clone(), self.secrets.certificates().clone());
         self.publish(Live { table, plans, certificates, generation });
+        self.published_at = Some(SystemTime::now());
         // Before logging: a client that sees the new table may request /readyz.
         self.generation.send_replace(generation);
         self.log_published(generation);
@@ -250,6 +276,9 @@ impl Reload {
             refusal.as_ref().map_or(PluginState::Ready, |refusal| PluginState::Refused(refusal.to_string()));
         let (before, after) = self.plugins.set_problem(&name, refusal);
         self.problems.change(before.iter(), Vec::from_iter(after));
+        if let Some(reporter) = &mut self.reporter {
+            reporter.add_plugin(name.clone());
+        }
         match loaded {
             None => self.log_problem_changes(),
             Some(loaded) => {
@@ -262,6 +291,12 @@ impl Reload {
             }
         }
         board.set_state(&name, state);
+    }
+
+    /// Applies the Problems that writing reports found.
+    fn apply_report_problems(&mut self, problems: &ReportProblems) {
+        self.problems.change(&problems.removed, problems.added.clone());
+        self.log_problem_changes();
     }
 
     /// Publishes the names to resolve, if they changed, and copies known resolutions to new Backends. The cost depends on
@@ -323,20 +358,33 @@ impl Reload {
     }
 
     /// Logs the published generation, and the Problems that it added and removed.
-    fn log_published(&self, generation: u64) {
+    fn log_published(&mut self, generation: u64) {
         let (live, problems) = (self.live.load(), self.problems.count());
         tracing::info!(generation, hosts = live.table.len(), problems, "live");
         self.log_problem_changes();
     }
 
-    fn log_problem_changes(&self) {
+    /// Logs the Problems that were added and removed since the last call, and passes them to the reports.
+    fn log_problem_changes(&mut self) {
         let changes = self.problems.take_changes();
-        for problem in changes.added {
-            tracing::warn!(%problem, "problem");
+        for problem in &changes.added {
+            tracing::warn!(problem = %self.problems.view(problem), "problem");
         }
-        for problem in changes.removed {
+        for problem in &changes.removed {
             tracing::info!(%problem, "problem solved");
         }
+        let generation = *self.generation.borrow();
+        if let Some(reporter) = &mut self.reporter {
+            reporter.send(generation, &self.problems, changes);
+        }
+    }
+}
+
+/// Waits for the next Problems of the reports. Never returns without reports.
+async fn next_problems(reports: &mut Option<ReportChannels>) -> Option<ReportProblems> {
+    match reports {
+        Some(reports) => reports.problems.recv().await,
+        None => std::future::pending().await,
     }
 }
 

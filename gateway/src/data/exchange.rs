@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http1::BodyLength;
 use routing::table::Route;
@@ -90,7 +90,7 @@ pub async fn serve<D: Downstream>(
         forwarded_length: request.length,
         received: Meter::default(),
         sent: Meter::default(),
-        record: Record::new(worker.start_time()),
+        record: Record::new(Some(Instant::now())),
         filters: None,
     };
     let outcome = match exchange.forward().await {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 use gateway::cli::Cli;
@@ -12,8 +13,9 @@ use gateway::data::exchange::reply_reason::ReplyReason;
 use gateway::data::upstream::ConnectError;
 use gateway::filter::plugin::PluginReply;
 use gateway::observe::access_log::Field;
-use gateway::observe::counters::{CounterSnapshot, IngressRequests};
-use gateway::observe::metrics::Scrape;
+use gateway::observe::control_metrics::{ControlSample, WatchSample};
+use gateway::observe::counters::{CounterSnapshot, IngressRequests, ServiceRequests};
+use gateway::observe::metrics::{ReportCounts, Scrape};
 use gateway::observe::plugin_metrics::{GuestSample, GuestValue, PluginSample, PluginScrape};
 use gateway::settings::Settings;
 use routing::object::Name;
@@ -229,7 +231,11 @@ fn access_log() -> String {
 /// Returns a scrape in which each metric has a sample.
 fn scrape() -> String {
     let worker = CounterSnapshot {
-        requests: vec![IngressRequests { ingress: Some(Name::new("a", "b")), by_code: [1; 5] }],
+        requests: vec![IngressRequests {
+            ingress: Some(Name::new("a", "b")),
+            by_code: [1; 5],
+            services: vec![ServiceRequests::new(Some(Name::new("a", "c")), None)],
+        }],
         local_replies: [("a", 1)].into(),
         aborts: [("a", 1)].into(),
         ..CounterSnapshot::default()
@@ -239,7 +245,28 @@ fn scrape() -> String {
         plugins: vec![PluginSample { plugin: "a/b".to_owned(), ..PluginSample::default() }],
         guests: vec![guest(GuestValue::Counter(1)), guest(GuestValue::Gauge(1))],
     };
-    Scrape { workers: vec![worker], plugins, ..Scrape::default() }.render().unwrap()
+    let watch = WatchSample {
+        kind: "a".to_owned(),
+        namespace: "b".to_owned(),
+        age: Duration::ZERO,
+        is_healthy: true,
+    };
+    let control = ControlSample {
+        problems: [("a".to_owned(), 1)].into(),
+        certificates: vec![(Name::new("a", "b"), 1)],
+        endpoints: [("a", 1)].into(),
+        watches: vec![watch],
+        ..ControlSample::default()
+    };
+    Scrape {
+        workers: vec![worker],
+        control,
+        plugins,
+        reports: Some(ReportCounts::default()),
+        ..Scrape::default()
+    }
+    .render()
+    .unwrap()
 }
 
 /// A metric as it is scraped.

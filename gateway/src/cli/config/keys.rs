@@ -12,8 +12,10 @@ use api::LoadBalancingType;
 
 use super::error::ValueError;
 use super::value::{
-    Form, bytes, count, folder, list, log_format, names, networks, path, plain, service_name, time, words,
+    Form, addresses, bytes, count, folder, lease_name, list, log_format, names, networks, path, plain,
+    service_name, switch, time, words,
 };
+use crate::observe::counters::RequestLabels;
 use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
 /// Minimum of most timeouts. The clock that measures them ticks every 50 ms.
@@ -95,7 +97,9 @@ pub(super) fn all() -> Vec<Key> {
     keys.extend(dns());
     keys.extend(drain());
     keys.extend(requests_and_responses());
+    keys.extend(status());
     keys.extend(access_log());
+    keys.extend(metrics());
     keys.extend(plugins());
     keys
 }
@@ -395,11 +399,34 @@ fn requests_and_responses() -> Vec<Key> {
             |all| &mut all.responses.request_id,
             words([("own", RequestIdEcho::LocalReplies), ("every", RequestIdEcho::Every)]),
         ),
+    ]
+}
+
+fn status() -> Vec<Key> {
+    vec![
+        Key::new(
+            "status.addresses",
+            "Addresses to write to the status of Ingresses. Empty: those of status.service.",
+            |all| &mut all.status.addresses,
+            addresses(),
+        ),
         Key::new(
             "status.service",
-            "Service (NAMESPACE/NAME) that exposes this gateway. explain shows it.",
-            |all| &mut all.status_service,
+            "Service (NAMESPACE/NAME) that exposes this gateway. Its addresses become the status of Ingresses.",
+            |all| &mut all.status.service,
             service_name().or(NONE),
+        ),
+        Key::new(
+            "status.lease",
+            "Lease in the gateway's namespace. Of all replicas with this name, one writes statuses and Events.",
+            |all| &mut all.status.lease,
+            lease_name(),
+        ),
+        Key::new(
+            "status.takenClasses",
+            "Whether statuses are written for classes of other controllers (--class): on or off.",
+            |all| &mut all.routing.taken_class_status,
+            switch(),
         ),
     ]
 }
@@ -425,6 +452,15 @@ fn access_log() -> Vec<Key> {
             plain(),
         ),
     ]
+}
+
+fn metrics() -> Vec<Key> {
+    vec![Key::new(
+        "metrics.labels",
+        "Labels of request metrics: ingress (Ingress and Service, 1000 at most), or none, for fewer time series.",
+        |all| &mut all.request_labels,
+        words([("ingress", RequestLabels::Ingress), ("none", RequestLabels::None)]),
+    )]
 }
 
 fn plugins() -> Vec<Key> {

@@ -96,7 +96,8 @@ mod tests {
             then.await;
             drop((sender, resolver, loader));
         });
-        Inputs { reload: ReloadInputs { updates, resolutions, plugins }, _watcher: None, _tasks: tasks }
+        let reload = ReloadInputs { updates, resolutions, plugins, reports: None };
+        Inputs { reload, _watcher: None, _tasks: tasks }
     }
 
     /// Returns the names of the Ingresses once the table of this generation is live.

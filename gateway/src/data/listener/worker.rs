@@ -168,7 +168,7 @@ fn run(
 
 fn create_worker(resources: Resources, plugins: Rc<Instances>) -> Worker {
     let clock = Clock::default();
-    let counters = Rc::new(Counters::default());
+    let counters = Rc::new(Counters::new(resources.settings.request_labels));
     let upstreams = Upstreams::new(
         resources.connector,
         clock.clone(),

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http1::HeadLimits;
 use pingora::ErrorType;
@@ -67,6 +67,7 @@ impl Connector {
     pub(super) async fn connect(&self, address: SocketAddr, limit: Duration) -> Result<Stream, ConnectError> {
         let mut peer = HttpPeer::new(address, false, String::new());
         peer.options = PeerOptions::new();
+        let started_at = Instant::now();
         // Not Pingora's own timeout: its clock wakes the process 100 times a second from the first connect on.
         let connected = match tokio::time::timeout(limit, self.connector.new_stream(&peer)).await {
             Ok(connected) => connected.map_err(|error| classify_error(&error)),
@@ -74,6 +75,7 @@ impl Connector {
         };
         match connected {
             Ok(stream) => {
+                self.counters.record_connect(started_at.elapsed());
                 increment(&self.counters.upstream_connects);
                 Ok(Stream::H1(h1::Connection::new(stream, self.limits)))
             }
