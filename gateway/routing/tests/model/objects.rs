@@ -204,8 +204,10 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
                 allowed_namespaces: allowed.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
                 default_backend,
                 default_certificate,
+                events: None,
                 external_names: if allow { api::ExternalNames::Allow } else { api::ExternalNames::Refuse },
                 host_ownership,
+                status: None,
             },
         },
     )
