@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::certificates::{certificate, is_trusted};
-use crate::cluster::{GATEWAY_NAMESPACE, cluster, manifest_objects, repository_root, wait_until};
+use crate::cluster::{
+    GATEWAY_NAMESPACE, WAIT_TIMEOUT, cluster, manifest_objects, repository_root, wait_until,
+};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
 use crate::objects::{TestNamespace, class_with_config, with_tls};
@@ -181,12 +184,25 @@ pub(crate) fn namespace_role() {
     drop(gateway);
     let gateway = Gateway::start(&cluster().kubeconfig("narrow", None), &flags);
     // The gateway makes every allowed call.
-    wait_until("all that is allowed was used", || allowed.is_subset(&allowed_calls_of("narrow")));
+    wait_until_all_used(&allowed, "narrow");
     for kind in ["Namespace ", "Node ", "IngressClass ", "IngressClassConfig "] {
         wait_until(&format!("the missing right to {kind} is a Problem"), || {
             let problems = gateway.page("/problems").body;
             problems.lines().any(|line| line.contains("NotPermitted") && line.contains(kind))
         });
+    }
+}
+
+/// Waits until an account has made every allowed call. Panics with the unused ones.
+fn wait_until_all_used(allowed: &BTreeSet<Call>, account: &str) {
+    let started_at = Instant::now();
+    loop {
+        let unused: Vec<_> = allowed.difference(&allowed_calls_of(account)).cloned().collect();
+        if unused.is_empty() {
+            return;
+        }
+        assert!(started_at.elapsed() < WAIT_TIMEOUT, "allowed and not used: {unused:?}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
