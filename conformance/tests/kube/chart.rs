@@ -209,6 +209,26 @@ pub(crate) fn two_releases() {
     wait_until_served(green, "green.side.example", "green");
     assert_eq!(fetch(blue, "green.side.example", "/").unwrap().status, 404);
     assert_eq!(fetch(green, "blue.side.example", "/").unwrap().status, 404);
+    let status = |name: &str| {
+        let path = "jsonpath={.status.loadBalancer.ingress[*].ip} {.metadata.resourceVersion}";
+        let text = run("kubectl", &["-n", "side-app", "get", "ingress", name, "-o", path]);
+        let (address, version) = text.split_once(' ').unwrap();
+        (address.to_owned(), version.to_owned())
+    };
+    let has_address = |name: &str, address: SocketAddr| {
+        wait_until(&format!("{name} has the address of its release"), || {
+            status(name).0 == address.ip().to_string()
+        });
+    };
+    has_address("blue", blue);
+    has_address("green", green);
+    let versions = ["blue", "green"].map(status);
+    // The other release has seen both statuses before it writes a later one.
+    for (name, class, address) in [("later-blue", "side-blue", blue), ("later-green", "side-green", green)] {
+        serve(&space, class, name, &format!("{name}.side.example"));
+        has_address(name, address);
+    }
+    assert_eq!(["blue", "green"].map(status), versions, "a release leaves the statuses of the other");
     for release in releases {
         release.uninstall();
     }
