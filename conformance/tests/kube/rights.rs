@@ -87,6 +87,17 @@ pub(crate) fn calls_about(account: &str, namespace: &str, resource: &str) -> usi
     events_of(account).iter().filter(is_about).count()
 }
 
+/// Returns who wrote the status of which Ingress in a namespace: account and name.
+pub(crate) fn status_writers(namespace: &str) -> BTreeSet<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let is_write = |event: &Value| {
+        let [_, called, verb] = call_of(event);
+        called == "ingresses/status" && verb == "patch" && event["objectRef"]["namespace"] == namespace
+    };
+    let writes = audit_events().into_iter().filter(is_write);
+    writes.map(|event| (text(&event["user"]["username"]), text(&event["objectRef"]["name"]))).collect()
+}
+
 fn call_of(event: &Value) -> Call {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let object = &event["objectRef"];
@@ -98,13 +109,19 @@ fn call_of(event: &Value) -> Call {
 }
 
 fn events_of(account: &str) -> Vec<Value> {
+    let user = format!("system:serviceaccount:{GATEWAY_NAMESPACE}:{account}");
+    let mut events = audit_events();
+    events.retain(|event| event["user"]["username"] == user.as_str());
+    events
+}
+
+/// Returns the audit log of the API server.
+fn audit_events() -> Vec<Value> {
     let log = PathBuf::from(std::env::var_os("CLUSTER_LOGS").unwrap()).join("audit.log");
     let log = std::fs::read_to_string(log).unwrap();
     // The last line may be incomplete.
     let (log, _) = log.rsplit_once('\n').unwrap_or_default();
-    let user = format!("system:serviceaccount:{GATEWAY_NAMESPACE}:{account}");
-    let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    events.filter(|event| event["user"]["username"] == user.as_str()).collect()
+    log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect()
 }
 
 fn calls_allowed_by(rules: &Value) -> BTreeSet<Call> {
