@@ -252,6 +252,39 @@ fn configuration_beside_the_schema_names_its_field() {
 }
 
 #[test]
+fn upstream_of_a_configuration_must_be_allowed() {
+    let schema = r#"{"properties": {"upstream": {"type": "string", "format": "wasm-gateway-upstream"}}}"#;
+    let guest = module(&format!("{MARKER} {}", section(schema)));
+    let allowed = "  allowedUpstreams: [\"a:80\"]\n";
+    for name in ["a:80", "default/a:80", "outbound|80||a.default.svc.cluster.local"] {
+        let spec = format!("{allowed}  pluginConfig: {{upstream: {name:?}}}\n");
+        assert_eq!(run(folder(&plugin(&spec), Some(&guest)).path(), &[]).0, Some(0), "{name}");
+    }
+    for spec in [
+        "  pluginConfig: {upstream: \"a:80\"}\n".to_owned(),
+        format!("{allowed}  pluginConfig: {{upstream: b}}\n"),
+    ] {
+        let problem = problem(&folder(&plugin(&spec), Some(&guest)));
+        assert_eq!(problem["field"], "spec.pluginConfig.upstream", "{spec}");
+        let expected =
+            "found an upstream that the plugin may not call, expected one of spec.allowedUpstreams";
+        assert_eq!(problem["message"], expected, "{spec}");
+    }
+}
+
+#[test]
+fn schema_that_is_none_refuses_the_module() {
+    for (sections, expected) in [
+        (section("[]"), "the configuration schema of the module is a list, not an object"),
+        (section("{}") + &section("{}"), "the module has several custom sections"),
+    ] {
+        let guest = module(&format!("{MARKER} {sections}"));
+        let problem = problem(&folder(&plugin(""), Some(&guest)));
+        assert!(problem["message"].as_str().unwrap().starts_with(expected), "{}", problem["message"]);
+    }
+}
+
+#[test]
 fn configuration_that_fits_the_schema_is_no_problem() {
     let guest = module(&format!("{MARKER} {}", section(&settings_schema())));
     let good = folder(&plugin("  pluginConfig: {header: a, limits: [1]}\n"), Some(&guest));

@@ -13,6 +13,7 @@ use std::process::Command;
 
 use missing::skipped;
 use modules::NoModule;
+use tempfile::TempDir;
 
 /// Returns the path of a guest, or notes that the test is skipped.
 fn module(name: &str) -> Option<PathBuf> {
@@ -160,6 +161,36 @@ fn callouts_get_the_answers_of_the_case() {
 }
 
 #[test]
+fn grpc_callouts_get_the_answers_of_the_case() {
+    let Some(grpc) = module("grpc") else { return };
+    let case = |answer: &str, status: u16, reply: &str| {
+        let callout = format!(
+            "{{to: 'authz:80', expect: {{method: POST, path: /pkg.Auth/Check, headers: ['x-from: guest'], body: ping}}, {answer}}}"
+        );
+        format!(
+            "config: \"upstream authz:80\\nservice pkg.Auth\\nmethod Check\\nmessage ping\"\ncallouts: [{callout}]\n\
+             expect: {{reachesUpstream: false, response: {{status: {status}, bodyContains: {reply:?}}}}}\n"
+        )
+    };
+    let cases = [
+        ("1-message.yaml", case("grpc: {message: pong}", 200, "response 0 pong")),
+        (
+            "2-status.yaml",
+            case("grpc: {status: 7, statusMessage: 'not you: 5%'}", 502, "response 7  not you: 5%"),
+        ),
+        ("3-reset.yaml", case("failure: Reset", 502, "response 14")),
+        ("4-timeout.yaml", case("failure: Timeout", 502, "response 4")),
+        (
+            "5-http.yaml",
+            case("response: {status: 200}", 502, "response 2  the case has no `grpc` for this callout"),
+        ),
+    ];
+    let cases: Vec<_> = cases.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let (code, output, errors) = run(&grpc, &cases);
+    assert!(code == Some(0) && output.ends_with("5 passed, 0 failed, 0 skipped"), "{output}{errors}");
+}
+
+#[test]
 fn trap_and_log_of_the_guest_are_shown() {
     let guest = wat::parse_str(
         r#"(module
@@ -183,6 +214,62 @@ fn trap_and_log_of_the_guest_are_shown() {
         "{output}"
     );
     assert!(output.contains("named\n") && errors.is_empty(), "{output}{errors}");
+    assert_eq!(output.matches("trap in").count(), 1, "{output}");
+}
+
+#[test]
+fn malformed_case_fails_and_the_others_run() {
+    let Some(noop) = module("noop") else { return };
+    let cases = [
+        ("1-malformed.yaml", "request: {methud: GET}"),
+        ("2-twice.yaml", "request: {path: /a, path: /b}"),
+        ("3-vacuous.yaml", "request: {path: /a}"),
+        ("4-good.yaml", "expect: {reachesUpstream: true}"),
+    ];
+    let (code, output, errors) = run(&noop, &cases);
+    assert_eq!((code, errors.as_str()), (Some(1), ""));
+    for expected in [
+        "1-malformed.yaml is no case: line 1, column 11: unknown field `methud`, expected one of method,",
+        "2-twice.yaml is no case: line 1, column 21: the field `path` is there twice\n",
+        "3-vacuous: failed\n  the case expects nothing: name in `expect` what happens",
+        "4-good: ok\n1 passed, 3 failed, 0 skipped",
+    ] {
+        assert!(output.contains(expected), "{expected}: {output}");
+    }
+}
+
+#[test]
+fn stream_that_never_resumes_fails_with_the_reason() {
+    let Some(hostile) = module("hostile") else { return };
+    let case = "config: request_headers pause\nexpect: {reachesUpstream: false}\n";
+    let (code, output, _) = run(&hostile, &[("a.yaml", case)]);
+    let expected = "a: failed\n  no response after 10 s: the plugin stopped the request or the response, and nothing \
+                    resumed it\n";
+    assert!(code == Some(1) && output.starts_with(expected), "{output}");
+}
+
+#[test]
+fn configuration_that_does_not_fit_names_its_field() {
+    let schema = r#"{"properties": {"to": {"format": "wasm-gateway-upstream"}, "a": {"type": "string"}}}"#;
+    let guest = wat::parse_str(format!(
+        r#"(module (@custom "wasm-gateway.config-schema" {schema:?}) (memory (export "memory") 1)
+            (func (export "proxy_abi_version_0_2_1"))
+            (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024)))"#
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guest.wasm");
+    std::fs::write(&path, guest.unwrap()).unwrap();
+    let cases = [
+        ("1-type.yaml", "config: {a: 5}\nexpect: {reachesUpstream: true}"),
+        ("2-upstream.yaml", "config: {to: authz}\nexpect: {reachesUpstream: true}"),
+        // It need not be called.
+        ("3-good.yaml", "config: {to: 'authz:80', a: x}\nexpect: {reachesUpstream: true}"),
+    ];
+    let (_, output, _) = run(&path, &cases);
+    let expected = "1-type: failed\n  config.a: found an integer, expected a string\n2-upstream: failed\n  config.to: found \
+                    an upstream that the plugin may not call, expected one of spec.allowedUpstreams\n3-good: ok\n1 \
+                    passed, 2 failed, 0 skipped";
+    assert_eq!(output, expected);
 }
 
 #[test]
@@ -190,7 +277,6 @@ fn cases_that_cannot_run_are_errors() {
     let module = Path::new("/nonexistent.wasm");
     for (name, cases, expected) in [
         ("none", &[][..], "has no case: add a file NAME.yaml"),
-        ("malformed", &[("a.yaml", "request: {methud: GET}")], "a.yaml is no case"),
         ("no module", &[("a.yaml", "{}")], "/nonexistent.wasm cannot be read"),
     ] {
         let (code, output, errors) = run(module, cases);
@@ -209,4 +295,37 @@ fn cases_that_cannot_run_are_errors() {
             "{errors}"
         );
     }
+}
+
+/// Returns the folder of a plugin with the source and the cases of `plugin-sdk/tests/parity`.
+fn parity_plugin() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let output = command.args(["plugin", "new", "parity"]).current_dir(&folder).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (source, plugin) = (root.join("plugin-sdk/tests/parity"), folder.path().join("parity"));
+    // Its dependencies have the versions of the workspace.
+    std::fs::copy(root.join("Cargo.lock"), plugin.join("Cargo.lock")).unwrap();
+    std::fs::copy(source.join("lib.rs"), plugin.join("src/lib.rs")).unwrap();
+    std::fs::remove_file(plugin.join("cases/greets.yaml")).unwrap();
+    for case in std::fs::read_dir(source.join("cases")).unwrap() {
+        let case = case.unwrap();
+        std::fs::copy(case.path(), plugin.join("cases").join(case.file_name())).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn hostile_calls_have_the_results_of_the_mock_host() {
+    // It is skipped for the same reasons: the guests have the same target.
+    if module("noop").is_none() {
+        return;
+    }
+    let folder = parity_plugin();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command.args(["plugin", "test", "parity"]).current_dir(&folder).env_remove("GATEWAY_LOG");
+    let output = command.env("CARGO_TARGET_DIR", modules::artifacts("plugin-new").unwrap()).output().unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.ends_with(" passed, 0 failed, 0 skipped\n"), "{text}{errors}");
 }

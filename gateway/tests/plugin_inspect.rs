@@ -119,15 +119,19 @@ fn refused_module_is_described_too() {
 #[test]
 fn schema_that_the_gateway_refuses_is_a_refusal() {
     let folder = tempfile::tempdir().unwrap();
-    let section = r#"(@custom "wasm-gateway.config-schema" "{\"$ref\":\"https://schemas.example/a\"}")"#;
-    let (code, json) = inspect_json(&write(&folder, "guest.wasm", (section, &["0_2_1"])));
-    let reason = json["hosts"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("refers to \"https://schemas.example/a\""), "{reason}");
-    assert_eq!(
-        (code, &json["hosts"][1]["accepts"]),
-        (Some(1), &true.into()),
-        "Envoy does not read the section"
-    );
+    let section = |schema: &str| format!(r#"(@custom "wasm-gateway.config-schema" {schema:?})"#);
+    for (sections, expected) in [
+        (section(r#"{"$ref":"https://schemas.example/a"}"#), "refers to \"https://schemas.example/a\""),
+        (section("[]"), "is a list, not an object"),
+        (section(r#"{"type":"text"}"#), "has the type \"text\": use array"),
+        (section("{}") + &section("{}"), "has several custom sections wasm-gateway.config-schema"),
+    ] {
+        let (code, json) = inspect_json(&write(&folder, "guest.wasm", (&sections, &["0_2_1"])));
+        let reason = json["hosts"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains(expected), "{sections}: {reason}");
+        let envoy = &json["hosts"][1]["accepts"];
+        assert_eq!((code, envoy), (Some(1), &true.into()), "Envoy does not read the section");
+    }
 }
 
 #[test]

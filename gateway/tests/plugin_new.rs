@@ -57,12 +57,21 @@ fn names_that_cannot_be_used_are_refused() {
 }
 
 #[test]
-fn existing_folder_is_not_changed() {
+fn existing_folder_is_used_only_if_it_is_empty() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("greeter")).unwrap();
+    let greeter = folder.path().join("greeter");
+    std::fs::create_dir(&greeter).unwrap();
     let output = gateway(folder.path(), &["new", "greeter"]).output().unwrap();
-    assert!(errors(&output).contains("greeter exists already: choose another name, or remove it"));
-    assert_eq!(std::fs::read_dir(folder.path().join("greeter")).unwrap().count(), 0);
+    assert!(output.status.success() && greeter.join("src/lib.rs").is_file(), "{}", errors(&output));
+    std::fs::remove_file(greeter.join("Cargo.toml")).unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    for name in ["greeter", "file"] {
+        let output = gateway(folder.path(), &["new", name]).output().unwrap();
+        let expected =
+            format!("{name} exists already, and is no empty folder: choose another name, or remove it");
+        assert!(errors(&output).contains(&expected), "{}", errors(&output));
+    }
+    assert!(!greeter.join("Cargo.toml").exists(), "nothing was written");
 }
 
 #[test]
@@ -101,6 +110,24 @@ fn is_target_missing() -> bool {
         skipped("gateway plugin new: not installed: wasm32-wasip1 (rustup target add wasm32-wasip1)");
     }
     is_missing
+}
+
+#[test]
+fn missing_toolchain_is_an_error_with_the_command() {
+    let (folder, plugin) = new_plugin();
+    let home = folder.path().join("no-toolchains");
+    std::fs::create_dir(&home).unwrap();
+    let without = |command: &mut Command| {
+        command.env("RUSTUP_HOME", &home).env_remove("RUSTUP_TOOLCHAIN").output().unwrap()
+    };
+    if without(Command::new("rustc").arg("--version")).status.success() {
+        return skipped("gateway plugin build: not installed: rustup");
+    }
+    let output = without(&mut gateway(&plugin, &["build"]));
+    let expected = "gateway plugin build: rustup has no toolchain for this folder: run `rustup toolchain install stable` \
+                    and `rustup target add wasm32-wasip1` (error: ";
+    assert!(errors(&output).starts_with(expected), "{}", errors(&output));
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Where a request carries a credential: a key, a token.
 
 use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::Error as _;
 
 use crate::Config;
+use crate::HeaderName;
 use crate::Headers as _;
 use crate::Request;
 use crate::host::HostResult;
@@ -34,7 +37,7 @@ pub enum Place {
     /// A header field.
     Header {
         /// Name of the field.
-        name: String,
+        name: HeaderName,
         /// Text before the credential, such as `Bearer `, in any case. A field without it has no credential.
         #[serde(default)]
         prefix: String,
@@ -42,13 +45,35 @@ pub enum Place {
     /// A parameter of the query.
     Query {
         /// Name of the parameter.
+        #[serde(deserialize_with = "parameter_name")]
+        #[config(schema = r#"{"type":"string","minLength":1}"#)]
         name: String,
     },
     /// A cookie.
     Cookie {
         /// Name of the cookie.
+        #[serde(deserialize_with = "cookie_name")]
+        #[config(schema = r#"{"type":"string","pattern":"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"}"#)]
         name: String,
     },
+}
+
+fn parameter_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name.is_empty() {
+        Err(D::Error::custom("expected the name of a parameter, found an empty text"))
+    } else {
+        Ok(name)
+    }
+}
+
+/// Reads the name of a cookie: a token (RFC 6265 §4.1.1), as names of fields are.
+fn cookie_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    match HeaderName::try_from(name.clone()) {
+        Ok(_) => Ok(name),
+        Err(_) => Err(D::Error::custom("expected the name of a cookie, such as `token`")),
+    }
 }
 
 /// What a place has.

@@ -4,6 +4,9 @@
 //! endpoint, client and log received. Callouts take the answers of [`TestPlugin::answer`] in order. [`TestPlugin::stream`] sends
 //! the parts of an exchange one by one. [`run_cases`] runs the case files of a folder.
 //!
+//! The host has the rules of the gateway for what a plugin may write: a malformed edit fails with the same status, an edit that
+//! only the gateway may make has no effect, and edits of one message have 64 KiB at most.
+//!
 //! ```
 //! use plugin_sdk::prelude::*;
 //! use plugin_sdk::test::MockHost;
@@ -35,6 +38,7 @@
 
 mod answer;
 mod cases;
+mod edits;
 mod host_calls;
 mod message;
 mod mock_host;

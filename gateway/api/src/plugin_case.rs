@@ -43,7 +43,7 @@ pub struct PluginCase {
 
 /// The value of a property.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected true, false, an integer or a text")]
 #[expect(missing_docs, reason = "the names are those of the JSON types")]
 pub enum PropertyValue {
     Boolean(bool),
@@ -99,9 +99,35 @@ pub struct CaseCallout {
     /// The response.
     #[serde(default)]
     pub response: CaseResponse,
+    /// Answer to a gRPC callout, in place of `response`.
+    #[serde(default)]
+    pub grpc: Option<GrpcAnswer>,
     /// Failure instead of a response.
     #[serde(default)]
     pub failure: Option<CalloutFailure>,
+}
+
+/// The answer to a unary gRPC callout: a message, or a status other than 0.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "GrpcAnswerFields")]
+pub struct GrpcAnswer {
+    /// Bytes of the message.
+    pub message: Vec<u8>,
+    /// Status. Other than 0: there is no message.
+    pub status: u32,
+    /// Reason of the status.
+    pub status_message: String,
+}
+
+/// The fields of a [`GrpcAnswer`]: a message is text, or hexadecimal digits.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Default)]
+struct GrpcAnswerFields {
+    message: Option<String>,
+    message_hex: Option<String>,
+    status: u32,
+    status_message: String,
 }
 
 /// How a callout fails.
@@ -149,6 +175,8 @@ pub struct MessageExpectation {
     pub body_contains: Option<String>,
     /// Trailer fields that are present.
     pub trailers: Vec<FieldLine>,
+    /// Names of trailer fields that are absent.
+    pub absent_trailers: Vec<String>,
 }
 
 /// A field, written as `name: value`. Names are in lower case.
@@ -195,6 +223,10 @@ pub struct RecordedMessage {
     pub trailers: Vec<(String, Vec<u8>)>,
 }
 
+/// The difference of a case that would pass whatever the plugin does.
+const NO_EXPECTATION: &str =
+    "the case expects nothing: name in `expect` what happens, such as `expect: {response: {status: 200}}`";
+
 /// The levels of [`LogLine`], the least severe first.
 pub const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "critical"];
 
@@ -223,6 +255,10 @@ impl PluginCase {
         }
         self.compare_callouts(record, &mut found);
         self.compare_log(record, &mut found);
+        let expects_nothing = self.callouts.is_empty() && self.expect == CaseExpectation::default();
+        if expects_nothing && found.is_empty() {
+            found.push(NO_EXPECTATION.to_owned());
+        }
         found
     }
 
@@ -300,6 +336,33 @@ fn pieces<'a>(first: Option<&'a String>, others: &'a [String]) -> Vec<&'a str> {
     first.into_iter().chain(others).map(String::as_str).filter(|piece| !piece.is_empty()).collect()
 }
 
+// ===== impl GrpcAnswer =====
+
+impl TryFrom<GrpcAnswerFields> for GrpcAnswer {
+    type Error = &'static str;
+
+    fn try_from(fields: GrpcAnswerFields) -> Result<Self, Self::Error> {
+        let GrpcAnswerFields { message, message_hex, status, status_message } = fields;
+        let message = match (message, message_hex) {
+            (Some(_), Some(_)) => return Err("expected one of `message` and `messageHex`"),
+            (Some(message), None) => message.into_bytes(),
+            (None, Some(digits)) => {
+                bytes_of(&digits).ok_or("expected pairs of hexadecimal digits in `messageHex`")?
+            }
+            (None, None) => Vec::new(),
+        };
+        Ok(Self { message, status, status_message })
+    }
+}
+
+/// Returns the bytes of pairs of hexadecimal digits.
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?));
+    rest.is_empty().then(|| bytes.collect())?
+}
+
 // ===== impl MessageExpectation =====
 
 impl MessageExpectation {
@@ -319,12 +382,7 @@ impl MessageExpectation {
         for line in &self.headers {
             found.extend(missing_value(&message.headers, &line.name, &line.value));
         }
-        for name in &self.absent {
-            let name = name.to_ascii_lowercase();
-            if message.headers.iter().any(|(present, _)| *present == name) {
-                found.push(format!("`{name}`: expected none, found {}", values(&message.headers, &name)));
-            }
-        }
+        found.extend(self.absent.iter().filter_map(|name| present_value(&message.headers, name)));
         let body = String::from_utf8_lossy(&message.body);
         if let Some(expected) = self.body.as_ref().filter(|expected| **expected != body) {
             found.push(format!("body: expected {expected:?}, found {body:?}"));
@@ -336,6 +394,8 @@ impl MessageExpectation {
             let missing = missing_value(&message.trailers, &line.name, &line.value);
             found.extend(missing.map(|difference| format!("trailer {difference}")));
         }
+        let present = self.absent_trailers.iter().filter_map(|name| present_value(&message.trailers, name));
+        found.extend(present.map(|difference| format!("trailer {difference}")));
         found.into_iter().map(|difference| format!("{what}: {difference}")).collect()
     }
 }
@@ -344,6 +404,13 @@ impl MessageExpectation {
 fn missing_value(fields: &[(String, Vec<u8>)], name: &str, expected: &str) -> Option<String> {
     let is_present = fields.iter().any(|(present, value)| present == name && value == expected.as_bytes());
     (!is_present).then(|| format!("`{name}`: expected {expected:?}, found {}", values(fields, name)))
+}
+
+/// Returns a sentence if there is a field of a name.
+fn present_value(fields: &[(String, Vec<u8>)], name: &str) -> Option<String> {
+    let name = name.to_ascii_lowercase();
+    let is_present = fields.iter().any(|(present, _)| *present == name);
+    is_present.then(|| format!("`{name}`: expected none, found {}", values(fields, &name)))
 }
 
 /// Returns the values of a name as text.

@@ -72,7 +72,7 @@ fn malformed_cases_are_refused_with_the_reason() {
         (json!({ "callouts": [{ "response": {} }] }), "missing field `to`"),
         (json!({ "callouts": [{ "to": "a:1", "failure": "Lost" }] }), "unknown variant `Lost`"),
         (json!({ "expect": { "response": { "stat": 1 } } }), "unknown field `stat`"),
-        (json!({ "properties": { "a": [1] } }), "did not match any variant"),
+        (json!({ "properties": { "a": [1] } }), "expected true, false, an integer or a text"),
     ] {
         let error = parse(case.clone()).unwrap_err();
         assert!(error.contains(expected), "{case}: {error}");
@@ -119,6 +119,10 @@ fn each_difference_is_one_sentence() {
             expect: json!({ "request": { "trailers": ["x-sum: 2"] } }),
             difference: "request at the endpoint: trailer `x-sum`: expected \"2\", found \"1\"",
         },
+        Row {
+            expect: json!({ "request": { "absentTrailers": ["X-Sum"] } }),
+            difference: "request at the endpoint: trailer `x-sum`: expected none, found \"1\"",
+        },
         Row { expect: json!({ "reachesUpstream": false }), difference: "the request reaches the endpoint" },
         Row {
             expect: json!({ "response": { "status": 401 } }),
@@ -139,6 +143,37 @@ fn each_difference_is_one_sentence() {
     ] {
         let case = json!({ "callouts": [{ "to": "shop/authz:8080" }], "expect": expect });
         assert_eq!(parse(case.clone()).unwrap().differences(&record()), [difference], "{case}");
+    }
+}
+
+#[test]
+fn case_that_expects_nothing_is_a_difference() {
+    let record = CaseRecord { callouts: Vec::new(), ..record() };
+    for case in [json!({}), json!({ "request": { "path": "/a" }, "expect": {} })] {
+        let [difference] = &parse(case.clone()).unwrap().differences(&record)[..] else { panic!("{case}") };
+        assert!(difference.starts_with("the case expects nothing: name in `expect`"), "{difference}");
+    }
+    let case = json!({ "expect": { "request": {} } });
+    assert_eq!(parse(case).unwrap().differences(&record), Vec::<String>::new());
+}
+
+#[test]
+fn grpc_answers_have_bytes() {
+    for (answer, expected) in [
+        (json!({ "message": "pong" }), Ok(b"pong".to_vec())),
+        (json!({ "messageHex": "0a03616e6e" }), Ok(b"\n\x03ann".to_vec())),
+        (json!({}), Ok(Vec::new())),
+        (json!({ "message": "a", "messageHex": "00" }), Err("`message` and `messageHex`")),
+        (json!({ "messageHex": "0" }), Err("hexadecimal digits")),
+        (json!({ "messageHex": "0é" }), Err("hexadecimal digits")),
+        (json!({ "messageHex": "+1" }), Err("hexadecimal digits")),
+    ] {
+        let case = parse(json!({ "callouts": [{ "to": "a:1", "grpc": answer }] }));
+        match (case, expected) {
+            (Ok(case), Ok(expected)) => assert_eq!(case.callouts[0].grpc.as_ref().unwrap().message, expected),
+            (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+            (case, _) => panic!("{answer}: {case:?}"),
+        }
     }
 }
 

@@ -39,6 +39,9 @@ pub enum ModuleError {
     /// An export is missing or has another type.
     #[error("the export {0}")]
     Export(String),
+    /// More than one custom section [`crate::CONFIG_SCHEMA_SECTION`].
+    #[error("the module has several custom sections wasm-gateway.config-schema: keep one of them")]
+    SeveralSchemas,
     /// Cranelift failed.
     #[error("cannot be compiled: {0}")]
     Compile(String),

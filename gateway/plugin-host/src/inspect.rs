@@ -116,7 +116,8 @@ pub(crate) fn inspect_imports(bytes: &[u8]) -> Result<Inspection, ModuleError> {
                 return Err(ModuleError::Precompiled);
             }
             Payload::CustomSection(section) if section.name() == CONFIG_SCHEMA_SECTION => {
-                config_schema = Some(section.data().into());
+                let earlier: Option<Arc<[u8]>> = config_schema.replace(section.data().into());
+                earlier.map_or(Ok(()), |_| Err(ModuleError::SeveralSchemas))?;
             }
             _ => {}
         }

@@ -103,6 +103,7 @@ pub use report::ModuleImport;
 pub use report::ModuleReport;
 pub use report::describe;
 pub use shared::Shared;
+pub use upstream::find as find_upstream;
 pub use view::Direction;
 pub use view::EditError;
 pub use view::EditOutcome;

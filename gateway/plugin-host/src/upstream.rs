@@ -13,7 +13,7 @@ struct UpstreamName<'a> {
 /// Finds the upstream that a guest names: `name`, `name.namespace` or `name.namespace.svc.cluster.local`, each with
 /// `:port`; `namespace/name:port`; or `outbound|port||host` as Istio names clusters. Without a namespace, it is the
 /// plugin's own. Without a port, the Service must have one port that is allowed.
-pub(crate) fn find(upstreams: &[AllowedUpstream], namespace: &str, text: &[u8]) -> Option<usize> {
+pub fn find(upstreams: &[AllowedUpstream], namespace: &str, text: &[u8]) -> Option<usize> {
     let wanted = parse(std::str::from_utf8(text).ok()?)?;
     let fits = |upstream: &AllowedUpstream| {
         upstream.name == wanted.name

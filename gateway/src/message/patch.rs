@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use api::message_edit::EDIT_OVERHEAD_BYTES;
+
 use super::field::{FieldName, FieldValue};
 use super::start_line::{RequestAuthority, RequestMethod, RequestTarget};
-
-/// Bytes that an edit counts beside its name and value.
-const EDIT_BYTES: usize = 64;
 
 /// Edits of a head, in the order in which filters made them. An empty patch allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -181,7 +180,7 @@ impl Patch {
         self.edits
             .as_slice()
             .iter()
-            .map(|edit| EDIT_BYTES + edit.name.as_bytes().len() + value(&edit.action))
+            .map(|edit| EDIT_OVERHEAD_BYTES + edit.name.as_bytes().len() + value(&edit.action))
             .sum()
     }
 

@@ -74,7 +74,10 @@ fn run_file<P: Plugin>(file: &Path) -> Result<Vec<String>, String> {
 }
 
 fn run_case<P: Plugin>(case: &PluginCase) -> Result<Vec<String>, String> {
-    let mut host = MockHost::new();
+    let mut host = MockHost::new().only_allowed_upstreams();
+    for callout in &case.callouts {
+        host = host.upstream(&callout.to);
+    }
     for (path, value) in &case.properties {
         let value = match value {
             PropertyValue::Boolean(value) => vec![u8::from(*value)],

@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::LogLine;
 use api::RecordedMessage;
 
+use super::edits;
 use super::message::FieldList;
 use super::mock_stream::MockHalf;
 use super::properties;
@@ -45,12 +46,6 @@ fn error<T>(function: &'static str, status: Status) -> HostResult<T> {
 fn misuse<T>(state: &mut State, function: &'static str, reason: &str) -> HostResult<T> {
     state.misuse.push(format!("proxy_{function}: {reason}"));
     error(function, Status::BadArgument)
-}
-
-fn decode(block: &[u8]) -> FieldList {
-    let fields = Fields::from_block(block.to_vec());
-    let text = |name| String::from_utf8_lossy(name).to_ascii_lowercase();
-    fields.all().map(|(name, value)| (text(name), value.to_vec())).collect()
 }
 
 fn encode(fields: &FieldList) -> Vec<u8> {
@@ -129,21 +124,16 @@ impl Host for HostCalls {
     fn edit_headers(&self, map: MapKind, edit: Edit<'_>) -> HostResult<()> {
         let state = &mut *self.0.borrow_mut();
         let effective = state.effective;
-        let Some(fields) = state.streams.get_mut(&effective).and_then(|stream| stream.fields_mut(map)) else {
+        let found = state.streams.get_mut(&effective).and_then(|stream| stream.fields_mut(map));
+        let Some((fields, edits)) = found else {
             return misuse(state, "replace_header_map_value", "the message is not there, or has been sent");
         };
-        let (Edit::Append(name, _) | Edit::Set(name, _) | Edit::Remove(name)) = edit;
-        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        match edit {
-            Edit::Append(_, value) => fields.push((name, value.to_vec())),
-            Edit::Remove(_) => fields.retain(|(known, _)| *known != name),
-            Edit::Set(_, value) => {
-                let first = fields.iter().position(|(known, _)| *known == name).unwrap_or(fields.len());
-                fields.retain(|(known, _)| *known != name);
-                fields.insert(first.min(fields.len()), (name, value.to_vec()));
-            }
-        }
-        Ok(())
+        let function = match edit {
+            Edit::Append(..) => "add_header_map_value",
+            Edit::Set(..) => "replace_header_map_value",
+            Edit::Remove(_) => "remove_header_map_value",
+        };
+        edits.apply(fields, edit).map_err(|status| HostError::new(function, status))
     }
 
     fn buffer_bytes(&self, kind: BufferKind, start: usize, max: usize) -> HostResult<Vec<u8>> {
@@ -198,22 +188,27 @@ impl Host for HostCalls {
         stream.has_replied = true;
         stream.reply_details = Some((response.details.to_owned(), response.grpc_status));
         stream.response = MockHalf::default();
-        let mut headers = vec![(":status".to_owned(), response.status.to_string().into_bytes())];
-        headers.extend(decode(response.headers));
-        stream.response.headers = Some(headers);
-        stream.response.buffer = response.body.to_vec();
+        let (head, body) = edits::reply(response);
+        stream.response.headers = Some(head);
+        stream.response.buffer = body;
         Ok(())
     }
 
     fn http_call(&self, request: &HttpRequest<'_>) -> HostResult<u32> {
         let state = &mut *self.0.borrow_mut();
-        let headers = decode(request.headers);
-        if REQUIRED.iter().any(|required| !headers.iter().any(|(name, _)| name == required)) {
+        let block = Fields::from_block(request.headers.to_vec());
+        if REQUIRED.iter().any(|required| block.get_bytes(required).is_none()) {
             return misuse(state, "http_call", "a pseudo-header is missing");
         }
-        let trailers = decode(request.trailers);
-        let message = RecordedMessage { headers, body: request.body.to_vec(), trailers };
-        call(state, "http_call", MockCallout::new(request.upstream, message, request.timeout))
+        let headers = edits::callout(request.headers);
+        let is_sent = headers.is_some();
+        let message = RecordedMessage {
+            headers: headers.unwrap_or_default(),
+            body: request.body.to_vec(),
+            trailers: edits::sendable(request.trailers),
+        };
+        let callout = MockCallout { is_sent, ..MockCallout::new(request.upstream, message, request.timeout) };
+        call(state, callout).ok_or(HostError::new("http_call", Status::BadArgument))
     }
 
     #[cfg(feature = "grpc")]
@@ -221,9 +216,12 @@ impl Host for HostCalls {
         let state = &mut *self.0.borrow_mut();
         let path = format!("/{}/{}", request.service, request.method);
         let mut headers = vec![(":path".to_owned(), path.into_bytes())];
-        headers.extend(decode(request.metadata));
+        headers.extend(edits::sendable(request.metadata));
         let message = RecordedMessage { headers, body: request.message.to_vec(), trailers: Vec::new() };
-        call(state, "grpc_call", MockCallout::new(request.upstream, message, request.timeout))
+        let callout =
+            MockCallout { is_grpc: true, ..MockCallout::new(request.upstream, message, request.timeout) };
+        // The status of Envoy, and of the gateway.
+        call(state, callout).ok_or(HostError::new("grpc_call", Status::ParseFailure))
     }
 
     #[cfg(feature = "grpc")]
@@ -328,14 +326,14 @@ fn take_over(state: &mut State) -> HostResult<Vec<u8>> {
     Ok(Vec::new())
 }
 
-/// Starts a callout.
-fn call(state: &mut State, function: &'static str, callout: MockCallout) -> HostResult<u32> {
+/// Starts a callout. Returns `None` if its upstream is not allowed.
+fn call(state: &mut State, callout: MockCallout) -> Option<u32> {
     if state.upstreams.as_ref().is_some_and(|allowed| !allowed.contains(&callout.upstream)) {
-        return error(function, Status::BadArgument);
+        return None;
     }
     let token = callout.token;
     state.callouts.push(callout);
-    Ok(token)
+    Some(token)
 }
 
 fn change(
@@ -355,7 +353,15 @@ fn change(
 
 impl MockCallout {
     fn new(upstream: &str, message: RecordedMessage, timeout: Duration) -> Self {
-        Self { token: next_id(), upstream: upstream.to_owned(), message, timeout, is_answered: false }
+        Self {
+            token: next_id(),
+            upstream: upstream.to_owned(),
+            message,
+            timeout,
+            is_grpc: false,
+            is_sent: true,
+            is_answered: false,
+        }
     }
 }
 

@@ -70,6 +70,12 @@ impl MockHost {
         self
     }
 
+    /// Allows no callout but those to upstreams that are allowed one by one, as the gateway does.
+    pub(super) fn only_allowed_upstreams(mut self) -> Self {
+        self.state.upstreams.get_or_insert_default();
+        self
+    }
+
     /// Sets a value of the shared data.
     #[must_use]
     pub fn shared_data(mut self, key: &str, value: impl Into<Vec<u8>>) -> Self {

@@ -2,6 +2,7 @@
 
 use api::RecordedMessage;
 
+use super::edits::Edits;
 use super::message::FieldList;
 use crate::host::Direction;
 use crate::host::MapKind;
@@ -24,6 +25,8 @@ pub(super) struct MockHalf {
     /// The head, once it is there.
     pub(super) headers: Option<FieldList>,
     pub(super) trailers: Option<FieldList>,
+    header_edits: Edits,
+    trailer_edits: Edits,
     /// What the host keeps of the body.
     pub(super) buffer: Vec<u8>,
     pub(super) is_paused: bool,
@@ -61,15 +64,18 @@ impl MockStream {
         }
     }
 
-    /// Returns a map for an edit, if it has not been sent.
-    pub(super) fn fields_mut(&mut self, map: MapKind) -> Option<&mut FieldList> {
-        match map {
-            MapKind::RequestHeaders if !self.request.is_head_sent => self.request.headers.as_mut(),
-            MapKind::RequestTrailers => self.request.trailers.as_mut(),
-            MapKind::ResponseHeaders if !self.response.is_head_sent => self.response.headers.as_mut(),
-            MapKind::ResponseTrailers => self.response.trailers.as_mut(),
-            _ => None,
+    /// Returns a map and its edits so far, if it has not been sent.
+    pub(super) fn fields_mut(&mut self, map: MapKind) -> Option<(&mut FieldList, &mut Edits)> {
+        let half = match map {
+            MapKind::RequestHeaders | MapKind::RequestTrailers => &mut self.request,
+            MapKind::ResponseHeaders | MapKind::ResponseTrailers => &mut self.response,
+            _ => return None,
+        };
+        if matches!(map, MapKind::RequestTrailers | MapKind::ResponseTrailers) {
+            return Some((half.trailers.as_mut()?, &mut half.trailer_edits));
         }
+        let headers = half.headers.as_mut().filter(|_| !half.is_head_sent)?;
+        Some((headers, &mut half.header_edits))
     }
 }
 

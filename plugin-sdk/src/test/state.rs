@@ -79,6 +79,9 @@ pub(super) struct MockCallout {
     pub(super) upstream: String,
     pub(super) message: RecordedMessage,
     pub(super) timeout: Duration,
+    pub(super) is_grpc: bool,
+    /// Whether its first line is valid. The host does not send it otherwise, and it fails.
+    pub(super) is_sent: bool,
     pub(super) is_answered: bool,
 }
 

@@ -44,8 +44,11 @@ impl<P: Plugin> TestPlugin<P> {
     /// Answers the oldest callout. Returns false if none is in flight.
     pub(super) fn answer_next(&self) -> bool {
         let answer = self.with_state(|state| {
-            let is_waiting = state.callouts.iter().any(|callout| !callout.is_answered);
-            is_waiting.then(|| state.answers.pop_front().unwrap_or(Answer::Timeout))
+            let callout = state.callouts.iter().find(|callout| !callout.is_answered)?;
+            if !callout.is_sent {
+                return Some(Answer::Reset);
+            }
+            Some(state.answers.pop_front().unwrap_or(Answer::Timeout))
         });
         answer.is_some_and(|answer| self.deliver(answer))
     }
@@ -59,11 +62,11 @@ impl<P: Plugin> TestPlugin<P> {
             if matches!(answer, Answer::Timeout) {
                 state.now += callout.timeout;
             }
-            let (token, root) = (callout.token, state.root);
+            let (token, root, answer) = (callout.token, state.root, answer.for_callout(callout.is_grpc));
             state.delivered = Some(delivered(&answer));
-            Some((token, root))
+            Some((token, root, answer))
         });
-        let Some((token, root)) = found else { return false };
+        let Some((token, root, answer)) = found else { return false };
         self.call(root, |runtime| match answer {
             Answer::Response(response) => {
                 let headers = u32::try_from(response.0.headers.len()).unwrap_or(u32::MAX);

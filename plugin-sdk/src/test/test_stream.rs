@@ -158,6 +158,7 @@ impl<'a, P: Plugin> TestStream<'a, P> {
                 .callouts
                 .iter()
                 .skip(first_callout)
+                .filter(|callout| callout.is_sent)
                 .map(|callout| (callout.upstream.clone(), callout.message.clone()))
                 .collect(),
             log: state.log.iter().skip(first_line).cloned().collect(),

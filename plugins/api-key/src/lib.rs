@@ -28,7 +28,7 @@ pub struct Settings {
 #[derive(Deserialize, Config)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Key {
-    /// Name of the client. Log lines and `nameHeader` have it.
+    /// Name of the client, for log lines.
     name: String,
     /// SHA-256 of the key, in hexadecimal digits: `printf %s KEY | sha256sum`.
     sha256: KeyHash,
@@ -42,13 +42,13 @@ struct Key {
 #[serde(deny_unknown_fields)]
 struct Field {
     /// Name of the field.
-    name: String,
+    name: HeaderName,
     /// Its value.
-    value: String,
+    value: HeaderValue,
 }
 
 fn default_places() -> Vec<Place> {
-    vec![Place::Header { name: "x-api-key".to_owned(), prefix: String::new() }]
+    vec![Place::Header { name: HeaderName::from_static("x-api-key"), prefix: String::new() }]
 }
 
 fn default_realm() -> String {
@@ -113,6 +113,14 @@ impl Plugin for ApiKey {
             }
         }
         log::debug!("request of {}", key.name);
+        Ok(Flow::Continue)
+    }
+
+    async fn on_request_trailers(&self, _: &mut (), trailers: &mut Trailers) -> Result<Flow, Error> {
+        // Servers merge trailers into the fields of the head (RFC 9110 §6.5.1).
+        for name in &self.owned_fields {
+            trailers.remove(name)?;
+        }
         Ok(Flow::Continue)
     }
 }

@@ -18,6 +18,14 @@ fn schema_is_the_documented_one() {
     assert_eq!(include_str!("../schema.json").trim_end(), plugin_sdk::schema::<Settings>());
 }
 
+fn with_headers(field: &str) -> String {
+    format!(r#"{{"keys": [{{"name": "a", "sha256": "{SECRET}", "headers": [{field}]}}]}}"#)
+}
+
+fn with_place(place: &str) -> String {
+    format!(r#"{{"from": [{place}], "keys": [{{"name": "a", "sha256": "{SECRET}"}}]}}"#)
+}
+
 #[test]
 fn wrong_configuration_is_refused_with_the_field() {
     for (config, expected) in [
@@ -33,6 +41,28 @@ fn wrong_configuration_is_refused_with_the_field() {
             ),
             "keys[1]: b has the key of a",
         ),
+        (
+            with_headers(r#"{"name": ":path", "value": "/admin"}"#),
+            "`keys[0].headers[0].name`: expected the name of",
+        ),
+        (
+            with_headers(r#"{"name": "x user", "value": "ann"}"#),
+            "`keys[0].headers[0].name`: expected the name of",
+        ),
+        (
+            with_headers(r#"{"name": "x-user", "value": "ann\n"}"#),
+            "`keys[0].headers[0].value`: expected a value",
+        ),
+        (
+            with_place(r#"{"in": "header", "name": "x key"}"#),
+            "`from[0]`: expected the name of a header field",
+        ),
+        (
+            with_place(r#"{"in": "header", "name": ":path"}"#),
+            "`from[0]`: expected the name of a header field",
+        ),
+        (with_place(r#"{"in": "query", "name": ""}"#), "`from[0]`: expected the name of a parameter"),
+        (with_place(r#"{"in": "cookie", "name": "a=b"}"#), "`from[0]`: expected the name of a cookie"),
     ] {
         let error = MockHost::new().start::<ApiKey>(&config).unwrap_err().to_string();
         assert!(error.contains(expected), "{config}: {error}");

@@ -27,7 +27,7 @@ struct Entry {
 
 impl CacheKey {
     /// Hashes the values of these fields, with their number and lengths so that no two requests look alike.
-    pub(crate) fn of(names: &[String], fields: &Fields) -> Self {
+    pub(crate) fn of(names: &[RequestField], fields: &Fields) -> Self {
         let mut hash = Sha256::new();
         for name in names {
             let values: Vec<_> = fields.get_all_bytes(name).collect();

@@ -16,29 +16,30 @@ use cache::{Cache, CacheKey};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Settings {
     /// The authorization service, one of the plugin's `allowedUpstreams`. In Envoy, the name of a cluster.
-    upstream: String,
+    upstream: Upstream,
     /// Path of the question. With a `/` at its end, the path of the request follows.
     #[serde(default = "default_path")]
-    path: String,
+    path: CalloutPath,
     /// Host of the question. Default: the name of the service.
-    authority: Option<String>,
+    authority: Option<CalloutAuthority>,
     /// Time until the service must have answered. Default: `1s`.
     #[serde(default = "default_timeout")]
     timeout: TimeSpan,
     /// Request fields that the service gets. It also gets `x-forwarded-method`, `x-forwarded-uri` and `x-forwarded-host`.
     #[serde(default = "default_request_headers")]
-    request_headers: Vec<String>,
+    request_headers: Vec<HeaderName>,
     /// Fields of an answer that lets the request pass, which the endpoint gets in place of the client's own.
     #[serde(default)]
-    upstream_headers: Vec<String>,
+    upstream_headers: Vec<HeaderName>,
     /// Fields of an answer that lets the request pass, which the client's response gets.
     #[serde(default)]
-    response_headers: Vec<String>,
+    response_headers: Vec<HeaderName>,
     /// Fields of a refusal that the client gets, with status and body.
     #[serde(default = "default_denied_headers")]
-    denied_headers: Vec<String>,
+    denied_headers: Vec<HeaderName>,
     /// Status for the client if the service does not answer, or answers 500 to 599.
     #[serde(default = "default_error_status")]
+    #[config(schema = r#"{"type":"integer","minimum":200,"maximum":599}"#)]
     error_status: u16,
     /// How long answers that let requests pass are kept. Default: not at all.
     cache: Option<CacheSettings>,
@@ -55,23 +56,23 @@ struct CacheSettings {
     max_entries: usize,
     /// Request fields that the service decides by, `:method`, `:path` and `:authority` among them. Requests that are equal
     /// in all of them share an answer.
-    key: Vec<String>,
+    key: Vec<RequestField>,
 }
 
-fn default_path() -> String {
-    "/".to_owned()
+fn default_path() -> CalloutPath {
+    CalloutPath::from_static("/")
 }
 
 fn default_timeout() -> TimeSpan {
     Duration::from_secs(1).into()
 }
 
-fn default_request_headers() -> Vec<String> {
-    ["authorization", "cookie"].map(str::to_owned).to_vec()
+fn default_request_headers() -> Vec<HeaderName> {
+    ["authorization", "cookie"].map(HeaderName::from_static).to_vec()
 }
 
-fn default_denied_headers() -> Vec<String> {
-    ["content-type", "location", "set-cookie", "www-authenticate"].map(str::to_owned).to_vec()
+fn default_denied_headers() -> Vec<HeaderName> {
+    ["content-type", "location", "set-cookie", "www-authenticate"].map(HeaderName::from_static).to_vec()
 }
 
 fn default_error_status() -> u16 {
@@ -91,13 +92,13 @@ pub struct ExtAuth {
 /// What an answer adds to a request that passes, and to its response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Permit {
-    upstream: Vec<(String, Vec<u8>)>,
-    response: Vec<(String, Vec<u8>)>,
+    upstream: Vec<(HeaderName, Vec<u8>)>,
+    response: Vec<(HeaderName, Vec<u8>)>,
 }
 
 /// Fields of the answer for the response.
 #[derive(Default)]
-pub struct Stream(Vec<(String, Vec<u8>)>);
+pub struct Stream(Vec<(HeaderName, Vec<u8>)>);
 
 #[plugin]
 impl Plugin for ExtAuth {
@@ -110,9 +111,6 @@ impl Plugin for ExtAuth {
         }
         if Duration::from(settings.timeout).is_zero() {
             return Err(Error::new("timeout: expected at least `1ms`"));
-        }
-        if !settings.path.starts_with('/') {
-            return Err(Error::new("path: expected a path that begins with `/`"));
         }
         if let Some(cache) = &settings.cache
             && (cache.key.is_empty() || cache.max_entries == 0)
@@ -130,6 +128,9 @@ impl Plugin for ExtAuth {
 
     async fn on_request(&self, stream: &mut Stream, request: &mut Request) -> Result<Flow, Error> {
         let fields = request.fields()?;
+        if self.has_several_credentials(&fields) {
+            return Ok(Reply::new(400).details("ext_auth_several_credentials").into());
+        }
         let key = self.settings.cache.as_ref().map(|cache| CacheKey::of(&cache.key, &fields));
         if let Some(permit) = self.cached(key.as_ref())? {
             return self.permit(permit, stream, request);
@@ -152,6 +153,14 @@ impl Plugin for ExtAuth {
         self.permit(permit, stream, request)
     }
 
+    async fn on_request_trailers(&self, _: &mut Stream, trailers: &mut Trailers) -> Result<Flow, Error> {
+        // Servers merge trailers into the fields of the head (RFC 9110 §6.5.1).
+        for name in &self.settings.upstream_headers {
+            trailers.remove(name)?;
+        }
+        Ok(Flow::Continue)
+    }
+
     async fn on_response(&self, stream: &mut Stream, response: &mut Response) -> Result<Flow, Error> {
         for (name, value) in &stream.0 {
             response.append(name, value)?;
@@ -161,6 +170,13 @@ impl Plugin for ExtAuth {
 }
 
 impl ExtAuth {
+    /// Does the service get several fields `authorization`? It could decide by another one than the endpoint reads.
+    fn has_several_credentials(&self, fields: &Fields) -> bool {
+        let mut names = self.settings.request_headers.iter();
+        names.any(|name| name.eq_ignore_ascii_case("authorization"))
+            && fields.get_all_bytes("authorization").nth(1).is_some()
+    }
+
     fn cached(&self, key: Option<&CacheKey>) -> Result<Option<Permit>, Error> {
         let (Some(cache), Some(key)) = (&self.cache, key) else { return Ok(None) };
         let now = clock::now()?;
@@ -172,7 +188,7 @@ impl ExtAuth {
         let (settings, path) = (&self.settings, request.path()?);
         let target = match settings.path.strip_suffix('/') {
             Some(prefix) => format!("{prefix}{path}"),
-            None => settings.path.clone(),
+            None => settings.path.to_string(),
         };
         let mut question = callout::http(&settings.upstream)
             .path(target)
@@ -219,8 +235,8 @@ impl ExtAuth {
 }
 
 /// Returns the fields of these names.
-fn selected(fields: &Fields, names: &[String]) -> Vec<(String, Vec<u8>)> {
-    let values_of = |name: &'_ String| {
+fn selected(fields: &Fields, names: &[HeaderName]) -> Vec<(HeaderName, Vec<u8>)> {
+    let values_of = |name: &'_ HeaderName| {
         let values = fields.get_all_bytes(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
         let name = name.clone();
         values.into_iter().map(move |value| (name.clone(), value))

@@ -68,12 +68,38 @@ fn statuses_that_are_no_response_are_refusals() {
 }
 
 #[test]
+fn several_credentials_are_refused_if_the_service_gets_them() {
+    let other = r#"{"upstream": "authz:80", "requestHeaders": ["cookie"]}"#;
+    for (config, status) in [(r#"{"upstream": "authz:80"}"#, 400), (other, 200)] {
+        let plugin = start(config);
+        plugin.answer(MockResponse::new(200));
+        let request = request("one").header("Authorization", "two");
+        let exchange = plugin.exchange(request, MockResponse::new(200));
+        assert_eq!(exchange.response.unwrap().status(), status, "{config}");
+        assert_eq!(exchange.callouts.len(), usize::from(status == 200), "{config}");
+    }
+}
+
+#[test]
 fn wrong_configuration_is_refused_with_the_field() {
     for (config, expected) in [
         ("{}", "upstream"),
         (r#"{"upstream": "a:80", "errorStatus": 99}"#, "errorStatus: 99"),
         (r#"{"upstream": "a:80", "timeout": "0s"}"#, "timeout: expected"),
-        (r#"{"upstream": "a:80", "path": "auth"}"#, "path: expected a path"),
+        (r#"{"upstream": ""}"#, "`upstream`: expected an upstream"),
+        (r#"{"upstream": "a:80", "path": "auth"}"#, "`path`: expected a path"),
+        (r#"{"upstream": "a:80", "path": "/a b"}"#, "`path`: expected a path"),
+        (r#"{"upstream": "a:80", "authority": "user@host"}"#, "`authority`: expected a host"),
+        (r#"{"upstream": "a:80", "requestHeaders": [":path"]}"#, "`requestHeaders[0]`: expected the name of"),
+        (
+            r#"{"upstream": "a:80", "upstreamHeaders": ["x-a", "x b"]}"#,
+            "`upstreamHeaders[1]`: expected the name of",
+        ),
+        (r#"{"upstream": "a:80", "responseHeaders": [""]}"#, "`responseHeaders[0]`: expected the name of"),
+        (
+            r#"{"upstream": "a:80", "cache": {"ttl": "1s", "key": [":status"]}}"#,
+            "`cache.key[0]`: expected the name of",
+        ),
         (r#"{"upstream": "a:80", "cache": {"ttl": "1s", "key": []}}"#, "cache: name at least"),
     ] {
         let error = MockHost::new().start::<ExtAuth>(config).unwrap_err().to_string();

@@ -22,8 +22,8 @@ pub(crate) struct Condition {
 #[derive(Deserialize, Config)]
 #[serde(deny_unknown_fields)]
 struct FieldCondition {
-    /// Name of the field.
-    name: String,
+    /// Name of the field, or of a pseudo-header field such as `:authority`.
+    name: RequestField,
     /// The whole value.
     value: Option<String>,
     /// Start of the value.
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn field_conditions_hold_for_one_of_the_values() {
         let condition = |value: Option<&str>, prefix: Option<&str>, absent| FieldCondition {
-            name: "x".to_owned(),
+            name: RequestField::from_static("x"),
             value: value.map(str::to_owned),
             prefix: prefix.map(str::to_owned),
             absent,

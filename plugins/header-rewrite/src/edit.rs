@@ -11,35 +11,35 @@ pub(crate) enum Edit {
     /// Replaces all fields of a name with one.
     Set {
         /// Name of the field.
-        name: String,
+        name: HeaderName,
         /// Its value. `${request.path}` and the like are replaced by properties.
         value: Template,
     },
     /// Adds a field if there is none of the name.
     Add {
         /// Name of the field.
-        name: String,
+        name: HeaderName,
         /// Its value. `${request.path}` and the like are replaced by properties.
         value: Template,
     },
     /// Adds a field behind those of the name.
     Append {
         /// Name of the field.
-        name: String,
+        name: HeaderName,
         /// Its value. `${request.path}` and the like are replaced by properties.
         value: Template,
     },
     /// Removes all fields of a name.
     Remove {
         /// Name of the fields.
-        name: String,
+        name: HeaderName,
     },
     /// Gives all fields of a name another name, in place of those that have it.
     Rename {
         /// Name of the fields.
-        name: String,
+        name: HeaderName,
         /// Their new name.
-        to: String,
+        to: HeaderName,
     },
 }
 

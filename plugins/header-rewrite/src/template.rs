@@ -63,6 +63,7 @@ impl TryFrom<String> for Template {
             rest = behind;
         }
         push_text(&mut parts, rest);
+        check_texts(&parts)?;
         Ok(Self(parts))
     }
 }
@@ -73,6 +74,23 @@ fn push_text(parts: &mut Vec<Part>, text: &str) {
         Some(Part::Text(last)) => last.push_str(text),
         _ => parts.push(Part::Text(text.to_owned())),
     }
+}
+
+/// Checks that the texts can be parts of a field value (RFC 9110 §5.5).
+fn check_texts(parts: &[Part]) -> Result<(), &'static str> {
+    fn text(part: &Part) -> &str {
+        match part {
+            Part::Text(text) => text,
+            Part::Property(_) => "",
+        }
+    }
+    let is_control = |byte: u8| byte.is_ascii_control() && byte != b'\t';
+    if parts.iter().any(|part| text(part).bytes().any(is_control)) {
+        return Err("a value has no control characters");
+    }
+    let begins = parts.first().map(text).is_some_and(|text| text.trim_ascii_start().len() < text.len());
+    let ends = parts.last().map(text).is_some_and(|text| text.trim_ascii_end().len() < text.len());
+    if begins || ends { Err("a value has no white space at its ends") } else { Ok(()) }
 }
 
 fn segments(path: &str) -> Result<Vec<String>, &'static str> {
@@ -111,7 +129,20 @@ mod tests {
         ] {
             assert_eq!(Template::try_from(template.to_owned()).unwrap().0, expected, "{template}");
         }
-        for wrong in ["$", "a$b", "${", "${a", "${}", "${a..b}", "${request.headers.}"] {
+        for wrong in [
+            "a\nb",
+            " a",
+            "a ",
+            "${a} ",
+            "\u{7f}",
+            "$",
+            "a$b",
+            "${",
+            "${a",
+            "${}",
+            "${a..b}",
+            "${request.headers.}",
+        ] {
             assert!(Template::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }

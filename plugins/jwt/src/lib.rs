@@ -29,7 +29,7 @@ pub struct Jwt {
     /// Keys of the issuers, in their order.
     keys: Vec<KeySource>,
     /// Names of all fields that claims set. A client's own are removed.
-    owned_fields: Vec<String>,
+    owned_fields: Vec<HeaderName>,
 }
 
 /// Why a request has no valid token.
@@ -95,6 +95,14 @@ impl Plugin for Jwt {
         }
         Ok(Flow::Continue)
     }
+
+    async fn on_request_trailers(&self, _: &mut (), trailers: &mut Trailers) -> Result<Flow, Error> {
+        // Servers merge trailers into the fields of the head (RFC 9110 §6.5.1).
+        for name in &self.owned_fields {
+            trailers.remove(name)?;
+        }
+        Ok(Flow::Continue)
+    }
 }
 
 impl Jwt {
@@ -124,7 +132,7 @@ impl Jwt {
     }
 
     /// Checks a token. Returns the fields that its claims set.
-    async fn check(&self, token: &[u8]) -> Result<Result<Vec<(String, String)>, Refusal>, Error> {
+    async fn check(&self, token: &[u8]) -> Result<Result<Vec<(HeaderName, String)>, Refusal>, Error> {
         if token.len() > MAX_TOKEN_BYTES {
             return Ok(Err(Refusal::Malformed("the token is too long")));
         }
@@ -177,7 +185,7 @@ fn verify(
     key: &Key,
     issuer: &Issuer,
     now: Duration,
-) -> Result<Vec<(String, String)>, Refusal> {
+) -> Result<Vec<(HeaderName, String)>, Refusal> {
     if !key.verify(token.signed, &token.signature) {
         return Err(Refusal::Invalid("the signature is wrong"));
     }

@@ -62,11 +62,11 @@ pub(crate) struct JwkSet {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RemoteJwks {
     /// The service, one of the plugin's `allowedUpstreams`. In Envoy, the name of a cluster.
-    pub(crate) upstream: String,
+    pub(crate) upstream: Upstream,
     /// Path of the JWK set.
-    pub(crate) path: String,
+    pub(crate) path: CalloutPath,
     /// Host of the request. Default: the name of the service.
-    pub(crate) authority: Option<String>,
+    pub(crate) authority: Option<CalloutAuthority>,
     /// Time until the keys must have arrived. Default: `1s`.
     #[serde(default = "default_timeout")]
     pub(crate) timeout: TimeSpan,
@@ -83,11 +83,11 @@ pub(crate) struct ClaimToHeader {
     /// Name of the claim. Names within objects follow behind a dot: `realm_access.roles`.
     pub(crate) claim: String,
     /// Name of the field. An array of texts is joined by commas.
-    pub(crate) header: String,
+    pub(crate) header: HeaderName,
 }
 
 fn default_places() -> Vec<Place> {
-    vec![Place::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() }]
+    vec![Place::Header { name: HeaderName::from_static("authorization"), prefix: "Bearer ".to_owned() }]
 }
 
 fn default_forward_token() -> bool {

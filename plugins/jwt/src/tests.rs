@@ -255,6 +255,18 @@ fn wrong_configuration_is_refused_with_the_field() {
         (with(json!({"jwks": null})), "issuers[0]: give its keys"),
         (with(json!({"algorithms": ["HS256"]})), "issuers[0].algorithms[0]"),
         (with(json!({"jwks": {"keys": [{"kty": "oct", "k": "AA"}]}})), "issuers[0].jwks.keys[0]"),
+        (
+            with(json!({"claimsToHeaders": [{"claim": "sub", "header": ":path"}]})),
+            "`issuers[0].claimsToHeaders[0].header`: expected the name of a header field",
+        ),
+        (
+            with(json!({"remoteJwks": {"upstream": "idp:80", "path": "/a b"}})),
+            "`issuers[0].remoteJwks.path`: expected a path",
+        ),
+        (
+            with(json!({"remoteJwks": {"upstream": "", "path": "/"}})),
+            "`issuers[0].remoteJwks.upstream`: expected an",
+        ),
     ] {
         let error = MockHost::new().start::<Jwt>(&config.to_string()).unwrap_err().to_string();
         assert!(error.contains(expected), "{config}: {error}");

@@ -116,9 +116,42 @@ fn check_target(folder: &Path) -> anyhow::Result<()> {
     command.args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder);
     let output = command.output().context("rustc cannot be started: install Rust by rustup")?;
     let libraries = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !is_without_toolchain(&errors),
+        "rustup has no toolchain for this folder: run `rustup toolchain install stable` and `rustup target add {TARGET}` ({})",
+        errors.lines().next().unwrap_or_default()
+    );
     ensure!(
         output.status.success() && Path::new(libraries.trim()).is_dir(),
         "the target {TARGET} is not installed: run `rustup target add {TARGET}`"
     );
     Ok(())
+}
+
+/// Returns true if the proxies of rustup have no toolchain to call. They say so in place of the compiler.
+fn is_without_toolchain(errors: &str) -> bool {
+    errors.contains("toolchain") && ["rustup", "is not installed"].iter().any(|word| errors.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_toolchains_are_recognized() {
+        for (errors, expected) in [
+            (
+                "error: rustup could not choose a version of rustc to run, because one wasn't specified explicitly, and \
+                 no default is configured.\nhelp: run 'rustup default stable' to download the latest stable release of \
+                 Rust and set it as your default toolchain.\n",
+                true,
+            ),
+            ("error: toolchain '1.80.0-x86_64-unknown-linux-gnu' is not installed\n", true),
+            ("error: error loading target specification: could not find specification for target\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_without_toolchain(errors), expected, "{errors}");
+        }
+    }
 }

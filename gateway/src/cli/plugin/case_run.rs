@@ -1,5 +1,6 @@
 //! One case in the real gateway: sockets, worker, instance, reload.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::wire::{BodyRule, Connection, Outgoing};
 use crate::cli::args::loopback;
 use crate::cli::folder::Folder;
 use crate::cli::process::Gateway;
+use crate::control::plugin::ConfigSchema;
 
 /// Time limit of the request of a case.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,9 +25,25 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the callbacks after the response.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What a case recorded.
+pub(super) struct CaseRun {
+    pub(super) record: CaseRecord,
+    /// Why the client has no response, if it has none.
+    pub(super) no_response: Option<NoResponse>,
+}
+
+/// Why the client has no response.
+pub(super) struct NoResponse {
+    pub(super) reason: String,
+    /// No case can expect it. A plugin may close a stream, but not forget it.
+    pub(super) is_fault: bool,
+}
+
 /// Runs cases of one module.
 pub(super) struct CaseRunner {
     module: Vec<u8>,
+    /// The schema of the configuration, which says where upstreams are named.
+    schema: Option<ConfigSchema>,
     runtime: Runtime,
     /// Holds compiled code, so that each gateway but the first starts at once.
     cache: Folder,
@@ -66,20 +84,40 @@ impl CaseRunner {
     pub(super) fn new(module: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::read(module).with_context(|| format!("{} cannot be read", module.display()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { module: bytes, runtime, cache: Folder::temporary("gateway-plugin-cache")? })
+        // A module or schema at fault is refused when the plugin loads.
+        let schema = plugin_host::describe(&bytes).ok().and_then(|report| report.config_schema);
+        let schema = schema.and_then(|schema| ConfigSchema::parse(&schema).ok());
+        Ok(Self { module: bytes, schema, runtime, cache: Folder::temporary("gateway-plugin-cache")? })
+    }
+
+    /// Returns the upstreams that the configuration names. A callout to one that the case does not list is a difference.
+    fn configured_upstreams(&self, case: &PluginCase) -> Vec<String> {
+        let (Some(schema), Some(config)) = (&self.schema, &case.config) else { return Vec::new() };
+        let names = RefCell::new(Vec::new());
+        let is_allowed = |name: &str| {
+            if sandbox::is_upstream(name) {
+                names.borrow_mut().push(name.to_owned());
+            }
+            true
+        };
+        // A configuration that does not fit is refused when the plugin loads.
+        let _ = schema.check(&config.text(), &is_allowed);
+        names.into_inner()
     }
 
     /// Runs a case in a gateway of its own, so that no shared data or metric of another case exists.
     ///
     /// # Errors
     /// The plugin is refused, or this machine has no socket.
-    pub(super) fn run(&self, case: &PluginCase) -> anyhow::Result<CaseRecord> {
+    pub(super) fn run(&self, case: &PluginCase) -> anyhow::Result<CaseRun> {
         let script = Script::new(case);
         let handle = self.runtime.handle();
         let mut upstreams = Vec::new();
-        for callout in &case.callouts {
-            if !upstreams.iter().any(|(to, _)| *to == callout.to) {
-                upstreams.push((callout.to.clone(), script.serve_callouts(handle, &callout.to)?));
+        let listed = case.callouts.iter().map(|callout| callout.to.clone());
+        for to in listed.chain(self.configured_upstreams(case)) {
+            if !upstreams.iter().any(|(known, _)| *known == to) {
+                let address = script.serve_callouts(handle, &to)?;
+                upstreams.push((to, address));
             }
         }
         let folder = Folder::temporary("gateway-plugin-test")?;
@@ -96,20 +134,34 @@ impl CaseRunner {
         let address = gateway.http;
         let response = self.runtime.block_on(async {
             let response = send(address, &case.request);
-            tokio::time::timeout(REQUEST_TIMEOUT, response).await.context("no response in time").flatten()
+            tokio::time::timeout(REQUEST_TIMEOUT, response).await.map_or_else(
+                |_elapsed| Err(NoResponse::after_timeout()),
+                |response| response.map_err(NoResponse::closed),
+            )
         });
         // Ends the request, with the callbacks after it.
         gateway.drain();
         let log = log.take();
         let Received { request, callouts } = script.received();
-        let response = match response {
-            Ok(response) => Some(response),
-            Err(error) => {
-                tracing::warn!("the client has no response: {error:#}");
-                None
-            }
+        let (response, no_response) = match response {
+            Ok(response) => (Some(response), None),
+            Err(reason) => (None, Some(reason)),
         };
-        Ok(CaseRecord { request, response, callouts, log })
+        Ok(CaseRun { record: CaseRecord { request, response, callouts, log }, no_response })
+    }
+}
+
+impl NoResponse {
+    fn after_timeout() -> Self {
+        let reason = format!(
+            "no response after {} s: the plugin stopped the request or the response, and nothing resumed it",
+            REQUEST_TIMEOUT.as_secs()
+        );
+        Self { reason, is_fault: true }
+    }
+
+    fn closed(error: anyhow::Error) -> Self {
+        Self { reason: format!("the client's connection: {error:#}"), is_fault: false }
     }
 }
 

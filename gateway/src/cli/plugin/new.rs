@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use crate::cli::output::{print, print_error};
@@ -82,7 +82,12 @@ impl New {
         match fs::create_dir(folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                bail!("{} exists already: choose another name, or remove it", self.name)
+                let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+                ensure!(
+                    is_empty,
+                    "{} exists already, and is no empty folder: choose another name, or remove it",
+                    self.name
+                );
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("folder {} cannot be created", self.name));

@@ -76,10 +76,23 @@ impl SandboxRoute<'_> {
             "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "WasmPlugin",
             "metadata": {"name": PLUGIN, "namespace": NAMESPACE}, "spec": spec,
         }));
-        // JSON is YAML.
-        let documents: Vec<_> = objects.iter().map(Value::to_string).collect();
+        let documents: Vec<_> = objects.iter().map(yaml).collect();
         folder.replace(OBJECTS, documents.join("\n---\n").as_bytes())
     }
+}
+
+/// Returns true if [`SandboxRoute`] can have an upstream of this name.
+pub(super) fn is_upstream(name: &str) -> bool {
+    routing::parse_upstream(name, &NAMESPACE.into()).is_some()
+}
+
+/// Returns a value as YAML, which JSON is but for some control characters.
+fn yaml(value: &Value) -> String {
+    let escaped = |c: char| match c {
+        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    value.to_string().chars().map(escaped).collect()
 }
 
 /// Returns the options of a gateway that serves a folder. It has one worker, and logs no requests.
@@ -109,7 +122,10 @@ pub(super) fn wait_ready(gateway: &Gateway) -> anyhow::Result<()> {
     loop {
         let problems = gateway.problems().views_where(|problem| problem.reason.severity() != Severity::Note);
         if let Some(problem) = problems.first() {
-            bail!("{}", problem.message);
+            match problem.field.strip_prefix("spec.pluginConfig").unwrap_or_default() {
+                "" => bail!("{}", problem.message),
+                path => bail!("config{path}: {}", problem.message),
+            }
         }
         match status(gateway).map(|status| status.state) {
             Some(PluginState::Ready) => return Ok(()),

@@ -4,15 +4,19 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::plugin_case::{CalloutFailure, CaseCallout, CaseResponse, PluginCase, RecordedMessage};
+use api::plugin_case::{CalloutFailure, CaseCallout, CaseResponse, GrpcAnswer, PluginCase, RecordedMessage};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
+use super::grpc_server::{self, GrpcReply};
 use super::listener;
 use super::wire::{BodyRule, Connection, Outgoing};
 
 /// The answer to a callout that the case does not expect.
 const UNEXPECTED: u16 = 500;
+
+/// gRPC status UNKNOWN.
+const UNKNOWN: u32 = 2;
 
 /// What the servers of a case answer, and what they received.
 #[derive(Debug)]
@@ -39,7 +43,24 @@ pub(super) struct Received {
 /// What a server does about a request.
 enum Answer {
     Respond(CaseResponse),
+    Grpc(GrpcAnswer),
     Fail(CalloutFailure),
+}
+
+impl From<Answer> for GrpcReply {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Grpc(answer) => Self::Answer(answer),
+            Answer::Fail(CalloutFailure::Reset) => Self::Reset,
+            Answer::Fail(CalloutFailure::Timeout) => Self::Silence,
+            // The case expects no gRPC callout here.
+            Answer::Respond(_) => Self::Answer(GrpcAnswer {
+                status: UNKNOWN,
+                status_message: "the case has no `grpc` for this callout".to_owned(),
+                ..GrpcAnswer::default()
+            }),
+        }
+    }
 }
 
 impl Script {
@@ -89,12 +110,20 @@ impl Script {
         Ok(address)
     }
 
-    async fn converse(&self, stream: TcpStream, to: Option<&str>) -> anyhow::Result<()> {
+    async fn converse(self: &Arc<Self>, stream: TcpStream, to: Option<&str>) -> anyhow::Result<()> {
+        if let Some(to) = to
+            && grpc_server::is_http2(&stream).await?
+        {
+            let (script, to) = (Arc::clone(self), to.to_owned());
+            return grpc_server::serve(stream, move |call| script.on_request(call, Some(&to)).into()).await;
+        }
         let mut connection = Connection::new(stream);
         while let Some(request) = connection.request().await? {
             let is_head = request.headers.iter().any(|(name, value)| name == ":method" && value == b"HEAD");
             let response = match self.on_request(request, to) {
                 Answer::Respond(response) => response,
+                // The case says that it is a gRPC callout.
+                Answer::Grpc(_) => CaseResponse { status: UNEXPECTED, ..CaseResponse::default() },
                 Answer::Fail(CalloutFailure::Reset) => {
                     connection.reset();
                     return Ok(());
@@ -133,9 +162,10 @@ impl Script {
             return Answer::Respond(CaseResponse { status: UNEXPECTED, ..CaseResponse::default() });
         };
         *is_answered = true;
-        match callout.failure {
-            Some(failure) => Answer::Fail(failure),
-            None => Answer::Respond(callout.response.clone()),
+        match (callout.failure, &callout.grpc) {
+            (Some(failure), _) => Answer::Fail(failure),
+            (None, Some(grpc)) => Answer::Grpc(grpc.clone()),
+            (None, None) => Answer::Respond(callout.response.clone()),
         }
     }
 

@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use api::plugin_case::{CaseRecord, RecordedMessage};
+use api::plugin_case::{PluginCase, RecordedMessage};
 use clap::Args;
 
 use super::cargo::{self, Progress};
 use super::case_file::{NamedCase, read_all};
-use super::case_run::CaseRunner;
+use super::case_run::{CaseRun, CaseRunner, NoResponse};
 use crate::cli::output::{print, print_error};
 use crate::cli::style::{Palette, paint};
 
 /// The end of `--help`.
 const EXIT_CODES: &str = "\
-Exit codes: 0: all cases pass. 1: a case fails, or the module cannot be built. 2: the command line is wrong. Cases with \
+Exit codes: 0: all cases pass. 1: a case fails, its file is malformed, or the module cannot be built. 2: the command line is wrong. Cases with \
 `now` are skipped: the gateway has a real clock. `cargo test` runs them. `properties` have no effect here.";
 
 /// `gateway plugin test`.
@@ -61,15 +61,15 @@ impl Test {
         let (runner, palette) = (CaseRunner::new(&module)?, Palette::for_stdout());
         let mut counts = Counts::default();
         for NamedCase { name, case } in &cases {
-            if case.now.is_some() {
+            if case.as_ref().is_ok_and(|case| case.now.is_some()) {
                 counts.skipped += 1;
                 print(&format!("{name}: {}: it sets the clock\n", paint(palette.warning, "skipped")))?;
                 continue;
             }
             let began = Instant::now();
-            let failure = match runner.run(case) {
-                Ok(record) => describe(&case.differences(&record), &record),
-                Err(error) => Some(format!("  {error:#}\n")),
+            let failure = match case {
+                Ok(case) => run_case(&runner, case),
+                Err(reason) => Some(format!("  {reason}\n")),
             };
             let millis = began.elapsed().as_millis();
             match failure {
@@ -89,8 +89,21 @@ impl Test {
     }
 }
 
+/// Runs a case. Returns why it failed, or `None` if it passed.
+fn run_case(runner: &CaseRunner, case: &PluginCase) -> Option<String> {
+    match runner.run(case) {
+        Ok(run) => describe(case.differences(&run.record), &run),
+        Err(error) => Some(format!("  {error:#}\n")),
+    }
+}
+
 /// Describes why a case failed, with all that was recorded. Returns `None` if it passed.
-fn describe(differences: &[String], record: &CaseRecord) -> Option<String> {
+fn describe(mut differences: Vec<String>, CaseRun { record, no_response }: &CaseRun) -> Option<String> {
+    if let Some(NoResponse { reason, is_fault }) = no_response
+        && (*is_fault || !differences.is_empty())
+    {
+        differences.push(reason.clone());
+    }
     if differences.is_empty() {
         return None;
     }
@@ -100,6 +113,7 @@ fn describe(differences: &[String], record: &CaseRecord) -> Option<String> {
     {
         match message {
             Some(message) => text += &shown(what, message),
+            None if differences.iter().any(|difference| difference.contains(what)) => {}
             None => {
                 let _ = writeln!(text, "  there was no {what}");
             }

@@ -95,13 +95,13 @@ impl LoadJob {
         reached(PluginState::Fetched);
         let module = modules.compile(&engine, &fetched)?;
         reached(PluginState::Compiled);
-        check_configs(module.info(), &configs)?;
         let process = ProcessParts {
             shared: Arc::clone(&context.shared),
             waker: context.waker(),
             observer: context.observer.clone(),
         };
         let config = instance_config(&definition, &configs, &module, process);
+        check_configs(module.info(), &configs, &config)?;
         let version = Arc::new(PluginVersion {
             id: NEXT_VERSION.fetch_add(1, Ordering::Relaxed),
             name: Arc::clone(&config.plugin),
@@ -145,9 +145,9 @@ impl LoadJob {
 /// [`PluginRefusal`].
 pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), PluginRefusal> {
     let module = engine.compile(&fetch_verified(&desired.definition)?.bytes)?;
-    check_configs(module.info(), &desired.configs)?;
     let process = ProcessParts { shared: Arc::default(), waker: Waker(Arc::new(|| {})), observer: None };
     let config = instance_config(&desired.definition, &desired.configs, &module, process);
+    check_configs(module.info(), &desired.configs, &config)?;
     NewInstance::check(&module, config).map_err(|error| PluginRefusal::of_start(&error, &desired.configs))
 }
 

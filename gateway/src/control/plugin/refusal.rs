@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use plugin_host::{ModuleError, ModuleInfo, StartError};
+use plugin_host::{InstanceConfig, ModuleError, ModuleInfo, StartError, find_upstream};
 
 use super::schema::{CheckError, ConfigSchema, SchemaError};
 
@@ -56,14 +56,21 @@ impl From<SchemaError> for PluginRefusal {
     }
 }
 
-/// Checks configurations by the schema of a module. No-op if the module has none.
+/// Checks configurations by the schema of a module. No-op if the module has none. An upstream in a configuration must be one
+/// that an instance may call.
 ///
 /// # Errors
 /// The refusal of the first configuration that does not fit, or of the schema.
-pub(super) fn check_configs(module: &ModuleInfo, configs: &[Arc<str>]) -> Result<(), PluginRefusal> {
+pub(super) fn check_configs(
+    module: &ModuleInfo,
+    configs: &[Arc<str>],
+    instance: &InstanceConfig,
+) -> Result<(), PluginRefusal> {
     let Some(schema) = &module.config_schema else { return Ok(()) };
     let schema = ConfigSchema::parse(schema)?;
-    configs.iter().try_for_each(|config| match schema.check(config) {
+    let is_allowed =
+        |name: &str| find_upstream(&instance.upstreams, &instance.namespace, name.as_bytes()).is_some();
+    configs.iter().try_for_each(|config| match schema.check(config, &is_allowed) {
         Ok(()) => Ok(()),
         Err(error @ CheckError::TooComplex) => Err(error.to_string().into()),
         Err(CheckError::Mismatch(mismatch)) => {

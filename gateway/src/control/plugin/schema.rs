@@ -28,11 +28,12 @@ impl ConfigSchema {
         Document::parse(bytes).map(Self)
     }
 
-    /// Checks the configuration that the guest receives. An empty one is an object without fields.
+    /// Checks the configuration that the guest receives. An empty one is an object without fields. `is_allowed` decides about
+    /// texts with the format `wasm-gateway-upstream`.
     ///
     /// # Errors
     /// [`CheckError`].
-    pub fn check(&self, config: &str) -> Result<(), CheckError> {
+    pub fn check(&self, config: &str, is_allowed: &dyn Fn(&str) -> bool) -> Result<(), CheckError> {
         let value = match config.trim_ascii() {
             "" => Ok(Value::Object(serde_json::Map::new())),
             text => serde_json::from_str(text),
@@ -45,7 +46,7 @@ impl ConfigSchema {
                 expected,
             ))
         })?;
-        Checker::new(&self.0).check(&value)
+        Checker::new(&self.0, is_allowed).check(&value)
     }
 
     /// Returns the schema as JSON.

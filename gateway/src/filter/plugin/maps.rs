@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use api::message_edit::{MAX_EDIT_BYTES, can_replace_status};
 use http1::name::is_forwarding_field;
 use http1::{Head, HeadBuilder, KnownName};
 use plugin_host::{EditError, EditOutcome, MapEdit};
@@ -113,9 +114,6 @@ pub(super) fn edit_response(
     }
     edit_map(patch, edit, &fields, &|patch, name, value| set_status(patch, response.status(), name, value))
 }
-
-/// Maximum bytes of the edits of one map. A guest that loops would otherwise fill the gateway's memory.
-const MAX_EDIT_BYTES: usize = 64 * 1024;
 
 /// Checks that an edit keeps a patch within [`MAX_EDIT_BYTES`].
 fn check_size(patch: &Patch, edit: &MapEdit<'_>) -> Result<(), EditError> {
@@ -240,14 +238,10 @@ fn set_status(patch: &mut Patch, original: u16, name: &[u8], value: &[u8]) -> Re
     }
     let text = str::from_utf8(value).map_err(|_| EditError::Malformed)?;
     let status: u16 = text.parse().map_err(|_| EditError::Malformed)?;
-    let has_body = |status: u16| matches!(status, 200..=599) && !matches!(status, 204 | 304);
-    if status == original {
-        patch.line_mut().status = None;
-    } else if has_body(status) && has_body(original) {
-        patch.line_mut().status = Some(status);
-    } else {
+    if !can_replace_status(original, status) {
         return Ok(EditOutcome::Ignored);
     }
+    patch.line_mut().status = (status != original).then_some(status);
     Ok(EditOutcome::Applied)
 }
 

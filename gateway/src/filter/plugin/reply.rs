@@ -1,5 +1,6 @@
 //! Replies of guests as local replies.
 
+use api::message_edit::reply_status;
 use bytes::Bytes;
 use plugin_host::Reply;
 
@@ -11,7 +12,7 @@ use crate::message::{FieldName, FieldValue, LocalReply};
 pub(super) fn from_guest(reply: Reply, content_type: Option<&[u8]>) -> Box<LocalReply> {
     let is_grpc = content_type.is_some_and(is_grpc);
     let Reply { status, body, fields, grpc_status, .. } = reply;
-    let status = u16::try_from(status).unwrap_or(500);
+    let status = reply_status(status);
     let mut local = LocalReply::new(if is_grpc { 200 } else { status }, PluginReply::Guest.as_str());
     for (name, value) in fields {
         let name = str::from_utf8(&name).ok().and_then(|name| FieldName::parse(name).ok());

@@ -178,6 +178,10 @@ impl WorkerInstance {
         let (result, actions) = match &mut *self.instance.borrow_mut() {
             Some(instance) => {
                 let result = call(instance);
+                if matches!(result, Err(CallError::Trapped(_))) {
+                    // Reported below. The end of the stream would report it again.
+                    let _ = instance.take_trap();
+                }
                 (result, instance.take_actions())
             }
             None => (Err(CallError::Dead), Vec::new()),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::document::Document;
-use super::mismatch::{CheckError, ConfigMismatch, Place, expectation, kind, listed};
+use super::mismatch::{CheckError, ConfigMismatch, Place, expectation, kind, listed, shortened};
 
 /// Maximum steps of a check: visits of a schema by a value, and bytes that are compared. A second of processor time is
 /// about 20 million.
@@ -13,6 +13,9 @@ const MAX_STEPS: u64 = 1_000_000;
 
 /// Maximum schemas inside each other, so that a schema that refers to itself ends.
 const MAX_DEPTH: u32 = 300;
+
+/// The format of a text that names an upstream of callouts.
+const UPSTREAM_FORMAT: &str = "wasm-gateway-upstream";
 
 /// Bytes of a string that are compared in one step.
 const BYTES_PER_STEP: usize = 64;
@@ -22,13 +25,15 @@ type Checked = Result<(), CheckError>;
 /// A check that has begun.
 pub(super) struct Checker<'a> {
     document: &'a Document,
+    /// May the plugin call an upstream?
+    is_allowed: &'a dyn Fn(&str) -> bool,
     steps: u64,
     depth: u32,
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(document: &'a Document) -> Self {
-        Self { document, steps: 0, depth: 0 }
+    pub(super) fn new(document: &'a Document, is_allowed: &'a dyn Fn(&str) -> bool) -> Self {
+        Self { document, is_allowed, steps: 0, depth: 0 }
     }
 
     /// Checks a configuration.
@@ -138,9 +143,18 @@ impl<'a> Checker<'a> {
             let range = (bound(keywords, "minLength"), bound(keywords, "maxLength"));
             check_count((text.chars().count(), "characters"), range, place)?;
         }
+        if keywords.get("format").is_some_and(|format| format == UPSTREAM_FORMAT) && !(self.is_allowed)(text)
+        {
+            let found = "an upstream that the plugin may not call";
+            return mismatch(place, found, "one of spec.allowedUpstreams");
+        }
         let Some(Value::String(pattern)) = keywords.get("pattern") else { return Ok(()) };
         if self.document.pattern(pattern).is_some_and(|regex| !regex.is_match(text)) {
-            return mismatch(place, "a string that does not match", format!("the pattern {pattern}"));
+            let expected = match keywords.get("title").and_then(Value::as_str) {
+                Some(title) => format!("{} (the pattern {pattern})", shortened(title)),
+                None => format!("the pattern {pattern}"),
+            };
+            return mismatch(place, "a string that does not match", expected);
         }
         Ok(())
     }
@@ -268,6 +282,10 @@ impl<'a> Checker<'a> {
         value: &Value,
         place: Place<'_>,
     ) -> Checked {
+        self.step(schemas.len())?;
+        if let (Some(tag), Value::Object(fields)) = (tag_of(schemas), value) {
+            return self.check_tagged((tag, schemas), fields, value, place);
+        }
         let mut count = 0;
         let mut best: Option<ConfigMismatch> = None;
         for schema in schemas {
@@ -275,7 +293,9 @@ impl<'a> Checker<'a> {
                 Ok(()) => count += 1,
                 Err(CheckError::TooComplex) => return Err(CheckError::TooComplex),
                 Err(CheckError::Mismatch(mismatch)) => {
-                    if best.as_ref().is_none_or(|best| best.depth < mismatch.depth) {
+                    // Of those at one place, one about the content says more than one about the type.
+                    let weight = |one: &ConfigMismatch| (one.depth, one.found != kind(value));
+                    if best.as_ref().is_none_or(|best| weight(best) < weight(&mismatch)) {
                         best = Some(mismatch);
                     }
                 }
@@ -283,7 +303,9 @@ impl<'a> Checker<'a> {
         }
         match (count, best) {
             (1, _) => Ok(()),
-            (0, Some(best)) if best.depth > place.depth() => Err(CheckError::Mismatch(best)),
+            (0, Some(best)) if best.depth > place.depth() || best.found != kind(value) => {
+                Err(CheckError::Mismatch(best))
+            }
             (0, _) => {
                 let alternatives: Vec<_> = schemas.iter().map(|schema| self.expectation(schema)).collect();
                 let own = expectation(schema);
@@ -297,6 +319,26 @@ impl<'a> Checker<'a> {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// Checks an object by the one of several schemas that its tag names.
+    fn check_tagged(
+        &mut self,
+        (tag, schemas): (&str, &[Value]),
+        fields: &Map<String, Value>,
+        value: &Value,
+        place: Place<'_>,
+    ) -> Checked {
+        let found = fields.get(tag);
+        if let Some(schema) = schemas.iter().find(|schema| found.is_some() && tag_value(schema, tag) == found)
+        {
+            return self.visit(schema, value, place);
+        }
+        let expected =
+            listed(schemas.iter().filter_map(|schema| tag_value(schema, tag)).map(Value::to_string));
+        let found = found
+            .map_or_else(|| "nothing".to_owned(), |found| format!("{} that is not allowed", kind(found)));
+        mismatch(Place::Field(&place, tag), found, expected)
     }
 
     fn fits(&mut self, schema: &Value, value: &Value, place: Place<'_>) -> Result<bool, CheckError> {
@@ -313,6 +355,28 @@ impl<'a> Checker<'a> {
         let target = reference.and_then(|reference| self.document.resolve(reference));
         expectation(target.unwrap_or(schema))
     }
+}
+
+/// Returns the field whose value says which of several schemas an object has: each requires it, with a value of its own.
+fn tag_of(schemas: &[Value]) -> Option<&str> {
+    let (first, _) = schemas.split_first()?;
+    let mut names = first.get("properties")?.as_object()?.keys().map(String::as_str);
+    names.find(|name| {
+        let is_required = |schema: &Value| {
+            let required = schema.get("required").and_then(Value::as_array);
+            required.is_some_and(|required| required.iter().any(|known| known == name))
+        };
+        let mut values = BTreeSet::new();
+        schemas.iter().all(|schema| {
+            let value = tag_value(schema, name).and_then(Value::as_str);
+            is_required(schema) && value.is_some_and(|value| values.insert(value))
+        })
+    })
+}
+
+/// Returns the only value that a schema allows for a field.
+fn tag_value<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    schema.get("properties")?.get(name)?.get("const")
 }
 
 fn mismatch(place: Place<'_>, found: impl Into<String>, expected: impl Into<String>) -> Checked {

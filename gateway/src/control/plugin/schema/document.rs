@@ -6,6 +6,8 @@ use hashbrown::HashMap;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
+use super::mismatch::kind;
+
 /// Maximum bytes of a schema. The module is refused beyond. A plugin with 200 described fields has about 30 KiB.
 pub(super) const MAX_SCHEMA_BYTES: usize = 64 << 10;
 
@@ -47,6 +49,12 @@ const UNCHECKED: &[&str] = &[
     "unevaluatedProperties",
 ];
 
+/// The types of JSON, as `type` names them.
+const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
+
+/// [`TYPES`], for people.
+const TYPE_NAMES: &str = "array, boolean, integer, null, number, object or string";
+
 /// Why a schema is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
@@ -56,6 +64,12 @@ pub enum SchemaError {
     /// Not JSON, or nested too deeply.
     #[error("the configuration schema of the module is no JSON: {0}")]
     Malformed(String),
+    /// JSON, but neither an object nor true or false.
+    #[error("the configuration schema of the module is {0}, not an object")]
+    NoSchema(&'static str),
+    /// A type that JSON does not have.
+    #[error("the configuration schema of the module has the type {0}: use {TYPE_NAMES}")]
+    Type(String),
     /// A reference that leaves the schema, or that leads nowhere.
     #[error(
         "the configuration schema of the module refers to {0:?}, which is not a part of it (#/$defs/NAME)"
@@ -88,6 +102,9 @@ impl Document {
         }
         let root: Value =
             serde_json::from_slice(bytes).map_err(|error| SchemaError::Malformed(error.to_string()))?;
+        if !root.is_object() && !root.is_boolean() {
+            return Err(SchemaError::NoSchema(kind(&root)));
+        }
         let mut document = Self { root: Value::Null, patterns: HashMap::new(), unchecked: BTreeSet::new() };
         document.visit(&root, &root)?;
         Ok(Self { root, ..document })
@@ -122,6 +139,8 @@ impl Document {
                     resolve(root, reference).ok_or_else(|| SchemaError::Reference(reference.clone()))?;
                 }
                 ("pattern", Value::String(pattern)) => self.add_pattern(pattern)?,
+                ("type", Value::Array(names)) => names.iter().try_for_each(check_type)?,
+                ("type", name) => check_type(name)?,
                 (_, Value::Array(schemas)) if SCHEMA_LIST.contains(&keyword) => {
                     schemas.iter().try_for_each(|schema| self.visit(root, schema))?;
                 }
@@ -154,6 +173,13 @@ impl Document {
         self.patterns.insert(pattern.to_owned(), regex);
         Ok(())
     }
+}
+
+fn check_type(name: &Value) -> Result<(), SchemaError> {
+    if name.as_str().is_some_and(|name| TYPES.contains(&name)) {
+        return Ok(());
+    }
+    Err(SchemaError::Type(name.to_string().chars().take(64).collect()))
 }
 
 /// Follows a reference inside a schema. Anchors and other documents are not followed.

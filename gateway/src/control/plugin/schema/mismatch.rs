@@ -101,11 +101,15 @@ pub(super) fn expectation(schema: &Value) -> String {
     let description = schema.get("description").and_then(Value::as_str);
     match description.and_then(|text| text.lines().next()) {
         Some(description) => {
-            let short: String = description.chars().take(120).collect();
-            format!("{text} ({})", short.trim_end_matches('.'))
+            format!("{text} ({})", shortened(description).trim_end_matches('.'))
         }
         None => text,
     }
+}
+
+/// Returns the start of a text of the module.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(120).collect()
 }
 
 fn types_text(types: &Value) -> String {

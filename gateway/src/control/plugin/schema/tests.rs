@@ -14,7 +14,7 @@ fn schema(schema: &Value) -> Result<ConfigSchema, SchemaError> {
 
 /// Returns `PATH: MESSAGE` of the mismatch, or "fits".
 fn checked(schema: &ConfigSchema, config: &str) -> String {
-    match schema.check(config) {
+    match schema.check(config, &|upstream| upstream == "shop/authz:80") {
         Ok(()) => "fits".to_owned(),
         Err(CheckError::Mismatch(mismatch)) => format!("{}: {mismatch}", mismatch.path),
         Err(CheckError::TooComplex) => "too complex".to_owned(),
@@ -173,6 +173,76 @@ fn schema_that_leaves_itself_is_refused() {
 }
 
 #[test]
+fn schemas_that_are_none_are_refused() {
+    for (text, expected) in [
+        ("[]", "is a list, not an object"),
+        ("\"string\"", "is a string, not an object"),
+        ("null", "is null, not an object"),
+        (r#"{"properties": {"a": {"type": "text"}}}"#, "has the type \"text\": use array, boolean"),
+        (r#"{"type": ["string", "nil"]}"#, "has the type \"nil\": use array, boolean"),
+        (r#"{"items": {"type": 5}}"#, "has the type 5: use array, boolean"),
+    ] {
+        let error = ConfigSchema::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    for text in ["true", "{}", r#"{"properties": {"type": {"type": "string"}}}"#] {
+        assert!(ConfigSchema::parse(text.as_bytes()).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn mismatch_of_a_tagged_object_is_about_its_alternative() {
+    let place = |tag: &str, fields: &[&str]| {
+        let mut properties: serde_json::Map<_, _> =
+            fields.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+        properties.insert("in".to_owned(), json!({"const": tag}));
+        json!({"type": "object", "properties": properties, "required": ["in", "name"], "additionalProperties": false})
+    };
+    let places = json!({"oneOf": [place("header", &["name", "prefix"]), place("query", &["name"])]});
+    for (config, expected) in [
+        (r#"{"in": "query", "name": "a"}"#, "fits"),
+        (
+            r#"{"in": "body", "name": "a"}"#,
+            r#".in: found a string that is not allowed, expected one of "header", "query""#,
+        ),
+        (r#"{"name": "a"}"#, r#".in: found nothing, expected one of "header", "query""#),
+        (
+            r#"{"in": "query", "name": "a", "prefix": "b"}"#,
+            ".prefix: found an unknown field, expected one of in, name",
+        ),
+        (r#"{"in": "query"}"#, ".name: found nothing, expected a string"),
+        ("5", ": found an integer, expected an object or an object"),
+    ] {
+        assert_eq!(checked(&schema(&places).unwrap(), config), expected, "{config}");
+    }
+}
+
+#[test]
+fn texts_have_the_format_of_the_sdk() {
+    let title = "the name of a header field";
+    let named = json!({"type": "string", "title": title, "pattern": "^[a-z-]+$"});
+    let schema = schema(&json!({"properties": {
+        "upstream": {"type": "string", "format": "wasm-gateway-upstream"},
+        "other": {"type": "string", "format": "date"},
+        "header": {"anyOf": [named, {"type": "null"}]},
+    }}));
+    for (config, expected) in [
+        (r#"{"upstream": "shop/authz:80", "other": "never", "header": null}"#, "fits"),
+        (
+            r#"{"upstream": "shop/other:80"}"#,
+            ".upstream: found an upstream that the plugin may not call, expected one of spec.allowedUpstreams",
+        ),
+        (
+            r#"{"header": "X"}"#,
+            ".header: found a string that does not match, expected the name of a header field (the pattern ^[a-z-]+$)",
+        ),
+        (r#"{"header": 5}"#, ".header: found an integer, expected a string or null"),
+    ] {
+        assert_eq!(checked(schema.as_ref().unwrap(), config), expected, "{config}");
+    }
+}
+
+#[test]
 fn hostile_schemas_are_refused_or_bounded() {
     let huge = format!("{{\"description\": \"{}\"}}", "a".repeat(MAX_SCHEMA_BYTES));
     assert!(matches!(ConfigSchema::parse(huge.as_bytes()), Err(SchemaError::TooLarge(_))));
@@ -280,7 +350,7 @@ proptest! {
     #[test]
     fn any_schema_ends_without_a_panic(schema_json in any_json(), config in any_json()) {
         if let Ok(schema) = schema(&schema_json) {
-            let _ = schema.check(&config.to_string());
+            let _ = schema.check(&config.to_string(), &|_| true);
         }
     }
 }
