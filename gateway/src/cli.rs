@@ -10,6 +10,7 @@ pub mod config;
 pub mod crds;
 pub(crate) mod crypto;
 pub mod demo;
+pub(crate) mod ejections;
 pub(crate) mod environment;
 pub mod explain;
 mod folder;

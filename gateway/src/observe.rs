@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod control_metrics;
 pub mod counters;
+pub mod ejection_metrics;
 mod encode;
 pub mod histogram;
 pub mod metrics;

@@ -193,6 +193,18 @@ pub struct RequestSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// Path for which the gateway itself responds to GET and HEAD, whatever the host: 200 while it is ready, else 503.
     pub health_path: Option<String>,
+    /// Whether TRACE is forwarded.
+    pub trace: TraceRequests,
+}
+
+/// Whether TRACE is forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TraceRequests {
+    /// It gets 405: the response would repeat the fields that the gateway and other proxies add.
+    #[default]
+    Refused,
+    /// It is forwarded.
+    Forwarded,
 }
 
 /// Whether request fields with an underscore in their name are forwarded.
@@ -306,13 +318,12 @@ impl Default for TimeoutSettings {
 }
 
 impl Default for RetrySettings {
-    /// Three attempts in total. Only idempotent methods (RFC 9110 §9.2.2) are sent twice, and only after failures for
-    /// which the endpoint most likely did not receive the request.
+    /// Three attempts in total. Only idempotent methods (RFC 9110 §9.2.2) are sent twice.
     fn default() -> Self {
         use Method::{Delete, Get, Head, Options, Put, Trace};
         Self {
             attempts: Attempts::DEFAULT,
-            on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection],
+            on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection, RetryOn::Reset],
             methods: vec![Get, Head, Options, Put, Delete, Trace],
         }
     }
@@ -332,7 +343,12 @@ impl Default for DrainSettings {
 
 impl Default for RequestSettings {
     fn default() -> Self {
-        Self { underscore_names: UnderscoreNames::Dropped, trusted_proxies: Vec::new(), health_path: None }
+        Self {
+            underscore_names: UnderscoreNames::Dropped,
+            trusted_proxies: Vec::new(),
+            health_path: None,
+            trace: TraceRequests::default(),
+        }
     }
 }
 

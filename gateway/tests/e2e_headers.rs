@@ -5,7 +5,7 @@
 
 mod support;
 
-use gateway::settings::{ReasonHeader, RequestIdEcho, Settings};
+use gateway::settings::{ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 use support::{DEADLINE, Follows, Message, Origin, TestGateway, Then, ok, settings, single_route};
 
 /// The protocol of the client.
@@ -338,5 +338,22 @@ fn allow_is_sent_even_with_the_reason_header_hidden() {
         let response = client.message(Follows::Response).unwrap().unwrap();
         assert_eq!((response.status(), response.field("gateway-reason")), (405, reason));
         assert!(response.field("allow").is_some());
+    }
+}
+
+#[test]
+fn kept_underscores_let_no_forwarding_field_of_a_trusted_peer_pass() {
+    let origin = Origin::named("a");
+    let mut settings = trusting();
+    settings.requests.underscore_names = UnderscoreNames::Kept;
+    let gateway = TestGateway::with(&single_route(&origin), settings);
+    for name in ["X_Forwarded_For", "x_forwarded-for", "X_FORWARDED_PREFIX", "X_Real_IP", "X_Original_Url"] {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let sent = [(name, "6.6.6.6"), ("x_own", "1"), ("x-forwarded-prefix", "/shop")];
+            let request = forwarded(&gateway, &origin, protocol, &sent);
+            assert!(!format!("{:?}", request.fields).contains("6.6.6.6"), "{protocol:?} {name}");
+            assert_eq!(request.field("x_own"), Some("1"), "other fields with an underscore pass");
+            assert_eq!(request.field("x-forwarded-prefix"), Some("/shop"), "the peer is trusted");
+        }
     }
 }

@@ -9,7 +9,7 @@ mod support;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use gateway::settings::ReasonHeader;
+use gateway::settings::{ReasonHeader, Settings, TraceRequests};
 use support::fixtures::{ingress, secret, service};
 use support::{
     Certificate, DEADLINE, Follows, Message, Origin, Refusing, TestGateway, Then, ok, settings, single_route,
@@ -440,4 +440,47 @@ fn tls_client_is_served_like_a_plain_one() {
     assert_eq!((client.response().text(), client.response().text()), ("a", "a"));
     let forwarded = origin.last();
     assert_eq!((forwarded.field("x-forwarded-proto"), forwarded.target()), (Some("https"), "/2"));
+}
+
+#[test]
+fn trace_is_refused_and_max_forwards_ends_options_here() {
+    let origin = Origin::named("a");
+    struct Case {
+        head: &'static str,
+        expected: (u16, Option<&'static str>),
+        /// `Max-Forwards` of the forwarded request.
+        forwarded: Option<&'static str>,
+    }
+    let (here, refused) = ((204, Some("server_options")), (405, Some("trace_refused")));
+    let passed = (200, None);
+    let cases = [
+        Case { head: "OPTIONS / HTTP/1.1\r\nMax-Forwards: 0\r\n", expected: here, forwarded: None },
+        Case { head: "OPTIONS / HTTP/1.1\r\nMax-Forwards: 1\r\n", expected: passed, forwarded: Some("0") },
+        Case { head: "OPTIONS / HTTP/1.1\r\nMax-Forwards: x\r\n", expected: passed, forwarded: Some("x") },
+        Case { head: "OPTIONS / HTTP/1.1\r\n", expected: passed, forwarded: None },
+        // For other methods the field has no meaning (RFC 9110 §7.6.2).
+        Case { head: "GET / HTTP/1.1\r\nMax-Forwards: 0\r\n", expected: passed, forwarded: Some("0") },
+        Case { head: "TRACE / HTTP/1.1\r\n", expected: refused, forwarded: None },
+    ];
+    let gateway = TestGateway::start(&single_route(&origin));
+    for Case { head, expected, forwarded } in cases {
+        let mut client = gateway.client();
+        client.send(format!("{head}Host: a.example\r\n\r\n"));
+        let response = client.response();
+        assert_eq!((response.status(), response.field("gateway-reason")), expected, "{head:?}");
+        if response.status() == 200 {
+            assert_eq!(origin.last().field("max-forwards"), forwarded, "{head:?}");
+        } else {
+            assert!(!response.field("allow").unwrap().contains("TRACE"), "{head:?}");
+        }
+    }
+    let forward = |all: &mut Settings| all.requests.trace = TraceRequests::Forwarded;
+    let gateway = TestGateway::with(&single_route(&origin), settings(forward));
+    for (value, expected) in [("1", (200, None)), ("0", (501, Some("last_forward")))] {
+        let mut client = gateway.client();
+        client.send(format!("TRACE / HTTP/1.1\r\nMax-Forwards: {value}\r\nHost: a.example\r\n\r\n"));
+        let response = client.response();
+        assert_eq!((response.status(), response.field("gateway-reason")), expected, "{value}");
+    }
+    assert_eq!(origin.last().field("max-forwards"), Some("0"));
 }

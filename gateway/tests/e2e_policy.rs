@@ -73,6 +73,7 @@ fn client_sending_10_mib_first_still_reads_the_local_reply() {
         for Framing { field: framing, chunk_head } in [
             Framing { field: "Content-Length: 10485760", chunk_head: "" },
             Framing { field: "Transfer-Encoding: chunked", chunk_head: "a00000\r\n" },
+            Framing { field: "Connection: close\r\nContent-Length: 10485760", chunk_head: "" },
         ] {
             let mut client = gateway.client();
             client.send(format!("POST / HTTP/1.1\r\nHost: {host}\r\n{framing}\r\n\r\n{chunk_head}"));
@@ -198,7 +199,7 @@ fn policy_sets_retry_conditions() {
         assert_eq!((client.response().status(), origin.count()), (status, received), "{spec}: {request}");
     }
 
-    // A request lost on a new connection is retried only with Reset, and at another endpoint.
+    // A request lost on a new connection is retried with Reset, and at another endpoint.
     let (bad, good) = (losing_origin(), Origin::named("good"));
     let route = single_route_to(&[bad.address, good.address]);
     let gateway = TestGateway::start(&(route + policy("retries: {on: [Reset]}")));

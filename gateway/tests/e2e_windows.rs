@@ -8,6 +8,7 @@ mod support;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -133,6 +134,87 @@ fn stalled_stream_does_not_stall_the_others() {
         let (bytes, end) = client.read_stream(stream).unwrap();
         assert_eq!((bytes, end.kind, end.flags), (200_000, DATA, END_STREAM), "stream {stream}");
     }
+}
+
+/// A network with a delay: what a client sends arrives 50 ms later, with at most 2 MiB on the way, as TCP would have.
+/// Responses arrive at once.
+struct SlowNetwork {
+    address: std::net::SocketAddr,
+}
+
+impl SlowNetwork {
+    const DELAY: Duration = Duration::from_millis(50);
+    const MAX_UNDERWAY_BYTES: usize = 2 << 20;
+
+    fn new(gateway: std::net::SocketAddr) -> Self {
+        let listener = std::net::TcpListener::bind(support::ANY_PORT).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), std::net::TcpStream::connect(gateway).unwrap());
+                server.set_nodelay(true).unwrap();
+                client.set_nodelay(true).unwrap();
+                let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                std::thread::spawn(move || Self::delay(client, server));
+            }
+        });
+        Self { address }
+    }
+
+    fn delay(mut client: std::net::TcpStream, mut server: std::net::TcpStream) -> std::io::Result<()> {
+        const PIECE: usize = 16 << 10;
+        let (sender, receiver) =
+            std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(Self::MAX_UNDERWAY_BYTES / PIECE);
+        std::thread::spawn(move || {
+            for (due, piece) in receiver {
+                while let Some(left) =
+                    due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+                {
+                    std::thread::park_timeout(left);
+                }
+                if server.write_all(&piece).is_err() {
+                    return;
+                }
+            }
+        });
+        loop {
+            let mut piece = vec![0; PIECE];
+            let read = client.read(&mut piece)?;
+            piece.truncate(read);
+            if read == 0 || sender.send((Instant::now() + Self::DELAY, piece)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[test]
+fn upload_over_a_long_way_is_as_fast_as_over_http1() {
+    const BYTES: usize = 20 << 20;
+    let origin = Origin::start(|call| call.respond(ok("a")).map(|()| Then::Keep));
+    let gateway = TestGateway::start(&single_route(&origin));
+    let network = SlowNetwork::new(gateway.gateway.http);
+    let began = Instant::now();
+    let mut client = support::Client::connect(network.address);
+    client.send(format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {BYTES}\r\n\r\n"));
+    client.send(vec![b'x'; BYTES]);
+    assert_eq!(client.response().status(), 200);
+    let http1 = began.elapsed();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let began = Instant::now();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(network.address).await.unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::post("http://a.example/").body(()).unwrap();
+        let (response, mut body) = send.ready().await.unwrap().send_request(request, false).unwrap();
+        body.send_data(Bytes::from(vec![b'x'; BYTES]), true).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+    });
+    let http2 = began.elapsed();
+    assert!(origin.requests().iter().all(|request| request.body.len() == BYTES));
+    assert!(http2 < http1 * 2, "{http2:?} over HTTP/2 and {http1:?} over HTTP/1.1");
 }
 
 /// Pseudo-random numbers that a seed reproduces (SplitMix64).

@@ -108,7 +108,7 @@ class     gateway, by spec.ingressClassName
 service   default/sliced:80, type ClusterIP, ports http 80
             EndpointSlice default/sliced-1, ports http 8080
               10.0.0.1: ready serving, Pod one
-              10.0.0.2: not ready, not used
+              10.0.0.2: not ready, not used: it is not ready
             sends to 10.0.0.1:8080
 listener  https, the default certificate: no spec.tls names this host
 
@@ -516,6 +516,7 @@ fn explanation_agrees_with_random_tables() {
             live: &live,
             problems: &problems,
             plugins: None,
+            ejected: &[],
             status_service: None,
         };
         for _ in 0..20 {

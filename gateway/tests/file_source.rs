@@ -292,6 +292,26 @@ async fn unreadable_files_are_problems_and_others_are_used() {
 }
 
 #[tokio::test]
+async fn file_that_turns_unreadable_keeps_its_routes() {
+    let (mut watched, first) = WatchedFolder::start(&[("a.yaml", &ingress("a", "h"))]).await;
+    assert_eq!(changes(&first), ["+ a h", "+ IngressClass gateway"]);
+    for text in [&b"a: \xff\n"[..], b"[[["] {
+        fs::write(watched.path("new.tmp"), text).unwrap();
+        fs::rename(watched.path("new.tmp"), watched.path("a.yaml")).unwrap();
+        let update = watched.next().await;
+        assert_eq!(changes(&update), [""; 0], "the last content stays in use");
+        assert!(
+            problems(&update)[0].contains("a.yaml:1: File a.yaml: Unreadable: "),
+            "{:?}",
+            problems(&update)
+        );
+    }
+    watched.replace("a.yaml", &ingress("a", "other"));
+    let update = watched.next().await;
+    assert_eq!((changes(&update), problems(&update)), (vec!["+ a other".to_owned()], Vec::new()));
+}
+
+#[tokio::test]
 async fn moved_folder_keeps_its_content_until_replaced() {
     let outer = tempfile::tempdir().unwrap();
     let root = outer.path().join("config");

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gateway::cli::process::{Gateway, Options, Source};
@@ -406,6 +406,7 @@ impl Recorder {
     fn update<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
         let result = change(&mut self.record.lock().unwrap());
         self.changed.notify_all();
+        notify();
         result
     }
 }
@@ -545,14 +546,36 @@ impl Refusing {
     }
 }
 
-/// Polls the condition until it holds. Panics with its description after [`DEADLINE`].
-///
-/// It yields the processor between two polls: most conditions send a request or read a file, which offers no event.
+// ===== waiting =====
+
+/// The number of events so far: what origins record, and lines that programs log.
+static EVENTS: Mutex<u64> = Mutex::new(0);
+/// Wakes [`until`] at an event.
+static EVENT: Condvar = Condvar::new();
+
+/// Longest wait between two checks without an event: a page of the gateway, or a file, announces no change.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Counts an event, after which conditions are checked again.
+pub(crate) fn notify() {
+    *EVENTS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    EVENT.notify_all();
+}
+
+/// Waits until the condition holds: checks it after each event, and otherwise every [`CHECK_INTERVAL`]. Panics with its
+/// description after [`DEADLINE`].
 pub(crate) fn until(description: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
-    while !condition() {
+    loop {
+        // Before the condition, so that no event in between is missed.
+        let seen = *EVENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if condition() {
+            return;
+        }
         assert!(started.elapsed() < DEADLINE, "timed out: {description}");
-        std::thread::yield_now();
+        let events = EVENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = EVENT.wait_timeout_while(events, CHECK_INTERVAL, |events| *events == seen);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -22,6 +22,8 @@ pub enum KnownName {
     Http2Settings,
     /// `Keep-Alive`
     KeepAlive,
+    /// `Max-Forwards`
+    MaxForwards,
     /// `Proxy-Connection`
     ProxyConnection,
     /// `Server`
@@ -51,7 +53,7 @@ pub enum KnownName {
 }
 
 /// Number of known names.
-pub(crate) const COUNT: usize = 22;
+pub(crate) const COUNT: usize = 23;
 
 /// Known names in lower case, in the order of the variants.
 const NAMES: [(&[u8], KnownName); COUNT] = [
@@ -64,6 +66,7 @@ const NAMES: [(&[u8], KnownName); COUNT] = [
     (b"host", KnownName::Host),
     (b"http2-settings", KnownName::Http2Settings),
     (b"keep-alive", KnownName::KeepAlive),
+    (b"max-forwards", KnownName::MaxForwards),
     (b"proxy-connection", KnownName::ProxyConnection),
     (b"server", KnownName::Server),
     (b"te", KnownName::Te),
@@ -97,6 +100,7 @@ impl KnownName {
             (b'h', 4) => Self::Host,
             (b'h', 14) => Self::Http2Settings,
             (b'k', 10) => Self::KeepAlive,
+            (b'm', 12) => Self::MaxForwards,
             (b'p', 16) => Self::ProxyConnection,
             (b's', 6) => Self::Server,
             (b't', 2) => Self::Te,

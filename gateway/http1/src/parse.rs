@@ -23,8 +23,11 @@ pub struct HeadLimits {
 }
 
 impl HeadLimits {
-    /// Upper bound of the configurable field limit: the parser keeps its field table on the stack.
-    pub const MAX_FIELDS: usize = 128;
+    /// Upper bound of the configurable field limit: the parser keeps its field table of 32 KiB on the stack.
+    pub const MAX_FIELDS: usize = 1000;
+
+    /// Maximum number of trailers, also if the field limit is higher.
+    pub const MAX_TRAILERS: usize = 128;
 }
 
 impl Default for HeadLimits {
@@ -46,6 +49,9 @@ pub enum HeadError {
     /// A byte or token that the grammar does not allow.
     #[error("malformed {0}")]
     Malformed(&'static str),
+    /// A response does not begin with `HTTP/`: the peer speaks another protocol.
+    #[error("the first line does not begin with HTTP/")]
+    NotHttp,
     /// The head exceeds [`HeadLimits::head_bytes`].
     #[error("head too long")]
     TooLong,
@@ -83,6 +89,7 @@ impl HeadError {
             Self::BareLf
             | Self::FoldedField
             | Self::Malformed(_)
+            | Self::NotHttp
             | Self::NoHost
             | Self::SeveralHosts
             | Self::HostMismatch => 400,
@@ -195,13 +202,15 @@ pub fn request(
 /// `scanner` keeps the progress between calls and is reset after each head.
 ///
 /// # Errors
-/// [`HeadError::BareLf`], [`HeadError::FoldedField`], [`HeadError::Malformed`], [`HeadError::TooLong`],
-/// [`HeadError::TooManyFields`] or [`HeadError::Version`]. The caller closes the connection.
+/// [`HeadError::BareLf`], [`HeadError::FoldedField`], [`HeadError::Malformed`], [`HeadError::NotHttp`],
+/// [`HeadError::TooLong`], [`HeadError::TooManyFields`] or [`HeadError::Version`]. The caller closes the connection.
 pub fn response(
     buffer: &mut BytesMut,
     scanner: &mut HeadScanner,
     limits: &HeadLimits,
 ) -> Result<Option<Head>, HeadError> {
+    // Before the end is looked for: a TLS alert or the greeting of another protocol has none.
+    check_protocol(buffer)?;
     let Some(end) = scanner.find_end(buffer, limits)? else { return Ok(None) };
     *scanner = HeadScanner::default();
     let text = buffer.split_to(end).freeze();
@@ -212,6 +221,9 @@ pub fn response(
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("head")),
         Err(_) if is_folded(&text) => return Err(HeadError::FoldedField),
+        Err(httparse::Error::HeaderName) if has_blank_before_colon(&text) => {
+            return Err(HeadError::Malformed("field name: a blank before the colon"));
+        }
         Err(error) => return Err(head_error(error)),
     }
     let status =
@@ -236,7 +248,7 @@ pub(crate) fn trailers(
     let Some(end) = scanner.find_end(buffer, limits)? else { return Ok(None) };
     *scanner = HeadScanner::default();
     let text = buffer.split_to(end).freeze();
-    let mut slots = [httparse::EMPTY_HEADER; HeadLimits::MAX_FIELDS];
+    let mut slots = [httparse::EMPTY_HEADER; HeadLimits::MAX_TRAILERS];
     let parsed = match httparse::parse_headers(&text, field_slots(&mut slots, limits)) {
         Ok(httparse::Status::Complete((_, parsed))) => parsed,
         Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("trailers")),
@@ -248,8 +260,18 @@ pub(crate) fn trailers(
 }
 
 /// Returns the slots that a head may fill: the configured limit, or the whole table if the limit exceeds it.
-fn field_slots<'a, T>(slots: &'a mut [T; HeadLimits::MAX_FIELDS], limits: &HeadLimits) -> &'a mut [T] {
-    slots.get_mut(..limits.fields.min(HeadLimits::MAX_FIELDS)).unwrap_or_default()
+fn field_slots<'a, T>(slots: &'a mut [T], limits: &HeadLimits) -> &'a mut [T] {
+    let count = limits.fields.min(slots.len());
+    slots.get_mut(..count).unwrap_or_default()
+}
+
+/// Rejects the first bytes of a response that cannot become `HTTP/`.
+fn check_protocol(text: &[u8]) -> Result<(), HeadError> {
+    if text.iter().zip(b"HTTP/").all(|(byte, expected)| byte == expected) {
+        Ok(())
+    } else {
+        Err(HeadError::NotHttp)
+    }
 }
 
 /// Returns [`HeadError::TargetTooLong`] if the target of an oversized head exceeds its own limit.
@@ -274,6 +296,13 @@ fn version_error(text: &[u8]) -> HeadError {
 /// Returns true if a field line begins with a blank.
 fn is_folded(text: &[u8]) -> bool {
     text.windows(3).any(|three| matches!(three, b"\r\n " | b"\r\n\t"))
+}
+
+/// Returns true if a field name ends with a blank (RFC 9112 §5.1).
+fn has_blank_before_colon(text: &[u8]) -> bool {
+    let fields = text.split(|byte| *byte == b'\n').skip(1);
+    let mut names = fields.filter_map(|line| line.split(|byte| *byte == b':').next());
+    names.any(|name| !name.starts_with(b"\r") && matches!(name.last(), Some(b' ' | b'\t')))
 }
 
 fn head_error(error: httparse::Error) -> HeadError {

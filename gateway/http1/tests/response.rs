@@ -7,7 +7,7 @@ use http1::parse::response;
 use http1::{BodyLength, FramingError, Head, HeadError, HeadLimits, HeadScanner, KnownName, Version};
 
 use BodyLength::{Chunked, Empty, Exact, UntilClose};
-use HeadError::{BareLf, FoldedField, Malformed, TooLong, TooManyFields};
+use HeadError::{BareLf, FoldedField, Malformed, NotHttp, TooLong, TooManyFields};
 use ParseOutcome::{Accepted, BadFraming, Incomplete, Rejected};
 use support::deliveries::deliveries;
 
@@ -28,6 +28,7 @@ enum ParseOutcome {
 const NEXT_REQUEST: &[u8] = b"HTTP/1.1 299 Rest\r\nContent-Length: 0\r\n\r\n";
 
 const NAME: HeadError = Malformed("field name");
+const BLANK: HeadError = Malformed("field name: a blank before the colon");
 const VALUE: HeadError = Malformed("field value");
 const STATUS: HeadError = Malformed("status");
 const LINE_END: HeadError = Malformed("line end");
@@ -105,16 +106,16 @@ fn status_line_outside_the_grammar_is_rejected() {
         ("HTTP/0.9 200 OK", Rejected(HeadError::Version)),
         ("HTTP/1.2 200 OK", Rejected(HeadError::Version)),
         ("HTTP/1.10 200 OK", Rejected(HeadError::Version)),
-        ("http/1.1 200 OK", Rejected(HeadError::Version)),
-        ("ICY 200 OK", Rejected(HeadError::Version)),
-        (" HTTP/1.1 200 OK", Rejected(HeadError::Version)),
-        ("garbage", Rejected(HeadError::Version)),
+        ("http/1.1 200 OK", Rejected(NotHttp)),
+        ("ICY 200 OK", Rejected(NotHttp)),
+        (" HTTP/1.1 200 OK", Rejected(NotHttp)),
+        ("garbage", Rejected(NotHttp)),
         ("HTTP/1.1", Rejected(HeadError::Version)),
     ] {
         check(line, format!("{line}\r\nA: b\r\n\r\n").as_bytes(), expected);
     }
     check("no fields", b"HTTP/1.1 200 OK\r\n\r\n", Accepted(UntilClose));
-    check("empty line first", b"\r\nHTTP/1.1 200 OK\r\n\r\n", Rejected(Malformed("head")));
+    check("empty line first", b"\r\nHTTP/1.1 200 OK\r\n\r\n", Rejected(NotHttp));
     check("bare LF ends the line", b"HTTP/1.1 200 OK\nA: b\r\n\r\n", Rejected(BareLf));
     check("bare CR ends the line", b"HTTP/1.1 200 OK\rA: b\r\n\r\n", Rejected(STATUS));
 }
@@ -123,8 +124,8 @@ fn status_line_outside_the_grammar_is_rejected() {
 fn response_fields_are_as_strict_as_request_fields() {
     for (name, fields, expected) in [
         ("plain", "A:b\r\n", Accepted(UntilClose)),
-        ("space before the colon", "A : b\r\n", Rejected(NAME)),
-        ("space before the colon of a length", "Content-Length : 5\r\n", Rejected(NAME)),
+        ("space before the colon", "A : b\r\n", Rejected(BLANK)),
+        ("space before the colon of a length", "Content-Length : 5\r\n", Rejected(BLANK)),
         ("no colon", "A\r\n", Rejected(NAME)),
         ("no name", ": b\r\n", Rejected(NAME)),
         ("obs-fold", "A: b\r\n c\r\n", Rejected(FoldedField)),
@@ -258,4 +259,23 @@ fn head_returns_what_was_sent() {
     assert_eq!(parsed(b"HTTP/1.1 200\r\n\r\n").reason(), b"");
     // The tokenizer drops a reason phrase that is not ASCII.
     assert_eq!(parsed(b"HTTP/1.1 200 \xe4\r\n\r\n").reason(), b"");
+}
+
+#[test]
+fn other_protocols_are_rejected_at_their_first_byte() {
+    for (text, is_rejected) in [
+        ("SSH-2.0", true),
+        ("\x15\x03", true),
+        ("220 ", true),
+        ("HTTPS/", true),
+        ("HTTP/1.1 2", false),
+        ("H", false),
+    ] {
+        let mut buffer = BytesMut::from(text);
+        let parsed = response(&mut buffer, &mut HeadScanner::default(), &HeadLimits::default());
+        match parsed {
+            Err(error) => assert!(is_rejected && error == NotHttp, "{text}: {error}"),
+            Ok(head) => assert!(!is_rejected && head.is_none(), "{text}"),
+        }
+    }
 }

@@ -60,6 +60,7 @@ use crate::table::Ownership;
 use crate::table::PluginDefinition;
 use crate::table::PluginName;
 use crate::table::Policy;
+use crate::table::ReadyEndpoints;
 use crate::table::RoutingTable;
 
 use backend_registry::BackendRegistry;
@@ -197,7 +198,10 @@ impl Compiler {
                 |address: &IpAddr| Endpoint { address: (*address, name.port.get()).into(), pod: None };
             let endpoints = match addresses {
                 [] => Endpoints::NoneReady,
-                addresses => Endpoints::Ready(addresses.iter().map(endpoint).collect()),
+                addresses => {
+                    let preferred = addresses.iter().map(endpoint).collect();
+                    Endpoints::Ready(ReadyEndpoints::new(preferred, Vec::new()))
+                }
             };
             if **backend.endpoints.load() != endpoints {
                 backend.endpoints.store(Arc::new(endpoints));

@@ -178,6 +178,32 @@ fn class_with_new_controller_withdraws_its_ingresses() {
 }
 
 #[test]
+fn class_made_anew_with_another_age_changes_the_order_of_classes() {
+    let spec = |service: &str| api::IngressClassConfigSpec {
+        default_backend: Some(api::ClassBackend {
+            namespace: Some("shop".to_owned()),
+            service: service.to_owned(),
+            port: api::Port::Name("http".into()),
+        }),
+        ..api::IngressClassConfigSpec::default()
+    };
+    let one = |created| class("one").config("one").created(created).change();
+    let two = class("two").config("two").created(20).change();
+    let configs = [class_config("one", spec("web")), class_config("two", spec("other"))];
+    let default = |table: &RoutingTable| {
+        table.find("unknown.example", "/").map(|route| route.backends[0].backend.service.name.to_string())
+    };
+    let mut compiler = Compiler::new(Config::default());
+    let (table, _) = compiler.apply([one(10), two].into_iter().chain(configs).collect());
+    assert_eq!(default(&table).as_deref(), Some("web"), "the older class");
+    // A class that is deleted and made again may have both changes in one delta.
+    let (table, _) = compiler.apply(vec![one(30)]);
+    assert_eq!(default(&table).as_deref(), Some("other"), "it is the younger one now");
+    let (table, _) = compiler.apply(vec![delete(Kind::IngressClass, "one"), one(10)]);
+    assert_eq!(default(&table).as_deref(), Some("web"));
+}
+
+#[test]
 fn last_change_of_an_object_in_a_delta_counts() {
     let (mut compiler, _) = compiler();
     let (table, _) = compiler.apply(vec![web("/one"), web("/two")]);

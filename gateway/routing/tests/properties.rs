@@ -44,6 +44,8 @@ use routing::table::RouteVerdict;
 mod naive;
 #[path = "model/objects.rs"]
 mod objects;
+#[path = "model/steps.rs"]
+mod steps;
 
 use naive::FoundRoute;
 use naive::Model;
@@ -54,6 +56,8 @@ use objects::deltas;
 use objects::ingress_path;
 use objects::path_text;
 use objects::snapshot;
+use steps::field_step;
+use steps::with_field_steps;
 
 fn compile(objects: Vec<Object>) -> (String, Vec<Problem>) {
     let (table, problems) = routing::compile(config(), objects);
@@ -126,7 +130,9 @@ proptest! {
     }
 
     #[test]
-    fn sequence_of_deltas_equals_a_cold_compile(deltas in deltas()) {
+    fn sequence_of_deltas_equals_a_cold_compile(deltas in (deltas(), vec(field_step(), 0..8)).prop_map(
+        |(deltas, steps)| with_field_steps(deltas, &steps)
+    )) {
         let mut compiler = Compiler::new(config());
         let mut known = BTreeMap::new();
         let mut account = BTreeSet::new();

@@ -18,9 +18,11 @@ use crate::control::reload::{ProblemView, Problems};
 use crate::data::exchange;
 use crate::data::exchange::destination::Destination;
 use crate::data::exchange::reply_reason::ReplyReason;
+use crate::data::upstream::ejection::EjectedEndpoint;
 use crate::filter::{self, FilterContext, Progress};
 use crate::live::Live;
 use crate::message::{LocalReply, Scheme};
+use crate::settings::TraceRequests;
 
 pub mod command;
 pub mod request;
@@ -42,6 +44,8 @@ pub struct ExplainContext<'a> {
     pub problems: &'a Problems,
     /// The states of plugins. `None`: no plugin is loaded, and all let the request pass.
     pub plugins: Option<&'a PluginBoard>,
+    /// The endpoints that are ejected for their failures. Empty without a running gateway.
+    pub ejected: &'a [EjectedEndpoint],
     /// The Service that exposes the gateway.
     pub status_service: Option<&'a Name>,
 }
@@ -67,7 +71,7 @@ pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanatio
             target: request.target().to_owned(),
         },
         listener: listener_view(request, context.live),
-        services: services::service_views(backends, context.compiler),
+        services: services::service_views(backends, context.compiler, context.ejected),
         exposure: services::exposure_view(context.status_service, context.compiler),
         plugins: plugin_statuses(match_report.as_ref(), context.plugins),
         problems: Vec::new(),
@@ -102,6 +106,8 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
     let head = request.head()?;
     let length = BodyLength::from_request(head).map_err(|_| ReplyReason::MalformedFraming)?;
     let Destination { host, path, .. } = exchange::parse_destination(head)?;
+    // The setting of the gateway is not known here.
+    exchange::check_method(head, TraceRequests::default())?;
     let table = &context.live.table;
     let outcome = Outcome::for_destination(table, &host, &path);
     let serving = table.serving_host(&host).map(|host| host.name());

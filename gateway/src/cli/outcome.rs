@@ -195,6 +195,7 @@ fn backend_error(backend: &Backend) -> Option<ConnectError> {
         Endpoints::NoneReady => Some(ConnectError::NoReadyEndpoint),
         Endpoints::PortMissing => Some(ConnectError::PortMissing),
         Endpoints::ServiceMissing => Some(ConnectError::ServiceMissing),
+        Endpoints::SlicePortMissing => Some(ConnectError::EndpointPortMissing),
     }
 }
 

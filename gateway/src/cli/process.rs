@@ -117,6 +117,7 @@ impl Gateway {
             plugins: Arc::clone(&plugins),
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
             status_service: settings.status.service.clone(),
+            upstreams: Arc::clone(&resources.upstreams),
             watches: Arc::default(),
             reports: matches!(options.source, Source::Kubernetes(_)).then(Arc::default),
         };

@@ -29,6 +29,7 @@ use secrets::SecretStore;
 pub mod problems;
 pub mod reports;
 
+use problems::ProblemGroup;
 pub use problems::{ProblemView, Problems};
 pub use reports::{ExposingService, Published, ReportChannels, ReportProblems};
 
@@ -367,11 +368,18 @@ impl Reload {
     /// Logs the Problems that were added and removed since the last call, and passes them to the reports.
     fn log_problem_changes(&mut self) {
         let changes = self.problems.take_changes();
-        for problem in &changes.added {
-            tracing::warn!(problem = %self.problems.view(problem), "problem");
+        for ProblemGroup { first, others } in problems::group(&changes.added) {
+            let problem = self.problems.view(first);
+            match others {
+                0 => tracing::warn!(%problem, "problem"),
+                _ => tracing::warn!(%problem, others, "problem of many objects; /problems lists them"),
+            }
         }
-        for problem in &changes.removed {
-            tracing::info!(%problem, "problem solved");
+        for ProblemGroup { first, others } in problems::group(&changes.removed) {
+            match others {
+                0 => tracing::info!(problem = %first, "problem solved"),
+                _ => tracing::info!(problem = %first, others, "problem of many objects solved"),
+            }
         }
         let generation = *self.generation.borrow();
         if let Some(reporter) = &mut self.reporter {

@@ -42,13 +42,14 @@ mod request_body;
 pub mod request_id;
 mod tunnel;
 mod upgrade;
+pub mod upstream_fault;
 mod worker;
 
 use abort::Abort;
 pub use client::{Client, ConnectionInfo};
 pub use date::DateCache;
 use destination::Destination;
-pub use destination::{find_route, parse_destination};
+pub use destination::{check_method, find_route, parse_destination};
 pub use downstream::{Downstream, ExchangeOutcome, Request};
 use forwarded::RequestSource;
 pub use local_reply::{InvalidRequest, send_local_reply};

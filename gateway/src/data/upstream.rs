@@ -13,6 +13,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use http1::HeadLimits;
 use pingora::connectors::TransportConnector;
+use routing::object::Name;
 use routing::table::{Backend, WeightedBackend};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -24,6 +25,7 @@ use crate::plan::{UpstreamPolicy, effective_timeout};
 mod balance;
 mod bound;
 mod connect;
+pub mod ejection;
 mod endpoint;
 mod health;
 mod pool;
@@ -36,6 +38,7 @@ mod stream;
 use balance::{Selection, pick};
 pub use bound::BoundConnection;
 use connect::Connector;
+use ejection::FailureCause;
 use endpoint::Endpoint;
 use pool::{BackendPool, EndpointList};
 use queue::UpstreamPermit;
@@ -68,6 +71,9 @@ pub enum ConnectError {
     /// The Service of the rule does not have the port.
     #[error("the Service has no such port")]
     PortMissing,
+    /// The Service has the port, but none of its EndpointSlices has a port of that name.
+    #[error("no EndpointSlice has a port of the name")]
+    EndpointPortMissing,
     /// No endpoint of the Service is ready.
     #[error("no endpoint is ready")]
     NoReadyEndpoint,
@@ -164,7 +170,7 @@ impl Upstreams {
         if retry.is_upgrade && pool.queue.has_max_tunnels(retry.policy.max_tunnels) {
             return Err(ConnectError::Overloaded);
         }
-        let endpoints = pool.ready_endpoints(backend, &self.shared)?;
+        let endpoints = pool.ready_endpoints(backend, &self.shared, self.shared_now_ms())?;
         let turn = *retry.turn.get_or_insert_with(|| pool.next_endpoint_turn());
         let has_share = pool.queue.has_share(retry.client, retry.policy.max_connections);
         if has_share && !pool.queue.has_waiters() {
@@ -235,7 +241,7 @@ impl Upstreams {
         let mut may_connect = !pool.queue.has_waiters();
         loop {
             // The endpoints may have changed during a wait.
-            let endpoints = pool.ready_endpoints(backend, &self.shared)?;
+            let endpoints = pool.ready_endpoints(backend, &self.shared, self.shared_now_ms())?;
             let has_share = pool.queue.has_share(retry.client, retry.policy.max_connections);
             if may_connect && has_share {
                 let endpoint = self.pick_endpoint(&endpoints, turn, retry).ok_or(ConnectError::Refused)?;
@@ -265,7 +271,12 @@ impl Upstreams {
                                 pool,
                             });
                         }
-                        Err(error) => retry.on_connect_failure(endpoint.address, &endpoints, error)?,
+                        Err(error) => {
+                            // Without the failed endpoint, those for other zones may be used.
+                            let now = self.shared_now_ms();
+                            let left = pool.ready_endpoints(backend, &self.shared, now)?;
+                            retry.on_connect_failure(endpoint.address, &left, error)?;
+                        }
                     }
                     continue;
                 }
@@ -337,8 +348,8 @@ impl Upstreams {
     }
 
     /// Reports that the endpoint sent no response, or an invalid one.
-    pub fn on_failure(&self, opened: &PooledConnection) {
-        opened.request.0.health.on_request_failure(self.shared_now_ms());
+    pub fn on_failure(&self, opened: &PooledConnection, cause: FailureCause) {
+        opened.request.0.health.on_request_failure(cause, self.shared_now_ms());
     }
 
     /// Reports that the machine of the endpoint acknowledges no data. The endpoint gets no request until it accepts a
@@ -385,7 +396,7 @@ impl Upstreams {
 
     fn pool(&self, backend: &Arc<Backend>) -> Rc<BackendPool> {
         let mut pools = self.pools.borrow_mut();
-        Rc::clone(pools.entry(backend.id).or_insert_with(|| BackendPool::new(backend, &self.shared)))
+        Rc::clone(pools.entry(backend.pool_id()).or_insert_with(|| BackendPool::new(backend, &self.shared)))
     }
 
     /// Returns the milliseconds since [`SharedUpstreams::start`], which is the same for all workers.
@@ -405,6 +416,11 @@ impl PooledConnection {
     /// Makes the connection count as a tunnel, which has its own limit.
     pub fn convert_to_tunnel(&mut self) {
         self.permit.convert_to_tunnel();
+    }
+
+    /// Returns the Service of the endpoint.
+    pub fn service(&self) -> Option<&Name> {
+        self.request.0.health.service()
     }
 
     /// Returns the address of the endpoint.

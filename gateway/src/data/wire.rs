@@ -15,6 +15,7 @@ pub mod h1;
 mod output;
 pub mod pending;
 pub mod send_budget;
+pub mod window_budget;
 
 /// Bytes that one poll of a [`BodyCopy`] copies. Then other connections of the worker run. At 1 GB/s of TLS, 256 KiB take a
 /// quarter of a millisecond, and a turn costs less than a thousandth of that.

@@ -14,6 +14,7 @@ use routing::object::Name;
 
 use super::control_metrics::ControlSample;
 use super::counters::{CODE_CLASSES, CounterSnapshot};
+use super::ejection_metrics::EjectionSample;
 use super::encode::{counter_type, gauge};
 use super::plugin_metrics::PluginScrape;
 use super::process_metrics::ProcessSample;
@@ -37,6 +38,8 @@ pub struct Scrape {
     pub control_restarts: u64,
     /// Access log entries that were dropped.
     pub access_log_dropped: u64,
+    /// Ejections of endpoints.
+    pub ejections: EjectionSample,
     /// Counts and metrics of plugins.
     pub plugins: PluginScrape,
     /// Reports to the API. `None` without an API server.
@@ -249,6 +252,7 @@ impl Collector for Scrape {
         self.encode_reasons(&mut encoder)?;
         self.encode_requests(&mut encoder)?;
         request_metrics::encode(&self.workers, &mut encoder)?;
+        self.ejections.encode(&mut encoder)?;
         self.encode_reports(&mut encoder)?;
         self.plugins.encode(&mut encoder)
     }

@@ -7,6 +7,9 @@ use api::{LoadBalancingType, Method, RetryOn, RoutePolicySpec};
 use super::timeouts::effective_timeout;
 use crate::settings::Settings;
 
+/// Retries after the loss of a new connection, without a policy.
+const DEFAULT_RESET_RETRIES: u8 = 1;
+
 /// Limits and rules of connecting: a route's policy, and the settings where that is silent. Small, so that a request
 /// can carry a copy.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,9 @@ pub struct UpstreamPolicy {
     pub max_tunnels: u32,
     /// Maximum retries of a request.
     pub max_retries: u8,
+    /// Maximum retries after the loss of a new connection. A request that ends the process of one endpoint would end
+    /// others, so it is 1 unless the policy sets the attempts.
+    pub max_reset_retries: u8,
     retry_on: VariantSet,
     retry_methods: VariantSet,
 }
@@ -69,6 +75,10 @@ impl UpstreamPolicy {
             max_pending: limits.pending_requests.unwrap_or(settings.limits.pending_requests),
             max_tunnels: settings.limits.tunnels,
             max_retries: attempts.get(),
+            max_reset_retries: match retries.and_then(|retries| retries.attempts) {
+                Some(attempts) => attempts.get(),
+                None => attempts.get().min(DEFAULT_RESET_RETRIES),
+            },
             retry_on: on.iter().map(|on| *on as u16).collect(),
             retry_methods: methods.iter().map(|method| *method as u16).collect(),
         }
@@ -112,7 +122,8 @@ mod tests {
             assert!(!policy.allows_resend(method.as_bytes()), "{method}");
         }
         assert!(policy.retries_on(RetryOn::ConnectFailure) && policy.retries_on(RetryOn::StaleConnection));
-        assert!(!policy.retries_on(RetryOn::Reset));
+        assert!(policy.retries_on(RetryOn::Reset));
+        assert_eq!(policy.max_reset_retries, 1, "a request is sent once more at most");
         assert_eq!((policy.max_retries, policy.max_connections, policy.max_pending), (2, 1024, 4096));
     }
 }

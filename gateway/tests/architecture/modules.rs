@@ -101,6 +101,7 @@ const ALLOWED_ON_WORKERS: &[(&str, &str, &str)] = &[
     ("data::listener::worker", "spawn_local", "one task per worker for the clock, one for sweeps"),
     ("data::plugins", "spawn_local", "one task per callout, gRPC connection and tick of a plugin"),
     ("data::upstream::connect", "spawn_local", "one task per health probe of an ejected endpoint"),
+    ("data::upstream::ejection", "Mutex", "taken for each ejection, never per request"),
     ("data::upstream::shared", "Mutex", "taken when a worker first sees a backend, never per request"),
 ];
 

@@ -15,6 +15,7 @@ use gateway::filter::plugin::PluginReply;
 use gateway::observe::access_log::Field;
 use gateway::observe::control_metrics::{ControlSample, WatchSample};
 use gateway::observe::counters::{CounterSnapshot, IngressRequests, ServiceRequests};
+use gateway::observe::ejection_metrics::EjectionSample;
 use gateway::observe::metrics::{ReportCounts, Scrape};
 use gateway::observe::plugin_metrics::{GuestSample, GuestValue, PluginSample, PluginScrape};
 use gateway::settings::Settings;
@@ -261,6 +262,10 @@ fn scrape() -> String {
     Scrape {
         workers: vec![worker],
         control,
+        ejections: EjectionSample {
+            totals: vec![(Name::new("a", "b"), "c", 1)],
+            present: vec![(Name::new("a", "b"), 1)],
+        },
         plugins,
         reports: Some(ReportCounts::default()),
         ..Scrape::default()

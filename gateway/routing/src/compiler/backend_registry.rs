@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use api::ExternalNames;
@@ -26,6 +27,7 @@ use crate::problem::Reason;
 use crate::table::Backend;
 use crate::table::Endpoints;
 use crate::table::ExternalName;
+use crate::table::SharedId;
 
 /// A Service port that a field refers to, and whether it may be an external name.
 #[derive(Clone, Debug)]
@@ -77,6 +79,8 @@ struct ServiceEntry {
 #[derive(Debug)]
 struct PortEntry {
     backend: Arc<Backend>,
+    /// The number of the Service port; `None` if the Service lacks it.
+    number: Option<NonZeroU16>,
     fault: Option<BackendFault>,
     referrers: BTreeSet<Referrer>,
 }
@@ -225,7 +229,7 @@ impl BackendRegistry {
         let entry = self.services.entry(service.clone()).or_default();
         let known = entry.known.as_ref();
         let resolution = endpoints::resolve(known, &entry.slices, &key, self.zone.as_deref());
-        let fault = fault(&resolution, known, &service, &key.port);
+        let fault = fault(&resolution, known, (&service, &key.port), &entry.slices);
         let backend = Arc::new(Backend {
             id: self.next_id,
             service,
@@ -233,10 +237,12 @@ impl BackendRegistry {
             endpoints: ArcSwap::from_pointee(resolution.endpoints),
             app_protocol: ArcSwapOption::new(shared(resolution.app_protocol)),
             external_name: ArcSwapOption::new(resolution.external_name.map(Arc::new)),
+            shared_id: SharedId::new(self.next_id),
         });
         self.next_id += 1;
-        let referrers = BTreeSet::from([referrer]);
-        entry.ports.insert(key, PortEntry { backend: Arc::clone(&backend), fault, referrers });
+        let (number, referrers) = (resolution.port, BTreeSet::from([referrer]));
+        entry.ports.insert(key, PortEntry { backend: Arc::clone(&backend), number, fault, referrers });
+        entry.share_ports();
         self.index_external_name(&backend);
         backend
     }
@@ -263,6 +269,9 @@ impl BackendRegistry {
         for name in std::mem::take(&mut self.sweep_candidates) {
             let Some(entry) = self.services.get_mut(&name) else { continue };
             let unused: Vec<_> = entry.ports.extract_if(.., |_, port| port.referrers.is_empty()).collect();
+            if !unused.is_empty() {
+                entry.share_ports();
+            }
             if entry.known.is_none() && entry.slices.is_empty() && entry.ports.is_empty() {
                 self.services.remove(&name);
             }
@@ -293,7 +302,8 @@ impl ServiceEntry {
         let known = self.known.as_ref();
         for (key, entry) in &mut self.ports {
             let resolution = endpoints::resolve(known, &self.slices, key, zone);
-            let fault = fault(&resolution, known, name, &key.port);
+            let fault = fault(&resolution, known, (name, &key.port), &self.slices);
+            entry.number = resolution.port;
             changes.extend(entry.store(resolution));
             if fault != entry.fault {
                 problem_delta.remove(entry.problems());
@@ -301,7 +311,30 @@ impl ServiceEntry {
                 problem_delta.add(entry.problems());
             }
         }
+        self.share_ports();
         changes
+    }
+
+    /// Makes the Backends of one port, by its name and by its number, share pool and endpoints: that of the lowest number
+    /// is the pool of all.
+    fn share_ports(&self) {
+        let mut firsts: BTreeMap<NonZeroU16, &Arc<Backend>> = BTreeMap::new();
+        for PortEntry { backend, number, .. } in self.ports.values() {
+            let Some(number) = number else { continue };
+            let first = firsts.entry(*number).or_insert(backend);
+            if backend.id < first.id {
+                *first = backend;
+            }
+        }
+        for PortEntry { backend, number, .. } in self.ports.values() {
+            let first = number.and_then(|number| firsts.get(&number)).copied().unwrap_or(backend);
+            backend.shared_id.set(first.id);
+            // The pointer, too: a pool looks its endpoints up again for each other pointer.
+            let endpoints = first.endpoints.load_full();
+            if !Arc::ptr_eq(&endpoints, &backend.endpoints.load()) && number.is_some() {
+                backend.endpoints.store(endpoints);
+            }
+        }
     }
 }
 
@@ -341,14 +374,17 @@ fn shared(text: Option<Arc<str>>) -> Option<Arc<String>> {
 fn fault(
     resolution: &ServiceResolution,
     known: Option<&Service>,
-    service: &Name,
-    port: &PortRef,
+    (service, port): (&Name, &PortRef),
+    slices: &BTreeMap<Name, EndpointSlice>,
 ) -> Option<BackendFault> {
     let is_external = known.is_some_and(endpoints::is_external);
     let (reason, message) = match &resolution.endpoints {
         Endpoints::Ready(_) => return None,
         Endpoints::ServiceMissing => (Reason::ServiceNotFound, format!("Service {service} does not exist")),
         Endpoints::PortMissing => (Reason::PortNotFound, port_missing(service, port)),
+        Endpoints::SlicePortMissing => {
+            (Reason::PortNotFound, slice_port_missing((service, port), known, slices))
+        }
         // DNS failures are reported where the name is resolved.
         Endpoints::NoneReady if resolution.external_name.is_some() => return None,
         Endpoints::NoneReady if is_external => (
@@ -363,6 +399,29 @@ fn fault(
         }
     };
     Some(BackendFault { reason, message })
+}
+
+/// Describes EndpointSlices without a port of the Service port's name. Kubernetes writes such slices for no Service, so
+/// another writer has named their ports.
+fn slice_port_missing(
+    (service, port): (&Name, &PortRef),
+    known: Option<&Service>,
+    slices: &BTreeMap<Name, EndpointSlice>,
+) -> String {
+    let mut ports = known.into_iter().flat_map(|known| &known.ports);
+    let wanted = ports.find(|candidate| endpoints::matches_port(candidate, port));
+    let wanted = wanted.map(|port| quoted(&port.name)).unwrap_or_default();
+    let present: BTreeSet<_> =
+        slices.values().flat_map(|slice| &slice.ports).map(|port| quoted(&port.name)).collect();
+    let present = present.into_iter().collect::<Vec<_>>().join(", ");
+    format!(
+        "no EndpointSlice of Service {service} has a port named {wanted}, as port {port} of the Service is; their ports \
+         are named {present}"
+    )
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.escape_debug())
 }
 
 fn port_missing(service: &Name, port: &PortRef) -> String {

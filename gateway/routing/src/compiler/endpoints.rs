@@ -19,6 +19,7 @@ use crate::object::ServicePort;
 use crate::object::SliceEndpoint;
 use crate::table::Endpoints;
 use crate::table::ExternalName;
+use crate::table::ReadyEndpoints;
 
 /// Everything beside the Service that decides the contents of a Backend's cells.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,11 +34,13 @@ pub(super) struct ServiceResolution {
     pub(super) endpoints: Endpoints,
     pub(super) app_protocol: Option<Arc<str>>,
     pub(super) external_name: Option<ExternalName>,
+    /// The number of the Service port; `None` without one, and for external names.
+    pub(super) port: Option<NonZeroU16>,
 }
 
 impl ServiceResolution {
     fn missing(endpoints: Endpoints) -> Self {
-        Self { endpoints, app_protocol: None, external_name: None }
+        Self { endpoints, app_protocol: None, external_name: None, port: None }
     }
 }
 
@@ -60,18 +63,33 @@ pub(super) fn resolve(
     let Some(port) = service.ports.iter().find(|candidate| matches_port(candidate, &key.port)) else {
         return ServiceResolution::missing(Endpoints::PortMissing);
     };
-    let mut endpoints = match &service.fixed_endpoints {
-        Some(fixed) => fixed.clone(),
+    let mut selected = match &service.fixed_endpoints {
+        Some(fixed) => SelectedEndpoints { preferred: fixed.clone(), fallback: Vec::new() },
         None => select_endpoints(slices, port, zone),
     };
-    // Slices may overlap while endpoints move between them. Of several Pods with one address the first stays.
+    sort_by_address(&mut selected.preferred);
+    sort_by_address(&mut selected.fallback);
+    let endpoints = match selected.preferred.is_empty() {
+        true if service.fixed_endpoints.is_none() && lacks_port(slices, port) => Endpoints::SlicePortMissing,
+        true => Endpoints::NoneReady,
+        false => Endpoints::Ready(ReadyEndpoints::new(selected.preferred, selected.fallback)),
+    };
+    let app_protocol = port.app_protocol.clone();
+    ServiceResolution { endpoints, app_protocol, external_name: None, port: Some(port.port) }
+}
+
+/// Sorts endpoints and removes duplicates. Slices may overlap while endpoints move between them. Of several Pods with
+/// one address the first stays.
+fn sort_by_address(endpoints: &mut Vec<Endpoint>) {
     endpoints.sort_unstable();
     endpoints.dedup_by(|later, earlier| later.address == earlier.address);
-    let endpoints = match endpoints.is_empty() {
-        true => Endpoints::NoneReady,
-        false => Endpoints::Ready(endpoints.into()),
-    };
-    ServiceResolution { endpoints, app_protocol: port.app_protocol.clone(), external_name: None }
+}
+
+/// Returns true if the slices have ready endpoints, and none of the slices has a port of the Service port's name.
+fn lacks_port(slices: &BTreeMap<Name, EndpointSlice>, port: &ServicePort) -> bool {
+    let has_name = |slice: &EndpointSlice| slice.ports.iter().any(|candidate| candidate.name == port.name);
+    let has_ready = |slice: &EndpointSlice| slice.endpoints.iter().any(|endpoint| endpoint.ready);
+    slices.values().any(has_ready) && !slices.values().any(has_name)
 }
 
 /// Resolves a Service of type ExternalName. Its EndpointSlices are ignored, because the right to write them does not
@@ -89,10 +107,11 @@ fn resolve_external_name(service: &Service, key: &PortKey) -> ServiceResolution 
         endpoints: Endpoints::NoneReady,
         app_protocol: known.and_then(|known| known.app_protocol.clone()),
         external_name: host.map(|host| ExternalName { host, port }),
+        port: None,
     }
 }
 
-fn matches_port(candidate: &ServicePort, port: &PortRef) -> bool {
+pub(super) fn matches_port(candidate: &ServicePort, port: &PortRef) -> bool {
     match port {
         PortRef::Name(name) => candidate.name == *name,
         PortRef::Number(number) => candidate.port == *number,
@@ -129,26 +148,39 @@ impl PortEndpoint<'_> {
     }
 }
 
+/// The endpoints of a Service port.
+struct SelectedEndpoints {
+    /// Those that get requests.
+    preferred: Vec<Endpoint>,
+    /// Ready ones whose hints name other zones.
+    fallback: Vec<Endpoint>,
+}
+
 /// Returns the ready endpoints. If there are none, returns the terminating ones that still serve.
 fn select_endpoints(
     slices: &BTreeMap<Name, EndpointSlice>,
     port: &ServicePort,
     zone: Option<&str>,
-) -> Vec<Endpoint> {
+) -> SelectedEndpoints {
     let all = || slices.values().flat_map(|slice| port_endpoints(slice, port));
     let mut ready: Vec<_> = all().filter(|candidate| candidate.is_ready()).collect();
     if ready.is_empty() {
         let draining = all().filter(|candidate| candidate.is_draining());
-        return draining.filter_map(PortEndpoint::to_endpoint).collect();
+        let preferred = draining.filter_map(PortEndpoint::to_endpoint).collect();
+        return SelectedEndpoints { preferred, fallback: Vec::new() };
     }
+    let mut fallback = Vec::new();
     if let Some(zone) = zone {
         // Without a hint on every endpoint, or without one for this zone, some endpoints would get no requests.
         let all_hinted = ready.iter().all(|candidate| !candidate.endpoint.zones.is_empty());
         if all_hinted && ready.iter().any(|candidate| candidate.has_hint_for(zone)) {
-            ready.retain(|candidate| candidate.has_hint_for(zone));
+            fallback = ready.extract_if(.., |candidate| !candidate.has_hint_for(zone)).collect();
         }
     }
-    ready.into_iter().filter_map(PortEndpoint::to_endpoint).collect()
+    let endpoints = |selected: Vec<PortEndpoint<'_>>| {
+        selected.into_iter().filter_map(PortEndpoint::to_endpoint).collect()
+    };
+    SelectedEndpoints { preferred: endpoints(ready), fallback: endpoints(fallback) }
 }
 
 /// Returns the endpoints of a slice for a Service port. The names of the ports match, not their numbers, because the

@@ -12,21 +12,27 @@ use super::view::OwnerView;
 use super::view::PluginView;
 use super::view::PolicyView;
 use super::view::RouteView;
+use super::view::TableView;
 
 impl fmt::Display for RoutingTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let view = self.view();
-        if view.hosts.is_empty() {
+        self.view().fmt(f)
+    }
+}
+
+impl fmt::Display for TableView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.hosts.is_empty() {
             writeln!(f, "(no hosts)")?;
         }
-        for host in &view.hosts {
+        for host in &self.hosts {
             write_host(f, host)?;
         }
-        write_defaults(f, &view.defaults)?;
-        for defaults in &view.owner_defaults {
+        write_defaults(f, &self.defaults)?;
+        for defaults in &self.owner_defaults {
             write_owners_defaults(f, defaults)?;
         }
-        write_owners(f, &view.owners)
+        write_owners(f, &self.owners)
     }
 }
 
@@ -128,11 +134,18 @@ fn write_backend(f: &mut fmt::Formatter<'_>, backend: &BackendView) -> fmt::Resu
         EndpointState::PortMissing => writeln!(f, "  (the Service has no such port)")?,
         EndpointState::Ready => writeln!(f)?,
         EndpointState::ServiceMissing => writeln!(f, "  (no such Service)")?,
+        EndpointState::SlicePortMissing => writeln!(f, "  (no EndpointSlice has a port of this name)")?,
     }
     for endpoint in &backend.endpoints {
         write!(f, "      {}", endpoint.address)?;
         if let Some(pod) = &endpoint.pod {
             write!(f, "  (Pod {pod})")?;
+        }
+        if endpoint.is_fallback {
+            write!(f, "  (for other zones)")?;
+        }
+        if let Some(ejected) = &endpoint.ejected {
+            write!(f, "  (ejected: {ejected})")?;
         }
         writeln!(f)?;
     }

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
@@ -145,7 +147,7 @@ pub struct IngressOrigin {
     pub id: u64,
 }
 
-/// A Service port. All Routes share one value per namespace, Service and port.
+/// A Service port. All Routes share one value per namespace, Service and port, as the rules write the port.
 #[derive(Debug)]
 pub struct Backend {
     /// A number that the Compiler never reuses.
@@ -161,6 +163,31 @@ pub struct Backend {
     /// Cell of the external name, if the Service has type ExternalName and its class allows it. Its addresses are in
     /// `endpoints`, by [`crate::Compiler::set_addresses`].
     pub external_name: ArcSwapOption<ExternalName>,
+    /// [`Backend::pool_id`].
+    pub shared_id: SharedId,
+}
+
+/// The number that Backends of one Service port share.
+#[derive(Debug)]
+pub struct SharedId(AtomicU64);
+
+impl SharedId {
+    /// Creates the number of a Backend that shares nothing yet.
+    pub fn new(id: u64) -> Self {
+        Self(AtomicU64::new(id))
+    }
+
+    pub(crate) fn set(&self, id: u64) {
+        self.0.store(id, Relaxed);
+    }
+}
+
+impl Backend {
+    /// Returns the number under which requests find connections, limits and the health of endpoints. Backends whose rules
+    /// name one Service port differently, by its name and its number, have the same.
+    pub fn pool_id(&self) -> u64 {
+        self.shared_id.0.load(Relaxed)
+    }
 }
 
 /// The DNS name and port of a Service of type ExternalName.
@@ -179,18 +206,42 @@ pub enum Endpoints {
     NoneReady,
     /// The Service has no such port.
     PortMissing,
-    /// At least one endpoint is ready. Sorted by address, without duplicates.
-    Ready(Box<[Endpoint]>),
+    /// At least one endpoint is ready.
+    Ready(ReadyEndpoints),
     /// The Service does not exist.
     ServiceMissing,
+    /// The Service has the port, but none of its EndpointSlices has a port of that name.
+    SlicePortMissing,
+}
+
+/// Ready endpoints, sorted by address and without duplicates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadyEndpoints {
+    preferred: Box<[Endpoint]>,
+    fallback: Box<[Endpoint]>,
+}
+
+impl ReadyEndpoints {
+    /// Creates the endpoints of a Service. `fallback` are those whose hints name other zones.
+    pub fn new(preferred: Vec<Endpoint>, fallback: Vec<Endpoint>) -> Self {
+        Self { preferred: preferred.into(), fallback: fallback.into() }
+    }
 }
 
 impl Endpoints {
-    /// Returns the ready endpoints. Empty in every other state.
+    /// Returns the ready endpoints that get requests. Empty in every other state.
     pub fn ready(&self) -> &[Endpoint] {
         match self {
-            Self::Ready(endpoints) => endpoints,
-            Self::NoneReady | Self::PortMissing | Self::ServiceMissing => &[],
+            Self::Ready(endpoints) => &endpoints.preferred,
+            Self::NoneReady | Self::PortMissing | Self::ServiceMissing | Self::SlicePortMissing => &[],
+        }
+    }
+
+    /// Returns the ready endpoints that get requests only while all of [`Endpoints::ready`] are ejected.
+    pub fn fallback(&self) -> &[Endpoint] {
+        match self {
+            Self::Ready(endpoints) => &endpoints.fallback,
+            Self::NoneReady | Self::PortMissing | Self::ServiceMissing | Self::SlicePortMissing => &[],
         }
     }
 }

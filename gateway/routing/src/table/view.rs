@@ -18,6 +18,7 @@ use super::route::Backend;
 use super::route::Endpoints;
 use super::route::Route;
 use super::routing_table::RoutingTable;
+use crate::object::Endpoint;
 
 /// A whole table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -159,7 +160,7 @@ pub struct BackendView {
     pub app_protocol: Option<String>,
     /// State of the endpoints.
     pub state: EndpointState,
-    /// Ready endpoints, sorted by address.
+    /// Ready endpoints, sorted by address. Those for other zones are last.
     pub endpoints: Vec<EndpointView>,
     /// External name of an allowed Service of type ExternalName, as host:port.
     pub external_name: Option<String>,
@@ -177,15 +178,41 @@ pub enum EndpointState {
     Ready,
     /// The Service does not exist.
     ServiceMissing,
+    /// No EndpointSlice has a port of the Service port's name.
+    SlicePortMissing,
 }
 
 /// One endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EndpointView {
     /// Address and port.
     pub address: String,
     /// The Pod behind it, if known.
     pub pod: Option<String>,
+    /// Whether it gets requests only while all endpoints for the gateway's zone are ejected.
+    #[serde(rename = "fallback", skip_serializing_if = "std::ops::Not::not")]
+    pub is_fallback: bool,
+    /// Why it gets no requests at present, by its failures. The table itself does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ejected: Option<String>,
+}
+
+impl TableView {
+    /// Marks the endpoints that `reason` returns a text for, by the names of their Service and their addresses.
+    pub fn mark_ejected(&mut self, reason: impl Fn(&str, &str) -> Option<String>) {
+        let defaults = &mut self.defaults;
+        let defaults = [&mut defaults.without_rules, &mut defaults.with_rules, &mut defaults.class];
+        let owners = self.owner_defaults.iter_mut();
+        let owners = owners.flat_map(|owner| [&mut owner.without_rules, &mut owner.with_rules]);
+        let hosts = self.hosts.iter_mut().flat_map(|host| host.routes.iter_mut().chain(&mut host.default));
+        let routes = hosts.chain(defaults.into_iter().chain(owners).flatten());
+        for backend in routes.flat_map(|route| &mut route.backends) {
+            for endpoint in &mut backend.endpoints {
+                endpoint.ejected = reason(&backend.service, &endpoint.address);
+            }
+        }
+    }
 }
 
 impl RoutingTable {
@@ -287,11 +314,17 @@ fn backend_view(backend: &Backend, weight: u32) -> BackendView {
         Endpoints::PortMissing => EndpointState::PortMissing,
         Endpoints::Ready(_) => EndpointState::Ready,
         Endpoints::ServiceMissing => EndpointState::ServiceMissing,
+        Endpoints::SlicePortMissing => EndpointState::SlicePortMissing,
     };
-    let endpoints = endpoints.ready().iter().map(|endpoint| EndpointView {
+    let endpoint_view = |endpoint: &Endpoint, is_fallback| EndpointView {
         address: endpoint.address.to_string(),
         pod: endpoint.pod.as_deref().map(ToOwned::to_owned),
-    });
+        is_fallback,
+        ejected: None,
+    };
+    let preferred = endpoints.ready().iter().map(|endpoint| endpoint_view(endpoint, false));
+    let fallback = endpoints.fallback().iter().map(|endpoint| endpoint_view(endpoint, true));
+    let endpoints = preferred.chain(fallback);
     BackendView {
         service: backend.service.to_string(),
         port: backend.port.to_string(),

@@ -158,6 +158,12 @@ pub(crate) fn class(name: &str) -> ClassBuilder {
 }
 
 impl ClassBuilder {
+    /// Sets the creation time, in seconds since 1970.
+    pub(crate) fn created(mut self, seconds: i64) -> Self {
+        self.0.created = Some(seconds);
+        self
+    }
+
     pub(crate) fn controller(mut self, controller: &str) -> Self {
         self.0.controller = controller.into();
         self

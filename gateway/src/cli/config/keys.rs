@@ -16,7 +16,7 @@ use super::value::{
     service_name, switch, time, words,
 };
 use crate::observe::counters::RequestLabels;
-use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
+use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, TraceRequests, UnderscoreNames};
 
 /// Minimum of most timeouts. The clock that measures them ticks every 50 ms.
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
@@ -196,7 +196,7 @@ fn limits() -> Vec<Key> {
         ),
         Key::new(
             "limits.fields",
-            "Maximum number of fields in a request or response head.",
+            "Maximum number of fields in a request or response head. Raise it for applications that send more.",
             |all| &mut all.limits.head.fields,
             count().within(10..=http1::HeadLimits::MAX_FIELDS),
         ),
@@ -386,6 +386,12 @@ fn requests_and_responses() -> Vec<Key> {
             "Path that load balancers check: of any host, 200 while the gateway is ready, else 503. No route gets it.",
             |all| &mut all.requests.health_path,
             path().or(NONE),
+        ),
+        Key::new(
+            "requests.trace",
+            "Whether TRACE requests reach endpoints: refuse (405) or allow.",
+            |all| &mut all.requests.trace,
+            words([("refuse", TraceRequests::Refused), ("allow", TraceRequests::Forwarded)]),
         ),
         Key::new(
             "responses.reasonHeader",

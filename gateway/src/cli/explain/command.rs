@@ -109,6 +109,7 @@ impl Explain {
             live: &live,
             problems: &problems,
             plugins: None,
+            ejected: &[],
             status_service: self.status_service.as_ref(),
         };
         let explanation = explain(request, context);

@@ -9,7 +9,7 @@ use routing::table::{
 };
 
 use super::view::{
-    EndpointView, Explanation, ExposureView, IngressView, ListenerView, PortView, ServiceView,
+    EjectedView, EndpointView, Explanation, ExposureView, IngressView, ListenerView, PortView, ServiceView,
 };
 use crate::cli::outcome::{BackendShare, Outcome};
 use crate::cli::style::{Palette, paint};
@@ -205,7 +205,11 @@ impl Text<'_> {
             ([], Some(_)) => Ok(()),
             ([], None) => self.detail(f, paint(self.palette.bad, "sends to no endpoint: none is ready")),
             (endpoints, _) => self.detail(f, format_args!("sends to {}", endpoints.join(", "))),
+        }?;
+        for EjectedView { address, reason } in &view.ejected_endpoints {
+            self.detail(f, paint(self.palette.bad, format_args!("ejected: {address}: {reason}")))?;
         }
+        Ok(())
     }
 
     /// Writes a line below a fact.
@@ -436,7 +440,7 @@ fn endpoint_line(endpoint: &EndpointView) -> String {
     } else {
         format!(", for zones {}", endpoint.zones.join(" "))
     };
-    let used = if endpoint.used { "" } else { ", not used" };
+    let used = endpoint.unused_because.map(|reason| format!(", not used: {reason}")).unwrap_or_default();
     format!("{}: {conditions}{pod}{zones}{used}", endpoint.address.as_deref().unwrap_or("no address"))
 }
 

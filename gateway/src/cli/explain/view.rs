@@ -97,6 +97,19 @@ pub struct ServiceView {
     pub external_name: Option<String>,
     /// The endpoints that get requests now.
     pub ready_endpoints: Vec<String>,
+    /// Ready endpoints that get none because of their failures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ejected_endpoints: Vec<EjectedView>,
+}
+
+/// A ready endpoint that is ejected.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EjectedView {
+    /// Address and port.
+    pub address: String,
+    /// Its last failure, and when it is probed.
+    pub reason: String,
 }
 
 /// A port of a Service or an EndpointSlice.
@@ -142,6 +155,9 @@ pub struct EndpointView {
     pub pod: Option<String>,
     /// Whether it gets requests.
     pub used: bool,
+    /// Why it gets none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unused_because: Option<&'static str>,
 }
 
 /// How clients outside the cluster reach the gateway.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::cli::config::error::ValueError;
 use crate::cli::config::read_service_name;
+use crate::cli::ejections;
 use crate::cli::explain::request::{RequestSpec, RequestSpecError};
 use crate::cli::explain::{self, ExplainContext};
 use crate::cli::output::OutputFormat;
@@ -29,6 +30,7 @@ use crate::control::reload::{Problems, Reload, ReloadHandle};
 use crate::control::source::kube::WatchBoard;
 use crate::control::status::ReportStats;
 use crate::data::listener::worker::Handle;
+use crate::data::upstream::SharedUpstreams;
 use crate::live::LiveCell;
 use crate::observe::metrics::{self, Scrape};
 use crate::observe::process_metrics::ProcessSample;
@@ -62,6 +64,8 @@ pub struct Admin {
     pub access_log_dropped: Arc<AtomicU64>,
     /// The Service that exposes the gateway.
     pub status_service: Option<Name>,
+    /// The health of endpoints.
+    pub upstreams: Arc<SharedUpstreams>,
     /// The age and health of each watch of the API server.
     pub watches: Arc<WatchBoard>,
     /// Counts of reports to the API. `None` without an API server.
@@ -126,6 +130,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
         process: ProcessSample::read(),
         control_restarts: admin.restarts.load(Ordering::Relaxed),
         access_log_dropped: admin.access_log_dropped.load(Ordering::Relaxed),
+        ejections: ejections::sample(&admin.upstreams),
         plugins: plugin_metrics(&admin.plugins),
         reports: admin.reports.as_deref().map(ReportStats::counts),
     };
@@ -148,9 +153,14 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
 
 async fn routes(State(admin): State<Admin>, Query(form): Query<FormatForm>) -> Response {
     let live = admin.live.load_full();
+    let mut view = live.table.view();
+    let ejected = admin.upstreams.ejected();
+    view.mark_ejected(|service, address| {
+        Some(ejections::describe(ejections::find(&ejected, service, address)?))
+    });
     match form.output {
-        OutputFormat::Text => format!("generation {}\n{}", live.generation, live.table).into_response(),
-        OutputFormat::Json => axum::Json(live.table.view()).into_response(),
+        OutputFormat::Text => format!("generation {}\n{view}", live.generation).into_response(),
+        OutputFormat::Json => axum::Json(view).into_response(),
     }
 }
 
@@ -229,7 +239,7 @@ async fn explain_page(State(admin): State<Admin>, Query(pairs): Query<Vec<(Strin
     };
     let ExplainForm { palette, request, service, output } = form;
     let service = service.or(admin.status_service);
-    let plugins = Arc::clone(&admin.plugins);
+    let (plugins, upstreams) = (Arc::clone(&admin.plugins), Arc::clone(&admin.upstreams));
     let explanation = admin.reload.query(move |reload| {
         let (live, problems) = (reload.live().load_full(), reload.problems());
         let context = ExplainContext {
@@ -237,6 +247,7 @@ async fn explain_page(State(admin): State<Admin>, Query(pairs): Query<Vec<(Strin
             live: &live,
             problems: &problems,
             plugins: Some(&plugins.board),
+            ejected: &upstreams.ejected(),
             status_service: service.as_ref(),
         };
         explain::explain(&request, context)

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use routing::Problem;
 use routing::object::{Kind, ObjectRef};
+use routing::{Problem, Reason};
 use serde::{Deserialize, Serialize};
 
 use crate::control::source::location::{LocatedProblem, Location, SourceMap};
@@ -20,6 +20,38 @@ pub struct Problems(Mutex<State>);
 pub(super) struct ProblemChanges {
     pub(super) added: BTreeSet<Problem>,
     pub(super) removed: BTreeSet<Problem>,
+}
+
+/// Problems of one reason and message, as the log shows them.
+pub(super) struct ProblemGroup<'a> {
+    /// The first of them.
+    pub(super) first: &'a Problem,
+    /// How many others have the same reason and message.
+    pub(super) others: usize,
+}
+
+/// Maximum Problems of one reason and message with a line each. A Service that thousands of Ingresses name would
+/// otherwise cause as many lines.
+const MAX_LINES_OF_A_CAUSE: usize = 10;
+
+/// Groups Problems for the log: those of a frequent reason and message become one group.
+pub(super) fn group(problems: &BTreeSet<Problem>) -> Vec<ProblemGroup<'_>> {
+    let cause = |problem: &Problem| (problem.reason, problem.message.clone());
+    let mut counts: BTreeMap<(Reason, String), usize> = BTreeMap::new();
+    for problem in problems {
+        *counts.entry(cause(problem)).or_default() += 1;
+    }
+    let mut groups = Vec::new();
+    for first in problems {
+        let Some(count) = counts.get_mut(&cause(first)) else { continue };
+        if *count <= MAX_LINES_OF_A_CAUSE {
+            groups.push(ProblemGroup { first, others: 0 });
+        } else {
+            groups.push(ProblemGroup { first, others: *count - 1 });
+            counts.remove(&cause(first));
+        }
+    }
+    groups
 }
 
 #[derive(Debug, Default)]
@@ -202,7 +234,6 @@ impl Display for ProblemView {
 
 #[cfg(test)]
 mod tests {
-    use routing::Reason;
     use routing::object::Name;
 
     use super::*;
@@ -210,6 +241,22 @@ mod tests {
     fn problem(name: &str) -> Problem {
         let object = ObjectRef { kind: Kind::Ingress, name: Name::new("shop", name) };
         Problem { object, field: String::new(), reason: Reason::Conflict, message: String::new() }
+    }
+
+    #[test]
+    fn frequent_cause_is_one_line_and_others_have_one_each() {
+        let all = |count: usize| (0..count).map(|n| problem(&format!("{n:04}"))).collect::<BTreeSet<_>>();
+        let lines = |problems: &BTreeSet<Problem>| -> Vec<_> {
+            group(problems)
+                .iter()
+                .map(|group| (group.first.object.name.name.to_string(), group.others))
+                .collect()
+        };
+        assert_eq!(lines(&all(10)).len(), 10);
+        assert_eq!(lines(&all(5000)), [("0000".to_owned(), 4999)]);
+        let mut mixed = all(11);
+        mixed.insert(Problem { message: "another".to_owned(), ..problem("0003") });
+        assert_eq!(lines(&mixed), [("0000".to_owned(), 10), ("0003".to_owned(), 0)]);
     }
 
     #[test]

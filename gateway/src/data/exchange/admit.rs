@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::destination::find_route;
+use super::destination::{check_method, find_route};
 use super::reply_reason::ReplyReason;
 use super::{Exchange, ExchangeError};
 use crate::data::drain::Phase;
@@ -19,6 +19,7 @@ impl<D> Exchange<'_, D> {
             return Err(reply.into());
         }
         let destination = self.destination.map_err(ExchangeError::from)?;
+        check_method(self.request.head, self.worker.settings.requests.trace)?;
         let route = find_route(&live.table, &destination.host, &destination.path)?;
         let plan = Arc::clone(live.plans.get(route.policy.id));
         self.route = Some(Arc::clone(route));

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http1::{BodyError, BodyLength, FramingError, Head, HeadError, KnownName};
+use http1::{BodyError, BodyLength, Head, HeadError, KnownName};
 use routing::table::Backend;
 
 use super::abort::Abort;
@@ -98,24 +98,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let is_lost =
             matches!(error, AttemptError::Upstream(StreamError::Disconnected(_)) | AttemptError::PeerDead)
                 && !opened.stream.has_received();
-        match error {
-            AttemptError::PeerDead => self.worker.upstreams.on_peer_dead(opened),
-            // Most likely the endpoint closed the connection while it was idle, which is no fault.
-            AttemptError::Upstream(_) if is_lost && opened.is_reused => {}
-            // Obsolete, and rejected for what it could hide, but the endpoint works.
-            AttemptError::Upstream(
-                StreamError::Head(HeadError::FoldedField)
-                | StreamError::Framing(FramingError::RepeatedLength),
-            ) => {}
-            AttemptError::Upstream(_) | AttemptError::UnsolicitedUpgrade | AttemptError::FirstByteTimeout => {
-                self.worker.upstreams.on_failure(opened);
-            }
-            AttemptError::Downstream(_)
-            | AttemptError::RequestBody(_)
-            | AttemptError::Cancelled(_)
-            | AttemptError::RequestBodyTimeout
-            | AttemptError::RequestTimeout => {}
-        }
+        self.report_attempt(error, opened, is_lost);
         is_lost && !self.timer.is_total_elapsed() && retry.on_disconnect(opened, body.resend())
     }
 
@@ -155,7 +138,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 }
                 informational_count += 1;
                 if informational_count > MAX_INFORMATIONAL_RESPONSES {
-                    let error = HeadError::Malformed("too many informational responses");
+                    let error = HeadError::Malformed("head: more than 16 informational responses");
                     return Poll::Ready(Err(AttemptError::Upstream(error.into())));
                 }
                 probe.on_informational(timer);
@@ -185,7 +168,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let length = BodyLength::from_response(&head, self.request.head.method())
             .map_err(|error| AttemptError::Upstream(error.into()))?;
         if has_too_many_connection_options(&head) {
-            return Err(AttemptError::Upstream(HeadError::Malformed("connection").into()));
+            return Err(AttemptError::Upstream(HeadError::Malformed("connection: too many options").into()));
         }
         Ok(UpstreamResponse { head, length })
     }
@@ -213,21 +196,19 @@ impl From<AttemptError> for ExchangeError {
                 Self::Abort(Abort::from_downstream(&error))
             }
             AttemptError::Cancelled(abort) => Self::Abort(abort),
-            AttemptError::UnsolicitedUpgrade => {
-                tracing::debug!("endpoint switched protocols without a request for it");
-                ReplyReason::UpstreamUnsolicitedUpgrade.into()
-            }
-            AttemptError::Upstream(error) => {
-                tracing::debug!(%error, "endpoint failed before its response");
-                match error {
-                    StreamError::Disconnected(_) => ReplyReason::UpstreamClosed.into(),
-                    StreamError::Body(_)
-                    | StreamError::Head(_)
-                    | StreamError::Framing(_)
-                    | StreamError::LengthMismatch
-                    | StreamError::H2(_) => ReplyReason::UpstreamMalformed.into(),
+            AttemptError::UnsolicitedUpgrade => ReplyReason::UpstreamUnsolicitedUpgrade.into(),
+            AttemptError::Upstream(error) => match error {
+                StreamError::Disconnected(_) => ReplyReason::UpstreamClosed.into(),
+                StreamError::Head(HeadError::TooLong | HeadError::TooManyFields) => {
+                    ReplyReason::UpstreamHeadTooLarge.into()
                 }
-            }
+                StreamError::Head(HeadError::NotHttp) => ReplyReason::UpstreamNotHttp.into(),
+                StreamError::Body(_)
+                | StreamError::Head(_)
+                | StreamError::Framing(_)
+                | StreamError::LengthMismatch
+                | StreamError::H2(_) => ReplyReason::UpstreamMalformed.into(),
+            },
         }
     }
 }
@@ -252,9 +233,9 @@ fn poll_head(
         return Poll::Ready(Err(AttemptError::Upstream(error.into())));
     };
     Poll::Ready(match head.status() {
-        100..=199 if declares_body(&head) => {
-            Err(AttemptError::Upstream(HeadError::Malformed("informational response").into()))
-        }
+        100..=199 if declares_body(&head) => Err(AttemptError::Upstream(
+            HeadError::Malformed("informational response: it declares a body").into(),
+        )),
         101 if !is_sent || !upgrade::is_accepted_by(&head, request) => Err(AttemptError::UnsolicitedUpgrade),
         _ => Ok(head),
     })

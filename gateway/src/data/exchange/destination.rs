@@ -11,6 +11,7 @@ use routing::{host, path};
 
 use super::connection_options::ConnectionOptions;
 use super::reply_reason::ReplyReason;
+use crate::settings::TraceRequests;
 
 /// Host and path by which a request is matched, and what else is parsed of its head once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,33 @@ pub fn parse_destination(head: &Head) -> Result<Destination<'_>, ReplyReason> {
     }
     let path = path::canonical(head.path()).map_err(|_| ReplyReason::MalformedPath)?;
     Ok(Destination { host, path, options })
+}
+
+/// Checks methods that a gateway answers itself.
+///
+/// # Errors
+/// - [`ReplyReason::TraceRefused`] for TRACE, unless the setting forwards it. Its response repeats the request's fields,
+///   those of proxies included.
+/// - [`ReplyReason::ServerOptions`] for OPTIONS with `Max-Forwards: 0`, which no proxy forwards (RFC 9110 §7.6.2).
+/// - [`ReplyReason::LastForward`] for such a TRACE.
+pub fn check_method(head: &Head, trace: TraceRequests) -> Result<(), ReplyReason> {
+    let is_last = || forwards_left(head) == Some(0);
+    match head.method() {
+        b"TRACE" if trace == TraceRequests::Refused => Err(ReplyReason::TraceRefused),
+        b"TRACE" if is_last() => Err(ReplyReason::LastForward),
+        b"OPTIONS" if is_last() => Err(ReplyReason::ServerOptions),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the value of `Max-Forwards`, if the method gives it a meaning (RFC 9110 §7.6.2).
+pub(super) fn forwards_left(head: &Head) -> Option<u64> {
+    let value =
+        head.get(KnownName::MaxForwards).filter(|_| matches!(head.method(), b"OPTIONS" | b"TRACE"))?;
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let digits = std::str::from_utf8(value).ok().filter(|_| is_number)?;
+    // More digits than fit are more proxies than there are.
+    Some(digits.parse().unwrap_or(u64::MAX))
 }
 
 /// Finds the route of a request.

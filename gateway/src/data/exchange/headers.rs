@@ -11,7 +11,7 @@ use http1::name::is_forwarding_field;
 use http1::{BodyLength, Head, KnownName, Version, write};
 
 use super::connection_options::ConnectionOptions;
-use super::destination::Destination;
+use super::destination::{self, Destination};
 use super::forwarded::RequestSource;
 use super::reply_reason::reason_phrase;
 use super::{date, upgrade};
@@ -54,11 +54,13 @@ pub(super) fn write_request(out: &mut BytesMut, endpoint: SocketAddr, request: &
         let _ = write!(out, "host: {endpoint}\r\n");
     }
     let options = &destination.options;
+    let forwards_left = destination::forwards_left(head);
     // Forwarding fields that the gateway does not write, such as `X-Forwarded-Prefix`, need a trusted proxy.
     let keeps_forwarding_fields = source.client.is_trusted();
     for (known, name, value) in head.fields() {
         let is_forwarded = match known {
             Some(KnownName::Host) => authority.is_none(),
+            Some(KnownName::MaxForwards) => forwards_left.is_none(),
             Some(known) => !known.is_hop_by_hop() && !is_set_by_gateway(known) && !options.contains(name),
             None if is_forwarding_field(name) => keeps_forwarding_fields && !name.contains(&b'_'),
             None => !options.contains(name),
@@ -69,6 +71,9 @@ pub(super) fn write_request(out: &mut BytesMut, endpoint: SocketAddr, request: &
     }
     for (name, value) in patch.into_iter().flat_map(Patch::added) {
         write::field(out, name, value);
+    }
+    if let Some(left) = forwards_left {
+        let _ = write!(out, "max-forwards: {}\r\n", left.saturating_sub(1));
     }
     source.write(out, head);
     if upgrade::is_requested(head) {

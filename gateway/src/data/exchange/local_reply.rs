@@ -60,7 +60,8 @@ impl From<ReplyReason> for LocalReply {
         }
         // RFC 9110 §15.5.6 and §9.3.7. Other methods are forwarded, too, but have no list.
         if matches!(status, 204 | 405) {
-            let methods = Method::ALL.map(Method::as_str).join(", ");
+            let methods = Method::ALL.into_iter().filter(|method| *method != Method::Trace);
+            let methods = methods.map(Method::as_str).collect::<Vec<_>>().join(", ");
             if let Ok(methods) = FieldValue::parse(methods) {
                 reply = reply.with(ALLOW, methods);
             }

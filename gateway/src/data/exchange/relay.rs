@@ -11,7 +11,7 @@ use super::downstream::{Downstream, ExchangeOutcome};
 use super::filtered::Filtered;
 use super::filters::EndpointSide;
 use super::headers::{self, DownstreamResponse};
-use super::metered::Metered;
+use super::metered::{BodyReadError, Metered};
 use super::request_body::RequestBody;
 use super::tunnel::{Tunnel, TunnelLogEntry};
 use super::{Exchange, ExchangeError};
@@ -20,6 +20,23 @@ use crate::data::wire::{BodyCopy, CopyError, StreamError};
 use crate::filter::{Direction, Progress};
 use crate::plan::Plan;
 use crate::settings::RequestIdEcho;
+
+/// Why the bodies of an exchange were not copied to their end.
+enum RelayError {
+    /// The response's body cannot be read.
+    Response(BodyReadError),
+    /// Any other reason.
+    Other(Abort),
+}
+
+impl From<RelayError> for Abort {
+    fn from(error: RelayError) -> Self {
+        match error {
+            RelayError::Response(error) => Self::from_response_body(&error),
+            RelayError::Other(abort) => abort,
+        }
+    }
+}
 
 impl<D: Downstream> Exchange<'_, D> {
     /// Relays the response to the client, and meanwhile the rest of the request's body to the endpoint. Then returns
@@ -37,7 +54,12 @@ impl<D: Downstream> Exchange<'_, D> {
         self.start_response(&response.head, length)?;
         body.release();
         opened.is_bound |= connection_auth::is_used(self.request.head, self.request_patch(), &response.head);
-        self.relay_bodies(&mut opened.stream, &mut body, plan).await.map_err(ExchangeError::Abort)?;
+        if let Err(error) = self.relay_bodies(&mut opened.stream, &mut body, plan).await {
+            if let RelayError::Response(BodyReadError::Stream(error)) = &error {
+                self.log_fault(error, &opened);
+            }
+            return Err(ExchangeError::Abort(error.into()));
+        }
         // Filters may hold the head, too.
         self.filters = None;
         let UpstreamResponse { head, length } = response;
@@ -80,7 +102,7 @@ impl<D: Downstream> Exchange<'_, D> {
         up: &mut Stream,
         body: &mut RequestBody,
         plan: &Plan,
-    ) -> Result<(), Abort> {
+    ) -> Result<(), RelayError> {
         let stall = plan.timeouts.stall;
         self.timer.set(stall);
         let (down, timer) = (&mut *self.down, self.timer);
@@ -108,20 +130,21 @@ impl<D: Downstream> Exchange<'_, D> {
             let copied = response_body.poll(&mut source, &mut *down, || timer.set(stall), cx);
             if let Poll::Ready(copied) = copied {
                 return Poll::Ready(copied.map_err(|error| match error {
-                    CopyError::Read(error) => Abort::from_response_body(&error),
-                    CopyError::Write(error) => Abort::from_downstream(&error),
+                    CopyError::Read(error) => RelayError::Response(error),
+                    CopyError::Write(error) => RelayError::Other(Abort::from_downstream(&error)),
                 }));
             }
-            down.poll_cancelled(cx).map(Err)
+            down.poll_cancelled(cx).map(|abort| Err(RelayError::Other(abort)))
         }));
-        match relayed.await {
-            Ok(relayed) => relayed,
-            Err(_elapsed) if timer.is_total_elapsed() => Err(Abort::RequestTimeout),
+        let abort = match relayed.await {
+            Ok(relayed) => return relayed,
+            Err(_elapsed) if timer.is_total_elapsed() => Abort::RequestTimeout,
             Err(_elapsed) if response_body == BodyCopy::Flushing || !is_ready(self.down) => {
-                Err(Abort::ClientStalled)
+                Abort::ClientStalled
             }
-            Err(_elapsed) => Err(Abort::UpstreamStalled),
-        }
+            Err(_elapsed) => Abort::UpstreamStalled,
+        };
+        Err(RelayError::Other(abort))
     }
 
     /// Sends the 101 to the client. All later bytes belong to the new protocol.

@@ -27,8 +27,12 @@ pub enum ReplyReason {
     TooManyConnectionOptions,
     /// An HTTP/2 request has more fields than allowed.
     TooManyFields,
-    /// The request is `OPTIONS *`, which is about the gateway itself.
+    /// The request is `OPTIONS *`, or OPTIONS with `Max-Forwards: 0`, which is about the gateway itself.
     ServerOptions,
+    /// The method is TRACE, which `requests.trace` refuses.
+    TraceRefused,
+    /// A TRACE has `Max-Forwards: 0`, so no endpoint may receive it.
+    LastForward,
     /// A load balancer checks the gateway, which is ready.
     HealthCheck,
     /// A load balancer checks the gateway, which drains or has no routing table yet.
@@ -45,8 +49,12 @@ pub enum ReplyReason {
     MemoryExhausted,
     /// The endpoint closed or reset the connection before it responded.
     UpstreamClosed,
-    /// The endpoint's response is malformed.
+    /// The endpoint's response is malformed. The log has the broken rule.
     UpstreamMalformed,
+    /// The endpoint's response head exceeds `limits.headBytes` or `limits.fields`.
+    UpstreamHeadTooLarge,
+    /// The endpoint does not speak HTTP, for example because its port expects TLS.
+    UpstreamNotHttp,
     /// The endpoint switched to a protocol that the client had not requested.
     UpstreamUnsolicitedUpgrade,
     /// The endpoint did not begin its response in time.
@@ -61,6 +69,7 @@ impl ReplyReason {
         Self::InvalidHead(HeadError::BareLf),
         Self::InvalidHead(HeadError::FoldedField),
         Self::InvalidHead(HeadError::Malformed("byte")),
+        Self::InvalidHead(HeadError::NotHttp),
         Self::InvalidHead(HeadError::TooLong),
         Self::InvalidHead(HeadError::TooManyFields),
         Self::InvalidHead(HeadError::TargetTooLong),
@@ -78,6 +87,8 @@ impl ReplyReason {
         Self::TooManyConnectionOptions,
         Self::TooManyFields,
         Self::ServerOptions,
+        Self::TraceRefused,
+        Self::LastForward,
         Self::HealthCheck,
         Self::NotReady,
         Self::HeadTimeout,
@@ -85,6 +96,7 @@ impl ReplyReason {
         Self::NoRule,
         Self::Open(ConnectError::ServiceMissing),
         Self::Open(ConnectError::PortMissing),
+        Self::Open(ConnectError::EndpointPortMissing),
         Self::Open(ConnectError::NoReadyEndpoint),
         Self::Open(ConnectError::Refused),
         Self::Open(ConnectError::TimedOut),
@@ -93,6 +105,8 @@ impl ReplyReason {
         Self::MemoryExhausted,
         Self::UpstreamClosed,
         Self::UpstreamMalformed,
+        Self::UpstreamHeadTooLarge,
+        Self::UpstreamNotHttp,
         Self::UpstreamUnsolicitedUpgrade,
         Self::FirstByteTimeout,
         Self::RequestTimeout,
@@ -113,18 +127,24 @@ impl ReplyReason {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::NoRule => 404,
             Self::ServerOptions => 204,
+            Self::TraceRefused => 405,
+            Self::LastForward => 501,
             Self::HealthCheck => 200,
             Self::NotReady => 503,
             Self::Open(
                 ConnectError::ServiceMissing
                 | ConnectError::PortMissing
+                | ConnectError::EndpointPortMissing
                 | ConnectError::NoReadyEndpoint
                 | ConnectError::NoSocket
                 | ConnectError::Overloaded,
             )
             | Self::MemoryExhausted => 503,
             Self::Open(ConnectError::Refused) | Self::UpstreamClosed => 502,
-            Self::UpstreamMalformed | Self::UpstreamUnsolicitedUpgrade => 502,
+            Self::UpstreamMalformed
+            | Self::UpstreamHeadTooLarge
+            | Self::UpstreamNotHttp
+            | Self::UpstreamUnsolicitedUpgrade => 502,
             Self::Open(ConnectError::TimedOut) | Self::FirstByteTimeout | Self::RequestTimeout => 504,
         }
     }
@@ -135,7 +155,7 @@ impl ReplyReason {
             Self::InvalidHead(error) => match error {
                 HeadError::BareLf => "bare_lf",
                 HeadError::FoldedField => "folded_field",
-                HeadError::Malformed(_) => "malformed_head",
+                HeadError::Malformed(_) | HeadError::NotHttp => "malformed_head",
                 HeadError::TooLong => "head_too_long",
                 HeadError::TooManyFields => "too_many_fields",
                 HeadError::TargetTooLong => "target_too_long",
@@ -157,10 +177,13 @@ impl ReplyReason {
             Self::BodyTimeout => "body_timeout",
             Self::NoRule => "no_rule",
             Self::ServerOptions => "server_options",
+            Self::TraceRefused => "trace_refused",
+            Self::LastForward => "last_forward",
             Self::HealthCheck => "health_check",
             Self::NotReady => "not_ready",
             Self::Open(ConnectError::ServiceMissing) => "service_missing",
             Self::Open(ConnectError::PortMissing) => "port_missing",
+            Self::Open(ConnectError::EndpointPortMissing) => "endpoint_port_missing",
             Self::Open(ConnectError::NoReadyEndpoint) => "no_ready_endpoint",
             Self::Open(ConnectError::Refused) => "upstream_refused",
             Self::Open(ConnectError::TimedOut) => "connect_timeout",
@@ -169,6 +192,8 @@ impl ReplyReason {
             Self::MemoryExhausted => "memory_exhausted",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
+            Self::UpstreamHeadTooLarge => "upstream_head_too_large",
+            Self::UpstreamNotHttp => "upstream_not_http",
             Self::UpstreamUnsolicitedUpgrade => "upstream_unsolicited_upgrade",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::RequestTimeout => "request_timeout",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::date::DateCache;
 use super::request_id::RequestIds;
+use super::upstream_fault::FaultLog;
 use crate::data::drain::DrainState;
 use crate::data::idle::IdleConnections;
 use crate::data::pressure::MemoryPressure;
@@ -12,6 +13,7 @@ use crate::data::upstream::Upstreams;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
 use crate::data::wire::send_budget::SendBudget;
+use crate::data::wire::window_budget::WindowBudget;
 use crate::filter::plugin::Instances;
 use crate::live::LiveCell;
 use crate::observe::access_log::LogHandle;
@@ -36,12 +38,16 @@ pub struct Worker {
     pub idle: IdleConnections,
     /// Bytes that wait for clients of HTTP/2.
     pub send_budget: Rc<SendBudget>,
+    /// Bytes that clients of HTTP/2 may send beyond the usual windows.
+    pub window_budget: Rc<WindowBudget>,
     /// `Date` value for responses without one.
     pub date: DateCache,
     /// Metrics of this worker.
     pub counters: Rc<Counters>,
     /// Endpoints and their idle connections.
     pub upstreams: Upstreams,
+    /// Bound of the lines about faults of endpoints.
+    pub fault_log: FaultLog,
     /// Plugin instances.
     pub plugins: Rc<Instances>,
     /// Generator of request IDs.

@@ -10,5 +10,6 @@ mod send_queue;
 mod stream;
 mod stream_reader;
 mod stream_writer;
+mod windows;
 
 pub(super) use connection::serve;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::transport::Transport;
 use crate::data::wire::clock::{Timer, WaitError};
 
 /// Maximum time without a byte from the client before a lingering connection is closed.
@@ -24,7 +23,7 @@ const MAX_LINGER: Duration = Duration::from_secs(10);
 ///
 /// # Cancellation
 /// Dropping the future ends the wait. The caller's drop of `transport` then closes the socket.
-pub(super) async fn linger(transport: &mut Transport, timer: &Timer) {
+pub(super) async fn linger<T: AsyncRead + AsyncWrite + Unpin>(transport: &mut T, timer: &Timer) {
     timer.clear();
     timer.set_total_deadline(MAX_LINGER);
     timer.set(LINGER_TIMEOUT);
@@ -47,4 +46,58 @@ pub(super) async fn linger(transport: &mut Transport, timer: &Timer) {
         }
     }));
     let _: Result<(), WaitError> = drained.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::data::wire::clock::{Clock, TICK};
+
+    /// Lingers over a client that sends a byte after each of these pauses, and then closes its
+    /// connection or keeps it open. Returns how long the connection stays open.
+    async fn linger_over(pauses: &[Duration], is_closing: bool) -> Duration {
+        let clock = Clock::default();
+        let timer = clock.timer();
+        let (mut client, mut transport) = tokio::io::duplex(64);
+        let (began_at, pauses) = (Instant::now(), pauses.to_vec());
+        let client = async move {
+            for pause in pauses {
+                tokio::time::sleep(pause).await;
+                client.write_all(b"x").await.unwrap();
+            }
+            if !is_closing {
+                assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the gateway sends nothing more");
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = linger(&mut transport, &timer) => {}
+            () = async { tokio::join!(clock.run(), client); } => {}
+        }
+        began_at.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn linger_is_renewed_by_each_byte_up_to_its_limit() {
+        let pause = Duration::from_millis(700);
+        struct Case {
+            bytes: usize,
+            is_closing: bool,
+            expected: Duration,
+        }
+        for Case { bytes, is_closing, expected } in [
+            Case { bytes: 0, is_closing: false, expected: LINGER_TIMEOUT },
+            Case { bytes: 0, is_closing: true, expected: Duration::ZERO },
+            Case { bytes: 5, is_closing: false, expected: 5 * pause + LINGER_TIMEOUT },
+            Case { bytes: 5, is_closing: true, expected: 5 * pause },
+            Case { bytes: 100, is_closing: false, expected: MAX_LINGER },
+        ] {
+            let lasted = linger_over(&vec![pause; bytes], is_closing).await;
+            let range = expected..=expected + 2 * TICK;
+            assert!(range.contains(&lasted), "{bytes} bytes: {lasted:?}");
+        }
+    }
 }

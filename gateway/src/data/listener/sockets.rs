@@ -1,20 +1,26 @@
 //! Listening sockets: `SO_REUSEPORT` lets the workers share an address, each with its own accept queue.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Maximum connections in the accept queue of one worker. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// Binds `address` once for each worker, and returns the bound address. Port 0 selects one free port for all workers.
+/// `[::]` means all addresses: on a kernel without IPv6 it is `0.0.0.0`.
 ///
 /// # Errors
 /// [`io::ErrorKind::AddrInUse`] if another socket has the address, [`io::ErrorKind::PermissionDenied`] for a privileged
 /// port, and other errors of socket(2), bind(2) and listen(2).
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let address = match Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)) {
+        Ok(_) => address,
+        Err(error) => ipv4_fallback(address, &error).ok_or(error)?,
+    };
     // Another process can share a port bound with SO_REUSEPORT, and would silently receive half of the connections.
     // One bind without it shows that the address is free.
     if address.port() != 0 {
@@ -44,6 +50,17 @@ fn keep_alive_probes() -> TcpKeepalive {
         .with_retries(4)
 }
 
+/// Returns the IPv4 address to listen on instead of `[::]`, if the kernel has no IPv6.
+fn ipv4_fallback(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let is_unsupported = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+    if !is_unsupported || address.ip() != Ipv6Addr::UNSPECIFIED {
+        return None;
+    }
+    let fallback = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    tracing::warn!(%address, %fallback, "the kernel has no IPv6: listening on IPv4 only");
+    Some(fallback)
+}
+
 /// Whether other sockets may bind the same address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
@@ -68,6 +85,21 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn only_the_unspecified_address_falls_back_to_ipv4() {
+        let unsupported = io::Error::from(Errno::AFNOSUPPORT);
+        for (address, error, expected) in [
+            ("[::]:8080", &unsupported, Some("0.0.0.0:8080")),
+            ("[::]:0", &unsupported, Some("0.0.0.0:0")),
+            ("[::1]:8080", &unsupported, None),
+            ("0.0.0.0:8080", &unsupported, None),
+            ("[::]:8080", &io::Error::from(Errno::MFILE), None),
+        ] {
+            let fallback = ipv4_fallback(address.parse().unwrap(), error).map(|address| address.to_string());
+            assert_eq!(fallback.as_deref(), expected, "{address}: {error}");
+        }
+    }
 
     #[test]
     fn accepted_connections_are_probed() {

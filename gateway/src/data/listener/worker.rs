@@ -185,11 +185,13 @@ fn create_worker(resources: Resources, plugins: Rc<Instances>) -> Worker {
         idle: IdleConnections::default(),
         pressure: resources.pressure,
         send_budget: Rc::default(),
+        window_budget: Rc::default(),
         date: DateCache::default(),
         counters,
         upstreams,
         plugins,
         request_ids: RequestIds::default(),
+        fault_log: Default::default(),
         access_log: resources.access_log.map(LogHandle::new),
     }
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use api::LoadBalancingType;
 
 use super::endpoint::Endpoint;
-use super::health::{EjectionCause, HealthStatus};
+use super::health::{EjectionKind, HealthStatus};
 
 /// A failed attempt of a request at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn pick_by_preference<'a>(
     let failing = |endpoint: &&Rc<Endpoint>| {
         matches!(
             endpoint.health.status(now),
-            HealthStatus::Ejected(EjectionCause::Failing) | HealthStatus::ProbeDue(EjectionCause::Failing)
+            HealthStatus::Ejected(EjectionKind::Failing) | HealthStatus::ProbeDue(EjectionKind::Failing)
         )
     };
     let ignores_failing =
@@ -103,19 +103,18 @@ fn pick_by_preference<'a>(
         };
         Some(match endpoint.health.status(now) {
             HealthStatus::Healthy => fresh,
-            HealthStatus::Ejected(EjectionCause::Failing)
-            | HealthStatus::ProbeDue(EjectionCause::Failing)
+            HealthStatus::Ejected(EjectionKind::Failing) | HealthStatus::ProbeDue(EjectionKind::Failing)
                 if ignores_failing =>
             {
                 fresh
             }
             // Only a request can show whether the endpoint responds again.
-            HealthStatus::ProbeDue(EjectionCause::Failing)
+            HealthStatus::ProbeDue(EjectionKind::Failing)
                 if failed_attempts.is_empty() && endpoint.health.try_claim_probe(now) =>
             {
                 Preference::Probe
             }
-            HealthStatus::ProbeDue(EjectionCause::Unreachable) => {
+            HealthStatus::ProbeDue(EjectionKind::Unreachable) => {
                 on_probe_due(endpoint);
                 Preference::Ejected
             }

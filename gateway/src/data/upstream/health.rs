@@ -5,13 +5,18 @@
 //! a request two loads.
 //!
 //! Whether an address accepts connections is a fact, which all Services with that address share. What else fails may be
-//! due to the requests or the timeouts of one Service, so it counts for that Service only. Not here: how many endpoints may be ejected (`balance`), and probes (`connect`).
+//! due to the requests or the timeouts of one Service, so it counts for that Service only. Not here: how many endpoints may
+//! be ejected (`balance`), probes (`connect`), and how an ejection is shown (`ejection`).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use routing::object::Name;
+
 use super::ConnectError;
+use super::ejection::{EjectedEndpoint, EjectionLog, EjectionStart, FailureCause};
 
 /// Duration of the first ejection in milliseconds. Each further ejection lasts twice as long.
 const BASE_EJECTION_MS: u64 = 1_000;
@@ -41,11 +46,26 @@ const OBSERVATION_MS: u64 = 50;
 
 /// Why an endpoint is ejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EjectionCause {
+pub(super) enum EjectionKind {
     /// It refuses connections or does not accept them in time.
     Unreachable,
     /// It accepts connections, but sends no response in time, an invalid one, or closes the connection.
     Failing,
+}
+
+impl From<FailureCause> for EjectionKind {
+    fn from(cause: FailureCause) -> Self {
+        match cause {
+            FailureCause::Refused | FailureCause::ConnectTimeout | FailureCause::PeerDead => {
+                Self::Unreachable
+            }
+            FailureCause::Closed
+            | FailureCause::NoResponse
+            | FailureCause::Malformed
+            | FailureCause::NotHttp
+            | FailureCause::UnsolicitedUpgrade => Self::Failing,
+        }
+    }
 }
 
 /// Whether an endpoint gets requests.
@@ -54,9 +74,9 @@ pub(super) enum HealthStatus {
     /// It gets requests.
     Healthy,
     /// It gets none.
-    Ejected(EjectionCause),
+    Ejected(EjectionKind),
     /// It gets none, but the caller that succeeds with [`Health::try_claim_probe`] probes it.
-    ProbeDue(EjectionCause),
+    ProbeDue(EjectionKind),
 }
 
 /// The health of one endpoint, as a Service port knows it.
@@ -65,7 +85,16 @@ pub(super) struct EndpointHealth {
     /// What all Services with the address share: whether it accepts connections, and the requests in flight.
     address: Arc<AddressHealth>,
     /// What the requests of this Service found.
-    service: Arc<Health>,
+    service: Arc<ServiceHealth>,
+    log: Arc<EjectionLog>,
+}
+
+/// What the requests of one Service found at one endpoint.
+#[derive(Debug, Default)]
+pub(super) struct ServiceHealth {
+    health: Health,
+    /// The Service and the address. Set when the first worker sees the endpoint.
+    endpoint: OnceLock<(Name, SocketAddr)>,
 }
 
 /// What all Services with an address share.
@@ -89,13 +118,15 @@ pub(super) struct Health {
     last_ejection_end: AtomicU64,
     /// Until then, a failed connect is part of the observation that caused the last ejection.
     observed_until: AtomicU64,
+    /// [`FailureCause::number`] of the failure that caused the last ejection.
+    last_cause: AtomicU8,
 }
 
 /// An ejection. Packed into one number, so that it changes atomically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ejection {
     until: u64,
-    fault: EjectionCause,
+    fault: EjectionKind,
     /// Whether a probe runs, at most until `until`.
     is_probing: bool,
 }
@@ -105,12 +136,12 @@ struct Ejection {
 impl Ejection {
     fn pack(self) -> u64 {
         (self.until.max(1) << 2)
-            | (u64::from(self.fault == EjectionCause::Failing) << 1)
+            | (u64::from(self.fault == EjectionKind::Failing) << 1)
             | u64::from(self.is_probing)
     }
 
     fn unpack(packed: u64) -> Option<Self> {
-        let fault = if packed & 2 == 0 { EjectionCause::Unreachable } else { EjectionCause::Failing };
+        let fault = if packed & 2 == 0 { EjectionKind::Unreachable } else { EjectionKind::Failing };
         (packed != 0).then_some(Self { until: packed >> 2, fault, is_probing: packed & 1 == 1 })
     }
 }
@@ -118,14 +149,21 @@ impl Ejection {
 // ===== impl EndpointHealth =====
 
 impl EndpointHealth {
-    pub(super) fn new(address: Arc<AddressHealth>, service: Arc<Health>) -> Self {
-        Self { address, service }
+    /// Creates the health of an endpoint. `name` is its Service and address.
+    pub(super) fn new(
+        address: Arc<AddressHealth>,
+        service: Arc<ServiceHealth>,
+        log: Arc<EjectionLog>,
+        name: (Name, SocketAddr),
+    ) -> Self {
+        service.endpoint.get_or_init(|| name);
+        Self { address, service, log }
     }
 
     /// Returns the status at `now`.
     pub(super) fn status(&self, now: u64) -> HealthStatus {
         match self.address.health.status(now) {
-            HealthStatus::Healthy => self.service.status(now),
+            HealthStatus::Healthy => self.service.health.status(now),
             status @ (HealthStatus::Ejected(_) | HealthStatus::ProbeDue(_)) => status,
         }
     }
@@ -133,7 +171,7 @@ impl EndpointHealth {
     /// Returns true if the caller must probe the endpoint. Of concurrent callers one succeeds.
     pub(super) fn try_claim_probe(&self, now: u64) -> bool {
         match self.address.health.status(now) {
-            HealthStatus::Healthy => self.service.try_claim_probe(now),
+            HealthStatus::Healthy => self.service.health.try_claim_probe(now),
             HealthStatus::Ejected(_) => false,
             HealthStatus::ProbeDue(_) => self.address.health.try_claim_probe(now),
         }
@@ -141,30 +179,54 @@ impl EndpointHealth {
 
     /// Records an accepted connection.
     pub(super) fn on_connected(&self) {
-        self.address.health.readmit(EjectionCause::Unreachable);
-        self.service.readmit(EjectionCause::Unreachable);
+        let by_address = self.address.health.readmit(EjectionKind::Unreachable);
+        let by_service = self.service.health.readmit(EjectionKind::Unreachable);
+        self.report_readmission(by_address || by_service);
     }
 
     /// Records that a connect was refused, or was not accepted within `timeout`.
     pub(super) fn on_connect_failure(&self, error: ConnectError, timeout: Duration, now: u64) {
         let is_own_timeout = error == ConnectError::TimedOut && timeout < MIN_SHARED_TIMEOUT;
-        let observer = if is_own_timeout { &self.service } else { &self.address.health };
-        observer.on_failure(EjectionCause::Unreachable, now);
+        let observer = if is_own_timeout { &self.service.health } else { &self.address.health };
+        let cause = match error {
+            ConnectError::TimedOut => FailureCause::ConnectTimeout,
+            _ => FailureCause::Refused,
+        };
+        self.report_ejection(cause, observer.on_failure(cause, now));
     }
 
     /// Records that the machine of the endpoint acknowledges no data.
     pub(super) fn on_peer_dead(&self, now: u64) {
-        self.address.health.on_failure(EjectionCause::Unreachable, now);
+        let cause = FailureCause::PeerDead;
+        self.report_ejection(cause, self.address.health.on_failure(cause, now));
     }
 
     /// Records a response.
     pub(super) fn on_response(&self) {
-        self.service.on_response();
+        let is_readmitted = self.service.health.on_response();
+        self.report_readmission(is_readmitted);
     }
 
     /// Records a request without a valid response.
-    pub(super) fn on_request_failure(&self, now: u64) {
-        self.service.on_failure(EjectionCause::Failing, now);
+    pub(super) fn on_request_failure(&self, cause: FailureCause, now: u64) {
+        self.report_ejection(cause, self.service.health.on_failure(cause, now));
+    }
+
+    fn report_ejection(&self, cause: FailureCause, start: Option<EjectionStart>) {
+        if let (Some(start), Some((service, address))) = (start, self.service.endpoint.get()) {
+            self.log.on_ejected(service, *address, cause, start);
+        }
+    }
+
+    fn report_readmission(&self, is_readmitted: bool) {
+        if let (true, Some((service, address))) = (is_readmitted, self.service.endpoint.get()) {
+            self.log.on_readmitted(service, *address);
+        }
+    }
+
+    /// Returns the Service, if a worker has seen the endpoint.
+    pub(super) fn service(&self) -> Option<&Name> {
+        self.service.endpoint.get().map(|(service, _)| service)
     }
 
     /// Returns the requests in flight of all workers and Services.
@@ -183,9 +245,40 @@ impl EndpointHealth {
     }
 }
 
+// ===== impl AddressHealth =====
+
+impl AddressHealth {
+    /// Returns the ejection of an address for all Services.
+    pub(super) fn ejection(&self, now: u64) -> Option<(FailureCause, Duration)> {
+        self.health.ejection(now)
+    }
+}
+
+// ===== impl ServiceHealth =====
+
+impl ServiceHealth {
+    /// Returns the endpoint if it is ejected, for its Service or, as `by_address` says, for all.
+    pub(super) fn ejected(
+        &self,
+        by_address: impl FnOnce(SocketAddr) -> Option<(FailureCause, Duration)>,
+        now: u64,
+    ) -> Option<EjectedEndpoint> {
+        let (service, address) = self.endpoint.get()?;
+        let (cause, probe_in) = by_address(*address).or_else(|| self.health.ejection(now))?;
+        Some(EjectedEndpoint { service: service.clone(), address: *address, cause, probe_in })
+    }
+}
+
 // ===== impl Health =====
 
 impl Health {
+    /// Returns the cause of the present ejection, and the time until its probe.
+    fn ejection(&self, now: u64) -> Option<(FailureCause, Duration)> {
+        let ejection = Ejection::unpack(self.ejection.load(Relaxed))?;
+        let cause = FailureCause::from_number(self.last_cause.load(Relaxed));
+        Some((cause, Duration::from_millis(ejection.until.saturating_sub(now))))
+    }
+
     /// Returns the status at `now`.
     fn status(&self, now: u64) -> HealthStatus {
         match Ejection::unpack(self.ejection.load(Relaxed)) {
@@ -205,62 +298,65 @@ impl Health {
         self.ejection.compare_exchange(packed, probing.pack(), Relaxed, Relaxed).is_ok()
     }
 
-    /// Records a response.
-    fn on_response(&self) {
+    /// Records a response. Returns true if it ended an ejection.
+    fn on_response(&self) -> bool {
         // Conditional, since an unconditional store would move the cache line between cores.
         if self.failures.load(Relaxed) != 0 {
             self.failures.store(0, Relaxed);
         }
-        self.readmit(EjectionCause::Failing);
+        self.readmit(EjectionKind::Failing)
     }
 
     /// Records a failure. An unreachable endpoint is ejected at once, a failing one after
-    /// [`MAX_CONSECUTIVE_FAILURES`].
-    fn on_failure(&self, fault: EjectionCause, now: u64) {
+    /// [`MAX_CONSECUTIVE_FAILURES`]. Returns a value if the failure began an ejection.
+    fn on_failure(&self, cause: FailureCause, now: u64) -> Option<EjectionStart> {
+        let fault = EjectionKind::from(cause);
         let packed = self.ejection.load(Relaxed);
         match Ejection::unpack(packed) {
             // The request began before the ejection.
-            Some(ejection) if !ejection.is_probing && ejection.until > now => return,
+            Some(ejection) if !ejection.is_probing && ejection.until > now => return None,
             // The probe of an unreachable endpoint is a connect, and that of a failing one is a request.
             Some(ejection) if ejection.is_probing => {}
             // After an ejection, until the probe, an endpoint gets requests if too many others are ejected, too.
             Some(_) | None
-                if fault == EjectionCause::Failing
+                if fault == EjectionKind::Failing
                     && self.failures.fetch_add(1, Relaxed) + 1 < MAX_CONSECUTIVE_FAILURES =>
             {
-                return;
+                return None;
             }
             Some(_) | None => {}
         }
         // Connects that were in flight together fail together, also if one of them succeeds meanwhile.
-        if fault == EjectionCause::Unreachable && now < self.observed_until.load(Relaxed) {
-            return;
+        if fault == EjectionKind::Unreachable && now < self.observed_until.load(Relaxed) {
+            return None;
         }
         if now > self.last_ejection_end.load(Relaxed).saturating_add(EJECTION_RESET_MS) {
             self.ejections.store(0, Relaxed);
         }
         let max_ms = match fault {
-            EjectionCause::Unreachable => MAX_UNREACHABLE_EJECTION_MS,
-            EjectionCause::Failing => MAX_FAILING_EJECTION_MS,
+            EjectionKind::Unreachable => MAX_UNREACHABLE_EJECTION_MS,
+            EjectionKind::Failing => MAX_FAILING_EJECTION_MS,
         };
         let span = (BASE_EJECTION_MS << self.ejections.load(Relaxed).min(16)).min(max_ms);
         let ejection = Ejection { until: now + span, fault, is_probing: false };
-        if self.ejection.compare_exchange(packed, ejection.pack(), Relaxed, Relaxed).is_ok() {
-            self.ejections.fetch_add(1, Relaxed);
-            self.failures.store(0, Relaxed);
-            self.last_ejection_end.store(now + span, Relaxed);
-            if fault == EjectionCause::Unreachable {
-                self.observed_until.store(now + OBSERVATION_MS, Relaxed);
-            }
+        // A concurrent change is newer.
+        self.ejection.compare_exchange(packed, ejection.pack(), Relaxed, Relaxed).ok()?;
+        self.last_cause.store(cause.number(), Relaxed);
+        self.ejections.fetch_add(1, Relaxed);
+        self.failures.store(0, Relaxed);
+        self.last_ejection_end.store(now + span, Relaxed);
+        if fault == EjectionKind::Unreachable {
+            self.observed_until.store(now + OBSERVATION_MS, Relaxed);
         }
+        Some(if packed == 0 { EjectionStart::First } else { EjectionStart::Repeated })
     }
 
-    fn readmit(&self, fault: EjectionCause) {
+    /// Ends an ejection by this cause. Returns true if there was one.
+    fn readmit(&self, fault: EjectionKind) -> bool {
         let packed = self.ejection.load(Relaxed);
-        if Ejection::unpack(packed).is_some_and(|ejection| ejection.fault == fault) {
-            // A concurrent change is newer.
-            let _ = self.ejection.compare_exchange(packed, 0, Relaxed, Relaxed);
-        }
+        // A concurrent change is newer.
+        Ejection::unpack(packed).is_some_and(|ejection| ejection.fault == fault)
+            && self.ejection.compare_exchange(packed, 0, Relaxed, Relaxed).is_ok()
     }
 }
 
@@ -273,26 +369,26 @@ mod tests {
         let health = Health::default();
         let mut now = 5_000;
         for span in [1_000, 2_000, 4_000, 8_000, 8_000] {
-            health.on_failure(EjectionCause::Unreachable, now);
-            assert_eq!(health.status(now + span - 1), HealthStatus::Ejected(EjectionCause::Unreachable));
+            health.on_failure(FailureCause::Refused, now);
+            assert_eq!(health.status(now + span - 1), HealthStatus::Ejected(EjectionKind::Unreachable));
             now += span;
-            assert_eq!(health.status(now), HealthStatus::ProbeDue(EjectionCause::Unreachable));
+            assert_eq!(health.status(now), HealthStatus::ProbeDue(EjectionKind::Unreachable));
             assert!(health.try_claim_probe(now) && !health.try_claim_probe(now), "one probe");
-            assert_eq!(health.status(now), HealthStatus::Ejected(EjectionCause::Unreachable));
+            assert_eq!(health.status(now), HealthStatus::Ejected(EjectionKind::Unreachable));
         }
-        health.readmit(EjectionCause::Unreachable);
+        health.readmit(EjectionKind::Unreachable);
         assert_eq!(health.status(now), HealthStatus::Healthy);
-        health.on_failure(EjectionCause::Unreachable, now + 9_000);
+        health.on_failure(FailureCause::Refused, now + 9_000);
         assert_eq!(
             health.status(now + 16_000),
-            HealthStatus::Ejected(EjectionCause::Unreachable),
+            HealthStatus::Ejected(EjectionKind::Unreachable),
             "the duration is not reset yet"
         );
-        health.readmit(EjectionCause::Unreachable);
-        health.on_failure(EjectionCause::Unreachable, now + 200_000);
+        health.readmit(EjectionKind::Unreachable);
+        health.on_failure(FailureCause::Refused, now + 200_000);
         assert_eq!(
             health.status(now + 201_000),
-            HealthStatus::ProbeDue(EjectionCause::Unreachable),
+            HealthStatus::ProbeDue(EjectionKind::Unreachable),
             "the duration is reset"
         );
     }
@@ -301,19 +397,19 @@ mod tests {
     fn failing_endpoint_is_ejected_after_five_failures_in_a_row() {
         let health = Health::default();
         for _ in 0..4 {
-            health.on_failure(EjectionCause::Failing, 1);
+            health.on_failure(FailureCause::Closed, 1);
         }
         health.on_response();
         for _ in 0..4 {
-            health.on_failure(EjectionCause::Failing, 1);
+            health.on_failure(FailureCause::Closed, 1);
         }
         assert_eq!(health.status(1), HealthStatus::Healthy);
-        health.on_failure(EjectionCause::Failing, 1);
-        assert_eq!(health.status(1), HealthStatus::Ejected(EjectionCause::Failing));
-        health.readmit(EjectionCause::Unreachable);
+        health.on_failure(FailureCause::Closed, 1);
+        assert_eq!(health.status(1), HealthStatus::Ejected(EjectionKind::Failing));
+        health.readmit(EjectionKind::Unreachable);
         assert_eq!(
             health.status(1),
-            HealthStatus::Ejected(EjectionCause::Failing),
+            HealthStatus::Ejected(EjectionKind::Failing),
             "accepting connections is no recovery"
         );
         health.on_response();
@@ -322,13 +418,16 @@ mod tests {
 
     #[test]
     fn failures_after_an_ejection_count_before_the_probe() {
-        for (cause, failures) in [(EjectionCause::Failing, 5), (EjectionCause::Unreachable, 1)] {
+        for (failure, failures) in [(FailureCause::Closed, 5), (FailureCause::Refused, 1)] {
+            let cause = EjectionKind::from(failure);
             let health = Health::default();
-            (0..failures).for_each(|_| health.on_failure(cause, 0));
+            for _ in 0..failures {
+                health.on_failure(failure, 0);
+            }
             // The endpoint gets requests before a probe if more than half of the endpoints are ejected.
             for failed in 1..=failures {
                 assert_eq!(health.status(1_000), HealthStatus::ProbeDue(cause), "{failed}");
-                health.on_failure(cause, 1_000);
+                health.on_failure(failure, 1_000);
             }
             assert_eq!(health.status(2_999), HealthStatus::Ejected(cause));
         }
@@ -338,28 +437,29 @@ mod tests {
     fn connects_that_fail_in_one_tick_are_one_observation() {
         let health = Health::default();
         for _ in 0..10 {
-            health.on_failure(EjectionCause::Unreachable, 0);
-            health.readmit(EjectionCause::Unreachable);
+            health.on_failure(FailureCause::Refused, 0);
+            health.readmit(EjectionKind::Unreachable);
         }
-        health.on_failure(EjectionCause::Unreachable, OBSERVATION_MS);
+        health.on_failure(FailureCause::Refused, OBSERVATION_MS);
         let second = OBSERVATION_MS + 2 * BASE_EJECTION_MS;
-        assert_eq!(health.status(second - 1), HealthStatus::Ejected(EjectionCause::Unreachable));
-        assert_eq!(health.status(second), HealthStatus::ProbeDue(EjectionCause::Unreachable));
+        assert_eq!(health.status(second - 1), HealthStatus::Ejected(EjectionKind::Unreachable));
+        assert_eq!(health.status(second), HealthStatus::ProbeDue(EjectionKind::Unreachable));
     }
 
     #[test]
     fn failures_count_for_their_service_and_facts_for_all() {
         let address = Arc::<AddressHealth>::default();
-        let services = [(); 2].map(|()| EndpointHealth::new(Arc::clone(&address), Arc::default()));
+        let services =
+            [(); 2].map(|()| EndpointHealth { address: Arc::clone(&address), ..EndpointHealth::default() });
         let [own, other] = &services;
         let statuses = |now| [own.status(now), other.status(now)];
         let short = Duration::from_millis(50);
-        (0..5).for_each(|_| own.on_request_failure(0));
-        let failing = HealthStatus::Ejected(EjectionCause::Failing);
+        (0..5).for_each(|_| own.on_request_failure(FailureCause::Closed, 0));
+        let failing = HealthStatus::Ejected(EjectionKind::Failing);
         assert_eq!(statuses(0), [failing, HealthStatus::Healthy], "failed requests");
         own.on_response();
         own.on_connect_failure(ConnectError::TimedOut, short, 0);
-        let unreachable = HealthStatus::Ejected(EjectionCause::Unreachable);
+        let unreachable = HealthStatus::Ejected(EjectionKind::Unreachable);
         assert_eq!(statuses(0), [unreachable, HealthStatus::Healthy], "the policy's own connect timeout");
         own.on_connected();
         own.on_connect_failure(ConnectError::Refused, short, 0);
@@ -375,15 +475,15 @@ mod tests {
     fn failures_during_an_ejection_do_not_prolong_it() {
         let health = Health::default();
         for _ in 0..100 {
-            health.on_failure(EjectionCause::Unreachable, 10);
+            health.on_failure(FailureCause::Refused, 10);
         }
-        assert_eq!(health.status(1_010), HealthStatus::ProbeDue(EjectionCause::Unreachable));
+        assert_eq!(health.status(1_010), HealthStatus::ProbeDue(EjectionKind::Unreachable));
     }
 
     #[test]
     fn probe_without_result_is_abandoned() {
         let health = Health::default();
-        health.on_failure(EjectionCause::Unreachable, 0);
+        health.on_failure(FailureCause::Refused, 0);
         assert!(health.try_claim_probe(1_000));
         assert!(!health.try_claim_probe(5_999) && health.try_claim_probe(6_000));
     }

@@ -12,6 +12,7 @@ use routing::table::{Backend, Endpoints};
 use super::ConnectError;
 use super::balance;
 use super::endpoint::Endpoint;
+use super::health::HealthStatus;
 use super::queue::ConnectionQueue;
 use super::shared::SharedUpstreams;
 
@@ -21,7 +22,9 @@ pub(super) type EndpointList = Rc<[Rc<Endpoint>]>;
 /// The pool of one worker for one Backend.
 pub(super) struct BackendPool {
     pub(super) queue: Rc<ConnectionQueue>,
-    /// Dead when neither a routing table nor a request refers to the Backend.
+    /// [`Backend::pool_id`] of its Backends.
+    id: u64,
+    /// The Backend whose request created it. Dead when neither a routing table nor a request refers to the Backend.
     backend: Weak<Backend>,
     cache: RefCell<EndpointCache>,
     endpoint_turn: Cell<usize>,
@@ -32,23 +35,27 @@ pub(super) struct BackendPool {
 struct EndpointCache {
     /// The value of the cell. `None` before the first request.
     source: Option<Arc<Endpoints>>,
+    /// All of them.
     endpoints: EndpointList,
+    /// Those for the gateway's zone; `None` if that is all of them.
+    preferred: Option<EndpointList>,
 }
 
 impl BackendPool {
     pub(super) fn new(backend: &Arc<Backend>, shared: &SharedUpstreams) -> Rc<Self> {
         Rc::new(Self {
-            queue: ConnectionQueue::new(shared.loads.get_or_insert(backend.id)),
+            queue: ConnectionQueue::new(shared.loads.get_or_insert(backend.pool_id())),
+            id: backend.pool_id(),
             backend: Arc::downgrade(backend),
-            cache: RefCell::new(EndpointCache { source: None, endpoints: Rc::new([]) }),
+            cache: RefCell::new(EndpointCache { source: None, endpoints: Rc::new([]), preferred: None }),
             endpoint_turn: Cell::new(balance::random_start()),
             backend_turn: Cell::new(balance::random_start()),
         })
     }
 
     /// Returns true if the pool is that of this Backend.
-    pub(super) fn is_for(&self, backend: &Arc<Backend>) -> bool {
-        std::ptr::eq(self.backend.as_ptr(), Arc::as_ptr(backend))
+    pub(super) fn is_for(&self, backend: &Backend) -> bool {
+        self.id == backend.pool_id()
     }
 
     /// Returns the next turn among the endpoints. A change of the endpoints does not reset it.
@@ -61,25 +68,29 @@ impl BackendPool {
         increment(&self.backend_turn)
     }
 
-    /// Returns the ready endpoints of the Backend.
+    /// Returns the ready endpoints of the Backend: those for the gateway's zone, or all of them if those are ejected at
+    /// `now`.
     ///
     /// # Errors
-    /// [`ConnectError::NoReadyEndpoint`], [`ConnectError::PortMissing`] or [`ConnectError::ServiceMissing`].
+    /// [`ConnectError::NoReadyEndpoint`], [`ConnectError::PortMissing`], [`ConnectError::ServiceMissing`] or
+    /// [`ConnectError::EndpointPortMissing`].
     pub(super) fn ready_endpoints(
         &self,
         backend: &Backend,
         shared: &SharedUpstreams,
+        now: u64,
     ) -> Result<EndpointList, ConnectError> {
         let current = backend.endpoints.load();
         let mut cache = self.cache.borrow_mut();
         if !cache.source.as_ref().is_some_and(|source| Arc::ptr_eq(source, &current)) {
-            cache.refresh(&current, backend.id, shared);
+            cache.refresh(&current, backend, shared);
         }
         match &**current {
-            Endpoints::Ready(_) => Ok(Rc::clone(&cache.endpoints)),
+            Endpoints::Ready(_) => Ok(Rc::clone(cache.usable(now))),
             Endpoints::NoneReady => Err(ConnectError::NoReadyEndpoint),
             Endpoints::PortMissing => Err(ConnectError::PortMissing),
             Endpoints::ServiceMissing => Err(ConnectError::ServiceMissing),
+            Endpoints::SlicePortMissing => Err(ConnectError::EndpointPortMissing),
         }
     }
 
@@ -92,11 +103,11 @@ impl BackendPool {
     /// false if the Backend no longer exists.
     pub(super) fn sweep(&self, shared: &SharedUpstreams, now: u64) -> bool {
         let Some(backend) = self.backend.upgrade() else {
-            self.cache.borrow_mut().replace(Vec::new());
+            self.cache.borrow_mut().replace(Vec::new(), None);
             return false;
         };
         // Only the update of the endpoints matters here. Requests report the error.
-        let _ = self.ready_endpoints(&backend, shared);
+        let _ = self.ready_endpoints(&backend, shared, 0);
         let others_waiting = self.queue.other_workers_waiting(1);
         for endpoint in self.cache.borrow().endpoints.iter() {
             if others_waiting { endpoint.close_idle() } else { endpoint.sweep(now) }
@@ -106,21 +117,32 @@ impl BackendPool {
 }
 
 impl EndpointCache {
-    fn refresh(&mut self, current: &Arc<Endpoints>, backend_id: u64, shared: &SharedUpstreams) {
+    fn refresh(&mut self, current: &Arc<Endpoints>, backend: &Backend, shared: &SharedUpstreams) {
         let find = |endpoint: &routing::object::Endpoint| {
             // Both lists are sorted by address.
             match self.endpoints.binary_search_by_key(&endpoint.address, |member| member.address) {
                 Ok(index) => self.endpoints.get(index).map(Rc::clone),
                 Err(_) => None,
             }
-            .unwrap_or_else(|| Endpoint::new(endpoint.address, shared.health(backend_id, endpoint.address)))
+            .unwrap_or_else(|| Endpoint::new(endpoint.address, shared.health(backend, endpoint.address)))
         };
-        let endpoints = current.ready().iter().map(find).collect();
-        self.replace(endpoints);
+        let mut endpoints: Vec<_> = current.ready().iter().map(find).collect();
+        let fallback: Vec<_> = current.fallback().iter().map(find).collect();
+        let preferred = (!fallback.is_empty()).then(|| endpoints.as_slice().into());
+        endpoints.extend(fallback);
+        endpoints.sort_unstable_by_key(|endpoint| endpoint.address);
+        endpoints.dedup_by_key(|endpoint| endpoint.address);
+        self.replace(endpoints, preferred);
         self.source = Some(Arc::clone(current));
     }
 
-    fn replace(&mut self, endpoints: Vec<Rc<Endpoint>>) {
+    /// Returns the endpoints for the gateway's zone, or all of them if those are ejected.
+    fn usable(&self, now: u64) -> &EndpointList {
+        let is_healthy = |endpoint: &Rc<Endpoint>| endpoint.health.status(now) == HealthStatus::Healthy;
+        self.preferred.as_ref().filter(|list| list.iter().any(is_healthy)).unwrap_or(&self.endpoints)
+    }
+
+    fn replace(&mut self, endpoints: Vec<Rc<Endpoint>>, preferred: Option<EndpointList>) {
         let stays = |old: &Rc<Endpoint>| {
             endpoints.binary_search_by_key(&old.address, |member| member.address).is_ok()
         };
@@ -128,6 +150,7 @@ impl EndpointCache {
             removed.remove();
         }
         self.endpoints = endpoints.into();
+        self.preferred = preferred;
     }
 }
 

@@ -39,6 +39,8 @@ pub struct RetryState {
     pub(super) turn: Option<usize>,
     /// Attempts left after the current one.
     retries_left: u8,
+    /// Those of them that may follow the loss of a new connection.
+    reset_retries_left: u8,
 }
 
 impl RetryState {
@@ -57,6 +59,7 @@ impl RetryState {
             connect_time_left,
             turn: None,
             retries_left: policy.max_retries,
+            reset_retries_left: policy.max_reset_retries,
         }
     }
 
@@ -108,9 +111,14 @@ impl RetryState {
     /// Returns true if a replayable request is attempted again when this connection is lost before the first response
     /// byte.
     pub fn can_retry_disconnect(&self, opened: &PooledConnection) -> bool {
-        let is_retried = self.policy.retries_on(RetryOn::Reset)
-            || (opened.is_reused && self.policy.retries_on(RetryOn::StaleConnection));
+        let is_retried =
+            self.is_stale(opened) || (self.policy.retries_on(RetryOn::Reset) && self.reset_retries_left > 0);
         is_retried && self.retries_left > 0
+    }
+
+    /// Returns true if the endpoint may have closed the connection while it was idle, and the policy retries that.
+    fn is_stale(&self, opened: &PooledConnection) -> bool {
+        opened.is_reused && self.policy.retries_on(RetryOn::StaleConnection)
     }
 
     /// Records that a connection was lost before the first response byte. Returns true if the request must be sent
@@ -120,6 +128,9 @@ impl RetryState {
             return false;
         }
         self.retries_left = self.retries_left.saturating_sub(1);
+        if !self.is_stale(opened) {
+            self.reset_retries_left = self.reset_retries_left.saturating_sub(1);
+        }
         self.reuse = Reuse::Never;
         self.failed_attempts.push(FailedAttempt::Disconnected(opened.address()));
         true

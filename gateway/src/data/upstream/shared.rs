@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use hashbrown::HashMap;
+use routing::table::Backend;
 
-use super::health::{AddressHealth, EndpointHealth, Health};
+use super::ejection::{EjectedEndpoint, EjectionCount, EjectionLog};
+use super::health::{AddressHealth, EndpointHealth, ServiceHealth};
 use super::queue::BackendLoad;
 
 /// Maps over which the keys are spread, so that workers that start at once rarely wait for one lock.
@@ -22,9 +24,10 @@ pub struct SharedUpstreams {
     /// The origin of all shared times.
     pub(super) start: Instant,
     addresses: ShardedMap<SocketAddr, AddressHealth>,
-    /// By Backend number and address.
-    services: ShardedMap<(u64, SocketAddr), Health>,
+    /// By the number of the pool and address.
+    services: ShardedMap<(u64, SocketAddr), ServiceHealth>,
     pub(super) loads: ShardedMap<u64, BackendLoad>,
+    ejections: Arc<EjectionLog>,
 }
 
 impl Default for SharedUpstreams {
@@ -34,16 +37,39 @@ impl Default for SharedUpstreams {
             addresses: ShardedMap::default(),
             services: ShardedMap::default(),
             loads: ShardedMap::default(),
+            ejections: Arc::default(),
         }
     }
 }
 
 impl SharedUpstreams {
     /// Returns the health of an endpoint of this Backend.
-    pub(super) fn health(&self, backend_id: u64, address: SocketAddr) -> EndpointHealth {
-        let (address_health, service) =
-            (self.addresses.get_or_insert(address), self.services.get_or_insert((backend_id, address)));
-        EndpointHealth::new(address_health, service)
+    pub(super) fn health(&self, backend: &Backend, address: SocketAddr) -> EndpointHealth {
+        let (address_health, service) = (
+            self.addresses.get_or_insert(address),
+            self.services.get_or_insert((backend.pool_id(), address)),
+        );
+        let name = (backend.service.clone(), address);
+        EndpointHealth::new(address_health, service, Arc::clone(&self.ejections), name)
+    }
+
+    /// Returns the ejected endpoints, sorted by Service and address. Workers wait for it only at a new endpoint.
+    pub fn ejected(&self) -> Vec<EjectedEndpoint> {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let by_address = |address| self.addresses.get(address)?.ejection(now);
+        let services = self.services.values();
+        let mut ejected: Vec<_> =
+            services.iter().filter_map(|service| service.ejected(by_address, now)).collect();
+        ejected.sort_unstable();
+        // A Service has a health for each of its ports.
+        ejected
+            .dedup_by(|later, earlier| later.address == earlier.address && later.service == earlier.service);
+        ejected
+    }
+
+    /// Returns the numbers of ejections by Service and cause.
+    pub fn ejection_counts(&self) -> Vec<EjectionCount> {
+        self.ejections.counts()
     }
 
     /// Removes values that no worker uses. Called once a minute by each worker.
@@ -70,8 +96,7 @@ impl<K, V> Default for ShardedMap<K, V> {
 impl<K: Copy + Eq + Hash, V: Default> ShardedMap<K, V> {
     /// Returns the value that other workers use, or inserts a new one.
     pub(super) fn get_or_insert(&self, key: K) -> Arc<V> {
-        let shard = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARD_COUNT;
-        let Some(map) = self.maps.get(shard) else { return Arc::default() };
+        let Some(map) = self.shard(key) else { return Arc::default() };
         // A panic cannot leave a map inconsistent: each change is one insertion.
         let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = map.get(&key).and_then(Weak::upgrade) {
@@ -80,6 +105,26 @@ impl<K: Copy + Eq + Hash, V: Default> ShardedMap<K, V> {
         let created = Arc::default();
         map.insert(key, Arc::downgrade(&created));
         created
+    }
+
+    /// Returns the value that workers use.
+    fn get(&self, key: K) -> Option<Arc<V>> {
+        let map = self.shard(key)?.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(&key).and_then(Weak::upgrade)
+    }
+
+    /// Returns all values that workers use.
+    fn values(&self) -> Vec<Arc<V>> {
+        let values = |map: &Mutex<HashMap<K, Weak<V>>>| {
+            let map = map.lock().unwrap_or_else(PoisonError::into_inner);
+            map.values().filter_map(Weak::upgrade).collect::<Vec<_>>()
+        };
+        self.maps.iter().flat_map(values).collect()
+    }
+
+    fn shard(&self, key: K) -> Option<&Mutex<HashMap<K, Weak<V>>>> {
+        let shard = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARD_COUNT;
+        self.maps.get(shard)
     }
 
     fn sweep(&self) {

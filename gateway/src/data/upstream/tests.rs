@@ -6,7 +6,7 @@ use api::RoutePolicySpec;
 use routing::object::{Name, PortRef};
 use routing::table::Endpoints;
 
-use super::health::{EjectionCause, EndpointHealth, HealthStatus};
+use super::health::{EjectionKind, EndpointHealth, HealthStatus};
 use super::queue::ConnectionQueue;
 use super::*;
 use crate::settings::{Settings, TimeoutSettings};
@@ -69,7 +69,7 @@ async fn connect_timeout_ejects_only_with_the_full_timeout() {
         assert_eq!(error, ConnectError::TimedOut);
         assert_eq!(
             endpoint.health.status(0),
-            HealthStatus::Ejected(EjectionCause::Unreachable),
+            HealthStatus::Ejected(EjectionKind::Unreachable),
             "{once:?} of {total:?}"
         );
     }
@@ -84,7 +84,7 @@ async fn refused_connect_ejects_whatever_time_is_left() {
     let mut late = retry(60 * SHORT, 60 * SHORT);
     late.connect_time_left = 20 * SHORT;
     assert_eq!(upstreams.connect_to(&endpoint, &mut late).await.unwrap_err(), ConnectError::Refused);
-    assert_eq!(endpoint.health.status(0), HealthStatus::Ejected(EjectionCause::Unreachable));
+    assert_eq!(endpoint.health.status(0), HealthStatus::Ejected(EjectionKind::Unreachable));
 }
 
 #[tokio::test]
@@ -169,6 +169,7 @@ fn turns_start_at_random_in_each_worker() {
         port: PortRef::Name("http".into()),
         endpoints: arc_swap::ArcSwap::from_pointee(Endpoints::NoneReady),
         app_protocol: Default::default(),
+        shared_id: routing::table::SharedId::new(7),
         external_name: Default::default(),
     });
     let shared = SharedUpstreams::default();

@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-use kube::runtime::utils;
 use tokio::time::Instant;
 
 /// The delay after the first failure. Each further failure doubles it.
@@ -44,20 +43,6 @@ impl Default for Backoff {
     }
 }
 
-impl Iterator for Backoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(self.next_delay())
-    }
-}
-
-impl utils::Backoff for Backoff {
-    /// Does nothing. `kube` calls this at the start of a list, before the API server has sent a response. The delay
-    /// restarts after [`RESET_AFTER`] instead.
-    fn reset(&mut self) {}
-}
-
 /// Adds up to 25 % at random. It spreads the reconnects of gateways that lose their API server at the same moment.
 fn with_jitter(delay: Duration) -> Duration {
     let random = RandomState::new().hash_one(0) % 256;
@@ -66,16 +51,12 @@ fn with_jitter(delay: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use utils::Backoff as _;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn delays_double_to_ten_seconds_and_restart_after_a_pause() {
         let mut backoff = Backoff::default();
         let mut fail = async |expected: u64, pause: Duration| {
-            // The library resets at the start of every list.
-            backoff.reset();
             let (delay, expected) = (backoff.next_delay(), Duration::from_millis(expected));
             assert!(delay >= expected && delay <= expected * 5 / 4, "{delay:?} instead of {expected:?}");
             tokio::time::advance(delay + pause).await;

@@ -138,8 +138,19 @@ impl ClusterState {
                 let kind = feed.spec.kind;
                 self.remove(ObjectRef { kind, name });
             }
+            WatchEvent::VersionsWentBack { before, present } => {
+                feed.on_restore(before, present, now);
+                self.show_notices(index, None);
+            }
             WatchEvent::Failed(failure) => self.handle_failure(index, failure, now),
         }
+    }
+
+    /// Sets the Problems of a whole feed: that of its outage, and its notices.
+    fn show_notices(&mut self, index: usize, outage: Option<Problem>) {
+        let Some(feed) = self.feeds.get(index) else { return };
+        let problems = outage.into_iter().chain(feed.notices()).collect();
+        self.set_problems(feed.wildcard(), problems);
     }
 
     /// Removes objects of a feed that has become complete.
@@ -163,9 +174,7 @@ impl ClusterState {
                 self.mark_healthy(index);
                 self.remove_all(index, removed, now);
             }
-            FailureEffect::Report(problem) => {
-                self.set_problems(problem.object.clone(), vec![*problem]);
-            }
+            FailureEffect::Report(problem) => self.show_notices(index, Some(*problem)),
             FailureEffect::ReportAndSkip(problem) => {
                 let removed = feed.mark_absent();
                 self.remove_all(index, removed, now);
@@ -177,8 +186,7 @@ impl ClusterState {
     fn mark_healthy(&mut self, index: usize) {
         let Some(feed) = self.feeds.get_mut(index) else { return };
         if feed.mark_healthy() {
-            let wildcard = feed.wildcard();
-            self.set_problems(wildcard, Vec::new());
+            self.show_notices(index, None);
         }
     }
 
@@ -190,8 +198,11 @@ impl ClusterState {
     /// Ends the outages of feeds that have not failed for long enough.
     pub(super) fn expire_outages(&mut self, now: Instant) {
         for index in 0..self.feeds.len() {
-            if self.feeds.get(index).is_some_and(|feed| feed.is_outage_over(now)) {
+            let Some(feed) = self.feeds.get_mut(index) else { continue };
+            if feed.is_outage_over(now) {
                 self.mark_healthy(index);
+            } else if feed.expire_notice(now) && feed.outage_message().is_none() {
+                self.show_notices(index, None);
             }
         }
     }

@@ -37,6 +37,9 @@ pub(super) enum WatchEvent {
     Applied(TrimmedObject),
     /// The object was deleted.
     Deleted(Name),
+    /// The API server has an older version than before, as after the restore of a backup. A new list is complete, or
+    /// follows.
+    VersionsWentBack { before: u64, present: u64 },
     /// The list or watch failed. The feed repeats it after a backoff.
     Failed(WatchFailure),
 }

@@ -12,7 +12,6 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use routing::object::{
     EndpointSlice, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object, ObjectRef,
@@ -22,7 +21,7 @@ use serde::de::{Deserialize as _, DeserializeOwned};
 
 use super::event::{FeedSpec, Requirement, TrimmedObject, WatchEvent};
 use super::spec::{Purpose, WatchScope, WatchSpec};
-use super::watch;
+use super::watch::{self, WatchConfig};
 use crate::control::source::identity::Identity;
 
 /// The label of a Node that names its zone.
@@ -201,13 +200,8 @@ impl FeedBuilder<'_> {
         self.add_with(spec, api, watch::config(), trim);
     }
 
-    fn add_with<K>(
-        &mut self,
-        spec: FeedSpec,
-        api: Api<K>,
-        config: watcher::Config,
-        trim: fn(K) -> TrimmedObject,
-    ) where
+    fn add_with<K>(&mut self, spec: FeedSpec, api: Api<K>, config: WatchConfig, trim: fn(K) -> TrimmedObject)
+    where
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let index = self.feeds.specs.len();

@@ -19,6 +19,7 @@ use super::*;
 /// Maximum time between two attempts.
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
+const INGRESSES: &str = "/apis/networking.k8s.io/v1/ingresses";
 const POLICIES: &str = "/apis/wasm-gateway.dev/v1alpha1/routepolicies";
 const PLUGINS: &str = "/apis/wasm-gateway.dev/v1alpha1/wasmplugins";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/shop/configmaps";
@@ -40,6 +41,10 @@ struct Shared {
     forbidden: Mutex<Vec<&'static str>>,
     /// Paths whose next watch fails with 404.
     not_found: Mutex<Vec<&'static str>>,
+    /// Paths whose next watch fails with 410 instead of an event.
+    gone: Mutex<Vec<&'static str>>,
+    /// Whether watches end as soon as they begin.
+    ends_watches_at_once: AtomicBool,
     /// Ends all watches.
     end_watches: Notify,
     /// The times of the requests, by path.
@@ -121,14 +126,29 @@ async fn respond(State(server): State<ApiServer>, uri: Uri, headers: HeaderMap) 
         let status = json!({ "kind": "Status", "status": "Failure", "code": 404, "message": "no", "reason": "NotFound" });
         return (StatusCode::NOT_FOUND, axum::Json(status)).into_response();
     }
+    let gone = shared
+        .gone
+        .lock()
+        .unwrap()
+        .extract_if(.., |path| *path == uri.path() && query.contains("watch=true"))
+        .count();
+    if gone > 0 {
+        let status = json!({ "kind": "Status", "status": "Failure", "code": 410, "message": "gone", "reason": "Expired" });
+        return (StatusCode::GONE, axum::Json(status)).into_response();
+    }
+    if query.contains("watch=true") && shared.ends_watches_at_once.load(Ordering::SeqCst) {
+        return Body::empty().into_response();
+    }
     if query.contains("watch=true") && !query.contains(&format!("resourceVersion={}", server.version())) {
         let gone = json!({ "kind": "Status", "status": "Failure", "code": 410, "message": "gone", "reason": "Expired" });
         return axum::Json(json!({ "type": "ERROR", "object": gone })).into_response();
     }
     if query.contains("watch=true") {
         let ended = async move {
-            shared.end_watches.notified().await;
-            connection_lost()
+            tokio::select! {
+                () = shared.end_watches.notified() => connection_lost(),
+                () = tokio::time::sleep(Duration::from_secs(40)) => Ok(""),
+            }
         };
         return Body::from_stream(futures::stream::once(ended)).into_response();
     }
@@ -138,6 +158,15 @@ async fn respond(State(server): State<ApiServer>, uri: Uri, headers: HeaderMap) 
 /// The error of a connection whose peer has vanished.
 fn connection_lost() -> std::io::Result<&'static str> {
     Err(std::io::ErrorKind::ConnectionReset.into())
+}
+
+impl ApiServer {
+    /// Returns the number of lists of the Ingresses.
+    fn ingress_lists(&self) -> usize {
+        let requests = self.0.requests.lock().unwrap();
+        let is_list = |[path, query, _]: &&[String; 3]| path == INGRESSES && !query.contains("watch=true");
+        requests.iter().filter(is_list).count()
+    }
 }
 
 /// A spec for serving all namespaces, on an unknown node.
@@ -358,4 +387,84 @@ async fn config_map_of_a_plugin_is_watched_by_name() {
         assert_eq!(path, CONFIG_MAPS);
         assert!(query.contains("fieldSelector=metadata.name%3Dmodule"), "{query}");
     }
+}
+
+/// Follows a server, and returns its updates after the first one.
+async fn follow(server: &ApiServer) -> mpsc::Receiver<Update> {
+    let (sender, mut updates) = mpsc::channel(1);
+    let (reason_tx, _reason) = watch::channel(None);
+    tokio::spawn(run(server.client(), serve_all(), sender, reason_tx));
+    updates.recv().await.unwrap();
+    updates
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_end_at_once_are_begun_again_after_a_pause() {
+    let server = ApiServer::default();
+    server.0.ends_watches_at_once.store(true, Ordering::SeqCst);
+    let _updates = follow(&server).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let requests = server.0.request_times.lock().unwrap()[INGRESSES].len();
+    assert!((40..120).contains(&requests), "{requests} requests in ten minutes");
+    assert_eq!(server.ingress_lists(), 1, "the version did not expire");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_that_begins_with_410_lists_again() {
+    let server = ApiServer::default();
+    server.set_ingresses(&["first"]);
+    server.0.gone.lock().unwrap().push(INGRESSES);
+    let mut updates = follow(&server).await;
+    server.set_ingresses(&["second"]);
+    server.0.gone.lock().unwrap().push(INGRESSES);
+    server.0.end_watches.notify_waiters();
+    let update = tokio::time::timeout(MAX_RETRY_INTERVAL, updates.recv()).await.unwrap().unwrap();
+    assert_eq!(ingresses(&update), ["-shop/first", "+shop/second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_that_go_back_are_a_problem_and_a_new_list() {
+    let server = ApiServer::default();
+    server.0.restarts.store(899, Ordering::SeqCst);
+    server.set_ingresses(&["lost"]);
+    let mut updates = follow(&server).await;
+    server.set_ingresses(&["restored"]);
+    server.0.restarts.store(99, Ordering::SeqCst);
+    server.0.end_watches.notify_waiters();
+    let (mut changes, mut messages) = (Vec::new(), Vec::new());
+    while messages.is_empty() {
+        let update = tokio::time::timeout(MAX_RETRY_INTERVAL, updates.recv()).await.unwrap().unwrap();
+        changes.extend(ingresses(&update));
+        let problems = update.problems.into_iter().flatten().map(|located| located.problem);
+        messages.extend(
+            problems.filter(|problem| problem.object.kind == Kind::Ingress).map(|problem| problem.message),
+        );
+    }
+    assert_eq!(changes, ["-shop/lost", "+shop/restored"]);
+    assert!(messages[0].contains("went back from 900 to 100"), "{messages:?}");
+    let began = Instant::now();
+    loop {
+        let update = tokio::time::timeout(Duration::from_secs(3600), updates.recv()).await.unwrap().unwrap();
+        if update.problems.is_some() && stale_kinds(update) == 0 {
+            break;
+        }
+    }
+    assert!(began.elapsed() > Duration::from_secs(600), "the Problem stays for a while");
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_are_listed_again_every_few_hours() {
+    let server = ApiServer::default();
+    server.set_ingresses(&["unreported"]);
+    let mut updates = follow(&server).await;
+    server.set_ingresses(&[]);
+    let began = Instant::now();
+    let mut changes = Vec::new();
+    while changes.is_empty() {
+        changes = ingresses(&updates.recv().await.unwrap());
+    }
+    assert_eq!(changes, ["-shop/unreported"]);
+    let hours = began.elapsed().as_secs() / 3600;
+    assert!((4..6).contains(&hours), "after {hours} hours");
+    assert_eq!(server.ingress_lists(), 2);
 }

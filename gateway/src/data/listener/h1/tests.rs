@@ -40,10 +40,12 @@ fn worker() -> Worker {
         idle: crate::data::idle::IdleConnections::default(),
         pressure: Arc::default(),
         send_budget: Rc::default(),
+        window_budget: Rc::default(),
         date: crate::data::exchange::DateCache::default(),
         counters,
         plugins: crate::filter::plugin::Instances::new(0).0,
         request_ids: RequestIds::default(),
+        fault_log: Default::default(),
         access_log: None,
     }
 }

@@ -14,6 +14,7 @@ use http1::HeadLimits;
 use super::io::{PrefixedTransport, WriteObserver};
 use super::send_queue::{QueuedData, SendQueue};
 use super::stream::{StreamContext, StreamCounts, serve_stream};
+use super::windows::{MAX_CONCURRENT_STREAMS, UploadWindows, WindowSizes};
 use crate::data::drain::{OnDrain, Phase};
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::client::Codec;
@@ -21,17 +22,6 @@ use crate::data::exchange::{Client, Worker};
 use crate::data::listener::linger::{LINGER_TIMEOUT, linger};
 use crate::data::listener::transport::Transport;
 use crate::data::wire::clock::Timer;
-
-/// Maximum concurrent streams of a connection.
-const MAX_CONCURRENT_STREAMS: u32 = 100;
-
-/// Bytes that a client may send before the gateway has read them, per stream.
-const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-
-/// Bytes that a client may send before the gateway has read them, per connection. As many as all streams may send, so that
-/// uploads which an endpoint does not read leave window for the other streams. What a client makes the gateway hold in
-/// this way, it has sent.
-const CONNECTION_WINDOW_BYTES: u32 = MAX_CONCURRENT_STREAMS * STREAM_WINDOW_BYTES;
 
 /// Maximum bytes buffered for a slow client, per stream.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
@@ -78,8 +68,8 @@ fn server_builder(limits: HeadLimits) -> h2::server::Builder {
     builder
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(WindowSizes::INITIAL.stream)
+        .initial_connection_window_size(WindowSizes::INITIAL.connection)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_concurrent_reset_streams(10)
         .max_pending_accept_reset_streams(20);
@@ -178,7 +168,8 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
     let Session { worker, client, timer, .. } = session;
     let counts = StreamCounts::default();
     let queue = SendQueue::new(Rc::clone(&worker.send_budget));
-    let context = StreamContext { worker, client, counts: &counts, queue: &queue };
+    let windows = UploadWindows::new(Rc::clone(&worker.window_budget));
+    let context = StreamContext { worker, client, counts: &counts, queue: &queue, windows: &windows };
     let mut streams = FuturesUnordered::new();
     let mut lifecycle = Lifecycle::New;
     let idle = worker.idle.register(client.peer, timer, worker.clock.now_ms());
@@ -186,12 +177,14 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
         idle.set_busy();
         if session.set_timeout(streams.is_empty(), lifecycle) {
             idle.set_idle(worker.clock.now_ms());
+            windows.reset();
         }
         let mut flush = Flush::Done;
         let event = std::future::poll_fn(|cx| {
             if let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
                 return Poll::Ready(ConnectionEvent::StreamEnded);
             }
+            windows.update(|before, after| announce_windows(connection, before, after));
             let event = session.poll_accept(connection, cx);
             if let Lifecycle::Closing { had_streams } = lifecycle
                 && streams.is_empty()
@@ -233,6 +226,15 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
             }
         }
     }
+}
+
+/// Announces new windows to the client. Returns false if it has not acknowledged the last change.
+fn announce_windows(connection: &mut ServerConnection<'_>, before: WindowSizes, after: WindowSizes) -> bool {
+    if before.stream != after.stream && connection.set_initial_window_size(after.stream).is_err() {
+        return false;
+    }
+    connection.set_target_window_size(after.connection);
+    true
 }
 
 impl Session<'_> {

@@ -41,7 +41,11 @@ pub(super) fn request_info(parts: &Parts) -> RequestFields<'_> {
 /// [`ReplyReason::TooManyFields`], [`ReplyReason::MalformedHost`], or [`ReplyReason::InvalidHead`] with the fault of the
 /// method, target, host or a field.
 pub(super) fn request_head(parts: &Parts, limits: HeadLimits) -> Result<Head, ReplyReason> {
-    if parts.headers.len() > limits.fields {
+    // RFC 9113 §8.2.3: HTTP/2 may split a cookie into several fields, HTTP/1.1 may not. They are one field, also for the
+    // limit. `h2` has counted their bytes.
+    let crumbs: Vec<_> =
+        parts.headers.get_all(http::header::COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
+    if parts.headers.len() - crumbs.len().saturating_sub(1) > limits.fields {
         return Err(ReplyReason::TooManyFields);
     }
     if parts.method == http::Method::CONNECT {
@@ -61,9 +65,6 @@ pub(super) fn request_head(parts: &Parts, limits: HeadLimits) -> Result<Head, Re
     }
     let mut builder = HeadBuilder::request(method, target, parts.headers.len() + 1);
     builder.field(b"host", host(parts)?);
-    // RFC 9113 §8.2.3: HTTP/2 may split a cookie into several fields, HTTP/1.1 may not.
-    let crumbs: Vec<_> =
-        parts.headers.get_all(http::header::COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
     if !crumbs.is_empty() {
         builder.field(b"cookie", &crumbs.join(&b"; "[..]));
     }

@@ -13,6 +13,7 @@ use super::head::{body_length, has_valid_values, request_head, request_info};
 use super::send_queue::{QueuedData, SendQueue};
 use super::stream_reader::{BodyPart, StreamReader};
 use super::stream_writer::StreamWriter;
+use super::windows::UploadWindows;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, DownstreamResponse};
 use crate::data::exchange::{
@@ -53,6 +54,8 @@ pub(super) struct StreamContext<'a> {
     pub(super) counts: &'a StreamCounts,
     /// The data that waits for the client.
     pub(super) queue: &'a Rc<SendQueue>,
+    /// The windows for request bodies.
+    pub(super) windows: &'a Rc<UploadWindows>,
 }
 
 /// Serves the request of one stream.
@@ -60,7 +63,7 @@ pub(super) struct StreamContext<'a> {
 /// # Cancellation
 /// Dropping the future resets the stream.
 pub(super) async fn serve_stream(
-    StreamContext { worker, client, counts, queue }: StreamContext<'_>,
+    StreamContext { worker, client, counts, queue, windows }: StreamContext<'_>,
     request: http::Request<RecvStream>,
     respond: SendResponse<QueuedData>,
 ) {
@@ -69,7 +72,7 @@ pub(super) async fn serve_stream(
     let length = body_length(&parts, &body);
     let expect = parts.headers.get(http::header::EXPECT);
     let awaits_continue = expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let (body, queue) = (StreamReader::new(body), Rc::clone(queue));
+    let (body, queue) = (StreamReader::new(body, Rc::clone(windows)), Rc::clone(queue));
     let pace = BodyPace::new(length, worker.settings.limits.min_body_rate);
     let mut downstream =
         Http2Downstream { worker, body, pace, respond, writer: None, queue, awaits_continue };

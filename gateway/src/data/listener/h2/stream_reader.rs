@@ -3,21 +3,26 @@
 //! Frames are read from `h2` as they arrive, since it holds about 400 bytes for each, and are collected while the endpoint
 //! does not take them. The client's window grows only with what the endpoint takes.
 
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 
+use super::windows::UploadWindows;
 use crate::data::wire::pending::PendingData;
 
 /// The receiving half of a stream.
 pub(super) struct StreamReader {
     stream: RecvStream,
-    /// Bytes that arrived and are not read. At most the window of a stream.
+    /// Bytes that arrived and are not read. At most the window of a stream, 2 MiB.
     unread: PendingData,
     /// Whether `h2` has no further data. Trailers may follow.
     is_data_complete: bool,
+    /// Bytes that were read.
+    total: u64,
+    windows: Rc<UploadWindows>,
 }
 
 /// A part of a request body.
@@ -28,9 +33,10 @@ pub(super) enum BodyPart {
 }
 
 impl StreamReader {
-    pub(super) fn new(stream: RecvStream) -> Self {
+    pub(super) fn new(stream: RecvStream, windows: Rc<UploadWindows>) -> Self {
         let is_data_complete = stream.is_end_stream();
-        Self { stream, unread: PendingData::default(), is_data_complete }
+        windows.on_start();
+        Self { stream, unread: PendingData::default(), is_data_complete, total: 0, windows }
     }
 
     /// Returns the next part. Not called after the end.
@@ -41,6 +47,10 @@ impl StreamReader {
         let data = self.unread.take(usize::MAX);
         if !data.is_empty() {
             self.stream.flow_control().release_capacity(data.len())?;
+            self.total += data.len() as u64;
+            if self.unread.is_empty() && !self.is_data_complete {
+                self.windows.on_read(self.total);
+            }
             return Poll::Ready(Ok(BodyPart::Data(data)));
         }
         if self.stream.is_end_stream() {
@@ -61,5 +71,11 @@ impl StreamReader {
             None => self.is_data_complete = true,
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for StreamReader {
+    fn drop(&mut self) {
+        self.windows.on_end();
     }
 }

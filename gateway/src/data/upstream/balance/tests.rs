@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::data::upstream::ConnectError;
+use crate::data::upstream::ejection::FailureCause;
 use crate::data::upstream::health::EndpointHealth;
 
 const RR: LoadBalancingType = LoadBalancingType::RoundRobin;
@@ -76,7 +77,7 @@ fn all_endpoints_are_used_if_all_are_ejected() {
 #[test]
 fn failing_endpoints_are_used_if_more_than_half_fail() {
     let fail = |list: &[Rc<Endpoint>], index: usize| {
-        (0..5).for_each(|_| health(list, index).on_request_failure(0));
+        (0..5).for_each(|_| health(list, index).on_request_failure(FailureCause::Closed, 0));
     };
     let list = endpoints(4);
     fail(&list, 0);
@@ -112,7 +113,7 @@ fn share_of_ejected_endpoints_follows_the_setting() {
     ] {
         let list = endpoints(10);
         for index in 0..failing {
-            (0..5).for_each(|_| health(&list, index).on_request_failure(0));
+            (0..5).for_each(|_| health(&list, index).on_request_failure(FailureCause::Closed, 0));
         }
         let picked: std::collections::BTreeSet<_> = (0..100)
             .map(|turn| {
@@ -137,7 +138,7 @@ fn unreachable_endpoint_is_probed_apart_failing_by_one_request() {
     }
     assert_eq!(probes, 1);
     let list = endpoints(3);
-    (0..5).for_each(|_| health(&list, 0).on_request_failure(0));
+    (0..5).for_each(|_| health(&list, 0).on_request_failure(FailureCause::Closed, 0));
     assert_eq!(spread(&list, RR, 1_000).get(&1), Some(&1));
 }
 

@@ -37,6 +37,8 @@ impl ClusterState {
             WatchEvent::ListCompleted => self.set_config_map(reference, None),
             WatchEvent::Applied(object) => self.set_config_map(reference, Some(object)),
             WatchEvent::Deleted(_) => self.set_config_map(reference, None),
+            // The feeds of other kinds report it.
+            WatchEvent::VersionsWentBack { .. } => {}
             WatchEvent::Failed(failure) => self.fail_config_map(reference, failure),
         }
         self.release_ready(now);

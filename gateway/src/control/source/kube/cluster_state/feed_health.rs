@@ -22,6 +22,9 @@ const REJECTION_RECOVERY: Duration = Duration::from_secs(30);
 /// The same for all other failures. A list times out after 50 s (`READ_TIMEOUT`), a watch after 45 s.
 const FAILURE_RECOVERY: Duration = Duration::from_secs(70);
 
+/// How long the restore of a backup is a Problem, so that alerts and people see it.
+const RESTORE_NOTICE: Duration = Duration::from_secs(15 * 60);
+
 /// A feed, its known objects and its failures.
 pub(super) struct FeedHealth {
     pub(super) spec: FeedSpec,
@@ -31,6 +34,13 @@ pub(super) struct FeedHealth {
     /// The names of the list in progress.
     listing: Option<BTreeSet<Name>>,
     outage: Option<Outage>,
+    restore: Option<Restore>,
+}
+
+/// Versions of the API server that went back.
+struct Restore {
+    noticed_at: Instant,
+    message: String,
 }
 
 /// Whether the kind was listed.
@@ -76,6 +86,7 @@ impl FeedHealth {
             availability: Availability::Awaited,
             listing: None,
             outage: None,
+            restore: None,
         }
     }
 
@@ -165,6 +176,31 @@ impl FeedHealth {
         } else {
             FailureEffect::Report(Box::new(problem))
         }
+    }
+
+    /// Records that the versions went back.
+    pub(super) fn on_restore(&mut self, before: u64, present: u64, now: Instant) {
+        let message = format!(
+            "the API server's versions went back from {before} to {present}, as after the restore of a backup; all \
+             objects of the kind were listed again"
+        );
+        self.restore = Some(Restore { noticed_at: now, message });
+    }
+
+    /// Returns the Problems of the feed besides its outage.
+    pub(super) fn notices(&self) -> Vec<Problem> {
+        let problem = |restore: &Restore| Problem {
+            object: self.wildcard(),
+            field: String::new(),
+            reason: Reason::Stale,
+            message: restore.message.clone(),
+        };
+        self.restore.iter().map(problem).collect()
+    }
+
+    /// Ends the notice of a restore after [`RESTORE_NOTICE`]. Returns true if it did.
+    pub(super) fn expire_notice(&mut self, now: Instant) -> bool {
+        self.restore.take_if(|restore| now - restore.noticed_at > RESTORE_NOTICE).is_some()
     }
 
     /// Ends the outage. Returns true if a Problem was reported for it, which is now over.
