@@ -509,7 +509,8 @@ fn explanation_agrees_with_random_tables() {
         let changes = objects.into_iter().map(routing::object::Change::Apply).collect();
         let (table, _) = compiler.apply(changes);
         let plans = gateway::plan::Planner::default().empty();
-        let live = Live { table: table.clone(), plans, certificates: certificates.clone(), generation: 1 };
+        let (certificates, ingresses) = (certificates.clone(), Default::default());
+        let live = Live { table: table.clone(), plans, certificates, ingresses, generation: 1 };
         let problems = Problems::default();
         let context = ExplainContext {
             compiler: &compiler,

@@ -422,7 +422,7 @@ const ROWS: [(&str, &str); 23] = [
     ("1b-good-policy", "backend-no-endpoints"),
     ("1b-ports", "backend-several-slices backend-unnamed-port backend-udp-twin read-bad-values"),
     ("1b-hints", "hints-for-another-zone hints-not-for-all hints-of-ready-ones-only hints-without-a-zone"),
-    ("1b-app-protocol", "backend-port-by-name"),
+    ("1b-app-protocol", "backend-port-by-name backend-app-protocol"),
     ("1b-external-name", "backend-external-name-allowed backend-external-name-per-class"),
     (
         "1c-same-host-and-path",

@@ -19,18 +19,18 @@ pub mod plugins;
 pub mod report;
 pub mod sarif;
 
-use report::CheckReport;
+use report::{CheckReport, Ingresses};
 
 /// There is no Problem.
 const CLEAN: u8 = 0;
-/// There is a Problem.
+/// There is a Problem, or no Ingress is served.
 const PROBLEMS: u8 = 1;
 /// A folder cannot be read. clap has the same code for a wrong command line.
 const UNREADABLE: u8 = 2;
 
 /// The end of `--help`.
 const EXIT_CODES: &str = "\
-Exit codes: 0: no Problem. 1: at least one Problem. 2: a folder cannot be read, or the command line is wrong. Notes do \
+Exit codes: 0: no Problem. 1: at least one Problem, or no Ingress that is served. 2: a folder cannot be read, or the command line is wrong. Notes do \
 not count: a Service without endpoints is a note, because a repository has no EndpointSlices. Changed routes do not \
 count either; --output json lists them as \"changes\".";
 
@@ -78,7 +78,7 @@ impl Check {
             ReportFormat::Sarif => serde_json::to_string_pretty(&sarif::log(&report))? + "\n",
         };
         print(&text)?;
-        Ok(if report.errors() == 0 { CLEAN } else { PROBLEMS })
+        Ok(if report.errors() == 0 && report.ingresses.served > 0 { CLEAN } else { PROBLEMS })
     }
 }
 
@@ -97,5 +97,6 @@ pub fn report(folder: &Path, against: Option<&Path>, routing: &Config) -> anyhow
             Some(against::changes(&before.live().load().table, &now.live().load().table))
         }
     };
-    Ok(CheckReport { problems, changes })
+    let ingresses = Ingresses::from(&*now.live().load().ingresses);
+    Ok(CheckReport { problems, ingresses, changes })
 }

@@ -127,6 +127,9 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
 /// Returns the reply of a filter to a request of the command, as the data plane's own filters give it.
 fn filter_reply(live: &Live, cx: &FilterContext<'_>) -> Option<Box<LocalReply>> {
     let route = exchange::find_route(&live.table, cx.host, cx.path).ok()?;
+    if route.is_closed {
+        return None;
+    }
     let chain = live.plans.get(route.policy.id).chain.as_ref()?;
     match Progress::new(Arc::clone(chain)).request(cx) {
         filter::Outcome::Reply(reply) => Some(reply),

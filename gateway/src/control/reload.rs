@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use routing::object::{Kind, Name, ObjectRef};
-use routing::{Compiler, Config, Problem, Reason, RoutingTable};
+use routing::{Compiler, Config, Problem, Reason, RoutingTable, Severity};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -109,7 +109,8 @@ impl Reload {
         let secrets = SecretStore::new(provider)?;
         let certificates = secrets.certificates().clone();
         let plans = planner.empty();
-        let live = Live { table: RoutingTable::default(), plans: plans.clone(), certificates, generation: 0 };
+        let (table, ingresses) = (RoutingTable::default(), Arc::default());
+        let live = Live { table, plans: plans.clone(), certificates, ingresses, generation: 0 };
         let (query_tx, query_rx) = mpsc::channel(QUERY_QUEUE);
         Ok(Self {
             query_tx,
@@ -229,10 +230,15 @@ impl Reload {
     fn publish_table(&mut self, table: RoutingTable) {
         let generation = self.generation.borrow().wrapping_add(1);
         let (plans, certificates) = (self.plans.clone(), self.secrets.certificates().clone());
-        self.publish(Live { table, plans, certificates, generation });
+        let ingresses = Arc::new(self.compiler.ingress_counts());
+        let before = self.live.load_full();
+        let is_noticeable =
+            generation == 1 || !before.table.has_same_rules(&table) || before.ingresses != ingresses;
+        drop(before);
+        self.publish(Live { table, plans, certificates, ingresses, generation });
         // Before logging: a client that sees the new table may request /readyz.
         self.generation.send_replace(generation);
-        self.log_published(generation);
+        self.log_published(is_noticeable);
     }
 
     /// Checks the validity periods of certificates. Publishes only if one began or ended since the last check.
@@ -315,17 +321,31 @@ impl Reload {
         self.retired.retain(|live| Arc::strong_count(live) > 1);
     }
 
-    /// Logs the published generation, and the Problems that it added and removed.
-    fn log_published(&self, generation: u64) {
+    /// Logs the published generation, and the Problems that it added and removed. A generation that no client can
+    /// notice is a debug line.
+    fn log_published(&self, is_noticeable: bool) {
         let (live, problems) = (self.live.load(), self.problems.count());
-        tracing::info!(generation, hosts = live.table.len(), problems, "live");
+        let (generation, hosts, ingresses) = (live.generation, live.table.len(), &live.ingresses);
+        if is_noticeable {
+            tracing::info!(generation, hosts, problems, %ingresses, "the new routing table serves");
+        } else {
+            tracing::debug!(generation, hosts, problems, %ingresses, "the routing table serves without a change of rules");
+        }
+        if is_noticeable && ingresses.served == 0 && ingresses.total() > 0 {
+            tracing::warn!(%ingresses, "no Ingress is served; to serve another class, name it by --class");
+        }
         self.log_problem_changes();
     }
 
     fn log_problem_changes(&self) {
         let changes = self.problems.take_changes();
+        let note = Severity::Note.to_string();
         for problem in changes.added {
-            tracing::warn!(%problem, "problem");
+            if problem.severity == note {
+                tracing::info!(%problem, "note");
+            } else {
+                tracing::warn!(%problem, "problem");
+            }
         }
         for problem in changes.removed {
             tracing::info!(%problem, "problem solved");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http1::BodyLength;
 use routing::table::Route;
 
-use crate::data::upstream::{ConnectError, RetryState};
+use crate::data::upstream::RetryState;
 use crate::data::wire::clock::Timer;
 use crate::filter::Progress;
 use crate::message::LocalReply;
@@ -179,7 +179,7 @@ impl<D: Downstream> Exchange<'_, D> {
     async fn send(&mut self, plan: &Plan) -> Result<ExchangeOutcome, ExchangeError> {
         let backends = self.route.as_ref().map(|route| &*route.backends).unwrap_or_default();
         let chosen = self.worker.upstreams.choose_backend(backends).map(Arc::clone);
-        let backend = chosen.ok_or(ReplyReason::Open(ConnectError::ServiceMissing))?;
+        let backend = chosen.ok_or(ReplyReason::NoBackend)?;
         self.record.backend_id = Some(backend.id);
         let mut body = RequestBody::new(plan.upstream.allows_resend(self.request.head.method()));
         let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.forwarded_length));

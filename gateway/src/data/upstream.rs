@@ -63,6 +63,9 @@ pub enum ConnectError {
     /// The Service of the rule does not have the port.
     #[error("the Service has no such port")]
     PortMissing,
+    /// The `appProtocol` of the Service port is not supported.
+    #[error("the appProtocol of the Service port is not supported")]
+    ProtocolUnsupported,
     /// No endpoint of the Service is ready.
     #[error("no endpoint is ready")]
     NoReadyEndpoint,

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
+use routing::IngressCounts;
 use routing::object::Name;
 
 use super::counters::{CODE_CLASSES, CounterSnapshot};
@@ -28,6 +30,8 @@ pub struct Scrape {
     pub workers: Vec<CounterSnapshot>,
     /// Number of current Problems.
     pub problems: usize,
+    /// Ingresses that are served, and those that are not.
+    pub ingresses: Arc<IngressCounts>,
     /// The generation of the live routing table.
     pub generation: u64,
     /// Restarts of the control plane after a panic.
@@ -108,6 +112,11 @@ impl Scrape {
                 "Requests sent over an idle connection",
                 sum(|worker| worker.upstream_connection_reuses),
             ),
+            (
+                "request_fields_dropped",
+                "Request fields dropped for an underscore in their name",
+                sum(|worker| worker.request_fields_dropped),
+            ),
             ("panics", "Client connections that ended by a panic", sum(|worker| worker.panics)),
             ("access_log_dropped", "Access log entries that were dropped", self.access_log_dropped),
             ("control_restarts", "Restarts of the control plane after a panic", self.control_restarts),
@@ -139,11 +148,28 @@ impl Scrape {
         for (name, help, value) in gauges {
             gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
+        self.encode_ingresses(encoder)?;
         let help = "Open client connections by worker";
         let mut family =
             encoder.encode_descriptor("worker_client_connections", help, None, MetricType::Gauge)?;
         for (index, worker) in self.workers.iter().enumerate() {
             gauge(worker.connections_open).encode(family.encode_family(&[("worker", index)])?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_ingresses(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Ingresses by what the gateway does with them";
+        let mut family = encoder.encode_descriptor("ingresses", help, None, MetricType::Gauge)?;
+        let IngressCounts { served, refused, without_class, .. } = &*self.ingresses;
+        let counts = [
+            ("served", *served),
+            ("refused", *refused),
+            ("other_class", self.ingresses.of_other_classes()),
+            ("without_class", *without_class),
+        ];
+        for (state, count) in counts {
+            gauge(count as u64).encode(family.encode_family(&[("state", state)])?)?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::backend_registry::BackendTarget;
 use super::class_index::ClassIndex;
 use super::class_index::ClassParameters;
 use super::endpoints::PortKey;
+use super::endpoints::PortUser;
 use super::plugin_index::PluginIndex;
 use super::plugin_index::UsedConfig;
 use super::policy_index::PolicyIndex;
@@ -250,14 +251,15 @@ impl ClassBackendRoute {
         let used_configs = merger.finish().used_configs;
         context.plugins.acquire_configs(&used_configs);
         let port = route_builder::port_ref(&from.port);
-        let target =
-            BackendTarget { service, key: PortKey { port, external_names: parameters.external_names } };
+        let external_names = parameters.external_names;
+        let target = BackendTarget { service, key: PortKey { port, external_names, user: PortUser::Rule } };
         let reference = context.backends.acquire(target, referrer(class, parameters, "spec.defaultBackend"));
         context.backends.report_fault(&reference, context.problem_delta);
         let weighted = WeightedBackend { backend: Arc::clone(&reference.backend), weight: 1 };
         let origin = RouteOrigin { ingress: Arc::clone(class), field: FieldPath::Parameters };
         let path = PathMatch::prefix("/");
-        let route = Arc::new(Route { path, backends: Box::new([weighted]), policy, origin });
+        let route =
+            Arc::new(Route { path, backends: Box::new([weighted]), policy, is_closed: false, origin });
         Self { reference, route, used_configs }
     }
 }

@@ -12,6 +12,7 @@ use super::problem_delta::ProblemDeltaBuilder;
 use super::route_builder::HostContribution;
 use super::translation::CertificateRef;
 use crate::host::HostName;
+use crate::host::parent;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
@@ -39,6 +40,8 @@ struct HostEntry {
     contributions: Contributions,
     /// Conflicts found by the last rebuild.
     problems: Box<[Problem]>,
+    /// The note about rules of the wildcard that do not serve this host.
+    hidden: Option<Box<Problem>>,
 }
 
 /// The contributions to one host by precedence. Most hosts have one, and the smallest map allocates 11.
@@ -155,10 +158,12 @@ impl HostIndex {
         problem_delta: &mut ProblemDeltaBuilder,
     ) -> Vec<HostChange> {
         let mut changes = Vec::with_capacity(dirty.len());
-        for name in dirty {
-            let Some(entry) = self.entries.get_mut(&name) else { continue };
+        let below = self.below_wildcards(&dirty);
+        for name in &dirty {
+            let (name, Some(entry)) = (name.clone(), self.entries.get_mut(name)) else { continue };
             problem_delta.remove(std::mem::take(&mut entry.problems));
             if matches!(entry.contributions, Contributions::None) {
+                problem_delta.remove(entry.hidden.take().map(|problem| *problem));
                 self.entries.remove(&name);
                 changes.push(HostChange { name, host: None });
                 continue;
@@ -170,7 +175,67 @@ impl HostIndex {
             let host = Host::new(HostParts { for_owners, ..parts });
             changes.push(HostChange { name, host: Some(Arc::new(host)) });
         }
+        for name in dirty.iter().chain(below.iter().filter(|name| !dirty.contains(name))) {
+            self.update_hidden(name, ownership, problem_delta);
+        }
         changes
+    }
+
+    /// Returns the exact hosts below wildcards, in one pass over all hosts.
+    fn below_wildcards(&self, changed: &BTreeSet<HostName>) -> Vec<HostName> {
+        let is_wildcard = |host: &&HostName| matches!(host, HostName::Wildcard(_));
+        let parents: BTreeSet<&str> = changed.iter().filter(is_wildcard).map(HostName::key).collect();
+        if parents.is_empty() {
+            return Vec::new();
+        }
+        let is_below = |host: &&HostName| match host {
+            HostName::Exact(name) => parent(name).is_some_and(|parent| parents.contains(parent)),
+            HostName::Wildcard(_) | HostName::Any => false,
+        };
+        self.entries.keys().filter(is_below).cloned().collect()
+    }
+
+    /// Replaces the note about rules that do not serve an exact host, because it has rules of its own.
+    fn update_hidden(
+        &mut self,
+        host: &HostName,
+        ownership: &Ownership,
+        problem_delta: &mut ProblemDeltaBuilder,
+    ) {
+        let hidden = self.find_hidden(host, ownership);
+        let Some(entry) = self.entries.get_mut(host) else { return };
+        if entry.hidden.as_deref() != hidden.as_ref() {
+            problem_delta.remove(entry.hidden.take().map(|problem| *problem));
+            problem_delta.add(hidden.clone());
+            entry.hidden = hidden.map(Box::new);
+        }
+    }
+
+    /// Returns the note for an exact host that leaves paths of its wildcard without a rule.
+    fn find_hidden(&self, host: &HostName, ownership: &Ownership) -> Option<Problem> {
+        let HostName::Exact(name) = host else { return None };
+        let wildcard = HostName::Wildcard(parent(name)?.into());
+        let general = self.entries.get(&wildcard)?;
+        let own = self.entries.get(host)?;
+        let namer = own.contributions.iter().find(|found| found.host.role == HostRole::Routed)?;
+        let serves = |path: &str| own.contributions.iter().any(|found| found.host.serves(path));
+        let owner = ownership.owner_of(name);
+        let may_serve =
+            |ingress: &Precedence| owner.is_none_or(|owner| owner.includes(&ingress.name.namespace));
+        let routes = general.contributions.iter().filter(|found| may_serve(found.ingress));
+        let hidden = routes.flat_map(|found| &found.host.routes).find(|route| !serves(route.path.path()))?;
+        let field = namer.host.routes.first().map(|route| route.origin.field.to_string());
+        let message = format!(
+            "host {host} has rules of its own, so {} of Ingress {} for {wildcard} does not serve it; if it should, add \
+             that path for {host}",
+            hidden.path, hidden.origin.ingress.name
+        );
+        Some(Problem {
+            object: ObjectRef { kind: Kind::Ingress, name: namer.ingress.name.clone() },
+            field: field.unwrap_or_else(|| "spec.rules".to_owned()),
+            reason: Reason::WildcardHidden,
+            message,
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Compiler;
+use super::IngressCounts;
 use super::class_index::ClassMatch;
 use crate::host::HostName;
 use crate::object::EndpointSlice;
@@ -31,6 +32,11 @@ impl Compiler {
             ClassMatch::Foreign => Some(self.classes.foreign_reason(ingress)),
             ClassMatch::Rejected(problem) => Some(problem.message),
         }
+    }
+
+    /// Returns the numbers of Ingresses by what this gateway does with them.
+    pub fn ingress_counts(&self) -> IngressCounts {
+        IngressCounts { default_class: self.classes.default_class().cloned(), ..self.counts.clone() }
     }
 
     /// Returns the Routes that Ingresses define for a host, oldest Ingress first. If several have one path, the

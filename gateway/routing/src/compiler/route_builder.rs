@@ -16,6 +16,7 @@ use super::backend_registry::BackendReference;
 use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
 use super::endpoints::PortKey;
+use super::endpoints::PortUser;
 use super::plugin_index::UsedConfig;
 use super::policy_merge::BackendOverride;
 use super::policy_merge::MergeReport;
@@ -71,6 +72,13 @@ pub(super) struct HostContribution {
     pub(super) default_route: Option<Arc<Route>>,
 }
 
+impl HostContribution {
+    /// Returns true if a rule or the default backend serves a path.
+    pub(super) fn serves(&self, path: &str) -> bool {
+        self.default_route.is_some() || self.routes.iter().any(|route| route.path.matches(path))
+    }
+}
+
 /// The result of building one Ingress.
 #[derive(Debug)]
 pub(super) struct BuiltIngress {
@@ -79,10 +87,10 @@ pub(super) struct BuiltIngress {
 }
 
 impl BuiltIngress {
-    /// Returns the result for an Ingress that its class rejects.
-    pub(super) fn rejected(problem: Problem) -> Self {
-        let problems = Box::new([problem]);
-        let contribution = IngressContribution { problems, ..IngressContribution::default() };
+    /// Returns the result for an Ingress that is not served.
+    pub(super) fn unserved(problems: Vec<Problem>) -> Self {
+        let contribution =
+            IngressContribution { problems: problems.into(), ..IngressContribution::default() };
         Self { contribution, hosts: BTreeMap::new() }
     }
 }
@@ -92,6 +100,8 @@ impl BuiltIngress {
 pub(super) struct RouteBuilder<'a> {
     pub(super) origin: &'a Arc<IngressOrigin>,
     pub(super) external_names: ExternalNames,
+    /// Whether an annotation closes all Routes.
+    pub(super) is_closed: bool,
     /// Secret of the class's default certificate.
     pub(super) class_certificate: Option<Arc<Name>>,
     pub(super) registry: &'a mut BackendRegistry,
@@ -159,8 +169,9 @@ impl RouteBuilder<'_> {
         if Arc::ptr_eq(&policy, &route.policy) {
             return Arc::clone(route);
         }
-        let Route { path, backends, origin, .. } = &**route;
-        Arc::new(Route { path: path.clone(), backends: backends.clone(), policy, origin: origin.clone() })
+        let Route { path, backends, is_closed, origin, .. } = &**route;
+        let (path, backends, origin) = (path.clone(), backends.clone(), origin.clone());
+        Arc::new(Route { path, backends, policy, is_closed: *is_closed, origin })
     }
 
     fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
@@ -189,7 +200,8 @@ impl RouteBuilder<'_> {
             None => self.rule_backends(rule),
         };
         let origin = RouteOrigin { ingress: Arc::clone(self.origin), field: rule.field };
-        Arc::new(Route { path, backends: backends.into(), policy: merged.policy, origin })
+        let (backends, is_closed) = (backends.into(), self.is_closed);
+        Arc::new(Route { path, backends, policy: merged.policy, is_closed, origin })
     }
 
     /// Acquires the Backends of a rule.
@@ -219,7 +231,8 @@ impl RouteBuilder<'_> {
 
     fn acquire(&mut self, referrer: Referrer, from: &HttpBackendRef) -> WeightedBackend {
         let service = Name { namespace: self.origin.name.namespace.clone(), name: Arc::clone(&from.name) };
-        let key = PortKey { port: port_ref(&from.port), external_names: self.external_names };
+        let key =
+            PortKey { port: port_ref(&from.port), external_names: self.external_names, user: PortUser::Rule };
         let reference = self.registry.acquire(BackendTarget { service, key }, referrer);
         let backend = Arc::clone(&reference.backend);
         self.acquired.push(reference);

@@ -26,6 +26,8 @@ pub struct Route {
     pub backends: Box<[WeightedBackend]>,
     /// Merged RoutePolicies. All Routes without one share a value.
     pub policy: Arc<Policy>,
+    /// Whether an annotation of the Ingress that restricts access is not honoured. Requests get a 503.
+    pub is_closed: bool,
     /// The rule.
     pub origin: RouteOrigin,
 }
@@ -179,6 +181,8 @@ pub enum Endpoints {
     NoneReady,
     /// The Service has no such port.
     PortMissing,
+    /// The `appProtocol` of the port is not supported.
+    ProtocolUnsupported,
     /// At least one endpoint is ready. Sorted by address, without duplicates.
     Ready(Box<[Endpoint]>),
     /// The Service does not exist.
@@ -190,7 +194,7 @@ impl Endpoints {
     pub fn ready(&self) -> &[Endpoint] {
         match self {
             Self::Ready(endpoints) => endpoints,
-            Self::NoneReady | Self::PortMissing | Self::ServiceMissing => &[],
+            Self::NoneReady | Self::PortMissing | Self::ProtocolUnsupported | Self::ServiceMissing => &[],
         }
     }
 }

@@ -141,6 +141,16 @@ impl RoutingTable {
         self.len() == 0
     }
 
+    /// Returns true if the other table shares all hosts and default backends with this one. It may still differ in
+    /// policies that no Route uses, and in endpoints.
+    pub fn has_same_rules(&self, other: &Self) -> bool {
+        self.exact.is_shared_with(&other.exact)
+            && self.wildcards.is_shared_with(&other.wildcards)
+            && self.any.as_ref().map(Arc::as_ptr) == other.any.as_ref().map(Arc::as_ptr)
+            && Arc::ptr_eq(&self.defaults, &other.defaults)
+            && Arc::ptr_eq(&self.ownership, &other.ownership)
+    }
+
     /// Returns the wildcard one label above a host.
     fn wildcard(&self, host: &str, owner: Option<&Owner>) -> Option<&Arc<Host>> {
         let found = parent(host).and_then(|parent| self.wildcards.find(parent))?;

@@ -110,6 +110,8 @@ pub struct RouteView {
     pub policy: Vec<PolicyView>,
     /// Plugins in the order of requests.
     pub plugins: Vec<PluginView>,
+    /// Whether requests get a 503, because an annotation that restricts access is not honoured.
+    pub closed: bool,
     /// A plugin that applies to the Route, but does not exist or has no valid spec, as namespace/name. Requests get a
     /// 503.
     pub missing_plugin: Option<String>,
@@ -173,6 +175,8 @@ pub enum EndpointState {
     NoneReady,
     /// The Service has no such port.
     PortMissing,
+    /// The `appProtocol` of the port is not supported.
+    ProtocolUnsupported,
     /// At least one endpoint is ready.
     Ready,
     /// The Service does not exist.
@@ -256,6 +260,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
         backends: backends.collect(),
         policy: policy_view(&route.policy),
         plugins: route.policy.plugins.iter().map(plugin_view).collect(),
+        closed: route.is_closed,
         missing_plugin: route.policy.missing_plugin.as_ref().map(ToString::to_string),
     }
 }
@@ -285,6 +290,7 @@ fn backend_view(backend: &Backend, weight: u32) -> BackendView {
     let state = match &**endpoints {
         Endpoints::NoneReady => EndpointState::NoneReady,
         Endpoints::PortMissing => EndpointState::PortMissing,
+        Endpoints::ProtocolUnsupported => EndpointState::ProtocolUnsupported,
         Endpoints::Ready(_) => EndpointState::Ready,
         Endpoints::ServiceMissing => EndpointState::ServiceMissing,
     };

@@ -82,6 +82,9 @@ impl<'a> Model<'a> {
         let Some(name) = ingress.class.as_deref().or(ingress.class_annotation.as_deref()) else {
             return false;
         };
+        if ingress.annotations.iter().any(|annotation| annotation.key.ends_with("/canary")) {
+            return false;
+        }
         if self.nameless.contains(&name) {
             return true;
         }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use api::byte_size::ByteSize;
 use ipnet::IpNet;
 use routing::object::Name;
+use routing::suggest::most_similar;
 
 use super::error::ValueError;
-use super::suggest::most_similar;
 use crate::observe::access_log::{Field, Format, FormatError};
 
 /// The text form of values of one type: how they are parsed and printed.

@@ -107,6 +107,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     let mut scrape = Scrape {
         workers: Vec::new(),
         problems: admin.problems.count(),
+        ingresses: Arc::clone(&admin.live.load().ingresses),
         generation: *admin.generation.borrow(),
         control_restarts: admin.restarts.load(Ordering::Relaxed),
         access_log_dropped: admin.access_log_dropped.load(Ordering::Relaxed),
@@ -137,6 +138,7 @@ async fn problems(State(admin): State<Admin>, Query(form): Query<FormatForm>) ->
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{problem}");
         }
+        let _ = writeln!(text, "{}", admin.live.load().ingresses);
         return text.into_response();
     }
     axum::Json(views).into_response()

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::destination::find_route;
+use super::reply_reason::ReplyReason;
 use super::{Exchange, ExchangeError};
 use crate::plan::Plan;
 
@@ -16,6 +17,9 @@ impl<D> Exchange<'_, D> {
         let route = find_route(&live.table, &destination.host, &destination.path)?;
         let plan = Arc::clone(live.plans.get(route.policy.id));
         self.route = Some(Arc::clone(route));
+        if route.is_closed {
+            return Err(ReplyReason::AnnotationNotHonoured.into());
+        }
         self.received.max_bytes = plan.body_limit;
         if let Some(span) = plan.timeouts.request {
             self.timer.set_total_deadline(span);

@@ -35,6 +35,10 @@ pub enum ReplyReason {
     BodyTimeout,
     /// No rule matches host and path.
     NoRule,
+    /// An annotation of the Ingress restricts access and is not honoured.
+    AnnotationNotHonoured,
+    /// The rule has no backend that can receive requests: it is a resource, is invalid, or has weight 0.
+    NoBackend,
     /// A rule matches, but no endpoint accepted a connection.
     Open(ConnectError),
     /// The endpoint closed or reset the connection before it responded.
@@ -74,8 +78,11 @@ impl ReplyReason {
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::NoRule,
+        Self::AnnotationNotHonoured,
+        Self::NoBackend,
         Self::Open(ConnectError::ServiceMissing),
         Self::Open(ConnectError::PortMissing),
+        Self::Open(ConnectError::ProtocolUnsupported),
         Self::Open(ConnectError::NoReadyEndpoint),
         Self::Open(ConnectError::Refused),
         Self::Open(ConnectError::TimedOut),
@@ -103,9 +110,11 @@ impl ReplyReason {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::NoRule => 404,
             Self::ServerOptions => 204,
+            Self::AnnotationNotHonoured | Self::NoBackend => 503,
             Self::Open(
                 ConnectError::ServiceMissing
                 | ConnectError::PortMissing
+                | ConnectError::ProtocolUnsupported
                 | ConnectError::NoReadyEndpoint
                 | ConnectError::NoSocket
                 | ConnectError::Overloaded,
@@ -142,9 +151,12 @@ impl ReplyReason {
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::NoRule => "no_rule",
+            Self::AnnotationNotHonoured => "annotation_not_honoured",
+            Self::NoBackend => "no_backend",
             Self::ServerOptions => "server_options",
             Self::Open(ConnectError::ServiceMissing) => "service_missing",
             Self::Open(ConnectError::PortMissing) => "port_missing",
+            Self::Open(ConnectError::ProtocolUnsupported) => "protocol_unsupported",
             Self::Open(ConnectError::NoReadyEndpoint) => "no_ready_endpoint",
             Self::Open(ConnectError::Refused) => "upstream_refused",
             Self::Open(ConnectError::TimedOut) => "connect_timeout",

@@ -59,7 +59,8 @@ impl BackendPool {
     /// Returns the ready endpoints of the Backend.
     ///
     /// # Errors
-    /// [`ConnectError::NoReadyEndpoint`], [`ConnectError::PortMissing`] or [`ConnectError::ServiceMissing`].
+    /// [`ConnectError::NoReadyEndpoint`], [`ConnectError::PortMissing`], [`ConnectError::ProtocolUnsupported`] or
+    /// [`ConnectError::ServiceMissing`].
     pub(super) fn ready_endpoints(
         &self,
         backend: &Backend,
@@ -74,6 +75,7 @@ impl BackendPool {
             Endpoints::Ready(_) => Ok(Rc::clone(&cache.endpoints)),
             Endpoints::NoneReady => Err(ConnectError::NoReadyEndpoint),
             Endpoints::PortMissing => Err(ConnectError::PortMissing),
+            Endpoints::ProtocolUnsupported => Err(ConnectError::ProtocolUnsupported),
             Endpoints::ServiceMissing => Err(ConnectError::ServiceMissing),
         }
     }

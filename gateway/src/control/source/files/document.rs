@@ -17,6 +17,7 @@ use routing::object::{
     Object, ObjectRef, PluginSpec, RoutePolicy, Secret, Service, StringInterner, WasmPlugin,
 };
 use routing::problem::{Problem, Reason};
+use routing::suggest;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -231,7 +232,7 @@ impl FileParser<'_> {
                 field: "apiVersion".to_owned(),
                 message: format!("\"{}\" is not supported; write {expected}", api_version.escape_debug()),
             }),
-            KindMatch::Foreign => Ok(()),
+            KindMatch::Foreign => unknown_kind(node, api_version, kind).map_or(Ok(()), Err),
         }
     }
 
@@ -260,6 +261,22 @@ impl FileParser<'_> {
             }),
         }
     }
+}
+
+/// Returns the error of a kind that our group does not have. Kinds of other groups are skipped.
+fn unknown_kind(node: &Node, api_version: &str, kind: &str) -> Option<ParseError> {
+    let group = api_version.split('/').next();
+    let known = KINDS.iter().filter(|known| known.group == api::GROUP).map(|known| known.name);
+    (group == Some(api::GROUP)).then(|| ParseError {
+        line: node.get("kind").map(|entry| entry.line),
+        field: "kind".to_owned(),
+        message: format!(
+            "group {} has no kind \"{}\"{}",
+            api::GROUP,
+            kind.escape_debug(),
+            suggest::did_you_mean(kind, known)
+        ),
+    })
 }
 
 /// Whether a type of a document is read.

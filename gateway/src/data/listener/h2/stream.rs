@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::data::exchange::{
 };
 use crate::data::wire::buffers::BUFFER_BYTES;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
-use crate::observe::counters::increment;
+use crate::observe::counters::{Counters, increment};
 use crate::settings::UnderscoreNames;
 
 /// Streams that a client may reset before their response, beyond half of the completed ones. More is an attack
@@ -61,11 +62,18 @@ pub(super) async fn serve_stream(
     let expect = parts.headers.get(http::header::EXPECT);
     let awaits_continue = expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let underscore_names = worker.settings.requests.underscore_names;
-    let mut downstream =
-        Http2Downstream { body, respond, send: None, pending_data: None, awaits_continue, underscore_names };
+    let mut downstream = Http2Downstream {
+        body,
+        respond,
+        send: None,
+        pending_data: None,
+        awaits_continue,
+        underscore_names,
+        counters: Rc::clone(&worker.counters),
+    };
     let outcome = match request_head(&parts, worker.settings.limits.head) {
         Ok(mut head) => {
-            headers::sanitize(&mut head, underscore_names);
+            headers::sanitize(&mut head, underscore_names, &worker.counters);
             let request = Request { head: &head, length, client };
             exchange::serve(worker, request, &mut downstream, &timer).await
         }
@@ -101,6 +109,8 @@ struct Http2Downstream {
     /// Whether the client waits for a 100 before it sends the body.
     awaits_continue: bool,
     underscore_names: UnderscoreNames,
+    /// Counters of the worker.
+    counters: Rc<Counters>,
 }
 
 impl Http2Downstream {
@@ -144,7 +154,7 @@ impl BodyReader for Http2Downstream {
             builder.field(name.as_str().as_bytes(), value.as_bytes());
         }
         let mut trailers = builder.build();
-        headers::sanitize(&mut trailers, self.underscore_names);
+        headers::sanitize(&mut trailers, self.underscore_names, &self.counters);
         Poll::Ready(Ok(Piece::Trailers(trailers)))
     }
 }
