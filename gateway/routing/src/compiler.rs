@@ -433,6 +433,7 @@ impl Compiler {
             Some(parameters) => {
                 let builder = RouteBuilder {
                     origin: &entry.origin,
+                    class: entry.ingress.class_name().cloned().unwrap_or_default(),
                     external_names: parameters.external_names,
                     is_closed: accepted.is_closed,
                     class_certificate: parameters.default_certificate.clone(),

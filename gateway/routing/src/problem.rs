@@ -45,6 +45,8 @@ pub enum Reason {
     Conflict,
     /// The ConfigMap, or its key, does not exist.
     ConfigMapNotFound,
+    /// The default backend serves only hosts that its namespace names. That of another namespace takes precedence.
+    DefaultLimited,
     /// Two files define the same object. The first file by path wins.
     DuplicateObject,
     /// The parameters of the class are missing or invalid.
@@ -130,6 +132,7 @@ impl Reason {
         Self::CertificateWrongHost,
         Self::Conflict,
         Self::ConfigMapNotFound,
+        Self::DefaultLimited,
         Self::DuplicateObject,
         Self::ClassFailed,
         Self::ClassNotFound,
@@ -170,6 +173,7 @@ impl Reason {
         match self {
             Self::AnnotationIgnored
             | Self::ClassUnclear
+            | Self::DefaultLimited
             | Self::NoEndpoints
             | Self::NameNotResolved
             | Self::ProtocolAssumed

@@ -13,6 +13,7 @@ use super::route_builder::HostContribution;
 use super::translation::CertificateRef;
 use crate::host::HostName;
 use crate::host::parent;
+use crate::interner::Interner;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
@@ -21,6 +22,7 @@ use crate::problem::Reason;
 use crate::table::FieldPath;
 use crate::table::Host;
 use crate::table::HostChange;
+use crate::table::HostNamers;
 use crate::table::HostParts;
 use crate::table::HostRole;
 use crate::table::OwnerMap;
@@ -33,7 +35,12 @@ use crate::table::Route;
 #[derive(Debug, Default)]
 pub(super) struct HostIndex {
     entries: BTreeMap<HostName, HostEntry>,
+    /// Most hosts of a namespace share one value.
+    namers: Interner<HostNamers, MIN_SWEEP>,
 }
+
+/// Number of sets of namers below which unused ones are not removed.
+const MIN_SWEEP: usize = 1024;
 
 #[derive(Debug, Default)]
 struct HostEntry {
@@ -172,7 +179,8 @@ impl HostIndex {
             let MergedHost { parts, problems } = HostMerger::merge(&name, entry.contributions.iter());
             problem_delta.add(problems.iter().cloned());
             entry.problems = problems.into();
-            let host = Host::new(HostParts { for_owners, ..parts });
+            let namers = shared_namers(&mut self.namers, parts.namers);
+            let host = Host::new(HostParts { for_owners, namers, ..parts });
             changes.push(HostChange { name, host: Some(Arc::new(host)) });
         }
         for name in dirty.iter().chain(below.iter().filter(|name| !dirty.contains(name))) {
@@ -246,6 +254,9 @@ impl HostIndex {
 struct HostMerger<'a> {
     name: &'a HostName,
     role: HostRole,
+    /// Namespaces and classes whose rules name the host, oldest Ingress first.
+    namespaces: Vec<Arc<str>>,
+    classes: Vec<Arc<str>>,
     default_route: Option<Arc<Route>>,
     /// Sorted by match precedence, which is the order of `PathMatch`.
     routes: BTreeMap<PathMatch, Arc<Route>>,
@@ -272,6 +283,8 @@ impl<'a> HostMerger<'a> {
         let mut merger = Self {
             name,
             role: HostRole::default(),
+            namespaces: Vec::new(),
+            classes: Vec::new(),
             default_route: None,
             routes: BTreeMap::new(),
             certificate: None,
@@ -284,6 +297,10 @@ impl<'a> HostMerger<'a> {
         let parts = HostParts {
             name: name.clone(),
             role: merger.role,
+            namers: Arc::new(HostNamers {
+                namespaces: merger.namespaces.into(),
+                classes: merger.classes.into(),
+            }),
             routes: merger.routes.into_values().collect(),
             default: merger.default_route,
             tls: merger.certificate.map(|host| host.certificate.secret),
@@ -295,6 +312,10 @@ impl<'a> HostMerger<'a> {
 
     fn add(&mut self, ContributionRef { ingress, host }: ContributionRef<'_>) {
         self.role = self.role.max(host.role);
+        if host.role == HostRole::Routed {
+            insert_once(&mut self.namespaces, &ingress.name.namespace);
+            insert_once(&mut self.classes, &host.class);
+        }
         if self.class_certificate.is_none() {
             self.class_certificate.clone_from(&host.class_certificate);
         }
@@ -334,6 +355,20 @@ impl<'a> HostMerger<'a> {
             Some(_) => {}
         }
     }
+}
+
+fn insert_once(list: &mut Vec<Arc<str>>, name: &Arc<str>) {
+    if !list.contains(name) {
+        list.push(Arc::clone(name));
+    }
+}
+
+fn shared_namers(interner: &mut Interner<HostNamers, MIN_SWEEP>, namers: Arc<HostNamers>) -> Arc<HostNamers> {
+    if let Some(known) = interner.get(&namers) {
+        return Arc::clone(known);
+    }
+    interner.insert(Arc::clone(&namers));
+    namers
 }
 
 fn route_conflict(host: &HostName, ingress: &Precedence, loser: &Route, winner: &Route) -> Problem {

@@ -64,6 +64,8 @@ pub(super) struct IngressContribution {
 #[derive(Debug, Default)]
 pub(super) struct HostContribution {
     pub(super) role: HostRole,
+    /// Class of the Ingress.
+    pub(super) class: Arc<str>,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) certificates: Vec<CertificateRef>,
     /// Secret of the class's default certificate.
@@ -99,6 +101,7 @@ impl BuiltIngress {
 #[derive(Debug)]
 pub(super) struct RouteBuilder<'a> {
     pub(super) origin: &'a Arc<IngressOrigin>,
+    pub(super) class: Arc<str>,
     pub(super) external_names: ExternalNames,
     /// Whether an annotation closes all Routes.
     pub(super) is_closed: bool,
@@ -148,6 +151,7 @@ impl RouteBuilder<'_> {
             let is_tls_host = tls_hosts.iter().any(|tls| tls.covers(name));
             host.default_route.clone_from(if is_tls_host { &default_for_tls } else { &default_route });
             host.class_certificate.clone_from(&self.class_certificate);
+            host.class = Arc::clone(&self.class);
         }
         let secrets = from.secrets.into_iter().map(|secret| self.secret_reference(secret)).collect();
         let MergeReport { problems: policy_problems, used_configs } = self.merger.finish();

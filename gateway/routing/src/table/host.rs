@@ -23,6 +23,7 @@ const MAX_SCANNED: usize = 16;
 pub struct Host {
     name: HostName,
     role: HostRole,
+    namers: Arc<HostNamers>,
     default: Option<Arc<Route>>,
     routes: Box<[Arc<Route>]>,
     tls: Option<Name>,
@@ -31,6 +32,15 @@ pub struct Host {
     index: Option<Box<Index>>,
     /// The same host for each set of owners of owned hosts that it matches.
     for_owners: Option<Box<OwnerMap<Arc<Host>>>>,
+}
+
+/// The origin of the rules that name a host. Their default backends may serve it, and no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct HostNamers {
+    /// Namespaces, oldest Ingress first, without duplicates.
+    pub(crate) namespaces: Box<[Arc<str>]>,
+    /// Classes, in the same order.
+    pub(crate) classes: Box<[Arc<str>]>,
 }
 
 /// Why a host is in the table. The greater value takes precedence.
@@ -48,6 +58,7 @@ pub enum HostRole {
 pub(crate) struct HostParts {
     pub(crate) name: HostName,
     pub(crate) role: HostRole,
+    pub(crate) namers: Arc<HostNamers>,
     /// Routes in match order. Of several with the same condition the first serves.
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) default: Option<Arc<Route>>,
@@ -60,10 +71,11 @@ pub(crate) struct HostParts {
 impl Host {
     /// Creates a host, and its index if it has many Routes.
     pub(crate) fn new(parts: HostParts) -> Self {
-        let HostParts { name, role, routes, default, tls, class_certificate, for_owners } = parts;
+        let HostParts { name, role, namers, routes, default, tls, class_certificate, for_owners } = parts;
         let index = (routes.len() > MAX_SCANNED).then(|| Box::new(Index::new(&routes)));
         let for_owners = (!for_owners.is_empty()).then(|| Box::new(for_owners));
-        Self { name, role, default, routes: routes.into(), tls, class_certificate, index, for_owners }
+        let routes = routes.into();
+        Self { name, role, namers, default, routes, tls, class_certificate, index, for_owners }
     }
 
     /// Returns this host for an owned host, as if only the owner had Ingresses. Returns `None` if the owner's Ingresses do
@@ -85,6 +97,11 @@ impl Host {
     /// Returns why the host is in the table.
     pub fn role(&self) -> HostRole {
         self.role
+    }
+
+    /// Returns the namespaces and classes whose rules name the host.
+    pub(super) fn namers(&self) -> &HostNamers {
+        &self.namers
     }
 
     /// Returns the default backend of the oldest Ingress that names the host and has one.

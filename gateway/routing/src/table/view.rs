@@ -59,11 +59,11 @@ pub struct DefaultsView {
     pub tls_secret: Option<String>,
 }
 
-/// Default backends of the owners of a host.
+/// Default backends of the owners of a host, or of a namespace whose rules name one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerDefaultsView {
-    /// Namespaces that own the hosts.
+    /// Namespaces that own or name the hosts.
     pub namespaces: Vec<String>,
     /// Default backend of their oldest Ingress without rules.
     pub without_rules: Option<RouteView>,
@@ -206,6 +206,23 @@ impl RoutingTable {
             without_rules: view(&defaults.without_rules),
             with_rules: view(&defaults.with_rules),
         });
+        let is_global = |route: &Arc<Route>| {
+            defaults.without_rules.as_ref().is_some_and(|global| Arc::ptr_eq(global, route))
+        };
+        let by_namespace = defaults.by_namespace.iter().filter_map(|(namespace, defaults)| {
+            let ranked = defaults.without_rules.as_ref().filter(|ranked| !is_global(&ranked.route))?;
+            let without_rules = Some(default_view(&ranked.route));
+            Some(OwnerDefaultsView {
+                namespaces: vec![namespace.to_string()],
+                without_rules,
+                with_rules: None,
+            })
+        });
+        let owner_defaults: Vec<_> = owner_defaults.collect();
+        let is_listed =
+            |view: &OwnerDefaultsView| owner_defaults.iter().any(|known| known.namespaces == view.namespaces);
+        let by_namespace: Vec<_> = by_namespace.filter(|view| !is_listed(view)).collect();
+        let owner_defaults = owner_defaults.into_iter().chain(by_namespace);
         let has_any = |view: &OwnerDefaultsView| view.without_rules.is_some() || view.with_rules.is_some();
         TableView {
             hosts: hosts.collect(),

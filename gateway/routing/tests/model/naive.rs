@@ -165,7 +165,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the first default backend of: the oldest Ingress that names the serving host, the oldest without rules, the
-    /// oldest with rules, the oldest class.
+    /// oldest with rules, the oldest class. Of a named host, only the namespaces and classes that name it count.
     fn default_backend(&self, host: &str, serving: Option<&str>) -> Option<FoundRoute> {
         let served = self.served_on(host);
         let having = || served.iter().filter(|(ingress, _)| ingress.default_backend.is_some());
@@ -174,8 +174,14 @@ impl<'a> Model<'a> {
                 .is_some_and(|serving| serving != ANY && hosts.iter().flatten().any(|host| host == serving))
         };
         let of_host = having().find(|(_, hosts)| names_host(hosts));
+        let is_named = serving.is_some_and(|serving| serving != ANY);
+        let namers: Vec<&Ingress> =
+            served.iter().filter(|(_, hosts)| names_host(hosts)).map(|(ingress, _)| *ingress).collect();
+        let is_namer = |ingress: &Ingress| {
+            !is_named || namers.iter().any(|namer| namer.name.namespace == ingress.name.namespace)
+        };
         let of_all = |is_without_rules: bool| {
-            having().find(|(ingress, _)| ingress.rules.is_empty() == is_without_rules)
+            having().find(|(ingress, _)| ingress.rules.is_empty() == is_without_rules && is_namer(ingress))
         };
         if let Some((ingress, _)) = of_host.or_else(|| of_all(true)).or_else(|| of_all(false)) {
             return Some((PathMatch::prefix("/"), ingress.name.clone(), "spec.defaultBackend".to_owned()));
@@ -183,8 +189,15 @@ impl<'a> Model<'a> {
         let classes = self.classes.iter().filter(|(_, parameters)| {
             parameters.is_some_and(|parameters| parameters.spec.default_backend.is_some())
         });
-        let (class, _) =
-            classes.min_by_key(|(class, _)| (class.created.is_none(), class.created, class.name.clone()))?;
+        let mut classes: Vec<&IngressClass> = classes.map(|(class, _)| *class).collect();
+        classes.sort_by_key(|class| (class.created.is_none(), class.created, class.name.clone()));
+        let class = match is_named {
+            false => classes.first()?,
+            true => namers.iter().find_map(|namer| {
+                let name = namer.class_name()?;
+                classes.iter().find(|class| class.name.name == *name)
+            })?,
+        };
         Some((PathMatch::prefix("/"), class.name.clone(), "spec.parameters".to_owned()))
     }
 

@@ -390,7 +390,7 @@ fn service() -> impl Strategy<Value = Service> {
         ports.into_iter().map(|port| Endpoint { address: address(port), pod: None }).collect()
     });
     let port = |name: &'static str, number: NonZeroU16| {
-        option::weighted(0.3, select(&["http", "http", "kubernetes.io/h2c", "custom"][..])).prop_map(
+        option::weighted(0.3, select(&["http", "kubernetes.io/h2c", "custom", "custom"][..])).prop_map(
             move |protocol| ServicePort {
                 name: name.into(),
                 port: number,

@@ -405,6 +405,7 @@ impl Groups {
             let reason = match candidate.verdict {
                 DefaultVerdict::Chosen => continue,
                 DefaultVerdict::HostNotOwned => NOT_OWNED,
+                DefaultVerdict::HostNamedElsewhere => NAMED_ELSEWHERE,
                 DefaultVerdict::LostToEarlier => "an earlier default backend serves",
                 DefaultVerdict::NotNeeded => "a default backend serves only if no rule matches",
             };
@@ -422,6 +423,9 @@ impl Groups {
 
 /// Why a candidate of another namespace loses.
 const NOT_OWNED: &str = "this host belongs to other namespaces";
+
+/// Why the default backend of another namespace loses.
+const NAMED_ELSEWHERE: &str = "rules of other namespaces name this host";
 
 fn endpoint_line(endpoint: &EndpointView) -> String {
     let conditions =
