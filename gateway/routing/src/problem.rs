@@ -75,6 +75,8 @@ pub enum Reason {
     NameNotResolved,
     /// No endpoint of the Service is ready.
     NoEndpoints,
+    /// The file, or a document in it, is no Kubernetes object. Other tools read it.
+    NoObject,
     /// The object refers to another namespace without permission.
     NotPermitted,
     /// The parameters of a class do not exist.
@@ -91,6 +93,8 @@ pub enum Reason {
     ProtocolAssumed,
     /// The Service port has an appProtocol that is not supported. Requests get a 503.
     ProtocolUnsupported,
+    /// The API server does not accept the value, so the object cannot be applied.
+    RefusedByApi,
     /// The certificate or key in a Secret is invalid.
     SecretMalformed,
     /// The Secret does not exist.
@@ -147,6 +151,7 @@ impl Reason {
         Self::NamespaceNotAllowed,
         Self::NameNotResolved,
         Self::NoEndpoints,
+        Self::NoObject,
         Self::NotPermitted,
         Self::ParametersNotFound,
         Self::PatternPath,
@@ -155,6 +160,7 @@ impl Reason {
         Self::PortNotFound,
         Self::ProtocolAssumed,
         Self::ProtocolUnsupported,
+        Self::RefusedByApi,
         Self::SecretMalformed,
         Self::SecretNotFound,
         Self::ServiceNotFound,
@@ -176,6 +182,7 @@ impl Reason {
             | Self::DefaultLimited
             | Self::NoEndpoints
             | Self::NameNotResolved
+            | Self::NoObject
             | Self::ProtocolAssumed
             | Self::Stale
             | Self::WildcardHidden => Severity::Note,
@@ -203,6 +210,7 @@ impl Reason {
             | Self::PluginRefused
             | Self::PortNotFound
             | Self::ProtocolUnsupported
+            | Self::RefusedByApi
             | Self::SecretMalformed
             | Self::SecretNotFound
             | Self::ServiceNotFound

@@ -14,7 +14,32 @@ pub fn most_similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Opt
     (similarity(best) > MIN_SIMILARITY).then_some(best)
 }
 
-/// Returns `; did you mean …?` with the most similar known name, or an empty text.
+/// Returns the clause `; did you mean …?` with the known name that differs in the fewest characters, in the part after the
+/// last slash. Returns an empty text if more than a third of the characters differ.
 pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    most_similar(name, known).map(|known| format!("; did you mean {known}?")).unwrap_or_default()
+    let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_lowercase();
+    let wanted = last(name);
+    let distances = known.map(|known| (strsim::damerau_levenshtein(&wanted, &last(known)), known));
+    let nearest = distances.min().filter(|(distance, _)| 3 * distance <= wanted.len());
+    nearest.map(|(_, known)| format!("; did you mean {known}?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        let known = ["web", "api", "wasm-gateway.dev/endpoints"];
+        for (name, expected) in [
+            ("wbe", "; did you mean web?"),
+            ("Api", "; did you mean api?"),
+            ("wasm-gateway.dev/endpoint", "; did you mean wasm-gateway.dev/endpoints?"),
+            ("wasm-gateway.dev/timeout", ""),
+            ("colour", ""),
+            ("", ""),
+        ] {
+            assert_eq!(did_you_mean(name, known.into_iter()), expected, "{name}");
+        }
+    }
 }

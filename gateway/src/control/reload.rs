@@ -5,7 +5,7 @@
 mod plugins;
 mod secrets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -90,6 +90,8 @@ pub struct Reload {
     /// The last resolution of each of these names.
     resolved: BTreeMap<Arc<str>, ResolvedName>,
     plugins: UsedPlugins,
+    /// Secrets that other controllers make from objects of the source.
+    promised_secrets: BTreeSet<Name>,
     /// Tables that a worker may still read. They are dropped here and not on the worker.
     retired: Vec<Arc<Live>>,
 }
@@ -126,6 +128,7 @@ impl Reload {
             dns_names: watch::Sender::default(),
             resolved: BTreeMap::new(),
             plugins: UsedPlugins::default(),
+            promised_secrets: BTreeSet::new(),
             retired: Vec::new(),
         })
     }
@@ -163,6 +166,11 @@ impl Reload {
     /// Returns the compiler, which has all objects.
     pub fn compiler(&self) -> &Compiler {
         &self.compiler
+    }
+
+    /// Returns the Secrets that other controllers make from objects of the source.
+    pub fn promised_secrets(&self) -> &BTreeSet<Name> {
+        &self.promised_secrets
     }
 
     /// Applies what the inputs give, and runs queries between them, until one of their channels closes.
@@ -206,6 +214,9 @@ impl Reload {
     pub fn apply(&mut self, mut update: Update, now: SystemTime) {
         let is_location_only = update.is_location_only();
         self.problems.update_source_maps(update.source_maps);
+        if let Some(promised) = update.promised_secrets {
+            self.promised_secrets = promised;
+        }
         if is_location_only && *self.generation.borrow() > 0 {
             return;
         }

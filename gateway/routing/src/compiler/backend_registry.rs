@@ -198,6 +198,10 @@ impl BackendRegistry {
         dirty
     }
 
+    pub(super) fn service_names(&self) -> impl Iterator<Item = &Name> {
+        self.services.iter().filter(|(_, entry)| entry.known.is_some()).map(|(name, _)| name)
+    }
+
     pub(super) fn service(&self, name: &Name) -> Option<&Service> {
         self.services.get(name)?.known.as_ref()
     }

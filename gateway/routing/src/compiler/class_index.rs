@@ -279,6 +279,10 @@ impl ClassIndex {
         by_age.collect()
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.classes.keys()
+    }
+
     pub(super) fn add_ingress(&mut self, ingress: &Ingress) {
         if let Some(class) = ingress.class_name() {
             self.ingresses.entry(class.clone()).or_default().insert(ingress.name.clone());

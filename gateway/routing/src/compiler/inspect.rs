@@ -45,6 +45,16 @@ impl Compiler {
         self.hosts.candidate_routes(host)
     }
 
+    /// Returns the names of all Services, sorted.
+    pub fn services(&self) -> impl Iterator<Item = &Name> {
+        self.backends.service_names()
+    }
+
+    /// Returns the names of all IngressClasses, sorted.
+    pub fn classes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.classes.names()
+    }
+
     /// Returns a Service.
     pub fn service(&self, name: &Name) -> Option<&Service> {
         self.backends.service(name)

@@ -47,6 +47,9 @@ use crate::suggest;
 pub const ENDPOINTS_ANNOTATION: &str = "wasm-gateway.dev/endpoints";
 /// All annotations with our prefix.
 const OWN_ANNOTATIONS: &[&str] = &[ENDPOINTS_ANNOTATION];
+/// Annotations by which cert-manager makes the Secrets that an Ingress names.
+const ISSUER_ANNOTATIONS: &[&str] =
+    &["cert-manager.io/cluster-issuer", "cert-manager.io/issuer", "kubernetes.io/tls-acme"];
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -87,6 +90,13 @@ impl Ingress {
             default_backend: spec.and_then(|spec| spec.default_backend.as_ref()).map(backend),
         };
         (ingress, errors)
+    }
+}
+
+impl Ingress {
+    /// Returns true if cert-manager makes the Secrets that the Ingress names.
+    pub fn has_issuer(&self) -> bool {
+        self.annotations.iter().any(|annotation| ISSUER_ANNOTATIONS.contains(&&*annotation.key))
     }
 }
 
@@ -454,9 +464,11 @@ fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Returns the annotations of the dialects in the ledger. The map is sorted by key.
+/// Returns the annotations of the dialects in the ledger, and those by which cert-manager makes a certificate. The map is
+/// sorted by key.
 fn foreign_annotations(metadata: &ObjectMeta) -> Box<[Annotation]> {
-    let annotations = metadata.annotations.iter().flatten().filter(|(key, _)| ledger::is_foreign(key));
+    let is_kept = |key: &str| ledger::is_foreign(key) || ISSUER_ANNOTATIONS.contains(&key);
+    let annotations = metadata.annotations.iter().flatten().filter(|(key, _)| is_kept(key));
     annotations
         .map(|(key, value)| Annotation { key: key.as_str().into(), value: value.as_str().into() })
         .collect()

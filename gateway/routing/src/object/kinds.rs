@@ -89,7 +89,7 @@ pub struct Ingress {
     pub class: Option<Arc<str>>,
     /// Deprecated annotation `kubernetes.io/ingress.class`. Used if the field is absent.
     pub class_annotation: Option<Arc<str>>,
-    /// Annotations of the dialects in the ledger, sorted by key. Others are left out.
+    /// Annotations of the dialects in the ledger and of certificate issuers, sorted by key. Others are left out.
     pub annotations: Box<[Annotation]>,
     /// `spec.rules`, in order. Shared, as `tls` is, so that sources that keep objects need no second copy.
     pub rules: Arc<[IngressRule]>,

@@ -138,6 +138,7 @@ fn expiry_of_a_certificate_is_a_problem_of_the_ingress() {
             secret: Some("cert".into()),
         }]
         .into(),
+        rules: vec![routing::object::IngressRule::default()].into(),
         ..Default::default()
     };
     let objects = vec![

@@ -13,6 +13,9 @@ use serde_saphyr::Spanned;
 
 use crate::control::source::location::{FieldLines, FieldPathHash};
 
+/// Maximum errors of one document that are reported.
+const MAX_ERRORS: usize = 20;
+
 /// A value and its first line, from 1.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -95,12 +98,39 @@ impl Node {
     /// # Errors
     /// Returns the first value of the wrong type, with its field and line.
     pub(super) fn deserialize_as<T: DeserializeOwned>(&self) -> Result<Deserialized<T>, ParseError> {
+        self.deserialize_without(&[])
+    }
+
+    /// Returns all values of the wrong type, each with its field and line: the first one is left out, then the next.
+    pub(super) fn type_errors<T: DeserializeOwned>(&self) -> Vec<ParseError> {
+        let (mut skipped, mut errors) = (Vec::new(), Vec::new());
+        while errors.len() < MAX_ERRORS
+            && let Err(error) = self.deserialize_without::<T>(&skipped)
+        {
+            // A part of a list or of a required field cannot be left out: another error would follow from that.
+            let follows = skipped
+                .iter()
+                .any(|field: &String| is_within(field, &error.field) || is_within(&error.field, field));
+            if follows || error.field.is_empty() {
+                break;
+            }
+            skipped.push(error.field.clone());
+            errors.push(error);
+        }
+        errors
+    }
+
+    fn deserialize_without<T: DeserializeOwned>(
+        &self,
+        skipped: &[String],
+    ) -> Result<Deserialized<T>, ParseError> {
         let unknown_fields = RefCell::default();
         let value = T::deserialize(NodeDeserializer {
             node: self,
             line: self.line,
             path: FieldPath::Root,
             unknown_fields: &unknown_fields,
+            skipped,
         })?;
         Ok(Deserialized { value, unknown_fields: unknown_fields.into_inner() })
     }
@@ -235,6 +265,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
+/// Returns true if a field path is another one, or below it.
+fn is_within(field: &str, ancestor: &str) -> bool {
+    field.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 // ===== deserializer =====
 
 /// The path of a node, as a list up to the root. It is formatted only if an error occurs.
@@ -264,6 +299,8 @@ struct NodeDeserializer<'a> {
     line: u64,
     path: FieldPath<'a>,
     unknown_fields: &'a RefCell<Vec<UnknownField>>,
+    /// Paths of map entries that are treated as absent.
+    skipped: &'a [String],
 }
 
 impl NodeDeserializer<'_> {
@@ -366,7 +403,13 @@ impl<'de> de::MapAccess<'de> for MapEntries<'_> {
     type Error = ParseError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ParseError> {
-        self.entry = self.entries.next();
+        let Self { parent, entries, .. } = self;
+        let is_skipped = |entry: &&MapEntry| {
+            // Formats a path only after a first error.
+            !parent.skipped.is_empty()
+                && parent.skipped.contains(&FieldPath::Key(&parent.path, &entry.key).to_string())
+        };
+        self.entry = entries.find(|entry| !is_skipped(entry));
         let Some(entry) = self.entry else { return Ok(None) };
         // Types with `deny_unknown_fields` return their error here.
         let path = FieldPath::Key(&self.parent.path, &entry.key);
@@ -416,6 +459,19 @@ mod tests {
             .deserialize_as::<Ingress>()
             .unwrap_err();
         assert_eq!((error.line, error.field.as_str()), (Some(3), "metadata.annotations[example.com/a]"));
+    }
+
+    #[test]
+    fn all_wrong_types_of_a_document_are_found() {
+        let text = "metadata: {name: 1}\nspec:\n  rules:\n  - host: 5\n    http: {paths: [{path: 1, pathType: 2}]}\n  - host: 6\n";
+        let errors = parse(text).type_errors::<Ingress>();
+        let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        let path = "spec.rules[0].http.paths[0]";
+        let expected =
+            ["metadata.name", "spec.rules[0].host", &format!("{path}.path"), &format!("{path}.pathType")];
+        assert_eq!(fields[..4], expected, "{fields:?}");
+        assert!(fields.contains(&"spec.rules[1].host"), "{fields:?}");
+        assert!(parse("metadata: {name: a}").type_errors::<Ingress>().is_empty());
     }
 
     #[test]

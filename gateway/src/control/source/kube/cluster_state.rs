@@ -415,6 +415,7 @@ impl ClusterState {
         self.is_first = false;
         let PendingUpdate { objects, secrets, zone } = std::mem::take(&mut self.pending);
         Update {
+            promised_secrets: None,
             objects: objects.into_values().collect(),
             secrets: secrets.into_iter().map(|(name, pair)| SecretChange { name, pair }).collect(),
             source_maps: Vec::new(),
