@@ -241,7 +241,11 @@ fn valid_forwarding_fields_of_a_trusted_peer_are_kept() {
             ("x-forwarded-for", "6.6.6.6, 192.0.2.1, 127.0.0.1"),
             ("x-real-ip", "192.0.2.1"),
             ("x-forwarded-proto", "https"),
-            ("forwarded", "for=192.0.2.1, for=127.0.0.1;proto=http;host=a.example"),
+            (
+                "forwarded",
+                "for=6.6.6.6;proto=https;host=\"outside.example:8443\", for=192.0.2.1, \
+                 for=127.0.0.1;proto=http;host=a.example",
+            ),
             ("x-forwarded-host", "outside.example:8443"),
             ("x-forwarded-port", "8443"),
         ];

@@ -30,6 +30,7 @@ mod downstream;
 mod filtered;
 mod filters;
 mod forwarded;
+mod forwarded_header;
 pub mod headers;
 mod local_reply;
 mod metered;
@@ -73,9 +74,11 @@ pub async fn serve<D: Downstream>(
     let _in_flight = GaugeGuard::increment(&worker.counters, |counters| &counters.requests_in_flight);
     let destination = parse_destination(request.head);
     let client = request.client;
+    let address = client.address(request.head, &worker.settings.requests.trusted_proxies);
     let source = RequestSource {
         client,
-        address: client.address(request.head, &worker.settings.requests.trusted_proxies),
+        address,
+        scheme: client.request_scheme(request.head, address),
         id: worker.request_ids.for_request(client, request.head),
     };
     let mut exchange = Exchange {

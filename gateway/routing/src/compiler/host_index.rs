@@ -260,7 +260,8 @@ struct HostMerger<'a> {
     default_route: Option<Arc<Route>>,
     /// Sorted by match precedence, which is the order of `PathMatch`.
     routes: BTreeMap<PathMatch, Arc<Route>>,
-    certificate: Option<HostCertificate>,
+    /// Of Ingresses with a rule for the host, and of others, each oldest first.
+    certificates: [Vec<HostCertificate>; 2],
     class_certificate: Option<Arc<Name>>,
     problems: Vec<Problem>,
 }
@@ -268,7 +269,7 @@ struct HostMerger<'a> {
 /// The certificate of a host, and the Ingress that names it.
 #[derive(Debug)]
 struct HostCertificate {
-    ingress: Name,
+    ingress: Precedence,
     certificate: CertificateRef,
 }
 
@@ -287,13 +288,14 @@ impl<'a> HostMerger<'a> {
             classes: Vec::new(),
             default_route: None,
             routes: BTreeMap::new(),
-            certificate: None,
+            certificates: [Vec::new(), Vec::new()],
             class_certificate: None,
             problems: Vec::new(),
         };
         for contribution in contributions {
             merger.add(contribution);
         }
+        let secrets = merger.take_secrets();
         let parts = HostParts {
             name: name.clone(),
             role: merger.role,
@@ -303,7 +305,7 @@ impl<'a> HostMerger<'a> {
             }),
             routes: merger.routes.into_values().collect(),
             default: merger.default_route,
-            tls: merger.certificate.map(|host| host.certificate.secret),
+            tls: secrets,
             class_certificate: merger.class_certificate,
             for_owners: OwnerMap::default(),
         };
@@ -322,9 +324,12 @@ impl<'a> HostMerger<'a> {
         for route in &host.routes {
             self.add_route(ingress, route);
         }
-        for certificate in &host.certificates {
-            self.add_certificate(ingress, certificate);
-        }
+        let [with_rule, without_rule] = &mut self.certificates;
+        let claims = if host.role == HostRole::Routed { with_rule } else { without_rule };
+        claims.extend(host.certificates.iter().map(|certificate| HostCertificate {
+            ingress: ingress.clone(),
+            certificate: certificate.clone(),
+        }));
         // The default backend of an Ingress serves the hosts of its rules. Rules without a host name none.
         let names_host = host.role == HostRole::Routed && *self.name != HostName::Any;
         if names_host && self.default_route.is_none() {
@@ -343,17 +348,20 @@ impl<'a> HostMerger<'a> {
         }
     }
 
-    fn add_certificate(&mut self, ingress: &Precedence, certificate: &CertificateRef) {
-        match &self.certificate {
-            None => {
-                let (ingress, certificate) = (ingress.name.clone(), certificate.clone());
-                self.certificate = Some(HostCertificate { ingress, certificate });
+    /// Returns the Secrets, best first. Each that is not the first gets a Problem: it serves only in its place.
+    fn take_secrets(&mut self) -> Vec<Name> {
+        let mut claims = std::mem::take(&mut self.certificates).into_iter().flatten();
+        let Some(winner) = claims.next() else { return Vec::new() };
+        let mut secrets = vec![winner.certificate.secret.clone()];
+        for claim in claims {
+            if claim.certificate.secret != winner.certificate.secret {
+                self.problems.push(certificate_conflict(&claim, &winner));
             }
-            Some(winner) if winner.certificate.secret != certificate.secret => {
-                self.problems.push(certificate_conflict(ingress, certificate, winner));
+            if !secrets.contains(&claim.certificate.secret) {
+                secrets.push(claim.certificate.secret);
             }
-            Some(_) => {}
         }
+        secrets
     }
 }
 
@@ -390,22 +398,22 @@ fn route_conflict(host: &HostName, ingress: &Precedence, loser: &Route, winner: 
     conflict(&ingress.name, loser.origin.field, message)
 }
 
-fn certificate_conflict(ingress: &Precedence, loser: &CertificateRef, winner: &HostCertificate) -> Problem {
+fn certificate_conflict(loser: &HostCertificate, winner: &HostCertificate) -> Problem {
     let CertificateRef { host, secret, field } = &winner.certificate;
-    let message = if winner.ingress == ingress.name {
-        format!(
-            "{host} already uses the certificate in Secret {secret}, by {field} of this Ingress; use one Secret for \
-             the host"
-        )
+    let by = if winner.ingress.name == loser.ingress.name {
+        "this Ingress".to_owned()
     } else {
         format!(
-            "{host} already uses the certificate in Secret {secret}, by {field} of Ingress {}, which takes precedence \
-             ({}); use one Secret for the host",
-            winner.ingress,
-            ingress.loss_reason()
+            "Ingress {}, which takes precedence (with a rule for the host, then {})",
+            winner.ingress.name,
+            loser.ingress.loss_reason()
         )
     };
-    conflict(&ingress.name, loser.field, message)
+    let message = format!(
+        "{host} uses the certificate in Secret {secret}, by {field} of {by}; this one serves only while that one is not \
+         usable, so use one Secret for the host"
+    );
+    conflict(&loser.ingress.name, loser.certificate.field, message)
 }
 
 fn conflict(ingress: &Name, field: FieldPath, message: String) -> Problem {

@@ -131,8 +131,9 @@ fn date_problem(secret: &Name, referrer: &Referrer, validity: Validity) -> Optio
         Validity::Valid => return None,
         Validity::Expired { at } => {
             let at = format_time(at);
-            let message =
-                format!("the certificate in Secret {secret} expired at {at} and is still served; renew it");
+            let message = format!(
+                "the certificate in Secret {secret} expired at {at}; it serves only hosts without a valid one, renew it"
+            );
             (Reason::CertificateExpired, message)
         }
         Validity::NotYet { from } => {

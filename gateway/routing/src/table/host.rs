@@ -26,7 +26,7 @@ pub struct Host {
     namers: Arc<HostNamers>,
     default: Option<Arc<Route>>,
     routes: Box<[Arc<Route>]>,
-    tls: Option<Name>,
+    tls: Box<[Name]>,
     class_certificate: Option<Arc<Name>>,
     /// Set if the host has more than [`MAX_SCANNED`] Routes.
     index: Option<Box<Index>>,
@@ -62,7 +62,8 @@ pub(crate) struct HostParts {
     /// Routes in match order. Of several with the same condition the first serves.
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) default: Option<Arc<Route>>,
-    pub(crate) tls: Option<Name>,
+    /// Secrets, best first.
+    pub(crate) tls: Vec<Name>,
     pub(crate) class_certificate: Option<Arc<Name>>,
     /// The same host for each set of owners, as if only they had Ingresses.
     pub(crate) for_owners: OwnerMap<Arc<Host>>,
@@ -74,7 +75,7 @@ impl Host {
         let HostParts { name, role, namers, routes, default, tls, class_certificate, for_owners } = parts;
         let index = (routes.len() > MAX_SCANNED).then(|| Box::new(Index::new(&routes)));
         let for_owners = (!for_owners.is_empty()).then(|| Box::new(for_owners));
-        let routes = routes.into();
+        let (routes, tls) = (routes.into(), tls.into());
         Self { name, role, namers, default, routes, tls, class_certificate, index, for_owners }
     }
 
@@ -114,9 +115,10 @@ impl Host {
         &self.routes
     }
 
-    /// Returns the Secret that an Ingress names for the host.
-    pub fn tls(&self) -> Option<&Name> {
-        self.tls.as_ref()
+    /// Returns the Secrets that Ingresses name for the host: those of Ingresses with a rule for it first, then by age. The
+    /// first one with a usable certificate serves.
+    pub fn tls(&self) -> &[Name] {
+        &self.tls
     }
 
     /// Returns the default certificate of the oldest Ingress that names the host and whose class has one.

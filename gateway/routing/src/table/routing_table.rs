@@ -143,8 +143,8 @@ impl RoutingTable {
     /// Returns the Secrets that may hold the certificate of a host in normal form, best first. `None` is a client that
     /// names no host. Allocates nothing.
     ///
-    /// First come the Secrets that Ingresses name for the host or its wildcard, or without a host if no rule names this
-    /// one. For an owned host these are its owners' only. Then come the default of its class and the default of the
+    /// First come the Secrets that Ingresses name for the host, for its wildcard, or without a host if no rule names this
+    /// one: of Ingresses with a rule for it first, then by age. For an owned host these are its owners' only. Then come the default of its class and the default of the
     /// oldest class with one.
     pub fn certificates(&self, host: Option<&str>) -> impl Iterator<Item = CertificateChoice<'_>> {
         let owner = host.and_then(|host| self.ownership.owner_of(host));
@@ -153,7 +153,7 @@ impl RoutingTable {
         let by_name = [exact, wildcard];
         let is_named = by_name.iter().flatten().any(|found| found.role() == HostRole::Routed);
         let all = by_name.into_iter().chain([self.any(owner).filter(|_| !is_named)]).flatten();
-        let named = all.clone().filter_map(|found| found.tls());
+        let named = all.clone().flat_map(|found| found.tls());
         let of_class = all.into_iter().find_map(|found| found.class_certificate());
         let defaults = of_class.into_iter().chain(self.defaults.certificate.as_ref());
         named.map(CertificateChoice::Named).chain(defaults.map(CertificateChoice::Default))

@@ -254,7 +254,7 @@ fn host_view(host: &Host, for_owners: Vec<String>) -> HostView {
     HostView {
         host: host.name().to_string(),
         for_owners,
-        tls_secret: host.tls().map(ToString::to_string),
+        tls_secret: host.tls().first().map(ToString::to_string),
         class_tls_secret: host.class_certificate().map(ToString::to_string),
         named: host.role() == HostRole::Routed,
         routes: host.routes().iter().map(|route| route_view(route)).collect(),

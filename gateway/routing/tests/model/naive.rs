@@ -201,28 +201,48 @@ impl<'a> Model<'a> {
         Some((PathMatch::prefix("/"), class.name.clone(), "spec.parameters".to_owned()))
     }
 
-    /// Returns the Secrets that Ingresses name for a host, best first: the oldest for the host, for its wildcard, and
-    /// without a host if no rule names either. For an owned host, only those of its owners.
+    /// Returns the Secrets that Ingresses name for a host, best first: for the host, for its wildcard, and without a host
+    /// if no rule names either; of Ingresses with a rule for it first, then by age. For an owned host, only those of its
+    /// owners.
     pub(crate) fn certificates(&self, host: &str) -> Vec<Name> {
         let served = self.served_on(host);
-        let of = |name: &str| served.iter().find_map(|(ingress, hosts)| self.secret_of(ingress, hosts, name));
-        let any = self.serving_host(host).is_none_or(|serving| serving == ANY).then(|| of(ANY)).flatten();
-        of(host).into_iter().chain(wildcard(host).and_then(|name| of(&name))).chain(any).collect()
+        let of = |name: &str| {
+            let has_rule = |hosts: &[Option<String>]| hosts.iter().flatten().any(|host| host == name);
+            let claims = |with_rule: bool| {
+                let named = served.iter().filter(move |(_, hosts)| has_rule(hosts) == with_rule);
+                named.flat_map(|(ingress, hosts)| self.secrets_of(ingress, hosts, name))
+            };
+            let mut secrets: Vec<Name> = Vec::new();
+            for secret in claims(true).chain(claims(false)) {
+                if !secrets.contains(&secret) {
+                    secrets.push(secret);
+                }
+            }
+            secrets
+        };
+        let is_any = self.serving_host(host).is_none_or(|serving| serving == ANY);
+        let any = if is_any { of(ANY) } else { Vec::new() };
+        of(host)
+            .into_iter()
+            .chain(wildcard(host).map(|name| of(&name)).unwrap_or_default())
+            .chain(any)
+            .collect()
     }
 
-    /// Returns the Secret that an Ingress names for a host. An entry without hosts covers the hosts of the rules that no
+    /// Returns the Secrets that an Ingress names for a host. An entry without hosts covers the hosts of the rules that no
     /// other entry names.
-    fn secret_of(&self, ingress: &Ingress, hosts: &[Option<String>], name: &str) -> Option<Name> {
+    fn secrets_of(&self, ingress: &Ingress, hosts: &[Option<String>], name: &str) -> Vec<Name> {
         let namespace = &ingress.name.namespace;
         let with_secret = || ingress.tls.iter().filter_map(|entry| Some((entry, entry.secret.as_ref()?)));
         let is_of_rules = hosts.iter().flatten().any(|host| host == name);
         let is_of_rules = is_of_rules || (name == ANY && ingress.rules.is_empty());
-        let mut naming = with_secret().filter(|(entry, _)| {
+        let naming = with_secret().filter(|(entry, _)| {
             entry.hosts.iter().any(|host| self.may_name(host, namespace).as_deref() == Some(name))
         });
-        let mut without_hosts = with_secret().filter(|(entry, _)| is_of_rules && entry.hosts.is_empty());
-        let secret = naming.next().or_else(|| without_hosts.next());
-        secret.map(|(_, secret)| Name::new(namespace, secret))
+        let without_hosts = with_secret().filter(|(entry, _)| is_of_rules && entry.hosts.is_empty());
+        let naming: Vec<_> = naming.collect();
+        let secrets = if naming.is_empty() { without_hosts.collect() } else { naming };
+        secrets.into_iter().map(|(_, secret)| Name::new(namespace, secret)).collect()
     }
 }
 

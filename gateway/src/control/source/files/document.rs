@@ -431,7 +431,7 @@ impl FileParser<'_> {
 
     fn parse_secret(&mut self, node: &Node) -> Result<(), ParseError> {
         let Deserialized { mut value, unknown_fields } =
-            deserialize_object::<core::Secret>(node).map_err(redacted)?;
+            named(node, node.deserialize_secret::<core::Secret>()).map_err(redacted)?;
         merge_string_data(&mut value);
         let (secret, field_errors) = Secret::from_kubernetes(&value);
         let parsed = self.parsed_object(Object::Secret(secret), node, &value.metadata);
@@ -515,7 +515,15 @@ impl FileParser<'_> {
 }
 
 fn deserialize_object<T: DeserializeOwned + HasMetadata>(node: &Node) -> Result<Deserialized<T>, ParseError> {
-    let deserialized = node.deserialize_as::<T>()?;
+    named(node, node.deserialize_as::<T>())
+}
+
+/// Checks the name of an object.
+fn named<T: HasMetadata>(
+    node: &Node,
+    deserialized: Result<Deserialized<T>, ParseError>,
+) -> Result<Deserialized<T>, ParseError> {
+    let deserialized = deserialized?;
     let ObjectMeta { name, namespace, .. } = deserialized.value.metadata();
     let error = |field: &str, message: &str| ParseError {
         line: Some(node.line_of(field)),

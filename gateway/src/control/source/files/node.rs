@@ -101,6 +101,14 @@ impl Node {
         self.deserialize_without(&[])
     }
 
+    /// Deserializes a Secret. Line breaks in its base64 values are left out, as the API server does.
+    ///
+    /// # Errors
+    /// As [`Node::deserialize_as`].
+    pub(super) fn deserialize_secret<T: DeserializeOwned>(&self) -> Result<Deserialized<T>, ParseError> {
+        self.deserialize_with(&[], DataText::Base64)
+    }
+
     /// Returns all values of the wrong type, each with its field and line: the first one is left out, then the next.
     pub(super) fn type_errors<T: DeserializeOwned>(&self) -> Vec<ParseError> {
         let (mut skipped, mut errors) = (Vec::new(), Vec::new());
@@ -124,6 +132,14 @@ impl Node {
         &self,
         skipped: &[String],
     ) -> Result<Deserialized<T>, ParseError> {
+        self.deserialize_with(skipped, DataText::AsWritten)
+    }
+
+    fn deserialize_with<T: DeserializeOwned>(
+        &self,
+        skipped: &[String],
+        data_text: DataText,
+    ) -> Result<Deserialized<T>, ParseError> {
         let unknown_fields = RefCell::default();
         let value = T::deserialize(NodeDeserializer {
             node: self,
@@ -131,6 +147,7 @@ impl Node {
             path: FieldPath::Root,
             unknown_fields: &unknown_fields,
             skipped,
+            data_text,
         })?;
         Ok(Deserialized { value, unknown_fields: unknown_fields.into_inner() })
     }
@@ -301,9 +318,23 @@ struct NodeDeserializer<'a> {
     unknown_fields: &'a RefCell<Vec<UnknownField>>,
     /// Paths of map entries that are treated as absent.
     skipped: &'a [String],
+    data_text: DataText,
+}
+
+/// How the texts below `data` are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DataText {
+    AsWritten,
+    /// Without line breaks.
+    Base64,
 }
 
 impl NodeDeserializer<'_> {
+    fn is_base64(self) -> bool {
+        let is_in_data = matches!(self.path, FieldPath::Key(FieldPath::Key(FieldPath::Root, "data"), _));
+        self.data_text == DataText::Base64 && is_in_data
+    }
+
     /// Adds line and field to an error that has none yet. The innermost node adds them first.
     fn with_position(self, mut error: ParseError) -> ParseError {
         if error.line.is_none() {
@@ -324,6 +355,9 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             Value::Signed(value) => visitor.visit_i64(*value),
             Value::Unsigned(value) => visitor.visit_u64(*value),
             Value::Float(value) => visitor.visit_f64(*value),
+            Value::Text(value) if self.is_base64() && value.contains(['\r', '\n']) => {
+                visitor.visit_string(value.replace(['\r', '\n'], ""))
+            }
             Value::Text(value) => visitor.visit_str(value),
             Value::List(items) => {
                 visitor.visit_seq(SeqItems { parent: self, items: items.iter().enumerate() })

@@ -147,6 +147,10 @@ fn secret_has_its_pair_and_never_prints_it() {
     let content = parsed(text);
     let pair = content.objects[0].pair.as_ref().unwrap();
     assert_eq!((pair.chain.as_slice(), pair.key.as_slice()), (&b"chain"[..], &b"hush"[..]));
+    let wrapped = parsed(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  tls.crt: |\n    Y2hh\n    aW4=\n  tls.key: b2xk\n",
+    );
+    assert_eq!(wrapped.objects[0].pair.as_ref().unwrap().chain, b"chain");
     let printed = format!("{content:?}");
     assert!(!printed.contains("hush") && !printed.contains("104, 117"), "{printed}");
     for value in ["12345678", "hu!!sh", "{hush: hush}", "[hush]"] {
