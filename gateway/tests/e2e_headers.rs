@@ -261,7 +261,6 @@ fn invalid_forwarding_fields_of_a_trusted_peer_are_replaced() {
     let gateway = TestGateway::with(&single_route(&origin), trusting());
     for field in [
         ("X-Forwarded-Proto", "gopher"),
-        ("X-Forwarded-Proto", "https, http"),
         ("X-Forwarded-Host", "a.example/evil"),
         ("X-Forwarded-Host", "a.example, b.example"),
         ("X-Forwarded-Port", "99999"),
