@@ -125,7 +125,9 @@ fn measure_case(context: &BenchContext<'_>, case: BenchCase, report: &mut Report
         }
         BenchCase::Kube => match context.program(PeerKind::Gateway) {
             Some(gateway) => {
-                report.figures.extend(kube::measure(dir, gateway, usize::try_from(args.ingresses)?)?)
+                let reports = if args.no_reports { kube::Reports::Off } else { kube::Reports::Written };
+                let count = usize::try_from(args.ingresses)?;
+                report.figures.extend(kube::measure(dir, gateway, count, reports)?)
             }
             None => skip_without_gateway(report),
         },

@@ -1,6 +1,6 @@
 //! `conformance cluster`: a Kubernetes control plane and nodes without containers, while one command runs.
 //!
-//! `run` installs the control plane's programs (`parts`), creates namespaces (`sandbox`) and starts this program again
+//! `run` installs the programs that it needs (`parts`), creates namespaces (`sandbox`) and starts this program again
 //! inside them. The second process creates a network and starts etcd, API server, controller manager and scheduler
 //! (`control_plane`). It acts as kubelet (`node`, `pod`, `port_forward`) and kube-proxy (`proxy`) and runs the command.
 //! All of it lives in those namespaces and in a tmpfs, so one SIGKILL ends everything and nothing is left behind.
@@ -44,11 +44,25 @@ pub(crate) fn execute(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         ClusterCommand::Exec(exec) => Err(pod::exec::execute(exec)),
         ClusterCommand::Stop(target) => power::send_request(PowerAction::Stop, &target),
         ClusterCommand::Start(target) => power::send_request(PowerAction::Start, &target),
-        ClusterCommand::Parts(PartsArgs { no_build }) => {
-            let missing = if no_build { MissingProgram::Fail } else { MissingProgram::Build };
-            sandbox::check()?;
-            crate::terminal::print_message(&parts::ensure_programs(missing)?.display().to_string());
+        ClusterCommand::Parts(args) => {
+            print_folders(args)?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Installs the programs and prints their folders, one a line.
+fn print_folders(PartsArgs { no_build, tools }: PartsArgs) -> anyhow::Result<()> {
+    let if_missing = if no_build { MissingProgram::Fail } else { MissingProgram::Build };
+    let folders = if tools {
+        vec![parts::ensure_tools(if_missing)?]
+    } else {
+        sandbox::check()?;
+        let parts = parts::ensure_programs(if_missing)?;
+        vec![parts.tools, parts.control_plane]
+    };
+    for folder in folders {
+        crate::terminal::print_result(&folder.display().to_string());
+    }
+    Ok(())
 }

@@ -43,6 +43,32 @@ fn plain_manifest_install_serves_both_hosts() {
 }
 
 #[test]
+fn readme_install_serves_an_ingress() {
+    if is_skipped("readme_install_serves_an_ingress") {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = fs::read_to_string(root.join("README.md")).unwrap();
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let block = blocks.into_iter().find(|block| block.starts_with("helm install")).unwrap();
+    // The README's home is that of a user.
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join(".kube")).unwrap();
+    let copy = format!("cp \"$KUBECONFIG\" {}/.kube/config", home.path().display());
+    let script = format!("{copy}\nexport HOME={}\n{block}", home.path().display());
+    let output = Command::new(TOOL)
+        .args(["cluster", "run", "--", "sh", "-euxc", &script])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("\"host\":\"hello.example.com\""), "{}", text(&output));
+    assert!(stdout.contains("A first Ingress"), "the notes of the chart: {stdout}");
+}
+
+#[test]
 fn pods_run_by_their_specs_and_terminate_in_order() {
     if is_skipped("pods_run_by_their_specs_and_terminate_in_order") {
         return;
@@ -161,7 +187,7 @@ impl MarkedCluster {
         Self {
             mark: std::process::id().to_string(),
             home: tempfile::tempdir().unwrap(),
-            cache: String::from_utf8(parts.stdout).unwrap().trim_end().into(),
+            cache: String::from_utf8(parts.stdout).unwrap().lines().last().unwrap().into(),
         }
     }
 

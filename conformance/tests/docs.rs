@@ -15,6 +15,8 @@ const PROGRAMS: &[&str] = &[
     "target/release/conformance ",
     "cargo run --release -p conformance -- ",
     "conformance cluster ",
+    "conformance compare ",
+    "conformance run ",
     "conformance bench ",
 ];
 
@@ -73,6 +75,8 @@ fn wrong_commands_are_rejected() {
         "conformance cluster runs",
         "conformance bench --case smallest",
         "conformance bench --round 1",
+        "conformance run --class gateway",
+        "conformance run --level most",
         "conformance cluster run --nodes many -- true",
     ] {
         assert!(rejection(&arguments(command).unwrap()).is_some(), "{command}");

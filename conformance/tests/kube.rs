@@ -19,6 +19,10 @@
 mod api_proxy;
 #[path = "kube/certificates.rs"]
 mod certificates;
+#[path = "kube/chart.rs"]
+mod chart;
+#[path = "kube/chart_renders.rs"]
+mod chart_renders;
 #[path = "kube/classes.rs"]
 mod classes;
 #[path = "kube/cluster.rs"]
@@ -27,6 +31,8 @@ mod cluster;
 mod endpoint;
 #[path = "kube/gateway_process.rs"]
 mod gateway_process;
+#[path = "kube/http2_client.rs"]
+mod http2_client;
 #[path = "kube/http_client.rs"]
 mod http_client;
 #[path = "../../gateway/tests/support/missing.rs"]
@@ -47,6 +53,8 @@ mod rights;
 mod serving;
 #[path = "kube/speed.rs"]
 mod speed;
+#[path = "kube/status.rs"]
+mod status;
 #[path = "../../gateway/tests/support/version_module.rs"]
 mod version_module;
 
@@ -70,13 +78,16 @@ fn main() -> ExitCode {
         missing::skipped(&format!("the tests with a real API server: {reason}"));
         return ExitCode::SUCCESS;
     }
-    let code = Command::new(env!("CARGO_BIN_EXE_conformance"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    command
         .args(["cluster", "run", "--nodes", "2", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(std::env::args_os().skip(1))
-        .env(IN_CLUSTER_VAR, "1")
-        .status()
-        .unwrap();
+        .env(IN_CLUSTER_VAR, "1");
+    if let Some(folder) = chart_renders::monitoring_folder() {
+        command.env(chart_renders::MONITORING_VAR, folder);
+    }
+    let code = command.status().unwrap();
     code.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
@@ -104,7 +115,16 @@ fn parallel_trials() -> Vec<Trial> {
         trial("changed_secret_reference_shows_no_other_certificate", certificates::secret_reference_changed),
         trial("default_certificate_of_a_class_is_used", certificates::class_default_certificate),
         trial("module_of_a_config_map_serves_and_changes", plugins::module_in_config_map),
+        trial("killed_leader_is_replaced_within_15_s", status::leader_killed),
+        trial("status_of_a_taken_class_waits_for_its_switch", status::taken_class),
+        trial("status_is_written_when_live_and_withdrawn", status::written_and_withdrawn),
+        trial("status_follows_the_service", status::follows_service),
+        trial("status_of_another_manager_is_left", status::conflict),
+        trial("each_status_of_many_is_written_once", status::many_at_once),
+        trial("problems_become_events_and_conditions", status::events_and_conditions),
+        trial("shipped_plugins_serve_from_config_maps", plugins::shipped_plugins),
         trial("class_changes_take_effect", classes::added_changed_removed),
+        trial("chart_renders_are_accepted", chart_renders::accepted),
         trial("documented_rights_are_exactly_the_used_ones", rights::documented_rules),
         trial("missing_right_is_a_problem", rights::missing_rule),
         trial("namespace_role_suffices_to_serve", rights::namespace_role),
@@ -117,6 +137,12 @@ fn parallel_trials() -> Vec<Trial> {
 fn serial_trials() -> Vec<Trial> {
     vec![
         trial("endpoint_churn_fails_no_request", serving::endpoint_churn),
+        trial("chart_release_lives_and_leaves_nothing_behind", chart::release_lifecycle),
+        trial("chart_upgrade_fails_no_request", chart::upgrade_under_load),
+        trial("two_chart_releases_serve_their_own_classes", chart::two_releases),
+        trial("chart_of_one_namespace_serves_no_other", chart::one_namespace),
+        trial("chart_mounts_modules_that_reload", chart::mounted_plugin),
+        trial("chart_without_rights_is_not_ready", chart::without_rights),
         trial("crds_take_effect_when_installed_late", classes::crds_later),
         trial("expired_watch_lists_again_and_fails_no_request", outage::etcd_compacted),
         trial("api_server_restart_fails_no_request", outage::api_server_killed),

@@ -1,4 +1,4 @@
-//! Installation of the control plane's programs: from `KUBEBUILDER_ASSETS`, or by a build if one is missing or has
+//! Installation of the control plane's programs and of the tools: from `KUBEBUILDER_ASSETS`, or by a build if one is missing or has
 //! another version. Programs and Go are scripts here, because real builds take minutes. `cluster.rs` uses real ones.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
@@ -16,12 +16,14 @@ use tempfile::TempDir;
 const KUBERNETES: &str = "Kubernetes v1.36.3";
 
 /// The version output of each program.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("etcd", "etcd Version: 3.6.5"),
     ("kube-apiserver", KUBERNETES),
     ("kube-controller-manager", KUBERNETES),
     ("kube-scheduler", KUBERNETES),
     ("kubectl", "Client Version: v1.36.3"),
+    ("helm", "v3.21.4"),
+    ("crane", "v0.22.1"),
 ];
 
 /// A script that records the package to build and creates a program.
@@ -81,9 +83,11 @@ impl Machine {
 fn installed(machine: &Machine) -> Vec<String> {
     let output = machine.parts(&[]);
     assert!(output.status.success(), "{}", text(&output));
-    let text = text(&output);
-    let folder = text.lines().last().unwrap();
-    let run = |name| Command::new("sh").arg(Path::new(folder).join(name)).output().unwrap();
+    let folders = String::from_utf8(output.stdout).unwrap();
+    let run = |name| {
+        let place = folders.lines().map(|folder| Path::new(folder).join(name)).find(|place| place.is_file());
+        Command::new("sh").arg(place.unwrap()).output().unwrap()
+    };
     PROGRAMS.map(|(name, _)| String::from_utf8(run(name).stdout).unwrap().trim().to_owned()).into()
 }
 
@@ -107,7 +111,9 @@ fn other_versions_and_missing_programs_are_built() {
     fs::remove_file(machine.0.path().join("assets/etcd")).unwrap();
     let output = machine.parts(&["--no-build"]);
     assert!(!output.status.success() && text(&output).contains("etcd is missing"), "{}", text(&output));
-    assert_eq!(installed(&machine), ["built", KUBERNETES, KUBERNETES, KUBERNETES, "built"]);
+    let tools = ["v3.21.4", "v0.22.1"];
+    let control_plane = ["built", KUBERNETES, KUBERNETES, KUBERNETES, "built"];
+    assert_eq!(installed(&machine), [&control_plane[..], &tools].concat());
     assert_eq!(machine.built(), ["./etcd", "k8s.io/kubernetes/cmd/kubectl"]);
     assert_eq!(installed(&machine).len(), PROGRAMS.len());
     assert_eq!(machine.built().len(), 2, "a cached program is not built again");

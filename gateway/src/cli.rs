@@ -12,10 +12,12 @@ pub(crate) mod crypto;
 pub mod demo;
 pub(crate) mod environment;
 pub mod explain;
+mod folder;
 pub mod identity;
 pub mod outcome;
 pub(crate) mod output;
 pub(crate) mod pages;
+pub mod plugin;
 pub(crate) mod pods;
 pub mod process;
 pub mod read_once;
@@ -47,6 +49,8 @@ enum Command {
     Crds,
     /// Show why a request is routed to its backend.
     Explain(explain::command::Explain),
+    /// Write, build, test and inspect plugins.
+    Plugin(plugin::Plugin),
     /// Wait until an Ingress is live or refused.
     Wait(wait::command::Wait),
 }
@@ -62,8 +66,14 @@ impl Cli {
             | Command::Demo(_)
             | Command::Check(_)
             | Command::Explain(_)
+            | Command::Plugin(_)
             | Command::Wait(_) => tracing::Level::ERROR,
         }
+    }
+
+    /// Returns true if the command shows the log lines of plugins itself.
+    pub fn shows_plugin_log(&self) -> bool {
+        matches!(self.command, Command::Plugin(_))
     }
 
     /// Runs the command and returns the exit code of the process.
@@ -78,6 +88,7 @@ impl Cli {
             Command::Check(check) => return Ok(check.execute()),
             Command::Crds => output::print(&crds::to_yaml()?)?,
             Command::Explain(explain) => return Ok(explain.execute()),
+            Command::Plugin(plugin) => return Ok(plugin.execute()),
             Command::Wait(wait) => return Ok(wait.execute()),
         }
         Ok(ExitCode::SUCCESS)

@@ -10,3 +10,7 @@ pub mod certificates;
 pub mod plugin;
 
 pub mod reload;
+
+pub mod leader;
+
+pub mod status;

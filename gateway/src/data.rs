@@ -2,7 +2,10 @@
 
 pub mod wire;
 
+pub mod client_network;
 pub mod drain;
+pub mod idle;
+pub mod pressure;
 
 pub mod upstream;
 

@@ -27,7 +27,7 @@ mod redirect;
 
 pub use body::BodyError;
 pub use chain::Chain;
-pub use plugin::StoredProperties;
+pub use plugin::SharedFacts;
 use plugin::{Instances, PluginStream};
 pub use progress::{BodyStart, Outcome, Progress};
 
@@ -92,8 +92,8 @@ pub struct FilterContext<'a> {
     pub is_request_end: bool,
     /// The exchange; `None` if no request is served, as in `gateway explain`.
     pub exchange: Option<ExchangeContext<'a>>,
-    /// What the plugins of this request stored; [`Progress`] sets it.
-    pub stored: Option<&'a Arc<StoredProperties>>,
+    /// What the plugins of this request share; [`Progress`] sets it.
+    pub facts: Option<&'a SharedFacts>,
 }
 
 /// What a filter knows about the exchange of a request.
@@ -141,9 +141,10 @@ pub trait Filter: Send + Sync + fmt::Debug {
         Step::Continue
     }
 
-    /// Takes a piece of a body. Called after the head of that direction, for each piece until the end.
-    fn body(&self, _slot: &mut Slot, _direction: Direction, piece: BodyPiece) -> BodyStep {
-        BodyStep::pass(piece)
+    /// Takes bytes of a body, or its end, or the last bytes with an end without trailers. Called after the head of that
+    /// direction, until the end.
+    fn body(&self, _slot: &mut Slot, _direction: Direction, data: Bytes, end: Option<BodyEnd>) -> BodyStep {
+        BodyStep::Pass { data, end }
     }
 
     /// Polls a filter that holds a body: does it go on? The waker of `task` is woken when it might.
@@ -214,8 +215,8 @@ pub enum BodyPiece {
 pub enum BodyEnd {
     /// Without a trailer section.
     Plain,
-    /// With a trailer section.
-    Trailers(Head),
+    /// With a trailer section. Boxed, since it is rare and larger than all else that a step moves.
+    Trailers(Box<Head>),
 }
 
 /// Result of a filter for a piece of a body.
@@ -234,16 +235,6 @@ pub enum BodyStep {
     Stop,
     /// Replies to the client if the response has not begun, and aborts the exchange otherwise.
     Reply(Box<LocalReply>),
-}
-
-impl BodyStep {
-    /// Passes a piece as it is.
-    pub fn pass(piece: BodyPiece) -> Self {
-        match piece {
-            BodyPiece::Data(data) => Self::Pass { data, end: None },
-            BodyPiece::End(end) => Self::Pass { data: Bytes::new(), end: Some(end) },
-        }
-    }
 }
 
 /// Builds the filters that a merged policy asks for.

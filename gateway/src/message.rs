@@ -9,9 +9,11 @@ pub mod head;
 pub mod local_reply;
 pub mod patch;
 pub mod start_line;
+pub mod target;
 
 pub use field::{FieldError, FieldName, FieldValue};
 pub use head::{Original, RequestHead, ResponseHead, Scheme};
 pub use local_reply::LocalReply;
 pub use patch::{LineEdits, Patch};
 pub use start_line::{RequestAuthority, RequestMethod, RequestTarget};
+pub use target::forwarded_target;

@@ -2,7 +2,12 @@
 //! access log collect from there.
 
 pub mod access_log;
+pub mod control_metrics;
 pub mod counters;
 mod encode;
+pub mod histogram;
 pub mod metrics;
 pub mod plugin_metrics;
+pub mod process_metrics;
+mod request_metrics;
+pub mod text_format;

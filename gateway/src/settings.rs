@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use routing::object::Name;
 
 use crate::observe::access_log;
+use crate::observe::counters::RequestLabels;
 
 /// Settings of the process, its control plane and its data plane.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +31,8 @@ pub struct Settings {
     pub timeouts: TimeoutSettings,
     /// When a failed request is sent again.
     pub retries: RetrySettings,
-    /// How an endpoint is chosen.
-    pub load_balancing: LoadBalancingType,
+    /// How an endpoint is chosen, and how many may be left out.
+    pub load_balancing: LoadBalancingSettings,
     /// How external host names are resolved.
     pub dns: DnsSettings,
     /// The shutdown sequence.
@@ -44,8 +45,21 @@ pub struct Settings {
     pub access_log: access_log::LogSettings,
     /// How plugins are loaded.
     pub plugins: PluginSettings,
-    /// The Service that exposes the gateway. `explain` reads it; the gateway never writes it.
-    pub status_service: Option<Name>,
+    /// Whether requests are counted by Ingress and Service.
+    pub request_labels: RequestLabels,
+    /// The reports to the API.
+    pub status: StatusSettings,
+}
+
+/// The reports to the API: the status of Ingresses, Events, and conditions.
+#[derive(Clone, Debug)]
+pub struct StatusSettings {
+    /// Addresses that are written to the status of Ingresses. They take precedence over those of `service`.
+    pub addresses: Vec<String>,
+    /// The Service that exposes the gateway. `explain` shows it.
+    pub service: Option<Name>,
+    /// Name of the Lease by which the replicas of this gateway elect the one that writes.
+    pub lease: String,
 }
 
 /// How plugins are loaded.
@@ -74,6 +88,9 @@ pub struct LimitSettings {
     /// Maximum open client connections, over all workers. Further connections are reset. `None`: as many as the file
     /// descriptors allow.
     pub client_connections: Option<NonZeroU32>,
+    /// Memory budget of the process. Idle connections close at 85 % of it, and new requests get 503 at 95 %. `None`: the
+    /// limit of the control group, if it has one.
+    pub memory: Option<usize>,
     /// Maximum sizes of request and response heads.
     pub head: http1::HeadLimits,
     /// Maximum connections to one Service port, over all workers. Further requests queue. A RoutePolicy overrides it.
@@ -81,11 +98,13 @@ pub struct LimitSettings {
     /// Maximum requests that queue for a connection to one Service port. Further requests get 503. A RoutePolicy
     /// overrides it.
     pub pending_requests: u32,
+    /// Maximum tunnels (WebSockets, for example) to one Service port, over all workers. Further upgrades get 503.
+    pub tunnels: u32,
     /// Minimum rate at which a client must send a request body.
     pub min_body_rate: MinBodyRate,
 }
 
-/// Minimum rate of an HTTP/1.1 request body with a Content-Length.
+/// Minimum rate of a request body with a Content-Length.
 #[derive(Clone, Copy, Debug)]
 pub struct MinBodyRate {
     /// Average bytes per second since the body began. `None`: no minimum.
@@ -126,6 +145,16 @@ pub struct RetrySettings {
     pub methods: Vec<Method>,
 }
 
+/// How an endpoint is chosen, and how many may be left out.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadBalancingSettings {
+    /// Balancing algorithm. A RoutePolicy overrides it.
+    pub kind: LoadBalancingType,
+    /// Maximum share of a Service's endpoints that failed requests may eject, in percent. If more fail, requests go to
+    /// all of them: most likely the cause is common to all.
+    pub max_ejected_percent: u8,
+}
+
 /// How external host names are resolved.
 #[derive(Clone, Debug, Default)]
 pub struct DnsSettings {
@@ -162,6 +191,8 @@ pub struct RequestSettings {
     pub underscore_names: UnderscoreNames,
     /// Networks of proxies in front of the gateway. Their X-Forwarded-* and X-Request-ID fields are trusted.
     pub trusted_proxies: Vec<IpNet>,
+    /// Path for which the gateway itself responds to GET and HEAD, whatever the host: 200 while it is ready, else 503.
+    pub health_path: Option<String>,
 }
 
 /// Whether request fields with an underscore in their name are forwarded.
@@ -229,14 +260,24 @@ impl Default for ListenerSettings {
 }
 
 impl Default for LimitSettings {
+    /// 4096 queued requests absorb a burst that a Service answers within the timeout for connecting (2.5 s), and hold at
+    /// most 200 MiB. 10,000 idle tunnels hold less than 50 MiB.
     fn default() -> Self {
         Self {
             client_connections: None,
+            memory: None,
             head: http1::HeadLimits::default(),
             upstream_connections: NonZeroU32::MIN.saturating_add(1023),
-            pending_requests: 1024,
+            pending_requests: 4096,
+            tunnels: 10_000,
             min_body_rate: MinBodyRate::default(),
         }
+    }
+}
+
+impl Default for StatusSettings {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), service: None, lease: "gateway".to_owned() }
     }
 }
 
@@ -277,6 +318,12 @@ impl Default for RetrySettings {
     }
 }
 
+impl Default for LoadBalancingSettings {
+    fn default() -> Self {
+        Self { kind: LoadBalancingType::default(), max_ejected_percent: 50 }
+    }
+}
+
 impl Default for DrainSettings {
     fn default() -> Self {
         Self { delay: Duration::from_secs(5), limit: Duration::from_secs(25) }
@@ -285,7 +332,7 @@ impl Default for DrainSettings {
 
 impl Default for RequestSettings {
     fn default() -> Self {
-        Self { underscore_names: UnderscoreNames::Dropped, trusted_proxies: Vec::new() }
+        Self { underscore_names: UnderscoreNames::Dropped, trusted_proxies: Vec::new(), health_path: None }
     }
 }
 

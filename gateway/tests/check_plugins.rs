@@ -175,3 +175,100 @@ fn source_that_the_compiler_refuses_is_reported_once() {
     assert_eq!(problem["field"], "spec.url");
     assert_ne!(problem["reason"], "PluginRefused");
 }
+
+/// Returns a custom section with a schema, as the SDK writes it.
+fn section(schema: &str) -> String {
+    format!("(@custom \"wasm-gateway.config-schema\" {schema:?})")
+}
+
+fn settings_schema() -> String {
+    let schema = serde_json::json!({
+        "type": "object", "additionalProperties": false, "required": ["header"],
+        "properties": {
+            "header": {"type": "string", "description": "Name of the header."},
+            "limits": {"type": "array", "items": {"type": "integer"}},
+        },
+    });
+    schema.to_string()
+}
+
+#[test]
+fn configuration_beside_the_schema_names_its_field() {
+    let guest = module(&format!("{MARKER} {}", section(&settings_schema())));
+    let policy = "---\napiVersion: wasm-gateway.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: p}\nspec:\n  \
+                  targetRefs: [{group: networking.k8s.io, kind: Ingress, name: i}]\n  \
+                  plugins: [{name: guest, config: {header: 5}}]\n";
+    let of_policy = format!("  pluginConfig: {{header: x}}\n{policy}");
+    for (name, spec, field, line, message) in [
+        (
+            "wrong type",
+            "  pluginConfig:\n    header: a\n    limits: [1, two]\n",
+            "spec.pluginConfig.limits[1]",
+            8,
+            "found a string, expected an integer",
+        ),
+        (
+            "missing",
+            "  pluginConfig: {limits: []}\n",
+            "spec.pluginConfig.header",
+            6,
+            "found nothing, expected a string (Name of the header)",
+        ),
+        (
+            "none given",
+            "",
+            "spec.pluginConfig.header",
+            4,
+            "found nothing, expected a string (Name of the header)",
+        ),
+        (
+            "unknown",
+            "  pluginConfig:\n    header: a\n    hedaer: b\n",
+            "spec.pluginConfig.hedaer",
+            8,
+            "found an unknown field, expected one of header, limits",
+        ),
+        (
+            "of a rule",
+            "  matchRules:\n  - ingress: [i]\n    config:\n      header: 5\n",
+            "spec.matchRules[0].config.header",
+            9,
+            "found an integer, expected a string (Name of the header)",
+        ),
+        (
+            "of a policy",
+            &*of_policy,
+            "spec.pluginConfig",
+            6,
+            "found an integer, expected a string (Name of the header) (the configuration of RoutePolicy default/p \
+             spec.plugins[0].config.header)",
+        ),
+    ] {
+        let problem = problem(&folder(&plugin(spec), Some(&guest)));
+        assert_eq!(problem["message"], *message, "{name}");
+        assert_eq!((&problem["field"], &problem["line"]), (&field.into(), &line.into()), "{name}");
+        assert_eq!(problem["reason"], "PluginRefused", "{name}");
+    }
+}
+
+#[test]
+fn configuration_that_fits_the_schema_is_no_problem() {
+    let guest = module(&format!("{MARKER} {}", section(&settings_schema())));
+    let good = folder(&plugin("  pluginConfig: {header: a, limits: [1]}\n"), Some(&guest));
+    assert_eq!(run(good.path(), &[]), (Some(0), "no problems\n".to_owned()));
+}
+
+#[test]
+fn schema_that_is_refused_is_a_problem_of_the_url() {
+    for (name, schema, message) in [
+        ("remote", r#"{"$ref":"http://a.example/s"}"#, "refers to \"http://a.example/s\", which is not"),
+        ("no JSON", "{", "the configuration schema of the module is no JSON: EOF"),
+        ("endless", r##"{"$ref":"#"}"##, "needs too many steps to check a configuration"),
+    ] {
+        let guest = module(&format!("{MARKER} {}", section(schema)));
+        let problem = problem(&folder(&plugin("  pluginConfig: {}\n"), Some(&guest)));
+        let text = problem["message"].as_str().unwrap();
+        assert!(text.contains(message), "{name}: {text}");
+        assert_eq!(problem["field"], "spec.url", "{name}");
+    }
+}

@@ -191,14 +191,32 @@ fn commands(lines: &[String]) -> Vec<String> {
     text.lines().filter(|line| line.starts_with("  curl ")).map(words).collect()
 }
 
-/// Sends a request as a visitor, and returns its status.
-fn visit(gateway: SocketAddr, method: &str, host: &str, target: &str) -> String {
-    let mut stream = TcpStream::connect(gateway).unwrap();
+/// Sends a request on a connection of its own, and returns the response.
+fn exchange(server: SocketAddr, method: &str, host: &str, target: &str) -> String {
+    let mut stream = TcpStream::connect(server).unwrap();
     let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
-    response.split(' ').nth(1).unwrap().to_owned()
+    response
+}
+
+/// Sends a request as a visitor, and returns its status.
+fn visit(gateway: SocketAddr, method: &str, host: &str, target: &str) -> String {
+    exchange(gateway, method, host, target).split(' ').nth(1).unwrap().to_owned()
+}
+
+/// Polls a server until its response has a text.
+fn until_response(server: SocketAddr, host: &str, target: &str, text: &str) {
+    let began = Instant::now();
+    loop {
+        let response = exchange(server, "GET", host, target);
+        if response.contains(text) {
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "{text} is not in {response}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
 }
 
 /// Sends one request after the other on one connection until `is_over`, and returns the values of the field `x-v`.
@@ -225,43 +243,11 @@ fn load(gateway: SocketAddr, is_over: &AtomicBool) -> Vec<String> {
     values
 }
 
-/// Waits until responses have this value of the field `x-v`.
-fn until_served(gateway: SocketAddr, value: &str) {
-    let began = Instant::now();
-    loop {
-        let mut stream = TcpStream::connect(gateway).unwrap();
-        let head = "GET /api/products HTTP/1.1\r\nHost: app1.example.com\r\nConnection: close\r\n\r\n";
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).unwrap();
-        if response.contains(&format!("x-v: {value}\r\n")) {
-            return;
-        }
-        assert!(began.elapsed() < DEADLINE, "{response}");
-    }
-}
-
 /// Writes a file in one step.
 fn put(file: &Path, content: &[u8]) {
     let new = file.with_extension("new");
     fs::write(&new, content).unwrap();
     fs::rename(new, file).unwrap();
-}
-
-/// Waits until the page of plugins has a text.
-fn await_plugin(admin: SocketAddr, text: &str) {
-    let began = Instant::now();
-    loop {
-        let mut stream = TcpStream::connect(admin).unwrap();
-        stream.write_all(b"GET /plugins HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        if page.contains(text) {
-            return;
-        }
-        assert!(began.elapsed() < DEADLINE, "{text} is not in {page}");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -293,16 +279,16 @@ fn plugin_dropped_into_the_folder_reloads_under_load() {
         let digest: String = Sha256::digest(module).iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{} ready", &digest[..12])
     };
-    await_plugin(port, &digest(&module));
+    until_response(port, "admin", "/plugins", &digest(&module));
     for version in 2..=4 {
         put(&folder.join("plugin.yaml"), yaml(version).as_bytes());
         // An empty custom section makes it another module.
         let name = format!("v{version}");
         let changed = [&*module, &[0, 3, 2], name.as_bytes()].concat();
         put(&folder.join("v.wasm"), &changed);
-        await_plugin(port, &digest(&changed));
+        until_response(port, "admin", "/plugins", &digest(&changed));
     }
-    until_served(http, "4");
+    until_response(http, "app1.example.com", "/api/products", "x-v: 4\r\n");
     is_over.store(true, Ordering::Relaxed);
     let values = client.join().unwrap();
     assert_eq!(values.first().map(String::as_str), Some("none"));
@@ -324,9 +310,7 @@ fn assert_fits(lines: &[String], columns: usize) {
 fn edit(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).unwrap();
     assert!(text.contains(from), "{text}");
-    let new = file.with_extension("new");
-    fs::write(&new, text.replace(from, to)).unwrap();
-    fs::rename(new, file).unwrap();
+    put(file, text.replace(from, to).as_bytes());
 }
 
 #[test]

@@ -67,6 +67,31 @@ fn clients_are_served_unready_during_the_drain_delay() {
 }
 
 #[test]
+fn health_path_fails_while_the_program_drains() {
+    let origin = Origin::named("a");
+    let settings = ["drain.delay=2s", "requests.healthPath=/health"];
+    let mut program = Program::start(&single_route(&origin), &settings);
+    let get = |host: &str, path: &str| Client::connect(program.http).get(host, path);
+    for (host, path, status) in [
+        ("a.example", "/health", 200),
+        ("10.0.0.1", "/health?from=lb", 200),
+        ("a.example", "/health/", 200),
+        ("b.example", "/health/", 404),
+    ] {
+        let response = get(host, path);
+        let is_own = response.field("gateway-reason") == Some("health_check");
+        assert_eq!((response.status(), is_own), (status, !path.ends_with('/')), "{host}{path}");
+    }
+    let mut client = Client::connect(program.http);
+    client.send("POST /health HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.response().field("gateway-reason"), None, "other methods are routed");
+    program.signal(Signal::TERM);
+    until("the path fails", || Client::connect(program.http).get("x", "/health").status() == 503);
+    assert_eq!(Client::connect(program.http).get("a.example", "/").status(), 200);
+    assert!(program.wait().0.success());
+}
+
+#[test]
 fn program_exits_promptly_after_the_last_request() {
     let (origin, release) = gated(1);
     let mut program = Program::start(&single_route(&origin), &["drain.delay=0s"]);
@@ -117,6 +142,20 @@ fn sigint_ends_the_program_promptly_even_while_draining() {
         let (status, took) = program.wait();
         assert!(status.success() && took < PROMPT_EXIT, "{signals:?}: {status} after {took:?}");
     }
+}
+
+#[test]
+fn log_rotation_signals_do_not_end_the_program() {
+    let origin = Origin::named("a");
+    let program = Program::start(&single_route(&origin), &[]);
+    for signal in [Signal::HUP, Signal::USR1] {
+        for _ in 0..3 {
+            program.signal(signal);
+            assert_eq!(Client::connect(program.http).get("a.example", "/").status(), 200, "{signal:?}");
+        }
+    }
+    // A signal of the same kind is pending once only, so this one is handled.
+    assert_eq!(program.ready().status(), 200);
 }
 
 #[test]

@@ -235,24 +235,43 @@ fn is_served(http: SocketAddr) -> bool {
 
 #[test]
 fn clients_beyond_the_limit_are_reset_and_others_served() {
-    let origin = Origin::named("a");
+    let blocking = BlockingOrigin::start();
     let settings = settings(|all| all.limits.client_connections = NonZeroU32::new(3));
-    let gateway = TestGateway::with(&single_route(&origin), settings);
-    let mut clients: Vec<_> = (0..3).map(|_| gateway.client()).collect();
-    for client in &mut clients {
-        assert_eq!(client.get("a.example", "/").status(), 200);
-    }
+    let gateway = TestGateway::with(&single_route(&blocking.origin), settings);
+    let http = gateway.gateway.http;
+    // Each waits for its response, so none gives way.
+    let mut clients: Vec<_> = (0..3).map(|_| support::Wire::new(send_blocked(http).unwrap())).collect();
+    blocking.origin.wait_heads(3);
     for _ in 0..20 {
-        let error = try_get(gateway.gateway.http, "a.example").unwrap_err();
+        let error = try_get(http, "a.example").unwrap_err();
         // The kind depends on which arrives first, the reset or the request.
         assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     }
     assert!(gateway.admin("/metrics").1.contains("gateway_client_connections_rejected_total 20\n"));
+    blocking.release();
     for client in &mut clients {
-        assert_eq!(client.get("a.example", "/").status(), 200);
+        assert_eq!(client.response().status(), 200);
     }
     clients.pop();
-    until("its permit is released", || is_served(gateway.gateway.http));
+    until("its permit is released", || is_served(http));
+}
+
+#[test]
+fn idle_connections_of_one_address_give_way_to_new_clients() {
+    let origin = Origin::named("a");
+    let settings = settings(|all| all.limits.client_connections = NonZeroU32::new(20));
+    let gateway = TestGateway::with(&single_route(&origin), settings);
+    let mut idle: Vec<_> = (0..20).map(|_| gateway.client()).collect();
+    for client in &mut idle {
+        assert_eq!(client.get("a.example", "/").status(), 200);
+    }
+    for _ in 0..30 {
+        assert!(is_served(gateway.gateway.http));
+    }
+    // The connection that was used last is open, and the one that was idle for the longest time is closed.
+    assert_eq!(idle.last_mut().unwrap().get("a.example", "/").status(), 200);
+    assert!(idle[0].rest().is_empty());
+    assert!(gateway.admin("/metrics").1.contains("gateway_client_connections_rejected_total 0\n"));
 }
 
 /// An origin that responds to `/blocked` only after `release`, and to other targets at once.

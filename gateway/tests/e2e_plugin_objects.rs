@@ -169,3 +169,36 @@ fn explanation_of_a_folder_assumes_that_plugins_let_requests_pass() {
         "plugin    default/key, phase UNSPECIFIED_PHASE, configuration by WasmPlugin default/key spec\n";
     assert!(text.contains(line), "{text}");
 }
+
+#[test]
+fn configuration_beside_the_schema_does_not_serve() {
+    let schema = r#"{"type": "object", "properties": {"header": {"type": "string"}}}"#;
+    let guest = wat::parse_str(format!(
+        r#"(module (@custom "wasm-gateway.config-schema" {schema:?}) (memory (export "memory") 1)
+            (func (export "proxy_abi_version_0_2_1"))
+            (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024)))"#
+    ));
+    let origin = Origin::named("a");
+    let gateway = TestGateway::start(&single_route(&origin));
+    rename_module(&gateway.path(""), "guest.wasm", &guest.unwrap());
+    let configured = |config: &str| {
+        single_route(&origin) + wasm_plugin("key", "guest.wasm").spec(&format!("pluginConfig: {config}"))
+    };
+    let is_reported =
+        || gateway.admin("/problems").1.contains("WasmPlugin default/key spec.pluginConfig.header");
+
+    gateway.replace("all.yaml", &configured("{header: 5}"));
+    until("the first configuration is refused", is_reported);
+    assert_eq!(reason(&gateway), (503, Some("plugin_unavailable".to_owned())));
+    let message = "header of the configuration: found an integer, expected a string";
+    let (_, plugins) = gateway.admin("/plugins");
+    assert!(plugins.contains(&format!("default/key - refused: {message}\n")), "{plugins}");
+
+    gateway.replace("all.yaml", &configured("{header: x}"));
+    until("the second configuration serves", || reason(&gateway).0 == 200);
+    assert!(!is_reported());
+
+    gateway.replace("all.yaml", &configured("{header: [x]}"));
+    until("the third configuration is refused", is_reported);
+    assert_eq!(reason(&gateway).0, 200, "the configuration before serves");
+}

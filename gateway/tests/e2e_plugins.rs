@@ -15,7 +15,7 @@ use plugins::{
     PROTOCOLS, Protocol, Sent, get, go_module, is_closed, module, post, start, until_live, wasm_plugin,
 };
 use support::fixtures::{Manifests, ingress, service};
-use support::{Message, Origin, Refusing, Then, ok, single_route};
+use support::{Message, Origin, Refusing, Then, ok, single_route, until};
 
 /// An origin that responds to `/trailers` with trailers, to `/size/N` with N bytes, and else with the body it received.
 fn origin() -> Origin {
@@ -323,8 +323,7 @@ fn missing_file_closes_its_own_routes_until_it_appears() {
     assert!(is_closed(&response), "{response:?}");
     assert_eq!(gateway.get("b.example", "/").status(), 200);
     assert_eq!(gateway.admin("/readyz").0, 200, "a plugin does not gate readiness");
-    let problems = gateway.admin("/problems").1;
-    assert!(problems.contains("late.wasm"), "{problems}");
+    until("the Problem is there", || gateway.admin("/problems").1.contains("late.wasm"));
     std::fs::copy(path, gateway.path(".new")).unwrap();
     std::fs::rename(gateway.path(".new"), gateway.path("late.wasm")).unwrap();
     until_live(&gateway, &get("/"));

@@ -19,20 +19,11 @@ use std::time::Duration;
 use http::Request;
 use plugins::{PROTOCOLS, Protocol, get, is_closed, module, post, start, until_live, wasm_plugin};
 use support::fixtures::{Manifests, ingress, service};
-use support::{DEADLINE, Origin, TestGateway, Then, ok, single_route, until};
+use support::{DEADLINE, Origin, TestGateway, Then, single_route, until};
 use tokio::net::TcpStream;
 
 /// Requests of the trap storm.
 const STORM: usize = if cfg!(debug_assertions) { 4_000 } else { 40_000 };
-
-/// Returns an origin that echoes bodies.
-fn origin() -> Origin {
-    Origin::start(|call| {
-        call.read_body()?;
-        let response = ok(&String::from_utf8_lossy(&call.request.body));
-        std::io::Write::write_all(&mut call.wire.stream, response.as_bytes()).map(|()| Then::Keep)
-    })
-}
 
 /// Returns routes `a.example`, with the hostile plugin, and `b.example`, without one.
 fn routes(origin: &Origin, config: &str, strategy: &str) -> Manifests {
@@ -50,7 +41,7 @@ fn start_hostile(origin: &Origin, path: &Path, config: &str, strategy: &str) -> 
 #[test]
 fn fault_closes_its_request_and_no_other() {
     let Some(path) = module("hostile", "fault_closes_its_request_and_no_other") else { return };
-    let origin = origin();
+    let origin = Origin::echo();
     for action in ["panic", "loop", "grab", "deep", "exit"] {
         let gateway = start_hostile(&origin, &path, &format!("request_headers {action}"), "FAIL_CLOSE");
         for protocol in PROTOCOLS {
@@ -70,7 +61,7 @@ fn fault_closes_its_request_and_no_other() {
 #[test]
 fn fault_passes_its_request_with_fail_open() {
     let Some(path) = module("hostile", "fault_passes_its_request_with_fail_open") else { return };
-    let origin = origin();
+    let origin = Origin::echo();
     for phase in ["request_headers", "request_body", "response_headers", "response_body"] {
         let gateway = start_hostile(&origin, &path, &format!("{phase} panic"), "FAIL_OPEN");
         for protocol in PROTOCOLS {
@@ -84,7 +75,7 @@ fn fault_passes_its_request_with_fail_open() {
 #[test]
 fn fault_in_each_phase_ends_the_request() {
     let Some(path) = module("hostile", "fault_in_each_phase_ends_the_request") else { return };
-    let origin = origin();
+    let origin = Origin::echo();
     for (phase, is_answered) in [
         ("request_headers", true),
         ("request_body", true),
@@ -115,7 +106,7 @@ fn fault_in_each_phase_ends_the_request() {
 #[test]
 fn refused_configuration_closes_its_own_routes() {
     let Some(path) = module("hostile", "refused_configuration_closes_its_own_routes") else { return };
-    let origin = origin();
+    let origin = Origin::echo();
     for (action, reason) in [("refuse", "refused as configured"), ("panic", "as configured"), ("loop", "")] {
         let gateway = TestGateway::start(&Manifests::default());
         std::fs::copy(&path, gateway.path("hostile.wasm")).unwrap();
@@ -132,7 +123,7 @@ fn refused_configuration_closes_its_own_routes() {
 
 #[test]
 fn malformed_modules_close_their_own_routes() {
-    let origin = origin();
+    let origin = Origin::echo();
     let start_trap = wat::parse_str(
         r#"(module (memory (export "memory") 1) (func $start (unreachable)) (start $start)
             (func (export "proxy_abi_version_0_2_1"))
@@ -166,7 +157,7 @@ fn malformed_modules_close_their_own_routes() {
 #[test]
 fn trap_storm_fails_hardly_any_other_request() {
     let Some(path) = module("hostile", "trap_storm_fails_hardly_any_other_request") else { return };
-    let origin = origin();
+    let origin = Origin::echo();
     let gateway = start_hostile(&origin, &path, "request_headers panic", "FAIL_CLOSE");
     let address = gateway.gateway.http;
     let clients: Vec<_> = (0..4)
@@ -196,7 +187,7 @@ fn trap_storm_fails_hardly_any_other_request() {
 fn streams_dropped_in_the_middle_leave_nothing() {
     let Some(hostile) = module("hostile", "streams_dropped_in_the_middle_leave_nothing") else { return };
     let (callout, body) = (module("callout", "").unwrap(), module("body", "").unwrap());
-    let origin = origin();
+    let origin = Origin::echo();
     let (sender, asked) = mpsc::channel();
     let hanging = Origin::start(move |call| {
         call.read_body()?;

@@ -25,15 +25,6 @@ use support::fixtures::{Manifests, ingress, service};
 use support::{DEADLINE, Follows, Origin, TestGateway, Then, ok, settings, single_route, until};
 use version_module::version_module;
 
-/// Returns an origin that echoes bodies.
-fn origin() -> Origin {
-    Origin::start(|call| {
-        call.read_body()?;
-        let response = ok(&String::from_utf8_lossy(&call.request.body));
-        call.wire.stream.write_all(response.as_bytes()).map(|()| Then::Keep)
-    })
-}
-
 /// Returns a count of the only plugin, as `/plugins` reports it.
 fn count(gateway: &TestGateway, name: &str) -> u64 {
     let plugins: Value = serde_json::from_str(&gateway.admin("/plugins?output=json").1).unwrap();
@@ -50,7 +41,7 @@ fn start_hostile(yaml: &Manifests, path: &Path) -> TestGateway {
 #[test]
 fn guest_fails_its_stream_and_its_instance_lives() {
     let Some(path) = module("hostile", "guest_fails_its_stream_and_its_instance_lives") else { return };
-    let origin = origin();
+    let origin = Origin::echo();
     for phase in ["request_headers", "request_body", "response_headers"] {
         for (strategy, status) in [("FAIL_CLOSE", 503), ("FAIL_OPEN", 200)] {
             let plugin = wasm_plugin("hostile", "hostile.wasm")
@@ -71,9 +62,26 @@ fn guest_fails_its_stream_and_its_instance_lives() {
 }
 
 #[test]
+fn plugins_see_the_path_that_the_endpoint_gets() {
+    let Some(path) = module("headers", "plugins_see_the_path_that_the_endpoint_gets") else { return };
+    let origin = Origin::echo();
+    let plugin = wasm_plugin("path", "path.wasm").config("request join :path x-path");
+    let gateway = start_with(&(single_route(&origin) + plugin), &[("path.wasm", &path)], settings(|_| {}));
+    for (target, expected) in [
+        ("/a//b?c", "/a//b?c"),
+        ("/public/../admin?a=/../", "/admin?a=/../"),
+        ("/public/%2e%2E/admin", "/admin"),
+    ] {
+        assert_eq!(gateway.get("a.example", target).status(), 200, "{target}");
+        let request = origin.last();
+        assert_eq!((request.target(), request.field("x-path")), (expected, Some(expected)), "{target}");
+    }
+}
+
+#[test]
 fn slow_ticks_take_a_twentieth_of_a_worker() {
     let Some(path) = module("hostile", "slow_ticks_take_a_twentieth_of_a_worker") else { return };
-    let origin = origin();
+    let origin = Origin::echo();
     // A tick each 20 ms that takes 5 ms.
     let plugin = wasm_plugin("hostile", "hostile.wasm").config("tick busy");
     let gateway = start_hostile(&(single_route(&origin) + plugin), &path);
@@ -88,7 +96,7 @@ fn slow_ticks_take_a_twentieth_of_a_worker() {
 #[test]
 fn trapping_ticks_stop_and_requests_go_on() {
     let Some(path) = module("hostile", "trapping_ticks_stop_and_requests_go_on") else { return };
-    let origin = origin();
+    let origin = Origin::echo();
     let plugin = wasm_plugin("hostile", "hostile.wasm").config("tick panic");
     let gateway = start_hostile(&(single_route(&origin) + plugin), &path);
     until("ticks have trapped", || count(&gateway, "traps") >= 3);
@@ -221,7 +229,7 @@ fn edits_are_limited_in_bytes() {
             (if (i32.eq (local.get $i) (i32.const 100000)) (then (unreachable)))
             (i32.const 0)))"#;
     let module = wat::parse_str(text).unwrap();
-    let origin = origin();
+    let origin = Origin::echo();
     let gateway = TestGateway::start("");
     rename_module(gateway.folder.path(), "edits.wasm", &module);
     let plugin = wasm_plugin("edits", "edits.wasm").spec("limits: {callTimeout: 1s}");

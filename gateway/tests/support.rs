@@ -422,6 +422,15 @@ impl Origin {
         Self::start(move |call| call.respond(ok(name)).map(|()| Then::Keep))
     }
 
+    /// Starts an origin that responds to each request with its body.
+    pub(crate) fn echo() -> Self {
+        Self::start(|call| {
+            call.read_body()?;
+            let response = ok(&String::from_utf8_lossy(&call.request.body));
+            call.wire.stream.write_all(response.as_bytes()).map(|()| Then::Keep)
+        })
+    }
+
     /// Starts an origin that calls the script for each request head.
     pub(crate) fn start(script: impl Fn(&mut Call<'_>) -> io::Result<Then> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(ANY_PORT).unwrap();

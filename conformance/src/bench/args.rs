@@ -38,6 +38,9 @@ pub(crate) struct BenchArgs {
     /// Ingresses of the case `kube`. Memory is also measured with 10/3 of them.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(3..=30_000))]
     pub(super) ingresses: u32,
+    /// Let the gateway of the case `kube` write no statuses and Events, for comparison.
+    #[arg(long)]
+    pub(super) no_reports: bool,
     /// Count the system calls per small request too, with strace, in an additional leg.
     #[arg(long)]
     pub(super) syscalls: bool,

@@ -11,9 +11,10 @@ mod writes;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::figure::{Figure, Goal, Spread};
+use super::http;
 use super::peer::{self, PeerKind};
 use super::process::{self, ChildProcess, PinnedProgram};
 use crate::terminal::print_message;
@@ -25,6 +26,9 @@ const MAX_P99_MS: f64 = 30.0;
 
 /// Time after which an Ingress that is not served is a failure.
 const SERVE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time after which a report that is not written is a failure.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Memory is read with the requested number of Ingresses and with 10/3 of it: 3000 and 10,000 by default.
 const MEMORY_FACTOR: (usize, usize) = (10, 3);
@@ -41,9 +45,14 @@ pub(crate) fn is_inside() -> bool {
 ///
 /// # Errors
 /// The gateway or a request to the API server fails, or an Ingress is not served within 60 s.
-pub(crate) fn measure(dir: &Path, program: PinnedProgram<'_>, count: usize) -> Result<Vec<Figure>> {
+pub(crate) fn measure(
+    dir: &Path,
+    program: PinnedProgram<'_>,
+    count: usize,
+    reports: Reports,
+) -> Result<Vec<Figure>> {
     let writes = ApiWriter::connect()?;
-    let mut gateway = KubeGateway::start(dir, program)?;
+    let mut gateway = KubeGateway::start(dir, program, reports)?;
     gateway.wait_for(writes::LIVE_HOST, 200)?;
     let mut figures = Vec::new();
 
@@ -51,6 +60,9 @@ pub(crate) fn measure(dir: &Path, program: PinnedProgram<'_>, count: usize) -> R
     let at_once = gateway.create_in_parallel(&writes, 0..count)?;
     figures.extend(times(&format!("{count} Ingresses at once"), &at_once, Goal::None));
     figures.push(failed("live route, Ingresses at once", live.stop()?));
+    if reports == Reports::Written {
+        figures.extend(gateway.wait_for_reports(count)?);
+    }
     figures.push(memory(count, gateway.process.settled_rss()?));
     writes.delete_all()?;
     gateway.wait_for(&writes::host(count - 1), 404)?;
@@ -70,25 +82,73 @@ pub(crate) fn measure(dir: &Path, program: PinnedProgram<'_>, count: usize) -> R
     Ok(figures)
 }
 
+/// Whether the gateway writes statuses and Events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reports {
+    /// It does.
+    Written,
+    /// It does not.
+    Off,
+}
+
 struct KubeGateway {
     process: ChildProcess,
     http: u16,
+    admin: u16,
 }
 
 impl KubeGateway {
-    fn start(dir: &Path, program: PinnedProgram<'_>) -> Result<Self> {
+    fn start(dir: &Path, program: PinnedProgram<'_>, reports: Reports) -> Result<Self> {
         let kubeconfig = std::env::var_os("KUBECONFIG").context("no KUBECONFIG")?;
         process::with_free_ports(|[http, https, admin]| {
-            let command = peer::gateway(program).cluster(Path::new(&kubeconfig));
+            let mut command = peer::gateway(program).cluster(Path::new(&kubeconfig));
+            if reports == Reports::Written {
+                command = command.reports(writes::NAMESPACE);
+            }
             let mut process = ChildProcess::spawn("gateway-kube", command.listen([http, https, admin]), dir)?;
             process.wait_until(|| peer::is_ok(admin, "/readyz"))?;
-            Ok(Self { process, http })
+            Ok(Self { process, http, admin })
         })
     }
 
     fn wait_for(&mut self, host: &str, status: u16) -> Result<()> {
         KeepAliveClient::connect(self.http)?.wait_for(host, status, Instant::now() + SERVE_TIMEOUT)?;
         self.process.check_alive()
+    }
+
+    /// Waits until each of `count` Ingresses and the live one has a status and an Event.
+    fn wait_for_reports(&self, count: usize) -> Result<[Figure; 3]> {
+        let began = Instant::now();
+        let mut times = Vec::new();
+        for kind in ["status", "event"] {
+            while self.reports(kind)? <= count as u64 {
+                ensure!(began.elapsed() < REPORT_TIMEOUT, "not all reports of kind {kind} are written");
+                std::thread::park_timeout(Duration::from_millis(200));
+            }
+            times.push(began.elapsed().as_secs_f64());
+        }
+        let [statuses, events] = [0, 1].map(|index| times.get(index).copied().unwrap_or_default());
+        let per_ingress = (self.reports("status")? + self.reports("event")?) as f64 / (count + 1) as f64;
+        let after =
+            |what: &str| format!("{count} Ingresses at once: last {what} written after the last first 200");
+        Ok([
+            figure(after("status"), "s", statuses, Goal::None),
+            figure(after("Event"), "s", events, Goal::None),
+            figure(
+                "API requests of the gateway for each new Ingress".to_owned(),
+                "requests",
+                per_ingress,
+                Goal::None,
+            ),
+        ])
+    }
+
+    /// Returns the number of reports of a kind that were written.
+    fn reports(&self, kind: &str) -> Result<u64> {
+        let page = http::get(self.admin, "/metrics", "")?;
+        let name = format!("gateway_reports_total{{kind=\"{kind}\"}} ");
+        let line = page.body.lines().find_map(|line| line.strip_prefix(&name));
+        line.and_then(|value| value.parse().ok()).with_context(|| format!("no metric {name}"))
     }
 
     /// Returns milliseconds, in the order of the API server's responses. Hosts are polled one after another, so a time may

@@ -161,6 +161,12 @@ impl GatewayCommand {
         self
     }
 
+    /// Lets the gateway write statuses and Events. Its Lease is in this namespace.
+    pub(crate) fn reports(mut self, namespace: &str) -> Self {
+        self.command.args(["--status-address", "192.0.2.1"]).env("POD_NAMESPACE", namespace);
+        self
+    }
+
     /// Sets the number of workers.
     pub(crate) fn workers(mut self, workers: u16) -> Self {
         self.workers = workers;

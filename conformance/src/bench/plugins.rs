@@ -35,6 +35,8 @@ const MORE_PLUGINS: usize = 20;
 enum Module {
     /// A guest with the public SDK, which exports every callback.
     Guest(&'static str),
+    /// The guest in Go.
+    Go,
     /// [`BARE`].
     Bare,
 }
@@ -59,6 +61,14 @@ struct PluginRoute {
 
 const SET: (Module, &str) = (Module::Guest("headers"), "response set x-frame-options DENY");
 const BODIES: (Module, &str) = (Module::Guest("body"), "response buffer");
+
+/// Plugins whose memory is measured, and the name of each.
+const MEMORY: [(&str, (Module, &str)); 4] = [
+    ("a module without callbacks", (Module::Bare, "")),
+    ("empty callbacks", (Module::Guest("noop"), "")),
+    ("one response field set", SET),
+    ("a guest in Go", (Module::Go, "x-go yes")),
+];
 
 /// Routes without plugins are first of those with their path.
 const ROUTES: [PluginRoute; 7] = [
@@ -129,7 +139,16 @@ pub(crate) fn measure(load: &GatewayLoad<'_>, report: &mut Report) -> Result<Vec
     }
     let case = PluginsCase { load, guests, dir: load.dir.join("plugins"), envoy };
     let mut figures = case.cpu()?;
-    figures.push(case.memory()?);
+    for (number, (what, plugin)) in MEMORY.into_iter().enumerate() {
+        let dir = case.dir.join(format!("memory-{number}"));
+        match case.memory(&dir, what, plugin) {
+            Ok(figure) => figures.push(figure),
+            Err(error) if matches!(error.downcast_ref(), Some(modules::NoModule::Missing(_))) => {
+                report.skip(format!("memory of {what}: {error}"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
     Ok(figures)
 }
 
@@ -165,20 +184,20 @@ impl PluginsCase<'_> {
         Ok(ROUTES.iter().enumerate().filter_map(|(index, route)| figure(route, index, own, peers)).collect())
     }
 
-    /// Measures the memory that further plugins take, with one instance of the same module each.
-    fn memory(&self) -> Result<Figure> {
-        let chain = |count: usize| vec![SET; count];
+    /// Measures the memory that further plugins take, with one instance of the same module each, after a request.
+    fn memory(&self, dir: &Path, what: &str, plugin: (Module, &'static str)) -> Result<Figure> {
+        let chain = |count: usize| vec![plugin; count];
         let many = MORE_PLUGINS + 1;
         let each = |one: u64, more: u64| more.saturating_sub(one) as f64 / MORE_PLUGINS as f64 / 1024.0;
         let mut values = Vec::new();
         let own = |count: usize| {
-            let dir = self.dir.join(format!("memory-{count}"));
+            let dir = dir.join(format!("gateway-{count}"));
             let route = PluginRoute { chain: chain(count).leak(), ..MEMORY_ROUTE };
             self.start_gateway(&dir, &[route])?.process.settled_rss()
         };
         values.push((PeerKind::Gateway, each(own(1)?, own(many)?)));
         let peer = |count: usize| -> Result<Option<u64>> {
-            let envoy = self.start_envoy(&self.dir.join(format!("envoy-memory-{count}")), &chain(count))?;
+            let envoy = self.start_envoy(&dir.join(format!("envoy-{count}")), &chain(count))?;
             envoy.map(|mut envoy| envoy.process.settled_rss()).transpose()
         };
         if let (Some(one), Some(more)) = (peer(1)?, peer(many)?) {
@@ -186,7 +205,7 @@ impl PluginsCase<'_> {
         }
         let spread = |(kind, value): (PeerKind, f64)| Some((kind, Spread::from_rounds(&[value])?));
         Ok(Figure {
-            what: format!("each plugin with one instance of the same module, 1 to {many}"),
+            what: format!("{what}: memory of each plugin with one instance, 2 to {many}"),
             unit: "KiB RSS",
             values: values.into_iter().filter_map(spread).collect(),
             ratio: None,
@@ -253,9 +272,8 @@ impl PluginsCase<'_> {
 
     fn module(&self, module: Module) -> Result<PathBuf> {
         match module {
-            Module::Guest(name) => {
-                modules::module(&self.guests, name).map_err(|error| anyhow::anyhow!("{error}"))
-            }
+            Module::Guest(name) => modules::module(&self.guests, name).map_err(anyhow::Error::new),
+            Module::Go => modules::go_module(&self.guests).map_err(anyhow::Error::new),
             Module::Bare => {
                 let path = self.dir.join("bare.wasm");
                 fs::write(&path, wat::parse_str(BARE)?)?;

@@ -17,7 +17,7 @@ pub(crate) enum ClusterCommand {
     Stop(PowerTarget),
     /// Start a stopped node or API server again. Works only inside `cluster run`.
     Start(PowerTarget),
-    /// Install the control plane's programs, print their folder, and check that this machine can run a cluster.
+    /// Install the programs of the cluster, print their folders, and check that this machine can run a cluster.
     Parts(PartsArgs),
     /// The second half of `run`, inside the namespaces.
     #[command(hide = true)]
@@ -30,8 +30,9 @@ pub(crate) struct RunArgs {
     /// Number of nodes. Each has a zone of its own.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub(super) nodes: u8,
-    /// Program that runs in containers of an image. `gateway` and `echo` of any registry and tag are known already.
-    #[arg(long = "image", value_name = "NAME=PROGRAM")]
+    /// Program that runs in containers of an image, or folder that `conformance/image unpack` has written. `gateway` and
+    /// `echo` of any registry and tag are known already.
+    #[arg(long = "image", value_name = "NAME=PATH")]
     pub(super) images: Vec<Image>,
     /// Folder for the logs of control plane and pods. It is kept afterwards.
     #[arg(long, value_name = "DIR")]
@@ -69,6 +70,9 @@ pub(crate) struct PartsArgs {
     /// Fail instead of building missing programs, which takes minutes.
     #[arg(long)]
     pub(super) no_build: bool,
+    /// Install helm and crane only. This needs no namespaces.
+    #[arg(long)]
+    pub(super) tools: bool,
 }
 
 /// Arguments that the first half of `run` passes to the second.
@@ -77,6 +81,9 @@ pub(crate) struct InsideArgs {
     /// The folder with the control plane's programs.
     #[arg(long)]
     pub(super) parts: PathBuf,
+    /// The folder with helm and crane.
+    #[arg(long)]
+    pub(super) tools: PathBuf,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }

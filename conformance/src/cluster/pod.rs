@@ -9,6 +9,7 @@ mod root;
 mod status;
 mod volumes;
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::watch;
 
-use super::image::ImageSet;
+use super::image::{ImageContent, ImageSet};
 use super::layout;
 use super::network::PodNetwork;
 use container::{Container, ContainerReport, ContainerState, Probes, RestartPolicy, StopOrder};
@@ -36,6 +37,9 @@ use status::StatusSnapshot;
 
 /// Interval between attempts while a Secret, another object or the API server is missing.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Interval of updates of mounted ConfigMaps and Secrets. A kubelet takes up to 90 s.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reasons of waiting containers: for objects that they need, or because they cannot run.
 const REASON_CREATING: &str = "ContainerCreating";
@@ -153,6 +157,27 @@ impl PodRunner {
         tokio::select! {
             done = work => done,
             () = deleted => Ok(()),
+            never = self.refresh_volumes() => match never {},
+        }
+    }
+
+    /// Updates the files of volumes when their objects change.
+    async fn refresh_volumes(&self) -> Infallible {
+        let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let volumes: Vec<_> = volumes.filter(|volume| volumes::is_refreshed(volume)).collect();
+        if volumes.is_empty() {
+            return std::future::pending().await;
+        }
+        let context = PodContext { client: &self.shared.client, pod: &self.pod, location: &self.location };
+        let folder = self.folder().join("volumes");
+        loop {
+            tokio::time::sleep(REFRESH_INTERVAL).await;
+            for volume in volumes.iter().filter(|volume| folder.join(&volume.name).is_dir()) {
+                // A missing object keeps its files, as with a kubelet.
+                if let Err(error) = volumes::create(&context, volume, &folder).await {
+                    tracing::debug!(volume = volume.name, %error, "cannot update a volume, will retry");
+                }
+            }
         }
     }
 
@@ -286,11 +311,11 @@ impl PodRunner {
         roots: &mut Roots,
     ) -> anyhow::Result<Container> {
         let image = spec.image.as_deref().unwrap_or_default();
-        let (program, first) = self.shared.images.resolve(image).with_context(|| {
+        let image = self.shared.images.resolve(image).with_context(|| {
             format!("no program is known for image {image:?}: add --image {image}=PROGRAM")
         })?;
         let environment = loop {
-            match environment::build(context, spec).await {
+            match environment::build(context, spec, image).await {
                 Ok(environment) => break environment,
                 Err(error) => self.write_waiting(&error, REASON_CREATING).await,
             }
@@ -300,7 +325,7 @@ impl PodRunner {
         let is_init = init.into_iter().any(|init| init.name == spec.name);
         let folder = self.folder().join(&spec.name);
         let volumes = self.folder().join("volumes");
-        let root = RootSpec { folder: &folder, program, container: spec, volumes: &volumes };
+        let root = RootSpec { folder: &folder, image, container: spec, volumes: &volumes };
         let root = Arc::new(Root::mount(root).await?);
         roots.push(Arc::clone(&root));
         let logs = self.shared.logs.join(context.namespace()).join(self.pod.name_any());
@@ -310,9 +335,9 @@ impl PodRunner {
         };
         Ok(Container {
             grace: grace(self.spec()?, spec),
-            command: container::command_line(spec, first, &environment),
+            command: container::command_line(spec, image, &environment),
             environment,
-            user: user(self.spec()?, spec),
+            user: user(self.spec()?, spec, image),
             log: logs.join(format!("{}.log", spec.name)),
             probes: Probes {
                 startup: probe(&spec.startup_probe)?,
@@ -377,13 +402,14 @@ fn grace(pod: &PodSpec, container: &ContainerSpec) -> u64 {
     seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30)
 }
 
-/// Returns `runAsUser` and `runAsGroup`: of the container, else of the pod, else root.
-fn user(pod: &PodSpec, container: &ContainerSpec) -> (i64, i64) {
+/// Returns `runAsUser` and `runAsGroup`: of the container, else of the pod, else of the image, else root.
+fn user(pod: &PodSpec, container: &ContainerSpec, image: &ImageContent) -> (i64, i64) {
     let (own, common) = (container.security_context.as_ref(), pod.security_context.as_ref());
     let user = own.and_then(|own| own.run_as_user).or_else(|| common.and_then(|common| common.run_as_user));
     let group =
         own.and_then(|own| own.run_as_group).or_else(|| common.and_then(|common| common.run_as_group));
-    (user.unwrap_or(0), group.unwrap_or(0))
+    let (image_user, image_group) = image.user.unwrap_or((0, 0));
+    (user.unwrap_or(image_user), group.unwrap_or(image_group))
 }
 
 /// Returns true if the API has removed the pod. A pod of the same name with another uid is a conflict (409).

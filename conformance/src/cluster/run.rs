@@ -82,6 +82,8 @@ fn command(inside: &InsideArgs, logs: &Path) -> anyhow::Result<tokio::process::C
         path.push(folder);
     }
     path.push(":");
+    path.push(&inside.tools);
+    path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
     tokio::process::Command::new(program)
         .args(arguments)

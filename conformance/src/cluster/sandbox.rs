@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::RunArgs;
+use super::parts::ProgramFolders;
 
 /// Flags of `unshare` for new network, mount and PID namespaces.
 const FLAGS: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
@@ -26,10 +26,11 @@ const ROOTLESS_FLAGS: [&str; 3] = ["--user", "--map-root-user", "--map-auto"];
 ///
 /// # Errors
 /// The namespaces cannot be created.
-pub(super) fn enter(parts: &Path, run: &RunArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn enter(parts: &ProgramFolders, run: &RunArgs) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("cannot find the path of this program")?;
     let mut command = unshare();
-    command.arg(program).args(["cluster", "inside", "--parts"]).arg(parts);
+    command.arg(program).args(["cluster", "inside", "--parts"]).arg(&parts.control_plane);
+    command.arg("--tools").arg(&parts.tools);
     command.args(["--nodes", &run.nodes.to_string()]);
     for image in &run.images {
         command.arg("--image").arg(image.to_string());

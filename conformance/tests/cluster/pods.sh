@@ -53,6 +53,14 @@ inside() { conformance cluster exec default/one -- sh -c "$1"; }
 [ "$(inside 'cat /var/run/ours/key')" = hidden ] || fail 'a Secret is not mounted'
 [ "$(inside 'cat /shared/first')" = done ] || fail 'the init container did not run'
 [ "$(inside 'cat /config/key')" = plain ] || fail 'a ConfigMap is not mounted'
+# A changed ConfigMap or Secret changes the mounted file.
+kubectl create configmap config --from-literal=key=changed --dry-run=client -o yaml | kubectl replace -f -
+tries=0
+until [ "$(inside 'cat /config/key')" = changed ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ] || fail 'a mounted ConfigMap does not change'
+    sleep 0.1
+done
 environment=$(inside 'echo "$POD_NAME $FROM_SECRET $FROM_CONFIG $BOTH $C_key"')
 [ "$environment" = 'one hidden plain one-hidden plain' ] || fail "the environment is: $environment"
 # User of the process. Its id belongs to the PID namespace of the whole cluster.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -30,6 +30,7 @@ pub(crate) struct TestCluster {
     folder: TempDir,
     files: AtomicU32,
     rules: Value,
+    own_rules: Value,
 }
 
 /// Returns the cluster. The first call installs our CRDs and the documented rights.
@@ -98,6 +99,7 @@ impl TestCluster {
             folder: tempfile::tempdir_in("/run").unwrap(),
             files: AtomicU32::new(0),
             rules: Value::Null,
+            own_rules: Value::Null,
         };
         cluster.install_crds();
         let example = repository_root().join("conformance/example/gateway.yaml");
@@ -106,17 +108,28 @@ impl TestCluster {
             if kind == "ClusterRole" {
                 cluster.rules = object["rules"].clone();
             }
-            if ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"].contains(&kind) {
+            if kind == "Role" {
+                cluster.own_rules = object["rules"].clone();
+            }
+            let is_installed =
+                ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+            if is_installed.contains(&kind) {
                 cluster.apply(&object);
             }
         }
         assert!(cluster.rules.is_array(), "the example has no ClusterRole");
+        assert!(cluster.own_rules.is_array(), "the example has no Role");
         cluster
     }
 
     /// Returns the RBAC rules of conformance/example/gateway.yaml.
     pub(crate) fn rules(&self) -> &Value {
         &self.rules
+    }
+
+    /// Returns those of its Role in the gateway's own namespace.
+    pub(crate) fn own_rules(&self) -> &Value {
+        &self.own_rules
     }
 
     /// Installs our CRDs and waits until the API server serves them.
@@ -148,6 +161,34 @@ impl TestCluster {
         let (api, name) = self.api_for(object);
         let params = PatchParams::apply("kube-tests").force();
         self.block_on(api.patch(&name, &params, &Patch::Apply(object)))
+    }
+
+    /// Changes the status of an object as a field manager that forces its values. Panics on failure.
+    pub(crate) fn apply_status(&self, manager: &str, object: &Value) {
+        let (api, name) = self.api_for(object);
+        let params = PatchParams::apply(manager).force();
+        self.block_on(api.patch_status(&name, &params, &Patch::Apply(object))).unwrap();
+    }
+
+    /// Returns an object as it is in the API; `None` if it does not exist.
+    pub(crate) fn get(&self, object: &Value) -> Option<Value> {
+        let (api, name) = self.api_for(object);
+        let found = self.block_on(api.get_opt(&name)).unwrap();
+        found.map(|found| serde_json::to_value(found).unwrap())
+    }
+
+    /// Returns the Events about an object.
+    pub(crate) fn events_about(&self, object: &Value) -> Vec<Value> {
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &kind_of("events.k8s.io/v1", "Event"));
+        let found = self.block_on(api.list(&ListParams::default())).unwrap();
+        let events = found.items.into_iter().map(|event| serde_json::to_value(event).unwrap());
+        let is_about = |event: &Value| {
+            event["regarding"]["kind"] == object["kind"]
+                && event["regarding"]["name"] == object["metadata"]["name"]
+        };
+        events.filter(is_about).collect()
     }
 
     /// Changes existing objects, `rate` of them a second. Writes run concurrently, since one takes longer than that

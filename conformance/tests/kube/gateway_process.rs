@@ -46,7 +46,9 @@ impl Gateway {
             command.args([flag, "127.0.0.1:0"]);
         }
         command.args(flags);
-        command.env("GATEWAY_LOG", "info,gateway::control::source=debug").env("NODE_NAME", "node-1");
+        command
+            .env("GATEWAY_LOG", "info,gateway::control::source=debug,gateway::control::status=debug")
+            .env("NODE_NAME", "node-1");
         Self(Started::new(&mut command, WAIT_TIMEOUT))
     }
 
@@ -68,6 +70,11 @@ impl Gateway {
     /// Waits until the response for a host has this status.
     pub(crate) fn wait_until_status(&self, host: &str, status: u16) {
         wait_until(&format!("{host} has status {status}"), || self.get(host).status == status);
+    }
+
+    /// Sends SIGTERM. The gateway drains.
+    pub(crate) fn terminate(&self) {
+        crate::cluster::run("kill", &["-TERM", &self.child.id().to_string()]);
     }
 
     /// Stops the gateway. Panics if it exited before, or if the API server forbade a call.

@@ -3,8 +3,9 @@
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
-use crate::cluster::{cluster, wait_until};
-use crate::gateway_process::Gateway;
+use crate::cluster::{cluster, manifest_objects, repository_root, run, wait_until};
+use crate::gateway_process::{self, Gateway};
+use crate::http_client;
 use crate::objects::TestNamespace;
 use crate::version_module::version_module;
 
@@ -39,7 +40,40 @@ pub(crate) fn module_in_config_map() {
     gateway.stop();
 }
 
-fn config_map(namespace: &str, module: &[u8]) -> Value {
+/// The example of the shipped plugins, with modules that the command of plugin authors builds.
+pub(crate) fn shipped_plugins() {
+    let (root, space) = (repository_root(), TestNamespace::new("shipped"));
+    let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &[]);
+    let program = gateway_process::path();
+    for name in ["hello", "api-key", "header-rewrite", "ext-auth", "jwt"] {
+        let folder = root.join("plugins").join(name);
+        let built = run(program.to_str().unwrap(), &["plugin", "build", folder.to_str().unwrap()]);
+        let module = built.lines().find(|line| line.ends_with(".wasm")).unwrap();
+        let (map, file) = (format!("plugin-{name}"), format!("--from-file=plugin.wasm={module}"));
+        run("kubectl", &["--namespace", &space.name, "create", "configmap", &map, &file]);
+    }
+    for (app, host) in [("blue", "blue.shipped.example"), ("green", "green.shipped.example")] {
+        space.serve(app, host);
+        gateway.wait_until_served_by(host, app);
+    }
+    for mut object in manifest_objects(&root.join("conformance/example/plugins.yaml")) {
+        object["metadata"]["namespace"] = space.name.clone().into();
+        cluster().apply(&object);
+    }
+    let get = |path: &str| http_client::fetch(gateway.http, "blue.shipped.example", path).unwrap();
+    wait_until("all five plugins are live", || {
+        let response = get("/?key=secret");
+        response.status == 200 && response.field("x-greeting") == Some("good morning")
+    });
+    let response = get("/?key=secret");
+    assert_eq!((response.status, response.field("x-code")), (200, Some("200")));
+    assert_eq!((get("/").status, get("/?key=wrong").status), (401, 401));
+    assert!(gateway.get("green.shipped.example").is(200, "green"), "the plugins are for blue alone");
+    gateway.stop();
+}
+
+/// Returns a ConfigMap `module` with the module `version.wasm`.
+pub(crate) fn config_map(namespace: &str, module: &[u8]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "module", "namespace": namespace },
         "binaryData": { "version.wasm": ByteString(module.to_vec()) },

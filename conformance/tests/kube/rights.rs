@@ -26,20 +26,30 @@ pub(crate) fn documented_rules() {
         "spec": {
             "defaultBackend": { "namespace": "rights", "service": "rest", "port": 80 },
             "defaultCertificate": { "namespace": "rights", "name": "pair" },
+            "status": true,
         },
     }));
     let certificate = certificate("rights.example");
     cluster().apply(&space.secret("pair", &certificate));
-    plugin_with_config_map("rights");
+    plugin_with_config_map("rights", "app");
     space.app("rest", endpoint::start("rest"));
     space.serve("app", "rights.example");
     cluster().apply(&with_tls(space.ingress("app", "rights.example"), "rights.example", "pair"));
+    cluster().apply(&policy("rights", "app"));
     grant_in_cluster("exact", cluster().rules());
-    let gateway = Gateway::start(&cluster().kubeconfig("exact", None), &["--class", "rights"]);
+    let flags = ["--class", "rights", "--status-address", "192.0.2.1", "--set", "status.lease=rights"];
+    // The second gateway finds the Event of the first, and counts in it.
+    let gateway = Gateway::start(&cluster().kubeconfig("exact", None), &flags);
+    wait_until("an Event was created", || {
+        calls_of("exact").contains(&["events.k8s.io", "events", "create"].map(str::to_owned))
+    });
+    gateway.stop();
+    let gateway = Gateway::start(&cluster().kubeconfig("exact", None), &flags);
     gateway.wait_until_served_by("rights.example", "app");
     gateway.wait_until_served_by("unknown.rights.example", "rest");
     wait_until("the certificate is used", || is_trusted(gateway.https, "rights.example", &certificate));
-    let allowed = calls_allowed_by(cluster().rules());
+    let mut allowed = calls_allowed_by(cluster().rules());
+    allowed.extend(calls_allowed_by(cluster().own_rules()));
     // Listed objects are served before their watches start.
     wait_until("all that is allowed was used", || calls_of("exact") == allowed);
     gateway.stop();
@@ -65,10 +75,23 @@ fn allowed_calls_of(account: &str) -> BTreeSet<Call> {
     allowed.map(|event| call_of(&event)).collect()
 }
 
+/// Returns the number of calls of an account about a resource in a namespace.
+pub(crate) fn calls_about(account: &str, namespace: &str, resource: &str) -> usize {
+    let is_about = |event: &&Value| {
+        let [_, called, _] = call_of(event);
+        called == resource && event["objectRef"]["namespace"] == namespace
+    };
+    events_of(account).iter().filter(is_about).count()
+}
+
 fn call_of(event: &Value) -> Call {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let object = &event["objectRef"];
-    [text(&object["apiGroup"]), text(&object["resource"]), text(&event["verb"])]
+    let resource = match object["subresource"].as_str() {
+        Some(subresource) => format!("{}/{subresource}", text(&object["resource"])),
+        None => text(&object["resource"]),
+    };
+    [text(&object["apiGroup"]), resource, text(&event["verb"])]
 }
 
 fn events_of(account: &str) -> Vec<Value> {
@@ -132,8 +155,13 @@ pub(crate) fn namespace_role() {
         }
         cluster().apply(&object);
     }
-    plugin_with_config_map("inside");
-    let flags = ["--set", "namespaces=inside", "--class", "narrow"];
+    plugin_with_config_map("inside", "in");
+    cluster().apply(&policy("inside", "in"));
+    grant_lease("narrow");
+    let settings = ["namespaces=inside", "status.lease=narrow", "status.takenClasses=on"];
+    let settings = settings.iter().flat_map(|setting| ["--set", *setting]);
+    let flags: Vec<_> =
+        ["--class", "narrow", "--status-address", "192.0.2.1"].into_iter().chain(settings).collect();
     let gateway = Gateway::start(&cluster().kubeconfig("narrow", None), &flags);
     for (space, name) in [(&inside, "in"), (&outside, "out")] {
         space.app(name, endpoint::start(name));
@@ -146,6 +174,12 @@ pub(crate) fn namespace_role() {
     gateway.wait_until_served_by("in.narrow.example", "in");
     wait_until("the certificate is used", || is_trusted(gateway.https, "in.narrow.example", &pair));
     assert_eq!(gateway.get("out.narrow.example").status, 404);
+    // The second gateway finds the Event of the first, and counts in it.
+    wait_until("an Event was created", || {
+        allowed_calls_of("narrow").contains(&["events.k8s.io", "events", "create"].map(str::to_owned))
+    });
+    drop(gateway);
+    let gateway = Gateway::start(&cluster().kubeconfig("narrow", None), &flags);
     // The gateway makes every allowed call.
     wait_until("all that is allowed was used", || allowed.is_subset(&allowed_calls_of("narrow")));
     for kind in ["Namespace ", "Node ", "IngressClass ", "IngressClassConfig "] {
@@ -184,8 +218,8 @@ pub(crate) fn view_role_explains() {
     }
 }
 
-/// Creates a plugin without routes, whose module is in a ConfigMap.
-fn plugin_with_config_map(namespace: &str) {
+/// Creates a plugin whose module is in a ConfigMap and invalid, and which fails open.
+fn plugin_with_config_map(namespace: &str, ingress: &str) {
     cluster().apply(&json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "name": "module", "namespace": namespace }, "data": { "a.wasm": "no module" },
@@ -193,7 +227,37 @@ fn plugin_with_config_map(namespace: &str) {
     cluster().apply(&json!({
         "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "WasmPlugin",
         "metadata": { "name": "plugin", "namespace": namespace },
-        "spec": { "url": "configmap://module/a.wasm", "targetRefs": [] },
+        "spec": {
+            "url": "configmap://module/a.wasm",
+            "failStrategy": "FAIL_OPEN",
+            "targetRefs": [{ "group": "networking.k8s.io", "kind": "Ingress", "name": ingress }],
+        },
+    }));
+}
+
+/// Returns a policy of an Ingress.
+fn policy(namespace: &str, ingress: &str) -> Value {
+    json!({
+        "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "RoutePolicy",
+        "metadata": { "name": "policy", "namespace": namespace },
+        "spec": {
+            "targetRefs": [{ "group": "networking.k8s.io", "kind": "Ingress", "name": ingress }],
+            "bodySize": "1Mi",
+        },
+    })
+}
+
+/// Grants an account the rules of the Role in the gateway's own namespace.
+fn grant_lease(name: &str) {
+    let metadata = json!({ "name": name, "namespace": GATEWAY_NAMESPACE });
+    cluster().apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
+        "rules": cluster().own_rules(),
+    }));
+    cluster().apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
+        "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": GATEWAY_NAMESPACE }],
     }));
 }
 
@@ -211,6 +275,7 @@ fn grant_in_cluster(name: &str, rules: &Value) {
         "metadata": { "name": name }, "rules": rules,
     }));
     bind_in_cluster(name, name);
+    grant_lease(name);
 }
 
 fn bind_in_cluster(name: &str, role: &str) {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::http_route::Port;
+use crate::switch::Switch;
 
 /// Spec of an IngressClassConfig.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -21,6 +22,10 @@ pub struct IngressClassConfigSpec {
     /// Certificate of hosts for which no Ingress names a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_certificate: Option<ClassSecret>,
+    /// Whether Events are created for Ingresses of the class: a Warning for each Problem, and one when an Ingress is live.
+    /// Absent: on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Switch>,
     /// Whether backends may be Services of type ExternalName.
     #[serde(default)]
     pub external_names: ExternalNames,
@@ -30,6 +35,10 @@ pub struct IngressClassConfigSpec {
     /// Hosts that only some namespaces may serve. Applies to the Ingresses of all classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ownership: Vec<HostOwnership>,
+    /// Whether the gateway's addresses are written to the status of the Ingresses of the class. Absent: on, but off for a
+    /// class of another controller that is served by `--class`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Switch>,
 }
 
 /// A Service port that a class refers to.

@@ -1,7 +1,7 @@
 //! Serde and schemars types of the gateway's own kinds, as a file, a class handler or the API server delivers them.
 //!
-//! The crate holds the specs of RoutePolicy, WasmPlugin and IngressClassConfig, and the subset of Gateway API's HTTPRoute that
-//! routing compiles. Not here: the meaning of the types (`routing`), metadata, and trimmed Kubernetes objects
+//! The crate holds the specs of RoutePolicy, WasmPlugin and IngressClassConfig, the subset of Gateway API's HTTPRoute that
+//! routing compiles, and the case files of plugins. Not here: the meaning of the types (`routing`), metadata, and trimmed Kubernetes objects
 //! (`routing::object`). It does no I/O, so plugins can use it.
 
 pub mod http_route;
@@ -10,9 +10,11 @@ pub mod byte_size;
 pub mod class_config;
 pub mod duration;
 pub mod method;
+pub mod plugin_case;
 pub mod plugin_config;
 pub mod policy;
 pub mod route_policy;
+pub mod switch;
 pub mod wasm_plugin;
 
 pub use byte_size::ByteSize;
@@ -32,6 +34,18 @@ pub use http_route::PathMatchType;
 pub use http_route::Port;
 pub use method::Method;
 pub use method::UnknownMethod;
+pub use plugin_case::CalloutFailure;
+pub use plugin_case::CaseCallout;
+pub use plugin_case::CaseExpectation;
+pub use plugin_case::CaseRecord;
+pub use plugin_case::CaseRequest;
+pub use plugin_case::CaseResponse;
+pub use plugin_case::FieldLine;
+pub use plugin_case::LogLine;
+pub use plugin_case::MessageExpectation;
+pub use plugin_case::PluginCase;
+pub use plugin_case::PropertyValue;
+pub use plugin_case::RecordedMessage;
 pub use plugin_config::PluginConfig;
 pub use policy::Attempts;
 pub use policy::AttemptsError;
@@ -47,6 +61,7 @@ pub use route_policy::PolicyPlugin;
 pub use route_policy::RoutePolicySpec;
 pub use route_policy::TargetKind;
 pub use route_policy::TargetRef;
+pub use switch::Switch;
 pub use wasm_plugin::EnvironmentVariable;
 pub use wasm_plugin::Isolation;
 pub use wasm_plugin::MatchRule;

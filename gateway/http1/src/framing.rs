@@ -25,9 +25,12 @@ pub enum FramingError {
     /// `Content-Length` is not a plain decimal number of at most 18 digits.
     #[error("malformed content-length")]
     MalformedLength,
-    /// More than one `Content-Length` field.
+    /// More than one `Content-Length` field, with different values.
     #[error("several content-length fields")]
     SeveralLengths,
+    /// More than one `Content-Length` field, all with the same value.
+    #[error("repeated content-length field")]
+    RepeatedLength,
     /// `Transfer-Encoding` in an HTTP/1.0 message.
     #[error("transfer-encoding in HTTP/1.0")]
     EncodingInHttp10,
@@ -71,8 +74,12 @@ fn declared(head: &Head) -> Result<Option<BodyLength>, FramingError> {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(FramingError::LengthAndEncoding),
         (Some(length), None) => {
-            if head.get_all(KnownName::ContentLength).nth(1).is_some() {
-                return Err(FramingError::SeveralLengths);
+            let mut others = head.get_all(KnownName::ContentLength).skip(1).peekable();
+            if others.peek().is_some() {
+                let is_repeated = others.all(|other| other == length);
+                let error =
+                    if is_repeated { FramingError::RepeatedLength } else { FramingError::SeveralLengths };
+                return Err(error);
             }
             decimal(length).map(|length| Some(BodyLength::Exact(length))).ok_or(FramingError::MalformedLength)
         }

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum KnownName {
+    /// `Authorization`
+    Authorization,
     /// `Connection`
     Connection,
     /// `Content-Length`
@@ -32,6 +34,8 @@ pub enum KnownName {
     TransferEncoding,
     /// `Upgrade`
     Upgrade,
+    /// `WWW-Authenticate`
+    WwwAuthenticate,
     /// `X-Forwarded-For`
     XForwardedFor,
     /// `X-Forwarded-Host`
@@ -47,10 +51,11 @@ pub enum KnownName {
 }
 
 /// Number of known names.
-pub(crate) const COUNT: usize = 20;
+pub(crate) const COUNT: usize = 22;
 
 /// Known names in lower case, in the order of the variants.
 const NAMES: [(&[u8], KnownName); COUNT] = [
+    (b"authorization", KnownName::Authorization),
     (b"connection", KnownName::Connection),
     (b"content-length", KnownName::ContentLength),
     (b"date", KnownName::Date),
@@ -65,6 +70,7 @@ const NAMES: [(&[u8], KnownName); COUNT] = [
     (b"trailer", KnownName::Trailer),
     (b"transfer-encoding", KnownName::TransferEncoding),
     (b"upgrade", KnownName::Upgrade),
+    (b"www-authenticate", KnownName::WwwAuthenticate),
     (b"x-forwarded-for", KnownName::XForwardedFor),
     (b"x-forwarded-host", KnownName::XForwardedHost),
     (b"x-forwarded-port", KnownName::XForwardedPort),
@@ -82,6 +88,7 @@ impl KnownName {
     pub fn from_bytes(name: &[u8]) -> Option<Self> {
         let first = name.first()?.to_ascii_lowercase();
         let candidates = match (first, name.len()) {
+            (b'a', 13) => Self::Authorization,
             (b'c', 10) => Self::Connection,
             (b'c', 14) => Self::ContentLength,
             (b'd', 4) => Self::Date,
@@ -96,6 +103,7 @@ impl KnownName {
             (b't', 7) => Self::Trailer,
             (b't', 17) => Self::TransferEncoding,
             (b'u', 7) => Self::Upgrade,
+            (b'w', 16) => Self::WwwAuthenticate,
             (b'x', 9) => Self::XRealIp,
             (b'x', 12) => Self::XRequestId,
             (b'x', 15) => Self::XForwardedFor,

@@ -40,6 +40,9 @@ pub enum HeadError {
     /// A line ends in LF without CR.
     #[error("bare LF")]
     BareLf,
+    /// A field value continues on a line that begins with a blank (RFC 9112 §5.2).
+    #[error("folded field value")]
+    FoldedField,
     /// A byte or token that the grammar does not allow.
     #[error("malformed {0}")]
     Malformed(&'static str),
@@ -77,7 +80,12 @@ impl HeadError {
             Self::TargetTooLong => 414,
             Self::Version => 505,
             Self::Connect => 405,
-            Self::BareLf | Self::Malformed(_) | Self::NoHost | Self::SeveralHosts | Self::HostMismatch => 400,
+            Self::BareLf
+            | Self::FoldedField
+            | Self::Malformed(_)
+            | Self::NoHost
+            | Self::SeveralHosts
+            | Self::HostMismatch => 400,
         }
     }
 }
@@ -163,6 +171,7 @@ pub fn request(
     match parsed.parse_with_uninit_headers(&text, field_slots(&mut slots, limits)) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("head")),
+        Err(_) if is_folded(&text) => return Err(HeadError::FoldedField),
         Err(httparse::Error::Version) => return Err(version_error(&text)),
         Err(error) => return Err(head_error(error)),
     }
@@ -190,8 +199,8 @@ pub fn request(
 /// `scanner` keeps the progress between calls and is reset after each head.
 ///
 /// # Errors
-/// [`HeadError::BareLf`], [`HeadError::Malformed`], [`HeadError::TooLong`], [`HeadError::TooManyFields`] or
-/// [`HeadError::Version`]. The caller closes the connection.
+/// [`HeadError::BareLf`], [`HeadError::FoldedField`], [`HeadError::Malformed`], [`HeadError::TooLong`],
+/// [`HeadError::TooManyFields`] or [`HeadError::Version`]. The caller closes the connection.
 pub fn response(
     buffer: &mut BytesMut,
     scanner: &mut HeadScanner,
@@ -206,6 +215,7 @@ pub fn response(
     match config.parse_response_with_uninit_headers(&mut parsed, &text, field_slots(&mut slots, limits)) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("head")),
+        Err(_) if is_folded(&text) => return Err(HeadError::FoldedField),
         Err(error) => return Err(head_error(error)),
     }
     let status =
@@ -263,6 +273,11 @@ fn version_error(text: &[u8]) -> HeadError {
         (Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']), None) => HeadError::Version,
         _ => HeadError::Malformed("request line"),
     }
+}
+
+/// Returns true if a field line begins with a blank.
+fn is_folded(text: &[u8]) -> bool {
+    text.windows(3).any(|three| matches!(three, b"\r\n " | b"\r\n\t"))
 }
 
 fn head_error(error: httparse::Error) -> HeadError {

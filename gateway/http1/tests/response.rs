@@ -7,7 +7,7 @@ use http1::parse::response;
 use http1::{BodyLength, FramingError, Head, HeadError, HeadLimits, HeadScanner, KnownName, Version};
 
 use BodyLength::{Chunked, Empty, Exact, UntilClose};
-use HeadError::{BareLf, Malformed, TooLong, TooManyFields};
+use HeadError::{BareLf, FoldedField, Malformed, TooLong, TooManyFields};
 use ParseOutcome::{Accepted, BadFraming, Incomplete, Rejected};
 use support::deliveries::deliveries;
 
@@ -127,8 +127,8 @@ fn response_fields_are_as_strict_as_request_fields() {
         ("space before the colon of a length", "Content-Length : 5\r\n", Rejected(NAME)),
         ("no colon", "A\r\n", Rejected(NAME)),
         ("no name", ": b\r\n", Rejected(NAME)),
-        ("obs-fold", "A: b\r\n c\r\n", Rejected(NAME)),
-        ("obs-fold before the first field", " A: b\r\n", Rejected(NAME)),
+        ("obs-fold", "A: b\r\n c\r\n", Rejected(FoldedField)),
+        ("obs-fold before the first field", " A: b\r\n", Rejected(FoldedField)),
         ("bare LF", "A: b\nC: d\r\n", Rejected(BareLf)),
         ("bare CR", "A: b\rC: d\r\n", Rejected(VALUE)),
         ("bare CR before CRLF", "A: b\r\r\n", Rejected(VALUE)),
@@ -145,6 +145,7 @@ fn response_fields_are_as_strict_as_request_fields() {
 fn response_framing_is_as_strict_as_request_framing() {
     let malformed = BadFraming(FramingError::MalformedLength);
     let several = BadFraming(FramingError::SeveralLengths);
+    let repeated = BadFraming(FramingError::RepeatedLength);
     let unknown = BadFraming(FramingError::UnknownEncoding);
     let both = BadFraming(FramingError::LengthAndEncoding);
     for (name, fields, expected) in [
@@ -157,7 +158,7 @@ fn response_framing_is_as_strict_as_request_framing() {
         ("empty", "Content-Length:", malformed),
         ("list of equals", "Content-Length: 5, 5", malformed),
         ("19 digits", "Content-Length: 1000000000000000000", malformed),
-        ("twice, equal", "Content-Length: 5\r\nContent-Length: 5", several),
+        ("twice, equal", "Content-Length: 5\r\nContent-Length: 5", repeated),
         ("twice, differing", "Content-Length: 5\r\nContent-Length: 6", several),
         ("with an encoding", "Content-Length: 5\r\nTransfer-Encoding: chunked", both),
         ("with an empty encoding", "Content-Length: 5\r\nTransfer-Encoding:", both),
@@ -194,7 +195,7 @@ fn responses_without_body_ignore_framing_fields() {
         ("GET", 204, "Content-Length: 0\r\n", Ok(Empty)),
         ("GET", 204, "Transfer-Encoding: chunked\r\n", Ok(Empty)),
         ("GET", 304, "Content-Length: 5\r\n", Ok(Empty)),
-        ("GET", 304, "Content-Length: 5\r\nContent-Length: 5\r\n", Err(FramingError::SeveralLengths)),
+        ("GET", 304, "Content-Length: 5\r\nContent-Length: 5\r\n", Err(FramingError::RepeatedLength)),
         ("GET", 200, "", Ok(UntilClose)),
         ("GET", 205, "", Ok(UntilClose)),
         ("POST", 500, "Content-Length: 0\r\n", Ok(Exact(0))),

@@ -123,6 +123,7 @@ fn config() -> Arc<InstanceConfig> {
         allow_on_headers_stop_iteration: false,
         shared: Arc::new(Shared::new()),
         waker: Waker(Arc::new(|| {})),
+        observer: None,
     })
 }
 
@@ -132,13 +133,12 @@ fn stream(bencher: divan::Bencher<'_, '_>, (_, on_request): (&str, &str)) {
     let engine = Engine::new(None).unwrap();
     let module = engine.compile(&wat::parse_str(guest(on_request)).unwrap()).unwrap();
     let mut instance = Instance::start(&module, config()).unwrap();
-    let mut actions = Vec::new();
     bencher.bench_local(|| {
         let stream = instance.open(RootIndex(0), BenchView(0)).ok().unwrap();
         instance.call(stream, Event::RequestHeaders { fields: 10, is_end: true }).unwrap();
         instance.call(stream, Event::ResponseHeaders { fields: 10, is_end: true }).unwrap();
         instance.close(stream);
-        instance.drain_actions(&mut actions);
+        instance.take_actions()
     });
 }
 

@@ -24,6 +24,8 @@ impl std::fmt::Display for NoModule {
     }
 }
 
+impl std::error::Error for NoModule {}
+
 /// Target of the guests in Rust.
 const TARGET: &str = "wasm32-wasip1";
 
@@ -51,7 +53,7 @@ fn build_rust(guests: &Path) -> Result<PathBuf, NoModule> {
     if !Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).is_dir() {
         return Err(NoModule::Missing(format!("not installed: {TARGET} (rustup target add {TARGET})")));
     }
-    let folder = output_folder()?;
+    let folder = artifacts("guests")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--locked", "--release", "--examples", "--target", TARGET, "--manifest-path"]);
@@ -62,7 +64,7 @@ fn build_rust(guests: &Path) -> Result<PathBuf, NoModule> {
 }
 
 fn build_go(guests: &Path) -> Result<PathBuf, NoModule> {
-    let folder = output_folder()?.join("go");
+    let folder = artifacts("guests")?.join("go");
     // A name of its own for each process: renamed into place, a reader never sees half of it.
     let (module, new) = (folder.join("go.wasm"), folder.join(format!("{}.wasm", std::process::id())));
     std::fs::create_dir_all(&folder).map_err(|error| NoModule::Failed(error.to_string()))?;
@@ -74,10 +76,16 @@ fn build_go(guests: &Path) -> Result<PathBuf, NoModule> {
     Ok(module)
 }
 
-/// Returns the folder of the guests beside the folder of the profile that this program was built with.
-fn output_folder() -> Result<PathBuf, NoModule> {
+/// Returns a folder for artifacts that later runs use again, beside the folder of the profile of this program.
+///
+/// # Errors
+/// This program is in no target folder.
+pub(crate) fn artifacts(name: &str) -> Result<PathBuf, NoModule> {
     let own = std::env::current_exe().map_err(|error| NoModule::Failed(error.to_string()))?;
-    guests_folder(&own).ok_or_else(|| NoModule::Failed(format!("{} is in no target folder", own.display())))
+    let guests = guests_folder(&own);
+    let guests =
+        guests.ok_or_else(|| NoModule::Failed(format!("{} is in no target folder", own.display())))?;
+    Ok(guests.with_file_name(name))
 }
 
 /// Returns the folder of the guests for a program in `<target>/<profile>`, or in a folder of artifacts below it.

@@ -32,10 +32,10 @@ impl ActionQueue {
         true
     }
 
-    /// Moves the actions to the end of `taken`.
-    pub(crate) fn drain(&mut self, taken: &mut Vec<GuestAction>) {
-        taken.append(&mut self.actions);
+    /// Returns the actions, and forgets them.
+    pub(crate) fn take(&mut self) -> Vec<GuestAction> {
         self.bytes = 0;
+        std::mem::take(&mut self.actions)
     }
 
     /// Returns the number of actions, as a mark for [`Self::split_off`].

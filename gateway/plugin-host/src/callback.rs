@@ -1,5 +1,7 @@
 //! The functions that a module may export for the host.
 
+use crate::view::Direction;
+
 /// A function of a module that the host calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Callback {
@@ -123,6 +125,16 @@ impl Callbacks {
         self.0 & Self::bit(callback) != 0
     }
 
+    /// Returns true if the module takes the body or the trailers of a direction.
+    #[must_use]
+    pub fn takes_body(self, direction: Direction) -> bool {
+        let (body, trailers) = match direction {
+            Direction::Request => (Callback::RequestBody, Callback::RequestTrailers),
+            Direction::Response => (Callback::ResponseBody, Callback::ResponseTrailers),
+        };
+        self.has(body) || self.has(trailers)
+    }
+
     pub(crate) fn insert(&mut self, callback: Callback) {
         self.0 |= Self::bit(callback);
     }
@@ -133,6 +145,46 @@ impl Callbacks {
 }
 
 impl Callback {
+    /// Returns all callbacks that a module may export.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CALLBACKS.iter().map(|(callback, ..)| *callback)
+    }
+
+    /// Returns true if the host calls it. TCP, HTTP/2 metadata and foreign functions do not exist here.
+    #[must_use]
+    pub fn is_called(self) -> bool {
+        match self {
+            Self::ContextCreate
+            | Self::VmStart
+            | Self::Configure
+            | Self::Tick
+            | Self::Done
+            | Self::Log
+            | Self::Delete
+            | Self::RequestHeaders
+            | Self::RequestBody
+            | Self::RequestTrailers
+            | Self::ResponseHeaders
+            | Self::ResponseBody
+            | Self::ResponseTrailers
+            | Self::HttpCallResponse
+            | Self::GrpcInitialMetadata
+            | Self::GrpcReceive
+            | Self::GrpcTrailingMetadata
+            | Self::GrpcClose
+            | Self::QueueReady => true,
+            Self::ForeignFunction
+            | Self::ValidateConfiguration
+            | Self::RequestMetadata
+            | Self::ResponseMetadata
+            | Self::NewConnection
+            | Self::DownstreamData
+            | Self::UpstreamData
+            | Self::DownstreamClose
+            | Self::UpstreamClose => false,
+        }
+    }
+
     /// Returns the name of the export.
     #[must_use]
     pub fn name(self) -> &'static str {

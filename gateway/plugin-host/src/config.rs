@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::observer::GuestObserver;
 use crate::shared::Shared;
 use crate::waker::Waker;
 
@@ -78,4 +79,6 @@ pub struct InstanceConfig {
     pub shared: Arc<Shared>,
     /// Called when a queue of the guest has an item.
     pub waker: Waker,
+    /// Receives the lines of the guest beside the log, whatever the level of that is.
+    pub observer: Option<Arc<dyn GuestObserver>>,
 }

@@ -34,6 +34,8 @@ pub(crate) struct StreamContext {
     /// A local response was sent in this call.
     pub(crate) is_voided: bool,
     pub(crate) has_replied: bool,
+    /// A further local response was sent in this call. It has no effect: the first one goes on.
+    pub(crate) has_replied_again: bool,
     /// A warning about ignored edits was logged.
     pub(crate) has_warned: bool,
 }
@@ -81,6 +83,7 @@ impl Contexts {
             ending: Ending::Open,
             is_voided: false,
             has_replied: false,
+            has_replied_again: false,
             has_warned: false,
         };
         self.streams.insert(id, stream);

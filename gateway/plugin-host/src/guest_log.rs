@@ -7,6 +7,7 @@ use std::time::Instant;
 use tracing::Level;
 
 use crate::config::InstanceConfig;
+use crate::observer::GuestLine;
 
 /// Maximum bytes of a line. The rest is cut off.
 pub(crate) const MAX_LINE_BYTES: usize = 8 << 10;
@@ -31,6 +32,14 @@ pub(crate) enum LogLevel {
     Critical,
 }
 
+/// The request in whose call a line was logged. All are `None` outside of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineOrigin<'a> {
+    pub(crate) route: Option<&'a str>,
+    /// Its ID, for an observer.
+    pub(crate) request: Option<&'a str>,
+}
+
 /// The log of one instance.
 pub(crate) struct GuestLog {
     /// Warnings and errors of the current call.
@@ -52,9 +61,21 @@ impl LogLevel {
         })
     }
 
-    /// Returns the lowest level that this process logs.
-    pub(crate) fn lowest() -> Self {
-        if tracing::enabled!(target: TARGET, Level::TRACE) {
+    /// Returns the name in lower case.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// Returns the lowest level that is logged or observed.
+    pub(crate) fn lowest(config: &InstanceConfig) -> Self {
+        if config.observer.is_some() || tracing::enabled!(target: TARGET, Level::TRACE) {
             Self::Trace
         } else if tracing::enabled!(target: TARGET, Level::DEBUG) {
             Self::Debug
@@ -89,15 +110,18 @@ impl GuestLog {
         level: LogLevel,
         message: &[u8],
         config: &InstanceConfig,
-        route: Option<&str>,
+        LineOrigin { route, request }: LineOrigin<'_>,
     ) {
         if level >= LogLevel::Warn {
             self.remember(message);
         }
-        if level < LogLevel::lowest() || !self.has_quota(config) {
+        if level < LogLevel::lowest(config) || !self.has_quota(config) {
             return;
         }
         let text = escape(message.get(..MAX_LINE_BYTES).unwrap_or(message));
+        if let Some(observer) = &config.observer {
+            observer.on_log(&GuestLine { plugin: &config.plugin, level: level.name(), request, text: &text });
+        }
         let (plugin, version) = (&*config.plugin, &*config.version);
         match level {
             LogLevel::Trace => tracing::trace!(target: TARGET, plugin, version, route, "{text}"),

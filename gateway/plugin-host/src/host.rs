@@ -30,11 +30,13 @@ use crate::callouts::Callouts;
 use crate::config::InstanceConfig;
 use crate::contexts::Contexts;
 use crate::guest_log::GuestLog;
+use crate::guest_log::LineOrigin;
 use crate::guest_log::LogLevel;
 use crate::limiter::GrowthLimiter;
 use crate::metric::MetricHandles;
 use crate::shared::SharedHandle;
 use crate::signature::Signature;
+use crate::view::PropertyValue;
 
 pub(crate) use call::HostCall;
 pub(crate) use call::ReturnSlot;
@@ -78,6 +80,14 @@ pub(crate) fn find(
     let function = functions.find(|function| function.name == name && function.has_type(signature))?;
     Some((module, function))
 }
+
+/// Returns true for an import that only Higress defines.
+pub(crate) fn is_private(name: &str) -> bool {
+    unsupported::FUNCTIONS.iter().any(|function| function.name == name)
+}
+
+/// Path of the property with the ID of a request.
+const REQUEST_ID: &[u8] = b"request\0id";
 
 /// Which host functions a guest may call now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +168,14 @@ impl HostState {
     /// Logs a line of the guest.
     pub(crate) fn log(&mut self, level: LogLevel, message: &[u8]) {
         let Self { log, config, contexts, .. } = self;
-        log.write(level, message, config, contexts.effective().map(|stream| stream.view.route()));
+        let stream = contexts.effective();
+        let request =
+            match config.observer.as_ref().and(stream).map(|stream| stream.view.property(REQUEST_ID)) {
+                Some(Some(PropertyValue::Bytes(id))) => Some(String::from_utf8_lossy(&id).into_owned()),
+                _ => None,
+            };
+        let route = stream.map(|stream| stream.view.route());
+        log.write(level, message, config, LineOrigin { route, request: request.as_deref() });
     }
 
     /// Logs a warning of the host about the guest, once for each stream.

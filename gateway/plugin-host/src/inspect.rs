@@ -1,5 +1,7 @@
 //! Checks a module without compiling it: features, ABI, imports and exports.
 
+use std::sync::Arc;
+
 use sha2::Digest;
 use sha2::Sha256;
 use wasmparser::ExternalKind;
@@ -9,6 +11,7 @@ use wasmparser::ValType;
 use wasmparser::Validator;
 use wasmparser::WasmFeatures;
 use wasmparser::types::EntityType;
+use wasmparser::types::Types;
 use wasmparser::types::TypesRef;
 
 use crate::abi::Abi;
@@ -42,8 +45,11 @@ const ELF: &[u8] = b"\x7fELF";
 /// Begin of the names of custom sections with compiled code, as Envoy's runtimes look for them.
 const PRECOMPILED: &str = "precompiled_";
 
+/// Name of the custom section with the JSON Schema of a plugin's configuration.
+pub const CONFIG_SCHEMA_SECTION: &str = "wasm-gateway.config-schema";
+
 /// The exports that name the ABI.
-const MARKERS: &[(Abi, &str)] = &[
+pub(crate) const MARKERS: &[(Abi, &str)] = &[
     (Abi::V0_1_0, "proxy_abi_version_0_1_0"),
     (Abi::V0_2_0, "proxy_abi_version_0_2_0"),
     (Abi::V0_2_1, "proxy_abi_version_0_2_1"),
@@ -61,6 +67,8 @@ pub struct ModuleInfo {
     pub size: usize,
     /// SHA-256 of the module.
     pub digest: [u8; 32],
+    /// Content of the custom section [`CONFIG_SCHEMA_SECTION`], which this crate does not read.
+    pub config_schema: Option<Arc<[u8]>>,
 }
 
 /// An import, with the host function that provides it.
@@ -86,16 +94,11 @@ pub fn inspect(bytes: &[u8]) -> Result<ModuleInfo, ModuleError> {
 
 /// Checks a module and returns its imports too.
 pub(crate) fn inspect_imports(bytes: &[u8]) -> Result<Inspection, ModuleError> {
-    if bytes.len() > MAX_MODULE_BYTES {
-        return Err(ModuleError::TooLarge(bytes.len()));
-    }
-    if bytes.starts_with(ELF) {
-        return Err(ModuleError::Precompiled);
-    }
-    let types = Validator::new_with_features(FEATURES).validate_all(bytes).map_err(malformed)?;
+    let types = validate(bytes)?;
     let types = types.as_ref();
     let mut imports = Vec::new();
     let mut exports = Exports::default();
+    let mut config_schema = None;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(malformed)? {
             Payload::ImportSection(section) => {
@@ -112,15 +115,30 @@ pub(crate) fn inspect_imports(bytes: &[u8]) -> Result<Inspection, ModuleError> {
             Payload::CustomSection(section) if section.name().starts_with(PRECOMPILED) => {
                 return Err(ModuleError::Precompiled);
             }
+            Payload::CustomSection(section) if section.name() == CONFIG_SCHEMA_SECTION => {
+                config_schema = Some(section.data().into());
+            }
             _ => {}
         }
     }
     let (abi, callbacks) = exports.check()?;
     let digest = Sha256::digest(bytes).into();
-    Ok(Inspection { info: ModuleInfo { abi, callbacks, size: bytes.len(), digest }, imports })
+    let info = ModuleInfo { abi, callbacks, size: bytes.len(), digest, config_schema };
+    Ok(Inspection { info, imports })
 }
 
-fn malformed(error: wasmparser::Error) -> ModuleError {
+/// Checks that bytes are a core module with the features that the host takes. Returns its types.
+pub(crate) fn validate(bytes: &[u8]) -> Result<Types, ModuleError> {
+    if bytes.len() > MAX_MODULE_BYTES {
+        return Err(ModuleError::TooLarge(bytes.len()));
+    }
+    if bytes.starts_with(ELF) {
+        return Err(ModuleError::Precompiled);
+    }
+    Validator::new_with_features(FEATURES).validate_all(bytes).map_err(malformed)
+}
+
+pub(crate) fn malformed(error: wasmparser::Error) -> ModuleError {
     ModuleError::Malformed(error.to_string())
 }
 
@@ -137,7 +155,7 @@ fn resolve(types: TypesRef<'_>, import: wasmparser::Import<'_>) -> Result<Import
 }
 
 /// Returns the type of a function. Returns `None` for anything else.
-fn signature(types: TypesRef<'_>, entity: Option<EntityType>) -> Option<Signature<'_>> {
+pub(crate) fn signature(types: TypesRef<'_>, entity: Option<EntityType>) -> Option<Signature<'_>> {
     let Some(EntityType::Func(id)) = entity else { return None };
     let ty = types.get(id)?.unwrap_func();
     Some(Signature { params: ty.params(), results: ty.results() })

@@ -24,7 +24,7 @@ use crate::view::HttpView;
 /// A started module: one linear memory, root contexts, and the contexts of streams.
 ///
 /// After each call of a method that takes `&mut self`, the caller takes the actions of the guest with
-/// [`Self::drain_actions`]. After a trap the instance is dead: no method calls the guest any more, and streams that are
+/// [`Self::take_actions`]. After a trap the instance is dead: no method calls the guest any more, and streams that are
 /// still open end without a callback.
 pub struct Instance<V> {
     runner: Runner,
@@ -47,11 +47,15 @@ impl<V: HttpView> Instance<V> {
     ///
     /// # Errors
     /// [`CallError`], with the view. [`CallError::UnknownStream`] if there is no such root.
-    pub fn open(&mut self, root: RootIndex, view: V) -> Result<StreamId, (CallError, V)> {
-        self.runner.open(root, Box::new(view)).map_err(|(error, view)| {
+    pub fn open(
+        &mut self,
+        root: RootIndex,
+        view: impl Into<Box<V>>,
+    ) -> Result<StreamId, (CallError, Box<V>)> {
+        self.runner.open(root, view.into()).map_err(|(error, view)| {
             let view: Box<dyn Any> = view;
             match view.downcast::<V>() {
-                Ok(view) => (error, *view),
+                Ok(view) => (error, view),
                 Err(_) => unreachable!("all views of an instance have one type"),
             }
         })
@@ -133,14 +137,7 @@ impl<V: HttpView> Instance<V> {
 
     /// Returns what the guest asked for since the last time.
     pub fn take_actions(&mut self) -> Vec<GuestAction> {
-        let mut actions = Vec::new();
-        self.runner.drain_actions(&mut actions);
-        actions
-    }
-
-    /// Moves what the guest asked for since the last time to the end of `actions`.
-    pub fn drain_actions(&mut self, actions: &mut Vec<GuestAction>) {
-        self.runner.drain_actions(actions);
+        self.runner.take_actions()
     }
 
     /// Returns true after a trap.

@@ -75,13 +75,22 @@ impl Runner {
             return Err(CallError::Dead);
         }
         match self.vm.host_mut().contexts.get_mut(stream) {
-            Some(context) if context.ending == Ending::Open => context.is_voided = false,
+            Some(context) if context.ending == Ending::Open => {
+                (context.is_voided, context.has_replied_again) = (false, false);
+            }
             _ => return Err(CallError::UnknownStream),
         }
         let Some(action) = self.call_event(stream.0, event)? else { return Ok(Verdict::Continue) };
-        let is_voided = self.vm.host().contexts.get(stream).is_none_or(|context| context.is_voided);
+        let context = self.vm.host().contexts.get(stream);
+        let is_voided = context.is_none_or(|context| context.is_voided);
+        let has_replied_again = context.is_some_and(|context| context.has_replied_again);
         self.settle()?;
-        Ok(if is_voided { Verdict::StopAll } else { self.verdict(event, action) })
+        Ok(match (is_voided, has_replied_again) {
+            (true, _) => Verdict::StopAll,
+            // A guest that replies stops too. Nothing would resume the stream.
+            (false, true) => Verdict::Continue,
+            (false, false) => self.verdict(event, action),
+        })
     }
 
     /// Calls the callback of an event. Returns `None` if it is missing.
@@ -126,8 +135,8 @@ impl Runner {
         }
     }
 
-    pub(crate) fn drain_actions(&mut self, actions: &mut Vec<GuestAction>) {
-        self.vm.host_mut().actions.drain(actions);
+    pub(crate) fn take_actions(&mut self) -> Vec<GuestAction> {
+        self.vm.host_mut().actions.take()
     }
 
     pub(crate) fn is_dead(&self) -> bool {

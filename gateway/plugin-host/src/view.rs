@@ -116,6 +116,21 @@ pub trait HttpView: Any + Send {
     /// of the body's time.
     fn body(&self, direction: Direction) -> Option<&[u8]>;
 
+    /// Returns the number of bytes that [`Self::body`] returns.
+    fn body_len(&self, direction: Direction) -> Option<usize> {
+        self.body(direction).map(<[u8]>::len)
+    }
+
+    /// Copies the bytes of a body from `start` on. Returns false if there are fewer than `target` takes. A view whose
+    /// body is in several pieces implements it, so that they need not be joined.
+    fn copy_body(&self, direction: Direction, start: usize, target: &mut [u8]) -> bool {
+        let body = self.body(direction).and_then(|body| body.get(start..)?.get(..target.len()));
+        body.is_some_and(|body| {
+            target.copy_from_slice(body);
+            true
+        })
+    }
+
     /// Replaces `size` bytes from `start` on. Both are clamped to the buffered length, so `start` at or behind the end
     /// appends, and 0, 0 prepends.
     ///

@@ -25,10 +25,18 @@ use crate::trap;
 pub(crate) struct Vm {
     store: Store<HostState>,
     engine: Engine,
-    /// Deadline of a call, in ticks. `None` during the start, which has one deadline for all calls.
-    call_ticks: Option<u64>,
+    /// Deadline of a call. `None` during the start, which has one deadline for all calls.
+    call_deadline: Option<CallDeadline>,
     is_dead: bool,
     trap: Option<TrapReport>,
+}
+
+/// Deadline of each call.
+#[derive(Clone, Copy)]
+struct CallDeadline {
+    ticks: u64,
+    /// Whether the ticker might park before it.
+    needs_hold: bool,
 }
 
 impl Vm {
@@ -37,7 +45,7 @@ impl Vm {
         let engine = module.engine().clone();
         let mut store = Store::new(engine.runtime(), host);
         store.limiter(|host| &mut host.limiter);
-        Self { store, engine, call_ticks: None, is_dead: false, trap: None }
+        Self { store, engine, call_deadline: None, is_dead: false, trap: None }
     }
 
     /// Sets the deadline of the whole start. The guard must live until [`Self::end_start`].
@@ -49,7 +57,8 @@ impl Vm {
 
     /// Gives each later call a deadline of its own.
     pub(crate) fn end_start(&mut self) {
-        self.call_ticks = Some(ticks(self.host().config.limits.call));
+        let limit = self.host().config.limits.call;
+        self.call_deadline = Some(CallDeadline { ticks: ticks(limit), needs_hold: limit > MAX_UNHELD });
         self.host_mut().is_started = true;
     }
 
@@ -112,8 +121,8 @@ impl Vm {
         host.log.begin_call();
         let actions = host.actions.len();
         let mut hold = None;
-        if let Some(ticks) = self.call_ticks {
-            if ticks > MAX_UNHELD.as_millis() as u64 {
+        if let Some(CallDeadline { ticks, needs_hold }) = self.call_deadline {
+            if needs_hold {
                 hold = Some(self.engine.ticker().hold());
             } else {
                 self.engine.ticker().note_call();

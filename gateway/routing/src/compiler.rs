@@ -34,11 +34,14 @@ mod policy_target;
 mod precedence;
 mod problem_delta;
 mod referrer;
+mod reporting;
 mod route_builder;
 mod secret_registry;
 mod tls;
 mod translate;
 mod translation;
+
+pub use plugin_upstream::parse_upstream;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -89,6 +92,8 @@ use secret_registry::SecretRegistry;
 pub use config::Config;
 pub use ingress_counts::IngressCounts;
 pub use problem_delta::ProblemDelta;
+pub use reporting::ConfigState;
+pub use reporting::Reporting;
 
 /// Holds all objects and everything compiled from them.
 #[derive(Debug)]
@@ -108,6 +113,8 @@ pub struct Compiler {
     secrets: SecretRegistry,
     /// Number of the next [`IngressOrigin`].
     next_origin: u64,
+    /// Since the last [`Compiler::take_changed_ingresses`].
+    changed_ingresses: BTreeSet<Name>,
 }
 
 /// An Ingress and everything compiled from it.
@@ -158,6 +165,7 @@ impl Compiler {
             backends: BackendRegistry::new(config.zone),
             secrets: SecretRegistry::default(),
             next_origin: 0,
+            changed_ingresses: BTreeSet::new(),
             own_namespace: config.namespace,
         }
     }
@@ -325,6 +333,7 @@ impl Compiler {
             if existed {
                 self.withdraw(&name, dirty, problem_delta);
             }
+            self.changed_ingresses.insert(name.clone());
             // The Ingress may be new, deleted or another controller's now.
             dirty.policies.extend(self.policies.targeting_ingress(&name).cloned());
             dirty.plugins.extend(self.plugins.targeting_ingress(&name).cloned());

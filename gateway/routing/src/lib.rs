@@ -20,9 +20,12 @@ mod interner;
 
 pub use compiler::Compiler;
 pub use compiler::Config;
+pub use compiler::ConfigState;
 pub use compiler::IngressCounts;
 pub use compiler::ProblemDelta;
+pub use compiler::Reporting;
 pub use compiler::compile;
+pub use compiler::parse_upstream;
 pub use host::HostName;
 pub use object::FieldError;
 pub use problem::Problem;

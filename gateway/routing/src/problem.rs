@@ -103,6 +103,9 @@ pub enum Reason {
     ServiceNotFound,
     /// The source receives no changes. The last known objects stay in use.
     Stale,
+    /// The status of the object cannot be written: another field manager owns it, or the gateway may not write it. Not
+    /// reported by the compiler.
+    StatusNotWritten,
     /// The target of a policy does not exist.
     TargetNotFound,
     /// The target of a policy exists, but no served class takes it.
@@ -165,6 +168,7 @@ impl Reason {
         Self::SecretNotFound,
         Self::ServiceNotFound,
         Self::Stale,
+        Self::StatusNotWritten,
         Self::TargetNotFound,
         Self::TargetNotServed,
         Self::UnknownField,
@@ -174,7 +178,7 @@ impl Reason {
     ];
 
     /// Returns the severity. A note leaves the object served. It also covers what no change of the repository can fix:
-    /// controllers create endpoints, DNS has the names, and the API server delivers changes.
+    /// controllers create endpoints and write statuses, DNS has the names, and the API server delivers changes.
     pub fn severity(self) -> Severity {
         match self {
             Self::AnnotationIgnored
@@ -185,6 +189,7 @@ impl Reason {
             | Self::NoObject
             | Self::ProtocolAssumed
             | Self::Stale
+            | Self::StatusNotWritten
             | Self::WildcardHidden => Severity::Note,
             Self::AnnotationNotHonoured
             | Self::CertificateExpired

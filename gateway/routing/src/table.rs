@@ -1,5 +1,6 @@
 //! The routing table and everything that it holds.
 
+mod digest;
 mod display;
 mod host;
 mod host_map;

@@ -71,7 +71,11 @@ pub(crate) struct SettingsArgs {
     /// Omit the reason from the gateway's own responses.
     #[arg(long)]
     no_reason_header: bool,
-    /// Service that exposes this gateway. `explain` shows it.
+    /// Address (IP or DNS name) to write to the status of Ingresses. May be repeated.
+    #[arg(long = "status-address", value_name = "ADDR")]
+    status_addresses: Vec<String>,
+    /// Service that exposes this gateway. Its addresses are written to the status of Ingresses, unless --status-address is
+    /// given. `explain` shows it.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     status_service: Option<String>,
     /// Any other setting, by its key in the configuration file, for example `timeouts.keepAlive=30s`.
@@ -93,6 +97,7 @@ impl SettingsArgs {
     /// Returns the given flags with the keys that they set.
     fn flags(&self) -> Vec<Flag> {
         let hidden = self.no_reason_header.then(|| "hidden".to_owned());
+        let addresses = (!self.status_addresses.is_empty()).then(|| self.status_addresses.join(","));
         let named = [
             ("--http", "listeners.http", &self.http),
             ("--https", "listeners.https", &self.https),
@@ -101,6 +106,7 @@ impl SettingsArgs {
             ("--plugin-dir", "pluginDir", &self.plugin_dir),
             ("--workers", "workers", &self.workers),
             ("--no-reason-header", "responses.reasonHeader", &hidden),
+            ("--status-address", "status.addresses", &addresses),
             ("--status-service", "status.service", &self.status_service),
         ];
         let flag = |name: &str, key: &str, value: &str| Flag {

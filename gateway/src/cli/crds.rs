@@ -27,6 +27,9 @@ struct KindNames {
     columns: &'static [(&'static str, &'static str)],
 }
 
+/// The column of condition Ready.
+const READY: (&str, &str) = ("Ready", ".status.conditions[?(@.type==\"Ready\")].status");
+
 /// Returns the definitions of all kinds.
 pub fn all() -> [Definition; 3] {
     let class_config = KindNames {
@@ -34,21 +37,21 @@ pub fn all() -> [Definition; 3] {
         singular: "ingressclassconfig",
         plural: "ingressclassconfigs",
         scope: "Cluster",
-        columns: &[("ExternalNames", ".spec.externalNames")],
+        columns: &[("ExternalNames", ".spec.externalNames"), READY],
     };
     let policy = KindNames {
         kind: "RoutePolicy",
         singular: "routepolicy",
         plural: "routepolicies",
         scope: "Namespaced",
-        columns: &[("Target", ".spec.targetRefs[0].name")],
+        columns: &[("Target", ".spec.targetRefs[0].name"), READY],
     };
     let plugin = KindNames {
         kind: "WasmPlugin",
         singular: "wasmplugin",
         plural: "wasmplugins",
         scope: "Namespaced",
-        columns: &[("URL", ".spec.url"), ("Phase", ".spec.phase")],
+        columns: &[("URL", ".spec.url"), ("Phase", ".spec.phase"), READY],
     };
     [
         definition::<IngressClassConfigSpec>(&class_config, &[]),
@@ -111,6 +114,7 @@ fn definition<Spec: JsonSchema>(names: &KindNames, rules: &[(&str, &str)]) -> De
                 "name": api::VERSION,
                 "served": true,
                 "storage": true,
+                "subresources": { "status": {} },
                 "additionalPrinterColumns": columns.collect::<Value>(),
                 "schema": { "openAPIV3Schema": {
                     "type": "object",
@@ -120,12 +124,40 @@ fn definition<Spec: JsonSchema>(names: &KindNames, rules: &[(&str, &str)]) -> De
                         "kind": { "type": "string" },
                         "metadata": { "type": "object" },
                         "spec": spec,
+                        "status": status_schema(),
                     },
                 } },
             }],
         },
     });
     Definition { plural: names.plural, value }
+}
+
+/// Returns the schema of `status`: the conditions, as `metav1.Condition` defines them.
+fn status_schema() -> Value {
+    let text = |max: u32| json!({ "type": "string", "maxLength": max });
+    json!({
+        "type": "object",
+        "description": "Written by the gateway.",
+        "properties": { "conditions": {
+            "type": "array",
+            "description": "Accepted: the spec is valid. Ready: it has its effect.",
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+            "items": {
+                "type": "object",
+                "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+                "properties": {
+                    "type": text(316),
+                    "status": { "type": "string", "enum": ["True", "False", "Unknown"] },
+                    "reason": text(1024),
+                    "message": text(32768),
+                    "observedGeneration": { "type": "integer", "format": "int64", "minimum": 0 },
+                    "lastTransitionTime": { "type": "string", "format": "date-time" },
+                },
+            },
+        } },
+    })
 }
 
 /// Converts a schema of schemars to a structural schema of Kubernetes, where only `required` makes a field optional and

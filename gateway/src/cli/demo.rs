@@ -18,11 +18,11 @@ use self::apps::Apps;
 use self::authority::Authority;
 use self::changes::Snapshot;
 use self::client::Client;
-use self::folder::Folder;
 use self::log::ServedRequest;
 use self::report::{Generation, Report};
 use self::timeline::Timeline;
 use crate::cli::args::loopback;
+use crate::cli::folder::Folder;
 use crate::cli::process::{Gateway, Options, Source};
 use crate::cli::signals::Signals;
 use crate::control::reload::ProblemView;
@@ -32,7 +32,6 @@ mod apps;
 mod authority;
 mod changes;
 mod client;
-mod folder;
 mod log;
 mod report;
 mod row;
@@ -86,7 +85,7 @@ impl Demo {
         let (signals, stop) = gateway.control().block_on(async {
             let mut signals = Signals::watch()?;
             tokio::select! {
-                stop = signals.next() => Ok((signals, stop)),
+                stop = signals.next(|| ()) => Ok((signals, stop)),
                 ended = show => match ended {
                     Ok(()) => anyhow::bail!("the file source has ended"),
                     Err(error) => Err(error),

@@ -115,7 +115,7 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
         request: head,
         is_request_end: length.has_no_body(),
         exchange: None,
-        stored: None,
+        facts: None,
     };
     let outcome = match filter_reply(context.live, &cx) {
         Some(reply) => outcome.with_reply(&reply),
@@ -131,7 +131,7 @@ fn filter_reply(live: &Live, cx: &FilterContext<'_>) -> Option<Box<LocalReply>> 
         return None;
     }
     let chain = live.plans.get(route.policy.id).chain.as_ref()?;
-    match Progress::new(Arc::clone(chain)).request(cx) {
+    match Progress::new(Arc::clone(chain), BodyLength::Empty).request(cx) {
         filter::Outcome::Reply(reply) => Some(reply),
         // What a filter waits for is not known here.
         filter::Outcome::Pass | filter::Outcome::Wait(_) | filter::Outcome::Hold => None,

@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,28 +14,30 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
-use crate::control::plugin::PluginContext;
+use crate::control::plugin::{PluginBoard, PluginContext};
 use crate::control::reload::{Problems, Reload};
 use crate::data::drain::Phase;
 use crate::data::listener::connections::{ConnectionTracker, WorkerConnections};
 use crate::data::listener::worker::{Handle, Resources};
 use crate::data::listener::{Protocol, tls};
 use crate::data::plugins::PluginInputs;
+use crate::data::pressure::MemoryPressure;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogReader, LogSettings, LogSink, WriterThread};
 use crate::plan::Planner;
-use crate::settings::DrainSettings;
+use crate::settings::{DrainSettings, Settings};
 
 pub mod admin;
 mod descriptors;
 mod inputs;
+mod memory;
 mod options;
 mod runtime;
 mod sockets;
 mod supervise;
 
 use admin::Admin;
-use inputs::InputFactory;
+use inputs::{InputContext, InputFactory};
 pub use options::{Options, Source};
 use sockets::{Bound, Sockets};
 
@@ -51,13 +53,17 @@ pub struct Gateway {
     pub probe: Option<SocketAddr>,
     live: LiveCell,
     problems: Arc<Problems>,
+    plugins: Arc<PluginContext>,
     workers: Arc<[Handle]>,
     generation: watch::Receiver<u64>,
     is_draining: Arc<AtomicBool>,
+    draining: watch::Sender<bool>,
     drain: DrainSettings,
+    // Dropped before the runtime, since the end of an input is no panic then.
+    process: watch::Sender<()>,
     control: Runtime,
     // Dropped last: it waits briefly for the last entries of the workers.
-    _access_log: Option<WriterThread>,
+    access_log: Option<WriterThread>,
 }
 
 impl Gateway {
@@ -90,13 +96,7 @@ impl Gateway {
         let addresses = (http.address, https.address);
         let planner = Planner::new(Arc::new(settings.clone()), options.filters.clone());
         let reload = Reload::new(Arc::clone(&provider), settings.routing.clone(), planner)?;
-        let resources = Resources {
-            live: reload.live(),
-            settings: Arc::new(settings.clone()),
-            connector: Arc::new(TransportConnector::new(None)),
-            upstreams: Arc::default(),
-            access_log: log.sink,
-        };
+        let resources = resources(settings, &reload, log.sink);
         let tls = Arc::new(tls::server_config(reload.live(), provider)?);
         let connections = ConnectionTracker::for_workers(max_connections, settings.workers());
         let (plugins, inputs) = plugin_channels(options);
@@ -116,8 +116,11 @@ impl Gateway {
             restarts: Arc::default(),
             plugins: Arc::clone(&plugins),
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
-            status_service: settings.status_service.clone(),
+            status_service: settings.status.service.clone(),
+            watches: Arc::default(),
+            reports: matches!(options.source, Source::Kubernetes(_)).then(Arc::default),
         };
+        let (process, is_running) = watch::channel(());
         let gateway = Self {
             http: addresses.0,
             https: addresses.1,
@@ -125,19 +128,42 @@ impl Gateway {
             probe: probe.as_ref().map(|bound| bound.address),
             live: reload.live(),
             problems: reload.problems(),
+            plugins: Arc::clone(&plugins),
             workers: Arc::clone(&pages.workers),
             generation: reload.generation(),
             is_draining: Arc::clone(&pages.is_draining),
+            draining: watch::Sender::new(false),
             drain: settings.drain,
+            process,
             control,
-            _access_log: log.writer,
+            access_log: log.writer,
         };
+        gateway.watch_memory(settings, Arc::clone(&resources.pressure));
         let restarts = Arc::clone(&pages.restarts);
+        let context = InputContext::new(&pages, pending_tx, gateway.draining.subscribe());
         gateway.serve_pages(pages, admin, probe)?;
-        let factory = InputFactory::new(gateway.control.handle(), options, pending_tx, plugins)?;
-        let inputs = factory.start(&reload)?;
-        gateway.control.spawn(supervise::run(reload, inputs, move |reload| factory.start(reload), restarts));
+        let factory = InputFactory::new(gateway.control.handle(), options, context)?;
+        gateway.supervise(reload, factory, restarts, is_running)?;
         Ok(gateway)
+    }
+
+    fn supervise(
+        &self,
+        reload: Reload,
+        factory: InputFactory,
+        restarts: Arc<AtomicU64>,
+        is_running: watch::Receiver<()>,
+    ) -> anyhow::Result<()> {
+        let inputs = factory.start(&reload)?;
+        let start = move |reload: &Reload| factory.start(reload);
+        self.control.spawn(supervise::run((reload, inputs), start, restarts, is_running));
+        Ok(())
+    }
+
+    fn watch_memory(&self, settings: &Settings, pressure: Arc<MemoryPressure>) {
+        if let Some(budget) = memory::budget(settings.limits.memory) {
+            self.control.spawn(memory::watch(budget, pressure, Arc::clone(&self.workers)));
+        }
     }
 
     fn serve_pages(&self, pages: Admin, admin: Bound, probe: Option<Bound>) -> io::Result<()> {
@@ -180,6 +206,18 @@ impl Gateway {
         &self.problems
     }
 
+    /// Makes the access log open its file again, within one second.
+    pub fn reopen_logs(&self) {
+        if let Some(writer) = &self.access_log {
+            writer.reopen();
+        }
+    }
+
+    /// Returns the states of all plugins.
+    pub fn plugins(&self) -> &PluginBoard {
+        &self.plugins.board
+    }
+
     /// Returns the runtime for everything except requests.
     pub fn control(&self) -> &Runtime {
         &self.control
@@ -198,6 +236,8 @@ impl Gateway {
     pub fn drain_until(self, cut: impl Future<Output = ()>) {
         let DrainSettings { delay, limit } = self.drain;
         self.is_draining.store(true, Ordering::Relaxed);
+        // Another replica becomes the leader at once.
+        self.draining.send_replace(true);
         let enter = |phase| self.workers.iter().for_each(|worker| worker.enter_phase(phase));
         enter(Phase::Draining);
         let all_stopped = async {
@@ -218,6 +258,7 @@ impl Gateway {
             }
         });
         self.workers.iter().for_each(Handle::stop);
+        drop(self.process);
         self.control.shutdown_background();
     }
 }
@@ -227,6 +268,18 @@ struct ClientSockets {
     http: Bound,
     https: Bound,
     tls: Arc<rustls::ServerConfig>,
+}
+
+/// Returns what all workers share.
+fn resources(settings: &Settings, reload: &Reload, access_log: Option<LogSink>) -> Resources {
+    Resources {
+        live: reload.live(),
+        settings: Arc::new(settings.clone()),
+        connector: Arc::new(TransportConnector::new(None)),
+        upstreams: Arc::default(),
+        pressure: Arc::default(),
+        access_log,
+    }
 }
 
 /// Creates the ways of plugins to each worker.
@@ -240,7 +293,14 @@ fn plugin_channels(options: &Options) -> (Arc<PluginContext>, Vec<PluginInputs>)
         inputs.push(PluginInputs { changes, queues: queue });
     }
     let cache = options.settings.plugins.cache.clone();
-    let context = PluginContext { workers, queues, shared: Arc::default(), cache, board: Arc::default() };
+    let context = PluginContext {
+        workers,
+        queues,
+        shared: Arc::default(),
+        cache,
+        board: Arc::default(),
+        observer: options.observer.clone(),
+    };
     (Arc::new(context), inputs)
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
@@ -62,7 +63,7 @@ pub fn read_cluster(kubeconfig: &Path, scope: WatchScope, routing: Config) -> an
     let (sender, mut updates) = mpsc::channel(1);
     let (pending_tx, pending) = watch::channel(None);
     let purpose = kubernetes::Purpose::Explain;
-    let spec = kubernetes::WatchSpec { scope, routing, node: None, purpose };
+    let spec = kubernetes::WatchSpec { scope, routing, node: None, purpose, board: Arc::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let update = runtime.block_on(async {
         let client = kubernetes::build_client(Some(kubeconfig)).await?;

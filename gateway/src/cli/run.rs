@@ -28,7 +28,7 @@ impl Run {
         tracing::info!(http = %gateway.http, https = %gateway.https, admin = %gateway.admin, "listening");
         let (signals, stop) = gateway.control().block_on(async {
             let mut signals = Signals::watch()?;
-            let stop = signals.next().await;
+            let stop = signals.next(|| gateway.reopen_logs()).await;
             io::Result::Ok((signals, stop))
         })?;
         tracing::info!(?stop, "stopping");

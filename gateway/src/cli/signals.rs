@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: how the process stops.
+//! SIGTERM and SIGINT stop the process, SIGHUP and SIGUSR1 reopen its logs.
 
 use std::io;
 
@@ -15,30 +15,41 @@ pub enum Stop {
     Now,
 }
 
-/// Receives SIGTERM and SIGINT.
+/// Receives SIGTERM, SIGINT, SIGHUP and SIGUSR1.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+    user: Signal,
 }
 
 impl Signals {
-    /// Starts to receive both signals, which then no longer end the process. Must be called inside a runtime.
+    /// Starts to receive the signals, which then no longer end the process. Must be called inside a runtime.
     ///
     /// # Errors
     /// Returns an error if the system does not allow the handlers.
     pub fn watch() -> io::Result<Self> {
-        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
-        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
+        })
     }
 
-    /// Waits for the next signal.
+    /// Waits for the next signal to stop. Calls `reopen_logs` for each SIGHUP and SIGUSR1 meanwhile: log rotation sends
+    /// one of them.
     ///
     /// # Cancellation
     /// Safe: a signal that arrives later is kept for the next call.
-    pub async fn next(&mut self) -> Stop {
-        tokio::select! {
-            _ = self.terminate.recv() => Stop::Gently,
-            _ = self.interrupt.recv() => Stop::Now,
+    pub async fn next(&mut self, reopen_logs: impl Fn()) -> Stop {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Stop::Gently,
+                _ = self.interrupt.recv() => return Stop::Now,
+                _ = self.hang_up.recv() => reopen_logs(),
+                _ = self.user.recv() => reopen_logs(),
+            }
         }
     }
 

@@ -53,7 +53,8 @@ impl IngressStatus {
         let found = reload.compiler().ingress(name);
         let version = found.and_then(|ingress| ingress.version);
         let problems = reload.problems().views_where(|problem| problem.object == object);
-        let is_complete = problems.iter().all(|problem| problem.reason == Reason::NoEndpoints.to_string());
+        let harmless = [Reason::NoEndpoints, Reason::StatusNotWritten].map(|reason| reason.to_string());
+        let is_complete = problems.iter().all(|problem| harmless.contains(&problem.reason));
         let (state, why) = match found {
             None => (IngressState::Missing, Some(format!("the gateway knows no Ingress {name}"))),
             Some(_) if version < min_version => (IngressState::Older, Some(too_old(version))),

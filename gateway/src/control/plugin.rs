@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use plugin_host::{Shared, Waker};
+use plugin_host::{GuestObserver, Shared, Waker};
 use routing::table::{PluginDefinition, PluginName};
 use tokio::sync::{Notify, mpsc};
 
@@ -20,12 +20,14 @@ mod loader;
 mod metrics;
 mod refusal;
 mod retire;
+mod schema;
 
 pub use board::{PluginBoard, PluginState, PluginStatus};
 pub use load::check;
 pub use loader::run;
 pub use metrics::plugin_metrics;
 pub use refusal::PluginRefusal;
+pub use schema::{CheckError, ConfigMismatch, ConfigSchema, SchemaError};
 
 /// A plugin that the table uses.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub struct PluginUpdate {
     pub loaded: Option<LoadedPlugin>,
     /// Why the newest version cannot serve; `None` if it serves.
     pub refusal: Option<PluginRefusal>,
+    /// Gets the state once the update is applied, so that a plugin that is ready serves.
+    pub board: Arc<PluginBoard>,
 }
 
 /// What loading needs of the process. It outlives restarts of the control plane.
@@ -69,6 +73,8 @@ pub struct PluginContext {
     pub cache: Option<PathBuf>,
     /// The state of each plugin, for the admin pages.
     pub board: Arc<PluginBoard>,
+    /// Sees the calls and log lines of all guests.
+    pub observer: Option<Arc<dyn GuestObserver>>,
 }
 
 impl PluginContext {

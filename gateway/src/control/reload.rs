@@ -3,6 +3,7 @@
 //! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`data`).
 
 mod plugins;
+mod sample;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,17 +17,20 @@ use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control::dns::{NameSet, Resolution};
-use crate::control::plugin::{DesiredPlugins, PluginUpdate};
+use crate::control::plugin::{DesiredPlugins, PluginState, PluginUpdate};
 use crate::control::source::Update;
 use crate::live::{Live, LiveCell};
 use crate::plan::{Planner, Plans};
 
 use plugins::UsedPlugins;
+use reports::Reporter;
 use secrets::SecretStore;
 
 pub mod problems;
+pub mod reports;
 
 pub use problems::{ProblemView, Problems};
+pub use reports::{ExposingService, Published, ReportChannels, ReportProblems};
 
 /// Maximum queued queries. Further callers wait.
 const QUERY_QUEUE: usize = 8;
@@ -71,6 +75,8 @@ pub struct ReloadInputs {
     pub resolutions: mpsc::Receiver<Resolution>,
     /// From the loader of plugins. Closed when the task ends.
     pub plugins: mpsc::Receiver<PluginUpdate>,
+    /// To and from the reports to the API. `None` without an API server.
+    pub reports: Option<ReportChannels>,
 }
 
 /// Turns updates into the live state.
@@ -85,6 +91,8 @@ pub struct Reload {
     live: LiveCell,
     problems: Arc<Problems>,
     generation: watch::Sender<u64>,
+    /// When the live table was published; `None` before the first.
+    published_at: Option<SystemTime>,
     /// The DNS names in the table.
     dns_names: watch::Sender<NameSet>,
     /// The last resolution of each of these names.
@@ -94,6 +102,8 @@ pub struct Reload {
     promised_secrets: BTreeSet<Name>,
     /// Tables that a worker may still read. They are dropped here and not on the worker.
     retired: Vec<Arc<Live>>,
+    /// Reports to the API. `None` without an API server.
+    reporter: Option<Reporter>,
 }
 
 /// The last resolution of a name, and the Problems of its Services.
@@ -125,11 +135,13 @@ impl Reload {
             live: Arc::new(ArcSwap::from_pointee(live)),
             problems: Arc::default(),
             generation: watch::Sender::new(0),
+            published_at: None,
             dns_names: watch::Sender::default(),
             resolved: BTreeMap::new(),
             plugins: UsedPlugins::default(),
             promised_secrets: BTreeSet::new(),
             retired: Vec::new(),
+            reporter: None,
         })
     }
 
@@ -178,7 +190,9 @@ impl Reload {
     /// # Cancellation
     /// Safe: each message is applied without waiting.
     pub async fn run(&mut self, inputs: &mut ReloadInputs) {
-        let ReloadInputs { updates, resolutions, plugins } = inputs;
+        let ReloadInputs { updates, resolutions, plugins, reports } = inputs;
+        self.reporter =
+            reports.as_ref().map(|reports| Reporter::new(reports.published.clone(), reports.service.clone()));
         loop {
             tokio::select! {
                 update = updates.recv() => match update {
@@ -191,6 +205,10 @@ impl Reload {
                 },
                 plugin = plugins.recv() => match plugin {
                     Some(plugin) => self.apply_plugin(plugin),
+                    None => return,
+                },
+                problems = next_problems(reports) => match problems {
+                    Some(problems) => self.apply_report_problems(&problems),
                     None => return,
                 },
                 () = sleep_until(self.secrets.next_check()) => self.check_certificate_dates(SystemTime::now()),
@@ -220,6 +238,9 @@ impl Reload {
         if is_location_only && *self.generation.borrow() > 0 {
             return;
         }
+        if let Some(reporter) = &mut self.reporter {
+            reporter.add_identities(std::mem::take(&mut update.identities));
+        }
         self.secrets.apply(update.secrets, &mut update.objects, now);
         if update.zone.is_some() {
             self.compiler.set_zone(update.zone);
@@ -229,6 +250,10 @@ impl Reload {
             self.problems.replace_source_problems(problems);
         }
         self.problems.change(delta.removed.iter(), delta.added);
+        let ingresses = self.compiler.take_changed_ingresses();
+        if let Some(reporter) = &mut self.reporter {
+            reporter.add_compiled(&self.compiler, ingresses);
+        }
         self.update_dns_names();
         let new = self.compiler.take_new_policies();
         let solved = self.plugins.update(&self.compiler, &new, &mut self.planner);
@@ -247,6 +272,7 @@ impl Reload {
             generation == 1 || !before.table.has_same_rules(&table) || before.ingresses != ingresses;
         drop(before);
         self.publish(Live { table, plans, certificates, ingresses, generation });
+        self.published_at = Some(SystemTime::now());
         // Before logging: a client that sees the new table may request /readyz.
         self.generation.send_replace(generation);
         self.log_published(is_noticeable);
@@ -262,16 +288,32 @@ impl Reload {
 
     /// Applies the result of loading a plugin: the plans of its policies change, or a Problem says why not.
     pub fn apply_plugin(&mut self, update: PluginUpdate) {
-        let PluginUpdate { name, loaded, refusal } = update;
+        let PluginUpdate { name, loaded, refusal, board } = update;
+        let state =
+            refusal.as_ref().map_or(PluginState::Ready, |refusal| PluginState::Refused(refusal.to_string()));
         let (before, after) = self.plugins.set_problem(&name, refusal);
         self.problems.change(before.iter(), Vec::from_iter(after));
-        let Some(loaded) = loaded else { return self.log_problem_changes() };
-        let version = Arc::clone(&loaded.version);
-        self.planner.plugins.activate(name.clone(), loaded);
-        self.plans = self.planner.extend(&self.plans, &self.plugins.policies_with(&name));
-        let table = self.live.load().table.clone();
-        self.publish_table(table);
-        version.usage.set_published();
+        if let Some(reporter) = &mut self.reporter {
+            reporter.add_plugin(name.clone());
+        }
+        match loaded {
+            None => self.log_problem_changes(),
+            Some(loaded) => {
+                let version = Arc::clone(&loaded.version);
+                self.planner.plugins.activate(name.clone(), loaded);
+                self.plans = self.planner.extend(&self.plans, &self.plugins.policies_with(&name));
+                let table = self.live.load().table.clone();
+                self.publish_table(table);
+                version.usage.set_published();
+            }
+        }
+        board.set_state(&name, state);
+    }
+
+    /// Applies the Problems that writing reports found.
+    fn apply_report_problems(&mut self, problems: &ReportProblems) {
+        self.problems.change(&problems.removed, problems.added.clone());
+        self.log_problem_changes();
     }
 
     /// Publishes the names to resolve, if they changed, and copies known resolutions to new Backends. The cost depends on
@@ -334,7 +376,7 @@ impl Reload {
 
     /// Logs the published generation, and the Problems that it added and removed. A generation that no client can
     /// notice is a debug line.
-    fn log_published(&self, is_noticeable: bool) {
+    fn log_published(&mut self, is_noticeable: bool) {
         let (live, problems) = (self.live.load(), self.problems.count());
         let (generation, hosts, ingresses) = (live.generation, live.table.len(), &live.ingresses);
         if is_noticeable {
@@ -348,19 +390,33 @@ impl Reload {
         self.log_problem_changes();
     }
 
-    fn log_problem_changes(&self) {
+    /// Logs the Problems that were added and removed since the last call, and passes them to the reports.
+    fn log_problem_changes(&mut self) {
         let changes = self.problems.take_changes();
-        let note = Severity::Note.to_string();
-        for problem in changes.added {
-            if problem.severity == note {
+        for problem in &changes.added {
+            let is_note = problem.reason.severity() == Severity::Note;
+            let problem = self.problems.view(problem);
+            if is_note {
                 tracing::info!(%problem, "note");
             } else {
                 tracing::warn!(%problem, "problem");
             }
         }
-        for problem in changes.removed {
+        for problem in &changes.removed {
             tracing::info!(%problem, "problem solved");
         }
+        let generation = *self.generation.borrow();
+        if let Some(reporter) = &mut self.reporter {
+            reporter.send(generation, &self.problems, changes);
+        }
+    }
+}
+
+/// Waits for the next Problems of the reports. Never returns without reports.
+async fn next_problems(reports: &mut Option<ReportChannels>) -> Option<ReportProblems> {
+    match reports {
+        Some(reports) => reports.problems.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,9 +8,11 @@ use std::fmt;
 use routing::object::{Delta, Name, ObjectRef};
 
 pub mod files;
+pub mod identity;
 pub mod kube;
 pub mod location;
 
+use identity::Identity;
 use location::{LocatedProblem, SourceMap};
 
 /// A set of changes that a source sends to `reload` together. The first one contains all objects.
@@ -24,6 +26,8 @@ pub struct Update {
     pub source_maps: Vec<(ObjectRef, Option<SourceMap>)>,
     /// All Secrets that other controllers make from objects of the source, if they changed. Only folders know them.
     pub promised_secrets: Option<BTreeSet<Name>>,
+    /// Changed identities of objects in a cluster; `None` if the object was deleted.
+    pub identities: Vec<(ObjectRef, Option<Identity>)>,
     /// The zone of the gateway's Node, if it became known or changed. Usually in the first update.
     pub zone: Option<String>,
     /// All Problems of the source itself, such as unreadable files, if they changed.
@@ -33,7 +37,11 @@ pub struct Update {
 impl Update {
     /// Returns true if nothing but locations changed, as after a new comment above the objects.
     pub fn is_location_only(&self) -> bool {
-        self.objects.is_empty() && self.secrets.is_empty() && self.problems.is_none() && self.zone.is_none()
+        self.objects.is_empty()
+            && self.secrets.is_empty()
+            && self.identities.is_empty()
+            && self.problems.is_none()
+            && self.zone.is_none()
     }
 }
 

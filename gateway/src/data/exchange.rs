@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http1::BodyLength;
 use routing::table::Route;
@@ -22,6 +22,7 @@ pub mod abort;
 mod admit;
 mod attempt;
 pub mod client;
+mod connection_auth;
 mod connection_options;
 mod date;
 mod dead_peer;
@@ -92,7 +93,7 @@ pub async fn serve<D: Downstream>(
         forwarded_length: request.length,
         received: Meter::default(),
         sent: Meter::default(),
-        record: Record::new(worker.start_time()),
+        record: Record::new(Some(Instant::now())),
         filters: None,
     };
     let outcome = match exchange.forward().await {
@@ -185,13 +186,17 @@ impl<D: Downstream> Exchange<'_, D> {
         let backend = chosen.ok_or(ReplyReason::NoBackend)?;
         self.record.backend_id = Some(backend.id);
         let mut body = RequestBody::new(plan.upstream.allows_resend(self.request.head.method()));
-        let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.forwarded_length));
+        let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.forwarded_length))
+            .for_client(self.source.address.into(), upgrade::is_requested(self.request.head));
         loop {
             let opened = self.open(&backend, &mut retry).await;
             self.record.on_attempt(&retry, opened.as_ref().ok());
             let mut opened = opened?;
             self.start_request(&mut opened);
             body.rewind();
+            if !retry.can_retry_disconnect(&opened) {
+                body.release();
+            }
             let error = match self.await_response(&mut opened, &mut body, &retry, &plan.timeouts).await {
                 Ok(response) => {
                     self.worker.upstreams.on_response(&opened);

@@ -8,6 +8,7 @@ pub mod connections;
 mod h1;
 mod h2;
 mod linger;
+mod pace;
 mod protocol;
 pub mod sockets;
 pub mod tls;

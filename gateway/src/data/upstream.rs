@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use http1::HeadLimits;
 use pingora::connectors::TransportConnector;
 use routing::table::{Backend, WeightedBackend};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::data::wire::clock::{Clock, TICK};
@@ -21,19 +22,21 @@ use crate::observe::counters::{Counters, increment};
 use crate::plan::{UpstreamPolicy, effective_timeout};
 
 mod balance;
+mod bound;
 mod connect;
 mod endpoint;
 mod health;
 mod pool;
 mod queue;
 mod retry;
+mod share;
 mod shared;
 mod stream;
 
 use balance::{Selection, pick};
+pub use bound::BoundConnection;
 use connect::Connector;
 use endpoint::Endpoint;
-use health::EjectionCause;
 use pool::{BackendPool, EndpointList};
 use queue::UpstreamPermit;
 pub use retry::{Resend, RetryState};
@@ -46,6 +49,8 @@ pub struct PooledConnection {
     pub stream: Stream,
     /// Whether it has carried a request before. The endpoint may then have closed it, which shows only after sending.
     pub is_reused: bool,
+    /// Whether it belongs to one client connection, and must return to no pool.
+    pub is_bound: bool,
     permit: UpstreamPermit,
     request: InFlightGuard,
     pool: Rc<BackendPool>,
@@ -103,6 +108,10 @@ pub struct Upstreams {
     counters: Rc<Counters>,
     /// Milliseconds from [`SharedUpstreams::start`] to the start of the worker's clock.
     clock_offset_ms: u64,
+    /// Whether a connection is idle, so that [`Upstreams::sweep`] has something to do.
+    has_idle: Cell<bool>,
+    /// Wakes [`Upstreams::wait_for_idle`] when the first connection becomes idle.
+    first_idle: Notify,
     /// The minute of the last sweep of `shared`, since the start of the clock.
     last_sweep_minute: Cell<u64>,
 }
@@ -124,6 +133,8 @@ impl Upstreams {
             clock,
             counters,
             clock_offset_ms: u64::try_from(clock_offset_ms).unwrap_or(0),
+            has_idle: Cell::new(false),
+            first_idle: Notify::new(),
             last_sweep_minute: Cell::new(0),
         }
     }
@@ -153,9 +164,13 @@ impl Upstreams {
         retry: &mut RetryState,
     ) -> Result<PooledConnection, ConnectError> {
         let pool = self.pool(backend);
+        if retry.is_upgrade && pool.queue.has_max_tunnels(retry.policy.max_tunnels) {
+            return Err(ConnectError::Overloaded);
+        }
         let endpoints = pool.ready_endpoints(backend, &self.shared)?;
         let turn = *retry.turn.get_or_insert_with(|| pool.next_endpoint_turn());
-        if !pool.queue.has_waiters() {
+        let has_share = pool.queue.has_share(retry.client, retry.policy.max_connections);
+        if has_share && !pool.queue.has_waiters() {
             let endpoint = self.pick_endpoint(&endpoints, turn, retry).ok_or(ConnectError::Refused)?;
             if let Some(opened) = self.take_idle(&pool, endpoint, retry) {
                 return Ok(opened);
@@ -183,6 +198,7 @@ impl Upstreams {
         };
         let selection = Selection {
             balancing: retry.policy.balancing,
+            max_ejected_percent: retry.policy.max_ejected_percent,
             turn,
             failed_attempts: &retry.failed_attempts,
             now,
@@ -196,10 +212,18 @@ impl Upstreams {
         endpoint: &Rc<Endpoint>,
         retry: &RetryState,
     ) -> Option<PooledConnection> {
-        let (stream, permit) = endpoint.take_idle(retry.reuse, self.clock.now_ms())?;
+        let (stream, mut permit) = endpoint.take_idle(retry.reuse, self.clock.now_ms())?;
+        permit.assign(retry.client, retry.policy.max_connections);
         increment(&self.counters.upstream_connection_reuses);
         let request = InFlightGuard::new(endpoint);
-        Some(PooledConnection { stream, is_reused: true, permit, request, pool: Rc::clone(pool) })
+        Some(PooledConnection {
+            stream,
+            is_reused: true,
+            is_bound: false,
+            permit,
+            request,
+            pool: Rc::clone(pool),
+        })
     }
 
     /// Connects to one endpoint after the other until one accepts. Waits first if the backend is at its limit.
@@ -215,31 +239,45 @@ impl Upstreams {
         loop {
             // The endpoints may have changed during a wait.
             let endpoints = pool.ready_endpoints(backend, &self.shared)?;
-            if may_connect {
+            let has_share = pool.queue.has_share(retry.client, retry.policy.max_connections);
+            if may_connect && has_share {
                 let endpoint = self.pick_endpoint(&endpoints, turn, retry).ok_or(ConnectError::Refused)?;
                 if let Some(opened) = self.take_idle(&pool, endpoint, retry) {
                     return Ok(opened);
                 }
-                if let Some(permit) = pool.queue.try_acquire(retry.policy.max_connections) {
+                let mut permit = pool.queue.try_acquire(retry.policy.max_connections);
+                if permit.is_none() {
+                    if let Some(opened) = self.take_idle_of_any(&pool, &endpoints, retry) {
+                        return Ok(opened);
+                    }
+                    permit = close_oldest_idle(&endpoints);
+                }
+                if let Some(mut permit) = permit {
+                    permit.assign(retry.client, retry.policy.max_connections);
                     drop(waiter.take());
                     // Boxed: the future is 9 KiB, which every request would hold, and HTTP/2 would move.
                     match Box::pin(self.connect_to(endpoint, retry)).await {
                         Ok(stream) => {
                             let (request, pool) = (InFlightGuard::new(endpoint), Rc::clone(&pool));
-                            return Ok(PooledConnection { stream, is_reused: false, permit, request, pool });
+                            return Ok(PooledConnection {
+                                stream,
+                                is_reused: false,
+                                is_bound: false,
+                                permit,
+                                request,
+                                pool,
+                            });
                         }
                         Err(error) => retry.on_connect_failure(endpoint.address, &endpoints, error)?,
                     }
                     continue;
                 }
-                if let Some(opened) = self.take_idle_of_any(&pool, &endpoints, retry) {
-                    return Ok(opened);
-                }
             }
             let waiter = match &mut waiter {
                 Some(waiter) => waiter,
-                none => none.insert(pool.queue.enqueue(retry.policy.max_pending)?),
+                none => none.insert(pool.queue.enqueue(retry.policy.max_pending, retry.client)?),
             };
+            waiter.set_limited(!has_share);
             self.wait_for_connection(waiter, retry).await?;
             may_connect = true;
         }
@@ -283,13 +321,15 @@ impl Upstreams {
         let started = Instant::now();
         let connected = self.connector.connect(endpoint.address, available).await;
         retry.connect_time_left = retry.connect_time_left.saturating_sub(started.elapsed());
-        match connected {
+        match &connected {
             Ok(_) => endpoint.health.on_connected(),
             // Waiting or other attempts have used up part of the timeout. A healthy endpoint may need all of it; under
             // overload, when many requests wait, healthy endpoints would be ejected.
             Err(ConnectError::TimedOut) if available < full_timeout => {}
             Err(ConnectError::NoSocket) => {}
-            Err(_) => endpoint.health.on_failure(EjectionCause::Unreachable, self.shared_now_ms()),
+            Err(error) => {
+                endpoint.health.on_connect_failure(*error, full_timeout, self.shared_now_ms());
+            }
         }
         connected
     }
@@ -301,13 +341,13 @@ impl Upstreams {
 
     /// Reports that the endpoint sent no response, or an invalid one.
     pub fn on_failure(&self, opened: &PooledConnection) {
-        opened.request.0.health.on_failure(EjectionCause::Failing, self.shared_now_ms());
+        opened.request.0.health.on_request_failure(self.shared_now_ms());
     }
 
     /// Reports that the machine of the endpoint acknowledges no data. The endpoint gets no request until it accepts a
     /// connection.
     pub fn on_peer_dead(&self, opened: &PooledConnection) {
-        opened.request.0.health.on_failure(EjectionCause::Unreachable, self.shared_now_ms());
+        opened.request.0.health.on_peer_dead(self.shared_now_ms());
     }
 
     /// Keeps a connection for the next request. Both messages on it are complete. `keep_alive` is the idle timeout that
@@ -319,12 +359,28 @@ impl Upstreams {
         }
         request.0.put_idle(stream, permit, keep_alive, self.clock.now_ms());
         pool.queue.wake_next();
+        if !self.has_idle.replace(true) {
+            self.first_idle.notify_one();
+        }
     }
 
-    /// Closes idle connections whose timeout has passed, and drops unused pools. Called once a second.
+    /// Waits until a connection is idle.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn wait_for_idle(&self) {
+        while !self.has_idle.get() {
+            self.first_idle.notified().await;
+        }
+    }
+
+    /// Closes idle connections whose timeout has passed, and drops unused pools. Called once a second while there is an
+    /// idle connection.
     pub fn sweep(&self) {
         let now = self.clock.now_ms();
-        self.pools.borrow_mut().retain(|_, pool| pool.sweep(&self.shared, now));
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|_, pool| pool.sweep(&self.shared, now));
+        self.has_idle.set(pools.values().any(|pool| pool.has_idle()));
         if self.last_sweep_minute.replace(now / 60_000) != now / 60_000 {
             self.shared.sweep();
         }
@@ -341,7 +397,19 @@ impl Upstreams {
     }
 }
 
+/// Closes the connection that is idle for the longest time, and returns its permit. None of them may carry the request
+/// that needs the permit.
+fn close_oldest_idle(endpoints: &EndpointList) -> Option<UpstreamPermit> {
+    let ages = endpoints.iter().filter_map(|endpoint| Some((endpoint.oldest_idle()?, endpoint)));
+    ages.min_by_key(|(since, _)| *since)?.1.close_oldest_idle()
+}
+
 impl PooledConnection {
+    /// Makes the connection count as a tunnel, which has its own limit.
+    pub fn convert_to_tunnel(&mut self) {
+        self.permit.convert_to_tunnel();
+    }
+
     /// Returns the address of the endpoint.
     pub fn address(&self) -> SocketAddr {
         self.request.0.address

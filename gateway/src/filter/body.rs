@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http1::BodyLength;
 
 use super::{BodyEnd, BodyPiece, BodyStep, Direction, Filter, Slot};
 use crate::message::LocalReply;
@@ -22,6 +23,10 @@ pub(super) struct BodyPath {
     stages: Vec<BodyStage>,
     /// Bytes that the source has given.
     received: u64,
+    /// Bytes that the source declared.
+    declared: Option<u64>,
+    /// A piece that was read before its time.
+    ahead: Option<BodyPiece>,
 }
 
 #[derive(Debug)]
@@ -72,7 +77,14 @@ impl BodyPath {
             end: None,
             has_passed: false,
         };
-        Self { stages: positions.map(stage).collect(), received: 0 }
+        Self { stages: positions.map(stage).collect(), ..Self::default() }
+    }
+
+    /// Sets the length that the source declared.
+    pub(super) fn declare(&mut self, length: BodyLength) {
+        if let BodyLength::Exact(bytes) = length {
+            self.declared = Some(bytes);
+        }
     }
 
     /// Does the body pass no filter?
@@ -186,7 +198,10 @@ impl BodyPath {
         task: &mut Context<'_>,
     ) -> Poll<Result<BodyPiece, BodyError<E>>> {
         let Some(before) = stage.checked_sub(1) else {
-            let piece = ready!((pull.source)(task)).map_err(BodyError::Source)?;
+            let piece = match self.ahead.take() {
+                Some(piece) => piece,
+                None => ready!((pull.source)(task)).map_err(BodyError::Source)?,
+            };
             if let BodyPiece::Data(data) = &piece {
                 self.received = self.received.saturating_add(data.len() as u64);
             }
@@ -224,11 +239,35 @@ impl BodyPath {
                 return Poll::Pending;
             }
         }
-        let piece = ready!(self.poll_taken(stage, pull, task))?;
+        let (data, end) = match ready!(self.poll_taken(stage, pull, task))? {
+            BodyPiece::Data(data) => (data, self.take_end(stage, pull, task)?),
+            BodyPiece::End(end) => (Bytes::new(), Some(end)),
+        };
         let step = match pull.filters.get(position) {
-            Some((filter, slot)) => filter.body(slot, direction, piece),
-            None => BodyStep::pass(piece),
+            Some((filter, slot)) => filter.body(slot, direction, data, end),
+            None => BodyStep::Pass { data, end },
         };
         Poll::Ready(Ok(step))
+    }
+
+    /// Takes an end without trailers that is known to follow the bytes that a stage has just taken. One call of the
+    /// filter less.
+    fn take_end<E>(
+        &mut self,
+        stage: usize,
+        pull: &mut Pull<'_, E>,
+        task: &mut Context<'_>,
+    ) -> Result<Option<BodyEnd>, BodyError<E>> {
+        let Some(before) = stage.checked_sub(1) else {
+            if self.declared == Some(self.received)
+                && let Poll::Ready(piece) = (pull.source)(task).map_err(BodyError::Source)?
+            {
+                self.ahead = Some(piece);
+            }
+            let end = self.ahead.take_if(|piece| matches!(piece, BodyPiece::End(BodyEnd::Plain)));
+            return Ok(end.map(|_| BodyEnd::Plain));
+        };
+        let before = self.stages.get_mut(before);
+        Ok(before.and_then(|stage| stage.end.take_if(|end| matches!(end, BodyEnd::Plain))))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Direction, Filter, Phases, Stage};
+use super::{Direction, Filter, Phases};
 
 /// Filters sorted by [`super::Stage`]; never empty.
 #[derive(Debug)]
@@ -39,12 +39,6 @@ impl Chain {
         let request_body = takes(|phases| phases.request_body).collect();
         let response_body = takes(|phases| phases.response_body).rev().collect();
         (!filters.is_empty()).then_some(Self { filters, request_body, response_body })
-    }
-
-    /// Does the chain have more than native filters?
-    pub(super) fn has_plugins(&self) -> bool {
-        let is_plugin = |stage| (Stage::PluginAuthn..=Stage::PluginStats).contains(&stage);
-        self.filters.iter().any(|entry| is_plugin(entry.filter.stage()))
     }
 
     /// Returns the positions of the filters that take bodies of this direction, in the order in which these pass.

@@ -10,6 +10,7 @@ mod grpc_queue;
 mod info;
 mod instances;
 mod maps;
+mod observed_call;
 mod reply;
 mod reply_reason;
 mod set;
@@ -23,14 +24,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use plugin_host::{Callback, Event, RootIndex, Verdict};
 use routing::table::FailStrategy;
 
-use super::{BodyPiece, BodyStep, Direction, Filter, FilterContext, Phases, Resumed, Slot, Stage, Step};
+use super::{BodyEnd, BodyStep, Direction, Filter, FilterContext, Phases, Resumed, Slot, Stage, Step};
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
 pub use breaker::{Breaker, BreakerState, Breakers};
-pub use facts::StoredProperties;
+pub use facts::SharedFacts;
 pub use grpc_queue::{GrpcReceiver, GrpcSender, grpc_queue};
 pub use info::{Lease, PluginVersion, VersionUsage};
 pub use instances::{InstanceChange, Instances, NewInstance};
@@ -97,8 +99,8 @@ impl PluginFilter {
     /// Creates the filter of a root context of a version.
     pub fn new(version: Arc<PluginVersion>, lease: Lease, root: RootIndex, stage: Stage) -> Self {
         let has = |callback| version.has(callback);
-        let sees_body = has(Callback::RequestBody) || has(Callback::RequestTrailers);
-        let sees_response_body = has(Callback::ResponseBody) || has(Callback::ResponseTrailers);
+        let sees_body = version.callbacks().takes_body(plugin_host::Direction::Request);
+        let sees_response_body = version.callbacks().takes_body(plugin_host::Direction::Response);
         let sees_end = has(Callback::Log) || has(Callback::Done);
         let phases = Phases {
             request: has(Callback::RequestHeaders) || sees_body || sees_end,
@@ -138,7 +140,7 @@ impl PluginFilter {
                 Opening::Failed(self.fail(slot))
             })?,
         };
-        let mut view = StreamView::new(facts::Facts::new(cx), cx.request.clone(), std::mem::take(patch));
+        let mut view = Box::new(StreamView::new(facts::Facts::of(cx), std::mem::take(patch)));
         view.request_body.max_edited = self.version.max_request_body;
         view.response_body.max_edited = self.version.max_response_body;
         match PluginStream::open((instance, admission), self.root, view) {
@@ -240,15 +242,15 @@ impl PluginFilter {
             return self.fail_body(slot, direction);
         }
         let is_resumed = own.is_resumed(stream::host(direction));
-        let (held, is_end) = stream.held(direction);
-        let max_body = self.max_body(direction);
         match result {
             Ok(Verdict::Continue) => stream.release(direction),
             Ok(_) if is_resumed => stream.release(direction),
-            Ok(Verdict::Buffer | Verdict::StopHead) if held > max_body => {
-                BodyStep::Reply(too_large(direction))
-            }
             Ok(verdict) => {
+                let (held, is_end) = stream.held(direction);
+                let max_body = self.max_body(direction);
+                if held > max_body && matches!(verdict, Verdict::Buffer | Verdict::StopHead) {
+                    return BodyStep::Reply(too_large(direction));
+                }
                 if verdict == Verdict::Discard {
                     stream.discard(direction);
                 }
@@ -284,7 +286,7 @@ impl Filter for PluginFilter {
             Err(Opening::Failed(Failure::Reply(reply))) => return Step::Reply(reply),
         }
         let Some(stream) = &slot.stream else { return Step::Continue };
-        let head_step = stream.call_head(Direction::Request, cx.is_request_end);
+        let head_step = stream.call_head(Direction::Request, cx.is_request_end, |_| {});
         self.step(slot, head.patch(), Direction::Request, head_step)
     }
 
@@ -298,22 +300,26 @@ impl Filter for PluginFilter {
             Err(Opening::Failed(Failure::Reply(reply))) => return Step::Reply(reply),
         }
         let Some(stream) = &slot.stream else { return Step::Continue };
-        stream.begin_response(head);
-        let head_step = stream.call_head(Direction::Response, head.is_end());
+        let response = SharedFacts::response(cx, head.original());
+        let patch = std::mem::take(head.patch());
+        let head_step = stream.call_head(Direction::Response, head.is_end(), |view| {
+            view.response = Some(response);
+            view.response_patch = patch;
+        });
         self.step(slot, head.patch(), Direction::Response, head_step)
     }
 
-    fn body(&self, slot: &mut Slot, direction: Direction, piece: BodyPiece) -> BodyStep {
+    fn body(&self, slot: &mut Slot, direction: Direction, data: Bytes, end: Option<BodyEnd>) -> BodyStep {
         let Some(stream) = slot.stream.as_ref().filter(|_| !slot.is_bypassed) else {
-            return BodyStep::pass(piece);
+            return BodyStep::Pass { data, end };
         };
         if !stream.is_alive() {
             return match self.fail(slot) {
                 Failure::Reply(reply) => BodyStep::Reply(reply),
-                Failure::Bypassed => BodyStep::pass(piece),
+                Failure::Bypassed => BodyStep::Pass { data, end },
             };
         }
-        let event = stream.push(direction, piece);
+        let event = stream.push(direction, data, end);
         self.call_body(slot, direction, event)
     }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::future::LocalBoxFuture;
-use http1::Head;
+use http1::{BodyLength, Head};
 
 use super::body::{BodyPath, Filters, Pull};
 use super::chain::ChainedFilter;
 use super::{
-    BodyError, BodyPiece, Chain, Direction, Filter, FilterContext, Resumed, Slot, Step, StoredProperties,
+    BodyError, BodyPiece, Chain, Direction, Filter, FilterContext, Resumed, SharedFacts, Slot, Step,
 };
 use crate::message::{LocalReply, Patch, RequestHead, ResponseHead};
 
@@ -23,8 +23,8 @@ pub struct Progress {
     holding: Option<usize>,
     request: Half,
     response: Half,
-    /// What plugins stored for later ones.
-    stored: Option<Arc<StoredProperties>>,
+    /// What the plugins of the chain share.
+    facts: SharedFacts,
 }
 
 /// One direction.
@@ -83,22 +83,28 @@ impl Outcome {
 }
 
 impl Progress {
-    /// Begins before the first filter.
-    pub fn new(chain: Arc<Chain>) -> Self {
+    /// Begins before the first filter. `length` is what the request's head declares.
+    pub fn new(chain: Arc<Chain>, length: BodyLength) -> Self {
         let slots = std::iter::repeat_with(Slot::default).take(chain.filters.len()).collect();
-        let half = |direction| Half {
+        let takes_request = if length.has_no_body() { &[] } else { chain.takes_body(Direction::Request) };
+        let half = |positions: &[usize]| Half {
             patch: Patch::default(),
-            body: BodyPath::new(chain.takes_body(direction).iter().copied()),
+            body: BodyPath::new(positions.iter().copied()),
         };
-        let (request, response) = (half(Direction::Request), half(Direction::Response));
-        let stored = chain.has_plugins().then(Arc::default);
+        let (mut request, response) = (half(takes_request), half(chain.takes_body(Direction::Response)));
+        request.body.declare(length);
         let slots = Slots { chain, slots, reached: 0 };
-        Self { slots, before_response: 0, holding: None, request, response, stored }
+        Self { slots, before_response: 0, holding: None, request, response, facts: SharedFacts::default() }
+    }
+
+    /// Sets the length that the response's head declares, so that filters get the end of its body with the last bytes.
+    pub fn declare_response_length(&mut self, length: BodyLength) {
+        self.response.body.declare(length);
     }
 
     /// Runs filters on the request, from the one behind those that ran, until one does not continue.
     pub fn request(&mut self, cx: &FilterContext<'_>) -> Outcome {
-        let cx = &FilterContext { stored: self.stored.as_ref(), ..*cx };
+        let cx = &FilterContext { facts: Some(&self.facts), ..*cx };
         loop {
             let position = self.slots.reached;
             self.slots.reached += 1;
@@ -132,6 +138,7 @@ impl Progress {
         let takes = self.slots.chain.takes_body(Direction::Response).iter().copied();
         let body = BodyPath::new(takes.filter(|position| *position < left));
         self.response = Half { patch: Patch::default(), body };
+        self.facts.forget_response();
         self.holding = None;
     }
 
@@ -145,7 +152,7 @@ impl Progress {
         cx: &FilterContext<'_>,
         head: impl FnOnce(&'a mut Patch) -> ResponseHead<'a>,
     ) -> Outcome {
-        let cx = &FilterContext { stored: self.stored.as_ref(), ..*cx };
+        let cx = &FilterContext { facts: Some(&self.facts), ..*cx };
         let mut head = head(&mut self.response.patch);
         while let Some(position) = self.before_response.checked_sub(1) {
             self.before_response = position;

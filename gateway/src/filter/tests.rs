@@ -1,9 +1,11 @@
 //! Properties of chains: random filters over random heads.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
-use http1::HeadBuilder;
+use http1::{BodyLength, HeadBuilder};
 use proptest::prelude::*;
 
 use super::*;
@@ -92,6 +94,99 @@ fn is_protected(name: &[u8]) -> bool {
     api::policy::is_reserved_field(str::from_utf8(name).unwrap())
 }
 
+fn context(request: &Head) -> FilterContext<'_> {
+    FilterContext {
+        scheme: Scheme::Http,
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host: "a.example",
+        path: "/",
+        request,
+        is_request_end: true,
+        exchange: None,
+        facts: None,
+    }
+}
+
+/// Records the bytes that it gets, and whether the end came with them.
+#[derive(Debug)]
+struct BodyRecorder(Arc<Mutex<Vec<(usize, bool)>>>);
+
+impl Filter for BodyRecorder {
+    fn stage(&self) -> Stage {
+        Stage::Custom
+    }
+
+    fn phases(&self) -> Phases {
+        Phases { request_body: true, ..Phases::default() }
+    }
+
+    fn body(&self, _: &mut Slot, _: Direction, data: Bytes, end: Option<BodyEnd>) -> BodyStep {
+        self.0.lock().unwrap().push((data.len(), end.is_some()));
+        BodyStep::Pass { data, end }
+    }
+}
+
+#[test]
+fn last_bytes_come_with_the_end_if_it_is_known() {
+    struct Case {
+        name: &'static str,
+        declared: BodyLength,
+        has_trailers: bool,
+        calls: &'static [(usize, bool)],
+    }
+    let cases = [
+        Case {
+            name: "declared",
+            declared: BodyLength::Exact(5),
+            has_trailers: false,
+            calls: &[(3, false), (2, true)],
+        },
+        Case {
+            name: "chunked",
+            declared: BodyLength::Chunked,
+            has_trailers: false,
+            calls: &[(3, false), (2, false), (0, true)],
+        },
+        Case {
+            name: "trailers behind a declared length, as in HTTP/2",
+            declared: BodyLength::Exact(5),
+            has_trailers: true,
+            calls: &[(3, false), (2, false), (0, true)],
+        },
+    ];
+    for Case { name, declared, has_trailers, calls } in cases {
+        let recorders = [(); 2].map(|()| Arc::new(BodyRecorder(Arc::default())));
+        let chain = recorders.iter().map(|recorder| Arc::clone(recorder) as Arc<dyn Filter>).collect();
+        let mut progress = Progress::new(Arc::new(Chain::new(chain).unwrap()), declared);
+        let head = HeadBuilder::request(b"POST", b"/", 0).build();
+        assert!(matches!(progress.request(&context(&head)), Outcome::Pass));
+        let end = if has_trailers { BodyEnd::Trailers(Box::new(head.clone())) } else { BodyEnd::Plain };
+        let mut pieces = [
+            BodyPiece::Data(Bytes::from_static(b"abc")),
+            BodyPiece::Data(Bytes::from_static(b"de")),
+            BodyPiece::End(end),
+        ]
+        .into_iter();
+        let mut source = |_: &mut Context<'_>| Poll::Ready(Ok::<_, Infallible>(pieces.next().unwrap()));
+        let mut passed = Vec::new();
+        loop {
+            let mut task = Context::from_waker(Waker::noop());
+            match progress.poll_piece(Direction::Request, &mut source, &mut task) {
+                Poll::Ready(Ok(BodyPiece::Data(data))) => passed.extend_from_slice(&data),
+                Poll::Ready(Ok(BodyPiece::End(end))) => {
+                    assert_eq!(matches!(end, BodyEnd::Trailers(_)), has_trailers, "{name}");
+                    break;
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        assert_eq!(passed, b"abcde", "{name}");
+        for recorder in recorders {
+            assert_eq!(*recorder.0.lock().unwrap(), calls, "{name}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn chain_edits_no_protected_field_and_replies_pass_the_reached_filters(
@@ -116,17 +211,8 @@ proptest! {
             head.field(NAMES[*name].as_bytes(), value.to_string().as_bytes());
         }
         let head = head.build();
-        let cx = FilterContext {
-            scheme: Scheme::Http,
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            host: "a.example",
-            path: "/",
-            request: &head,
-            is_request_end: true,
-            exchange: None,
-            stored: None,
-        };
-        let mut progress = Progress::new(chain);
+        let cx = context(&head);
+        let mut progress = Progress::new(chain, BodyLength::Empty);
         let replied = matches!(progress.request(&cx), Outcome::Reply(_));
         let reached = order.iter().position(|(_, _, replies)| *replies).map_or(order.len(), |at| at + 1);
         prop_assert_eq!(replied, order.iter().any(|(_, _, replies)| *replies));

@@ -1,5 +1,7 @@
 //! Recorded edits of a head.
 
+use std::sync::Arc;
+
 use super::field::{FieldName, FieldValue};
 use super::start_line::{RequestAuthority, RequestMethod, RequestTarget};
 
@@ -9,7 +11,7 @@ const EDIT_BYTES: usize = 64;
 /// Edits of a head, in the order in which filters made them. An empty patch allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
-    edits: Vec<Edit>,
+    edits: Edits,
     line: Option<Box<LineEdits>>,
     changes_length: bool,
 }
@@ -25,6 +27,14 @@ pub struct LineEdits {
     pub authority: Option<RequestAuthority>,
     /// Status for the client, 200 to 599, of the same kind of body as the endpoint's.
     pub status: Option<u16>,
+}
+
+/// Edits of fields, in one patch or in several.
+#[derive(Clone, Debug)]
+enum Edits {
+    Owned(Vec<Edit>),
+    /// Copied before an edit if another patch has them too.
+    Shared(Arc<Vec<Edit>>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,28 +53,71 @@ enum Action {
     Remove,
 }
 
+impl Edits {
+    fn as_slice(&self) -> &[Edit] {
+        match self {
+            Self::Owned(edits) => edits,
+            Self::Shared(edits) => edits,
+        }
+    }
+
+    fn to_mut(&mut self) -> &mut Vec<Edit> {
+        match self {
+            Self::Owned(edits) => edits,
+            Self::Shared(edits) => Arc::make_mut(edits),
+        }
+    }
+}
+
+impl Default for Edits {
+    fn default() -> Self {
+        Self::Owned(Vec::new())
+    }
+}
+
+impl PartialEq for Edits {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Edits {}
+
 impl Patch {
+    /// Returns a copy that shares the edits of fields with this patch, until one of both is edited.
+    pub fn share(&mut self) -> Self {
+        if let Edits::Owned(edits) = &mut self.edits
+            && !edits.is_empty()
+        {
+            self.edits = Edits::Shared(Arc::new(std::mem::take(edits)));
+        }
+        self.clone()
+    }
+
     /// Replaces all fields of this name, earlier edits included, with one.
     pub fn set(&mut self, name: FieldName, value: FieldValue) {
         self.forget(&name);
-        self.edits.push(Edit { name, action: Action::Set(value) });
+        self.edits.to_mut().push(Edit { name, action: Action::Set(value) });
     }
 
     /// Adds a field of this name and keeps the others.
     pub fn add(&mut self, name: FieldName, value: FieldValue) {
-        self.edits.push(Edit { name, action: Action::Add(value) });
+        self.edits.to_mut().push(Edit { name, action: Action::Add(value) });
     }
 
     /// Removes all fields of this name, earlier edits included.
     pub fn remove(&mut self, name: FieldName) {
         self.forget(&name);
-        self.edits.push(Edit { name, action: Action::Remove });
+        self.edits.to_mut().push(Edit { name, action: Action::Remove });
     }
 
     /// Applies all edits of another patch after those of this one.
     pub fn append(&mut self, later: &Self) {
-        self.edits.reserve(later.edits.len());
-        for Edit { name, action } in &later.edits {
+        let later_edits = later.edits.as_slice();
+        if !later_edits.is_empty() {
+            self.edits.to_mut().reserve(later_edits.len());
+        }
+        for Edit { name, action } in later_edits {
             match action {
                 Action::Set(value) => self.set(name.clone(), value.clone()),
                 Action::Add(value) => self.add(name.clone(), value.clone()),
@@ -108,12 +161,12 @@ impl Patch {
             Action::Set(_) | Action::Remove => edit.name.matches(name),
             Action::Add(_) => false,
         };
-        self.edits.iter().any(drops)
+        self.edits.as_slice().iter().any(drops)
     }
 
     /// Returns the fields to write behind those of the original head.
     pub fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.edits.iter().filter_map(|edit| match &edit.action {
+        self.edits.as_slice().iter().filter_map(|edit| match &edit.action {
             Action::Set(value) | Action::Add(value) => Some((edit.name.as_bytes(), value.as_bytes())),
             Action::Remove => None,
         })
@@ -125,16 +178,22 @@ impl Patch {
             Action::Set(value) | Action::Add(value) => value.as_bytes().len(),
             Action::Remove => 0,
         };
-        self.edits.iter().map(|edit| EDIT_BYTES + edit.name.as_bytes().len() + value(&edit.action)).sum()
+        self.edits
+            .as_slice()
+            .iter()
+            .map(|edit| EDIT_BYTES + edit.name.as_bytes().len() + value(&edit.action))
+            .sum()
     }
 
     /// Is there no edit of a field?
     pub fn is_empty(&self) -> bool {
-        self.edits.is_empty()
+        self.edits.as_slice().is_empty()
     }
 
     fn forget(&mut self, name: &FieldName) {
-        self.edits.retain(|edit| edit.name != *name);
+        if self.edits.as_slice().iter().any(|edit| edit.name == *name) {
+            self.edits.to_mut().retain(|edit| edit.name != *name);
+        }
     }
 }
 
@@ -181,7 +240,10 @@ mod tests {
                     Some((false, text)) => target.add(name(*index), value(text)),
                 }
             }
+            let before = Patch { edits: Edits::Owned(patch.edits.as_slice().to_vec()), ..Patch::default() };
+            let shared = patch.share();
             patch.append(&later);
+            prop_assert_eq!(shared, before);
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             let kept = original.iter().map(|(index, value)| (["A", "B", "C"][*index], value.to_string()));
             let kept = kept.filter(|(name, _)| !patch.drops(name.as_bytes()));

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
+
 mod format;
 mod stamp;
 mod writer;
@@ -135,6 +137,8 @@ pub struct LogSink {
 pub struct LogHandle {
     sink: LogSink,
     batch: RefCell<Batch>,
+    /// Wakes [`LogHandle::wait_for_entry`] when a batch gets its first entry.
+    first_entry: Notify,
     stamp: RefCell<Stamp>,
     /// The state of the random numbers for sampling (SplitMix64).
     random: Cell<u64>,
@@ -144,7 +148,13 @@ impl LogHandle {
     /// Creates a handle with an empty batch.
     pub fn new(sink: LogSink) -> Self {
         let random = Cell::new(RandomState::new().hash_one(0));
-        Self { sink, batch: RefCell::default(), stamp: RefCell::default(), random }
+        Self {
+            sink,
+            batch: RefCell::default(),
+            first_entry: Notify::new(),
+            stamp: RefCell::default(),
+            random,
+        }
     }
 
     /// Writes an entry if it is sampled or always logged.
@@ -159,13 +169,26 @@ impl LogHandle {
         let mut stamp = self.stamp.borrow_mut();
         let time = stamp.at(SystemTime::now());
         self.sink.settings.format.write(&mut batch.text, entry, time);
+        if batch.entries == 0 {
+            self.first_entry.notify_one();
+        }
         batch.entries += 1;
         if batch.text.len() >= BATCH_BYTES {
             self.sink.send(std::mem::take(&mut batch));
         }
     }
 
-    /// Sends the current batch. Called every [`FLUSH_INTERVAL`].
+    /// Waits until the current batch has an entry.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn wait_for_entry(&self) {
+        while self.batch.borrow().entries == 0 {
+            self.first_entry.notified().await;
+        }
+    }
+
+    /// Sends the current batch. Called [`FLUSH_INTERVAL`] after its first entry.
     pub fn flush(&self) {
         let mut batch = self.batch.borrow_mut();
         if batch.entries > 0 {

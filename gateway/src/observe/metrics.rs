@@ -4,19 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
-use routing::IngressCounts;
 use routing::object::Name;
 
+use super::control_metrics::ControlSample;
 use super::counters::{CODE_CLASSES, CounterSnapshot};
 use super::encode::{counter_type, gauge};
 use super::plugin_metrics::PluginScrape;
+use super::process_metrics::ProcessSample;
+use super::request_metrics;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,18 +29,33 @@ const CODE_LABELS: [&str; CODE_CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 pub struct Scrape {
     /// One snapshot for each worker.
     pub workers: Vec<CounterSnapshot>,
-    /// Number of current Problems.
-    pub problems: usize,
-    /// Ingresses that are served, and those that are not.
-    pub ingresses: Arc<IngressCounts>,
-    /// The generation of the live routing table.
-    pub generation: u64,
+    /// Gauges of the control plane.
+    pub control: ControlSample,
+    /// Resources of the process.
+    pub process: ProcessSample,
     /// Restarts of the control plane after a panic.
     pub control_restarts: u64,
     /// Access log entries that were dropped.
     pub access_log_dropped: u64,
     /// Counts and metrics of plugins.
     pub plugins: PluginScrape,
+    /// Reports to the API. `None` without an API server.
+    pub reports: Option<ReportCounts>,
+}
+
+/// Counts of reports to the API.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReportCounts {
+    /// Whether this replica is the leader.
+    pub is_leader: bool,
+    /// Writes of statuses of Ingresses.
+    pub statuses: u64,
+    /// Writes of Events.
+    pub events: u64,
+    /// Checks of conditions of our kinds.
+    pub conditions: u64,
+    /// Requests that failed or were refused.
+    pub failures: u64,
 }
 
 impl Scrape {
@@ -48,8 +64,9 @@ impl Scrape {
     /// # Errors
     /// Never in practice, since the text is written to memory.
     pub fn render(self) -> Result<String, fmt::Error> {
-        let mut registry = Registry::with_prefix("gateway");
-        registry.register_collector(Box::new(self));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.process));
+        registry.sub_registry_with_prefix("gateway").register_collector(Box::new(self));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(text)
@@ -97,6 +114,11 @@ impl Scrape {
                 sum(|worker| worker.connections_rejected),
             ),
             (
+                "client_connections_idle_closed",
+                "Idle client connections closed at the connection limit in favour of new ones",
+                sum(|worker| worker.idle_connections_closed),
+            ),
+            (
                 "client_connections_handed_over",
                 "Client connections accepted by one worker and served by another",
                 sum(|worker| worker.connections_handed_over),
@@ -142,13 +164,10 @@ impl Scrape {
                 sum(|worker| worker.requests_in_flight),
             ),
             ("tunnels_open", "Open WebSockets and other tunnels", sum(|worker| worker.tunnels_open)),
-            ("problems", "Objects, or parts of them, that are not accepted as written", self.problems as u64),
-            ("generation", "Generation of the live routing table", self.generation),
         ];
         for (name, help, value) in gauges {
             gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        self.encode_ingresses(encoder)?;
         let help = "Open client connections by worker";
         let mut family =
             encoder.encode_descriptor("worker_client_connections", help, None, MetricType::Gauge)?;
@@ -158,20 +177,29 @@ impl Scrape {
         Ok(())
     }
 
-    fn encode_ingresses(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Ingresses by what the gateway does with them";
-        let mut family = encoder.encode_descriptor("ingresses", help, None, MetricType::Gauge)?;
-        let IngressCounts { served, refused, without_class, .. } = &*self.ingresses;
-        let counts = [
-            ("served", *served),
-            ("refused", *refused),
-            ("other_class", self.ingresses.of_other_classes()),
-            ("without_class", *without_class),
-        ];
-        for (state, count) in counts {
-            gauge(count as u64).encode(family.encode_family(&[("state", state)])?)?;
+    fn encode_reports(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(reports) = &self.reports else { return Ok(()) };
+        let help = "Whether this replica writes the reports to the API";
+        gauge(u64::from(reports.is_leader)).encode(encoder.encode_descriptor(
+            "leader",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let help = "Reports to the API by kind";
+        let mut family = encoder.encode_descriptor("reports", help, None, counter_type())?;
+        let counts =
+            [("status", reports.statuses), ("event", reports.events), ("conditions", reports.conditions)];
+        for (kind, count) in counts {
+            ConstCounter::new(count).encode(family.encode_family(&[("kind", kind)])?)?;
         }
-        Ok(())
+        let help = "Reports to the API that failed or were refused";
+        ConstCounter::new(reports.failures).encode(encoder.encode_descriptor(
+            "report_failures",
+            help,
+            None,
+            counter_type(),
+        )?)
     }
 
     fn encode_reasons(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
@@ -211,12 +239,22 @@ impl Scrape {
     }
 }
 
+fn encode_build_info(encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "1, with the version of the program as label";
+    let mut family = encoder.encode_descriptor("build_info", help, None, MetricType::Gauge)?;
+    gauge(1).encode(family.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)
+}
+
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        encode_build_info(&mut encoder)?;
         self.encode_counters(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
+        self.control.encode(&mut encoder)?;
         self.encode_reasons(&mut encoder)?;
         self.encode_requests(&mut encoder)?;
+        request_metrics::encode(&self.workers, &mut encoder)?;
+        self.encode_reports(&mut encoder)?;
         self.plugins.encode(&mut encoder)
     }
 }

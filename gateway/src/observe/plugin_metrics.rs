@@ -140,7 +140,7 @@ impl PluginScrape {
             }
         }
         let help = "Gauges that plugins define";
-        let mut family = encoder.encode_descriptor("plugin_guest_gauge", help, None, MetricType::Gauge)?;
+        let mut family = encoder.encode_descriptor("plugin_guest_value", help, None, MetricType::Gauge)?;
         for GuestSample { plugin, metric, value } in &self.guests {
             if let GuestValue::Gauge(value) = value {
                 let labels = [("plugin", plugin.as_str()), ("metric", metric.as_str())];

@@ -15,10 +15,14 @@ pub struct UpstreamPolicy {
     pub connect: ConnectTimeouts,
     /// How an endpoint is chosen.
     pub balancing: LoadBalancingType,
+    /// Share of the endpoints that failed requests may eject.
+    pub max_ejected_percent: u8,
     /// Maximum open connections of the Backend, over all workers.
     pub max_connections: u32,
     /// Maximum requests that wait for a connection, over all workers.
     pub max_pending: u32,
+    /// Maximum tunnels of the Backend, over all workers.
+    pub max_tunnels: u32,
     /// Maximum retries of a request.
     pub max_retries: u8,
     retry_on: VariantSet,
@@ -56,12 +60,14 @@ impl UpstreamPolicy {
                 attempt: timeout(timeouts.connect, settings.timeouts.connect),
                 total: timeout(timeouts.connect_total, settings.timeouts.connect_total),
             },
-            balancing: balancing.unwrap_or(settings.load_balancing),
+            balancing: balancing.unwrap_or(settings.load_balancing.kind),
+            max_ejected_percent: settings.load_balancing.max_ejected_percent,
             max_connections: limits
                 .upstream_connections
                 .unwrap_or(settings.limits.upstream_connections)
                 .get(),
             max_pending: limits.pending_requests.unwrap_or(settings.limits.pending_requests),
+            max_tunnels: settings.limits.tunnels,
             max_retries: attempts.get(),
             retry_on: on.iter().map(|on| *on as u16).collect(),
             retry_methods: methods.iter().map(|method| *method as u16).collect(),
@@ -107,6 +113,6 @@ mod tests {
         }
         assert!(policy.retries_on(RetryOn::ConnectFailure) && policy.retries_on(RetryOn::StaleConnection));
         assert!(!policy.retries_on(RetryOn::Reset));
-        assert_eq!((policy.max_retries, policy.max_connections, policy.max_pending), (2, 1024, 1024));
+        assert_eq!((policy.max_retries, policy.max_connections, policy.max_pending), (2, 1024, 4096));
     }
 }

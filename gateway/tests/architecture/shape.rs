@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
 use crate::tree::{files, read, sources};
@@ -12,8 +13,11 @@ const MAX_LINES: usize = 600;
 /// Parameters that a function may have, without `self`; members of tuples are counted.
 const MAX_PARAMETERS: usize = 5;
 
-/// Modules in which one type name may be defined.
+/// Modules of a program in which one type name may be defined.
 const MAX_TYPES_OF_ONE_NAME: usize = 2;
+
+/// The only file with unsafe code.
+const UNSAFE_FILE: &str = "plugin-sdk/src/abi.rs";
 
 /// Marks of unfinished work, in two parts so that this file has none.
 const UNFINISHED: &[&str] = &[concat!("#[", "ignore"), concat!("todo", "!(")];
@@ -52,14 +56,53 @@ fn public_async_functions_document_cancellation() {
 
 #[test]
 fn type_names_are_defined_at_most_twice() {
-    let mut modules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut modules: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for source in sources() {
         for name in types(&source.text()) {
-            modules.entry(name).or_default().insert(source.path.clone());
+            let program = program(&source.krate).to_owned();
+            modules.entry((program, name)).or_default().insert(source.path.clone());
         }
     }
     let found: Vec<_> = modules.iter().filter(|(_, files)| files.len() > MAX_TYPES_OF_ONE_NAME).collect();
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Returns the program that a crate is part of. The gateway's crates and its tests are one; a plugin contains only itself and
+/// the SDK.
+fn program(krate: &str) -> &str {
+    if krate.starts_with("plugins/") || krate.starts_with("plugin-sdk") { krate } else { "gateway" }
+}
+
+#[test]
+fn unsafe_code_is_in_the_abi_of_plugins_only() {
+    let found: Vec<_> = files(".", &["rs"]).into_iter().filter(|file| has_unsafe_code(&read(file))).collect();
+    assert_eq!(found, [UNSAFE_FILE]);
+}
+
+#[test]
+fn unsafe_blocks_have_a_reason() {
+    let text = read(UNSAFE_FILE);
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    // Attributes and declarations of foreign functions are no blocks.
+    let blocks = (0..lines.len()).filter(|at| lines[*at].contains("unsafe {"));
+    let has_reason =
+        |at: &usize| lines[at.saturating_sub(4)..*at].iter().any(|line| line.starts_with("// SAFETY:"));
+    let found: Vec<_> =
+        blocks.filter(|at| !has_reason(at)).map(|at| format!("{UNSAFE_FILE}:{}", at + 1)).collect();
+    assert!(found.is_empty(), "without `// SAFETY:`: {found:?}");
+}
+
+fn has_unsafe_code(text: &str) -> bool {
+    let tokens: TokenStream = text.parse().expect("Rust");
+    contains_unsafe(tokens)
+}
+
+fn contains_unsafe(tokens: TokenStream) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(name) => name == "unsafe",
+        TokenTree::Group(group) => contains_unsafe(group.stream()),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
 }
 
 /// Returns what is wrong with a source file as such.
@@ -90,6 +133,8 @@ fn long_signatures(text: &str) -> Vec<String> {
             }
             visit::visit_signature(self, signature);
         }
+        // An ABI decides about its functions.
+        fn visit_foreign_item_fn(&mut self, _: &syn::ForeignItemFn) {}
     }
     let mut found = Signatures(Vec::new());
     found.visit_file(&syn::parse_file(text).expect("Rust"));
@@ -189,6 +234,24 @@ fn members_of_tuples_count_as_parameters() {
         ("impl S { fn f(&mut self, a: &(u8, u8), b: fn(u8, u8, u8, u8), c: (), d: u8) {} }", 0),
     ] {
         assert_eq!(long_signatures(text).len(), count, "{text}");
+    }
+}
+
+#[test]
+fn functions_of_an_abi_are_no_signatures_of_ours() {
+    let text = "unsafe extern \"C\" { fn f(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8); }";
+    assert_eq!(long_signatures(text), [""; 0]);
+}
+
+#[test]
+fn unsafe_code_is_found_at_any_depth() {
+    for (text, expected) in [
+        ("fn f() { if a { unsafe { g() } } }", true),
+        ("#[unsafe(no_mangle)] fn f() {}", true),
+        ("macro_rules! m { () => { unsafe {} }; }", true),
+        ("// unsafe\n/// unsafe\nfn f() { \"unsafe\"; unsafe_name(); }", false),
+    ] {
+        assert_eq!(has_unsafe_code(text), expected, "{text}");
     }
 }
 

@@ -23,7 +23,9 @@ pub(crate) fn check(place: &str, command: &str) {
         "cargo" => cargo(arguments),
         "gateway" => gateway(arguments),
         "kubectl" => kubectl(arguments),
-        "conformance/test" => file(program),
+        "conformance/test" | "conformance/image" => file(program),
+        "sh" => arguments.first().map_or(Ok(()), |script| file(script)),
+        "helm" => helm(arguments),
         "target/debug/conformance" | "target/release/conformance" => scripts(arguments),
         _ => Err("the test does not know this program".to_owned()),
     };
@@ -115,6 +117,11 @@ fn kubectl(arguments: &[String]) -> Result<(), String> {
 
 fn lines_words<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = String> {
     lines.flat_map(|line| line.trim_end_matches(']').split(", ").map(str::to_owned).collect::<Vec<_>>())
+}
+
+/// Checks the chart.
+fn helm(arguments: &[String]) -> Result<(), String> {
+    arguments.iter().filter(|word| word.starts_with("charts/")).try_for_each(|word| file(word))
 }
 
 /// Checks the arguments that are files of the repository.

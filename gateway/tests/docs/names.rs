@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use clap::CommandFactory as _;
-use gateway::cli::Cli;
 use gateway::cli::config::Config;
 use gateway::data::exchange::abort::Abort;
 use gateway::settings::Settings;
+use routing::ledger::DIALECTS;
 
 use crate::{markdown, pages, schema, tables};
 
@@ -16,6 +15,7 @@ const FOREIGN: &[&str] = &[
     "/a",
     "/a/",
     "/api",
+    "/health",
     "FuturesUnordered",
     "GATEWAY_PORT",
     "GATEWAY_SERVICE_HOST",
@@ -31,6 +31,8 @@ struct Known {
     sections: BTreeSet<String>,
     variables: BTreeSet<String>,
     metrics: BTreeSet<String>,
+    /// Names of annotations of other controllers, without their prefixes.
+    annotations: BTreeSet<&'static str>,
     /// All identifiers of sources, manifests and scripts.
     identifiers: BTreeSet<String>,
     /// The source of the admin pages.
@@ -45,9 +47,10 @@ impl Known {
         for kind in ["routepolicies", "ingressclassconfigs", "wasmplugins"] {
             keys.extend(schema::fields(kind).into_iter().map(|field| field.path));
         }
+        keys.extend(chart_values());
         let section = |key: &String| key.split_once('.').map(|(section, _)| section.to_owned());
-        let commands = Cli::command();
-        let arguments = commands.get_subcommands().flat_map(clap::Command::get_arguments);
+        let commands = tables::commands();
+        let arguments = commands.iter().flat_map(|(_, command)| command.get_arguments());
         let mut identifiers = BTreeSet::new();
         for (_, text) in pages::sources() {
             let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -58,6 +61,7 @@ impl Known {
             sections: keys.iter().filter_map(section).collect(),
             keys,
             variables,
+            annotations: DIALECTS.iter().flat_map(|dialect| dialect.rows).map(|row| row.name).collect(),
             metrics: tables::metrics().into_iter().map(|metric| metric.name).collect(),
             identifiers,
             admin: pages::read("gateway/src/cli/process/admin.rs"),
@@ -68,7 +72,7 @@ impl Known {
     fn fault(&self, code: &str) -> Option<String> {
         let word = code.split([' ', '=', '?', '{', '(']).next().unwrap_or_default().trim_end_matches(',');
         let has_identifier = |name: &str| self.identifiers.contains(name);
-        if FOREIGN.contains(&word) {
+        if FOREIGN.contains(&word) || self.annotations.contains(word) {
             return None;
         }
         let is_known = if let Some(flag) = word.strip_prefix("--") {
@@ -101,6 +105,13 @@ fn identifiers(word: &str) -> impl Iterator<Item = &str> {
     let is_identifier = is_name && has_small && (word.contains('_') || word.contains("::") || has_capital);
     let parts = word.split("::").filter(move |_| is_identifier);
     parts.flat_map(|part| part.split(':')).filter(|part| !part.is_empty())
+}
+
+/// Returns the values of the chart, from the table in its README, which a test of the chart generates.
+fn chart_values() -> Vec<String> {
+    let page = pages::read("charts/gateway/README.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned));
+    rows.filter(|name| name.contains('.') && !name.contains(['=', ' '])).collect()
 }
 
 #[test]

@@ -29,6 +29,8 @@ enum Test {
     Demo,
     /// Needs a cluster, root or more time than a test has: its names are checked.
     Check,
+    /// Runs in a cluster, in `conformance/tests/cluster.rs`.
+    Cluster,
 }
 
 /// Returns how a command is tested. A command that no rule covers fails.
@@ -38,10 +40,13 @@ fn classify(command: &str) -> Test {
     match words[..] {
         [.., "&"] => Test::Background,
         ["cargo", "run", .., "demo"] => Test::Demo,
+        ["curl", ..] if command.contains("$(kubectl") => Test::Cluster,
+        ["helm", ..] => Test::Cluster,
+        ["conformance/image", ..] => Test::Check,
         ["mkdir" | "openssl" | "cat" | "curl", ..] => Test::Run,
         // The cluster of a user is not here.
         ["gateway", ..] if words.contains(&"--kubeconfig") => Test::Check,
-        ["gateway", "check" | "explain", ..] => Test::Run,
+        ["gateway", "check" | "explain", ..] | ["gateway", "plugin", "new", ..] => Test::Run,
         ["gateway", "run", ..] | ["cargo" | "kubectl", ..] => Test::Check,
         ["conformance/test"] | ["target/debug/conformance", ..] => Test::Check,
         _ => panic!("README has a command that the test does not know: {command}"),
@@ -176,6 +181,7 @@ fn commands_of_readme_work() {
         for command in markdown::commands(&block.text) {
             match classify(&command) {
                 Test::Check => command::check("README.md", &command),
+                Test::Cluster => {}
                 Test::Background => session.start(&command),
                 Test::Demo => {
                     command::check("README.md", &command);

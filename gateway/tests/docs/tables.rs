@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 use gateway::cli::Cli;
@@ -12,8 +13,9 @@ use gateway::data::exchange::reply_reason::ReplyReason;
 use gateway::data::upstream::ConnectError;
 use gateway::filter::plugin::PluginReply;
 use gateway::observe::access_log::Field;
-use gateway::observe::counters::{CounterSnapshot, IngressRequests};
-use gateway::observe::metrics::Scrape;
+use gateway::observe::control_metrics::{ControlSample, WatchSample};
+use gateway::observe::counters::{CounterSnapshot, IngressRequests, ServiceRequests};
+use gateway::observe::metrics::{ReportCounts, Scrape};
 use gateway::observe::plugin_metrics::{GuestSample, GuestValue, PluginSample, PluginScrape};
 use gateway::settings::Settings;
 use routing::ledger::{DIALECTS, LedgerVerdict};
@@ -257,7 +259,11 @@ fn access_log() -> String {
 /// Returns a scrape in which each metric has a sample.
 fn scrape() -> String {
     let worker = CounterSnapshot {
-        requests: vec![IngressRequests { ingress: Some(Name::new("a", "b")), by_code: [1; 5] }],
+        requests: vec![IngressRequests {
+            ingress: Some(Name::new("a", "b")),
+            by_code: [1; 5],
+            services: vec![ServiceRequests::new(Some(Name::new("a", "c")), None)],
+        }],
         local_replies: [("a", 1)].into(),
         aborts: [("a", 1)].into(),
         ..CounterSnapshot::default()
@@ -267,7 +273,28 @@ fn scrape() -> String {
         plugins: vec![PluginSample { plugin: "a/b".to_owned(), ..PluginSample::default() }],
         guests: vec![guest(GuestValue::Counter(1)), guest(GuestValue::Gauge(1))],
     };
-    Scrape { workers: vec![worker], plugins, ..Scrape::default() }.render().unwrap()
+    let watch = WatchSample {
+        kind: "a".to_owned(),
+        namespace: "b".to_owned(),
+        age: Duration::ZERO,
+        is_healthy: true,
+    };
+    let control = ControlSample {
+        problems: [("a".to_owned(), 1)].into(),
+        certificates: vec![(Name::new("a", "b"), 1)],
+        endpoints: [("a", 1)].into(),
+        watches: vec![watch],
+        ..ControlSample::default()
+    };
+    Scrape {
+        workers: vec![worker],
+        control,
+        plugins,
+        reports: Some(ReportCounts::default()),
+        ..Scrape::default()
+    }
+    .render()
+    .unwrap()
 }
 
 /// A metric as it is scraped.
@@ -317,9 +344,9 @@ fn metrics_table() -> String {
 
 fn command_line() -> String {
     let (mut text, mut previous) = (String::new(), String::new());
-    for command in Cli::command().get_subcommands() {
+    for (name, command) in commands() {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(text, "## gateway {}\n\n{}.\n", command.get_name(), about.trim_end_matches('.'));
+        let _ = writeln!(text, "## {name}\n\n{}.\n", about.trim_end_matches('.'));
         let rows: Vec<_> = command.get_arguments().map(argument).collect();
         let has_arguments = !rows.is_empty();
         let arguments = table(&["argument", "default", "meaning"], rows);
@@ -334,6 +361,21 @@ fn command_line() -> String {
         }
     }
     text
+}
+
+/// Returns all commands that can be run, by name.
+pub(crate) fn commands() -> Vec<(String, clap::Command)> {
+    let mut found = Vec::new();
+    for command in Cli::command().get_subcommands() {
+        let name = format!("gateway {}", command.get_name());
+        if command.has_subcommands() {
+            let inner = command.get_subcommands();
+            found.extend(inner.map(|inner| (format!("{name} {}", inner.get_name()), inner.clone())));
+        } else {
+            found.push((name, command.clone()));
+        }
+    }
+    found
 }
 
 fn argument(argument: &clap::Arg) -> Vec<String> {

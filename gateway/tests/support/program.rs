@@ -96,6 +96,17 @@ impl Program {
         fields.map(|field| field.parse::<u64>().unwrap()).sum()
     }
 
+    /// Returns how often its threads went to sleep since their start, and so woke.
+    pub(crate) fn wake_ups(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let switches = |task: std::io::Result<std::fs::DirEntry>| {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            count.unwrap().trim().parse::<u64>().unwrap()
+        };
+        tasks.map(switches).sum()
+    }
+
     /// Waits for the exit and for the end of the log. Returns the status and the time until the exit.
     pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();

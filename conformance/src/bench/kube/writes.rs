@@ -24,7 +24,8 @@ use super::endpoint;
 /// Host of the route that is served all the time.
 pub(super) const LIVE_HOST: &str = "live.bench.example";
 
-const NAMESPACE: &str = "bench";
+/// Namespace of all objects.
+pub(super) const NAMESPACE: &str = "bench";
 const APP: &str = "app";
 
 /// Name prefix of Ingresses that are created by number.

@@ -17,7 +17,8 @@ use tokio::sync::watch;
 
 use super::exec::ExecContainer;
 use super::probe::{Probe, ResultStreak};
-use super::root::{PROGRAM, Root};
+use super::root::{PROGRAM, Root, node_program};
+use crate::cluster::image::ImageContent;
 use crate::cluster::network::PodNetwork;
 
 /// Backoff before the first restart. It doubles with each restart. A kubelet starts with 10 s.
@@ -190,10 +191,13 @@ impl Container {
     /// Returns a command that runs in the pod's network and the container's root, as the container's user.
     pub(super) fn command_in_container(&self, network: &PodNetwork, command: &[String]) -> Command {
         let (user, group) = self.user;
-        let mut entered = Command::new("nsenter");
+        let mut entered = Command::new(node_program("nsenter"));
         entered
             .arg(format!("--net={}", network.namespace_path().display()))
-            .args(["--", "setpriv", "--no-new-privs", "--", "chroot"])
+            .arg("--")
+            .arg(node_program("setpriv"))
+            .args(["--no-new-privs", "--"])
+            .arg(node_program("chroot"))
             .args([format!("--userspec=+{user}:+{group}"), format!("--groups=+{group}")])
             .arg(self.root.path());
         if let Some(folder) = self.spec.working_dir.as_deref().filter(|folder| !folder.is_empty()) {
@@ -316,16 +320,21 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// Returns the command line of a container. `first` are the arguments of its image.
+/// Returns the command line of a container.
 pub(super) fn command_line(
     spec: &Spec,
-    first: &[String],
+    image: &ImageContent,
     environment: &BTreeMap<String, String>,
 ) -> Vec<String> {
+    let arguments = spec.args.as_deref().unwrap_or_default();
     let mut line = match spec.command.as_deref() {
         Some(command) if !command.is_empty() => command.to_vec(),
-        _ => [&[PROGRAM.to_owned()], first].concat(),
+        _ if image.program.is_none() && arguments.is_empty() => {
+            [image.entrypoint.as_slice(), &image.default_arguments].concat()
+        }
+        _ if image.program.is_none() => image.entrypoint.clone(),
+        _ => [&[PROGRAM.to_owned()], image.entrypoint.as_slice()].concat(),
     };
-    line.extend(spec.args.iter().flatten().cloned());
+    line.extend_from_slice(arguments);
     line.iter().map(|word| super::environment::expand(word, environment)).collect()
 }

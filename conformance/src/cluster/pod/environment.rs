@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::location::PodLocation;
 use super::root::PATH;
+use crate::cluster::image::ImageContent;
 use crate::cluster::layout::{API_PORT, HOST_ADDRESS};
 
 /// Inputs of environment and volumes.
@@ -29,6 +30,7 @@ pub(super) struct PodContext<'a> {
 pub(super) async fn build(
     context: &PodContext<'_>,
     container: &Container,
+    image: &ImageContent,
 ) -> anyhow::Result<BTreeMap<String, String>> {
     let mut environment = BTreeMap::from(
         [
@@ -39,6 +41,8 @@ pub(super) async fn build(
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
+    let of_image = image.environment.iter().filter_map(|variable| variable.split_once('='));
+    environment.extend(of_image.map(|(name, value)| (name.to_owned(), value.to_owned())));
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         let values = if let Some(reference) = &source.config_map_ref {

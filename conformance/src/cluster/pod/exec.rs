@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
+use super::root::node_program;
 use crate::cluster::args::ExecArgs;
 use crate::cluster::layout;
 
@@ -77,10 +78,11 @@ fn command(args: ExecArgs) -> anyhow::Result<Command> {
     let is_selected =
         |container: &&ExecContainer| args.container.as_ref().is_none_or(|name| *name == container.name);
     let container = entry.containers.iter().find(is_selected).context("the pod has no such container")?;
-    let mut command = Command::new("nsenter");
+    let mut command = Command::new(node_program("nsenter"));
     command
         .arg(format!("--net={}", entry.network.display()))
-        .args(["--", "chroot"])
+        .arg("--")
+        .arg(node_program("chroot"))
         .arg(&container.root)
         .args(args.command)
         .env_clear()

@@ -1,20 +1,30 @@
-//! The root file system of a container: an overlay over this machine's own file system.
+//! The root file system of a container: an overlay over this machine's own file system, or over an unpacked image.
 //!
-//! Programs and libraries of this machine are visible. Writes go to the cluster's tmpfs.
+//! In the first case, programs and libraries of this machine are visible, and `/tmp` is writable. In the second, nothing
+//! but the image and what a kubelet adds. Writes go to the cluster's tmpfs.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use tokio::process::Command;
+
+use crate::cluster::image::ImageContent;
 
 /// Path of a container's program in its root.
 pub(super) const PROGRAM: &str = "/.image/program";
 
 /// `PATH` in a container: its program by file name, then this machine's programs.
 pub(super) const PATH: &str = "/.image:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Returns the path of a program of this machine that starts a container. The `PATH` of an image may lack its folder.
+pub(super) fn node_program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file()).unwrap_or_else(|| name.into())
+}
 
 /// Joins `path` to `folder`.
 ///
@@ -72,8 +82,8 @@ fn parts(path: &Path) -> Vec<OsString> {
 pub(super) struct RootSpec<'a> {
     /// The container's folder, which gets the overlay.
     pub(super) folder: &'a Path,
-    /// The program of the container's image.
-    pub(super) program: &'a Path,
+    /// The container's image.
+    pub(super) image: &'a ImageContent,
     pub(super) container: &'a Container,
     /// The folder of the pod's volumes.
     pub(super) volumes: &'a Path,
@@ -94,39 +104,65 @@ impl Root {
     /// # Cancellation
     /// Dropping the future leaves what is mounted so far.
     pub(super) async fn mount(spec: RootSpec<'_>) -> anyhow::Result<Self> {
-        let RootSpec { folder, program, container, volumes } = spec;
+        let RootSpec { folder, image, container, volumes } = spec;
         let root = Self { folder: folder.join("root") };
         let (upper, work) = (folder.join("upper"), folder.join("work"));
         for folder in [&root.folder, &upper, &work] {
             fs::create_dir_all(folder)?;
         }
-        let overlay = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
+        let lower = image.root.as_deref().unwrap_or(Path::new("/")).display();
+        let overlay = format!("lowerdir={lower},upperdir={},workdir={}", upper.display(), work.display());
         mount(&["-t", "overlay", "-o", &overlay, "overlay"], &root.folder).await?;
         for shared in ["proc", "sys", "dev"] {
+            fs::create_dir_all(root.folder.join(shared))?;
             mount(&["--rbind", &format!("/{shared}")], &root.folder.join(shared)).await?;
         }
-        mount(&["-t", "tmpfs", "-o", "mode=1777", "tmpfs"], &root.folder.join("tmp")).await?;
-        let path = root.bind(program, PROGRAM).await?;
-        let name = program.file_name().map(|name| path.with_file_name(name));
-        if let Some(name) = name.filter(|name| *name != path) {
-            std::os::unix::fs::symlink(PROGRAM, name)?;
+        match &image.program {
+            Some(program) => root.add_program(program).await?,
+            None => root.add_network_files().await?,
         }
         for mount_spec in container.volume_mounts.iter().flatten() {
-            let mut source = volumes.join(&mount_spec.name);
-            if let Some(part) = mount_spec.sub_path.as_deref().filter(|part| !part.is_empty()) {
-                source = join(&source, part)?;
-            }
-            ensure!(source.exists(), "volumeMount {:?} has no volume", mount_spec.name);
-            let target = root.bind(&source, &mount_spec.mount_path).await?;
-            if mount_spec.read_only == Some(true) {
-                mount(&["-o", "remount,bind,ro"], &target).await?;
-            }
+            root.add_volume(volumes, mount_spec).await?;
         }
         let security = container.security_context.as_ref();
         if security.and_then(|security| security.read_only_root_filesystem) == Some(true) {
             mount(&["-o", "remount,ro"], &root.folder).await?;
         }
         Ok(root)
+    }
+
+    /// Adds a program of this machine, and a `/tmp` that hides this machine's own.
+    async fn add_program(&self, program: &Path) -> anyhow::Result<()> {
+        mount(&["-t", "tmpfs", "-o", "mode=1777", "tmpfs"], &self.folder.join("tmp")).await?;
+        let path = self.bind(program, PROGRAM).await?;
+        let name = program.file_name().map(|name| path.with_file_name(name));
+        if let Some(name) = name.filter(|name| *name != path) {
+            std::os::unix::fs::symlink(PROGRAM, name)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the files about names of hosts, as a kubelet does.
+    async fn add_network_files(&self) -> anyhow::Result<()> {
+        for file in ["/etc/hosts", "/etc/resolv.conf"] {
+            if Path::new(file).exists() {
+                self.bind(Path::new(file), file).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_volume(&self, volumes: &Path, spec: &VolumeMount) -> anyhow::Result<()> {
+        let mut source = volumes.join(&spec.name);
+        if let Some(part) = spec.sub_path.as_deref().filter(|part| !part.is_empty()) {
+            source = join(&source, part)?;
+        }
+        ensure!(source.exists(), "volumeMount {:?} has no volume", spec.name);
+        let target = self.bind(&source, &spec.mount_path).await?;
+        if spec.read_only == Some(true) {
+            mount(&["-o", "remount,bind,ro"], &target).await?;
+        }
+        Ok(())
     }
 
     /// Mounts `source`, a file or folder, at `target` in the root.

@@ -23,7 +23,12 @@ const RESERVED_PREFIXES: [&str; 2] = ["x-forwarded", "x-original-"];
 
 /// Is the text a field name: a token (RFC 9110 §5.6.2)?
 pub fn is_field_name(name: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_token = |byte| {
+        matches!(
+            byte,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z' | b'|' | b'~'
+        )
+    };
     !name.is_empty() && name.bytes().all(is_token)
 }
 
@@ -35,25 +40,37 @@ pub fn is_field_value(value: &[u8]) -> bool {
 
 /// Is this a field that only the gateway writes into messages that it forwards?
 pub fn is_reserved_field(name: &str) -> bool {
-    let name = folded(name);
-    RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || RESERVED.contains(&name.as_str())
-        || FRAMING.contains(&name.as_str())
+    let begins_with = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| is_folded(start, prefix));
+    RESERVED_PREFIXES.iter().any(begins_with)
+        || RESERVED.iter().any(|reserved| is_folded(name, reserved))
+        || is_framing_field(name)
 }
 
 /// Is this a field that only the gateway writes into any message, also into a request that a plugin makes up?
 pub fn is_framing_field(name: &str) -> bool {
-    FRAMING.contains(&folded(name).as_str())
+    FRAMING.iter().any(|framing| is_folded(name, framing))
 }
 
-/// Returns a name in lower case. Many servers read an underscore as a hyphen (CGI, RFC 3875 §4.1.18).
-fn folded(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+/// Is `name` the name `known`, which is in lower case? Many servers read an underscore as a hyphen (CGI, RFC 3875
+/// §4.1.18).
+fn is_folded(name: &str, known: &str) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == known.len() && name.bytes().map(fold).eq(known.bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_hold_the_characters_of_tokens() {
+        let marks = "!#$%&'*+-.^_`|~";
+        for character in (0..=255).map(char::from) {
+            let is_expected = character.is_ascii_alphanumeric() || marks.contains(character);
+            assert_eq!(is_field_name(&format!("a{character}")), is_expected, "{character:?}");
+        }
+        assert!(!is_field_name(""));
+    }
 
     #[test]
     fn reserved_fields_are_found_in_any_spelling() {

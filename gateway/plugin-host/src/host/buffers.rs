@@ -65,6 +65,23 @@ impl HostState {
             (Buffer::HttpBody | Buffer::GrpcMessage | Buffer::Unavailable, _) => None,
         }
     }
+
+    /// Returns the number of bytes of a buffer, if it exists now.
+    fn buffer_len(&self, buffer: Buffer) -> Option<usize> {
+        match buffer {
+            Buffer::Body(direction) => self.contexts.effective()?.view.body_len(direction),
+            _ => self.buffer(buffer).map(<[u8]>::len),
+        }
+    }
+
+    /// Copies the bytes of a buffer from `start` on.
+    fn copy_buffer(&self, buffer: Buffer, start: usize, target: &mut [u8]) -> Option<()> {
+        if let Buffer::Body(direction) = buffer {
+            return self.contexts.effective()?.view.copy_body(direction, start, target).then_some(());
+        }
+        target.copy_from_slice(self.buffer(buffer)?.get(start..)?.get(..target.len())?);
+        Some(())
+    }
 }
 
 fn read(
@@ -75,10 +92,10 @@ fn read(
 ) -> wasmtime::Result<Status> {
     let Some(buffer) = Buffer::from_abi(buffer) else { return Ok(Status::BadArgument) };
     let Some(end) = start.checked_add(max) else { return Ok(Status::BadArgument) };
-    let Some(size) = call.host().buffer(buffer).map(<[u8]>::len) else { return Ok(Status::NotFound) };
+    let Some(size) = call.host().buffer_len(buffer) else { return Ok(Status::NotFound) };
     let end = size.min(end as usize);
-    let range = end.min(start as usize)..end;
-    call.return_from(slot, range.len(), |host| host.buffer(buffer)?.get(range))
+    let start = end.min(start as usize);
+    call.return_with(slot, end - start, |host, target| host.copy_buffer(buffer, start, target))
 }
 
 fn write(
@@ -103,7 +120,7 @@ fn write(
 
 fn status(call: &mut HostCall<'_>, buffer: u32, size: u32, flags: u32) -> wasmtime::Result<Status> {
     let Some(buffer) = Buffer::from_abi(buffer) else { return Ok(Status::BadArgument) };
-    let Some(len) = call.host().buffer(buffer).map(<[u8]>::len) else { return Ok(Status::NotFound) };
+    let Some(len) = call.host().buffer_len(buffer) else { return Ok(Status::NotFound) };
     call.write_u32(size, u32::try_from(len).unwrap_or(u32::MAX))?;
     call.write_u32(flags, 0)?;
     Ok(Status::Ok)

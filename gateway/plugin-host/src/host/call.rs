@@ -172,12 +172,28 @@ impl<'a> HostCall<'a> {
         len: usize,
         source: impl FnOnce(&HostState) -> Option<&[u8]>,
     ) -> wasmtime::Result<Status> {
+        self.return_with(slot, len, |host, target| {
+            source(host).filter(|source| source.len() == target.len()).map(|source| {
+                target.copy_from_slice(source);
+            })
+        })
+    }
+
+    /// Allocates guest memory and lets `fill` write `len` bytes into it. No bytes are address 0 and size 0.
+    ///
+    /// # Errors
+    /// [`Fault`], or the trap of the allocator. [`Fault::Memory`] if `fill` returns `None`.
+    pub(crate) fn return_with(
+        &mut self,
+        slot: ReturnSlot,
+        len: usize,
+        fill: impl FnOnce(&HostState, &mut [u8]) -> Option<()>,
+    ) -> wasmtime::Result<Status> {
         let address = if len == 0 { 0 } else { self.allocate(len)? };
         if len > 0 {
             let (memory, host) = self.split();
             let target = memory.get_mut(range(address, len)?).ok_or(Fault::Memory)?;
-            let source = source(host).filter(|source| source.len() == len).ok_or(Fault::Memory)?;
-            target.copy_from_slice(source);
+            fill(host, target).ok_or(Fault::Memory)?;
         }
         self.write_u32(slot.address, address)?;
         self.write_u32(slot.size, u32::try_from(len).unwrap_or(u32::MAX))?;

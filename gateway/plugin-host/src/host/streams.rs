@@ -101,10 +101,11 @@ fn reply(call: &mut HostCall<'_>, request: &ReplyRequest) -> wasmtime::Result<St
     };
     let Some(id) = host.contexts.effective_stream() else { return Ok(Status::BadArgument) };
     let Some(stream) = host.contexts.effective_mut() else { return Ok(Status::BadArgument) };
-    stream.is_voided = true;
     if stream.has_replied {
+        stream.has_replied_again = true;
         return Ok(Status::Ok);
     }
+    stream.is_voided = true;
     let bytes = details.len() + body.len() + fields_bytes(&fields);
     let reply = Reply {
         status: request.status,

@@ -35,7 +35,8 @@ fn log(call: &mut HostCall<'_>, level: u32, message: Span) -> wasmtime::Result<S
 }
 
 fn log_level(call: &mut HostCall<'_>, level: u32) -> wasmtime::Result<Status> {
-    call.write_u32(level, LogLevel::lowest() as u32)?;
+    let lowest = LogLevel::lowest(&call.host().config);
+    call.write_u32(level, lowest as u32)?;
     Ok(Status::Ok)
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn config() -> InstanceConfig {
         allow_on_headers_stop_iteration: false,
         shared: Arc::new(Shared::new()),
         waker: Waker(Arc::new(|| {})),
+        observer: None,
     }
 }
 

@@ -119,6 +119,21 @@ fn abi_0_1_0_has_no_end_of_stream_and_no_missing_values() {
 }
 
 #[test]
+fn further_reply_of_a_stream_does_not_stop_it() {
+    // A guest that replies returns a pause, for its own reply too.
+    let reply = r#"(drop (call $proxy_send_local_response (i32.const 403) (i32.const 0) (i32.const 0)
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const -1))) (i32.const 1)"#;
+    let guest = Guest::new(&format!(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) {reply})
+           (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) {reply})"#
+    ));
+    let mut instance = start(&guest);
+    let stream = instance.open(RootIndex(0), TestView::default()).ok().unwrap();
+    assert_eq!(instance.call(stream, REQUEST_HEADERS), Ok(Verdict::StopAll));
+    assert_eq!(instance.call(stream, RESPONSE_HEADERS), Ok(Verdict::Continue));
+}
+
+#[test]
 fn verdict_of_a_call_that_replied_is_void() {
     let guest = Guest::new(
         r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)

@@ -206,6 +206,11 @@ impl BackendRegistry {
         self.services.get(name)?.known.as_ref()
     }
 
+    /// Returns the slices of all Services.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.services.values().flat_map(|entry| entry.slices.values())
+    }
+
     pub(super) fn slices_of(&self, service: &Name) -> impl Iterator<Item = &EndpointSlice> {
         self.services.get(service).into_iter().flat_map(|entry| entry.slices.values())
     }

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use api::ClassBackend;
 use api::ExternalNames;
 use api::ForeignAnnotations;
+use api::Switch;
 
 use super::config::Config;
 use super::policy_target::TargetError;
 use super::precedence::Lifecycle;
 use super::precedence::Precedence;
 use super::problem_delta::ProblemDeltaBuilder;
+use super::reporting::ConfigState;
+use super::reporting::Reporting;
 use crate::host::HostName;
 use crate::object::Ingress;
 use crate::object::IngressClass;
@@ -55,6 +58,8 @@ pub(super) struct ClassParameters {
     pub(super) default_certificate: Option<Arc<Name>>,
     /// Name of the IngressClassConfig. Empty if there is none.
     pub(super) config: Arc<str>,
+    /// The reports to the API about its Ingresses.
+    pub(super) reporting: Reporting,
     allowed_namespaces: Option<BTreeSet<String>>,
     owned_hosts: Vec<OwnedHost>,
 }
@@ -101,7 +106,8 @@ pub(super) struct ClassIndex {
 
 impl ClassIndex {
     pub(super) fn new(config: &Config) -> Self {
-        let served = |name: &String| (name.as_str().into(), ClassStatus::Served(Arc::default()));
+        let taken = Arc::new(ClassParameters::without_config(config.taken_class_status));
+        let served = |name: &String| (name.as_str().into(), ClassStatus::Served(Arc::clone(&taken)));
         Self {
             statuses: config.classes.iter().map(served).collect(),
             config: config.clone(),
@@ -153,16 +159,19 @@ impl ClassIndex {
         if !self.config.serves(name, class.map(|class| &*class.controller)) {
             return class.map(|class| ClassStatus::Foreign(self.misspelling(class).map(Box::new)));
         }
-        let Some(class) = class else { return Some(ClassStatus::Served(Arc::default())) };
-        let has_our_controller = *class.controller == *self.config.controller;
+        let has_our_controller = class.is_some_and(|class| *class.controller == *self.config.controller);
+        let status = if has_our_controller { Switch::On } else { self.config.taken_class_status };
+        let Some(class) = class else {
+            return Some(ClassStatus::Served(Arc::new(ClassParameters::without_config(status))));
+        };
         let parameters = match &class.parameters {
-            None => Ok(ClassParameters::default()),
+            None => Ok(ClassParameters::without_config(status)),
             // A class that is served by name (`--class`) keeps the parameters of its own controller. They mean nothing
             // to this gateway, and are no mistake.
             Some(parameters) if !has_our_controller && !has_our_kind(parameters) => {
-                Ok(ClassParameters::default())
+                Ok(ClassParameters::without_config(status))
             }
-            Some(parameters) => self.read_parameters(class, parameters),
+            Some(parameters) => self.read_parameters(class, parameters, status),
         };
         Some(match parameters {
             Ok(parameters) => ClassStatus::Served(Arc::new(parameters)),
@@ -190,6 +199,7 @@ impl ClassIndex {
         &self,
         class: &IngressClass,
         from: &ParametersRef,
+        default_status: Switch,
     ) -> Result<ClassParameters, Box<ClassFailure>> {
         let failure = |reason, message| {
             let object = ObjectRef { kind: Kind::IngressClass, name: class.name.clone() };
@@ -217,7 +227,7 @@ impl ClassIndex {
             );
             return Err(failure(Reason::ParametersNotFound, message));
         };
-        ClassParameters::read(config, &self.config.namespace).map_err(|invalid| {
+        ClassParameters::read(config, &self.config.namespace, default_status).map_err(|invalid| {
             let failure = failure(Reason::InvalidParameters, invalid.message);
             Box::new(ClassFailure { owned_hosts: invalid.owned_hosts, ..*failure })
         })
@@ -281,6 +291,33 @@ impl ClassIndex {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.classes.keys()
+    }
+
+    /// Returns the reports about an Ingress. Returns `None` if it belongs to another controller, or to none.
+    pub(super) fn reporting(&self, ingress: &Ingress) -> Option<Reporting> {
+        match self.match_ingress(ingress) {
+            ClassMatch::Foreign => None,
+            ClassMatch::Served(parameters) => Some(parameters.reporting),
+            ClassMatch::Rejected(_) => Some(Reporting { status: Switch::Off, events: Switch::On }),
+        }
+    }
+
+    /// Returns the state of each IngressClassConfig that a class of ours names.
+    pub(super) fn config_states(&self) -> BTreeMap<Arc<str>, ConfigState> {
+        let mut states = BTreeMap::new();
+        for status in self.statuses.values() {
+            let (config, state) = match status {
+                ClassStatus::Served(parameters) => (&parameters.config, ConfigState::Served),
+                ClassStatus::Failed(failure) => {
+                    (&failure.config, ConfigState::Invalid(failure.problem.message.clone()))
+                }
+                ClassStatus::Foreign(_) => continue,
+            };
+            if self.configs.contains_key(config) {
+                states.insert(Arc::clone(config), state);
+            }
+        }
+        states
     }
 
     pub(super) fn add_ingress(&mut self, ingress: &Ingress) {
@@ -398,7 +435,16 @@ struct InvalidConfig {
 }
 
 impl ClassParameters {
-    fn read(config: &IngressClassConfig, own_namespace: &str) -> Result<Self, InvalidConfig> {
+    /// Returns the parameters of a class without an IngressClassConfig.
+    fn without_config(status: Switch) -> Self {
+        Self { reporting: Reporting { status, events: Switch::On }, ..Self::default() }
+    }
+
+    fn read(
+        config: &IngressClassConfig,
+        own_namespace: &str,
+        default_status: Switch,
+    ) -> Result<Self, InvalidConfig> {
         let spec = &config.spec;
         let secret = |from: &api::ClassSecret| {
             Arc::new(Name::new(from.namespace.as_deref().unwrap_or(own_namespace), &from.name))
@@ -430,6 +476,10 @@ impl ClassParameters {
             default_backend: spec.default_backend.clone(),
             default_certificate: spec.default_certificate.as_ref().map(secret),
             config: config.name.name.clone(),
+            reporting: Reporting {
+                status: spec.status.unwrap_or(default_status),
+                events: spec.events.unwrap_or_default(),
+            },
             allowed_namespaces: spec.allowed_namespaces.as_ref().map(|list| list.iter().cloned().collect()),
             owned_hosts,
         })

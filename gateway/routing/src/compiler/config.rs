@@ -1,5 +1,7 @@
 //! Settings of a Compiler.
 
+use api::Switch;
+
 /// Settings that decide which objects a Compiler serves, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -13,6 +15,8 @@ pub struct Config {
     pub zone: Option<String>,
     /// Folder of `file://` URLs of WasmPlugins that are not in a file. Absent: such URLs are refused.
     pub plugin_folder: Option<String>,
+    /// Whether status is written for classes of other controllers in `classes`, unless their IngressClassConfig says it.
+    pub taken_class_status: Switch,
 }
 
 impl Config {
@@ -30,6 +34,7 @@ impl Default for Config {
             namespace: "gateway-system".to_owned(),
             zone: None,
             plugin_folder: None,
+            taken_class_status: Switch::Off,
         }
     }
 }

@@ -60,6 +60,11 @@ impl Compiler {
         self.backends.service(name)
     }
 
+    /// Returns all EndpointSlices that belong to a Service.
+    pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.backends.slices()
+    }
+
     /// Returns the EndpointSlices of a Service, sorted by name. They may exist before the Service does.
     pub fn slices_of(&self, service: &Name) -> impl Iterator<Item = &EndpointSlice> {
         self.backends.slices_of(service)

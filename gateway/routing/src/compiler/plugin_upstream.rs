@@ -34,7 +34,7 @@ pub(super) fn parse(
 ) -> (Vec<UpstreamRef>, Vec<UpstreamFault>) {
     let (mut found, mut faults) = (Vec::<UpstreamRef>::new(), Vec::new());
     for (entry, text) in (0..).zip(entries) {
-        let Some((service, port)) = parse_entry(text, namespace) else {
+        let Some((service, port)) = parse_upstream(text, namespace) else {
             let message = format!(
                 "\"{}\" is not NAME:PORT, NAMESPACE/NAME:PORT or outbound|PORT||NAME.NAMESPACE.svc.cluster.local",
                 text.escape_debug()
@@ -56,7 +56,8 @@ pub(super) fn parse(
     (found, faults)
 }
 
-fn parse_entry(text: &str, namespace: &Arc<str>) -> Option<(Name, NonZeroU16)> {
+/// Parses one entry of a plugin in `namespace`: a Service, and its port. Returns `None` if it is malformed.
+pub fn parse_upstream(text: &str, namespace: &Arc<str>) -> Option<(Name, NonZeroU16)> {
     let (service, port) = match text.strip_prefix("outbound|") {
         Some(rest) => {
             let (port, host) = rest.split_once("||")?;

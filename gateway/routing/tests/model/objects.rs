@@ -226,6 +226,8 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
             IngressClassConfig {
                 name: Name::new("", name),
                 spec: api::IngressClassConfigSpec {
+                    events: None,
+                    status: None,
                     allowed_namespaces: allowed
                         .map(|names| names.iter().map(|&name| name.to_owned()).collect()),
                     default_backend,

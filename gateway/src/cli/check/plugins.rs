@@ -24,7 +24,7 @@ pub fn load(reload: &mut Reload) -> anyhow::Result<()> {
     for plugin in plugins {
         let refusal = plugin::check(&engine, &plugin).err();
         let name = plugin.definition.name.clone();
-        reload.apply_plugin(PluginUpdate { name, loaded: None, refusal });
+        reload.apply_plugin(PluginUpdate { name, loaded: None, refusal, board: Arc::default() });
     }
     Ok(())
 }

@@ -141,6 +141,9 @@ pub enum ValueError {
         /// The largest value.
         max: String,
     },
+    /// The text is not the path of a request.
+    #[error("a path such as /health is expected, without query, not {0:?}")]
+    NotAPath(String),
     /// A list has an empty element.
     #[error("an empty name is among {0:?}")]
     EmptyName(String),
@@ -173,6 +176,12 @@ pub enum ValueError {
     /// The text is not the name of a Service.
     #[error("a Service is named as NAMESPACE/NAME")]
     NotAService,
+    /// The text is neither an IP address nor a DNS name.
+    #[error("an IP address or a DNS name is expected, not {0:?}")]
+    NotAnAddress(String),
+    /// The text is no name of an object.
+    #[error("a name of lower-case letters, digits, '-' and '.' is expected, not {0:?}")]
+    NotALease(String),
 }
 
 struct Lines<'a>(&'a [Mistake]);

@@ -12,8 +12,10 @@ use api::LoadBalancingType;
 
 use super::error::ValueError;
 use super::value::{
-    Form, bytes, count, folder, list, log_format, names, networks, plain, service_name, time, words,
+    Form, addresses, bytes, count, folder, lease_name, list, log_format, names, networks, path, plain,
+    service_name, switch, time, words,
 };
+use crate::observe::counters::RequestLabels;
 use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, UnderscoreNames};
 
 /// Minimum of most timeouts. The clock that measures them ticks every 50 ms.
@@ -86,19 +88,23 @@ type Field<T> = fn(&mut Settings) -> &mut T;
 
 /// Returns all settings, in the order in which `gateway config` prints them.
 pub(super) fn all() -> Vec<Key> {
-    let mut keys = process();
+    let mut keys = listeners();
+    keys.extend(process());
     keys.extend(limits());
+    keys.extend(upstream_limits());
     keys.extend(timeouts());
     keys.extend(upstream());
     keys.extend(dns());
     keys.extend(drain());
     keys.extend(requests_and_responses());
+    keys.extend(status());
     keys.extend(access_log());
+    keys.extend(metrics());
     keys.extend(plugins());
     keys
 }
 
-fn process() -> Vec<Key> {
+fn listeners() -> Vec<Key> {
     vec![
         Key::new(
             "listeners.http",
@@ -124,6 +130,11 @@ fn process() -> Vec<Key> {
             |all| &mut all.listeners.probe,
             plain::<SocketAddr>().or(NONE),
         ),
+    ]
+}
+
+fn process() -> Vec<Key> {
+    vec![
         Key::new(
             "workers",
             "Number of worker threads. auto: one for each processor that this process may use.",
@@ -135,6 +146,12 @@ fn process() -> Vec<Key> {
             "IngressClasses to serve whatever their controller is, or even if only Ingresses name them.",
             |all| &mut all.routing.classes,
             names(),
+        ),
+        Key::new(
+            "controller",
+            "Controller whose IngressClasses are served. Gateways side by side in a cluster need one each.",
+            |all| &mut all.routing.controller,
+            plain::<String>(),
         ),
         Key::new(
             "namespaces",
@@ -166,6 +183,12 @@ fn limits() -> Vec<Key> {
             plain::<NonZeroU32>().or(AUTO),
         ),
         Key::new(
+            "limits.memory",
+            "Memory budget. Idle connections close at 85 %, new requests get 503 at 95 %. auto: that of the container.",
+            |all| &mut all.limits.memory,
+            bytes().within(1 << 20..=1 << 50).or(AUTO),
+        ),
+        Key::new(
             "limits.headBytes",
             "Maximum size of a request or response head.",
             |all| &mut all.limits.head.head_bytes,
@@ -183,6 +206,11 @@ fn limits() -> Vec<Key> {
             |all| &mut all.limits.head.target_bytes,
             bytes().within(256..=1 << 20),
         ),
+    ]
+}
+
+fn upstream_limits() -> Vec<Key> {
+    vec![
         Key::new(
             "limits.upstreamConnections",
             "Maximum connections to one Service port, over all workers. Further requests queue.",
@@ -196,8 +224,14 @@ fn limits() -> Vec<Key> {
             plain(),
         ),
         Key::new(
+            "limits.tunnels",
+            "Maximum tunnels (WebSockets, for example) to one Service port, over all workers. Further ones get 503.",
+            |all| &mut all.limits.tunnels,
+            plain(),
+        ),
+        Key::new(
             "limits.minBodyBytesPerSecond",
-            "Minimum average rate of an HTTP/1.1 request body with a Content-Length.",
+            "Minimum average rate of a request body with a Content-Length.",
             |all| &mut all.limits.min_body_rate.bytes_per_second,
             plain::<NonZeroU32>().or(NONE),
         ),
@@ -287,8 +321,14 @@ fn upstream() -> Vec<Key> {
         Key::new(
             "loadBalancing.type",
             "How an endpoint is chosen: RoundRobin or LeastRequest.",
-            |all| &mut all.load_balancing,
+            |all| &mut all.load_balancing.kind,
             words([("RoundRobin", RoundRobin), ("LeastRequest", LeastRequest)]),
+        ),
+        Key::new(
+            "loadBalancing.maxEjectedPercent",
+            "Maximum share of a Service's endpoints that failed requests may eject. If more fail, all get requests.",
+            |all| &mut all.load_balancing.max_ejected_percent,
+            plain::<u8>().within(0..=100),
         ),
     ]
 }
@@ -342,6 +382,12 @@ fn requests_and_responses() -> Vec<Key> {
             networks(),
         ),
         Key::new(
+            "requests.healthPath",
+            "Path that load balancers check: of any host, 200 while the gateway is ready, else 503. No route gets it.",
+            |all| &mut all.requests.health_path,
+            path().or(NONE),
+        ),
+        Key::new(
             "responses.reasonHeader",
             "Whether local replies carry their reason in the field gateway-reason: shown or hidden.",
             |all| &mut all.responses.reason_header,
@@ -353,11 +399,34 @@ fn requests_and_responses() -> Vec<Key> {
             |all| &mut all.responses.request_id,
             words([("own", RequestIdEcho::LocalReplies), ("every", RequestIdEcho::Every)]),
         ),
+    ]
+}
+
+fn status() -> Vec<Key> {
+    vec![
+        Key::new(
+            "status.addresses",
+            "Addresses to write to the status of Ingresses. Empty: those of status.service.",
+            |all| &mut all.status.addresses,
+            addresses(),
+        ),
         Key::new(
             "status.service",
-            "Service (NAMESPACE/NAME) that exposes this gateway. explain shows it.",
-            |all| &mut all.status_service,
+            "Service (NAMESPACE/NAME) that exposes this gateway. Its addresses become the status of Ingresses.",
+            |all| &mut all.status.service,
             service_name().or(NONE),
+        ),
+        Key::new(
+            "status.lease",
+            "Lease in the gateway's namespace. Of all replicas with this name, one writes statuses and Events.",
+            |all| &mut all.status.lease,
+            lease_name(),
+        ),
+        Key::new(
+            "status.takenClasses",
+            "Whether statuses are written for classes of other controllers (--class): on or off.",
+            |all| &mut all.routing.taken_class_status,
+            switch(),
         ),
     ]
 }
@@ -383,6 +452,15 @@ fn access_log() -> Vec<Key> {
             plain(),
         ),
     ]
+}
+
+fn metrics() -> Vec<Key> {
+    vec![Key::new(
+        "metrics.labels",
+        "Labels of request metrics: ingress (Ingress and Service, 1000 at most), or none, for fewer time series.",
+        |all| &mut all.request_labels,
+        words([("ingress", RequestLabels::Ingress), ("none", RequestLabels::None)]),
+    )]
 }
 
 fn plugins() -> Vec<Key> {

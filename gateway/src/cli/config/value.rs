@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
+use api::Switch;
 use api::byte_size::ByteSize;
 use ipnet::IpNet;
 use routing::object::Name;
@@ -107,9 +108,29 @@ pub(super) fn service_name() -> Form<Name> {
     Form::new(read_service_name, Name::to_string)
 }
 
+/// IP addresses and DNS names, separated by commas.
+pub(super) fn addresses() -> Form<Vec<String>> {
+    Form::new(read_addresses, |addresses| addresses.join(","))
+}
+
+/// `on` and `off`, which YAML may read as booleans.
+pub(super) fn switch() -> Form<Switch> {
+    Form::new(read_switch, |value| if value.is_on() { "on" } else { "off" }.to_owned())
+}
+
+/// Names of Leases.
+pub(super) fn lease_name() -> Form<String> {
+    Form::new(read_lease_name, String::clone)
+}
+
 /// Absolute paths of folders.
 pub(super) fn folder() -> Form<PathBuf> {
     Form::new(read_folder, |folder: &PathBuf| folder.display().to_string())
+}
+
+/// An absolute path of a request target, without query.
+pub(super) fn path() -> Form<String> {
+    Form::new(read_path, String::clone)
 }
 
 /// Formats of the access log: `json`, or a text with placeholders.
@@ -211,9 +232,53 @@ pub(crate) fn read_service_name(text: &str) -> Result<Name, ValueError> {
     }
 }
 
+fn read_addresses(text: &str) -> Result<Vec<String>, ValueError> {
+    let address = |name: String| {
+        if let Ok(address) = name.parse::<IpAddr>() {
+            return Ok(address.to_string());
+        }
+        let host = name.to_ascii_lowercase();
+        // The API server does not accept numbers that are no IP address either.
+        let is_number =
+            host.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+        if is_dns_name(&host) && !is_number { Ok(host) } else { Err(ValueError::NotAnAddress(name)) }
+    };
+    read_names(text)?.into_iter().map(address).collect()
+}
+
+fn read_switch(text: &str) -> Result<Switch, ValueError> {
+    match text {
+        "on" | "true" => Ok(Switch::On),
+        "off" | "false" => Ok(Switch::Off),
+        _ => Err(ValueError::NotAWord { words: "on or off".to_owned(), text: text.to_owned() }),
+    }
+}
+
+fn read_lease_name(text: &str) -> Result<String, ValueError> {
+    if is_dns_name(text) { Ok(text.to_owned()) } else { Err(ValueError::NotALease(text.to_owned())) }
+}
+
+/// Returns true for a DNS subdomain of RFC 1123, as names of objects are.
+fn is_dns_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !label.is_empty() && label.chars().all(is_allowed) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
 fn read_folder(text: &str) -> Result<PathBuf, ValueError> {
     let folder = PathBuf::from(text);
     if folder.is_absolute() { Ok(folder) } else { Err(ValueError::NotAbsolute(text.to_owned())) }
+}
+
+fn read_path(text: &str) -> Result<String, ValueError> {
+    let is_path_byte = |byte: u8| byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_path_byte) {
+        Ok(text.to_owned())
+    } else {
+        Err(ValueError::NotAPath(text.to_owned()))
+    }
 }
 
 /// Parses a duration with units.
@@ -232,6 +297,15 @@ fn write_time(time: &Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_requests_are_absolute_and_visible() {
+        for (text, is_path) in
+            [("/", true), ("/health-check", true), ("health", false), ("/a?b", false), ("/ä", false)]
+        {
+            assert_eq!(path().read(text).is_ok(), is_path, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read_and_written() {
@@ -268,6 +342,25 @@ mod tests {
         }
         for text in ["10.0.0.0/33", "example.com", "10.0.0.0/8,", "10/8"] {
             assert!(read_networks(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_and_written() {
+        for (text, written) in [
+            ("192.0.2.1, 2001:DB8::1", "192.0.2.1,2001:db8::1"),
+            ("LB.example", "lb.example"),
+            ("localhost", "localhost"),
+            ("", ""),
+        ] {
+            let read = read_addresses(text).unwrap();
+            assert_eq!(addresses().write(&read), written, "{text}");
+            assert_eq!(read_addresses(written), Ok(read), "{text}");
+        }
+        for text in
+            ["192.0.2.256", "192.0.2.1:80", "http://lb.example", "*.example", "lb_1.example", "a,", "-a"]
+        {
+            assert!(read_addresses(text).is_err(), "{text}");
         }
     }
 

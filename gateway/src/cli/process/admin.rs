@@ -6,10 +6,11 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use routing::object::{Name, ResourceVersion};
@@ -24,10 +25,17 @@ use crate::cli::output::OutputFormat;
 use crate::cli::style::Palette;
 use crate::cli::wait::IngressStatus;
 use crate::control::plugin::{PluginContext, plugin_metrics};
-use crate::control::reload::{Problems, ReloadHandle};
+use crate::control::reload::{Problems, Reload, ReloadHandle};
+use crate::control::source::kube::WatchBoard;
+use crate::control::status::ReportStats;
 use crate::data::listener::worker::Handle;
 use crate::live::LiveCell;
 use crate::observe::metrics::{self, Scrape};
+use crate::observe::process_metrics::ProcessSample;
+use crate::observe::text_format;
+
+/// Maximum time that a scrape waits for the control plane. Compiling many objects takes seconds.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The state that the pages show.
 #[derive(Clone)]
@@ -54,6 +62,10 @@ pub struct Admin {
     pub access_log_dropped: Arc<AtomicU64>,
     /// The Service that exposes the gateway.
     pub status_service: Option<Name>,
+    /// The age and health of each watch of the API server.
+    pub watches: Arc<WatchBoard>,
+    /// Counts of reports to the API. `None` without an API server.
+    pub reports: Option<Arc<ReportStats>>,
 }
 
 impl Admin {
@@ -103,21 +115,33 @@ async fn ready(State(admin): State<Admin>) -> Response {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    // While the control plane restarts, its gauges are absent.
+    let control = admin.reload.query(Reload::sample);
+    let mut control = tokio::time::timeout(CONTROL_TIMEOUT, control).await.ok().flatten().unwrap_or_default();
+    control.watches = admin.watches.samples();
     let mut scrape = Scrape {
         workers: Vec::new(),
-        problems: admin.problems.count(),
-        ingresses: Arc::clone(&admin.live.load().ingresses),
-        generation: *admin.generation.borrow(),
+        control,
+        process: ProcessSample::read(),
         control_restarts: admin.restarts.load(Ordering::Relaxed),
         access_log_dropped: admin.access_log_dropped.load(Ordering::Relaxed),
         plugins: plugin_metrics(&admin.plugins),
+        reports: admin.reports.as_deref().map(ReportStats::counts),
     };
     for worker in admin.workers.iter() {
         scrape.workers.extend(worker.counts().await);
     }
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_open_metrics = accept.contains("application/openmetrics-text");
     match scrape.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(text) if is_open_metrics => {
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+        }
+        Ok(text) => {
+            let text = text_format::from_open_metrics(&text);
+            ([(header::CONTENT_TYPE, text_format::CONTENT_TYPE)], text).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

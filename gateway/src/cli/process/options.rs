@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use plugin_host::GuestObserver;
+
 use crate::filter::Filter;
 use crate::settings::Settings;
 
@@ -24,11 +26,13 @@ pub struct Options {
     pub settings: Settings,
     /// Filters that every route gets besides those of its policy, for programs that embed the gateway.
     pub filters: Vec<Arc<dyn Filter>>,
+    /// Sees the calls and log lines of plugins.
+    pub observer: Option<Arc<dyn GuestObserver>>,
 }
 
 impl Options {
     /// Creates options without further filters.
     pub fn new(source: Source, settings: Settings) -> Self {
-        Self { source, settings, filters: Vec::new() }
+        Self { source, settings, filters: Vec::new(), observer: None }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::inputs::Inputs;
@@ -21,12 +22,13 @@ const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Runs a Reload on its inputs, and restarts it after each panic of the Reload or of an input. A restart drops all
-/// objects, since they may be incomplete, and reads them again from the inputs that `start` returns. `restarts` counts.
+/// objects, since they may be incomplete, and reads them again from the inputs that `start` returns. `restarts` counts. Returns
+/// once the sender of `process` is dropped and an input ends, as when the process stops.
 pub(super) async fn run(
-    mut reload: Reload,
-    mut inputs: Inputs,
+    (mut reload, mut inputs): (Reload, Inputs),
     mut start: impl FnMut(&Reload) -> anyhow::Result<Inputs>,
     restarts: Arc<AtomicU64>,
+    process: watch::Receiver<()>,
 ) {
     let mut backoff = INITIAL_BACKOFF;
     loop {
@@ -35,6 +37,9 @@ pub(super) async fn run(
         // The panic hook printed the message.
         let has_panicked = running.catch_unwind().await.is_err();
         drop(inputs);
+        if process.has_changed().is_err() {
+            return;
+        }
         restarts.fetch_add(1, Ordering::Relaxed);
         let part = if has_panicked { "compiling" } else { "reading objects or resolving names" };
         if started.elapsed() > MAX_BACKOFF {
@@ -91,7 +96,8 @@ mod tests {
             then.await;
             drop((sender, resolver, loader));
         });
-        Inputs { reload: ReloadInputs { updates, resolutions, plugins }, _watcher: None, _tasks: tasks }
+        let reload = ReloadInputs { updates, resolutions, plugins, reports: None };
+        Inputs { reload, _watcher: None, _tasks: tasks }
     }
 
     /// Returns the names of the Ingresses once the table of this generation is live.
@@ -104,6 +110,17 @@ mod tests {
         let names =
             |reload: &Reload| reload.compiler().ingresses().map(|found| found.name.to_string()).collect();
         handle.query(names).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn end_of_an_input_while_the_process_stops_is_no_panic() {
+        let reload = Reload::new(crypto_provider().unwrap(), Config::default(), Planner::default()).unwrap();
+        let restarts = Arc::new(AtomicU64::new(0));
+        let (process, is_running) = watch::channel(());
+        let ends = inputs("first", async move { drop(process) });
+        let start = |_: &Reload| -> anyhow::Result<Inputs> { panic!("it starts again") };
+        run((reload, ends), start, Arc::clone(&restarts), is_running).await;
+        assert_eq!(restarts.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -125,7 +142,8 @@ mod tests {
             }
             Ok(inputs(further.next().unwrap(), std::future::pending()))
         };
-        tokio::spawn(run(reload, first, start, Arc::clone(&restarts)));
+        let (_process, is_running) = watch::channel(());
+        tokio::spawn(run((reload, first), start, Arc::clone(&restarts), is_running));
 
         assert_eq!(ingresses(&handle, &mut live, 1).await, ["shop/first"]);
         drop(break_source);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use routing::table::PluginName;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::filter::plugin::{BreakerState, Breakers, PluginCounts, PluginStats};
 
@@ -21,7 +22,7 @@ pub enum PluginState {
     Compiled,
     /// An instance took the configuration.
     Configured,
-    /// Instances are on all workers.
+    /// Instances are on all workers, and requests use them.
     Ready,
     /// It cannot run, with the reason. An earlier version may serve.
     Refused(String),
@@ -52,7 +53,11 @@ struct BoardEntry {
 
 /// The states of all plugins.
 #[derive(Debug, Default)]
-pub struct PluginBoard(Mutex<BTreeMap<PluginName, BoardEntry>>);
+pub struct PluginBoard {
+    entries: Mutex<BTreeMap<PluginName, BoardEntry>>,
+    /// Counts the changes of states.
+    changes: watch::Sender<u64>,
+}
 
 /// A plugin as the admin page shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -110,7 +115,7 @@ impl fmt::Display for PluginStatus {
 
 impl PluginBoard {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<PluginName, BoardEntry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a plugin, or replaces its place.
@@ -129,10 +134,16 @@ impl PluginBoard {
     }
 
     /// Sets the state of the newest version.
-    pub(super) fn set_state(&self, name: &PluginName, state: PluginState) {
+    pub fn set_state(&self, name: &PluginName, state: PluginState) {
         if let Some(entry) = self.entries().get_mut(name) {
             entry.state = state;
         }
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Returns a channel whose value changes with each state.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Sets the digest of the version that serves.

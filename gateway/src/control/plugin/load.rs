@@ -7,7 +7,8 @@ use api::Isolation;
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use plugin_host::{
-    AllowedUpstream, Engine, InstanceConfig, Limits, Module, ModuleError, RootIndex, Shared, Waker,
+    AllowedUpstream, Engine, GuestObserver, InstanceConfig, Limits, Module, ModuleError, RootIndex, Shared,
+    Waker,
 };
 use routing::table::{PluginDefinition, PluginSource};
 use sha2::{Digest as _, Sha256};
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::board::{PluginBoard, PluginState};
 use super::fetch::{self, FileStamp};
-use super::refusal::PluginRefusal;
+use super::refusal::{PluginRefusal, check_configs};
 use super::{DesiredPlugin, PluginContext};
 use crate::filter::plugin::{
     Breakers, Lease, LoadedPlugin, NewInstance, PluginStats, PluginVersion, VersionUsage,
@@ -94,8 +95,13 @@ impl LoadJob {
         reached(PluginState::Fetched);
         let module = modules.compile(&engine, &fetched)?;
         reached(PluginState::Compiled);
-        let shared = (Arc::clone(&context.shared), context.waker());
-        let config = instance_config(&definition, &configs, &module, shared);
+        check_configs(module.info(), &configs)?;
+        let process = ProcessParts {
+            shared: Arc::clone(&context.shared),
+            waker: context.waker(),
+            observer: context.observer.clone(),
+        };
+        let config = instance_config(&definition, &configs, &module, process);
         let version = Arc::new(PluginVersion {
             id: NEXT_VERSION.fetch_add(1, Ordering::Relaxed),
             name: Arc::clone(&config.plugin),
@@ -139,8 +145,9 @@ impl LoadJob {
 /// [`PluginRefusal`].
 pub fn check(engine: &Engine, desired: &DesiredPlugin) -> Result<(), PluginRefusal> {
     let module = engine.compile(&fetch_verified(&desired.definition)?.bytes)?;
-    let shared = (Arc::default(), Waker(Arc::new(|| {})));
-    let config = instance_config(&desired.definition, &desired.configs, &module, shared);
+    check_configs(module.info(), &desired.configs)?;
+    let process = ProcessParts { shared: Arc::default(), waker: Waker(Arc::new(|| {})), observer: None };
+    let config = instance_config(&desired.definition, &desired.configs, &module, process);
     NewInstance::check(&module, config).map_err(|error| PluginRefusal::of_start(&error, &desired.configs))
 }
 
@@ -162,11 +169,18 @@ fn fetch_verified(definition: &PluginDefinition) -> Result<Fetched, String> {
     }
 }
 
+/// What the instances of a process have in common.
+struct ProcessParts {
+    shared: Arc<Shared>,
+    waker: Waker,
+    observer: Option<Arc<dyn GuestObserver>>,
+}
+
 fn instance_config(
     definition: &PluginDefinition,
     configs: &[Arc<str>],
     module: &Module,
-    (shared, waker): (Arc<Shared>, Waker),
+    ProcessParts { shared, waker, observer }: ProcessParts,
 ) -> Arc<InstanceConfig> {
     let call = definition.limits.call;
     let configure = match definition.isolation {
@@ -202,6 +216,7 @@ fn instance_config(
         allow_on_headers_stop_iteration: definition.allow_on_headers_stop_iteration,
         shared,
         waker,
+        observer,
     })
 }
 

@@ -10,7 +10,6 @@ use routing::table::PluginName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::board::PluginState;
 use super::fetch::{self, FileStamp};
 use super::load::{INSTANCES_PER_WORKER, Load, LoadJob, Loaded, Modules, hex, is_polled};
 use super::retire::{self, ReplacedVersion};
@@ -194,6 +193,7 @@ impl Loader {
         tracked.seen = stamp;
         tracked.is_refused = result.is_err();
         let is_stale = std::mem::take(&mut tracked.is_stale);
+        let board = Arc::clone(&self.context.board);
         let update = match result {
             Ok(Load { plugin, .. }) => {
                 let digest = hex(&plugin.version.module.info().digest);
@@ -202,19 +202,15 @@ impl Loader {
                 tracked.breakers.requests.close();
                 tracked.breakers.background.close();
                 self.context.board.set_serving(&name, digest);
-                self.context.board.set_state(&name, PluginState::Ready);
                 let (version, lease) = (Arc::downgrade(&plugin.version), plugin.lease.downgrade());
                 self.versions.retain(|_, (_, lease)| lease.strong_count() > 0);
                 self.versions.insert(plugin.version.id, (version, lease));
                 if let Some(before) = tracked.serving.replace(plugin.clone()) {
                     tracked.replaced.push(ReplacedVersion::new(&before, &plugin));
                 }
-                PluginUpdate { name: name.clone(), loaded: Some(plugin), refusal: None }
+                PluginUpdate { name: name.clone(), loaded: Some(plugin), refusal: None, board }
             }
-            Err(refusal) => {
-                self.context.board.set_state(&name, PluginState::Refused(refusal.message.clone()));
-                PluginUpdate { name: name.clone(), loaded: None, refusal: Some(refusal) }
-            }
+            Err(refusal) => PluginUpdate { name: name.clone(), loaded: None, refusal: Some(refusal), board },
         };
         // Jobs may be about to use theirs.
         if self.plugins.values().all(|tracked| !tracked.is_loading) {

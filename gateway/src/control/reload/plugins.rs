@@ -94,16 +94,21 @@ impl UsedPlugins {
     /// Returns the field of the WasmPlugin that is at fault, and the message. A configuration of a RoutePolicy has no
     /// field there, so the message names it.
     fn describe(&self, name: &PluginName, refusal: PluginRefusal) -> (String, String) {
-        let PluginRefusal { config, message } = refusal;
+        let PluginRefusal { config, path, message } = refusal;
         let Some(config) = config else { return ("spec.url".to_owned(), message) };
         let is_refused = |plugin: &&PluginUse| plugin.plugin == *name && plugin.config == config;
         let mut origins = self.policies.values().flat_map(|policy| &policy.plugins).filter(is_refused);
+        let default = format!("{DEFAULT_CONFIG}{path}");
         match origins.next().map(|plugin| &plugin.origin) {
             // No configuration is given.
-            Some(origin) if &*origin.field == "spec" => (DEFAULT_CONFIG.to_owned(), message),
-            Some(origin) if origin.object.kind == Kind::WasmPlugin => (origin.field.to_string(), message),
-            Some(origin) => (DEFAULT_CONFIG.to_owned(), format!("{message} (the configuration of {origin})")),
-            None => (DEFAULT_CONFIG.to_owned(), message),
+            Some(origin) if &*origin.field == "spec" => (default, message),
+            Some(origin) if origin.object.kind == Kind::WasmPlugin => {
+                (format!("{}{path}", origin.field), message)
+            }
+            Some(origin) => {
+                (DEFAULT_CONFIG.to_owned(), format!("{message} (the configuration of {origin}{path})"))
+            }
+            None => (default, message),
         }
     }
 

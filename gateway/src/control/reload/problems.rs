@@ -18,8 +18,7 @@ pub struct Problems(Mutex<State>);
 
 /// Problems that were added and removed.
 pub(super) struct ProblemChanges {
-    /// With their locations.
-    pub(super) added: Vec<ProblemView>,
+    pub(super) added: BTreeSet<Problem>,
     pub(super) removed: BTreeSet<Problem>,
 }
 
@@ -111,8 +110,12 @@ impl Problems {
     pub(super) fn take_changes(&self) -> ProblemChanges {
         let mut state = self.lock();
         let (added, removed) = (std::mem::take(&mut state.added), std::mem::take(&mut state.removed));
-        let added = added.iter().map(|problem| ProblemView::new(problem, state.location(problem)));
-        ProblemChanges { added: added.collect(), removed }
+        ProblemChanges { added, removed }
+    }
+
+    /// Returns a Problem with its location.
+    pub(super) fn view(&self, problem: &Problem) -> ProblemView {
+        ProblemView::new(problem, self.lock().location(problem))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -111,6 +111,12 @@ impl SecretStore {
         delta
     }
 
+    /// Returns the end of validity of each usable certificate, in seconds since 1970.
+    pub(super) fn expiries(&self) -> impl Iterator<Item = (&Name, i64)> {
+        let expiry = |name| self.certificates.get(name).map(|certificate| (name, certificate.not_after));
+        self.contents.keys().filter_map(expiry)
+    }
+
     /// Returns when the next check is due.
     pub(super) fn next_check(&self) -> Option<SystemTime> {
         let (date, _) = self.checks.first()?;

@@ -14,6 +14,7 @@ mod feed;
 mod secret_reader;
 mod spec;
 mod watch;
+mod watch_board;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,10 +31,12 @@ use super::Update;
 use cluster_state::ClusterState;
 use config_map_watcher::ConfigMapWatcher;
 use debounce::Debounce;
+use event::WatchEvent;
 use feed::Feeds;
 use secret_reader::SecretReader;
 
 pub use spec::{Purpose, WatchScope, WatchSpec};
+pub use watch_board::WatchBoard;
 
 /// Maximum silence of the API server within one response. Watches end earlier (`watch::WATCH_SECONDS`); this limit is
 /// for lists on a dead connection.
@@ -113,6 +116,8 @@ pub async fn run(
 ) {
     let Feeds { specs, streams } = feed::feeds(&client, &spec);
     let mut events = streams.into_iter().collect::<SelectAll<_>>().ready_chunks(MAX_EVENTS_PER_BATCH);
+    let board = spec.board;
+    board.define(specs.iter().map(|spec| (spec.kind, &*spec.namespace)), Instant::now());
     let mut cluster_state = ClusterState::new(specs, spec.routing);
     let mut secret_reader = SecretReader::new(client.clone());
     let mut config_maps = ConfigMapWatcher::new(client);
@@ -122,6 +127,9 @@ pub async fn run(
         tokio::select! {
             Some(batch) = events.next() => for (feed, event) in batch {
                 let now = Instant::now();
+                if !matches!(event, WatchEvent::Failed(_)) {
+                    board.record(feed, now);
+                }
                 cluster_state.handle_event(feed, event, now);
                 debounce.record(now);
             },
@@ -152,6 +160,7 @@ pub async fn run(
         if cluster_state.take_config_maps_changed() {
             config_maps.set(&cluster_state.config_maps());
         }
+        board.set_health(cluster_state.feed_health());
         let reason = cluster_state.pending_reason();
         pending_reason.send_if_modified(|known| {
             let has_changed = *known != reason;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http1::{BodyLength, Head, HeadError, KnownName};
+use http1::{BodyError, BodyLength, FramingError, Head, HeadError, KnownName};
 use routing::table::Backend;
 
 use super::abort::Abort;
@@ -55,12 +55,16 @@ pub(super) struct UpstreamResponse {
 }
 
 impl<D: Downstream> Exchange<'_, D> {
-    /// Connects within the rest of the request's time, unless the client abandons the request.
+    /// Returns the connection that belongs to the client, or connects within the rest of the request's time, unless the
+    /// client abandons the request.
     pub(super) async fn open(
         &mut self,
         backend: &Arc<Backend>,
         retry: &mut RetryState,
     ) -> Result<PooledConnection, ExchangeError> {
+        if let Some(opened) = self.request.client.take_bound(backend) {
+            return Ok(opened);
+        }
         let opening = self.worker.upstreams.connect(backend, retry);
         let opened = unless_cancelled(&mut *self.down, self.timer, opening).await?;
         opened.map_err(|error| ReplyReason::Open(error).into())
@@ -98,6 +102,11 @@ impl<D: Downstream> Exchange<'_, D> {
             AttemptError::PeerDead => self.worker.upstreams.on_peer_dead(opened),
             // Most likely the endpoint closed the connection while it was idle, which is no fault.
             AttemptError::Upstream(_) if is_lost && opened.is_reused => {}
+            // Obsolete, and rejected for what it could hide, but the endpoint works.
+            AttemptError::Upstream(
+                StreamError::Head(HeadError::FoldedField)
+                | StreamError::Framing(FramingError::RepeatedLength),
+            ) => {}
             AttemptError::Upstream(_) | AttemptError::UnsolicitedUpgrade | AttemptError::FirstByteTimeout => {
                 self.worker.upstreams.on_failure(opened);
             }
@@ -192,7 +201,10 @@ impl From<AttemptError> for ExchangeError {
             AttemptError::FirstByteTimeout => ReplyReason::FirstByteTimeout.into(),
             AttemptError::RequestTimeout => ReplyReason::RequestTimeout.into(),
             AttemptError::PeerDead => ReplyReason::UpstreamClosed.into(),
-            AttemptError::RequestBody(BodyReadError::Stream(StreamError::Body(_))) => {
+            // A body that ends early is that of a client that has left.
+            AttemptError::RequestBody(BodyReadError::Stream(StreamError::Body(error)))
+                if error != BodyError::Truncated =>
+            {
                 ReplyReason::MalformedBody.into()
             }
             AttemptError::RequestBody(BodyReadError::TooLarge) => ReplyReason::BodyTooLarge.into(),

@@ -2,19 +2,23 @@
 //!
 //! Not here: the fields by which an endpoint learns of it (`forwarded`).
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use http1::{Head, KnownName, write};
 use ipnet::IpNet;
+use routing::table::Backend;
 use rustls::ProtocolVersion;
 
 use super::forwarded_header::{self, has_x_forwarded, list_items, parse_hop, parse_scheme};
+use crate::data::upstream::{BoundConnection, PooledConnection};
 use crate::message::Scheme;
 
 /// The peer of a connection. It is the same for all requests on it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     /// Address of the peer. IPv4-mapped IPv6 addresses are stored as IPv4.
     pub peer: IpAddr,
@@ -27,6 +31,8 @@ pub struct Client {
     trust: Trust,
     /// Fields that are the same for all requests of an untrusted peer, up to the begun value of `Forwarded`.
     pub(super) untrusted_fields: Box<[u8]>,
+    /// Connection to an endpoint that the client has authenticated.
+    bound: RefCell<Option<Box<BoundConnection>>>,
 }
 
 /// Address and transport of a client, for the access log.
@@ -70,12 +76,35 @@ impl Client {
             fields.put_slice(b"forwarded: ");
             write_forwarded_element(&mut fields, peer, scheme);
         }
-        Self { peer, scheme, codec: Codec::Http1, tls, trust, untrusted_fields: fields[..].into() }
+        Self {
+            peer,
+            scheme,
+            codec: Codec::Http1,
+            tls,
+            trust,
+            untrusted_fields: fields[..].into(),
+            bound: RefCell::default(),
+        }
     }
 
     /// Returns true if the peer is a proxy that the settings trust.
     pub fn is_trusted(&self) -> bool {
         self.trust == Trust::Proxy
+    }
+
+    /// Keeps a connection to an endpoint for later requests of this client connection only. It closes with it, or when
+    /// the client is bound to another Service. Requests of one HTTP/2 connection may come from several users of a proxy,
+    /// so there the connection closes at once.
+    pub(super) fn bind(&self, opened: PooledConnection) {
+        if self.codec == Codec::Http1 {
+            self.bound.replace(Some(Box::new(BoundConnection::new(opened))));
+        }
+    }
+
+    /// Takes the kept connection if it leads to this backend and is open.
+    pub(super) fn take_bound(&self, backend: &Arc<Backend>) -> Option<PooledConnection> {
+        let bound = self.bound.borrow_mut().take_if(|bound| bound.is_for(backend))?;
+        bound.into_opened()
     }
 
     pub(super) fn trust(&self) -> Trust {

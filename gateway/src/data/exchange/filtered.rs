@@ -43,7 +43,7 @@ impl From<Piece> for BodyPiece {
     fn from(piece: Piece) -> Self {
         match piece {
             Piece::Data(data) => Self::Data(data),
-            Piece::Trailers(trailers) => Self::End(BodyEnd::Trailers(trailers)),
+            Piece::Trailers(trailers) => Self::End(BodyEnd::Trailers(Box::new(trailers))),
             Piece::End => Self::End(BodyEnd::Plain),
         }
     }
@@ -53,7 +53,7 @@ impl From<BodyPiece> for Piece {
     fn from(piece: BodyPiece) -> Self {
         match piece {
             BodyPiece::Data(data) => Self::Data(data),
-            BodyPiece::End(BodyEnd::Trailers(trailers)) => Self::Trailers(trailers),
+            BodyPiece::End(BodyEnd::Trailers(trailers)) => Self::Trailers(*trailers),
             BodyPiece::End(BodyEnd::Plain) => Self::End,
         }
     }

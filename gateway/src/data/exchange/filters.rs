@@ -72,7 +72,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// the endpoint.
     pub(super) async fn filter_request(&mut self, plan: &Plan) -> Result<(), ExchangeError> {
         let Some(chain) = &plan.chain else { return Ok(()) };
-        self.filters = Some(Box::new(Progress::new(Arc::clone(chain))));
+        self.filters = Some(Box::new(Progress::new(Arc::clone(chain), self.request.length)));
         loop {
             let Some(outcome) = self.run_filters(Progress::request) else { return Ok(()) };
             let future = match outcome {
@@ -146,6 +146,9 @@ impl<D: Downstream> Exchange<'_, D> {
         head: &Head,
         length: BodyLength,
     ) -> Result<BodyLength, ExchangeError> {
+        if let Some(filters) = &mut self.filters {
+            filters.declare_response_length(length);
+        }
         loop {
             let is_end = length.has_no_body();
             let outcome = self.run_filters(|filters, cx| filters.response(head, is_end, cx));
@@ -307,7 +310,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 tls: tls_version(self.request.client.tls),
                 plugins: &self.worker.plugins,
             }),
-            stored: None,
+            facts: None,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::destination::Destination;
 use super::forwarded::RequestSource;
 use super::reply_reason::reason_phrase;
 use super::{date, upgrade};
-use crate::message::{LineEdits, Patch, RequestMethod};
+use crate::message::{LineEdits, Patch, RequestMethod, forwarded_target};
 use crate::observe::counters::{Counters, increment};
 use crate::settings::UnderscoreNames;
 
@@ -101,31 +101,13 @@ fn write_request_line(out: &mut BytesMut, request: &UpstreamRequest<'_>, edits: 
     if let Some(target) = edits.and_then(|edits| edits.target.as_ref()) {
         return write::request_line(out, method, target.as_bytes());
     }
-    let (target, query) = target(head, &destination.path);
+    let (target, query) = forwarded_target(head, &destination.path);
     if query.is_empty() {
         write::request_line(out, method, target);
     } else {
         let whole = [target, query].concat();
         write::request_line(out, method, &whole);
     }
-}
-
-/// Returns the request target for the endpoint, in two parts. It is the client's unless its path has dot segments.
-///
-/// An endpoint would resolve dot segments to a path that may belong to another rule. `canonical` is the path that was
-/// matched.
-fn target<'a>(request: &'a Head, canonical: &'a str) -> (&'a [u8], &'a [u8]) {
-    let (target, path) = (request.target(), request.path());
-    if path == canonical.as_bytes() || !has_dot_segment(path) {
-        return (target, b"");
-    }
-    (canonical.as_bytes(), target.get(path.len()..).unwrap_or_default())
-}
-
-/// Returns true if a segment begins with a dot, plain or encoded. That includes all dot segments.
-fn has_dot_segment(path: &[u8]) -> bool {
-    path.windows(2).any(|pair| pair == b"/.")
-        || path.windows(4).any(|four| four.eq_ignore_ascii_case(b"/%2e"))
 }
 
 /// Returns true if the client accepts trailers, which gRPC servers require. Other items of `TE` concern only the

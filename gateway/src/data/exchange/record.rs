@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http1::{Head, KnownName, Version};
 use routing::object::{Name, PortRef};
-use routing::table::{FieldPath, Route};
+use routing::table::{Backend, FieldPath, Route};
 
 use super::abort::Abort;
 use super::client::{Client, Codec, ConnectionInfo, tls_version};
@@ -18,6 +18,7 @@ use super::worker::Worker;
 use crate::data::drain::Phase;
 use crate::data::upstream::{PooledConnection, RetryState};
 use crate::observe::access_log::{Entry, RequestFields, RouteFields};
+use crate::observe::counters::ResponseSample;
 
 /// Outcome of one request.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +35,7 @@ pub(super) struct Record {
     pub(super) is_reused: bool,
     /// ID of the Backend that was chosen among the route's.
     pub(super) backend_id: Option<u64>,
-    /// When the request's head had arrived; `None` if no duration is logged.
+    /// When the request's head had arrived; `None` if it never did.
     pub(super) started_at: Option<Instant>,
     /// From `started_at` to the head of the endpoint's response.
     pub(super) first_byte: Option<Duration>,
@@ -190,6 +191,19 @@ fn user_agent(head: &Head) -> Option<&[u8]> {
 }
 
 impl<'a> RequestInfo<'a> {
+    fn sample(&self, record: &Record) -> ResponseSample<'a> {
+        let chosen = self.route.and_then(|route| chosen_backend(route, record.backend_id));
+        ResponseSample {
+            ingress: self.route.map(|route| &route.origin.ingress),
+            backend: chosen.map(|backend| (backend.id, &backend.service)),
+            status: record.status,
+            duration: record.started_at.map(|started_at| started_at.elapsed()),
+            first_byte: record.first_byte,
+            received_bytes: record.received_bytes,
+            sent_bytes: record.sent_bytes,
+        }
+    }
+
     fn entry(&'a self, record: &Record) -> Entry<'a> {
         Entry {
             request: self.request,
@@ -200,12 +214,17 @@ impl<'a> RequestInfo<'a> {
 }
 
 fn route_fields(route: &Route, backend_id: Option<u64>) -> RouteFields<'_> {
-    let chosen = route.backends.iter().find(|weighted| Some(weighted.backend.id) == backend_id);
+    let chosen = chosen_backend(route, backend_id);
     RouteFields {
         ingress: &route.origin.ingress.name,
         rule: route.origin.field,
-        service: chosen.map(|weighted| (&weighted.backend.service, &weighted.backend.port)),
+        service: chosen.map(|backend| (&backend.service, &backend.port)),
     }
+}
+
+fn chosen_backend(route: &Route, id: Option<u64>) -> Option<&Backend> {
+    let mut backends = route.backends.iter().map(|weighted| &*weighted.backend);
+    backends.find(|backend| Some(backend.id) == id)
 }
 
 /// Creates an entry of the access log without fields of a request or a route.
@@ -238,14 +257,9 @@ fn entry<'a>(id: &'a [u8], connection: ConnectionInfo, record: &Record) -> Entry
 }
 
 impl Worker {
-    /// Returns the start of an exchange, if its duration is logged.
-    pub(super) fn start_time(&self) -> Option<Instant> {
-        self.access_log.is_some().then(Instant::now)
-    }
-
     /// Counts and logs a request. An upgraded one is only counted: its tunnel is logged.
     pub(super) fn report(&self, info: &RequestInfo<'_>, record: &Record) {
-        self.counters.count_response(info.route.map(|route| &route.origin.ingress), record.status);
+        self.counters.count_response(&info.sample(record));
         match record.completion {
             Completion::Unfinished | Completion::Forwarded => {}
             Completion::LocalReply(reason) | Completion::ReplyUnsent { reason, .. } => {

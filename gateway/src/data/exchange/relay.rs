@@ -2,10 +2,11 @@
 
 use std::task::{Context, Poll, Waker};
 
-use http1::{BodyLength, Head};
+use http1::{BodyLength, Head, KnownName};
 
 use super::abort::Abort;
 use super::attempt::{UpstreamResponse, declares_body};
+use super::connection_auth;
 use super::downstream::{Downstream, ExchangeOutcome};
 use super::filtered::Filtered;
 use super::filters::EndpointSide;
@@ -35,6 +36,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let length = self.filter_response(&mut endpoint, &response.head, response.length).await?;
         self.start_response(&response.head, length)?;
         body.release();
+        opened.is_bound |= connection_auth::is_used(self.request.head, self.request_patch(), &response.head);
         self.relay_bodies(&mut opened.stream, &mut body, plan).await.map_err(ExchangeError::Abort)?;
         // Filters may hold the head, too.
         self.filters = None;
@@ -46,7 +48,11 @@ impl<D: Downstream> Exchange<'_, D> {
         drop(head);
         if is_complete && stays_open && !opened.stream.has_input() {
             opened.stream.release_buffers(&self.worker.buffers);
-            self.worker.upstreams.release(opened, keep_alive, &plan.upstream);
+            if opened.is_bound {
+                self.request.client.bind(opened);
+            } else {
+                self.worker.upstreams.release(opened, keep_alive, &plan.upstream);
+            }
         }
         Ok(ExchangeOutcome::Completed)
     }
@@ -126,6 +132,7 @@ impl<D: Downstream> Exchange<'_, D> {
         (head, plan): (&Head, &Plan),
     ) -> Result<ExchangeOutcome, ExchangeError> {
         self.record.on_response_head(head.status());
+        opened.convert_to_tunnel();
         let mut endpoint = EndpointSide { stream: &mut opened.stream, request_body: &mut body, plan };
         self.filter_response(&mut endpoint, head, BodyLength::Empty).await?;
         let failed = |error: &StreamError| ExchangeError::Abort(Abort::from_downstream(error));
@@ -152,7 +159,12 @@ fn is_ready<D: Downstream>(down: &mut D) -> bool {
     down.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
-/// Returns true for a 204 that declares a body. If the endpoint sends that body, it would be read as the next response.
+/// Returns true for a 204 that declares a body, and for a 304 with a Transfer-Encoding. If the endpoint sends that body, it
+/// would be read as the next response. The Content-Length of a 304 is that of the response to a GET.
 fn has_forbidden_body(head: &Head) -> bool {
-    head.status() == 204 && declares_body(head)
+    match head.status() {
+        204 => declares_body(head),
+        304 => head.get(KnownName::TransferEncoding).is_some(),
+        _ => false,
+    }
 }

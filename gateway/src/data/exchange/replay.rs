@@ -1,11 +1,11 @@
 //! Buffers the start of a request's body while a retry may have to send it again.
 //!
-//! Buffering copies no bytes: pieces share the memory into which they were received. Not here: deciding on a retry
-//! (`upstream`).
+//! The bytes are copied: a piece shares the memory into which it was received, which can be 250 times as large as the
+//! piece (chunk extensions). Not here: deciding on a retry (`upstream`).
 
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http1::BodyLength;
 
 use crate::data::wire::{BodyReader, Piece};
@@ -16,10 +16,9 @@ const MAX_REPLAY_BYTES: usize = 64 << 10;
 /// The part of a body that was read so far.
 #[derive(Debug)]
 pub(super) struct ReplayBuffer {
-    pieces: Vec<Bytes>,
-    bytes: usize,
-    /// Index of the piece that is read next. From `pieces.len()` on, pieces come from the source.
-    next: usize,
+    data: BytesMut,
+    /// Bytes of `data` that are read. Behind them, pieces come from the source.
+    read: usize,
     /// Whether the buffer has all that was read.
     is_replayable: bool,
     /// Whether the source returned [`Piece::End`].
@@ -29,7 +28,7 @@ pub(super) struct ReplayBuffer {
 impl ReplayBuffer {
     /// Creates an empty buffer. It stays empty if `is_replayable` is false.
     pub(super) fn new(is_replayable: bool) -> Self {
-        Self { pieces: Vec::new(), bytes: 0, next: 0, is_replayable, is_ended: false }
+        Self { data: BytesMut::new(), read: 0, is_replayable, is_ended: false }
     }
 
     /// Returns true if all that was read can be read again.
@@ -48,29 +47,33 @@ impl ReplayBuffer {
         self.is_replayable && fits
     }
 
-    /// Continues with the first piece.
+    /// Continues with the first byte.
     pub(super) fn rewind(&mut self) {
-        self.next = 0;
+        self.read = 0;
     }
 
-    /// Stops buffering, since no retry follows. Pieces that are not sent yet stay.
+    /// Stops buffering, since no retry follows. Bytes that must be read again stay until they are.
     pub(super) fn release(&mut self) {
         self.is_replayable = false;
+        self.drop_read();
+    }
+
+    /// Frees the bytes that are read, unless they may be read again.
+    fn drop_read(&mut self) {
+        if !self.is_replayable && self.read == self.data.len() {
+            (self.data, self.read) = (BytesMut::new(), 0);
+        }
     }
 
     fn push(&mut self, piece: &Piece) {
         match piece {
             Piece::End => self.is_ended = true,
-            Piece::Data(data) if self.bytes + data.len() <= MAX_REPLAY_BYTES => {
-                self.bytes += data.len();
-                self.pieces.push(data.clone());
-                self.next = self.pieces.len();
+            Piece::Data(data) if self.data.len() + data.len() <= MAX_REPLAY_BYTES => {
+                self.data.extend_from_slice(data);
+                self.read = self.data.len();
             }
             // Retryable requests with trailers are rare, so trailers are not buffered.
-            Piece::Data(_) | Piece::Trailers(_) => {
-                self.is_replayable = false;
-                self.pieces.clear();
-            }
+            Piece::Data(_) | Piece::Trailers(_) => self.release(),
         }
     }
 }
@@ -87,9 +90,12 @@ impl<R: BodyReader> BodyReader for ReplayReader<'_, R> {
     type Error = R::Error;
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, R::Error>> {
-        if let Some(piece) = self.buffer.pieces.get(self.buffer.next) {
-            self.buffer.next += 1;
-            return Poll::Ready(Ok(Piece::Data(piece.clone())));
+        let buffer = &mut *self.buffer;
+        if let Some(unread @ [_, ..]) = buffer.data.get(buffer.read..) {
+            let data = Bytes::copy_from_slice(unread);
+            buffer.read = buffer.data.len();
+            buffer.drop_read();
+            return Poll::Ready(Ok(Piece::Data(data)));
         }
         if self.buffer.is_ended {
             return Poll::Ready(Ok(Piece::End));
@@ -135,17 +141,43 @@ mod tests {
     }
 
     #[test]
-    fn rewound_body_repeats_read_pieces_then_continues() {
+    fn rewound_body_repeats_read_bytes_then_continues() {
         let mut source = Pieces(vec![b"one", b"two", b""]);
         let mut buffer = ReplayBuffer::new(true);
         assert_eq!(read(&mut source, &mut buffer), Some(b"one".to_vec()));
-        for _ in 0..2 {
-            buffer.rewind();
-            assert!(buffer.is_replayable());
-            assert_eq!(read(&mut source, &mut buffer), Some(b"one".to_vec()));
-            assert_eq!(read(&mut source, &mut buffer), Some(b"two".to_vec()));
-            assert_eq!(read(&mut source, &mut buffer), None);
+        buffer.rewind();
+        assert!(buffer.is_replayable());
+        assert_eq!(read(&mut source, &mut buffer), Some(b"one".to_vec()));
+        assert_eq!(read(&mut source, &mut buffer), Some(b"two".to_vec()));
+        assert_eq!(read(&mut source, &mut buffer), None);
+        buffer.rewind();
+        assert_eq!(read(&mut source, &mut buffer), Some(b"onetwo".to_vec()));
+        assert_eq!(read(&mut source, &mut buffer), None);
+    }
+
+    #[test]
+    fn released_buffer_keeps_only_bytes_to_repeat() {
+        let mut source = Pieces(vec![b"one", b"two", b"three", b""]);
+        let mut buffer = ReplayBuffer::new(true);
+        read(&mut source, &mut buffer);
+        read(&mut source, &mut buffer);
+        buffer.rewind();
+        buffer.release();
+        assert_eq!(read(&mut source, &mut buffer), Some(b"onetwo".to_vec()));
+        assert_eq!(buffer.data.capacity(), 0, "no retry follows");
+        assert_eq!(read(&mut source, &mut buffer), Some(b"three".to_vec()));
+        assert_eq!((buffer.data.capacity(), read(&mut source, &mut buffer)), (0, None));
+    }
+
+    #[test]
+    fn buffered_bytes_share_no_received_memory() {
+        let received = Bytes::from(vec![b'x'; 1 << 20]);
+        let mut buffer = ReplayBuffer::new(true);
+        for at in 0..100 {
+            buffer.push(&Piece::Data(received.slice(at * 1000..at * 1000 + 1)));
         }
+        assert!(received.is_unique());
+        assert_eq!((buffer.data.len(), buffer.is_replayable()), (100, true));
     }
 
     #[test]
@@ -156,7 +188,7 @@ mod tests {
         read(&mut source, &mut buffer);
         assert!(buffer.is_replayable());
         assert_eq!(read(&mut source, &mut buffer), Some(b"y".to_vec()));
-        assert!(!buffer.is_replayable() && buffer.pieces.is_empty());
+        assert!(!buffer.is_replayable() && buffer.data.capacity() == 0);
         assert_eq!(read(&mut source, &mut buffer), Some(b"z".to_vec()));
     }
 }

@@ -29,6 +29,10 @@ pub enum ReplyReason {
     TooManyFields,
     /// The request is `OPTIONS *`, which is about the gateway itself.
     ServerOptions,
+    /// A load balancer checks the gateway, which is ready.
+    HealthCheck,
+    /// A load balancer checks the gateway, which drains or has no routing table yet.
+    NotReady,
     /// The head did not arrive in time.
     HeadTimeout,
     /// The body did not arrive in time.
@@ -41,6 +45,8 @@ pub enum ReplyReason {
     NoBackend,
     /// A rule matches, but no endpoint accepted a connection.
     Open(ConnectError),
+    /// The process uses nearly all of its memory budget.
+    MemoryExhausted,
     /// The endpoint closed or reset the connection before it responded.
     UpstreamClosed,
     /// The endpoint's response is malformed.
@@ -57,6 +63,7 @@ impl ReplyReason {
     /// All reasons. A test compares the list with the enums.
     pub const ALL: &[Self] = &[
         Self::InvalidHead(HeadError::BareLf),
+        Self::InvalidHead(HeadError::FoldedField),
         Self::InvalidHead(HeadError::Malformed("byte")),
         Self::InvalidHead(HeadError::TooLong),
         Self::InvalidHead(HeadError::TooManyFields),
@@ -75,6 +82,8 @@ impl ReplyReason {
         Self::TooManyConnectionOptions,
         Self::TooManyFields,
         Self::ServerOptions,
+        Self::HealthCheck,
+        Self::NotReady,
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::NoRule,
@@ -88,6 +97,7 @@ impl ReplyReason {
         Self::Open(ConnectError::TimedOut),
         Self::Open(ConnectError::NoSocket),
         Self::Open(ConnectError::Overloaded),
+        Self::MemoryExhausted,
         Self::UpstreamClosed,
         Self::UpstreamMalformed,
         Self::UpstreamUnsolicitedUpgrade,
@@ -110,7 +120,8 @@ impl ReplyReason {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::NoRule => 404,
             Self::ServerOptions => 204,
-            Self::AnnotationNotHonoured | Self::NoBackend => 503,
+            Self::HealthCheck => 200,
+            Self::AnnotationNotHonoured | Self::NoBackend | Self::NotReady => 503,
             Self::Open(
                 ConnectError::ServiceMissing
                 | ConnectError::PortMissing
@@ -118,7 +129,8 @@ impl ReplyReason {
                 | ConnectError::NoReadyEndpoint
                 | ConnectError::NoSocket
                 | ConnectError::Overloaded,
-            ) => 503,
+            )
+            | Self::MemoryExhausted => 503,
             Self::Open(ConnectError::Refused) | Self::UpstreamClosed => 502,
             Self::UpstreamMalformed | Self::UpstreamUnsolicitedUpgrade => 502,
             Self::Open(ConnectError::TimedOut) | Self::FirstByteTimeout | Self::RequestTimeout => 504,
@@ -130,6 +142,7 @@ impl ReplyReason {
         match self {
             Self::InvalidHead(error) => match error {
                 HeadError::BareLf => "bare_lf",
+                HeadError::FoldedField => "folded_field",
                 HeadError::Malformed(_) => "malformed_head",
                 HeadError::TooLong => "head_too_long",
                 HeadError::TooManyFields => "too_many_fields",
@@ -154,6 +167,8 @@ impl ReplyReason {
             Self::AnnotationNotHonoured => "annotation_not_honoured",
             Self::NoBackend => "no_backend",
             Self::ServerOptions => "server_options",
+            Self::HealthCheck => "health_check",
+            Self::NotReady => "not_ready",
             Self::Open(ConnectError::ServiceMissing) => "service_missing",
             Self::Open(ConnectError::PortMissing) => "port_missing",
             Self::Open(ConnectError::ProtocolUnsupported) => "protocol_unsupported",
@@ -162,6 +177,7 @@ impl ReplyReason {
             Self::Open(ConnectError::TimedOut) => "connect_timeout",
             Self::Open(ConnectError::NoSocket) => "no_socket",
             Self::Open(ConnectError::Overloaded) => "upstream_overloaded",
+            Self::MemoryExhausted => "memory_exhausted",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamUnsolicitedUpgrade => "upstream_unsolicited_upgrade",
@@ -172,7 +188,7 @@ impl ReplyReason {
 
     /// Returns the value of `Retry-After` in seconds, for reasons that pass by themselves.
     pub fn retry_after(self) -> Option<&'static str> {
-        matches!(self, Self::Open(ConnectError::Overloaded)).then_some("1")
+        matches!(self, Self::Open(ConnectError::Overloaded) | Self::MemoryExhausted).then_some("1")
     }
 
     /// Returns true if an HTTP/1.1 connection must close after the reply: its next byte has no known meaning.

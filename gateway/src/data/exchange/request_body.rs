@@ -39,7 +39,7 @@ impl RequestBody {
         self.replay.rewind();
     }
 
-    /// Stops buffering, since the response has begun.
+    /// Stops buffering, since no retry follows.
     pub(super) fn release(&mut self) {
         self.replay.release();
     }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use super::date::DateCache;
 use super::request_id::RequestIds;
 use crate::data::drain::DrainState;
+use crate::data::idle::IdleConnections;
+use crate::data::pressure::MemoryPressure;
 use crate::data::upstream::Upstreams;
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
+use crate::data::wire::send_budget::SendBudget;
 use crate::filter::plugin::Instances;
 use crate::live::LiveCell;
 use crate::observe::access_log::LogHandle;
@@ -27,6 +30,12 @@ pub struct Worker {
     pub drain: DrainState,
     /// Pool of connection buffers.
     pub buffers: BufferPool,
+    /// How much of the memory budget of the process is used.
+    pub pressure: Arc<MemoryPressure>,
+    /// Client connections without a request.
+    pub idle: IdleConnections,
+    /// Bytes that wait for clients of HTTP/2.
+    pub send_budget: Rc<SendBudget>,
     /// `Date` value for responses without one.
     pub date: DateCache,
     /// Metrics of this worker.

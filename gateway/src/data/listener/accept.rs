@@ -20,10 +20,13 @@ use super::transport::reset_on_close;
 use crate::data::drain::{OnDrain, Phase};
 use crate::data::exchange::Worker;
 use crate::data::wire::clock::TICK;
-use crate::observe::counters::increment;
+use crate::observe::counters::{add, increment};
 
 /// Minimum time between two warnings of one worker. A flood of clients must not flood the log.
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Maximum idle connections that close in favour of a new one. Several at once, since the choice looks at all connections.
+const MAX_CLOSED_IDLE: usize = 16;
 
 /// Keeps a worker running. Nothing is ever sent: the receiver completes when the last guard is dropped.
 pub(super) type ShutdownGuard = Rc<oneshot::Sender<Infallible>>;
@@ -89,8 +92,9 @@ impl Acceptor {
         if is_client_error(error) {
             return;
         }
-        // Most likely the process has no file descriptor or memory left, until connections end. The socket remains
-        // ready, so without a pause this would be a busy loop.
+        // Most likely the process has no file descriptor or memory left, until connections end. Idle ones end now. The
+        // socket remains ready, so without a pause this would be a busy loop.
+        self.close_idle();
         self.warn(&format!("accepting failed: {error}"));
         tokio::time::sleep(TICK).await;
     }
@@ -113,9 +117,14 @@ impl Acceptor {
         }
     }
 
-    /// Acquires a permit for a client. Returns `None` if the connection limit is reached; the client is then reset.
+    /// Acquires a permit for a client. At the connection limit, idle connections of the client with the most close in its
+    /// favour. Returns `None` if there are none on this worker; the client is then reset.
     fn admit(&self, stream: &TcpStream) -> Option<ConnectionPermit> {
-        let permit = self.tracker.acquire(self.index);
+        let permit = self.tracker.acquire(self.index).or_else(|| {
+            let closed = self.close_idle();
+            // Their permits are released when their tasks run, before this worker accepts many more.
+            (closed > 0).then(|| self.tracker.acquire_replacing(self.index))
+        });
         if permit.is_none() {
             increment(&self.worker.counters.connections_rejected);
             self.warn("client rejected: the limit of client connections is reached");
@@ -124,6 +133,13 @@ impl Acceptor {
             reset_on_close(stream);
         }
         permit
+    }
+
+    /// Closes idle connections of the client with the most. Returns how many.
+    fn close_idle(&self) -> usize {
+        let closed = self.worker.idle.close_idle(MAX_CLOSED_IDLE);
+        add(&self.worker.counters.idle_connections_closed, closed as u64);
+        closed
     }
 
     /// Serves a connection here, or hands it off to the worker with the fewest connections.

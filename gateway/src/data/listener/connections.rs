@@ -72,11 +72,22 @@ impl ConnectionTracker {
 
     /// Acquires a permit for a connection of `worker`. Returns `None` if the limit is reached.
     pub(super) fn acquire(self: &Arc<Self>, worker: usize) -> Option<ConnectionPermit> {
+        let (permit, previous) = self.create_permit(worker);
+        // Above the limit, dropping it subtracts again.
+        (previous < self.max_connections).then_some(permit)
+    }
+
+    /// Acquires a permit in place of one that is about to be released.
+    pub(super) fn acquire_replacing(self: &Arc<Self>, worker: usize) -> ConnectionPermit {
+        self.create_permit(worker).0
+    }
+
+    /// Returns a permit, and the number of permits before it.
+    fn create_permit(self: &Arc<Self>, worker: usize) -> (ConnectionPermit, u64) {
         let previous = self.total.fetch_add(1, Ordering::Relaxed);
-        // Created in both cases: above the limit, dropping it subtracts again.
         let permit = ConnectionPermit { tracker: Arc::clone(self), worker };
         permit.update_count(|count| count.fetch_add(1, Ordering::Relaxed));
-        (previous < self.max_connections).then_some(permit)
+        (permit, previous)
     }
 
     /// Returns the worker that the connection of `permit` should move to. That is the worker with the fewest

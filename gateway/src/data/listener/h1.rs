@@ -27,7 +27,6 @@ use crate::observe::access_log::RequestFields;
 use crate::observe::counters::GaugeGuard;
 
 mod downstream;
-mod pace;
 mod request;
 
 /// Maximum bytes of an unread request body that are read to keep the connection. For larger bodies closing is cheaper.
@@ -104,6 +103,7 @@ pub(super) async fn serve(
     let timer = worker.clock.timer();
     let mut state = ReadState { age: ConnectionAge::New, has_partial_head: false };
     timer.set(worker.settings.timeouts.request_header);
+    let idle = worker.idle.register(client.peer, &timer, worker.clock.now_ms());
     loop {
         let readable = std::future::poll_fn(|cx| connection.io().poll_readable(cx));
         let wake = match worker.drain.limit(&timer, state.on_drain(), readable).await {
@@ -115,6 +115,7 @@ pub(super) async fn serve(
             Err(_) if state.has_partial_head => Wake::HeadTimeout,
             Err(_) => break,
         };
+        idle.set_busy();
         let session = Session {
             worker,
             client: &client,
@@ -125,7 +126,10 @@ pub(super) async fn serve(
         // Boxed, so that the futures of waiting connections are small.
         let next = Box::pin(session.serve_readable(wake)).await;
         match next {
-            NextAction::AwaitRequest => timer.set(worker.settings.timeouts.keep_alive),
+            NextAction::AwaitRequest => {
+                timer.set(worker.settings.timeouts.keep_alive);
+                idle.set_idle(worker.clock.now_ms());
+            }
             // The timeout runs on: bytes that complete no request do not extend it.
             NextAction::AwaitInput => {}
             NextAction::Close => break,

@@ -6,6 +6,9 @@ mod connection;
 mod frames;
 mod head;
 mod io;
+mod send_queue;
 mod stream;
+mod stream_reader;
+mod stream_writer;
 
 pub(super) use connection::serve;

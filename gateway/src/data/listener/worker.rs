@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pingora::connectors::TransportConnector;
 use tokio::net::TcpListener;
-use tokio::runtime::LocalRuntime;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
 use super::accept::{Acceptor, WarningLimiter};
@@ -17,20 +17,28 @@ use super::protocol::Protocol;
 use crate::data::drain::{DrainState, Phase};
 use crate::data::exchange::request_id::RequestIds;
 use crate::data::exchange::{DateCache, Worker};
+use crate::data::idle::IdleConnections;
 use crate::data::plugins::{self, PluginInputs};
+use crate::data::pressure::MemoryPressure;
 use crate::data::upstream::{SharedUpstreams, Upstreams};
 use crate::data::wire::buffers::BufferPool;
 use crate::data::wire::clock::Clock;
 use crate::filter::plugin::Instances;
 use crate::live::LiveCell;
 use crate::observe::access_log::{self, LogHandle, LogSink};
-use crate::observe::counters::{CounterSnapshot, Counters};
+use crate::observe::counters::{CounterSnapshot, Counters, add};
 use crate::settings::Settings;
+
+/// Task polls after which the runtime looks for new events of sockets. Connections that are ready again after each turn keep
+/// the others waiting for at most this number of turns. Tokio's 61 made a small request wait for 61 turns of downloads.
+const EVENT_INTERVAL: u32 = 8;
 
 /// Commands to a worker.
 enum WorkerCommand {
     /// Send a copy of the counters.
     CopyCounters(oneshot::Sender<CounterSnapshot>),
+    /// Close idle connections, and free unused buffers.
+    ReleaseMemory,
     /// Enter a phase of the shutdown.
     EnterPhase(Phase),
     /// Stop at once.
@@ -53,6 +61,8 @@ pub struct Resources {
     pub connector: Arc<TransportConnector>,
     /// The state of endpoints that all workers share.
     pub upstreams: Arc<SharedUpstreams>,
+    /// How much of the memory budget is used.
+    pub pressure: Arc<MemoryPressure>,
     /// The destination of the access log. `None` disables the log.
     pub access_log: Option<LogSink>,
 }
@@ -89,6 +99,12 @@ impl Handle {
         counts.await.ok()
     }
 
+    /// Makes the worker close idle client connections, and free unused buffers.
+    pub fn release_memory(&self) {
+        // Fails if the worker has already stopped.
+        let _ = self.commands.send(WorkerCommand::ReleaseMemory);
+    }
+
     /// Makes the worker enter a phase of its shutdown. From [`Phase::Closing`] on it stops with its last connection.
     pub fn enter_phase(&self, phase: Phase) {
         // Fails if the worker has already stopped.
@@ -116,7 +132,10 @@ fn run(
     listeners: Vec<(StdListener, Protocol)>,
     (command_rx, inputs): (mpsc::UnboundedReceiver<WorkerCommand>, PluginInputs),
 ) -> io::Result<()> {
-    let runtime = LocalRuntime::new()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let (instances, work) = Instances::new(connections.worker);
         let worker = Rc::new(create_worker(resources, instances));
@@ -149,7 +168,7 @@ fn run(
 
 fn create_worker(resources: Resources, plugins: Rc<Instances>) -> Worker {
     let clock = Clock::default();
-    let counters = Rc::new(Counters::default());
+    let counters = Rc::new(Counters::new(resources.settings.request_labels));
     let upstreams = Upstreams::new(
         resources.connector,
         clock.clone(),
@@ -163,6 +182,9 @@ fn create_worker(resources: Resources, plugins: Rc<Instances>) -> Worker {
         drain: DrainState::new(clock.clone()),
         clock,
         buffers: BufferPool::default(),
+        idle: IdleConnections::default(),
+        pressure: resources.pressure,
+        send_budget: Rc::default(),
         date: DateCache::default(),
         counters,
         upstreams,
@@ -180,7 +202,11 @@ fn spawn_maintenance(worker: &Rc<Worker>) {
     tokio::task::spawn_local(async move { sweep_pools(&sweeper).await });
     if worker.access_log.is_some() {
         let flusher = Rc::clone(worker);
-        tokio::task::spawn_local(async move { flush_access_log(&flusher).await });
+        tokio::task::spawn_local(async move {
+            if let Some(log) = &flusher.access_log {
+                flush_access_log(log).await;
+            }
+        });
     }
 }
 
@@ -190,28 +216,31 @@ async fn handle_commands(worker: &Worker, mut command_rx: mpsc::UnboundedReceive
         match command {
             // Fails if the caller no longer waits.
             WorkerCommand::CopyCounters(reply) => drop(reply.send(worker.counters.snapshot())),
+            WorkerCommand::ReleaseMemory => {
+                let closed = worker.idle.close_idle(usize::MAX);
+                add(&worker.counters.idle_connections_closed, closed as u64);
+                worker.buffers.clear();
+            }
             WorkerCommand::EnterPhase(phase) => worker.drain.enter(phase),
             WorkerCommand::Stop => return,
         }
     }
 }
 
-/// Flushes the access log periodically, so that it lags at most [`access_log::FLUSH_INTERVAL`].
-async fn flush_access_log(worker: &Worker) {
-    let mut interval = tokio::time::interval(access_log::FLUSH_INTERVAL);
+/// Flushes the access log while it has entries, so that it lags at most [`access_log::FLUSH_INTERVAL`].
+async fn flush_access_log(log: &LogHandle) {
     loop {
-        interval.tick().await;
-        if let Some(log) = &worker.access_log {
-            log.flush();
-        }
+        log.wait_for_entry().await;
+        tokio::time::sleep(access_log::FLUSH_INTERVAL).await;
+        log.flush();
     }
 }
 
-/// Removes expired entries of the upstream state once a second.
+/// Removes expired entries of the upstream state once a second while there are idle connections.
 async fn sweep_pools(worker: &Worker) {
-    let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
-        interval.tick().await;
+        worker.upstreams.wait_for_idle().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         worker.upstreams.sweep();
     }
 }

@@ -39,6 +39,8 @@ enum Preference {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Selection<'a> {
     pub(super) balancing: LoadBalancingType,
+    /// Share of the endpoints that failed requests may eject.
+    pub(super) max_ejected_percent: u8,
     pub(super) turn: usize,
     /// The failed attempts of the request.
     pub(super) failed_attempts: &'a [FailedAttempt],
@@ -79,16 +81,17 @@ fn pick_by_preference<'a>(
     selection: &Selection<'_>,
     mut on_probe_due: impl FnMut(&'a Rc<Endpoint>),
 ) -> Option<&'a Rc<Endpoint>> {
-    let Selection { balancing, turn, failed_attempts, now } = *selection;
-    // If more than half of the endpoints fail requests, the likely cause is common to all (the requests, a database), and
-    // the rest would fail under the load. Failing endpoints then count as healthy; unreachable ones never do.
+    let Selection { balancing, max_ejected_percent, turn, failed_attempts, now } = *selection;
+    // If most endpoints fail requests, the likely cause is common to all (the requests, a database), and the rest would
+    // fail under the load. Failing endpoints then count as healthy; unreachable ones never do.
     let failing = |endpoint: &&Rc<Endpoint>| {
         matches!(
             endpoint.health.status(now),
             HealthStatus::Ejected(EjectionCause::Failing) | HealthStatus::ProbeDue(EjectionCause::Failing)
         )
     };
-    let ignores_failing = endpoints.iter().filter(failing).count() * 2 > endpoints.len();
+    let ignores_failing =
+        endpoints.iter().filter(failing).count() * 100 > endpoints.len() * usize::from(max_ejected_percent);
     let mut preference = |endpoint: &'a Rc<Endpoint>| {
         if failed_attempts.contains(&FailedAttempt::Unreachable(endpoint.address)) {
             return None;

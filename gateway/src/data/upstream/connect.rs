@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http1::HeadLimits;
 use pingora::ErrorType;
@@ -17,7 +17,6 @@ use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 
 use super::endpoint::Endpoint;
-use super::health::EjectionCause;
 use super::{ConnectError, Stream};
 use crate::data::wire::h1;
 use crate::observe::counters::{Counters, increment};
@@ -30,6 +29,14 @@ const DEAD_PEER_RETRANSMISSIONS: u8 = 3;
 pub(super) fn is_unresponsive(stream: &Io) -> bool {
     let info = get_tcp_info(stream.id());
     info.is_ok_and(|info| info.tcpi_unacked > 0 && info.tcpi_retransmits >= DEAD_PEER_RETRANSMISSIONS)
+}
+
+/// The state of a connection that neither side has closed (`TCP_ESTABLISHED`).
+const ESTABLISHED: u8 = 1;
+
+/// Returns true if neither side has closed the connection, as far as the kernel knows.
+pub(super) fn is_established(stream: &Io) -> bool {
+    get_tcp_info(stream.id()).is_ok_and(|info| info.tcpi_state == ESTABLISHED)
 }
 
 /// Opens connections for one worker.
@@ -60,15 +67,21 @@ impl Connector {
     pub(super) async fn connect(&self, address: SocketAddr, limit: Duration) -> Result<Stream, ConnectError> {
         let mut peer = HttpPeer::new(address, false, String::new());
         peer.options = PeerOptions::new();
-        peer.options.connection_timeout = Some(limit);
-        match self.connector.new_stream(&peer).await {
+        let started_at = Instant::now();
+        // Not Pingora's own timeout: its clock wakes the process 100 times a second from the first connect on.
+        let connected = match tokio::time::timeout(limit, self.connector.new_stream(&peer)).await {
+            Ok(connected) => connected.map_err(|error| classify_error(&error)),
+            Err(_elapsed) => Err(ConnectError::TimedOut),
+        };
+        match connected {
             Ok(stream) => {
+                self.counters.record_connect(started_at.elapsed());
                 increment(&self.counters.upstream_connects);
                 Ok(Stream::H1(h1::Connection::new(stream, self.limits)))
             }
             Err(error) => {
                 increment(&self.counters.upstream_connect_failures);
-                Err(classify_error(&error))
+                Err(error)
             }
         }
     }
@@ -89,7 +102,7 @@ impl Connector {
                 Ok(_) => endpoint.health.on_connected(),
                 // Without a result. Another probe starts after `health::PROBE_TIMEOUT_MS`.
                 Err(ConnectError::NoSocket) => {}
-                Err(_) => endpoint.health.on_failure(EjectionCause::Unreachable, time()),
+                Err(error) => endpoint.health.on_connect_failure(error, limit, time()),
             }
         });
     }

@@ -6,10 +6,9 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::health::Health;
+use super::health::EndpointHealth;
 use super::queue::UpstreamPermit;
 use super::{Reuse, Stream};
 
@@ -32,6 +31,7 @@ const MAX_IDLE_PER_ENDPOINT: usize = 256;
 struct IdleConnection {
     stream: Stream,
     permit: UpstreamPermit,
+    idle_since: u64,
     /// The last time at which it may carry any request.
     safe_until: u64,
     /// The last time at which it may carry a replayable request.
@@ -41,14 +41,14 @@ struct IdleConnection {
 /// An endpoint, as one worker knows it.
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
-    pub(super) health: Arc<Health>,
+    pub(super) health: EndpointHealth,
     idle: RefCell<Vec<IdleConnection>>,
     /// Whether the Backend no longer has the endpoint. Requests in flight complete; no connection is kept.
     is_removed: Cell<bool>,
 }
 
 impl Endpoint {
-    pub(super) fn new(address: SocketAddr, health: Arc<Health>) -> Rc<Self> {
+    pub(super) fn new(address: SocketAddr, health: EndpointHealth) -> Rc<Self> {
         Rc::new(Self { address, health, idle: RefCell::default(), is_removed: Cell::new(false) })
     }
 
@@ -62,7 +62,9 @@ impl Endpoint {
         let mut idle = self.idle.borrow_mut();
         while idle.last().is_some_and(is_usable) {
             let mut last = idle.pop()?;
-            if last.stream.is_reusable() {
+            // The runtime learns of a close only when it polls the socket. A request that must not be sent twice asks the
+            // kernel.
+            if last.stream.is_reusable() && (reuse == Reuse::Any || last.stream.is_established()) {
                 return Some((last.stream, last.permit));
             }
         }
@@ -73,16 +75,29 @@ impl Endpoint {
     pub(super) fn put_idle(
         &self,
         stream: Stream,
-        permit: UpstreamPermit,
+        mut permit: UpstreamPermit,
         keep_alive: Option<Duration>,
         now: u64,
     ) {
+        permit.release_share();
         let mut idle = self.idle.borrow_mut();
         if self.is_removed.get() || idle.len() >= MAX_IDLE_PER_ENDPOINT {
             return;
         }
         let IdleLimits { safe_ms, total_ms } = IdleLimits::new(keep_alive);
-        idle.push(IdleConnection { stream, permit, safe_until: now + safe_ms, expires_at: now + total_ms });
+        let (safe_until, expires_at) = (now + safe_ms, now + total_ms);
+        idle.push(IdleConnection { stream, permit, idle_since: now, safe_until, expires_at });
+    }
+
+    /// Returns the time since which the oldest idle connection is idle.
+    pub(super) fn oldest_idle(&self) -> Option<u64> {
+        self.idle.borrow().first().map(|idle| idle.idle_since)
+    }
+
+    /// Closes the oldest idle connection, and returns its permit for another one.
+    pub(super) fn close_oldest_idle(&self) -> Option<UpstreamPermit> {
+        let mut idle = self.idle.borrow_mut();
+        (!idle.is_empty()).then(|| idle.remove(0).permit)
     }
 
     /// Drops connections whose idle timeout has passed or that the endpoint has closed.
@@ -94,6 +109,11 @@ impl Endpoint {
     pub(super) fn close_idle(&self) {
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
         drop(idle);
+    }
+
+    /// Returns true if the Backend no longer has the endpoint.
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_removed.get()
     }
 
     /// Closes all idle connections, and keeps no connection from now on.

@@ -46,6 +46,11 @@ impl BackendPool {
         })
     }
 
+    /// Returns true if the pool is that of this Backend.
+    pub(super) fn is_for(&self, backend: &Arc<Backend>) -> bool {
+        std::ptr::eq(self.backend.as_ptr(), Arc::as_ptr(backend))
+    }
+
     /// Returns the next turn among the endpoints. A change of the endpoints does not reset it.
     pub(super) fn next_endpoint_turn(&self) -> usize {
         increment(&self.endpoint_turn)
@@ -69,7 +74,7 @@ impl BackendPool {
         let current = backend.endpoints.load();
         let mut cache = self.cache.borrow_mut();
         if !cache.source.as_ref().is_some_and(|source| Arc::ptr_eq(source, &current)) {
-            cache.refresh(&current, shared);
+            cache.refresh(&current, backend.id, shared);
         }
         match &**current {
             Endpoints::Ready(_) => Ok(Rc::clone(&cache.endpoints)),
@@ -78,6 +83,11 @@ impl BackendPool {
             Endpoints::ProtocolUnsupported => Err(ConnectError::ProtocolUnsupported),
             Endpoints::ServiceMissing => Err(ConnectError::ServiceMissing),
         }
+    }
+
+    /// Returns true if a connection is idle.
+    pub(super) fn has_idle(&self) -> bool {
+        self.cache.borrow().endpoints.iter().any(|endpoint| endpoint.oldest_idle().is_some())
     }
 
     /// Updates the endpoints, and closes idle connections whose timeout has passed or that other workers need. Returns
@@ -98,14 +108,14 @@ impl BackendPool {
 }
 
 impl EndpointCache {
-    fn refresh(&mut self, current: &Arc<Endpoints>, shared: &SharedUpstreams) {
+    fn refresh(&mut self, current: &Arc<Endpoints>, backend_id: u64, shared: &SharedUpstreams) {
         let find = |endpoint: &routing::object::Endpoint| {
             // Both lists are sorted by address.
             match self.endpoints.binary_search_by_key(&endpoint.address, |member| member.address) {
                 Ok(index) => self.endpoints.get(index).map(Rc::clone),
                 Err(_) => None,
             }
-            .unwrap_or_else(|| Endpoint::new(endpoint.address, shared.health.get_or_insert(endpoint.address)))
+            .unwrap_or_else(|| Endpoint::new(endpoint.address, shared.health(backend_id, endpoint.address)))
         };
         let endpoints = current.ready().iter().map(find).collect();
         self.replace(endpoints);

@@ -10,6 +10,7 @@ use api::RetryOn;
 use super::balance::FailedAttempt;
 use super::pool::EndpointList;
 use super::{ConnectError, PooledConnection, Reuse};
+use crate::data::client_network::ClientNetwork;
 use crate::plan::{UpstreamPolicy, effective_timeout};
 
 /// Whether a request can be sent a second time.
@@ -25,6 +26,10 @@ pub enum Resend {
 #[derive(Debug)]
 pub struct RetryState {
     pub(super) policy: UpstreamPolicy,
+    /// The address whose share of the Service the request takes; `None` for the gateway's own requests.
+    pub(super) client: Option<ClientNetwork>,
+    /// Whether the request asks for a tunnel.
+    pub(super) is_upgrade: bool,
     pub(super) reuse: Reuse,
     pub(super) failed_attempts: Vec<FailedAttempt>,
     /// Time left for waiting and connecting.
@@ -45,12 +50,20 @@ impl RetryState {
         let connect_time_left = effective_timeout(policy.connect.total);
         Self {
             policy,
+            client: None,
+            is_upgrade: false,
             reuse,
             failed_attempts: Vec::new(),
             connect_time_left,
             turn: None,
             retries_left: policy.max_retries,
         }
+    }
+
+    /// Takes the request from the share of a client. `is_upgrade` is whether it asks for a tunnel.
+    #[must_use]
+    pub fn for_client(self, client: ClientNetwork, is_upgrade: bool) -> Self {
+        Self { client: Some(client), is_upgrade, ..self }
     }
 
     /// Returns the number of failed attempts.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use hashbrown::HashMap;
 
-use super::health::Health;
+use super::health::{AddressHealth, EndpointHealth, Health};
 use super::queue::BackendLoad;
 
 /// Maps over which the keys are spread, so that workers that start at once rarely wait for one lock.
@@ -21,20 +21,35 @@ const SHARD_COUNT: usize = 16;
 pub struct SharedUpstreams {
     /// The origin of all shared times.
     pub(super) start: Instant,
-    pub(super) health: ShardedMap<SocketAddr, Health>,
+    addresses: ShardedMap<SocketAddr, AddressHealth>,
+    /// By Backend number and address.
+    services: ShardedMap<(u64, SocketAddr), Health>,
     pub(super) loads: ShardedMap<u64, BackendLoad>,
 }
 
 impl Default for SharedUpstreams {
     fn default() -> Self {
-        Self { start: Instant::now(), health: ShardedMap::default(), loads: ShardedMap::default() }
+        Self {
+            start: Instant::now(),
+            addresses: ShardedMap::default(),
+            services: ShardedMap::default(),
+            loads: ShardedMap::default(),
+        }
     }
 }
 
 impl SharedUpstreams {
+    /// Returns the health of an endpoint of this Backend.
+    pub(super) fn health(&self, backend_id: u64, address: SocketAddr) -> EndpointHealth {
+        let (address_health, service) =
+            (self.addresses.get_or_insert(address), self.services.get_or_insert((backend_id, address)));
+        EndpointHealth::new(address_health, service)
+    }
+
     /// Removes values that no worker uses. Called once a minute by each worker.
     pub(super) fn sweep(&self) {
-        self.health.sweep();
+        self.addresses.sweep();
+        self.services.sweep();
         self.loads.sweep();
     }
 }

@@ -89,6 +89,13 @@ impl Stream {
         }
     }
 
+    /// Does the kernel say that both directions of the connection are open? Costs one system call.
+    pub fn is_established(&mut self) -> bool {
+        match self {
+            Self::H1(connection) => super::connect::is_established(connection.io()),
+        }
+    }
+
     /// Does TCP_INFO say that the endpoint's machine acknowledges nothing any more?
     pub fn is_unresponsive(&mut self) -> bool {
         match self {

@@ -6,7 +6,7 @@ use api::RoutePolicySpec;
 use routing::object::{Name, PortRef};
 use routing::table::Endpoints;
 
-use super::health::HealthStatus;
+use super::health::{EjectionCause, EndpointHealth, HealthStatus};
 use super::queue::ConnectionQueue;
 use super::*;
 use crate::settings::{Settings, TimeoutSettings};
@@ -55,7 +55,7 @@ fn connect_future_is_below_1_kib() {
 #[tokio::test]
 async fn connect_timeout_ejects_only_with_the_full_timeout() {
     let (address, _filling) = blackhole();
-    let (upstreams, endpoint) = (upstreams(), Endpoint::new(address, Arc::default()));
+    let (upstreams, endpoint) = (upstreams(), Endpoint::new(address, EndpointHealth::default()));
     let mut late = retry(20 * SHORT, 60 * SHORT);
     // Waiting for a permit has used up the rest.
     late.connect_time_left = SHORT;
@@ -64,7 +64,7 @@ async fn connect_timeout_ejects_only_with_the_full_timeout() {
     assert_eq!(endpoint.health.status(0), HealthStatus::Healthy);
     // The full timeout is that of one connect or of all connects, whichever is sooner.
     for (once, total) in [(SHORT, 60 * SHORT), (60 * SHORT, SHORT), (Duration::ZERO, SHORT)] {
-        let endpoint = Endpoint::new(address, Arc::default());
+        let endpoint = Endpoint::new(address, EndpointHealth::default());
         let error = upstreams.connect_to(&endpoint, &mut retry(once, total)).await.unwrap_err();
         assert_eq!(error, ConnectError::TimedOut);
         assert_eq!(
@@ -80,7 +80,7 @@ async fn refused_connect_ejects_whatever_time_is_left() {
     let listener = TcpListener::bind(ANY_PORT).unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let (upstreams, endpoint) = (upstreams(), Endpoint::new(address, Arc::default()));
+    let (upstreams, endpoint) = (upstreams(), Endpoint::new(address, EndpointHealth::default()));
     let mut late = retry(60 * SHORT, 60 * SHORT);
     late.connect_time_left = 20 * SHORT;
     assert_eq!(upstreams.connect_to(&endpoint, &mut late).await.unwrap_err(), ConnectError::Refused);
@@ -91,7 +91,7 @@ async fn refused_connect_ejects_whatever_time_is_left() {
 async fn idle_connection_after_4_s_carries_only_replayable_requests() {
     let listener = TcpListener::bind(ANY_PORT).unwrap();
     let (upstreams, queue) = (upstreams(), ConnectionQueue::new(Arc::default()));
-    let endpoint = Endpoint::new(listener.local_addr().unwrap(), Arc::default());
+    let endpoint = Endpoint::new(listener.local_addr().unwrap(), EndpointHealth::default());
     let second = |seconds| Some(Duration::from_secs(seconds));
     // The announced timeout; milliseconds of idle time for any request, and for replayable requests.
     for (keep_alive, safe, total) in [
@@ -122,6 +122,37 @@ async fn idle_connection_after_4_s_carries_only_replayable_requests() {
         endpoint.sweep(7_000 + total + 1);
         assert!(queue.try_acquire(1).is_some(), "the connection is closed");
     }
+}
+
+#[tokio::test]
+async fn request_that_is_sent_once_learns_of_a_close_from_the_kernel() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let (upstreams, queue) = (upstreams(), ConnectionQueue::new(Arc::default()));
+    let endpoint = Endpoint::new(listener.local_addr().unwrap(), EndpointHealth::default());
+    for reuse in [Reuse::Recent, Reuse::Any] {
+        let connection = upstreams.connect_to(&endpoint, &mut retry(60 * SHORT, 60 * SHORT)).await.unwrap();
+        endpoint.put_idle(connection, queue.try_acquire(1).unwrap(), None, 7_000);
+        drop(listener.accept().unwrap());
+        // The runtime has not polled the socket since, so it still takes the connection for open.
+        let taken = endpoint.take_idle(reuse, 7_000);
+        assert_eq!(taken.is_some(), reuse == Reuse::Any, "{reuse:?}: a lost request is sent again");
+    }
+}
+
+#[tokio::test]
+async fn oldest_idle_connection_gives_its_permit() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let (upstreams, queue) = (upstreams(), ConnectionQueue::new(Arc::default()));
+    let endpoint = Endpoint::new(listener.local_addr().unwrap(), EndpointHealth::default());
+    assert!(endpoint.close_oldest_idle().is_none());
+    for now in [7_000, 8_000] {
+        let connection = upstreams.connect_to(&endpoint, &mut retry(60 * SHORT, 60 * SHORT)).await.unwrap();
+        endpoint.put_idle(connection, queue.try_acquire(2).unwrap(), None, now);
+    }
+    assert_eq!(endpoint.oldest_idle(), Some(7_000));
+    let permit = endpoint.close_oldest_idle();
+    assert_eq!((permit.is_some(), endpoint.oldest_idle()), (true, Some(8_000)));
+    assert!(queue.try_acquire(2).is_none(), "the permit passes on");
 }
 
 #[test]

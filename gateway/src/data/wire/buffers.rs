@@ -27,6 +27,11 @@ impl BufferPool {
         self.free.borrow().len()
     }
 
+    /// Frees all buffers that are free.
+    pub fn clear(&self) {
+        self.free.borrow_mut().clear();
+    }
+
     /// Clears a buffer and keeps it for reuse.
     ///
     /// A buffer is freed instead if parts of a message still share it, or if it has more than twice the capacity.

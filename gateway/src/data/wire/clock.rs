@@ -1,7 +1,8 @@
 //! The coarse clock of one worker, and the timers of its tasks.
 //!
 //! A request passes six deadlines and hardly ever reaches one. Setting a deadline is therefore a store into a cell.
-//! A tick every [`TICK`] compares all deadlines with the time and wakes the tasks whose deadline has passed.
+//! A tick every [`TICK`] compares all deadlines with the time and wakes the tasks whose deadline has passed. Without a
+//! deadline there are no ticks: an idle worker does not wake.
 //! ARCHITECTURE.md has the figures against `pingora_timeout` and tokio's timer wheel.
 
 use std::cell::{Cell, RefCell};
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Interval between two checks of all deadlines. A task wakes at most one tick late, never early.
@@ -27,10 +29,15 @@ pub enum WaitError {
     Aborted,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    started: Instant,
     /// Milliseconds from the creation of the clock to the last tick.
     now_ms: Cell<u64>,
+    /// Whether a deadline is set, so that [`Clock::run`] updates the time.
+    is_ticking: Cell<bool>,
+    /// Wakes [`Clock::run`] when the first deadline is set.
+    start: Notify,
     entries: RefCell<Vec<Rc<Entry>>>,
 }
 
@@ -47,24 +54,54 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub struct Clock {
     shared: Rc<Shared>,
-    started: Instant,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { shared: Rc::default(), started: Instant::now() }
+        Self {
+            shared: Rc::new(Shared {
+                started: Instant::now(),
+                now_ms: Cell::new(0),
+                is_ticking: Cell::new(false),
+                start: Notify::new(),
+                entries: RefCell::default(),
+            }),
+        }
+    }
+}
+
+impl Shared {
+    /// Returns the time of the last tick, or the present time if there are no ticks.
+    fn now_ms(&self) -> u64 {
+        if !self.is_ticking.get() {
+            self.update();
+        }
+        self.now_ms.get()
+    }
+
+    fn update(&self) {
+        self.now_ms.set(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Starts the ticks, since a deadline is set.
+    fn start_ticking(&self) {
+        if !self.is_ticking.get() {
+            self.update();
+            self.is_ticking.set(true);
+            self.start.notify_one();
+        }
     }
 }
 
 impl Clock {
     /// Returns the time at which the clock was created.
     pub fn started_at(&self) -> std::time::Instant {
-        self.started.into_std()
+        self.shared.started.into_std()
     }
 
     /// Returns the milliseconds since the clock was created, at most one [`TICK`] late.
     pub fn now_ms(&self) -> u64 {
-        self.shared.now_ms.get()
+        self.shared.now_ms()
     }
 
     /// Creates a timer without a deadline. Two tasks must not share one: it holds one waker.
@@ -79,27 +116,34 @@ impl Clock {
         Timer { entry, shared: Rc::clone(&self.shared), total_deadline_ms: Cell::new(NEVER_MS) }
     }
 
-    /// Updates the time every [`TICK`] and wakes the tasks whose deadline has passed. Each worker runs it once.
+    /// Updates the time every [`TICK`] while a deadline is set, and wakes the tasks whose deadline has passed. Each worker
+    /// runs it once.
     ///
     /// # Cancellation
     /// The time stops; no deadline passes any more.
     pub async fn run(&self) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            self.tick();
+            self.shared.start.notified().await;
+            let mut ticks = tokio::time::interval(TICK);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while self.shared.is_ticking.get() {
+                ticks.tick().await;
+                self.tick();
+            }
         }
     }
 
     fn tick(&self) {
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.shared.now_ms.set(now_ms);
+        self.shared.update();
+        let (now_ms, mut has_deadline) = (self.shared.now_ms.get(), false);
         for entry in self.shared.entries.borrow().iter() {
-            if entry.deadline_ms.get() <= now_ms {
+            let deadline_ms = entry.deadline_ms.get();
+            has_deadline |= deadline_ms != NEVER_MS;
+            if deadline_ms <= now_ms {
                 entry.wake();
             }
         }
+        self.shared.is_ticking.set(has_deadline);
     }
 
     /// Polls every wait again, so that it checks the condition of [`Timer::limit_unless`].
@@ -127,7 +171,26 @@ pub struct Timer {
     total_deadline_ms: Cell<u64>,
 }
 
+/// Ends a timer from another task.
+#[derive(Debug)]
+pub struct TimerHandle {
+    entry: Rc<Entry>,
+}
+
+impl TimerHandle {
+    /// Lets the deadline of the timer pass, and wakes its task.
+    pub fn expire(&self) {
+        self.entry.deadline_ms.set(0);
+        self.entry.wake();
+    }
+}
+
 impl Timer {
+    /// Returns a handle that can end the timer.
+    pub fn handle(&self) -> TimerHandle {
+        TimerHandle { entry: Rc::clone(&self.entry) }
+    }
+
     /// Replaces the deadline by `after` from now, or by the total deadline if that is sooner.
     pub fn set(&self, after: Duration) {
         self.entry.deadline_ms.set(self.deadline_in(after).min(self.total_deadline_ms.get()));
@@ -156,6 +219,7 @@ impl Timer {
     }
 
     fn deadline_in(&self, after: Duration) -> u64 {
+        self.shared.start_ticking();
         // The clock is up to one tick late. One tick more keeps the deadline from passing early.
         let after = u64::try_from((after + TICK).as_millis()).unwrap_or(u64::MAX);
         self.shared.now_ms.get().saturating_add(after)
@@ -268,6 +332,35 @@ mod tests {
         timer.clear();
         timer.set(Duration::from_secs(60));
         assert!(!timer.is_elapsed() && !timer.is_total_elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clock_ticks_only_while_a_deadline_is_set() {
+        let clock = Clock::default();
+        let local = tokio::task::LocalSet::new();
+        let ticking = clock.clone();
+        local.spawn_local(async move { ticking.run().await });
+        local
+            .run_until(async {
+                let (timer, other) = (clock.timer(), clock.timer());
+                for _ in 0..3 {
+                    let before = Instant::now();
+                    // Without ticks, the time is still the present one.
+                    tokio::time::sleep(Duration::from_secs(60)).await;
+                    timer.set(TICK);
+                    assert!(clock.shared.is_ticking.get());
+                    assert!(timer.limit(std::future::pending::<()>()).await.is_err());
+                    assert!(before.elapsed() < Duration::from_secs(60) + 4 * TICK);
+                    other.set(Duration::from_secs(3600));
+                    timer.clear();
+                    tokio::time::sleep(2 * TICK).await;
+                    assert!(clock.shared.is_ticking.get(), "another deadline is set");
+                    other.clear();
+                    tokio::time::sleep(2 * TICK).await;
+                    assert!(!clock.shared.is_ticking.get());
+                }
+            })
+            .await;
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::buffers::{BUFFER_BYTES, BufferPool};
 use super::output::Output;
+use super::pending::MAX_COPIED_BYTES;
 use super::{BodyReader, BodyWriter, Piece, StreamError};
 
 /// Maximum unread bytes that are copied when the buffers return to the pool. A connection with more keeps its
@@ -37,6 +38,8 @@ pub struct Connection<T> {
     has_received: bool,
     /// Free bytes of `input` before the next read.
     read_size: usize,
+    /// Whether the incoming body has come in a large piece. Larger reads make no small pieces cheaper.
+    has_large_piece: bool,
     limits: HeadLimits,
 }
 
@@ -52,6 +55,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             encoder: BodyEncoder::new(BodyLength::Empty),
             has_received: false,
             read_size: BUFFER_BYTES,
+            has_large_piece: false,
             limits,
         }
     }
@@ -69,6 +73,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Takes the buffers that an exchange needs from the pool of the worker.
     pub fn acquire_buffers(&mut self, buffers: &BufferPool) {
         self.has_received = false;
+        self.has_large_piece = false;
         self.read_size = BUFFER_BYTES;
         if self.input.capacity() <= MAX_COPIED_INPUT_BYTES {
             let mut buffer = buffers.acquire();
@@ -171,7 +176,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let read = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))?;
         self.has_received |= read > 0;
         // A peer that fills the buffer has more to send: larger reads, until the exchange ends.
-        if read == spare {
+        if read == spare && self.has_large_piece {
             self.read_size = MAX_READ_BYTES.min(self.read_size * 2);
         }
         Poll::Ready(Ok(read))
@@ -219,7 +224,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> BodyReader for Connection<T> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         loop {
             match self.decoder.decode(&mut self.input, &self.limits)? {
-                Decoded::Data(data) => return Poll::Ready(Ok(Piece::Data(data))),
+                Decoded::Data(data) => {
+                    self.has_large_piece |= data.len() > MAX_COPIED_BYTES;
+                    return Poll::Ready(Ok(Piece::Data(data)));
+                }
                 Decoded::Trailers(trailers) => return Poll::Ready(Ok(Piece::Trailers(trailers))),
                 Decoded::End => return Poll::Ready(Ok(Piece::End)),
                 Decoded::Incomplete => {}

@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-/// Maximum size of a piece that is copied. Up to 4 KiB, a copy is cheaper than another slice in the write.
-const MAX_COPIED_BYTES: usize = 4 << 10;
+use super::pending::MAX_COPIED_BYTES;
 
 /// Unsent bytes from which the writer accepts no further piece.
 const HIGH_WATER_BYTES: usize = 64 << 10;

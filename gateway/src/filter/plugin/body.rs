@@ -7,11 +7,13 @@ use bytes::Bytes;
 use crate::filter::BodyEnd;
 
 /// Bytes that the guest has not let go, and the end if it has come.
+///
+/// Pieces are shared with their source, and one piece costs no allocation.
 #[derive(Debug, Default)]
 pub(super) struct HeldBody {
-    /// Shared with their source.
-    pieces: Vec<Bytes>,
-    /// All pieces in one, once someone looked at several. Only edits and looks cost a copy.
+    first: Bytes,
+    more: Vec<Bytes>,
+    /// All pieces in one, once several were read. Only reads and edits cost a copy.
     joined: OnceCell<Bytes>,
     len: usize,
     /// Whether the head has ended the message: the guest gets no callback for a body.
@@ -23,11 +25,7 @@ pub(super) struct HeldBody {
 
 impl HeldBody {
     pub(super) fn as_bytes(&self) -> &[u8] {
-        match &self.pieces[..] {
-            [] => &[],
-            [only] => only,
-            pieces => self.joined.get_or_init(|| pieces.concat().into()),
-        }
+        if self.more.is_empty() { &self.first } else { self.joined.get_or_init(|| self.join()) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -37,11 +35,14 @@ impl HeldBody {
     /// Adds a piece behind the held bytes.
     pub(super) fn push(&mut self, piece: Bytes) {
         if let Some(joined) = self.joined.take() {
-            self.pieces = vec![joined];
+            self.first = joined;
+            self.more.clear();
         }
         self.len += piece.len();
-        if !piece.is_empty() {
-            self.pieces.push(piece);
+        if self.first.is_empty() {
+            self.first = piece;
+        } else if !piece.is_empty() {
+            self.more.push(piece);
         }
     }
 
@@ -65,20 +66,45 @@ impl HeldBody {
         true
     }
 
+    /// Drops all held bytes.
     pub(super) fn clear(&mut self) {
-        self.take();
+        self.first = Bytes::new();
+        self.more.clear();
+        self.joined.take();
+        self.len = 0;
     }
 
     /// Takes all held bytes.
     pub(super) fn take(&mut self) -> Bytes {
-        self.len = 0;
-        let joined = self.joined.take();
-        let mut pieces = std::mem::take(&mut self.pieces);
-        match (joined, pieces.len()) {
-            (Some(joined), _) => joined,
-            (None, 0 | 1) => pieces.pop().unwrap_or_default(),
-            (None, _) => pieces.concat().into(),
+        let whole = match self.joined.take() {
+            Some(joined) => joined,
+            None if self.more.is_empty() => std::mem::take(&mut self.first),
+            None => self.join(),
+        };
+        self.clear();
+        whole
+    }
+
+    /// Copies the held bytes from `start` on. Returns false if there are fewer than `target` takes.
+    pub(super) fn copy(&self, start: usize, target: &mut [u8]) -> bool {
+        let pieces = std::iter::once(&self.first).chain(&self.more);
+        let (mut skipped, mut target) = (start, target);
+        for piece in pieces {
+            let part = piece.get(skipped..).unwrap_or_default();
+            skipped = skipped.saturating_sub(piece.len());
+            let len = part.len().min(target.len());
+            let (filled, rest) = target.split_at_mut(len);
+            filled.copy_from_slice(part.get(..len).unwrap_or_default());
+            target = rest;
         }
+        target.is_empty()
+    }
+
+    fn join(&self) -> Bytes {
+        let mut joined = Vec::with_capacity(self.len);
+        joined.extend_from_slice(&self.first);
+        self.more.iter().for_each(|piece| joined.extend_from_slice(piece));
+        joined.into()
     }
 }
 
@@ -114,6 +140,22 @@ mod tests {
             }
             prop_assert_eq!(held.take(), model);
             prop_assert_eq!(held.len(), 0);
+        }
+
+        #[test]
+        fn copies_equal_ranges_of_all_pieces(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 0..4),
+            (start, len) in (0..40_usize, 0..40_usize),
+        ) {
+            let mut held = HeldBody::default();
+            let model = pieces.concat();
+            pieces.into_iter().for_each(|piece| held.push(piece.into()));
+            let mut target = vec![0; len];
+            let expected = model.get(start..).and_then(|rest| rest.get(..len));
+            prop_assert_eq!(held.copy(start, &mut target), expected.is_some() || len == 0);
+            if let Some(expected) = expected {
+                prop_assert_eq!(&target[..], expected);
+            }
         }
     }
 }

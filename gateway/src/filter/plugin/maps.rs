@@ -7,7 +7,8 @@ use http1::{Head, HeadBuilder, KnownName};
 use plugin_host::{EditError, EditOutcome, MapEdit};
 
 use crate::message::{
-    FieldError, FieldName, FieldValue, LocalReply, Patch, RequestAuthority, RequestMethod, RequestTarget,
+    FieldError, FieldName, FieldValue, LocalReply, Original, Patch, RequestAuthority, RequestMethod,
+    RequestTarget,
 };
 
 /// A response as a guest sees it.
@@ -18,6 +19,13 @@ pub(super) enum ResponseSource {
 }
 
 impl ResponseSource {
+    pub(super) fn new(original: Original<'_>) -> Self {
+        match original {
+            Original::Upstream(head) => Self::Upstream(head.clone()),
+            Original::Local(reply) => Self::Local(reply.clone()),
+        }
+    }
+
     /// Returns the status without edits.
     pub(super) fn status(&self) -> u16 {
         match self {
@@ -169,6 +177,11 @@ fn set_field(
 }
 
 fn remove_field(patch: &mut Patch, name: &[u8]) -> Result<EditOutcome, EditError> {
+    // How a plugin says that it will change the body, for other hosts too.
+    if is_content_length(name) {
+        patch.set_changes_length();
+        return Ok(EditOutcome::Applied);
+    }
     // A malformed name is in no map.
     let Ok(Some(name)) = parse_name(patch, name) else { return Ok(EditOutcome::Ignored) };
     patch.remove(name);
@@ -178,7 +191,7 @@ fn remove_field(patch: &mut Patch, name: &[u8]) -> Result<EditOutcome, EditError
 /// Parses a name. Returns `None` for one that only the gateway writes. An edit of Content-Length says that the body
 /// will have another length.
 fn parse_name(patch: &mut Patch, name: &[u8]) -> Result<Option<FieldName>, EditError> {
-    if name.eq_ignore_ascii_case(b"content-length") {
+    if is_content_length(name) {
         patch.set_changes_length();
     }
     let text = str::from_utf8(name).map_err(|_| EditError::Malformed)?;
@@ -187,6 +200,10 @@ fn parse_name(patch: &mut Patch, name: &[u8]) -> Result<Option<FieldName>, EditE
         Err(FieldError::Reserved) => Ok(None),
         Err(FieldError::Name | FieldError::Value) => Err(EditError::Malformed),
     }
+}
+
+fn is_content_length(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"content-length")
 }
 
 fn set_request_pseudo(
@@ -245,4 +262,22 @@ pub(super) fn patched_trailers(trailers: Head, patch: &Patch) -> Head {
     }
     patch.added().for_each(|(name, value)| patched.field(name, value));
     patched.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removing_content_length_announces_another_body() {
+        let response = ResponseSource::Upstream(HeadBuilder::response(200, 0).build());
+        for (name, outcome) in
+            [(&b"Content-Length"[..], EditOutcome::Applied), (b"connection", EditOutcome::Ignored)]
+        {
+            let mut patch = Patch::default();
+            assert_eq!(edit_response(&mut patch, &response, MapEdit::Remove { name }), Ok(outcome));
+            assert_eq!(patch.changes_length(), outcome == EditOutcome::Applied);
+            assert!(patch.is_empty());
+        }
+    }
 }

@@ -87,8 +87,9 @@ impl PluginStats {
     }
 }
 
+/// Adds one. Only the worker's thread writes its counts, so this needs no locked instruction.
 pub(super) fn increment(count: Option<&AtomicU64>) {
     if let Some(count) = count {
-        count.fetch_add(1, Ordering::Relaxed);
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 }

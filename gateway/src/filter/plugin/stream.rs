@@ -3,19 +3,21 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use plugin_host::{CallError, Callback, Event, HttpView as _, MapKind, Reply, RootIndex, StreamId, Verdict};
 use routing::table::FailStrategy;
 
 use super::breaker::Admission;
-use super::maps::{ResponseSource, patched_trailers};
+use super::maps::patched_trailers;
+use super::observed_call::CallSubject;
 use super::reply;
 use super::reply_reason::PluginReply;
 use super::stats::increment;
-use super::view::StreamView;
+use super::view::{StreamView, Trailers};
 use super::worker_instance::{OwnActions, Woken, WorkerInstance};
-use crate::filter::{BodyEnd, BodyPiece, BodyStep, Direction, Resumed};
-use crate::message::{LocalReply, Original, Patch, ResponseHead};
+use crate::filter::{BodyEnd, BodyStep, Direction, Resumed};
+use crate::message::{LocalReply, Patch};
 
 /// An open stream of an instance.
 #[derive(Debug)]
@@ -60,13 +62,13 @@ impl PluginStream {
     pub(super) fn open(
         (instance, admission): (Rc<WorkerInstance>, Admission),
         root: RootIndex,
-        view: StreamView,
+        view: Box<StreamView>,
     ) -> Result<Self, Box<StreamView>> {
         increment(instance.stats().map(|stats| &stats.streams));
         let mut refused = None;
-        let (opened, _) = instance.call(None, |guest| {
+        let (opened, _) = instance.call(None, CallSubject::root("new request"), |guest| {
             guest.open(root, view).map_err(|(error, view)| {
-                refused = Some(Box::new(view));
+                refused = Some(view);
                 error
             })
         });
@@ -92,24 +94,46 @@ impl PluginStream {
 
     /// Calls the guest for an event of this stream.
     pub(super) fn call(&self, event: Event) -> (Result<Verdict, CallError>, OwnActions) {
-        self.instance.call(Some(self.id), |guest| guest.call(self.id, event))
+        let subject = CallSubject::event(self.id, event);
+        self.instance.call(Some(self.id), subject, |guest| guest.call(self.id, event))
     }
 
-    /// Calls the guest for the head of a direction.
-    pub(super) fn call_head(&self, direction: Direction, is_end: bool) -> HeadStep {
-        let (callback, map) = match direction {
-            Direction::Request => (Callback::RequestHeaders, MapKind::RequestHeaders),
-            Direction::Response => (Callback::ResponseHeaders, MapKind::ResponseHeaders),
+    /// Calls the guest for the head of a direction, which `begin` puts into the view.
+    pub(super) fn call_head(
+        &self,
+        direction: Direction,
+        is_end: bool,
+        begin: impl FnOnce(&mut StreamView),
+    ) -> HeadStep {
+        let (callback, map, what) = match direction {
+            Direction::Request => (Callback::RequestHeaders, MapKind::RequestHeaders, "request headers"),
+            Direction::Response => (Callback::ResponseHeaders, MapKind::ResponseHeaders, "response headers"),
         };
-        self.with_view(|view| view.held(host(direction)).is_absent = is_end);
+        let begin = |view: &mut StreamView| {
+            begin(view);
+            view.held(host(direction)).is_absent = is_end;
+            view.share_patch(host(direction))
+        };
         if !self.instance.version.has(callback) {
-            return HeadStep::Continue(self.edits(direction));
+            return HeadStep::Continue(self.with_view(begin).unwrap_or_default());
         }
-        let before = self.edits(direction);
-        let fields = self.with_view(|view| view.field_count(map)).unwrap_or(0);
-        let (result, own) = self.call(match direction {
-            Direction::Request => Event::RequestHeaders { fields, is_end },
-            Direction::Response => Event::ResponseHeaders { fields, is_end },
+        let (mut before, mut edits) = (Patch::default(), None);
+        let subject = CallSubject::stream(what, self.id);
+        let (result, own) = self.instance.call(Some(self.id), subject, |guest| {
+            let view = guest.view_mut(self.id).ok_or(CallError::UnknownStream)?;
+            before = begin(view);
+            let fields = view.field_count(map);
+            let verdict = guest.call(
+                self.id,
+                match direction {
+                    Direction::Request => Event::RequestHeaders { fields, is_end },
+                    Direction::Response => Event::ResponseHeaders { fields, is_end },
+                },
+            )?;
+            if verdict == Verdict::Continue {
+                edits = guest.view_mut(self.id).map(|view| view.share_patch(host(direction)));
+            }
+            Ok(verdict)
         });
         if let Some(reply) = own.reply {
             return HeadStep::Reply(self.local_reply(*reply));
@@ -123,7 +147,7 @@ impl PluginStream {
         let is_resumed = own.is_resumed(host(direction));
         match result {
             Err(_) => HeadStep::Failed(before),
-            Ok(Verdict::Continue) => HeadStep::Continue(self.edits(direction)),
+            Ok(Verdict::Continue) => HeadStep::Continue(edits.unwrap_or_default()),
             Ok(_) if is_resumed => HeadStep::Continue(self.edits(direction)),
             Ok(verdict) => {
                 self.stop(direction);
@@ -160,21 +184,9 @@ impl PluginStream {
         self.instance.stop(self.id, host(direction));
     }
 
-    /// Puts a response into the view.
-    pub(super) fn begin_response(&self, head: &mut ResponseHead<'_>) {
-        let response = match head.original() {
-            Original::Upstream(head) => ResponseSource::Upstream(head.clone()),
-            Original::Local(reply) => ResponseSource::Local(reply.clone()),
-        };
-        let patch = std::mem::take(head.patch());
-        self.with_view(|view| {
-            view.response = Some(response);
-            view.response_patch = patch;
-        });
-    }
-
-    /// Puts a piece of a body into the view. Returns the event for it; `None` if the guest does not take it.
-    pub(super) fn push(&self, direction: Direction, piece: BodyPiece) -> Option<Event> {
+    /// Puts bytes of a body and its end into the view. Returns the event for them; `None` if the guest does not take
+    /// them.
+    pub(super) fn push(&self, direction: Direction, data: Bytes, end: Option<BodyEnd>) -> Option<Event> {
         let has = |callback| self.instance.version.has(callback);
         let (body, trailers, map) = match direction {
             Direction::Request => {
@@ -188,25 +200,24 @@ impl PluginStream {
             Direction::Request => Event::RequestBody { bytes, is_end },
             Direction::Response => Event::ResponseBody { bytes, is_end },
         };
-        let direction_of_host = host(direction);
-        self.with_view(|view| match piece {
-            BodyPiece::Data(data) => {
-                let held = view.held(direction_of_host);
-                held.push(data);
-                has(body).then(|| event(held.len(), false))
-            }
-            BodyPiece::End(BodyEnd::Plain) => {
-                let held = view.held(direction_of_host);
-                held.end = Some(BodyEnd::Plain);
-                (has(body) && !held.is_absent).then(|| event(held.len(), true))
-            }
-            BodyPiece::End(BodyEnd::Trailers(section)) => {
-                view.trailers(direction_of_host).head = Some(section);
-                let fields = view.field_count(map);
-                has(trailers).then_some(match direction {
-                    Direction::Request => Event::RequestTrailers { fields },
-                    Direction::Response => Event::ResponseTrailers { fields },
-                })
+        self.with_view(|view| {
+            let held = view.held(host(direction));
+            held.push(data);
+            match end {
+                None => has(body).then(|| event(held.len(), false)),
+                Some(BodyEnd::Plain) => {
+                    held.end = Some(BodyEnd::Plain);
+                    (has(body) && !held.is_absent).then(|| event(held.len(), true))
+                }
+                Some(BodyEnd::Trailers(section)) => {
+                    let section = Trailers { head: *section, patch: Patch::default() };
+                    *view.trailers(host(direction)) = Some(Box::new(section));
+                    let fields = view.field_count(map);
+                    has(trailers).then_some(match direction {
+                        Direction::Request => Event::RequestTrailers { fields },
+                        Direction::Response => Event::ResponseTrailers { fields },
+                    })
+                }
             }
         })?
     }
@@ -214,7 +225,7 @@ impl PluginStream {
     /// Returns the number of held bytes, and whether the body has ended.
     pub(super) fn held(&self, direction: Direction) -> (usize, bool) {
         let held = self.with_view(|view| {
-            let has_trailers = view.trailers(host(direction)).head.is_some();
+            let has_trailers = view.trailers(host(direction)).is_some();
             let held = view.held(host(direction));
             (held.len(), held.end.is_some() || has_trailers)
         });
@@ -230,10 +241,10 @@ impl PluginStream {
     pub(super) fn release(&self, direction: Direction) -> BodyStep {
         self.instance.go_on(self.id, host(direction));
         let released = self.with_view(|view| {
-            let trailers = view.trailers(host(direction));
-            let patched = trailers.head.take().map(|head| patched_trailers(head, &trailers.patch));
+            let trailers = view.trailers(host(direction)).take();
+            let patched = trailers.map(|trailers| patched_trailers(trailers.head, &trailers.patch));
             let held = view.held(host(direction));
-            let end = patched.map(BodyEnd::Trailers).or_else(|| held.end.take());
+            let end = patched.map(|section| BodyEnd::Trailers(Box::new(section))).or_else(|| held.end.take());
             BodyStep::Pass { data: held.take(), end }
         });
         released.unwrap_or(BodyStep::Hold)
@@ -241,7 +252,7 @@ impl PluginStream {
 
     /// Returns the edits of a head.
     pub(super) fn edits(&self, direction: Direction) -> Patch {
-        self.with_view(|view| view.copy_patch(host(direction))).unwrap_or_default()
+        self.with_view(|view| view.share_patch(host(direction))).unwrap_or_default()
     }
 
     pub(super) fn with_view<T>(&self, with: impl FnOnce(&mut StreamView) -> T) -> Option<T> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use http1::Head;
 use plugin_host::{
@@ -19,52 +20,53 @@ mod properties;
 /// One request and its response. The instance owns it while the stream is open.
 #[derive(Debug)]
 pub(super) struct StreamView {
-    pub(super) facts: Facts,
-    pub(super) request: Head,
+    pub(super) facts: Arc<Facts>,
     pub(super) request_patch: Patch,
-    pub(super) response: Option<ResponseSource>,
+    pub(super) response: Option<Arc<ResponseSource>>,
     pub(super) response_patch: Patch,
     pub(super) request_body: HeldBody,
     pub(super) response_body: HeldBody,
-    pub(super) request_trailers: Trailers,
-    pub(super) response_trailers: Trailers,
+    /// Boxed, since they are rare and large.
+    request_trailers: Option<Box<Trailers>>,
+    response_trailers: Option<Box<Trailers>>,
     /// The route as logs name it, once one did.
     label: OnceCell<String>,
 }
 
 /// A trailer section with its edits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trailers {
-    pub(super) head: Option<Head>,
+    pub(super) head: Head,
     pub(super) patch: Patch,
 }
 
 impl StreamView {
-    pub(super) fn new(facts: Facts, request: Head, request_patch: Patch) -> Self {
+    /// Returns the ID of the request.
+    pub(super) fn request_id(&self) -> &str {
+        std::str::from_utf8(self.facts.request_id.as_bytes()).unwrap_or_default()
+    }
+
+    pub(super) fn new(facts: Arc<Facts>, request_patch: Patch) -> Self {
         Self {
             facts,
-            request,
             request_patch,
             response: None,
             response_patch: Patch::default(),
             request_body: HeldBody::default(),
             response_body: HeldBody::default(),
-            request_trailers: Trailers::default(),
-            response_trailers: Trailers::default(),
+            request_trailers: None,
+            response_trailers: None,
             label: OnceCell::new(),
         }
     }
 
     /// Does the guest get no more callbacks about this stream but those of its end?
     pub(super) fn is_passive(&self, callbacks: Callbacks) -> bool {
-        let has = |callback| callbacks.has(callback);
-        let sees_bodies = has(Callback::RequestBody)
-            || has(Callback::RequestTrailers)
-            || has(Callback::ResponseBody)
-            || has(Callback::ResponseTrailers);
+        let sees_bodies =
+            callbacks.takes_body(Direction::Request) || callbacks.takes_body(Direction::Response);
         // The bytes of a tunnel are not a body.
-        let is_tunnel = self.status() == Some(101) || self.request.method() == b"CONNECT";
-        (is_tunnel || !sees_bodies) && (self.response.is_some() || !has(Callback::ResponseHeaders))
+        let is_tunnel = self.status() == Some(101) || self.facts.request.method() == b"CONNECT";
+        (is_tunnel || !sees_bodies) && (self.response.is_some() || !callbacks.has(Callback::ResponseHeaders))
     }
 
     /// Returns the held body of a direction.
@@ -76,18 +78,18 @@ impl StreamView {
     }
 
     /// Returns the trailer section of a direction.
-    pub(super) fn trailers(&mut self, direction: Direction) -> &mut Trailers {
+    pub(super) fn trailers(&mut self, direction: Direction) -> &mut Option<Box<Trailers>> {
         match direction {
             Direction::Request => &mut self.request_trailers,
             Direction::Response => &mut self.response_trailers,
         }
     }
 
-    /// Returns the edits of a head of this direction, and keeps a copy for later reads.
-    pub(super) fn copy_patch(&self, direction: Direction) -> Patch {
+    /// Returns the edits of a head of this direction, and keeps them for later reads.
+    pub(super) fn share_patch(&mut self, direction: Direction) -> Patch {
         match direction {
-            Direction::Request => self.request_patch.clone(),
-            Direction::Response => self.response_patch.clone(),
+            Direction::Request => self.request_patch.share(),
+            Direction::Response => self.response_patch.share(),
         }
     }
 
@@ -95,14 +97,14 @@ impl StreamView {
     pub(super) fn request_line(&self) -> RequestLine<'_> {
         let line = self.request_patch.line();
         let edited = line.and_then(|line| line.authority.as_ref());
-        let host = self.request.get(http1::KnownName::Host).unwrap_or_default();
+        let host = self.facts.request.get(http1::KnownName::Host).unwrap_or_default();
         RequestLine {
             method: line
                 .and_then(|line| line.method.as_ref())
-                .map_or(self.request.method(), |method| method.as_bytes()),
+                .map_or(self.facts.request.method(), |method| method.as_bytes()),
             target: line
                 .and_then(|line| line.target.as_ref())
-                .map_or(self.request.target(), |target| target.as_bytes()),
+                .map_or(self.facts.target(), |target| target.as_bytes()),
             authority: edited.map_or(host, |authority| authority.as_bytes()),
         }
     }
@@ -110,7 +112,7 @@ impl StreamView {
     /// Returns the response's status, edits included.
     pub(super) fn status(&self) -> Option<u16> {
         let edited = self.response_patch.line().and_then(|line| line.status);
-        edited.or(self.response.as_ref().map(ResponseSource::status))
+        edited.or(self.response.as_ref().map(|response| response.status()))
     }
 
     /// Returns the number of fields of a map, pseudo-header fields included.
@@ -119,7 +121,7 @@ impl StreamView {
         match map {
             // With four pseudo-header fields, and three of the gateway.
             MapKind::RequestHeaders => {
-                maps::for_each_request_field(&self.request, &self.request_patch, |_, _| count += 1);
+                maps::for_each_request_field(&self.facts.request, &self.request_patch, |_, _| count += 1);
                 count + 7
             }
             MapKind::ResponseHeaders => match &self.response {
@@ -142,7 +144,7 @@ impl StreamView {
         on_field(b":path", target);
         on_field(b":method", method);
         on_field(b":scheme", self.facts.scheme.as_str().as_bytes());
-        maps::for_each_request_field(&self.request, &self.request_patch, |name, value| {
+        maps::for_each_request_field(&self.facts.request, &self.request_patch, |name, value| {
             on_field(&maps::lower(name), value);
         });
         let mut client = [0; 48];
@@ -183,9 +185,9 @@ pub(super) struct RequestLine<'a> {
     pub(super) authority: &'a [u8],
 }
 
-fn for_each_trailer(trailers: &Trailers, on_field: &mut dyn FnMut(&[u8], &[u8])) -> bool {
-    let Some(head) = &trailers.head else { return false };
-    for (_, name, value) in head.fields().filter(|(_, name, _)| !trailers.patch.drops(name)) {
+fn for_each_trailer(trailers: Option<&Trailers>, on_field: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+    let Some(trailers) = trailers else { return false };
+    for (_, name, value) in trailers.head.fields().filter(|(_, name, _)| !trailers.patch.drops(name)) {
         on_field(&maps::lower(name), value);
     }
     trailers.patch.added().for_each(|(name, value)| on_field(name, value));
@@ -196,8 +198,10 @@ impl HttpView for StreamView {
     fn for_each_field(&self, map: MapKind, on_field: &mut dyn FnMut(&[u8], &[u8])) -> bool {
         match map {
             MapKind::RequestHeaders => self.for_each_request_header(on_field),
-            MapKind::RequestTrailers => return for_each_trailer(&self.request_trailers, on_field),
-            MapKind::ResponseTrailers => return for_each_trailer(&self.response_trailers, on_field),
+            MapKind::RequestTrailers => return for_each_trailer(self.request_trailers.as_deref(), on_field),
+            MapKind::ResponseTrailers => {
+                return for_each_trailer(self.response_trailers.as_deref(), on_field);
+            }
             MapKind::ResponseHeaders => {
                 let (Some(response), Some(status)) = (&self.response, self.status()) else { return false };
                 let mut buffer = itoa::Buffer::new();
@@ -217,9 +221,9 @@ impl HttpView for StreamView {
             (MapKind::RequestHeaders, b":method") => Some(Cow::Borrowed(line.method)),
             (MapKind::RequestHeaders, b":authority") => Some(Cow::Borrowed(line.authority)),
             (MapKind::RequestHeaders | MapKind::ResponseHeaders, _) if self.is_unedited(map, name) => {
-                let head = match (map, &self.response) {
+                let head = match (map, self.response.as_deref()) {
                     (MapKind::ResponseHeaders, Some(ResponseSource::Upstream(head))) => head,
-                    _ => &self.request,
+                    _ => &self.facts.request,
                 };
                 let mut fields = head.fields();
                 fields
@@ -235,7 +239,7 @@ impl HttpView for StreamView {
     fn edit(&mut self, map: MapKind, edit: MapEdit<'_>) -> Result<EditOutcome, EditError> {
         match (map, &self.response) {
             (MapKind::RequestHeaders, None) => {
-                maps::edit_request(&mut self.request_patch, &self.request, edit)
+                maps::edit_request(&mut self.request_patch, &self.facts.request, edit)
             }
             (MapKind::ResponseHeaders, Some(response)) => {
                 maps::edit_response(&mut self.response_patch, response, edit)
@@ -254,6 +258,20 @@ impl HttpView for StreamView {
         })
     }
 
+    fn body_len(&self, direction: Direction) -> Option<usize> {
+        Some(match direction {
+            Direction::Request => self.request_body.len(),
+            Direction::Response => self.response_body.len(),
+        })
+    }
+
+    fn copy_body(&self, direction: Direction, start: usize, target: &mut [u8]) -> bool {
+        match direction {
+            Direction::Request => self.request_body.copy(start, target),
+            Direction::Response => self.response_body.copy(start, target),
+        }
+    }
+
     fn edit_body(
         &mut self,
         direction: Direction,
@@ -269,7 +287,7 @@ impl HttpView for StreamView {
     }
 
     fn set_property(&mut self, path: &[u8], value: &[u8]) -> bool {
-        self.facts.stored.as_ref().is_some_and(|stored| stored.set(path, value))
+        self.facts.stored.set(path, value)
     }
 
     fn route(&self) -> &str {
@@ -283,7 +301,7 @@ impl HttpView for StreamView {
 impl StreamView {
     /// Is a field of a head as it came, and one that plugins see as such?
     fn is_unedited(&self, map: MapKind, name: &[u8]) -> bool {
-        let patch = match (map, &self.response) {
+        let patch = match (map, self.response.as_deref()) {
             (MapKind::RequestHeaders, _) => &self.request_patch,
             (_, Some(ResponseSource::Upstream(_))) => &self.response_patch,
             (_, Some(ResponseSource::Local(_)) | None) => return false,
@@ -297,12 +315,12 @@ impl StreamView {
     }
 }
 
-fn edit_trailers(trailers: &mut Trailers, edit: MapEdit<'_>) -> Result<EditOutcome, EditError> {
-    let head = trailers.head.take().ok_or(EditError::Unavailable)?;
-    let response = ResponseSource::Upstream(head);
-    let outcome = maps::edit_response(&mut trailers.patch, &response, edit);
-    if let ResponseSource::Upstream(head) = response {
-        trailers.head = Some(head);
+fn edit_trailers(trailers: &mut Option<Box<Trailers>>, edit: MapEdit<'_>) -> Result<EditOutcome, EditError> {
+    let Trailers { head, mut patch } = *trailers.take().ok_or(EditError::Unavailable)?;
+    let section = ResponseSource::Upstream(head);
+    let outcome = maps::edit_response(&mut patch, &section, edit);
+    if let ResponseSource::Upstream(head) = section {
+        *trailers = Some(Box::new(Trailers { head, patch }));
     }
     outcome
 }

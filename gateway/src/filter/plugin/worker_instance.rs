@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 use super::breaker::Admission;
 use super::grpc_queue::GrpcSender;
 use super::info::PluginVersion;
+use super::observed_call::{CallEnd, CallSubject, ObservedCall};
 use super::stats::{WorkerStats, increment};
 use super::view::StreamView;
 
@@ -160,7 +161,7 @@ impl WorkerInstance {
         this.version.usage.on_instance();
         let this = Rc::new(this);
         // The start may have set ticks or begun callouts.
-        let _ = this.call(None, |_| Ok(()));
+        let _ = this.call(None, CallSubject::root("start"), |_| Ok(()));
         this
     }
 
@@ -168,24 +169,32 @@ impl WorkerInstance {
     pub(super) fn call<T>(
         self: &Rc<Self>,
         own: Option<StreamId>,
+        subject: CallSubject,
         call: impl FnOnce(&mut Instance<StreamView>) -> Result<T, CallError>,
     ) -> (Result<T, CallError>, OwnActions) {
         increment(self.stats().map(|stats| &stats.calls));
-        let mut actions = Vec::new();
-        let result = match &mut *self.instance.borrow_mut() {
+        let request_id = |stream| self.with_view(stream, |view| view.request_id().to_owned());
+        let observed = ObservedCall::begin(&self.version.config, subject, request_id);
+        let (result, actions) = match &mut *self.instance.borrow_mut() {
             Some(instance) => {
                 let result = call(instance);
-                instance.drain_actions(&mut actions);
-                result
+                (result, instance.take_actions())
             }
-            None => Err(CallError::Dead),
+            None => (Err(CallError::Dead), Vec::new()),
         };
+        if let Some(observed) = observed {
+            let trap = match &result {
+                Err(CallError::Trapped(report)) => Some(&**report),
+                _ => None,
+            };
+            observed.end(&self.version.config, &CallEnd { actions: &actions, trap }, request_id);
+        }
         if let Err(CallError::Trapped(report)) = &result {
             self.on_trap(report, own);
         }
         let mut own_actions = OwnActions::default();
-        for action in actions {
-            self.take_action(action, own, &mut own_actions);
+        if !actions.is_empty() {
+            actions.into_iter().for_each(|action| self.take_action(action, own, &mut own_actions));
         }
         (result, own_actions)
     }
@@ -332,7 +341,7 @@ impl WorkerInstance {
             self.abort(token);
             increment(self.stats().map(|stats| &stats.callout_failures));
         }
-        let _ = self.call(None, |instance| {
+        let _ = self.call(None, CallSubject::stream("end", stream), |instance| {
             instance.close(stream);
             instance.take_trap().map_or(Ok(()), |report| Err(CallError::Trapped(Box::new(report))))
         });
@@ -387,7 +396,9 @@ impl WorkerInstance {
         if response.fields.is_empty() {
             increment(self.stats().map(|stats| &stats.callout_failures));
         }
-        let _ = self.call(None, |instance| instance.http_response(token, response));
+        let _ = self.call(None, CallSubject::root("callout response"), |instance| {
+            instance.http_response(token, response)
+        });
     }
 
     /// Delivers an event of a gRPC callout.
@@ -395,7 +406,8 @@ impl WorkerInstance {
         if matches!(event, GrpcEvent::Close(..)) {
             self.callouts.borrow_mut().remove(&token);
         }
-        let _ = self.call(None, |instance| instance.grpc_event(token, event));
+        let _ =
+            self.call(None, CallSubject::root("gRPC event"), |instance| instance.grpc_event(token, event));
     }
 
     /// Delivers a tick.
@@ -403,7 +415,7 @@ impl WorkerInstance {
     /// # Errors
     /// [`Postponed`].
     pub fn tick(self: &Rc<Self>, root: RootIndex) -> Result<(), Postponed> {
-        self.call_background(|instance| instance.tick(root))
+        self.call_background("tick", |instance| instance.tick(root))
     }
 
     /// Delivers queue notifications.
@@ -411,12 +423,13 @@ impl WorkerInstance {
     /// # Errors
     /// [`Postponed`].
     pub fn deliver_queues(self: &Rc<Self>) -> Result<(), Postponed> {
-        self.call_background(Instance::deliver_queues)
+        self.call_background("queue", Instance::deliver_queues)
     }
 
     /// Calls the guest for no request, within [`BACKGROUND_PARTS`] of the worker's time.
     fn call_background(
         self: &Rc<Self>,
+        what: &'static str,
         call: impl FnOnce(&mut Instance<StreamView>) -> Result<(), CallError>,
     ) -> Result<(), Postponed> {
         let now = Instant::now();
@@ -426,7 +439,7 @@ impl WorkerInstance {
         let breaker = &self.version.breakers.background;
         let Some(admission) = breaker.acquire() else { return Err(Postponed(now + BACKGROUND_PAUSE)) };
         self.is_in_background.set(true);
-        let (result, _) = self.call(None, call);
+        let (result, _) = self.call(None, CallSubject::root(what), call);
         self.is_in_background.set(false);
         if result.is_ok() {
             breaker.on_success(admission);
@@ -437,7 +450,7 @@ impl WorkerInstance {
 
     /// Stops the root contexts. Returns true once the instance may be dropped.
     pub(super) fn stop_roots(self: &Rc<Self>) -> bool {
-        let (is_stopped, _) = self.call(None, |instance| Ok(instance.stop()));
+        let (is_stopped, _) = self.call(None, CallSubject::root("stop"), |instance| Ok(instance.stop()));
         is_stopped.unwrap_or(true)
     }
 

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub struct WriterThread {
     dropped: Arc<AtomicU64>,
+    /// Whether the file must be opened again.
+    reopen: Arc<AtomicBool>,
     /// Disconnected when the writer has ended. The mutex only makes the type `Sync`; it is never contended.
     ended: Mutex<Receiver<()>>,
 }
@@ -51,13 +53,14 @@ pub fn start(settings: &LogSettings) -> io::Result<Option<(LogSink, WriterThread
     let (batches, waiting) = mpsc::sync_channel(MAX_QUEUED_BATCHES);
     let (presence, ended) = mpsc::sync_channel(0);
     let dropped = Arc::new(AtomicU64::new(0));
-    let lost = Arc::clone(&dropped);
+    let reopen = Arc::<AtomicBool>::default();
+    let (lost, requested) = (Arc::clone(&dropped), Arc::clone(&reopen));
     std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-        output.run(&waiting, &lost);
+        output.run(&waiting, &lost, &requested);
         drop(presence);
     })?;
     let sink = LogSink { batches, dropped: Arc::clone(&dropped), settings: Arc::new(settings.clone()) };
-    Ok(Some((sink, WriterThread { dropped, ended: Mutex::new(ended) })))
+    Ok(Some((sink, WriterThread { dropped, reopen, ended: Mutex::new(ended) })))
 }
 
 /// Reads the access log in this process, in place of a file.
@@ -80,6 +83,11 @@ impl LogReader {
 }
 
 impl WriterThread {
+    /// Makes the writer open its file again, whether or not it was renamed, within the interval of such checks.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Relaxed);
+    }
+
     /// Returns the counter of dropped entries.
     pub fn dropped(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.dropped)
@@ -121,18 +129,24 @@ impl Output {
         Ok(Some(Self { file, path, last_check: Instant::now(), state: WriteState::Complete }))
     }
 
-    fn run(mut self, waiting: &Receiver<Batch>, dropped: &AtomicU64) {
+    fn run(mut self, waiting: &Receiver<Batch>, dropped: &AtomicU64, reopen: &AtomicBool) {
         loop {
-            let batch = match waiting.recv_timeout(REOPEN_CHECK_INTERVAL) {
+            let next = match self.path {
+                Some(_) => waiting.recv_timeout(REOPEN_CHECK_INTERVAL),
+                // Standard output is never opened again.
+                None => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let batch = match next {
                 Ok(batch) => batch,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.reopen_if_moved();
+                    self.reopen_if_moved(reopen.swap(false, Relaxed));
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            if self.last_check.elapsed() >= REOPEN_CHECK_INTERVAL {
-                self.reopen_if_moved();
+            let is_requested = reopen.swap(false, Relaxed);
+            if is_requested || self.last_check.elapsed() >= REOPEN_CHECK_INTERVAL {
+                self.reopen_if_moved(is_requested);
             }
             if let Err(error) = self.write(&batch) {
                 dropped.fetch_add(batch.entries, Relaxed);
@@ -153,12 +167,13 @@ impl Output {
         Ok(())
     }
 
-    /// Reopens the file if a log rotation has renamed or deleted it. On failure, entries are written to the old file.
-    fn reopen_if_moved(&mut self) {
+    /// Reopens the file if a log rotation has renamed or deleted it, or if a signal requests it. On failure, entries are
+    /// written to the old file.
+    fn reopen_if_moved(&mut self, is_requested: bool) {
         self.last_check = Instant::now();
         let Some(path) = &self.path else { return };
         let place = |file: io::Result<std::fs::Metadata>| file.ok().map(|file| (file.dev(), file.ino()));
-        if place(std::fs::metadata(path)) == place(self.file.metadata()) {
+        if !is_requested && place(std::fs::metadata(path)) == place(self.file.metadata()) {
             return;
         }
         match append(path) {
@@ -194,15 +209,15 @@ mod tests {
         output.write(&batch("1\n")).unwrap();
         std::fs::rename(&path, &old).unwrap();
         output.write(&batch("2\n")).unwrap();
-        output.reopen_if_moved();
+        output.reopen_if_moved(false);
         output.state = WriteState::Partial;
         output.write(&batch("3\n")).unwrap();
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "before\n1\n2\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "\n3\n");
         // The new file may exist already, or be missing.
-        output.reopen_if_moved();
+        output.reopen_if_moved(true);
         std::fs::remove_file(&path).unwrap();
-        output.reopen_if_moved();
+        output.reopen_if_moved(false);
         output.write(&batch("4\n")).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "4\n");
     }

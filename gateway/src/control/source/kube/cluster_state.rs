@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::debounce::Debounce;
 use super::event::{FeedSpec, TrimmedObject, WatchEvent, WatchFailure};
 use super::secret_reader::{ReadOutcome, ReadTiming, SecretRead};
+use crate::control::source::identity::Identity;
 use crate::control::source::location::LocatedProblem;
 use crate::control::source::{PemPair, SecretChange, Update};
 
@@ -70,6 +71,7 @@ pub(super) struct ClusterState {
 struct PendingUpdate {
     objects: BTreeMap<ObjectRef, Change>,
     secrets: BTreeMap<Name, Option<PemPair>>,
+    identities: BTreeMap<ObjectRef, Option<Identity>>,
     zone: Option<String>,
 }
 
@@ -180,6 +182,11 @@ impl ClusterState {
         }
     }
 
+    /// Returns whether each feed was listed and does not fail, in order.
+    pub(super) fn feed_health(&self) -> impl Iterator<Item = bool> {
+        self.feeds.iter().map(|feed| feed.is_complete() && feed.outage_message().is_none())
+    }
+
     /// Ends the outages of feeds that have not failed for long enough.
     pub(super) fn expire_outages(&mut self, now: Instant) {
         for index in 0..self.feeds.len() {
@@ -193,21 +200,24 @@ impl ClusterState {
 // ===== objects =====
 
 impl ClusterState {
-    fn apply(&mut self, object: TrimmedObject, now: Instant) {
+    fn apply(&mut self, mut object: TrimmedObject, now: Instant) {
+        if let Some((reference, identity)) = object.take_identity() {
+            self.pending.identities.insert(reference, Some(identity));
+        }
         match object {
-            TrimmedObject::Object { object, field_errors } => {
+            TrimmedObject::Object { object, field_errors, .. } => {
                 let reference = object.reference();
                 let problems = field_errors.into_iter().map(|found| problem(&reference, found)).collect();
                 self.set_problems(reference, problems);
                 self.upsert(object, now);
             }
             // The last valid version stays in use: an invalid policy must not allow what the valid one denied.
-            TrimmedObject::Invalid { reference, message } => {
+            TrimmedObject::Invalid { reference, message, .. } => {
                 let (field, reason) = ("spec".to_owned(), Reason::InvalidValue);
                 let problem = Problem { object: reference.clone(), field, reason, message };
                 self.set_problems(reference, vec![problem]);
             }
-            TrimmedObject::InvalidPlugin { reference, message, closed } => {
+            TrimmedObject::InvalidPlugin { reference, message, closed, .. } => {
                 let (field, reason) = ("spec".to_owned(), Reason::InvalidValue);
                 let problem = Problem { object: reference.clone(), field, reason, message };
                 self.set_problems(reference.clone(), vec![problem]);
@@ -309,6 +319,7 @@ impl ClusterState {
         }
         self.remove_unreferenced(orphans);
         self.remove_unreferenced_maps(orphan_maps);
+        self.pending.identities.insert(reference.clone(), None);
         self.pending.objects.insert(reference.clone(), Change::Delete(reference));
     }
 
@@ -387,9 +398,9 @@ impl ClusterState {
 impl ClusterState {
     /// Returns true if all required kinds were listed, and there is a change or no update was taken yet.
     pub(super) fn has_update(&self) -> bool {
-        let PendingUpdate { objects, secrets, zone } = &self.pending;
-        let has_changes =
-            !objects.is_empty() || !secrets.is_empty() || zone.is_some() || self.have_problems_changed;
+        let PendingUpdate { objects, secrets, identities, zone } = &self.pending;
+        let is_empty = objects.is_empty() && secrets.is_empty() && identities.is_empty() && zone.is_none();
+        let has_changes = !is_empty || self.have_problems_changed;
         self.all_listed_at.is_some() && (self.is_first || has_changes)
     }
 
@@ -413,12 +424,13 @@ impl ClusterState {
             problems.map(|problem| LocatedProblem { problem, location: None }).collect()
         });
         self.is_first = false;
-        let PendingUpdate { objects, secrets, zone } = std::mem::take(&mut self.pending);
+        let PendingUpdate { objects, secrets, identities, zone } = std::mem::take(&mut self.pending);
         Update {
             promised_secrets: None,
             objects: objects.into_values().collect(),
             secrets: secrets.into_iter().map(|(name, pair)| SecretChange { name, pair }).collect(),
             source_maps: Vec::new(),
+            identities: identities.into_iter().collect(),
             zone,
             problems,
         }

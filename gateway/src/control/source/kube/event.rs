@@ -2,6 +2,8 @@
 
 use routing::object::{FieldError, Kind, Name, Object, ObjectRef, StringInterner, WasmPlugin};
 
+use crate::control::source::identity::Identity;
+
 /// What one feed watches, and whether the gateway can start without it.
 #[derive(Clone, Debug)]
 pub(super) struct FeedSpec {
@@ -56,15 +58,18 @@ pub(super) enum TrimmedObject {
         object: Object,
         /// Its fields that cannot be used.
         field_errors: Vec<FieldError>,
+        /// For the kinds that reports are about.
+        identity: Option<Identity>,
     },
     /// An object of our own kinds whose `spec` does not parse.
-    Invalid { reference: ObjectRef, message: String },
+    Invalid { reference: ObjectRef, message: String, identity: Identity },
     /// A WasmPlugin whose `spec` does not parse.
     InvalidPlugin {
         reference: ObjectRef,
         message: String,
         /// Closes the routes of the plugin, if no valid version is known.
         closed: Box<WasmPlugin>,
+        identity: Identity,
     },
     /// The `resourceVersion` of a Secret. Its bytes are read only if an object refers to it.
     Secret { name: Name, version: String },
@@ -75,7 +80,26 @@ pub(super) enum TrimmedObject {
 impl TrimmedObject {
     /// Wraps the result of a conversion.
     pub(super) fn converted<T>((value, field_errors): (T, Vec<FieldError>), wrap: fn(T) -> Object) -> Self {
-        Self::Object { object: wrap(value), field_errors }
+        Self::Object { object: wrap(value), field_errors, identity: None }
+    }
+
+    /// Adds the identity of an object, for reports about it.
+    pub(super) fn with_identity(mut self, new: Identity) -> Self {
+        if let Self::Object { identity, .. } = &mut self {
+            *identity = Some(new);
+        }
+        self
+    }
+
+    /// Takes the identity out, with the object that it belongs to.
+    pub(super) fn take_identity(&mut self) -> Option<(ObjectRef, Identity)> {
+        match self {
+            Self::Object { object, identity, .. } => Some((object.reference(), identity.take()?)),
+            Self::Invalid { reference, identity, .. } | Self::InvalidPlugin { reference, identity, .. } => {
+                Some((reference.clone(), std::mem::take(identity)))
+            }
+            Self::Secret { .. } | Self::Node { .. } => None,
+        }
     }
 
     /// Returns namespace and name.

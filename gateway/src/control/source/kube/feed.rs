@@ -23,6 +23,7 @@ use serde::de::{Deserialize as _, DeserializeOwned};
 use super::event::{FeedSpec, Requirement, TrimmedObject, WatchEvent};
 use super::spec::{Purpose, WatchScope, WatchSpec};
 use super::watch;
+use crate::control::source::identity::Identity;
 
 /// The label of a Node that names its zone.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
@@ -109,6 +110,7 @@ impl FeedBuilder<'_> {
         let classes = self.spec(Kind::IngressClass, self.requirements.classes);
         self.add(classes, self.all(), |class: networking::IngressClass| {
             TrimmedObject::converted(IngressClass::from_kubernetes(&class), Object::IngressClass)
+                .with_identity(Identity::new(&class.metadata))
         });
         let configs = self.spec(Kind::IngressClassConfig, self.requirements.configs);
         let api = Api::all_with(self.client.clone(), &own_resource("IngressClassConfig"));
@@ -118,7 +120,7 @@ impl FeedBuilder<'_> {
             let name = Name::new("", &namespace.name_any());
             let terminating = namespace.metadata.deletion_timestamp.is_some();
             let object = Object::Namespace(Namespace { name, terminating });
-            TrimmedObject::Object { object, field_errors: Vec::new() }
+            TrimmedObject::Object { object, field_errors: Vec::new(), identity: None }
         });
     }
 
@@ -139,8 +141,10 @@ impl FeedBuilder<'_> {
         let slices = required(Kind::EndpointSlice);
         self.add(ingresses, self.namespaced(), |ingress: networking::Ingress| {
             TrimmedObject::converted(Ingress::from_kubernetes(&ingress), Object::Ingress)
+                .with_identity(Identity::of_ingress(&ingress))
         });
         self.add(services, self.namespaced(), |service: core::Service| {
+            let identity = Some(Identity::new(&service.metadata));
             let (mut service, mut field_errors) = Service::from_kubernetes(&service);
             // The annotation is for folders of YAML. In a cluster it would let every author of a Service choose
             // addresses that the gateway connects to.
@@ -152,7 +156,7 @@ impl FeedBuilder<'_> {
                             .to_owned(),
                 });
             }
-            TrimmedObject::Object { object: Object::Service(service), field_errors }
+            TrimmedObject::Object { object: Object::Service(service), field_errors, identity }
         });
         self.add(slices, self.namespaced(), |slice: discovery::EndpointSlice| {
             TrimmedObject::converted(EndpointSlice::from_kubernetes(&slice), Object::EndpointSlice)
@@ -231,8 +235,9 @@ fn trim_policy(object: DynamicObject) -> TrimmedObject {
     match parse_spec(&object) {
         Ok(spec) => {
             TrimmedObject::converted(RoutePolicy::from_parts(&object.metadata, spec), Object::RoutePolicy)
+                .with_identity(Identity::new(&object.metadata))
         }
-        Err(error) => invalid(ObjectRef { kind: Kind::RoutePolicy, name }, &error),
+        Err(error) => invalid(ObjectRef { kind: Kind::RoutePolicy, name }, &object, &error),
     }
 }
 
@@ -240,6 +245,7 @@ fn trim_plugin(object: DynamicObject) -> TrimmedObject {
     let name = Name::new(&object.namespace().unwrap_or_default(), &object.name_any());
     let convert = |spec| {
         TrimmedObject::converted(WasmPlugin::from_parts(&object.metadata, spec, None), Object::WasmPlugin)
+            .with_identity(Identity::new(&object.metadata))
     };
     match parse_spec(&object) {
         Ok(spec) => convert(PluginSpec::Valid(Box::new(spec))),
@@ -254,6 +260,7 @@ fn trim_plugin(object: DynamicObject) -> TrimmedObject {
                     folder: None,
                     spec: PluginSpec::Malformed { target_refs },
                 }),
+                identity: Identity::new(&object.metadata),
             }
         }
     }
@@ -265,8 +272,9 @@ fn trim_class_config(object: DynamicObject) -> TrimmedObject {
         Ok(spec) => {
             let parts = IngressClassConfig::from_parts(&object.metadata, spec);
             TrimmedObject::converted(parts, Object::IngressClassConfig)
+                .with_identity(Identity::new(&object.metadata))
         }
-        Err(error) => invalid(ObjectRef { kind: Kind::IngressClassConfig, name }, &error),
+        Err(error) => invalid(ObjectRef { kind: Kind::IngressClassConfig, name }, &object, &error),
     }
 }
 
@@ -274,6 +282,7 @@ fn parse_spec<T: DeserializeOwned>(object: &DynamicObject) -> serde_json::Result
     T::deserialize(object.data.get("spec").unwrap_or(&serde_json::Value::Null))
 }
 
-fn invalid(reference: ObjectRef, error: &serde_json::Error) -> TrimmedObject {
-    TrimmedObject::Invalid { reference, message: error.to_string() }
+fn invalid(reference: ObjectRef, object: &DynamicObject, error: &serde_json::Error) -> TrimmedObject {
+    let identity = Identity::new(&object.metadata);
+    TrimmedObject::Invalid { reference, message: error.to_string(), identity }
 }

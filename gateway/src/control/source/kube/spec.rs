@@ -1,5 +1,9 @@
 //! Which part of a cluster is watched, and for which command.
 
+use std::sync::Arc;
+
+use super::watch_board::WatchBoard;
+
 /// The namespaces that are watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WatchScope {
@@ -40,4 +44,6 @@ pub struct WatchSpec {
     pub node: Option<String>,
     /// The use that the objects are read for.
     pub purpose: Purpose,
+    /// Gets the age and health of each watch.
+    pub board: Arc<WatchBoard>,
 }

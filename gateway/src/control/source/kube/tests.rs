@@ -143,7 +143,7 @@ fn connection_lost() -> std::io::Result<&'static str> {
 /// A spec for serving all namespaces, on an unknown node.
 fn serve_all() -> WatchSpec {
     let (scope, routing) = (WatchScope::Cluster, routing::Config::default());
-    WatchSpec { scope, routing, node: None, purpose: Purpose::Serve }
+    WatchSpec { scope, routing, node: None, purpose: Purpose::Serve, board: Arc::default() }
 }
 
 /// The Ingresses of an update: `+` for applied, `-` for deleted ones.

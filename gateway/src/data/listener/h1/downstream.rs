@@ -4,11 +4,11 @@ use std::task::{Context, Poll, ready};
 
 use http1::{BodyLength, Head, KnownName, Version, write};
 
-use super::pace::BodyPace;
 use crate::data::drain::Phase;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, DownstreamResponse, is_keep_alive};
 use crate::data::exchange::{BodyReadError, Downstream, Worker};
+use crate::data::listener::pace::BodyPace;
 use crate::data::listener::transport::Transport;
 use crate::data::wire::h1::Connection;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
@@ -126,6 +126,23 @@ impl<'a> Http1Downstream<'a> {
         }
     }
 
+    fn has_pipelined_head(&self) -> bool {
+        self.connection.is_body_read() && self.connection.input().windows(4).any(|four| four == b"\r\n\r\n")
+    }
+
+    /// Reads ahead until the client closes, as far as the buffer reaches. A client that has sent a whole further request
+    /// may have closed its direction only, and waits for the responses.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
+        loop {
+            match ready!(self.connection.poll_read_ahead(cx)) {
+                Ok(1..) => {}
+                Ok(0) if self.has_pipelined_head() => return Poll::Pending,
+                Ok(0) => return Poll::Ready(Abort::ClientClosed),
+                Err(error) => return Poll::Ready(client_lost(&error)),
+            }
+        }
+    }
+
     fn write_head(&mut self, response: &DownstreamResponse<'_>) {
         let out = self.connection.output();
         write::status_line(out, response.status, response.reason);
@@ -234,30 +251,16 @@ impl Downstream for Http1Downstream<'_> {
                 Err(error) => return Poll::Ready(client_lost(&error)),
             }
         }
-        // While the body is incomplete, its reader detects the close. After further input, a close is detected when
-        // that input is read.
-        if !self.connection.is_body_read() || self.connection.has_input() {
-            return Poll::Pending;
-        }
-        match ready!(self.connection.poll_fill(cx)) {
-            // The next request, or bytes of the protocol that the client wants to switch to.
-            Ok(1..) => Poll::Pending,
-            Ok(0) => Poll::Ready(Abort::ClientClosed),
-            Err(error) => Poll::Ready(client_lost(&error)),
-        }
+        // While the body is incomplete, its reader detects the close. Behind it is the next request, or bytes of the
+        // protocol that the client wants to switch to. A close is behind them, as far as the buffer reaches.
+        if self.connection.is_body_read() { self.poll_closed(cx) } else { Poll::Pending }
     }
 
     fn poll_cancelled_unread(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
         if self.body == BodyMode::Discard || self.connection.is_body_read() {
             return self.poll_cancelled(cx);
         }
-        loop {
-            match ready!(self.connection.poll_read_ahead(cx)) {
-                Ok(1..) => {}
-                Ok(0) => return Poll::Ready(Abort::ClientClosed),
-                Err(error) => return Poll::Ready(client_lost(&error)),
-            }
-        }
+        self.poll_closed(cx)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One HTTP/2 connection: handshake, its streams, and its close.
 
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use h2::{Reason, RecvStream};
 use http1::HeadLimits;
 
 use super::io::{PrefixedTransport, WriteObserver};
-use super::stream::{StreamCounts, serve_stream};
+use super::send_queue::{QueuedData, SendQueue};
+use super::stream::{StreamContext, StreamCounts, serve_stream};
 use crate::data::drain::{OnDrain, Phase};
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::client::Codec;
@@ -26,13 +28,15 @@ const MAX_CONCURRENT_STREAMS: u32 = 100;
 /// Bytes that a client may send before the gateway has read them, per stream.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 
-/// Bytes that a client may send before the gateway has read them, per connection.
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Bytes that a client may send before the gateway has read them, per connection. As many as all streams may send, so that
+/// uploads which an endpoint does not read leave window for the other streams. What a client makes the gateway hold in
+/// this way, it has sent.
+const CONNECTION_WINDOW_BYTES: u32 = MAX_CONCURRENT_STREAMS * STREAM_WINDOW_BYTES;
 
 /// Maximum bytes buffered for a slow client, per stream.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 
-type ServerConnection<'a> = h2::server::Connection<PrefixedTransport<'a>, Bytes>;
+type ServerConnection<'a> = h2::server::Connection<PrefixedTransport<'a>, QueuedData>;
 
 /// Serves a connection until it closes. `prefix` holds the bytes already read from `transport`.
 ///
@@ -50,7 +54,7 @@ pub(in crate::data::listener) async fn serve(
     let writes = WriteObserver::default();
     let session = Session { worker, client: &client, timer: &timer, writes: &writes };
     let prefixed = PrefixedTransport { prefix, transport: &mut transport, writes: &writes };
-    let handshake = server_builder(worker.settings.limits.head).handshake::<_, Bytes>(prefixed);
+    let handshake = server_builder(worker.settings.limits.head).handshake::<_, QueuedData>(prefixed);
     // Boxed: it would be more than half of the future of an idle connection.
     let handshake = Box::pin(worker.drain.limit(&timer, OnDrain::Grace(LINGER_TIMEOUT), handshake));
     let mut connection = match handshake.await {
@@ -99,7 +103,7 @@ enum ConnectionEvent {
     /// A stream has ended.
     StreamEnded,
     /// A request has arrived.
-    Request(http::Request<RecvStream>, SendResponse<Bytes>),
+    Request(http::Request<RecvStream>, SendResponse<QueuedData>),
     /// The connection has closed in order.
     Closed,
     /// The client violated the protocol, or the connection is lost.
@@ -173,14 +177,15 @@ struct Session<'a> {
 async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'_>) -> CloseKind {
     let Session { worker, client, timer, .. } = session;
     let counts = StreamCounts::default();
+    let queue = SendQueue::new(Rc::clone(&worker.send_budget));
+    let context = StreamContext { worker, client, counts: &counts, queue: &queue };
     let mut streams = FuturesUnordered::new();
     let mut lifecycle = Lifecycle::New;
+    let idle = worker.idle.register(client.peer, timer, worker.clock.now_ms());
     loop {
-        match (streams.is_empty(), lifecycle.is_closing()) {
-            (true, false) => timer.set(worker.settings.timeouts.keep_alive),
-            (true, true) => timer.set(LINGER_TIMEOUT),
-            // Each stream has its own timeouts.
-            (false, _) => timer.clear(),
+        idle.set_busy();
+        if session.set_timeout(streams.is_empty(), lifecycle) {
+            idle.set_idle(worker.clock.now_ms());
         }
         let mut flush = Flush::Done;
         let event = std::future::poll_fn(|cx| {
@@ -212,7 +217,7 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
                     lifecycle = Lifecycle::Used;
                 }
                 // Boxed: it is several KiB, which the set would move twice more.
-                streams.push(Box::pin(serve_stream(worker, client, &counts, request, respond)));
+                streams.push(Box::pin(serve_stream(context, request, respond)));
             }
             Ok(ConnectionEvent::Failed(error)) => {
                 session.report_failure(&error);
@@ -231,6 +236,17 @@ async fn serve_streams(session: Session<'_>, connection: &mut ServerConnection<'
 }
 
 impl Session<'_> {
+    /// Sets the timeout of the connection. Returns true if it is idle, and not closing.
+    fn set_timeout(&self, is_idle: bool, lifecycle: Lifecycle) -> bool {
+        match (is_idle, lifecycle.is_closing()) {
+            (true, false) => self.timer.set(self.worker.settings.timeouts.keep_alive),
+            (true, true) => self.timer.set(LINGER_TIMEOUT),
+            // Each stream has its own timeouts.
+            (false, _) => self.timer.clear(),
+        }
+        is_idle && !lifecycle.is_closing()
+    }
+
     /// Waits for the next request, and drives the connection meanwhile.
     fn poll_accept(
         &self,

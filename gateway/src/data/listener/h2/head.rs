@@ -1,6 +1,7 @@
 //! Converts the header block of an HTTP/2 request to a [`Head`], the form that all exchanges use.
 
 use h2::RecvStream;
+use http::HeaderMap;
 use http::request::Parts;
 use http1::parse::{is_valid_host, is_valid_target};
 use http1::{BodyLength, Head, HeadBuilder, HeadError, HeadLimits};
@@ -37,13 +38,17 @@ pub(super) fn request_info(parts: &Parts) -> RequestFields<'_> {
 /// Converts a header block to a head.
 ///
 /// # Errors
-/// [`ReplyReason::TooManyFields`], [`ReplyReason::MalformedHost`], or [`ReplyReason::InvalidHead`] with the fault of the method, target or host.
+/// [`ReplyReason::TooManyFields`], [`ReplyReason::MalformedHost`], or [`ReplyReason::InvalidHead`] with the fault of the
+/// method, target, host or a field.
 pub(super) fn request_head(parts: &Parts, limits: HeadLimits) -> Result<Head, ReplyReason> {
     if parts.headers.len() > limits.fields {
         return Err(ReplyReason::TooManyFields);
     }
     if parts.method == http::Method::CONNECT {
         return Err(ReplyReason::InvalidHead(HeadError::Connect));
+    }
+    if !has_valid_values(&parts.headers) {
+        return Err(ReplyReason::InvalidHead(HeadError::Malformed("field value")));
     }
     let method = parts.method.as_str().as_bytes();
     // The target has no fragment: the `http` crate removes it.
@@ -68,6 +73,12 @@ pub(super) fn request_head(parts: &Parts, limits: HeadLimits) -> Result<Head, Re
         }
     }
     Ok(builder.build())
+}
+
+/// Returns true if no field value begins or ends with a blank (RFC 9113 §8.2.1). `h2` has checked the rest.
+pub(super) fn has_valid_values(fields: &HeaderMap) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    fields.values().all(|value| !is_blank(value.as_bytes().first()) && !is_blank(value.as_bytes().last()))
 }
 
 /// Returns the host of a request, from `:authority` or Host. They must not differ (RFC 9113 §8.3.1).

@@ -1,26 +1,26 @@
 //! One HTTP/2 stream: serves its request, sends the response and reads the request body.
 
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http1::body::is_trailer_allowed;
-use http1::{BodyLength, HeadBuilder};
+use http1::{BodyError, BodyLength, HeadBuilder, HeadError};
 
-use super::head::{body_length, request_head, request_info};
+use super::head::{body_length, has_valid_values, request_head, request_info};
+use super::send_queue::{QueuedData, SendQueue};
+use super::stream_reader::{BodyPart, StreamReader};
+use super::stream_writer::StreamWriter;
 use crate::data::exchange::abort::Abort;
 use crate::data::exchange::headers::{self, DownstreamResponse};
 use crate::data::exchange::{
     self, BodyReadError, Client, Downstream, ExchangeOutcome, InvalidRequest, Request, Worker,
 };
-use crate::data::wire::buffers::BUFFER_BYTES;
+use crate::data::listener::pace::BodyPace;
 use crate::data::wire::{BodyReader, BodyWriter, Piece, StreamError};
-use crate::observe::counters::{Counters, increment};
-use crate::settings::UnderscoreNames;
+use crate::observe::counters::increment;
 
 /// Streams that a client may reset before their response, beyond half of the completed ones. More is an attack
 /// (CVE-2023-44487): a reset costs the client nothing, and costs the gateway a request to an endpoint.
@@ -45,35 +45,37 @@ impl StreamCounts {
     }
 }
 
+/// The values that all streams of a connection share.
+#[derive(Clone, Copy)]
+pub(super) struct StreamContext<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) client: &'a Client,
+    pub(super) counts: &'a StreamCounts,
+    /// The data that waits for the client.
+    pub(super) queue: &'a Rc<SendQueue>,
+}
+
 /// Serves the request of one stream.
 ///
 /// # Cancellation
 /// Dropping the future resets the stream.
 pub(super) async fn serve_stream(
-    worker: &Worker,
-    client: &Client,
-    counts: &StreamCounts,
+    StreamContext { worker, client, counts, queue }: StreamContext<'_>,
     request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<QueuedData>,
 ) {
     let timer = worker.clock.timer();
     let (parts, body) = request.into_parts();
     let length = body_length(&parts, &body);
     let expect = parts.headers.get(http::header::EXPECT);
     let awaits_continue = expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let underscore_names = worker.settings.requests.underscore_names;
-    let mut downstream = Http2Downstream {
-        body,
-        respond,
-        send: None,
-        pending_data: None,
-        awaits_continue,
-        underscore_names,
-        counters: Rc::clone(&worker.counters),
-    };
+    let (body, queue) = (StreamReader::new(body), Rc::clone(queue));
+    let pace = BodyPace::new(length, worker.settings.limits.min_body_rate);
+    let mut downstream =
+        Http2Downstream { worker, body, pace, respond, writer: None, queue, awaits_continue };
     let outcome = match request_head(&parts, worker.settings.limits.head) {
         Ok(mut head) => {
-            headers::sanitize(&mut head, underscore_names, &worker.counters);
+            headers::sanitize(&mut head, worker.settings.requests.underscore_names, &worker.counters);
             let request = Request { head: &head, length, client };
             exchange::serve(worker, request, &mut downstream, &timer).await
         }
@@ -99,121 +101,111 @@ pub(super) async fn serve_stream(
 }
 
 /// One stream.
-struct Http2Downstream {
-    body: RecvStream,
-    respond: SendResponse<Bytes>,
+struct Http2Downstream<'a> {
+    worker: &'a Worker,
+    body: StreamReader,
+    /// The minimum rate of the request body.
+    pace: Option<BodyPace>,
+    respond: SendResponse<QueuedData>,
     /// Set once the response head is sent, if a body follows.
-    send: Option<SendStream<Bytes>>,
-    /// The latest data. It is sent when it is known whether it ends the stream, which saves a frame.
-    pending_data: Option<Bytes>,
+    writer: Option<StreamWriter>,
+    queue: Rc<SendQueue>,
     /// Whether the client waits for a 100 before it sends the body.
     awaits_continue: bool,
-    underscore_names: UnderscoreNames,
-    /// Counters of the worker.
-    counters: Rc<Counters>,
 }
 
-impl Http2Downstream {
+impl Http2Downstream<'_> {
     /// Returns true if the client has reset the stream.
     fn is_reset(&mut self) -> bool {
-        self.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_ready()
+        self.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn reset(&mut self) {
-        match &mut self.send {
-            Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
+        match &mut self.writer {
+            Some(writer) => writer.reset(Reason::INTERNAL_ERROR),
             None => self.respond.send_reset(Reason::INTERNAL_ERROR),
         }
     }
+
+    /// Becomes ready once the client resets the stream.
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let state = match &mut self.writer {
+            Some(writer) => writer.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        // An error means that the response is sent, or that the connection ends with all its streams.
+        if matches!(state, Poll::Ready(Ok(_))) { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
-impl BodyReader for Http2Downstream {
+impl BodyReader for Http2Downstream<'_> {
     type Error = BodyReadError;
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyReadError>> {
-        loop {
-            if self.body.is_end_stream() {
-                return Poll::Ready(Ok(Piece::End));
-            }
-            let data = self.body.poll_data(cx);
-            if data.is_pending() && std::mem::take(&mut self.awaits_continue) {
-                let mut head = http::Response::new(());
-                *head.status_mut() = http::StatusCode::CONTINUE;
-                // Fails if the response is already sent. The client then no longer waits for the 100.
-                let _ = self.respond.send_informational(head);
-            }
-            let Some(data) = ready!(data).transpose()? else { break };
-            self.body.flow_control().release_capacity(data.len())?;
-            if !data.is_empty() {
+        let part = self.body.poll_part(cx);
+        if part.is_pending() && std::mem::take(&mut self.awaits_continue) {
+            let mut head = http::Response::new(());
+            *head.status_mut() = http::StatusCode::CONTINUE;
+            // Fails if the response is already sent. The client then no longer waits for the 100.
+            let _ = self.respond.send_informational(head);
+        }
+        if part.is_pending()
+            && let Some(pace) = &mut self.pace
+        {
+            pace.on_pending(self.worker.clock.now_ms());
+        }
+        let fields = match ready!(part)? {
+            BodyPart::Data(data) => {
+                if let Some(pace) = &mut self.pace {
+                    pace.on_data(data.len(), self.worker.clock.now_ms())?;
+                }
                 return Poll::Ready(Ok(Piece::Data(data)));
             }
+            BodyPart::End => return Poll::Ready(Ok(Piece::End)),
+            BodyPart::Trailers(fields) => fields,
+        };
+        if !has_valid_values(&fields) {
+            let error = BodyError::Trailers(HeadError::Malformed("field value"));
+            return Poll::Ready(Err(StreamError::Body(error).into()));
         }
-        let Some(fields) = ready!(self.body.poll_trailers(cx))? else { return Poll::Ready(Ok(Piece::End)) };
         let mut builder = HeadBuilder::response(0, fields.len());
         for (name, value) in &fields {
             builder.field(name.as_str().as_bytes(), value.as_bytes());
         }
         let mut trailers = builder.build();
-        headers::sanitize(&mut trailers, self.underscore_names, &self.counters);
+        let underscore_names = self.worker.settings.requests.underscore_names;
+        headers::sanitize(&mut trailers, underscore_names, &self.worker.counters);
         Poll::Ready(Ok(Piece::Trailers(trailers)))
     }
 }
 
-impl BodyWriter for Http2Downstream {
+impl BodyWriter for Http2Downstream<'_> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
-        loop {
-            let (capacity, pending) = (send.capacity(), self.pending_data.as_ref().map_or(0, Bytes::len));
-            if capacity > pending {
-                return Poll::Ready(Ok(()));
-            }
-            // The client's window may be smaller than a piece, and never have space for more than that.
-            if let Some(piece) = self.pending_data.as_mut().filter(|_| capacity > 0 && pending > 1) {
-                send.send_data(piece.split_to(capacity.min(pending - 1)), false)?;
-                continue;
-            }
-            send.reserve_capacity(pending + BUFFER_BYTES);
-            if ready!(send.poll_capacity(cx)).transpose()?.is_none() {
-                return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe).into()));
-            }
-        }
+        self.writer.as_mut().map_or(Poll::Ready(Ok(())), |writer| writer.poll_ready(cx))
     }
 
     fn write(&mut self, piece: Piece) -> Result<(), StreamError> {
-        let Some(send) = &mut self.send else { return Ok(()) };
+        let Some(writer) = &mut self.writer else { return Ok(()) };
         match piece {
-            Piece::Data(data) => {
-                if let Some(pending) = self.pending_data.replace(data) {
-                    send.send_data(pending, false)?;
-                }
-            }
-            Piece::End => send.send_data(self.pending_data.take().unwrap_or_default(), true)?,
-            Piece::Trailers(trailers) => {
-                if let Some(pending) = self.pending_data.take() {
-                    send.send_data(pending, false)?;
-                }
-                send.send_trailers(header_map(|field| {
-                    for (known, name, value) in trailers.fields() {
-                        if is_trailer_allowed(known, name) {
-                            field(name, value);
-                        }
+            Piece::Data(data) => writer.write(data)?,
+            Piece::End => writer.finish(None),
+            Piece::Trailers(trailers) => writer.finish(Some(header_map(|field| {
+                for (known, name, value) in trailers.fields() {
+                    if is_trailer_allowed(known, name) {
+                        field(name, value);
                     }
-                }))?;
-            }
+                }
+            }))),
         }
         Ok(())
     }
 
-    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        // The connection's future writes the data to the socket.
-        if let (Some(send), Some(pending)) = (&mut self.send, self.pending_data.take()) {
-            send.send_data(pending, false)?;
-        }
-        Poll::Ready(Ok(()))
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.writer.as_mut().map_or(Poll::Ready(Ok(())), |writer| writer.poll_flush(cx))
     }
 }
 
-impl Downstream for Http2Downstream {
+impl Downstream for Http2Downstream<'_> {
     fn send_head(&mut self, response: &DownstreamResponse<'_>) -> Result<(), StreamError> {
         let mut head = response_head(response);
         if let BodyLength::Exact(length) = response.length {
@@ -221,8 +213,8 @@ impl Downstream for Http2Downstream {
         }
         let is_empty = response.length.has_no_body();
         let ends_stream = is_empty || response.is_head_request;
-        let send = self.respond.send_response(head, ends_stream)?;
-        self.send = (!ends_stream).then_some(send);
+        let stream = self.respond.send_response(head, ends_stream)?;
+        self.writer = (!ends_stream).then(|| StreamWriter::new(stream, Rc::clone(&self.queue)));
         Ok(())
     }
 
@@ -234,12 +226,8 @@ impl Downstream for Http2Downstream {
     fn discard_body(&mut self) {}
 
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<Abort> {
-        let state = match &mut self.send {
-            Some(send) => send.poll_reset(cx),
-            None => self.respond.poll_reset(cx),
-        };
-        // An error means that the response is sent, or that the connection ends with all its streams.
-        if matches!(state, Poll::Ready(Ok(_))) { Poll::Ready(Abort::ClientReset) } else { Poll::Pending }
+        self.body.read_ahead(cx);
+        self.poll_reset(cx).map(|()| Abort::ClientReset)
     }
 }
 

@@ -1,24 +1,32 @@
 //! Picks among healthy and ejected endpoints.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
-use crate::data::upstream::health::Health;
+use crate::data::upstream::ConnectError;
+use crate::data::upstream::health::EndpointHealth;
 
 const RR: LoadBalancingType = LoadBalancingType::RoundRobin;
 const LR: LoadBalancingType = LoadBalancingType::LeastRequest;
 
 fn endpoints(count: u16) -> Vec<Rc<Endpoint>> {
-    (1..=count).map(|port| Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)), Arc::default())).collect()
+    (1..=count)
+        .map(|port| Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)), EndpointHealth::default()))
+        .collect()
 }
 
-fn health(endpoints: &[Rc<Endpoint>], index: usize) -> &Health {
+fn health(endpoints: &[Rc<Endpoint>], index: usize) -> &EndpointHealth {
     &endpoints[index].health
 }
 
+/// Records a refused connect.
+fn refuse(endpoints: &[Rc<Endpoint>], index: usize) {
+    health(endpoints, index).on_connect_failure(ConnectError::Refused, Duration::from_secs(1), 0);
+}
+
 fn selection(balancing: LoadBalancingType, turn: usize, now: u64) -> Selection<'static> {
-    Selection { balancing, turn, failed_attempts: &[], now }
+    Selection { balancing, max_ejected_percent: 50, turn, failed_attempts: &[], now }
 }
 
 /// Returns how many of 120 turns each port gets.
@@ -52,7 +60,7 @@ fn weights_are_met_after_any_number_of_turns() {
 fn turns_of_an_ejected_endpoint_are_spread_evenly() {
     let list = endpoints(4);
     assert_eq!(spread(&list, RR, 0), BTreeMap::from([(1, 30), (2, 30), (3, 30), (4, 30)]));
-    health(&list, 1).on_failure(EjectionCause::Unreachable, 0);
+    refuse(&list, 1);
     assert_eq!(spread(&list, RR, 0), BTreeMap::from([(1, 40), (3, 40), (4, 40)]));
 }
 
@@ -60,7 +68,7 @@ fn turns_of_an_ejected_endpoint_are_spread_evenly() {
 fn all_endpoints_are_used_if_all_are_ejected() {
     let list = endpoints(3);
     for index in 0..3 {
-        health(&list, index).on_failure(EjectionCause::Unreachable, 0);
+        refuse(&list, index);
     }
     assert_eq!(spread(&list, RR, 0), BTreeMap::from([(1, 40), (2, 40), (3, 40)]));
 }
@@ -68,7 +76,7 @@ fn all_endpoints_are_used_if_all_are_ejected() {
 #[test]
 fn failing_endpoints_are_used_if_more_than_half_fail() {
     let fail = |list: &[Rc<Endpoint>], index: usize| {
-        (0..5).for_each(|_| health(list, index).on_failure(EjectionCause::Failing, 0));
+        (0..5).for_each(|_| health(list, index).on_request_failure(0));
     };
     let list = endpoints(4);
     fail(&list, 0);
@@ -78,7 +86,7 @@ fn failing_endpoints_are_used_if_more_than_half_fail() {
     assert_eq!(spread(&list, RR, 0).len(), 4, "more than half is not");
     let list = endpoints(4);
     for index in 0..3 {
-        health(&list, index).on_failure(EjectionCause::Unreachable, 0);
+        refuse(&list, index);
     }
     assert_eq!(spread(&list, RR, 0), BTreeMap::from([(4, 120)]));
     let alone = endpoints(1);
@@ -87,9 +95,39 @@ fn failing_endpoints_are_used_if_more_than_half_fail() {
 }
 
 #[test]
+fn share_of_ejected_endpoints_follows_the_setting() {
+    struct Case {
+        max_ejected_percent: u8,
+        failing: usize,
+        /// Endpoints that get requests.
+        used: usize,
+    }
+    for Case { max_ejected_percent, failing, used } in [
+        Case { max_ejected_percent: 0, failing: 1, used: 10 },
+        Case { max_ejected_percent: 10, failing: 1, used: 9 },
+        Case { max_ejected_percent: 10, failing: 2, used: 10 },
+        Case { max_ejected_percent: 90, failing: 9, used: 1 },
+        Case { max_ejected_percent: 100, failing: 9, used: 1 },
+        Case { max_ejected_percent: 100, failing: 10, used: 10 },
+    ] {
+        let list = endpoints(10);
+        for index in 0..failing {
+            (0..5).for_each(|_| health(&list, index).on_request_failure(0));
+        }
+        let picked: std::collections::BTreeSet<_> = (0..100)
+            .map(|turn| {
+                let selection = Selection { max_ejected_percent, ..selection(RR, turn, 0) };
+                pick(&list, &selection, |_| {}).unwrap().address
+            })
+            .collect();
+        assert_eq!(picked.len(), used, "{failing} of 10 at {max_ejected_percent} %");
+    }
+}
+
+#[test]
 fn unreachable_endpoint_is_probed_apart_failing_by_one_request() {
     let list = endpoints(3);
-    health(&list, 0).on_failure(EjectionCause::Unreachable, 0);
+    refuse(&list, 0);
     let mut probes = 0;
     for turn in 0..30 {
         let picked = pick(&list, &selection(RR, turn, 1_000), |endpoint| {
@@ -99,7 +137,7 @@ fn unreachable_endpoint_is_probed_apart_failing_by_one_request() {
     }
     assert_eq!(probes, 1);
     let list = endpoints(3);
-    (0..5).for_each(|_| health(&list, 0).on_failure(EjectionCause::Failing, 0));
+    (0..5).for_each(|_| health(&list, 0).on_request_failure(0));
     assert_eq!(spread(&list, RR, 1_000).get(&1), Some(&1));
 }
 
@@ -124,8 +162,8 @@ fn retry_prefers_another_and_skips_unreachable_endpoints() {
     );
     assert_eq!(picked(&[0, 1, 2].map(|index| FailedAttempt::Unreachable(at(index)))), None);
     // An ejected endpoint is worse than the one that lost the request.
-    health(&list, 1).on_failure(EjectionCause::Unreachable, 0);
-    health(&list, 2).on_failure(EjectionCause::Unreachable, 0);
+    refuse(&list, 1);
+    refuse(&list, 2);
     assert_eq!(picked(&[FailedAttempt::Disconnected(at(0))]), Some(at(0)));
 }
 
@@ -139,7 +177,7 @@ fn least_request_prefers_the_less_loaded_of_two() {
     (0..10).for_each(|_| health(&list, 2).on_request_start());
     let busy = spread(&list, LR, 0);
     assert_eq!(busy.get(&3), None, "another endpoint is always less loaded: {busy:?}");
-    health(&list, 0).on_failure(EjectionCause::Unreachable, 0);
+    refuse(&list, 0);
     let ejected = spread(&list, LR, 0);
     assert_eq!((ejected.get(&1), ejected.get(&3)), (None, None), "{ejected:?}");
     let mut probes = 0;

@@ -22,7 +22,7 @@ pub(super) fn get<'a>(view: &'a StreamView, path: &[u8]) -> Option<PropertyValue
         (b"cluster_name", None, None) => cluster_name(view),
         _ => None,
     };
-    let stored = || view.facts.stored.as_ref()?.get(path);
+    let stored = || view.facts.stored.get(path);
     value.or_else(|| stored().map(|value| PropertyValue::Bytes(Cow::Owned(value))))
 }
 
@@ -69,7 +69,7 @@ fn cluster_name(view: &StreamView) -> Option<PropertyValue<'static>> {
 }
 
 fn protocol(view: &StreamView) -> &'static str {
-    match view.request.version() {
+    match view.facts.request.version() {
         _ if view.facts.is_http2 => "HTTP/2",
         http1::Version::Http10 => "HTTP/1.0",
         http1::Version::Http11 => "HTTP/1.1",

@@ -52,7 +52,7 @@ fn service(text: &str, state: u16) -> Object {
 }
 
 fn trimmed(object: Object) -> TrimmedObject {
-    TrimmedObject::Object { object, field_errors: Vec::new() }
+    TrimmedObject::Object { object, field_errors: Vec::new(), identity: None }
 }
 
 /// A config in which class `gateway` is ours, even without an IngressClass.
@@ -84,6 +84,7 @@ fn invalid_policy(text: &str) -> TrimmedObject {
     TrimmedObject::Invalid {
         reference: reference(Kind::RoutePolicy, text),
         message: "no such field".to_owned(),
+        identity: Identity::default(),
     }
 }
 
@@ -381,6 +382,7 @@ fn problems_of_an_object_end_with_it() {
         WatchEvent::Applied(TrimmedObject::Object {
             object: service("a", 1),
             field_errors: vec![field_errors],
+            identity: None,
         }),
     );
     assert_eq!(problems(cluster.take_update()), ["Service shop/a"]);

@@ -32,6 +32,7 @@ fn malformed(text: &str) -> TrimmedObject {
         reference: reference(Kind::WasmPlugin, text),
         message: "no such field".to_owned(),
         closed: Box::new(WasmPlugin { name: name(text), folder: None, spec }),
+        identity: Identity::default(),
     }
 }
 

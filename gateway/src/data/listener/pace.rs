@@ -2,8 +2,7 @@
 //!
 //! Only the time spent waiting for the client counts, since an endpoint may read the body slowly. Only bodies with a
 //! Content-Length are limited: a client that declares a length has the data, while a chunked body may be a stream that
-//! lasts for hours. Silence is limited by the stall timeout. Not here: HTTP/2, whose clients occupy a stream and not a
-//! connection.
+//! lasts for hours. Silence is limited by the stall timeout.
 
 use http1::BodyLength;
 

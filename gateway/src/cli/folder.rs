@@ -1,4 +1,4 @@
-//! The folder of the demo's YAML.
+//! The folder of YAML that a command serves from.
 //!
 //! Not here: the contents of the files.
 
@@ -30,7 +30,7 @@ impl Folder {
     /// # Errors
     /// Returns an error if the folder cannot be created, or if it is not empty. The demo overwrites no files.
     pub(super) fn new(requested: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(requested) = requested else { return Self::temporary() };
+        let Some(requested) = requested else { return Self::temporary("gateway-demo") };
         let unusable = || format!("folder {} cannot be used", requested.display());
         fs::create_dir_all(requested).with_context(unusable)?;
         anyhow::ensure!(
@@ -42,11 +42,15 @@ impl Folder {
         Ok(Self { path: std::path::absolute(requested).with_context(unusable)?, on_drop: OnDrop::Keep })
     }
 
-    fn temporary() -> anyhow::Result<Self> {
+    /// Creates a temporary folder, whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// Returns an error if the folder cannot be created.
+    pub(super) fn temporary(prefix: &str) -> anyhow::Result<Self> {
         let base = std::env::temp_dir();
         for number in 0..MAX_NAME_ATTEMPTS {
-            let path = base.join(format!("gateway-demo-{}-{number}", std::process::id()));
-            // The folder will contain a private key.
+            let path = base.join(format!("{prefix}-{}-{number}", std::process::id()));
+            // The folder may contain a private key.
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self { path, on_drop: OnDrop::Remove }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -73,6 +77,17 @@ impl Folder {
         let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         open()
             .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// Writes a file in one step, so that no reader sees a part of it. Replaces an existing one.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be written.
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let (path, new) = (self.path.join(name), self.path.join(format!(".{name}")));
+        fs::write(&new, bytes)
+            .and_then(|()| fs::rename(&new, &path))
             .with_context(|| format!("{} cannot be written", path.display()))
     }
 }

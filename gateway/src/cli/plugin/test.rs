@@ -1,0 +1,127 @@
+//! `gateway plugin test`: runs the cases of a plugin in the real gateway.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use api::plugin_case::{CaseRecord, RecordedMessage};
+use clap::Args;
+
+use super::cargo::{self, Progress};
+use super::case_file::{NamedCase, read_all};
+use super::case_run::CaseRunner;
+use crate::cli::output::{print, print_error};
+use crate::cli::style::{Palette, paint};
+
+/// The end of `--help`.
+const EXIT_CODES: &str = "\
+Exit codes: 0: all cases pass. 1: a case fails, or the module cannot be built. 2: the command line is wrong. Cases with \
+`now` are skipped: the gateway has a real clock. `cargo test` runs them. `properties` have no effect here.";
+
+/// `gateway plugin test`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct Test {
+    /// The folder of the plugin, with its cases in `cases`.
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// A module that is already built, in any language.
+    #[arg(long, value_name = "FILE")]
+    module: Option<PathBuf>,
+}
+
+/// The numbers of cases.
+#[derive(Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Test {
+    /// Runs the cases, and returns the exit code.
+    pub fn execute(&self) -> ExitCode {
+        match self.run() {
+            Ok(Counts { failed: 0, .. }) => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
+            Err(error) => {
+                print_error("plugin test", &error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn run(&self) -> anyhow::Result<Counts> {
+        let cases = read_all(&self.folder)?;
+        let module = match &self.module {
+            Some(module) => module.clone(),
+            None => cargo::build(&self.folder, Progress::Quiet)?,
+        };
+        let (runner, palette) = (CaseRunner::new(&module)?, Palette::for_stdout());
+        let mut counts = Counts::default();
+        for NamedCase { name, case } in &cases {
+            if case.now.is_some() {
+                counts.skipped += 1;
+                print(&format!("{name}: {}: it sets the clock\n", paint(palette.warning, "skipped")))?;
+                continue;
+            }
+            let began = Instant::now();
+            let failure = match runner.run(case) {
+                Ok(record) => describe(&case.differences(&record), &record),
+                Err(error) => Some(format!("  {error:#}\n")),
+            };
+            let millis = began.elapsed().as_millis();
+            match failure {
+                None => {
+                    counts.passed += 1;
+                    print(&format!("{name}: {} ({millis} ms)\n", paint(palette.good, "ok")))?;
+                }
+                Some(failure) => {
+                    counts.failed += 1;
+                    print(&format!("{name}: {} ({millis} ms)\n{failure}", paint(palette.bad, "failed")))?;
+                }
+            }
+        }
+        let Counts { passed, failed, skipped } = counts;
+        print(&format!("{passed} passed, {failed} failed, {skipped} skipped\n"))?;
+        Ok(counts)
+    }
+}
+
+/// Describes why a case failed, with all that was recorded. Returns `None` if it passed.
+fn describe(differences: &[String], record: &CaseRecord) -> Option<String> {
+    if differences.is_empty() {
+        return None;
+    }
+    let mut text: String = differences.iter().map(|difference| format!("  {difference}\n")).collect();
+    for (what, message) in
+        [("request at the endpoint", &record.request), ("response at the client", &record.response)]
+    {
+        match message {
+            Some(message) => text += &shown(what, message),
+            None => {
+                let _ = writeln!(text, "  there was no {what}");
+            }
+        }
+    }
+    for (to, message) in &record.callouts {
+        text += &shown(&format!("callout to {to}"), message);
+    }
+    for line in &record.log {
+        let _ = writeln!(text, "  log {line}");
+    }
+    Some(text)
+}
+
+fn shown(what: &str, message: &RecordedMessage) -> String {
+    let mut text = format!("  {what}:\n");
+    for (name, value) in message.headers.iter().chain(&message.trailers) {
+        let _ = writeln!(text, "    {name}: {}", String::from_utf8_lossy(value));
+    }
+    if !message.body.is_empty() {
+        let body: String = String::from_utf8_lossy(&message.body).chars().take(1000).collect();
+        let _ = writeln!(text, "    {body:?}");
+    }
+    text
+}
