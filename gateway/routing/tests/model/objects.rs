@@ -226,12 +226,11 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
             IngressClassConfig {
                 name: Name::new("", name),
                 spec: api::IngressClassConfigSpec {
-                    events: None,
-                    status: None,
                     allowed_namespaces: allowed
                         .map(|names| names.iter().map(|&name| name.to_owned()).collect()),
                     default_backend,
                     default_certificate,
+                    events: None,
                     external_names: if allow {
                         api::ExternalNames::Allow
                     } else {
@@ -242,6 +241,7 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
                         false => api::ForeignAnnotations::Close,
                     },
                     host_ownership,
+                    status: None,
                 },
             }
         },
