@@ -236,7 +236,7 @@ fn certificate_is_chosen_by_the_host_of_the_url() {
         ("http://a.example/", "x: y", None, None),
     ] {
         let listener = &json(&yaml, &[url, "--header", header])["listener"];
-        let explanation = (listener["secret"].as_str(), listener["certificate"].as_str());
+        let explanation = (listener["secrets"][0].as_str(), listener["certificate"].as_str());
         assert_eq!(explanation, (secret, certificate), "{url}");
     }
 }

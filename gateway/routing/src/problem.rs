@@ -99,6 +99,8 @@ pub enum Reason {
     SecretMalformed,
     /// The Secret does not exist.
     SecretNotFound,
+    /// The Secret was not read yet. Requests of the API server take milliseconds, or fail and are repeated.
+    SecretNotRead,
     /// The Service does not exist.
     ServiceNotFound,
     /// The source receives no changes. The last known objects stay in use.
@@ -166,6 +168,7 @@ impl Reason {
         Self::RefusedByApi,
         Self::SecretMalformed,
         Self::SecretNotFound,
+        Self::SecretNotRead,
         Self::ServiceNotFound,
         Self::Stale,
         Self::StatusNotWritten,
@@ -188,6 +191,7 @@ impl Reason {
             | Self::NameNotResolved
             | Self::NoObject
             | Self::ProtocolAssumed
+            | Self::SecretNotRead
             | Self::Stale
             | Self::StatusNotWritten
             | Self::WildcardHidden => Severity::Note,

@@ -234,10 +234,17 @@ struct TestCertificate {
     malformed: Option<String>,
     #[serde(default)]
     last_good: bool,
+    /// `unread` or `forbidden`.
+    access: Option<String>,
 }
 
 impl TestCertificate {
     fn content(&self) -> SecretContent {
+        match self.access.as_deref() {
+            Some("unread") => return SecretContent::Unread,
+            Some("forbidden") => return SecretContent::Forbidden,
+            other => assert_eq!(other, None),
+        }
         if let Some(fault) = &self.malformed {
             let fallback =
                 if self.last_good { FallbackCertificate::LastGood } else { FallbackCertificate::Default };

@@ -107,6 +107,18 @@ impl SecretEntry {
                 vec![referrer.problem(Reason::SecretMalformed, &message)]
             }
             SecretContent::Unchecked => Vec::new(),
+            SecretContent::Unread => {
+                let message = format!(
+                    "Secret {secret} was not read yet; until then another certificate is served in its place"
+                );
+                vec![referrer.problem(Reason::SecretNotRead, &message)]
+            }
+            SecretContent::Forbidden => {
+                let message = format!(
+                    "the gateway may not read Secret {secret}; grant it \"get\" of Secrets in the namespace"
+                );
+                vec![referrer.problem(Reason::NotPermitted, &message)]
+            }
             SecretContent::Malformed { fault, fallback } => {
                 let fallback = match fallback {
                     FallbackCertificate::LastGood => "its last good certificate",
