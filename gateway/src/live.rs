@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use routing::RoutingTable;
+use routing::{IngressCounts, RoutingTable};
 
 use crate::plan::Plans;
 
@@ -20,6 +20,8 @@ pub struct Live {
     pub plans: Plans,
     /// Maps Secrets to certificates.
     pub certificates: Certificates,
+    /// How many Ingresses are served, and how many are not.
+    pub ingresses: Arc<IngressCounts>,
     /// Number of the published table, counting up. 0 means that no object has been read yet.
     pub generation: u64,
 }

@@ -28,6 +28,11 @@ fn path(folder: &TempDir) -> &str {
     folder.path().to_str().unwrap()
 }
 
+/// Returns the last part of a path in JSON.
+fn file_name(file: &Value) -> Option<&str> {
+    file.as_str()?.rsplit('/').next()
+}
+
 fn endpoint() -> String {
     service("a", &["127.0.0.1:9001".parse().unwrap()])
 }
@@ -38,7 +43,7 @@ const COLOURED: &str =
 #[test]
 fn folder_without_problems_exits_with_0() {
     let good = folder(&[("all.yaml", &(ingress("i", "a.example", &[("/", "a")]) + &endpoint()))]);
-    assert_eq!(run(&[path(&good)]), (Some(0), "no problems\n".to_owned()));
+    assert_eq!(run(&[path(&good)]), (Some(0), "no problems; 1 Ingress served\n".to_owned()));
 }
 
 #[test]
@@ -46,11 +51,45 @@ fn missing_endpoints_are_a_note_and_exit_with_0() {
     let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
     let manifests = folder(&[("all.yaml", &(ingress("i", "a.example", &[("/", "a")]) + service))]);
     let (code, text) = run(&[path(&manifests)]);
-    assert!(text.contains("NoEndpoints") && text.ends_with("no problems and 1 note\n"), "{text}");
+    assert!(
+        text.contains("NoEndpoints") && text.ends_with("no problems and 1 note; 1 Ingress served\n"),
+        "{text}"
+    );
     assert_eq!(code, Some(0));
     let (_, sarif) = run(&[path(&manifests), "--output", "sarif"]);
     let sarif: Value = serde_json::from_str(&sarif).unwrap();
     assert_eq!(sarif["runs"][0]["results"][0]["level"], "note");
+}
+
+#[test]
+fn folder_in_which_nothing_is_served_exits_with_1() {
+    let foreign =
+        ingress("i", "a.example", &[("/", "a")]).replace("spec:", "spec:\n  ingressClassName: nginx");
+    let class = "---\napiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: nginx}\n\
+        spec: {controller: k8s.io/ingress-nginx}\n";
+    let manifests = folder(&[("all.yaml", &(foreign + class + &endpoint()))]);
+    let text = "no problems; 0 Ingresses served, 1 of other classes (nginx 1); nothing is served: name a class that this \
+                gateway should serve, such as --class nginx\n";
+    assert_eq!(run(&[path(&manifests)]), (Some(1), text.to_owned()));
+    assert_eq!(run(&[path(&manifests), "--class", "nginx"]).0, Some(0));
+    let (_, json) = run(&[path(&manifests), "--output", "json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["ingresses"]["served"], &json["ingresses"]["otherClasses"]["nginx"]),
+        (&0.into(), &1.into())
+    );
+}
+
+#[test]
+fn unknown_kind_of_our_group_is_named_with_the_nearest_one() {
+    let unknown =
+        "---\napiVersion: wasm-gateway.dev/v1alpha1\nkind: RoutePolcy\nmetadata: {name: p}\nspec: {}\n";
+    let manifests = folder(&[("a.yaml", unknown)]);
+    let (code, text) = run(&[path(&manifests)]);
+    let line = "/a.yaml:3: Unreadable: RoutePolcy p: kind: group wasm-gateway.dev has no kind \"RoutePolcy\"; did you mean \
+                RoutePolicy?";
+    assert!(text.lines().any(|found| found.ends_with(line)), "{text}");
+    assert_eq!(code, Some(1));
 }
 
 #[test]
@@ -66,11 +105,12 @@ fn problems_of_all_origins_have_file_and_line() {
     let (code, text) = run(&[path(&bad)]);
     assert_eq!(code, Some(1));
     for line in [
-        "a.yaml:10: Ingress default/i spec.rules[0].http.paths[0].backend.service: ServiceNotFound: Service default/gone does not exist",
-        "b.yaml:5: Service default/b spec.colour: UnknownField: there is no such field; it has no effect",
-        "c.yaml:1: Unreadable: not YAML: unclosed bracket '['",
-        "d.yaml:1: Service default/b: DuplicateObject: defined in b.yaml:1 and again in d.yaml:1; the first definition is used",
+        "{}/a.yaml:10: Ingress default/i spec.rules[0].http.paths[0].backend.service: ServiceNotFound: Service default/gone does not exist",
+        "{}/b.yaml:5: Service default/b spec.colour: UnknownField: there is no such field; it has no effect",
+        "{}/c.yaml:1: Unreadable: not YAML: unclosed bracket '['",
+        "{}/d.yaml:1: Service default/b: DuplicateObject: defined in b.yaml:1 and again in d.yaml:1; the first definition is used",
     ] {
+        let line = line.replace("{}", path(&bad));
         assert!(text.lines().any(|found| found == line), "no {line} in:\n{text}");
     }
     let (code, json) = run(&[path(&bad), "--output", "json"]);
@@ -78,18 +118,18 @@ fn problems_of_all_origins_have_file_and_line() {
     let problems = json["problems"].as_array().unwrap();
     assert_eq!((code, text.lines().count()), (Some(1), problems.len() + 1));
     let unknown = problems.iter().find(|problem| problem["reason"] == "UnknownField").unwrap();
-    assert_eq!((unknown["file"].as_str(), unknown["line"].as_u64()), (Some("b.yaml"), Some(5)));
+    assert_eq!((file_name(&unknown["file"]), unknown["line"].as_u64()), (Some("b.yaml"), Some(5)));
     assert_eq!((unknown["kind"].as_str(), unknown["field"].as_str()), (Some("Service"), Some("spec.colour")));
     assert_eq!(json["changes"], Value::Null);
     let missing = problems.iter().find(|problem| problem["reason"] == "SecretNotFound").unwrap();
-    let place = (missing["file"].as_str(), missing["line"].as_u64(), missing["field"].as_str());
+    let place = (file_name(&missing["file"]), missing["line"].as_u64(), missing["field"].as_str());
     assert_eq!(place, (Some("a.yaml"), Some(13), Some("spec.tls[0].secretName")));
     let (_, sarif) = run(&[path(&bad), "--output", "sarif"]);
     let sarif: Value = serde_json::from_str(&sarif).unwrap();
     let results = sarif["runs"][0]["results"].as_array().unwrap();
     let missing = results.iter().find(|result| result["ruleId"] == "SecretNotFound").unwrap();
     let place = &missing["locations"][0]["physicalLocation"];
-    let place = (place["artifactLocation"]["uri"].as_str(), place["region"]["startLine"].as_u64());
+    let place = (file_name(&place["artifactLocation"]["uri"]), place["region"]["startLine"].as_u64());
     assert_eq!(place, (Some("a.yaml"), Some(13)));
 }
 
@@ -102,12 +142,12 @@ fn certificate_without_its_key_is_a_problem() {
     let (_, key) = other.split_once("  tls.key").unwrap();
     let rules = ingress("i", "a.example", &[("/", "a")]) + &tls("a.example", "cert") + &endpoint();
     let whole = folder(&[("all.yaml", &format!("{rules}{pair}  tls.key{own_key}"))]);
-    assert_eq!(run(&[path(&whole)]), (Some(0), "no problems\n".to_owned()));
+    assert_eq!(run(&[path(&whole)]), (Some(0), "no problems; 1 Ingress served\n".to_owned()));
     let mixed = folder(&[("all.yaml", &format!("{rules}{pair}  tls.key{key}"))]);
     let (code, text) = run(&[path(&mixed)]);
     assert_eq!(code, Some(1));
     assert!(
-        text.starts_with("all.yaml:")
+        text.starts_with(&format!("{}/all.yaml:", path(&mixed)))
             && text.contains(
                 ": Ingress default/i spec.tls[0].secretName: SecretMalformed: Secret default/cert: "
             ),
@@ -135,7 +175,7 @@ fn sarif_has_the_fields_of_code_scanning() {
     let result = &run["results"][0];
     assert_eq!((result["level"].as_str(), result["ruleId"].as_str()), (Some("error"), Some("UnknownField")));
     let place = &result["locations"][0]["physicalLocation"];
-    assert_eq!(place["artifactLocation"]["uri"], "b%20c.yaml");
+    assert_eq!(file_name(&place["artifactLocation"]["uri"]), Some("b%20c.yaml"));
     assert_eq!(place["region"]["startLine"], 5);
 }
 
@@ -164,13 +204,20 @@ http://sample.example/gone
 requests of 3 rules are routed differently
 ";
     assert_eq!(code, Some(1), "the missing Service is a Problem");
-    assert_eq!(text.split_once("1 problem\n").map(|(_, changes)| changes), Some(expected), "{text}");
+    assert_eq!(
+        text.split_once("1 problem; 3 Ingresses served\n").map(|(_, changes)| changes),
+        Some(expected),
+        "{text}"
+    );
     let (_, json) = run(&[path(&before), "--against", path(&now), "--output", "json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["changes"].as_array().unwrap().len(), 3);
     assert_eq!(json["changes"][0]["before"]["backends"][0]["service"], "default/b:80");
     let same = run(&[path(&before), "--against", path(&before)]);
-    assert_eq!(same, (Some(0), "no problems\nno request is routed differently\n".to_owned()));
+    assert_eq!(
+        same,
+        (Some(0), "no problems; 2 Ingresses served\nno request is routed differently\n".to_owned())
+    );
 }
 
 #[test]
@@ -181,7 +228,7 @@ fn removed_host_and_default_backend_are_changes() {
     let now = folder(&[("all.yaml", &endpoint())]);
     let (code, text) = run(&[path(&now), "--against", path(&before)]);
     let expected = "\
-no problems
+no problems; 0 Ingresses served; nothing is served
 http://a.example/
   before: forwarded by Ingress default/i spec.rules[0].http.paths[0] → Service default/a:80
   now:    404 no_rule
@@ -190,7 +237,7 @@ http://sample.invalid/
   now:    404 no_rule
 requests of 2 rules are routed differently
 ";
-    assert_eq!((code, text.as_str()), (Some(0), expected));
+    assert_eq!((code, text.as_str()), (Some(1), expected));
 }
 
 #[test]
@@ -329,7 +376,7 @@ fn rule_with_many_sample_paths_is_one_change() {
 fn help_lists_exit_codes_and_errors_are_one_line() {
     let (code, help) = run(&["--help"]);
     assert_eq!(code, Some(0));
-    assert!(help.contains("0: no Problem. 1: at least one Problem. 2: a folder cannot be read"), "{help}");
+    assert!(help.contains("0: no Problem. 1: at least one Problem, or no Ingress"), "{help}");
     let output = Command::new(env!("CARGO_BIN_EXE_gateway")).args(["check", "/no/such"]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(

@@ -211,11 +211,12 @@ fn http11_without_one_valid_host_is_400() {
 }
 
 #[test]
-fn absolute_form_that_differs_from_host_is_400() {
-    let targets =
-        ["http://b.example/", "http://a.example:81/", "https://b.example", "http:///", "http://u@a.example/"];
+fn authority_of_an_absolute_form_counts_instead_of_host() {
+    let targets = ["http:///", "http://u@a.example/", "http://a.example\\@b.example/"];
     check_local(targets.map(|target| rejected_line(&format!("GET {target} HTTP/1.1"), &[400])));
-    check([served("GET HTTP://A.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n")]);
+    for host in ["a.example", "b.example", "a.example:80"] {
+        check([served(&format!("GET HTTP://A.example:80/x HTTP/1.1\r\nHost: {host}\r\n\r\n"))]);
+    }
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn certificate_is_chosen_by_the_host_of_the_url() {
         ("http://a.example/", "x: y", None, None),
     ] {
         let listener = &json(&yaml, &[url, "--header", header])["listener"];
-        let explanation = (listener["secret"].as_str(), listener["certificate"].as_str());
+        let explanation = (listener["secrets"][0].as_str(), listener["certificate"].as_str());
         assert_eq!(explanation, (secret, certificate), "{url}");
     }
 }
@@ -509,7 +509,8 @@ fn explanation_agrees_with_random_tables() {
         let changes = objects.into_iter().map(routing::object::Change::Apply).collect();
         let (table, _) = compiler.apply(changes);
         let plans = gateway::plan::Planner::default().empty();
-        let live = Live { table: table.clone(), plans, certificates: certificates.clone(), generation: 1 };
+        let (certificates, ingresses) = (certificates.clone(), Default::default());
+        let live = Live { table: table.clone(), plans, certificates, ingresses, generation: 1 };
         let problems = Problems::default();
         let context = ExplainContext {
             compiler: &compiler,

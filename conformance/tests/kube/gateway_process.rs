@@ -13,6 +13,9 @@ use self::started::Started;
 use crate::cluster::{WAIT_TIMEOUT, wait_until};
 use crate::http_client;
 
+/// Called for each line that the gateway logs. Conditions are polled here.
+fn on_log_line() {}
+
 /// A `gateway run` process. It is killed on drop.
 pub(crate) struct Gateway(Started);
 

@@ -12,14 +12,11 @@ use crate::parts;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_conformance");
 
-/// Cases that the gateway may fail: the order of default backends is not as decided yet.
-const KNOWN_FAILURES: [&str; 1] = ["default-backend/of-another-namespace"];
-
 fn gateway() -> PathBuf {
     Path::new(TOOL).with_file_name("gateway")
 }
 
-/// Asserts that a JSON report has all upstream cases as passed, and no failure that is not known.
+/// Asserts that a JSON report has all upstream cases as passed, and no failure.
 fn assert_conformant(report: &Path, output: &str) {
     let text = std::fs::read_to_string(report).unwrap_or_else(|error| panic!("{error}: {output}"));
     let report: Value = serde_json::from_str(&text).unwrap();
@@ -27,8 +24,7 @@ fn assert_conformant(report: &Path, output: &str) {
     let is = |case: &&Value, outcome: &str| case["outcome"] == outcome;
     let failed: BTreeSet<&str> =
         cases.iter().filter(|case| is(case, "failed")).map(|case| case["id"].as_str().unwrap()).collect();
-    let known = BTreeSet::from(KNOWN_FAILURES);
-    assert!(failed.is_subset(&known), "{failed:?}\n{output}");
+    assert!(failed.is_empty(), "{failed:?}\n{output}");
     let upstream = cases.iter().filter(|case| !case["upstream"].is_null() && is(case, "passed")).count();
     assert_eq!(upstream, 30, "passed cases of the upstream suite\n{output}");
     let core = cases.iter().filter(|case| case["level"] == "core");

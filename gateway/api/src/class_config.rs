@@ -29,6 +29,9 @@ pub struct IngressClassConfigSpec {
     /// Whether backends may be Services of type ExternalName.
     #[serde(default)]
     pub external_names: ExternalNames,
+    /// What happens to Ingresses with annotations of other controllers that restrict access and are not honoured.
+    #[serde(default)]
+    pub foreign_annotations: ForeignAnnotations,
     /// Hosts that only some namespaces may serve. Applies to the Ingresses of all classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ownership: Vec<HostOwnership>,
@@ -71,6 +74,17 @@ pub enum ExternalNames {
     /// The backend is a Problem, and its path gets a 503.
     #[default]
     Refuse,
+}
+
+/// Treatment of Ingresses with annotations of other controllers that restrict access, such as an authentication or a
+/// list of addresses. This gateway does not honour them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum ForeignAnnotations {
+    /// The annotation is a Problem, and all paths of its Ingress get a 503.
+    #[default]
+    Close,
+    /// The annotation is a note, and the Ingress is served without it.
+    Warn,
 }
 
 /// A host and the namespaces that may serve it. Rules of other namespaces for the host are rejected. Their wildcard

@@ -22,6 +22,7 @@ pub use byte_size::ByteSize;
 pub use class_config::ClassBackend;
 pub use class_config::ClassSecret;
 pub use class_config::ExternalNames;
+pub use class_config::ForeignAnnotations;
 pub use class_config::HostOwnership;
 pub use class_config::IngressClassConfigSpec;
 pub use duration::Duration;

@@ -57,6 +57,14 @@ impl Head {
         Self { text, start, version, fields, known }
     }
 
+    /// Sets the value of the only Host field to a part of the head's text.
+    pub(crate) fn set_host(&mut self, value: Span) {
+        let mut fields = self.fields.iter_mut();
+        if let Some(field) = fields.find(|field| field.known == Some(KnownName::Host)) {
+            field.value = value;
+        }
+    }
+
     /// Removes the fields whose name `keep` rejects. Allocates nothing if all fields are kept.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
         if self.fields.iter().all(|field| keep(self.slice(field.name))) {

@@ -70,7 +70,7 @@ pub enum HeadError {
     /// The request has more than one Host field.
     #[error("several Host fields")]
     SeveralHosts,
-    /// The authority of an absolute-form target differs from Host.
+    /// `:authority` of HTTP/2 differs from Host, or HTTP/1.0 has an absolute-form target without Host.
     #[error("target and Host name different authorities")]
     HostMismatch,
     /// The method is CONNECT, which a gateway does not implement.
@@ -192,8 +192,12 @@ pub fn request(
     let (authority, target) = split_target(method, target)?;
     let start = StartLine::Request { method: span(&text, method.as_bytes()), target: span(&text, target) };
     let authority = authority.map(|authority| span(&text, authority));
-    let head = Head::new(text.clone(), start, version, fields);
+    let mut head = Head::new(text.clone(), start, version, fields);
     check_host(&head, authority.map(|at| slice(&text, at)))?;
+    if let Some(authority) = authority {
+        // RFC 9112 §3.2.2: the authority of the target counts, whatever Host says.
+        head.set_host(authority);
+    }
     Ok(Some(head))
 }
 
@@ -393,7 +397,8 @@ fn is_plain(target: &[u8]) -> bool {
     target.iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#')
 }
 
-/// Requires exactly one valid Host in HTTP/1.1 that equals the authority of an absolute-form target (RFC 9112 §3.2).
+/// Requires exactly one valid Host in HTTP/1.1. An absolute-form target must have a valid authority, and HTTP/1.0 must have
+/// Host beside it: a head stores the authority in Host only.
 fn check_host(head: &Head, authority: Option<&[u8]>) -> Result<(), HeadError> {
     let mut hosts = head.get_all(KnownName::Host);
     let host = hosts.next();
@@ -403,15 +408,13 @@ fn check_host(head: &Head, authority: Option<&[u8]>) -> Result<(), HeadError> {
     if host.is_none() && head.version() == Version::Http11 {
         return Err(HeadError::NoHost);
     }
-    if host.is_some_and(|host| !is_valid_host(host)) {
+    if [host, authority].into_iter().flatten().any(|host| !is_valid_host(host)) {
         return Err(HeadError::Malformed("host"));
     }
-    match authority {
-        Some(authority) if !host.unwrap_or_default().eq_ignore_ascii_case(authority) => {
-            Err(HeadError::HostMismatch)
-        }
-        _ => Ok(()),
+    if authority.is_some() && host.is_none() {
+        return Err(HeadError::HostMismatch);
     }
+    Ok(())
 }
 
 /// Returns true for `uri-host [ ":" port ]` (RFC 9110 §7.2) with an IP address or a name of letters, digits, `-._~`.

@@ -7,6 +7,8 @@
 //! The steps of one Ingress: `class_index` (is it served?) → `translate` (to the shape of HTTPRoute) → `route_builder`
 //! (to Routes that share Backends) → `host_index` (precedence within a host) → table.
 
+mod acceptance;
+mod annotations;
 mod backend_registry;
 mod change_set;
 mod class_index;
@@ -14,8 +16,10 @@ mod config;
 mod defaults;
 mod endpoints;
 mod host_index;
+mod ingress_counts;
 mod inspect;
 mod namespaces;
+mod pattern;
 mod plugin_entry;
 mod plugin_index;
 mod plugin_merge;
@@ -67,10 +71,10 @@ use backend_registry::BackendRegistry;
 use change_set::ChangeSet;
 use change_set::IngressChange;
 use class_index::ClassIndex;
-use class_index::ClassMatch;
 use defaults::ClassContext;
 use defaults::DefaultBackends;
 use host_index::HostIndex;
+use ingress_counts::IngressStanding;
 use namespaces::Namespaces;
 use plugin_index::PluginChanges;
 use plugin_index::PluginContext;
@@ -87,6 +91,7 @@ use route_builder::RouteBuilder;
 use secret_registry::SecretRegistry;
 
 pub use config::Config;
+pub use ingress_counts::IngressCounts;
 pub use problem_delta::ProblemDelta;
 pub use reporting::ConfigState;
 pub use reporting::Reporting;
@@ -102,6 +107,7 @@ pub struct Compiler {
     policies: PolicyIndex,
     plugins: PluginIndex,
     ingresses: BTreeMap<Name, IngressEntry>,
+    counts: IngressCounts,
     hosts: HostIndex,
     defaults: DefaultBackends,
     backends: BackendRegistry,
@@ -120,6 +126,8 @@ struct IngressEntry {
     precedence: Precedence,
     origin: Arc<IngressOrigin>,
     contribution: IngressContribution,
+    /// As counted. `None` before it is admitted.
+    standing: Option<IngressStanding>,
 }
 
 /// The work that a delta causes beside its own Ingresses.
@@ -152,6 +160,7 @@ impl Compiler {
             policies: PolicyIndex::new(&config.namespace),
             plugins: PluginIndex::new(&config),
             ingresses: BTreeMap::new(),
+            counts: IngressCounts::default(),
             hosts: HostIndex::default(),
             defaults: DefaultBackends::default(),
             backends: BackendRegistry::new(config.zone),
@@ -392,6 +401,9 @@ impl Compiler {
         }
         self.plugins.release_configs(&contribution.used_configs);
         self.classes.remove_ingress(&entry.ingress);
+        if let Some(standing) = entry.standing.take() {
+            self.counts.remove(&standing);
+        }
     }
 
     /// Stores the new state of an Ingress. Returns true if the Ingress exists.
@@ -411,8 +423,8 @@ impl Compiler {
                         let precedence = Precedence::of_ingress(&ingress, lifecycle);
                         let origin = Arc::new(IngressOrigin { kind, name, id: self.next_origin });
                         self.next_origin += 1;
-                        let contribution = IngressContribution::default();
-                        slot.insert(IngressEntry { ingress, precedence, origin, contribution });
+                        let (contribution, standing) = (IngressContribution::default(), None);
+                        slot.insert(IngressEntry { ingress, precedence, origin, contribution, standing });
                     }
                 }
                 true
@@ -426,19 +438,25 @@ impl Compiler {
         let lifecycle = self.namespaces.lifecycle(&name.namespace);
         entry.precedence = Precedence::of_ingress(&entry.ingress, lifecycle);
         self.classes.add_ingress(&entry.ingress);
-        let BuiltIngress { contribution, hosts } = match self.classes.match_ingress(&entry.ingress) {
-            ClassMatch::Foreign => return,
-            ClassMatch::Rejected(problem) => BuiltIngress::rejected(*problem),
-            ClassMatch::Served(parameters) => {
+        let accepted = acceptance::accept(&self.classes, &entry.ingress);
+        self.counts.add(&accepted.standing);
+        entry.standing = Some(accepted.standing);
+        let BuiltIngress { contribution, hosts } = match accepted.parameters {
+            None => BuiltIngress::unserved(accepted.problems),
+            Some(parameters) => {
                 let builder = RouteBuilder {
                     origin: &entry.origin,
+                    class: entry.ingress.class_name().cloned().unwrap_or_default(),
                     external_names: parameters.external_names,
+                    is_closed: accepted.is_closed,
                     class_certificate: parameters.default_certificate.clone(),
                     registry: &mut self.backends,
                     merger: self.policies.merger(&self.plugins, Some(name), entry.ingress.class_name()),
                     acquired: Vec::new(),
                 };
-                builder.build(translate::translate(&entry.ingress, &self.ownership))
+                let mut translation = translate::translate(&entry.ingress, &self.ownership);
+                translation.problems.extend(accepted.problems);
+                builder.build(translation)
             }
         };
         problem_delta.add(contribution.problems.iter().cloned());

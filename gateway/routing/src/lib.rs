@@ -9,6 +9,9 @@ pub mod problem;
 pub mod host;
 pub mod path;
 
+pub mod ledger;
+pub mod suggest;
+
 pub mod table;
 
 pub mod compiler;
@@ -18,6 +21,7 @@ mod interner;
 pub use compiler::Compiler;
 pub use compiler::Config;
 pub use compiler::ConfigState;
+pub use compiler::IngressCounts;
 pub use compiler::ProblemDelta;
 pub use compiler::Reporting;
 pub use compiler::compile;

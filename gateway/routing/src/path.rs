@@ -1,8 +1,8 @@
 //! The canonical form of the paths of requests and rules.
 //!
-//! Matching, filters and logs use this form, so that two spellings of one path never choose two routes. Encoded
-//! unreserved characters are decoded, hex digits are upper case, dot segments are resolved, and slashes are merged.
-//! `%2F` and `%5C` stay encoded. Not here: the path sent upstream (the original bytes), and matching (`table`).
+//! Matching, filters and logs use this form, so that two spellings of one path never choose two routes. Characters
+//! that a path may hold as they are (unreserved, sub-delims, `:` and `@` of RFC 3986) are decoded, others are encoded. Hex
+//! digits are upper case, dot segments are resolved, and slashes are merged. `%2F` and `%5C` stay encoded. Not here: the path sent upstream (the original bytes), and matching (`table`).
 
 use std::borrow::Cow;
 
@@ -29,16 +29,20 @@ pub enum PathError {
 /// The meaning of a byte in a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ByteClass {
+    /// A backslash. Endpoints read it as a slash or as itself.
+    Backslash,
     Dot,
+    /// Written as it is by some clients and encoded by others: `"<>[]^{|}` and a backtick.
+    Encoded,
     Forbidden,
-    Other,
     Percent,
+    /// A character that a path may hold as it is (`pchar`), the dot aside.
+    Plain,
     Slash,
     Terminator,
-    Unreserved,
 }
 
-/// The class of every byte (RFC 3986 §2.3).
+/// The class of every byte (RFC 3986 §3.3).
 const BYTE_CLASSES: [ByteClass; 256] = classes();
 
 #[expect(clippy::indexing_slicing, reason = "constant evaluation: an index out of bounds does not compile")]
@@ -51,8 +55,10 @@ const fn classes() -> [ByteClass; 256] {
             b'%' => ByteClass::Percent,
             b'/' => ByteClass::Slash,
             b'?' | b'#' => ByteClass::Terminator,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => ByteClass::Unreserved,
-            _ => ByteClass::Other,
+            b'\\' => ByteClass::Backslash,
+            b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}' => ByteClass::Encoded,
+            // Letters, digits, `-_~`, sub-delims, colon and at sign.
+            _ => ByteClass::Plain,
         };
         byte += 1;
     }
@@ -79,19 +85,19 @@ pub fn canonical(raw: &[u8]) -> Result<Cow<'_, str>, PathError> {
     rewrite(raw).map(Cow::Owned)
 }
 
-/// Returns the canonical form of a rule's path. Characters beyond ASCII are percent-encoded first, because browsers send
-/// them encoded.
+/// Returns the canonical form of a rule's path. Spaces and characters beyond ASCII are percent-encoded first, because
+/// browsers send them encoded.
 ///
 /// # Errors
 ///
 /// As [`canonical`]. `?` and `#` are errors, because no request path contains them.
 pub fn rule_path(path: &str) -> Result<Cow<'_, str>, PathError> {
-    if path.is_ascii() {
+    if path.is_ascii() && !path.contains(' ') {
         return canonical(path.as_bytes());
     }
     let mut encoded = Vec::with_capacity(path.len() * 3);
     for byte in path.bytes() {
-        if byte.is_ascii() {
+        if byte.is_ascii() && byte != b' ' {
             encoded.push(byte);
         } else {
             push_encoded(&mut encoded, byte);
@@ -123,7 +129,7 @@ fn is_canonical(raw: &[u8]) -> bool {
     let mut after_slash = true;
     while let [byte, tail @ ..] = rest {
         match byte_class(*byte) {
-            ByteClass::Unreserved | ByteClass::Other => after_slash = false,
+            ByteClass::Plain | ByteClass::Backslash => after_slash = false,
             ByteClass::Slash if after_slash => return false,
             ByteClass::Slash => after_slash = true,
             ByteClass::Dot => {
@@ -141,7 +147,7 @@ fn is_canonical(raw: &[u8]) -> bool {
                 after_slash = false;
                 continue;
             }
-            ByteClass::Forbidden | ByteClass::Terminator => return false,
+            ByteClass::Encoded | ByteClass::Forbidden | ByteClass::Terminator => return false,
         }
         rest = tail;
     }
@@ -168,7 +174,7 @@ fn decode_hex(tail: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 fn is_kept_decoded(byte: u8) -> bool {
-    matches!(byte_class(byte), ByteClass::Unreserved | ByteClass::Dot)
+    matches!(byte_class(byte), ByteClass::Plain | ByteClass::Dot)
 }
 
 /// Rewrites a path to canonical form, segment by segment. Empty segments are dropped before dot segments are resolved:
@@ -216,7 +222,8 @@ fn decode_segment(segment: &[u8], path: &mut Vec<u8>) -> Result<(), PathError> {
                     _ => push_encoded(path, decoded),
                 }
             }
-            ByteClass::Dot | ByteClass::Other | ByteClass::Slash | ByteClass::Unreserved => path.push(*byte),
+            ByteClass::Encoded => push_encoded(path, *byte),
+            ByteClass::Backslash | ByteClass::Dot | ByteClass::Plain | ByteClass::Slash => path.push(*byte),
         }
     }
     Ok(())

@@ -30,6 +30,11 @@ impl fmt::Display for Problem {
 /// The machine-readable reason of a [`Problem`]. A test checks that every reason has a golden case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// An annotation of another controller has no effect here. The Ingress is served without it.
+    AnnotationIgnored,
+    /// An annotation of another controller restricts access and is not honoured. Its paths get a 503, or the Ingress is
+    /// not served.
+    AnnotationNotHonoured,
     /// The certificate has expired.
     CertificateExpired,
     /// The certificate is not valid yet.
@@ -40,12 +45,16 @@ pub enum Reason {
     Conflict,
     /// The ConfigMap, or its key, does not exist.
     ConfigMapNotFound,
+    /// The default backend serves only hosts that its namespace names. That of another namespace takes precedence.
+    DefaultLimited,
     /// Two files define the same object. The first file by path wins.
     DuplicateObject,
     /// The parameters of the class are missing or invalid.
     ClassFailed,
     /// `spec.ingressClassName` names a class that does not exist.
     ClassNotFound,
+    /// The annotation of the class contradicts the field, or names a class that does not exist.
+    ClassUnclear,
     /// Other namespaces own the host.
     HostNotOwned,
     /// A backend is neither a Service with a port nor a resource.
@@ -66,20 +75,32 @@ pub enum Reason {
     NameNotResolved,
     /// No endpoint of the Service is ready.
     NoEndpoints,
+    /// The file, or a document in it, is no Kubernetes object. Other tools read it.
+    NoObject,
     /// The object refers to another namespace without permission.
     NotPermitted,
     /// The parameters of a class do not exist.
     ParametersNotFound,
+    /// The path is written as a pattern, and is matched literally.
+    PatternPath,
     /// A RoutePolicy names a WasmPlugin that does not exist. Its routes get a 503.
     PluginNotFound,
     /// A plugin cannot be loaded, with the reason. The version before serves, or none.
     PluginRefused,
     /// The Service has no such port.
     PortNotFound,
+    /// The Service port may not speak HTTP/1.1, which endpoints are reached by.
+    ProtocolAssumed,
+    /// The Service port has an appProtocol that is not supported. Requests get a 503.
+    ProtocolUnsupported,
+    /// The API server does not accept the value, so the object cannot be applied.
+    RefusedByApi,
     /// The certificate or key in a Secret is invalid.
     SecretMalformed,
     /// The Secret does not exist.
     SecretNotFound,
+    /// The Secret was not read yet. Requests of the API server take milliseconds, or fail and are repeated.
+    SecretNotRead,
     /// The Service does not exist.
     ServiceNotFound,
     /// The source receives no changes. The last known objects stay in use.
@@ -97,6 +118,8 @@ pub enum Reason {
     Unreadable,
     /// The value is valid, but this gateway does not support it.
     Unsupported,
+    /// An exact host has rules, so the rules of its wildcard do not serve it.
+    WildcardHidden,
 }
 
 /// The severity of a [`Problem`] in a repository of objects.
@@ -104,21 +127,25 @@ pub enum Reason {
 pub enum Severity {
     /// The object is not served as written.
     Error,
-    /// The object is valid. A dependency from outside of the repository is missing.
+    /// The object is served. Something about it deserves attention, or comes from outside of the repository.
     Note,
 }
 
 impl Reason {
     /// All reasons. A test compares the list with the enum.
     pub const ALL: &[Self] = &[
+        Self::AnnotationIgnored,
+        Self::AnnotationNotHonoured,
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
         Self::CertificateWrongHost,
         Self::Conflict,
         Self::ConfigMapNotFound,
+        Self::DefaultLimited,
         Self::DuplicateObject,
         Self::ClassFailed,
         Self::ClassNotFound,
+        Self::ClassUnclear,
         Self::HostNotOwned,
         Self::InvalidBackend,
         Self::InvalidHost,
@@ -129,13 +156,19 @@ impl Reason {
         Self::NamespaceNotAllowed,
         Self::NameNotResolved,
         Self::NoEndpoints,
+        Self::NoObject,
         Self::NotPermitted,
         Self::ParametersNotFound,
+        Self::PatternPath,
         Self::PluginNotFound,
         Self::PluginRefused,
         Self::PortNotFound,
+        Self::ProtocolAssumed,
+        Self::ProtocolUnsupported,
+        Self::RefusedByApi,
         Self::SecretMalformed,
         Self::SecretNotFound,
+        Self::SecretNotRead,
         Self::ServiceNotFound,
         Self::Stale,
         Self::StatusNotWritten,
@@ -144,16 +177,26 @@ impl Reason {
         Self::UnknownField,
         Self::Unreadable,
         Self::Unsupported,
+        Self::WildcardHidden,
     ];
 
-    /// Returns the severity. A reason that no change of the repository can fix is a note: controllers create endpoints and
-    /// write statuses, DNS has the names, and the API server delivers changes.
+    /// Returns the severity. A note leaves the object served. It also covers what no change of the repository can fix:
+    /// controllers create endpoints and write statuses, DNS has the names, and the API server delivers changes.
     pub fn severity(self) -> Severity {
         match self {
-            Self::NoEndpoints | Self::NameNotResolved | Self::Stale | Self::StatusNotWritten => {
-                Severity::Note
-            }
-            Self::CertificateExpired
+            Self::AnnotationIgnored
+            | Self::ClassUnclear
+            | Self::DefaultLimited
+            | Self::NoEndpoints
+            | Self::NameNotResolved
+            | Self::NoObject
+            | Self::ProtocolAssumed
+            | Self::SecretNotRead
+            | Self::Stale
+            | Self::StatusNotWritten
+            | Self::WildcardHidden => Severity::Note,
+            Self::AnnotationNotHonoured
+            | Self::CertificateExpired
             | Self::CertificateNotYetValid
             | Self::CertificateWrongHost
             | Self::Conflict
@@ -171,9 +214,12 @@ impl Reason {
             | Self::NamespaceNotAllowed
             | Self::NotPermitted
             | Self::ParametersNotFound
+            | Self::PatternPath
             | Self::PluginNotFound
             | Self::PluginRefused
             | Self::PortNotFound
+            | Self::ProtocolUnsupported
+            | Self::RefusedByApi
             | Self::SecretMalformed
             | Self::SecretNotFound
             | Self::ServiceNotFound

@@ -71,9 +71,12 @@ pub use routing_table::CertificateChoice;
 pub use routing_table::Defaults;
 pub use routing_table::RoutingTable;
 
+pub(crate) use self::host::HostNamers;
 pub(crate) use self::host::HostParts;
 pub(crate) use host_map::HostChange;
 pub(crate) use ownership::OwnerMap;
 pub(crate) use ownership::OwnerSet;
 pub(crate) use ownership::OwnershipEntry;
+pub(crate) use routing_table::NamespaceDefaults;
 pub(crate) use routing_table::OwnerDefaults;
+pub(crate) use routing_table::RankedRoute;

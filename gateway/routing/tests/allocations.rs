@@ -28,7 +28,7 @@ fn table() -> RoutingTable {
             Some(host) => web.host(host),
             None => web.any_host(),
         };
-        web = web.exact("/").path("/api").path("/api/v1/{id}").exact("/api/v1/users");
+        web = web.exact("/").path("/api").path("/api/v1/(id)").exact("/api/v1/users");
     }
     routing::compile(Config::default(), [class(CLASS).object(), web.object()]).0
 }
@@ -39,7 +39,7 @@ fn lookup_allocates_nothing() {
     let table = table();
     let requests = [
         ("a.example", "/", true),
-        ("a.example:8080", "/api/v1/{id}/orders/17", true),
+        ("a.example:8080", "/api/v1/(id)/orders/17", true),
         ("a.example.", "/api/v1/users", true),
         ("a.example", "/api/%2F/deep/er/and/deeper", true),
         ("a.example", "/none", false),

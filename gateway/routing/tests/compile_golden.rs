@@ -234,10 +234,17 @@ struct TestCertificate {
     malformed: Option<String>,
     #[serde(default)]
     last_good: bool,
+    /// `unread` or `forbidden`.
+    access: Option<String>,
 }
 
 impl TestCertificate {
     fn content(&self) -> SecretContent {
+        match self.access.as_deref() {
+            Some("unread") => return SecretContent::Unread,
+            Some("forbidden") => return SecretContent::Forbidden,
+            other => assert_eq!(other, None),
+        }
         if let Some(fault) = &self.malformed {
             let fallback =
                 if self.last_good { FallbackCertificate::LastGood } else { FallbackCertificate::Default };
@@ -422,7 +429,7 @@ const ROWS: [(&str, &str); 23] = [
     ("1b-good-policy", "backend-no-endpoints"),
     ("1b-ports", "backend-several-slices backend-unnamed-port backend-udp-twin read-bad-values"),
     ("1b-hints", "hints-for-another-zone hints-not-for-all hints-of-ready-ones-only hints-without-a-zone"),
-    ("1b-app-protocol", "backend-port-by-name"),
+    ("1b-app-protocol", "backend-port-by-name backend-app-protocol"),
     ("1b-external-name", "backend-external-name-allowed backend-external-name-per-class"),
     (
         "1c-same-host-and-path",

@@ -239,6 +239,7 @@ fn view_serialises_to_json() {
             }],
             "policy": [],
             "plugins": [],
+            "closed": false,
             "missingPlugin": null,
         }],
     }], "defaults": { "withoutRules": null, "withRules": null, "class": null, "tlsSecret": null },

@@ -20,7 +20,7 @@ fn canonical_path_is_borrowed() {
         "/.../x",
         "/%2F%5C%20%C3%A4",
         "/a;b=c,d:@!$&'()*+~_-",
-        "/{x}|^",
+        "/%7Bx%7D%7C%5E\\",
         long.as_str(),
     ];
     for raw in paths {
@@ -90,6 +90,35 @@ fn rule_path_beyond_ascii_is_encoded() {
     assert_eq!(path::rule_path("/ü/../a").unwrap(), "/a");
     assert_eq!(path::rule_path("/ü?"), Err(PathError::NotOnlyPath));
     assert_eq!(path::rule_path("ü"), Err(PathError::NotAbsolute));
+}
+
+#[test]
+fn spellings_of_one_path_have_one_canonical_form() {
+    for (spellings, expected) in [
+        (["/v1/x:reset", "/v1/x%3Areset", "/v1/x%3areset"], "/v1/x:reset"),
+        (["/@user", "/%40user", "/%40%75ser"], "/@user"),
+        (
+            ["/a!$&'()*+,;=b", "/a%21%24%26%27%28%29%2A%2B%2C%3B%3Db", "/a!%24&%27()%2a+,;%3db"],
+            "/a!$&'()*+,;=b",
+        ),
+        (["/{id}", "/%7Bid%7D", "/%7bid}"], "/%7Bid%7D"),
+        (
+            ["/a|b\"<>^`[]", "/a%7Cb%22%3C%3E%5E%60%5B%5D", "/a%7cb\"%3c%3e^%60[%5d"],
+            "/a%7Cb%22%3C%3E%5E%60%5B%5D",
+        ),
+    ] {
+        for spelling in spellings {
+            assert_eq!(path::canonical(spelling.as_bytes()).as_deref(), Ok(expected), "{spelling}");
+            assert_eq!(path::rule_path(spelling).as_deref(), Ok(expected), "{spelling}");
+        }
+    }
+}
+
+#[test]
+fn rule_path_with_a_space_is_encoded() {
+    assert_eq!(path::rule_path("/my docs").unwrap(), "/my%20docs");
+    assert_eq!(path::rule_path("/my%20docs/ü b").unwrap(), "/my%20docs/%C3%BC%20b");
+    assert_eq!(path::rule_path("/a\tb"), Err(PathError::ForbiddenByte(b'\t')));
 }
 
 #[test]

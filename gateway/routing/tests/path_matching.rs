@@ -160,13 +160,14 @@ fn longer_prefix_without_a_match_falls_back_to_a_shorter_one() {
 #[test]
 fn braces_and_stars_match_literally() {
     let rules = ["Exact /{id}", "Prefix /{*rest}", "Prefix /x{y}z", "Exact /*", "Prefix /}{"];
-    check(&rules, "/{id}", Some("Exact /{id}"));
+    check(&rules, "/{id}", Some("Exact /%7Bid%7D"));
+    check(&rules, "/%7Bid%7D", Some("Exact /%7Bid%7D"));
     check(&rules, "/17", None);
-    check(&rules, "/{*rest}/x", Some("Prefix /{*rest}"));
-    check(&rules, "/x{y}z/1", Some("Prefix /x{y}z"));
+    check(&rules, "/{*rest}/x", Some("Prefix /%7B*rest%7D"));
+    check(&rules, "/x{y}z/1", Some("Prefix /x%7By%7Dz"));
     check(&rules, "/xaz", None);
     check(&rules, "/*", Some("Exact /*"));
-    check(&rules, "/}{/", Some("Prefix /}{"));
+    check(&rules, "/}{/", Some("Prefix /%7D%7B"));
 }
 
 #[test]

@@ -302,7 +302,8 @@ fn random_objects_cover_all_reasons_and_verdicts() {
     let expected = [
         // Kinds, and the reasons that the compiler has.
         "EndpointSlice, Ingress, IngressClass, IngressClassConfig, Namespace, RoutePolicy, Secret, Service, \
-         ClassFailed, ClassNotFound, Conflict, HostNotOwned, InvalidBackend, InvalidHost, InvalidParameters, \
+         AnnotationIgnored, AnnotationNotHonoured, ClassFailed, ClassNotFound, ClassUnclear, Conflict, DefaultLimited, \
+         ProtocolAssumed, ProtocolUnsupported, WildcardHidden, HostNotOwned, InvalidBackend, InvalidHost, InvalidParameters, \
          InvalidPath, InvalidPathType, NamespaceNotAllowed, NoEndpoints, NotPermitted, ParametersNotFound, \
          PortNotFound, SecretMalformed, SecretNotFound, ServiceNotFound, TargetNotFound, TargetNotServed, \
          Unsupported",
@@ -311,7 +312,10 @@ fn random_objects_cover_all_reasons_and_verdicts() {
         "Route Chosen, Route LostToExact, Route LostToLonger, Route NoMatch",
         "the oldest Ingress naming this host Chosen, the oldest Ingress without rules Chosen, \
          the oldest Ingress without rules HostNotOwned, the oldest other Ingress Chosen, the oldest other Ingress HostNotOwned, \
-         the class Chosen, the class LostToEarlier, the class NotNeeded",
+         the class Chosen, the class LostToEarlier, the class NotNeeded, the class naming this host Chosen, \
+         the oldest Ingress without rules in the namespaces naming this host Chosen, \
+         the oldest Ingress without rules in the namespaces naming this host HostNamedElsewhere, \
+         the oldest other Ingress in the namespaces naming this host Chosen",
         "backends by policy true, backends by policy false, body size by policy true",
     ];
     let expected = expected.iter().flat_map(|line| line.split(", ")).map(str::trim);

@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use routing::suggest::most_similar;
+
 use crate::control::source::files::{Node, Value, for_each_document};
 use crate::settings::Settings;
 
 pub mod error;
 mod keys;
 pub mod origin;
-mod suggest;
 mod value;
 
 use error::{ConfigError, Mistake, Shown};
 use keys::Key;
 use origin::Origin;
-use suggest::most_similar;
 pub(crate) use value::{read_service_name, read_time};
 
 /// A setting from the command line.

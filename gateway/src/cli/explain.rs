@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http1::{BodyLength, Head, KnownName};
 use routing::object::{Ingress, Kind, Name, ObjectRef};
 use routing::table::MatchReport;
-use routing::{CertificateChoice, Compiler, HostName, host};
+use routing::{CertificateChoice, Compiler, HostName, RoutingTable, host, path};
 
 use crate::cli::outcome::Outcome;
 use crate::control::plugin::{PluginBoard, PluginStatus};
@@ -31,7 +31,7 @@ mod text;
 pub mod view;
 
 use request::RequestSpec;
-use view::{Explanation, IngressView, ListenerView, RequestView};
+use view::{Explanation, IngressView, ListenerView, ReadingView, RequestView};
 
 /// The input of an explanation: objects, table and Problems of one moment.
 #[derive(Clone, Copy)]
@@ -74,6 +74,11 @@ pub fn explain(request: &RequestSpec, context: ExplainContext<'_>) -> Explanatio
         services: services::service_views(backends, context.compiler, context.ejected),
         exposure: services::exposure_view(context.status_service, context.compiler),
         plugins: plugin_statuses(match_report.as_ref(), context.plugins),
+        shorter_wildcards: match_report
+            .as_ref()
+            .map(|report| shorter_wildcards(&report.host, &context.live.table))
+            .unwrap_or_default(),
+        readings: match_report.as_ref().map(|report| readings(report, &outcome, context)).unwrap_or_default(),
         problems: Vec::new(),
         ingresses: ingresses.iter().map(|ingress| ingress_view(ingress, context.compiler)).collect(),
         match_report,
@@ -95,6 +100,29 @@ fn plugin_statuses(match_report: Option<&MatchReport>, board: Option<&PluginBoar
 fn parse_name(text: &str) -> Name {
     let (namespace, name) = text.split_once('/').unwrap_or(("", text));
     Name::new(namespace, name)
+}
+
+/// Returns the wildcard hosts of the table that end like a host, without the one that covers it.
+fn shorter_wildcards(host: &str, table: &RoutingTable) -> Vec<String> {
+    let parents = std::iter::successors(host.split_once('.'), |(_, parent)| parent.split_once('.'));
+    let wildcards = parents.skip(1).filter_map(|(_, parent)| HostName::parse(&format!("*.{parent}")).ok());
+    wildcards.filter(|wildcard| table.host(wildcard).is_some()).map(|wildcard| wildcard.to_string()).collect()
+}
+
+/// Returns what each reading of a path with an encoded slash reaches. Empty if the request is not rejected for it.
+fn readings(report: &MatchReport, outcome: &Outcome, context: ExplainContext<'_>) -> Vec<ReadingView> {
+    if outcome.reason != Some(ReplyReason::EncodedSlash.as_str()) {
+        return Vec::new();
+    }
+    let table = &context.live.table;
+    let reading = |path: String| {
+        let route = table.find(&report.host, &path);
+        ReadingView { outcome: Outcome::for_route(route.map(|route| &**route)), path }
+    };
+    let mut paths = vec![report.path.clone()];
+    paths.extend(path::alternative_readings(&report.path));
+    paths.dedup();
+    paths.into_iter().map(reading).collect()
 }
 
 fn host_field(head: &Head) -> Option<&[u8]> {
@@ -133,6 +161,9 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
 /// Returns the reply of a filter to a request of the command, as the data plane's own filters give it.
 fn filter_reply(live: &Live, cx: &FilterContext<'_>) -> Option<Box<LocalReply>> {
     let route = exchange::find_route(&live.table, cx.host, cx.path).ok()?;
+    if route.is_closed {
+        return None;
+    }
     let chain = live.plans.get(route.policy.id).chain.as_ref()?;
     match Progress::new(Arc::clone(chain), BodyLength::Empty).request(cx) {
         filter::Outcome::Reply(reply) => Some(reply),
@@ -149,12 +180,12 @@ fn listener_view(request: &RequestSpec, live: &Live) -> ListenerView {
         CertificateChoice::Named(secret) => Some(secret),
         CertificateChoice::Default(_) => None,
     };
-    let secret = host.and_then(|host| live.table.certificates(Some(host)).find_map(secret_of));
+    let named = host.into_iter().flat_map(|host| live.table.certificates(Some(host)).filter_map(secret_of));
     let certificate = host.and_then(|host| live.certificates.choose(&live.table, Some(host)).0);
     ListenerView {
         scheme: request.scheme().as_str(),
         certificate: certificate.map(ToString::to_string),
-        secret: secret.map(ToString::to_string),
+        secrets: named.map(ToString::to_string).collect(),
     }
 }
 
@@ -213,7 +244,7 @@ fn related_problems(
         objects.extend(configs.map(|policy| object(Kind::RoutePolicy, policy)));
     }
     let services = explanation.services.iter().map(|view| object(Kind::Service, &view.service));
-    let secret = explanation.listener.secret.iter().map(|secret| object(Kind::Secret, secret));
+    let secret = explanation.listener.secrets.iter().map(|secret| object(Kind::Secret, secret));
     let classes = explanation.ingresses.iter().filter_map(|view| view.class.as_deref());
     let classes = classes.map(|class| object(Kind::IngressClass, class));
     objects.extend(services.chain(secret).chain(classes));

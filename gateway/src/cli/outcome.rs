@@ -123,11 +123,11 @@ impl Outcome {
             ..local_reply_reason(route).map_or_else(Self::forwarded, Self::local_reply)
         };
         match &route.policy.missing_plugin {
-            Some(_) => {
+            Some(_) if !route.is_closed => {
                 let reason = PluginReply::Missing;
                 Self { status: reason.status(), reason: Some(reason.as_str()), ..outcome }
             }
-            None => outcome,
+            Some(_) | None => outcome,
         }
     }
 
@@ -175,9 +175,12 @@ impl Outcome {
 /// Returns why the gateway itself replies to all requests of a Route, as `upstream` does: no Backend has a weight, or no
 /// Backend with a weight has an endpoint.
 fn local_reply_reason(route: &Route) -> Option<ReplyReason> {
+    if route.is_closed {
+        return Some(ReplyReason::AnnotationNotHonoured);
+    }
     let mut errors =
         route.backends.iter().filter(|share| share.weight > 0).map(|share| backend_error(&share.backend));
-    let Some(first) = errors.next() else { return Some(ReplyReason::Open(ConnectError::ServiceMissing)) };
+    let Some(first) = errors.next() else { return Some(ReplyReason::NoBackend) };
     first.filter(|_| errors.all(|error| error.is_some())).map(ReplyReason::Open)
 }
 
@@ -194,6 +197,7 @@ fn backend_error(backend: &Backend) -> Option<ConnectError> {
         Endpoints::Ready(_) => None,
         Endpoints::NoneReady => Some(ConnectError::NoReadyEndpoint),
         Endpoints::PortMissing => Some(ConnectError::PortMissing),
+        Endpoints::ProtocolUnsupported => Some(ConnectError::ProtocolUnsupported),
         Endpoints::ServiceMissing => Some(ConnectError::ServiceMissing),
         Endpoints::SlicePortMissing => Some(ConnectError::EndpointPortMissing),
     }

@@ -1,5 +1,6 @@
 //! Reads all objects of a folder or a cluster once, without serving them.
 
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,22 +11,44 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
 use crate::control::reload::Reload;
-use crate::control::source::files;
+use crate::control::source::Update;
+use crate::control::source::files::{self, PathPattern};
 use crate::control::source::kube::{self as kubernetes, WatchScope};
 use crate::plan::Planner;
 
 /// Timeout of reading a cluster. The first Update waits up to 10 s of it for Secrets.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads a folder as `gateway run` does at its start, with certificates.
+/// The folder that means standard input.
+const STDIN: &str = "-";
+
+/// Reads a folder as `gateway run` does at its start, with certificates. `-` is standard input.
 ///
 /// # Errors
 /// Returns an error if the folder cannot be read.
 pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
+    read_folder_except(folder, routing, &[])
+}
+
+/// Reads a folder as [`read_folder`] does, without the files that a pattern matches.
+///
+/// # Errors
+/// As [`read_folder`].
+pub fn read_folder_except(folder: &Path, routing: Config, exclude: &[PathPattern]) -> anyhow::Result<Reload> {
+    if folder == Path::new(STDIN) {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).context("standard input cannot be read")?;
+        let update = files::parse_text("stdin", text, &routing.classes)?;
+        return apply_once(update, routing);
+    }
     let (sender, mut updates) = mpsc::channel(1);
-    let watcher = files::watch(folder, &routing.classes, sender)?;
+    let watcher = files::watch_except(folder, &routing.classes, exclude, sender)?;
     let update = updates.blocking_recv().context("the folder was not read")?;
     drop(watcher);
+    apply_once(update, routing)
+}
+
+fn apply_once(update: Update, routing: Config) -> anyhow::Result<Reload> {
     let mut reload = Reload::new(crypto_provider()?, routing, Planner::offline())?;
     reload.apply(update, SystemTime::now());
     Ok(reload)

@@ -49,7 +49,7 @@ pub fn load(pair: &PemPair, provider: &CryptoProvider) -> Result<Certificate, Ce
     let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| CertificateError::Key)?;
     let key = Arc::new(CertifiedKey::from_der(chain, key, provider)?);
     let Leaf { hosts, not_before, not_after } = leaf;
-    Ok(Certificate { key, hosts, not_before, not_after })
+    Ok(Certificate { key, hosts, not_before, not_after, is_current: true })
 }
 
 /// Generates a self-signed certificate for this process and returns a map that holds only this default.
@@ -57,9 +57,18 @@ pub fn load(pair: &PemPair, provider: &CryptoProvider) -> Result<Certificate, Ce
 /// # Errors
 /// Returns an error if the system provides no randomness.
 pub fn generate(provider: &CryptoProvider) -> anyhow::Result<Certificates> {
-    let made = rcgen::generate_simple_self_signed(["gateway.invalid".to_owned()])?;
-    let pair =
-        PemPair { chain: made.cert.pem().into_bytes(), key: made.signing_key.serialize_pem().into_bytes() };
+    let mut params = rcgen::CertificateParams::new(["gateway.invalid".to_owned()])?;
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "wasm-gateway");
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("default certificate of {date}"));
+    params.distinguished_name.push(
+        rcgen::DnType::OrganizationalUnitName,
+        "no usable Secret for this host: name one in spec.tls, see /problems",
+    );
+    let key = rcgen::KeyPair::generate()?;
+    let made = params.self_signed(&key)?;
+    let pair = PemPair { chain: made.pem().into_bytes(), key: key.serialize_pem().into_bytes() };
     Ok(Certificates::new(load(&pair, provider)?.key))
 }
 

@@ -6,13 +6,13 @@ mod plugins;
 mod sample;
 mod secrets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use routing::object::{Kind, Name, ObjectRef};
-use routing::{Compiler, Config, Problem, Reason, RoutingTable};
+use routing::{Compiler, Config, Problem, Reason, RoutingTable, Severity};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -99,6 +99,8 @@ pub struct Reload {
     /// The last resolution of each of these names.
     resolved: BTreeMap<Arc<str>, ResolvedName>,
     plugins: UsedPlugins,
+    /// Secrets that other controllers make from objects of the source.
+    promised_secrets: BTreeSet<Name>,
     /// Tables that a worker may still read. They are dropped here and not on the worker.
     retired: Vec<Arc<Live>>,
     /// Reports to the API. `None` without an API server.
@@ -120,7 +122,8 @@ impl Reload {
         let secrets = SecretStore::new(provider)?;
         let certificates = secrets.certificates().clone();
         let plans = planner.empty();
-        let live = Live { table: RoutingTable::default(), plans: plans.clone(), certificates, generation: 0 };
+        let (table, ingresses) = (RoutingTable::default(), Arc::default());
+        let live = Live { table, plans: plans.clone(), certificates, ingresses, generation: 0 };
         let (query_tx, query_rx) = mpsc::channel(QUERY_QUEUE);
         Ok(Self {
             query_tx,
@@ -137,6 +140,7 @@ impl Reload {
             dns_names: watch::Sender::default(),
             resolved: BTreeMap::new(),
             plugins: UsedPlugins::default(),
+            promised_secrets: BTreeSet::new(),
             retired: Vec::new(),
             reporter: None,
         })
@@ -175,6 +179,11 @@ impl Reload {
     /// Returns the compiler, which has all objects.
     pub fn compiler(&self) -> &Compiler {
         &self.compiler
+    }
+
+    /// Returns the Secrets that other controllers make from objects of the source.
+    pub fn promised_secrets(&self) -> &BTreeSet<Name> {
+        &self.promised_secrets
     }
 
     /// Applies what the inputs give, and runs queries between them, until one of their channels closes.
@@ -224,6 +233,9 @@ impl Reload {
     pub fn apply(&mut self, mut update: Update, now: SystemTime) {
         let is_location_only = update.is_location_only();
         self.problems.update_source_maps(update.source_maps);
+        if let Some(promised) = update.promised_secrets {
+            self.promised_secrets = promised;
+        }
         if is_location_only && *self.generation.borrow() > 0 {
             return;
         }
@@ -255,11 +267,16 @@ impl Reload {
     fn publish_table(&mut self, table: RoutingTable) {
         let generation = self.generation.borrow().wrapping_add(1);
         let (plans, certificates) = (self.plans.clone(), self.secrets.certificates().clone());
-        self.publish(Live { table, plans, certificates, generation });
+        let ingresses = Arc::new(self.compiler.ingress_counts());
+        let before = self.live.load_full();
+        let is_noticeable =
+            generation == 1 || !before.table.has_same_rules(&table) || before.ingresses != ingresses;
+        drop(before);
+        self.publish(Live { table, plans, certificates, ingresses, generation });
         self.published_at = Some(SystemTime::now());
         // Before logging: a client that sees the new table may request /readyz.
         self.generation.send_replace(generation);
-        self.log_published(generation);
+        self.log_published(is_noticeable);
     }
 
     /// Checks the validity periods of certificates. Publishes only if one began or ended since the last check.
@@ -358,10 +375,19 @@ impl Reload {
         self.retired.retain(|live| Arc::strong_count(live) > 1);
     }
 
-    /// Logs the published generation, and the Problems that it added and removed.
-    fn log_published(&mut self, generation: u64) {
+    /// Logs the published generation, and the Problems that it added and removed. A generation that no client can
+    /// notice is a debug line.
+    fn log_published(&mut self, is_noticeable: bool) {
         let (live, problems) = (self.live.load(), self.problems.count());
-        tracing::info!(generation, hosts = live.table.len(), problems, "live");
+        let (generation, hosts, ingresses) = (live.generation, live.table.len(), &live.ingresses);
+        if is_noticeable {
+            tracing::info!(generation, hosts, problems, %ingresses, "the new routing table serves");
+        } else {
+            tracing::debug!(generation, hosts, problems, %ingresses, "the routing table serves without a change of rules");
+        }
+        if is_noticeable && ingresses.served == 0 && ingresses.total() > 0 {
+            tracing::warn!(%ingresses, "no Ingress is served; to serve another class, name it by --class");
+        }
         self.log_problem_changes();
     }
 
@@ -370,9 +396,16 @@ impl Reload {
         let changes = self.problems.take_changes();
         for ProblemGroup { first, others } in problems::group(&changes.added) {
             let problem = self.problems.view(first);
-            match others {
-                0 => tracing::warn!(%problem, "problem"),
-                _ => tracing::warn!(%problem, others, "problem of many objects; /problems lists them"),
+            let is_note = first.reason.severity() == Severity::Note;
+            match (is_note, others) {
+                (true, 0) => tracing::info!(%problem, "note"),
+                (true, _) => {
+                    tracing::info!(%problem, others, "note about many objects; /problems lists them")
+                }
+                (false, 0) => tracing::warn!(%problem, "problem"),
+                (false, _) => {
+                    tracing::warn!(%problem, others, "problem of many objects; /problems lists them");
+                }
             }
         }
         for ProblemGroup { first, others } in problems::group(&changes.removed) {

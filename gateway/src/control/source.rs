@@ -2,6 +2,7 @@
 //!
 //! Not here: what the objects mean (`routing`), and when they take effect (`reload`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use routing::object::{Delta, Name, ObjectRef};
@@ -23,6 +24,8 @@ pub struct Update {
     pub secrets: Vec<SecretChange>,
     /// Changed locations of objects; `None` if the object was deleted or is not in a file.
     pub source_maps: Vec<(ObjectRef, Option<SourceMap>)>,
+    /// All Secrets that other controllers make from objects of the source, if they changed. Only folders know them.
+    pub promised_secrets: Option<BTreeSet<Name>>,
     /// Changed identities of objects in a cluster; `None` if the object was deleted.
     pub identities: Vec<(ObjectRef, Option<Identity>)>,
     /// The zone of the gateway's Node, if it became known or changed. Usually in the first update.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use http1::BodyLength;
 use routing::table::Route;
 
-use crate::data::upstream::{ConnectError, RetryState};
+use crate::data::upstream::RetryState;
 use crate::data::wire::clock::Timer;
 use crate::filter::Progress;
 use crate::message::LocalReply;
@@ -31,6 +31,7 @@ mod downstream;
 mod filtered;
 mod filters;
 mod forwarded;
+mod forwarded_header;
 pub mod headers;
 mod local_reply;
 mod metered;
@@ -75,9 +76,11 @@ pub async fn serve<D: Downstream>(
     let _in_flight = GaugeGuard::increment(&worker.counters, |counters| &counters.requests_in_flight);
     let destination = parse_destination(request.head);
     let client = request.client;
+    let address = client.address(request.head, &worker.settings.requests.trusted_proxies);
     let source = RequestSource {
         client,
-        address: client.address(request.head, &worker.settings.requests.trusted_proxies),
+        address,
+        scheme: client.request_scheme(request.head, address),
         id: worker.request_ids.for_request(client, request.head),
     };
     let mut exchange = Exchange {
@@ -181,7 +184,7 @@ impl<D: Downstream> Exchange<'_, D> {
     async fn send(&mut self, plan: &Plan) -> Result<ExchangeOutcome, ExchangeError> {
         let backends = self.route.as_ref().map(|route| &*route.backends).unwrap_or_default();
         let chosen = self.worker.upstreams.choose_backend(backends).map(Arc::clone);
-        let backend = chosen.ok_or(ReplyReason::Open(ConnectError::ServiceMissing))?;
+        let backend = chosen.ok_or(ReplyReason::NoBackend)?;
         self.record.backend_id = Some(backend.id);
         let mut body = RequestBody::new(plan.upstream.allows_resend(self.request.head.method()));
         let mut retry = RetryState::new(plan.upstream, body.expected_resend(self.forwarded_length))

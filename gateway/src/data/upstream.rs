@@ -74,6 +74,9 @@ pub enum ConnectError {
     /// The Service has the port, but none of its EndpointSlices has a port of that name.
     #[error("no EndpointSlice has a port of the name")]
     EndpointPortMissing,
+    /// The `appProtocol` of the Service port is not supported.
+    #[error("the appProtocol of the Service port is not supported")]
+    ProtocolUnsupported,
     /// No endpoint of the Service is ready.
     #[error("no endpoint is ready")]
     NoReadyEndpoint,

@@ -22,6 +22,8 @@ pub struct Certificate {
     pub not_before: i64,
     /// Last second of the validity period, in seconds since 1970.
     pub not_after: i64,
+    /// Whether the validity period included the moment of the last check. A date that passes causes a check.
+    pub is_current: bool,
 }
 
 impl fmt::Debug for Certificate {
@@ -51,8 +53,9 @@ impl Certificates {
 
     /// Returns the certificate for a client that names this host (in normal form), and its Secret. Does not allocate.
     ///
-    /// The order is: a Secret that an Ingress names, if its certificate covers the host; the default Secret of a class,
-    /// whatever its certificate covers; the gateway's self-signed certificate, which has no Secret.
+    /// The order is: the first Secret that an Ingress names and whose certificate is current and covers the host; a class
+    /// default that is both; the first named one that covers the host, although it is not current; the default Secret of
+    /// a class, whatever its certificate covers; the gateway's self-signed certificate, which has no Secret.
     pub fn choose<'a>(
         &'a self,
         table: &'a RoutingTable,
@@ -61,15 +64,23 @@ impl Certificates {
         let covers_host = |certificate: &&Certificate| {
             host.is_none_or(|host| certificate.hosts.iter().any(|name| name.matches(host)))
         };
-        let usable = |choice| match choice {
-            CertificateChoice::Named(secret) => {
-                self.by_secret.get(secret).filter(covers_host).map(|certificate| (secret, certificate))
+        let (mut outdated, mut default) = (None, None);
+        for choice in table.certificates(host) {
+            let (CertificateChoice::Named(secret) | CertificateChoice::Default(secret)) = choice;
+            let Some(certificate) = self.by_secret.get(secret) else { continue };
+            match (covers_host(&certificate), certificate.is_current) {
+                (true, true) => return (Some(secret), &certificate.key),
+                (covers, _) => {
+                    let slot = match choice {
+                        CertificateChoice::Named(_) if covers => &mut outdated,
+                        CertificateChoice::Named(_) => continue,
+                        CertificateChoice::Default(_) => &mut default,
+                    };
+                    slot.get_or_insert((secret, certificate));
+                }
             }
-            CertificateChoice::Default(secret) => {
-                self.by_secret.get(secret).map(|certificate| (secret, certificate))
-            }
-        };
-        let chosen = table.certificates(host).find_map(usable);
+        }
+        let chosen = outdated.or(default);
         chosen.map_or((None, &self.default), |(secret, certificate)| (Some(secret), &certificate.key))
     }
 

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use routing::IngressCounts;
 use routing::object::Name;
 
 use super::encode::gauge;
@@ -18,6 +20,8 @@ use super::encode::gauge;
 pub struct ControlSample {
     /// Number of Problems by reason.
     pub problems: BTreeMap<String, u64>,
+    /// Ingresses that are served, and those that are not.
+    pub ingresses: Arc<IngressCounts>,
     /// The generation of the live routing table.
     pub generation: u64,
     /// When it was published; `None` before the first.
@@ -56,6 +60,7 @@ impl ControlSample {
         for (reason, count) in &self.problems {
             gauge(*count).encode(family.encode_family(&[("reason", reason.as_str())])?)?;
         }
+        self.encode_ingresses(encoder)?;
         let mut single = |name, help, value: u64| {
             gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
@@ -71,6 +76,22 @@ impl ControlSample {
         ConstGauge::new(published.unwrap_or_default()).encode(family)?;
         self.encode_certificates(encoder)?;
         self.encode_watches(encoder)
+    }
+
+    fn encode_ingresses(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Ingresses by what the gateway does with them";
+        let mut family = encoder.encode_descriptor("ingresses", help, None, MetricType::Gauge)?;
+        let IngressCounts { served, refused, without_class, .. } = &*self.ingresses;
+        let counts = [
+            ("served", *served),
+            ("refused", *refused),
+            ("other_class", self.ingresses.of_other_classes()),
+            ("without_class", *without_class),
+        ];
+        for (state, count) in counts {
+            gauge(count as u64).encode(family.encode_family(&[("state", state)])?)?;
+        }
+        Ok(())
     }
 
     fn encode_certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

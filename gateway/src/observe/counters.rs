@@ -42,6 +42,8 @@ pub struct Counters {
     pub upstream_connect_failures: Cell<u64>,
     /// Requests that were sent over an idle connection.
     pub upstream_connection_reuses: Cell<u64>,
+    /// Request fields that were dropped for an underscore in their name.
+    pub request_fields_dropped: Cell<u64>,
     /// Client connections that ended by a panic.
     pub panics: Cell<u64>,
     /// Local replies by reason.
@@ -177,6 +179,8 @@ pub struct CounterSnapshot {
     pub upstream_connect_failures: u64,
     /// [`Counters::upstream_connection_reuses`].
     pub upstream_connection_reuses: u64,
+    /// [`Counters::request_fields_dropped`].
+    pub request_fields_dropped: u64,
     /// [`Counters::panics`].
     pub panics: u64,
     /// Responses by Ingress.
@@ -262,6 +266,7 @@ impl Counters {
             upstream_connects: self.upstream_connects.get(),
             upstream_connect_failures: self.upstream_connect_failures.get(),
             upstream_connection_reuses: self.upstream_connection_reuses.get(),
+            request_fields_dropped: self.request_fields_dropped.get(),
             panics: self.panics.get(),
             requests: snapshots,
             local_replies: self.local_replies.borrow().clone(),

@@ -137,6 +137,11 @@ impl Scrape {
                 "Requests sent over an idle connection",
                 sum(|worker| worker.upstream_connection_reuses),
             ),
+            (
+                "request_fields_dropped",
+                "Request fields dropped for an underscore in their name",
+                sum(|worker| worker.request_fields_dropped),
+            ),
             ("panics", "Client connections that ended by a panic", sum(|worker| worker.panics)),
             ("access_log_dropped", "Access log entries that were dropped", self.access_log_dropped),
             ("control_restarts", "Restarts of the control plane after a panic", self.control_restarts),

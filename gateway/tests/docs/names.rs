@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use gateway::cli::config::Config;
 use gateway::data::exchange::abort::Abort;
 use gateway::settings::Settings;
+use routing::ledger::DIALECTS;
 
 use crate::{markdown, pages, schema, tables};
 
@@ -30,6 +31,8 @@ struct Known {
     sections: BTreeSet<String>,
     variables: BTreeSet<String>,
     metrics: BTreeSet<String>,
+    /// Names of annotations of other controllers, without their prefixes.
+    annotations: BTreeSet<&'static str>,
     /// All identifiers of sources, manifests and scripts.
     identifiers: BTreeSet<String>,
     /// The source of the admin pages.
@@ -58,6 +61,7 @@ impl Known {
             sections: keys.iter().filter_map(section).collect(),
             keys,
             variables,
+            annotations: DIALECTS.iter().flat_map(|dialect| dialect.rows).map(|row| row.name).collect(),
             metrics: tables::metrics().into_iter().map(|metric| metric.name).collect(),
             identifiers,
             admin: pages::read("gateway/src/cli/process/admin.rs"),
@@ -68,7 +72,7 @@ impl Known {
     fn fault(&self, code: &str) -> Option<String> {
         let word = code.split([' ', '=', '?', '{', '(']).next().unwrap_or_default().trim_end_matches(',');
         let has_identifier = |name: &str| self.identifiers.contains(name);
-        if FOREIGN.contains(&word) {
+        if FOREIGN.contains(&word) || self.annotations.contains(word) {
             return None;
         }
         let is_known = if let Some(flag) = word.strip_prefix("--") {

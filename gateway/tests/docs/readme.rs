@@ -228,5 +228,5 @@ fn check_examples(session: &Session) {
             }
         }
     }
-    assert_eq!(session.run("gateway check site"), "no problems\n");
+    assert_eq!(session.run("gateway check site"), "no problems; 1 Ingress served\n");
 }

@@ -19,6 +19,7 @@ use gateway::observe::ejection_metrics::EjectionSample;
 use gateway::observe::metrics::{ReportCounts, Scrape};
 use gateway::observe::plugin_metrics::{GuestSample, GuestValue, PluginSample, PluginScrape};
 use gateway::settings::Settings;
+use routing::ledger::{DIALECTS, LedgerVerdict};
 use routing::object::Name;
 use routing::problem::Reason;
 
@@ -36,6 +37,7 @@ pub(crate) const NAMES: &[&str] = &[
     "access log",
     "metrics",
     "problems",
+    "annotations",
     "command line",
 ];
 
@@ -52,6 +54,7 @@ pub(crate) fn generate(name: &str) -> Option<String> {
         "access log" => access_log(),
         "metrics" => metrics_table(),
         "problems" => problems(),
+        "annotations" => annotations(),
         "command line" => command_line(),
         _ => return None,
     })
@@ -182,6 +185,31 @@ fn problems() -> String {
         .collect();
     rows.sort();
     table(&["reason", "severity", "meaning"], rows)
+}
+
+/// Returns one table a dialect, with its own rows only.
+fn annotations() -> String {
+    let mut text = String::new();
+    for dialect in DIALECTS {
+        let prefixes: Vec<_> = dialect.prefixes.iter().map(|prefix| code(prefix)).collect();
+        let _ = writeln!(text, "## {}\n\n{}\n", dialect.controller, prefixes.join(", "));
+        let rows = dialect.rows.iter().map(|row| {
+            let verdict = match row.verdict {
+                LedgerVerdict::Harmless => "harmless",
+                LedgerVerdict::NotHonoured => "note",
+                LedgerVerdict::Closes => "**503**",
+                LedgerVerdict::LeavesOut => "**not served**",
+            };
+            let except: Vec<_> = row.except.iter().map(|value| code(value)).collect();
+            vec![code(row.name), verdict.to_owned(), except.join(", "), row.about.to_owned()]
+        });
+        let _ = writeln!(
+            text,
+            "{}",
+            table(&["annotation", "verdict", "harmless values", "why, and what to use"], rows)
+        );
+    }
+    text
 }
 
 #[test]

@@ -16,6 +16,11 @@ use tempfile::TempDir;
 use self::started::Started;
 use crate::support::{DEADLINE, Message, Wire};
 
+/// Called for each line that a program logs.
+fn on_log_line() {
+    crate::support::notify();
+}
+
 /// A `gateway run` process that serves a temporary folder. Its drop kills it.
 pub(crate) struct Program {
     started: Started,

@@ -70,7 +70,7 @@ fn follow(stderr: impl BufRead + Send + 'static) -> (Arc<Mutex<String>>, mpsc::R
     std::thread::spawn(move || {
         for line in stderr.lines().map_while(Result::ok) {
             *shared.lock().unwrap() += &format!("{line}\n");
-            crate::support::notify();
+            super::on_log_line();
             if line.contains(" listening ") {
                 let _ = sender.send(line);
             }

@@ -14,6 +14,8 @@ use arc_swap::ArcSwapOption;
 
 use super::endpoints;
 use super::endpoints::PortKey;
+use super::endpoints::PortUser;
+use super::endpoints::Protocol;
 use super::endpoints::ServiceResolution;
 use super::problem_delta::ProblemDeltaBuilder;
 use super::referrer::Referrer;
@@ -22,6 +24,7 @@ use crate::object::Kind;
 use crate::object::Name;
 use crate::object::PortRef;
 use crate::object::Service;
+use crate::object::ServicePort;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::Backend;
@@ -42,11 +45,13 @@ pub(super) struct BackendReference {
     pub(super) referrer: Referrer,
     pub(super) backend: Arc<Backend>,
     external_names: ExternalNames,
+    user: PortUser,
 }
 
 impl BackendReference {
     fn key(&self) -> PortKey {
-        PortKey { port: self.backend.port.clone(), external_names: self.external_names }
+        let (port, external_names) = (self.backend.port.clone(), self.external_names);
+        PortKey { port, external_names, user: self.user }
     }
 }
 
@@ -197,6 +202,10 @@ impl BackendRegistry {
         dirty
     }
 
+    pub(super) fn service_names(&self) -> impl Iterator<Item = &Name> {
+        self.services.iter().filter(|(_, entry)| entry.known.is_some()).map(|(name, _)| name)
+    }
+
     pub(super) fn service(&self, name: &Name) -> Option<&Service> {
         self.services.get(name)?.known.as_ref()
     }
@@ -213,7 +222,7 @@ impl BackendRegistry {
     /// Adds a referrer to the Backend of a Service port, which is created if it does not exist.
     pub(super) fn acquire(&mut self, target: BackendTarget, referrer: Referrer) -> BackendReference {
         let BackendTarget { service, key } = target;
-        let external_names = key.external_names;
+        let (external_names, user) = (key.external_names, key.user);
         let known = self.services.get_mut(&service).and_then(|entry| entry.ports.get_mut(&key));
         let backend = match known {
             Some(port) => {
@@ -222,14 +231,14 @@ impl BackendRegistry {
             }
             None => self.create(service, key, referrer.clone()),
         };
-        BackendReference { referrer, backend, external_names }
+        BackendReference { referrer, backend, external_names, user }
     }
 
     fn create(&mut self, service: Name, key: PortKey, referrer: Referrer) -> Arc<Backend> {
         let entry = self.services.entry(service.clone()).or_default();
         let known = entry.known.as_ref();
         let resolution = endpoints::resolve(known, &entry.slices, &key, self.zone.as_deref());
-        let fault = fault(&resolution, known, (&service, &key.port), &entry.slices);
+        let fault = fault(&resolution, known, &entry.slices, (&service, &key));
         let backend = Arc::new(Backend {
             id: self.next_id,
             service,
@@ -302,7 +311,7 @@ impl ServiceEntry {
         let known = self.known.as_ref();
         for (key, entry) in &mut self.ports {
             let resolution = endpoints::resolve(known, &self.slices, key, zone);
-            let fault = fault(&resolution, known, (name, &key.port), &self.slices);
+            let fault = fault(&resolution, known, &self.slices, (name, key));
             entry.number = resolution.port;
             changes.extend(entry.store(resolution));
             if fault != entry.fault {
@@ -374,28 +383,35 @@ fn shared(text: Option<Arc<str>>) -> Option<Arc<String>> {
 fn fault(
     resolution: &ServiceResolution,
     known: Option<&Service>,
-    (service, port): (&Name, &PortRef),
     slices: &BTreeMap<Name, EndpointSlice>,
+    (service, key): (&Name, &PortKey),
 ) -> Option<BackendFault> {
     let is_external = known.is_some_and(endpoints::is_external);
+    let port = &key.port;
     let (reason, message) = match &resolution.endpoints {
-        Endpoints::Ready(_) => return None,
         Endpoints::ServiceMissing => (Reason::ServiceNotFound, format!("Service {service} does not exist")),
-        Endpoints::PortMissing => (Reason::PortNotFound, port_missing(service, port)),
+        Endpoints::PortMissing => (Reason::PortNotFound, port_missing(service, port, known)),
         Endpoints::SlicePortMissing => {
             (Reason::PortNotFound, slice_port_missing((service, port), known, slices))
         }
-        // DNS failures are reported where the name is resolved.
-        Endpoints::NoneReady if resolution.external_name.is_some() => return None,
-        Endpoints::NoneReady if is_external => (
+        Endpoints::ProtocolUnsupported => {
+            let protocol = resolution.app_protocol.as_deref().unwrap_or_default();
+            (Reason::ProtocolUnsupported, protocol_unsupported(service, port, protocol))
+        }
+        Endpoints::NoneReady if is_external && resolution.external_name.is_none() => (
             Reason::Unsupported,
             format!(
                 "Service {service} has type ExternalName, which the class does not allow; write \"externalNames: \
                  Allow\" in its IngressClassConfig"
             ),
         ),
-        Endpoints::NoneReady => {
+        // DNS failures are reported where the name is resolved.
+        Endpoints::NoneReady if resolution.external_name.is_none() => {
             (Reason::NoEndpoints, format!("Service {service} port {port} has no ready endpoint"))
+        }
+        Endpoints::NoneReady | Endpoints::Ready(_) => {
+            let known = known.filter(|_| key.user == PortUser::Rule)?;
+            (Reason::ProtocolAssumed, protocol_assumed(service, port, known)?)
         }
     };
     Some(BackendFault { reason, message })
@@ -408,8 +424,7 @@ fn slice_port_missing(
     known: Option<&Service>,
     slices: &BTreeMap<Name, EndpointSlice>,
 ) -> String {
-    let mut ports = known.into_iter().flat_map(|known| &known.ports);
-    let wanted = ports.find(|candidate| endpoints::matches_port(candidate, port));
+    let wanted = known.and_then(|known| endpoints::find_port(known, port));
     let wanted = wanted.map(|port| quoted(&port.name)).unwrap_or_default();
     let present: BTreeSet<_> =
         slices.values().flat_map(|slice| &slice.ports).map(|port| quoted(&port.name)).collect();
@@ -424,9 +439,42 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.escape_debug())
 }
 
-fn port_missing(service: &Name, port: &PortRef) -> String {
-    match port {
+fn protocol_unsupported(service: &Name, port: &PortRef, protocol: &str) -> String {
+    format!(
+        "Service {service} port {port} has appProtocol {}, but endpoints are reached by plaintext HTTP/1.1 only, so \
+         requests get a 503; remove appProtocol if the port speaks HTTP/1.1, or name another port",
+        protocol.escape_debug()
+    )
+}
+
+/// Returns the note about a port that may not speak HTTP/1.1.
+fn protocol_assumed(service: &Name, port: &PortRef, known: &Service) -> Option<String> {
+    let found = endpoints::find_port(known, port)?;
+    let about = match Protocol::of(found) {
+        Protocol::Http1 | Protocol::Unsupported => return None,
+        Protocol::LooksEncrypted => "looks like TLS by its name or number".to_owned(),
+        Protocol::Unknown => {
+            format!("has the unknown appProtocol {}", found.app_protocol.as_deref()?.escape_debug())
+        }
+    };
+    Some(format!(
+        "Service {service} port {port} {about}; it is reached by plaintext HTTP/1.1, which \"appProtocol: http\" \
+         confirms"
+    ))
+}
+
+fn port_missing(service: &Name, port: &PortRef, known: Option<&Service>) -> String {
+    let missing = match port {
         PortRef::Name(name) => format!("Service {service} has no port named {}", name.escape_debug()),
         PortRef::Number(number) => format!("Service {service} has no port {number}"),
+    };
+    let ports = known.map(|known| known.ports.as_slice()).unwrap_or_default();
+    let show = |port: &ServicePort| match &*port.name {
+        "" => port.port.to_string(),
+        name => format!("{name} {}", port.port),
+    };
+    match ports {
+        [] => missing,
+        ports => format!("{missing}; it has {}", ports.iter().map(show).collect::<Vec<_>>().join(", ")),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use api::ClassBackend;
 use api::ExternalNames;
+use api::ForeignAnnotations;
 use api::Switch;
 
 use super::config::Config;
@@ -33,6 +34,9 @@ use crate::table::OwnershipEntry;
 const FIELD: &str = "spec.ingressClassName";
 const ANNOTATION_FIELD: &str = "metadata.annotations[kubernetes.io/ingress.class]";
 
+/// Maximum number of changed characters at which a controller counts as a misspelling of ours.
+const MAX_EDITS: usize = 4;
+
 /// Whether the class of an Ingress serves it.
 #[derive(Debug)]
 pub(super) enum ClassMatch {
@@ -48,6 +52,7 @@ pub(super) enum ClassMatch {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ClassParameters {
     pub(super) external_names: ExternalNames,
+    pub(super) foreign_annotations: ForeignAnnotations,
     pub(super) default_backend: Option<ClassBackend>,
     /// Secret of hosts for which no Ingress names one.
     pub(super) default_certificate: Option<Arc<Name>>,
@@ -79,8 +84,8 @@ struct ClassFailure {
 /// Whether the Ingresses of a class are served.
 #[derive(Clone, Debug, PartialEq)]
 enum ClassStatus {
-    /// The class belongs to another controller.
-    Foreign,
+    /// The class belongs to another controller. The Problem is that of a controller that is nearly ours.
+    Foreign(Option<Box<Problem>>),
     /// The parameters are invalid.
     Failed(Box<ClassFailure>),
     /// The class is served.
@@ -152,7 +157,7 @@ impl ClassIndex {
     fn evaluate(&self, name: &Arc<str>) -> Option<ClassStatus> {
         let class = self.classes.get(name);
         if !self.config.serves(name, class.map(|class| &*class.controller)) {
-            return class.map(|_| ClassStatus::Foreign);
+            return class.map(|class| ClassStatus::Foreign(self.misspelling(class).map(Box::new)));
         }
         let has_our_controller = class.is_some_and(|class| *class.controller == *self.config.controller);
         let status = if has_our_controller { Switch::On } else { self.config.taken_class_status };
@@ -171,6 +176,22 @@ impl ClassIndex {
         Some(match parameters {
             Ok(parameters) => ClassStatus::Served(Arc::new(parameters)),
             Err(failure) => ClassStatus::Failed(failure),
+        })
+    }
+
+    /// Returns the Problem of a controller that is probably a misspelling of ours.
+    fn misspelling(&self, class: &IngressClass) -> Option<Problem> {
+        let (named, ours) = (&*class.controller, &*self.config.controller);
+        let is_near = strsim::levenshtein(&named.to_lowercase(), ours) <= MAX_EDITS;
+        let is_of_our_group = named.split('/').next() == Some(api::GROUP);
+        (is_near || is_of_our_group).then(|| Problem {
+            object: ObjectRef { kind: Kind::IngressClass, name: class.name.clone() },
+            field: "spec.controller".to_owned(),
+            reason: Reason::InvalidValue,
+            message: format!(
+                "\"{}\" is not the controller of this gateway, so the class is not served; did you mean {ours}?",
+                named.escape_debug()
+            ),
         })
     }
 
@@ -228,7 +249,7 @@ impl ClassIndex {
             let (config, owned_hosts) = match status {
                 ClassStatus::Served(parameters) => (&parameters.config, &*parameters.owned_hosts),
                 ClassStatus::Failed(failure) => (&failure.config, &*failure.owned_hosts),
-                ClassStatus::Foreign => return Vec::new(),
+                ClassStatus::Foreign(_) => return Vec::new(),
             };
             let entry = |owned| ownership_entry(owned, config);
             owned_hosts.iter().map(entry).collect()
@@ -240,7 +261,7 @@ impl ClassIndex {
     pub(super) fn class_target_error(&self, class: &str) -> Option<TargetError> {
         match self.statuses.get(class) {
             None => Some(TargetError::NotFound),
-            Some(ClassStatus::Foreign) => Some(TargetError::NotServed(self.foreign_class_reason(class))),
+            Some(ClassStatus::Foreign(_)) => Some(TargetError::NotServed(self.foreign_class_reason(class))),
             Some(ClassStatus::Failed(_) | ClassStatus::Served(_)) => None,
         }
     }
@@ -258,7 +279,7 @@ impl ClassIndex {
     pub(super) fn served_by_age(&self) -> BTreeMap<Precedence, Arc<ClassParameters>> {
         let served = self.statuses.iter().filter_map(|(name, status)| match status {
             ClassStatus::Served(parameters) => Some((name, parameters)),
-            ClassStatus::Failed(_) | ClassStatus::Foreign => None,
+            ClassStatus::Failed(_) | ClassStatus::Foreign(_) => None,
         });
         let by_age = served.map(|(name, parameters)| {
             let created = self.classes.get(name).and_then(|class| class.created);
@@ -266,6 +287,10 @@ impl ClassIndex {
             (Precedence::new(Lifecycle::Active, created, name), Arc::clone(parameters))
         });
         by_age.collect()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.classes.keys()
     }
 
     /// Returns the reports about an Ingress. Returns `None` if it belongs to another controller, or to none.
@@ -286,7 +311,7 @@ impl ClassIndex {
                 ClassStatus::Failed(failure) => {
                     (&failure.config, ConfigState::Invalid(failure.problem.message.clone()))
                 }
-                ClassStatus::Foreign => continue,
+                ClassStatus::Foreign(_) => continue,
             };
             if self.configs.contains_key(config) {
                 states.insert(Arc::clone(config), state);
@@ -325,6 +350,38 @@ impl ClassIndex {
         }
     }
 
+    /// Returns the note about a class annotation that does not mean what it seems to.
+    pub(super) fn annotation_note(&self, ingress: &Ingress) -> Option<Problem> {
+        let annotation = ingress.class_annotation.as_ref()?;
+        let message = match &ingress.class {
+            Some(field) if field == annotation => return None,
+            Some(field) => match self.statuses.get(field)? {
+                ClassStatus::Foreign(_) => return None,
+                ClassStatus::Failed(_) | ClassStatus::Served(_) => format!(
+                    "it names class {}, but {FIELD} names {field}, which counts; remove the annotation",
+                    annotation.escape_debug()
+                ),
+            },
+            None if self.statuses.contains_key(annotation) => return None,
+            None => format!(
+                "IngressClass {0} does not exist, so this gateway does not serve this Ingress; write {FIELD}, or serve \
+                 the class by --class {0}",
+                annotation.escape_debug()
+            ),
+        };
+        Some(Problem {
+            object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
+            field: ANNOTATION_FIELD.to_owned(),
+            reason: Reason::ClassUnclear,
+            message,
+        })
+    }
+
+    /// Returns the name of the class that the API server writes into new Ingresses without one.
+    pub(super) fn default_class(&self) -> Option<&Arc<str>> {
+        self.classes.values().find(|class| class.is_default).map(|class| &class.name.name)
+    }
+
     pub(super) fn match_ingress(&self, ingress: &Ingress) -> ClassMatch {
         let Some(class) = ingress.class_name() else { return ClassMatch::Foreign };
         let by_field = ingress.class.is_some();
@@ -355,7 +412,7 @@ impl ClassIndex {
                     "the parameters of IngressClass {class} are invalid, so none of its Ingresses is served"
                 ),
             ),
-            Some(ClassStatus::Foreign) => ClassMatch::Foreign,
+            Some(ClassStatus::Foreign(_)) => ClassMatch::Foreign,
             // Older controllers serve annotated Ingresses without an IngressClass.
             None if !by_field => ClassMatch::Foreign,
             None => rejected(
@@ -415,6 +472,7 @@ impl ClassParameters {
         }
         Ok(Self {
             external_names: spec.external_names,
+            foreign_annotations: spec.foreign_annotations,
             default_backend: spec.default_backend.clone(),
             default_certificate: spec.default_certificate.as_ref().map(secret),
             config: config.name.name.clone(),
@@ -436,7 +494,8 @@ impl ClassStatus {
     fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Failed(failure) => Some(&failure.problem),
-            Self::Foreign | Self::Served(_) => None,
+            Self::Foreign(problem) => problem.as_deref(),
+            Self::Served(_) => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::backend_registry::BackendTarget;
 use super::class_index::ClassIndex;
 use super::class_index::ClassParameters;
 use super::endpoints::PortKey;
+use super::endpoints::PortUser;
 use super::plugin_index::PluginIndex;
 use super::plugin_index::UsedConfig;
 use super::policy_index::PolicyIndex;
@@ -34,11 +35,13 @@ use crate::problem::Reason;
 use crate::table::Defaults;
 use crate::table::FieldPath;
 use crate::table::IngressOrigin;
+use crate::table::NamespaceDefaults;
 use crate::table::OwnerDefaults;
 use crate::table::OwnerMap;
 use crate::table::OwnerSet;
 use crate::table::Ownership;
 use crate::table::PathMatch;
+use crate::table::RankedRoute;
 use crate::table::Route;
 use crate::table::RouteOrigin;
 use crate::table::WeightedBackend;
@@ -70,6 +73,7 @@ struct DefaultRoute<'a> {
 /// The default backend and certificate of one class.
 #[derive(Debug)]
 struct ClassDefaults {
+    class: Arc<str>,
     backend: Option<ClassBackendRoute>,
     certificate: Option<SecretReference>,
 }
@@ -158,6 +162,8 @@ impl DefaultBackends {
             class: class.map(|backend| Arc::clone(&backend.route)),
             certificate: certificate.map(|reference| reference.secret.clone()),
             for_owners: self.build_for_owners(ownership),
+            by_namespace: self.build_by_namespace(),
+            by_class: self.classes.iter().filter_map(ClassDefaults::route).collect(),
         });
         problem_delta.remove(std::mem::take(&mut self.problems));
         self.problems = self.conflicts(ownership);
@@ -174,32 +180,75 @@ impl DefaultBackends {
         OwnerMap::new(ownership.owners().map(|owners| (Arc::clone(owners), defaults(owners))).collect())
     }
 
-    /// Returns a Problem for each Ingress without rules whose default backend serves nothing: it is not the oldest, and
-    /// not the oldest of any owners. The default backend of an Ingress with rules serves at least its hosts.
+    /// Returns the default backends of each namespace, ranked over all of them.
+    fn build_by_namespace(&self) -> BTreeMap<Arc<str>, NamespaceDefaults> {
+        let mut built: BTreeMap<Arc<str>, NamespaceDefaults> = BTreeMap::new();
+        for (rank, (namespace, route)) in self.without_rules.ranked().into_iter().enumerate() {
+            let of = built.entry(Arc::clone(namespace)).or_default();
+            of.without_rules = Some(RankedRoute { rank, route: Arc::clone(route) });
+        }
+        for (rank, (namespace, route)) in self.with_rules.ranked().into_iter().enumerate() {
+            let of = built.entry(Arc::clone(namespace)).or_default();
+            of.with_rules = Some(RankedRoute { rank, route: Arc::clone(route) });
+        }
+        built
+    }
+
+    /// Returns a Problem for each Ingress without rules whose default backend does not serve all hosts that no rule names:
+    /// it is not the oldest, and not the oldest of any owners. The oldest of a namespace still serves the hosts that the
+    /// namespace names. The default backend of an Ingress with rules serves at least its hosts.
     fn conflicts(&self, ownership: &Ownership) -> Vec<Problem> {
         let Some(winner) = self.without_rules.oldest() else { return Vec::new() };
         let oldest_of = |owners| self.without_rules.oldest_of(owners).map(|default| default.ingress);
         let serving: BTreeSet<&Precedence> =
             ownership.owners().filter_map(oldest_of).chain([winner.ingress]).collect();
-        let conflict = |loser: &Precedence| Problem {
+        let problem = |loser: &Precedence, reason, message| Problem {
             object: ObjectRef { kind: Kind::Ingress, name: loser.name.clone() },
             field: "spec.defaultBackend".to_owned(),
-            reason: Reason::Conflict,
-            message: format!(
-                "requests that match no rule go to the default backend of Ingress {}, which takes precedence ({}); \
-                 remove one of them",
-                winner.ingress.name,
-                loser.loss_reason()
-            ),
+            reason,
+            message,
         };
-        let all = self.without_rules.by_namespace.values().flat_map(BTreeMap::keys);
-        all.filter(|ingress| !serving.contains(ingress)).map(conflict).collect()
+        let mut problems = Vec::new();
+        for ingresses in self.without_rules.by_namespace.values() {
+            let mut losers = ingresses.keys();
+            let Some(first) = losers.next() else { continue };
+            if !serving.contains(first) {
+                let message = format!(
+                    "it serves only hosts that Ingresses of namespace {} name; requests for other hosts go to the \
+                     default backend of Ingress {}, which takes precedence ({})",
+                    first.name.namespace,
+                    winner.ingress.name,
+                    first.loss_reason()
+                );
+                problems.push(problem(first, Reason::DefaultLimited, message));
+            }
+            for loser in losers {
+                let message = format!(
+                    "requests that match no rule go to the default backend of Ingress {}, which takes precedence ({}); \
+                     remove one of them",
+                    first.name,
+                    loser.loss_reason()
+                );
+                problems.push(problem(loser, Reason::Conflict, message));
+            }
+        }
+        problems
     }
 }
 
 // ===== impl DefaultRoutes =====
 
 impl DefaultRoutes {
+    /// Returns the default Route of each namespace's oldest Ingress, by precedence.
+    fn ranked(&self) -> Vec<(&Arc<str>, &Arc<Route>)> {
+        let firsts = self.by_namespace.iter().filter_map(|(namespace, routes)| {
+            let (ingress, route) = routes.first_key_value()?;
+            Some((ingress, (namespace, route)))
+        });
+        let by_precedence: BTreeMap<_, _> = firsts.collect();
+        by_precedence.into_values().collect()
+    }
+
     fn oldest(&self) -> Option<DefaultRoute<'_>> {
         oldest(self.by_namespace.values())
     }
@@ -219,6 +268,12 @@ fn oldest<'a>(
 // ===== impl ClassDefaults =====
 
 impl ClassDefaults {
+    /// Returns the class and the Route of its default backend.
+    fn route(&self) -> Option<(Arc<str>, Arc<Route>)> {
+        let backend = self.backend.as_ref()?;
+        Some((Arc::clone(&self.class), Arc::clone(&backend.route)))
+    }
+
     fn new(class: Name, parameters: &ClassParameters, context: &mut ClassContext<'_>) -> Self {
         let origin =
             IngressOrigin { kind: Kind::IngressClass, name: class.clone(), id: *context.next_origin };
@@ -230,7 +285,7 @@ impl ClassDefaults {
         if let Some(certificate) = &certificate {
             context.secrets.acquire(certificate, context.problem_delta);
         }
-        Self { backend, certificate }
+        Self { class: class.name, backend, certificate }
     }
 }
 
@@ -250,14 +305,15 @@ impl ClassBackendRoute {
         let used_configs = merger.finish().used_configs;
         context.plugins.acquire_configs(&used_configs);
         let port = route_builder::port_ref(&from.port);
-        let target =
-            BackendTarget { service, key: PortKey { port, external_names: parameters.external_names } };
+        let external_names = parameters.external_names;
+        let target = BackendTarget { service, key: PortKey { port, external_names, user: PortUser::Rule } };
         let reference = context.backends.acquire(target, referrer(class, parameters, "spec.defaultBackend"));
         context.backends.report_fault(&reference, context.problem_delta);
         let weighted = WeightedBackend { backend: Arc::clone(&reference.backend), weight: 1 };
         let origin = RouteOrigin { ingress: Arc::clone(class), field: FieldPath::Parameters };
         let path = PathMatch::prefix("/");
-        let route = Arc::new(Route { path, backends: Box::new([weighted]), policy, origin });
+        let route =
+            Arc::new(Route { path, backends: Box::new([weighted]), policy, is_closed: false, origin });
         Self { reference, route, used_configs }
     }
 }

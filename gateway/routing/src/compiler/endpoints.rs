@@ -26,6 +26,68 @@ use crate::table::ReadyEndpoints;
 pub(super) struct PortKey {
     pub(super) port: PortRef,
     pub(super) external_names: ExternalNames,
+    pub(super) user: PortUser,
+}
+
+/// What uses a Service port. They speak different protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PortUser {
+    /// A plugin speaks HTTP/1.1, or gRPC over plaintext HTTP/2.
+    Plugin,
+    /// A rule or a default backend: HTTP/1.1.
+    Rule,
+}
+
+/// What a Service port says about its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Plaintext HTTP/1.1, or nothing.
+    Http1,
+    /// Nothing, but its name or number is that of TLS.
+    LooksEncrypted,
+    /// An `appProtocol` that this gateway does not know.
+    Unknown,
+    /// An `appProtocol` that this gateway does not speak.
+    Unsupported,
+}
+
+/// Values of `appProtocol` for plaintext HTTP/1.1 and WebSockets over it.
+const HTTP1: &[&str] = &["http", "http/1.1", "http1", "kubernetes.io/ws", "ws", "grpc-web"];
+
+/// Values of `appProtocol` for TLS, or for HTTP/2 alone.
+const NOT_SPOKEN: &[&str] = &[
+    "grpc",
+    "grpcs",
+    "h2",
+    "h2c",
+    "http/2",
+    "http2",
+    "https",
+    "kubernetes.io/h2c",
+    "kubernetes.io/https",
+    "kubernetes.io/wss",
+    "ssl",
+    "tls",
+    "wss",
+];
+
+impl Protocol {
+    pub(super) fn of(port: &ServicePort) -> Self {
+        let Some(named) = port.app_protocol.as_deref() else {
+            let looks_encrypted = *port.name == *"https" || port.name.starts_with("https-");
+            return if looks_encrypted || port.port.get() == 443 {
+                Self::LooksEncrypted
+            } else {
+                Self::Http1
+            };
+        };
+        let is_one_of = |list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(named));
+        match (is_one_of(HTTP1), is_one_of(NOT_SPOKEN)) {
+            (true, _) => Self::Http1,
+            (false, true) => Self::Unsupported,
+            (false, false) => Self::Unknown,
+        }
+    }
 }
 
 /// The contents of a Backend's cells.
@@ -41,6 +103,10 @@ pub(super) struct ServiceResolution {
 impl ServiceResolution {
     fn missing(endpoints: Endpoints) -> Self {
         Self { endpoints, app_protocol: None, external_name: None, port: None }
+    }
+
+    fn unsupported(port: &ServicePort) -> Self {
+        Self { app_protocol: port.app_protocol.clone(), ..Self::missing(Endpoints::ProtocolUnsupported) }
     }
 }
 
@@ -60,9 +126,12 @@ pub(super) fn resolve(
     if is_external(service) {
         return resolve_external_name(service, key);
     }
-    let Some(port) = service.ports.iter().find(|candidate| matches_port(candidate, &key.port)) else {
+    let Some(port) = find_port(service, &key.port) else {
         return ServiceResolution::missing(Endpoints::PortMissing);
     };
+    if is_unsupported(port, key) {
+        return ServiceResolution::unsupported(port);
+    }
     let mut selected = match &service.fixed_endpoints {
         Some(fixed) => SelectedEndpoints { preferred: fixed.clone(), fallback: Vec::new() },
         None => select_endpoints(slices, port, zone),
@@ -95,7 +164,10 @@ fn lacks_port(slices: &BTreeMap<Name, EndpointSlice>, port: &ServicePort) -> boo
 /// Resolves a Service of type ExternalName. Its EndpointSlices are ignored, because the right to write them does not
 /// imply the right to write the Service.
 fn resolve_external_name(service: &Service, key: &PortKey) -> ServiceResolution {
-    let known = service.ports.iter().find(|candidate| matches_port(candidate, &key.port));
+    let known = find_port(service, &key.port);
+    if let Some(port) = known.filter(|port| is_unsupported(port, key)) {
+        return ServiceResolution::unsupported(port);
+    }
     // Such Services need not list ports. Then the number in the Ingress is the port to connect to.
     let number = known.map(|known| known.port).or(match key.port {
         PortRef::Number(number) => Some(number),
@@ -111,7 +183,16 @@ fn resolve_external_name(service: &Service, key: &PortKey) -> ServiceResolution 
     }
 }
 
-pub(super) fn matches_port(candidate: &ServicePort, port: &PortRef) -> bool {
+/// Returns the port of a Service by its name or number.
+pub(super) fn find_port<'a>(service: &'a Service, port: &PortRef) -> Option<&'a ServicePort> {
+    service.ports.iter().find(|candidate| matches_port(candidate, port))
+}
+
+fn is_unsupported(port: &ServicePort, key: &PortKey) -> bool {
+    key.user == PortUser::Rule && Protocol::of(port) == Protocol::Unsupported
+}
+
+fn matches_port(candidate: &ServicePort, port: &PortRef) -> bool {
     match port {
         PortRef::Name(name) => candidate.name == *name,
         PortRef::Number(number) => candidate.port == *number,

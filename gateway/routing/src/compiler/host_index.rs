@@ -12,6 +12,8 @@ use super::problem_delta::ProblemDeltaBuilder;
 use super::route_builder::HostContribution;
 use super::translation::CertificateRef;
 use crate::host::HostName;
+use crate::host::parent;
+use crate::interner::Interner;
 use crate::object::Kind;
 use crate::object::Name;
 use crate::object::ObjectRef;
@@ -20,6 +22,7 @@ use crate::problem::Reason;
 use crate::table::FieldPath;
 use crate::table::Host;
 use crate::table::HostChange;
+use crate::table::HostNamers;
 use crate::table::HostParts;
 use crate::table::HostRole;
 use crate::table::OwnerMap;
@@ -32,13 +35,20 @@ use crate::table::Route;
 #[derive(Debug, Default)]
 pub(super) struct HostIndex {
     entries: BTreeMap<HostName, HostEntry>,
+    /// Most hosts of a namespace share one value.
+    namers: Interner<HostNamers, MIN_SWEEP>,
 }
+
+/// Number of sets of namers below which unused ones are not removed.
+const MIN_SWEEP: usize = 1024;
 
 #[derive(Debug, Default)]
 struct HostEntry {
     contributions: Contributions,
     /// Conflicts found by the last rebuild.
     problems: Box<[Problem]>,
+    /// The note about rules of the wildcard that do not serve this host.
+    hidden: Option<Box<Problem>>,
 }
 
 /// The contributions to one host by precedence. Most hosts have one, and the smallest map allocates 11.
@@ -155,10 +165,12 @@ impl HostIndex {
         problem_delta: &mut ProblemDeltaBuilder,
     ) -> Vec<HostChange> {
         let mut changes = Vec::with_capacity(dirty.len());
-        for name in dirty {
-            let Some(entry) = self.entries.get_mut(&name) else { continue };
+        let below = self.below_wildcards(&dirty);
+        for name in &dirty {
+            let (name, Some(entry)) = (name.clone(), self.entries.get_mut(name)) else { continue };
             problem_delta.remove(std::mem::take(&mut entry.problems));
             if matches!(entry.contributions, Contributions::None) {
+                problem_delta.remove(entry.hidden.take().map(|problem| *problem));
                 self.entries.remove(&name);
                 changes.push(HostChange { name, host: None });
                 continue;
@@ -167,10 +179,71 @@ impl HostIndex {
             let MergedHost { parts, problems } = HostMerger::merge(&name, entry.contributions.iter());
             problem_delta.add(problems.iter().cloned());
             entry.problems = problems.into();
-            let host = Host::new(HostParts { for_owners, ..parts });
+            let namers = shared_namers(&mut self.namers, parts.namers);
+            let host = Host::new(HostParts { for_owners, namers, ..parts });
             changes.push(HostChange { name, host: Some(Arc::new(host)) });
         }
+        for name in dirty.iter().chain(below.iter().filter(|name| !dirty.contains(name))) {
+            self.update_hidden(name, ownership, problem_delta);
+        }
         changes
+    }
+
+    /// Returns the exact hosts below wildcards, in one pass over all hosts.
+    fn below_wildcards(&self, changed: &BTreeSet<HostName>) -> Vec<HostName> {
+        let is_wildcard = |host: &&HostName| matches!(host, HostName::Wildcard(_));
+        let parents: BTreeSet<&str> = changed.iter().filter(is_wildcard).map(HostName::key).collect();
+        if parents.is_empty() {
+            return Vec::new();
+        }
+        let is_below = |host: &&HostName| match host {
+            HostName::Exact(name) => parent(name).is_some_and(|parent| parents.contains(parent)),
+            HostName::Wildcard(_) | HostName::Any => false,
+        };
+        self.entries.keys().filter(is_below).cloned().collect()
+    }
+
+    /// Replaces the note about rules that do not serve an exact host, because it has rules of its own.
+    fn update_hidden(
+        &mut self,
+        host: &HostName,
+        ownership: &Ownership,
+        problem_delta: &mut ProblemDeltaBuilder,
+    ) {
+        let hidden = self.find_hidden(host, ownership);
+        let Some(entry) = self.entries.get_mut(host) else { return };
+        if entry.hidden.as_deref() != hidden.as_ref() {
+            problem_delta.remove(entry.hidden.take().map(|problem| *problem));
+            problem_delta.add(hidden.clone());
+            entry.hidden = hidden.map(Box::new);
+        }
+    }
+
+    /// Returns the note for an exact host that leaves paths of its wildcard without a rule.
+    fn find_hidden(&self, host: &HostName, ownership: &Ownership) -> Option<Problem> {
+        let HostName::Exact(name) = host else { return None };
+        let wildcard = HostName::Wildcard(parent(name)?.into());
+        let general = self.entries.get(&wildcard)?;
+        let own = self.entries.get(host)?;
+        let namer = own.contributions.iter().find(|found| found.host.role == HostRole::Routed)?;
+        let serves = |path: &str| own.contributions.iter().any(|found| found.host.serves(path));
+        let owner = ownership.owner_of(name);
+        let may_serve =
+            |ingress: &Precedence| owner.is_none_or(|owner| owner.includes(&ingress.name.namespace));
+        let routes = general.contributions.iter().filter(|found| may_serve(found.ingress));
+        let hidden = routes.flat_map(|found| &found.host.routes).find(|route| !serves(route.path.path()))?;
+        let field = namer.host.routes.first().map(|route| route.origin.field.to_string());
+        let message = format!(
+            "host {host} has rules of its own, so {} of Ingress {} for {wildcard} does not serve it; if it should, add \
+             that path for {host}",
+            hidden.path, hidden.origin.ingress.name
+        );
+        Some(Problem {
+            object: ObjectRef { kind: Kind::Ingress, name: namer.ingress.name.clone() },
+            field: field.unwrap_or_else(|| "spec.rules".to_owned()),
+            reason: Reason::WildcardHidden,
+            message,
+        })
     }
 }
 
@@ -181,10 +254,14 @@ impl HostIndex {
 struct HostMerger<'a> {
     name: &'a HostName,
     role: HostRole,
+    /// Namespaces and classes whose rules name the host, oldest Ingress first.
+    namespaces: Vec<Arc<str>>,
+    classes: Vec<Arc<str>>,
     default_route: Option<Arc<Route>>,
     /// Sorted by match precedence, which is the order of `PathMatch`.
     routes: BTreeMap<PathMatch, Arc<Route>>,
-    certificate: Option<HostCertificate>,
+    /// Of Ingresses with a rule for the host, and of others, each oldest first.
+    certificates: [Vec<HostCertificate>; 2],
     class_certificate: Option<Arc<Name>>,
     problems: Vec<Problem>,
 }
@@ -192,7 +269,7 @@ struct HostMerger<'a> {
 /// The certificate of a host, and the Ingress that names it.
 #[derive(Debug)]
 struct HostCertificate {
-    ingress: Name,
+    ingress: Precedence,
     certificate: CertificateRef,
 }
 
@@ -207,21 +284,28 @@ impl<'a> HostMerger<'a> {
         let mut merger = Self {
             name,
             role: HostRole::default(),
+            namespaces: Vec::new(),
+            classes: Vec::new(),
             default_route: None,
             routes: BTreeMap::new(),
-            certificate: None,
+            certificates: [Vec::new(), Vec::new()],
             class_certificate: None,
             problems: Vec::new(),
         };
         for contribution in contributions {
             merger.add(contribution);
         }
+        let secrets = merger.take_secrets();
         let parts = HostParts {
             name: name.clone(),
             role: merger.role,
+            namers: Arc::new(HostNamers {
+                namespaces: merger.namespaces.into(),
+                classes: merger.classes.into(),
+            }),
             routes: merger.routes.into_values().collect(),
             default: merger.default_route,
-            tls: merger.certificate.map(|host| host.certificate.secret),
+            tls: secrets,
             class_certificate: merger.class_certificate,
             for_owners: OwnerMap::default(),
         };
@@ -230,15 +314,22 @@ impl<'a> HostMerger<'a> {
 
     fn add(&mut self, ContributionRef { ingress, host }: ContributionRef<'_>) {
         self.role = self.role.max(host.role);
+        if host.role == HostRole::Routed {
+            insert_once(&mut self.namespaces, &ingress.name.namespace);
+            insert_once(&mut self.classes, &host.class);
+        }
         if self.class_certificate.is_none() {
             self.class_certificate.clone_from(&host.class_certificate);
         }
         for route in &host.routes {
             self.add_route(ingress, route);
         }
-        for certificate in &host.certificates {
-            self.add_certificate(ingress, certificate);
-        }
+        let [with_rule, without_rule] = &mut self.certificates;
+        let claims = if host.role == HostRole::Routed { with_rule } else { without_rule };
+        claims.extend(host.certificates.iter().map(|certificate| HostCertificate {
+            ingress: ingress.clone(),
+            certificate: certificate.clone(),
+        }));
         // The default backend of an Ingress serves the hosts of its rules. Rules without a host name none.
         let names_host = host.role == HostRole::Routed && *self.name != HostName::Any;
         if names_host && self.default_route.is_none() {
@@ -257,18 +348,35 @@ impl<'a> HostMerger<'a> {
         }
     }
 
-    fn add_certificate(&mut self, ingress: &Precedence, certificate: &CertificateRef) {
-        match &self.certificate {
-            None => {
-                let (ingress, certificate) = (ingress.name.clone(), certificate.clone());
-                self.certificate = Some(HostCertificate { ingress, certificate });
+    /// Returns the Secrets, best first. Each that is not the first gets a Problem: it serves only in its place.
+    fn take_secrets(&mut self) -> Vec<Name> {
+        let mut claims = std::mem::take(&mut self.certificates).into_iter().flatten();
+        let Some(winner) = claims.next() else { return Vec::new() };
+        let mut secrets = vec![winner.certificate.secret.clone()];
+        for claim in claims {
+            if claim.certificate.secret != winner.certificate.secret {
+                self.problems.push(certificate_conflict(&claim, &winner));
             }
-            Some(winner) if winner.certificate.secret != certificate.secret => {
-                self.problems.push(certificate_conflict(ingress, certificate, winner));
+            if !secrets.contains(&claim.certificate.secret) {
+                secrets.push(claim.certificate.secret);
             }
-            Some(_) => {}
         }
+        secrets
     }
+}
+
+fn insert_once(list: &mut Vec<Arc<str>>, name: &Arc<str>) {
+    if !list.contains(name) {
+        list.push(Arc::clone(name));
+    }
+}
+
+fn shared_namers(interner: &mut Interner<HostNamers, MIN_SWEEP>, namers: Arc<HostNamers>) -> Arc<HostNamers> {
+    if let Some(known) = interner.get(&namers) {
+        return Arc::clone(known);
+    }
+    interner.insert(Arc::clone(&namers));
+    namers
 }
 
 fn route_conflict(host: &HostName, ingress: &Precedence, loser: &Route, winner: &Route) -> Problem {
@@ -290,22 +398,22 @@ fn route_conflict(host: &HostName, ingress: &Precedence, loser: &Route, winner: 
     conflict(&ingress.name, loser.origin.field, message)
 }
 
-fn certificate_conflict(ingress: &Precedence, loser: &CertificateRef, winner: &HostCertificate) -> Problem {
+fn certificate_conflict(loser: &HostCertificate, winner: &HostCertificate) -> Problem {
     let CertificateRef { host, secret, field } = &winner.certificate;
-    let message = if winner.ingress == ingress.name {
-        format!(
-            "{host} already uses the certificate in Secret {secret}, by {field} of this Ingress; use one Secret for \
-             the host"
-        )
+    let by = if winner.ingress.name == loser.ingress.name {
+        "this Ingress".to_owned()
     } else {
         format!(
-            "{host} already uses the certificate in Secret {secret}, by {field} of Ingress {}, which takes precedence \
-             ({}); use one Secret for the host",
-            winner.ingress,
-            ingress.loss_reason()
+            "Ingress {}, which takes precedence (with a rule for the host, then {})",
+            winner.ingress.name,
+            loser.ingress.loss_reason()
         )
     };
-    conflict(&ingress.name, loser.field, message)
+    let message = format!(
+        "{host} uses the certificate in Secret {secret}, by {field} of {by}; this one serves only while that one is not \
+         usable, so use one Secret for the host"
+    );
+    conflict(&loser.ingress.name, loser.certificate.field, message)
 }
 
 fn conflict(ingress: &Name, field: FieldPath, message: String) -> Problem {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Compiler;
+use super::IngressCounts;
 use super::class_index::ClassMatch;
 use crate::host::HostName;
 use crate::object::EndpointSlice;
@@ -33,10 +34,25 @@ impl Compiler {
         }
     }
 
+    /// Returns the numbers of Ingresses by what this gateway does with them.
+    pub fn ingress_counts(&self) -> IngressCounts {
+        IngressCounts { default_class: self.classes.default_class().cloned(), ..self.counts.clone() }
+    }
+
     /// Returns the Routes that Ingresses define for a host, oldest Ingress first. If several have one path, the
     /// table holds the first.
     pub fn candidate_routes<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Arc<Route>> {
         self.hosts.candidate_routes(host)
+    }
+
+    /// Returns the names of all Services, sorted.
+    pub fn services(&self) -> impl Iterator<Item = &Name> {
+        self.backends.service_names()
+    }
+
+    /// Returns the names of all IngressClasses, sorted.
+    pub fn classes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.classes.names()
     }
 
     /// Returns a Service.

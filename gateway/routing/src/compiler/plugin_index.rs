@@ -13,6 +13,7 @@ use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
 use super::config::Config;
 use super::endpoints::PortKey;
+use super::endpoints::PortUser;
 use super::plugin_entry;
 use super::plugin_entry::ParsedPlugin;
 use super::plugin_entry::PluginDetails;
@@ -391,7 +392,8 @@ impl PluginEntry {
         context: &mut PluginContext<'_>,
     ) {
         for UpstreamRef { service, port, entry } in upstreams {
-            let key = PortKey { port: PortRef::Number(*port), external_names: ExternalNames::Refuse };
+            let (named, external_names) = (PortRef::Number(*port), ExternalNames::Refuse);
+            let key = PortKey { port: named, external_names, user: PortUser::Plugin };
             let field = FieldPath::Upstream { entry: *entry };
             let referrer = Referrer { owner: Arc::clone(&self.origin), field, via: None };
             let reference =

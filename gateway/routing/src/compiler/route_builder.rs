@@ -16,6 +16,7 @@ use super::backend_registry::BackendReference;
 use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
 use super::endpoints::PortKey;
+use super::endpoints::PortUser;
 use super::plugin_index::UsedConfig;
 use super::policy_merge::BackendOverride;
 use super::policy_merge::MergeReport;
@@ -63,12 +64,21 @@ pub(super) struct IngressContribution {
 #[derive(Debug, Default)]
 pub(super) struct HostContribution {
     pub(super) role: HostRole,
+    /// Class of the Ingress.
+    pub(super) class: Arc<str>,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) certificates: Vec<CertificateRef>,
     /// Secret of the class's default certificate.
     pub(super) class_certificate: Option<Arc<Name>>,
     /// Route of the Ingress's default backend.
     pub(super) default_route: Option<Arc<Route>>,
+}
+
+impl HostContribution {
+    /// Returns true if a rule or the default backend serves a path.
+    pub(super) fn serves(&self, path: &str) -> bool {
+        self.default_route.is_some() || self.routes.iter().any(|route| route.path.matches(path))
+    }
 }
 
 /// The result of building one Ingress.
@@ -79,10 +89,10 @@ pub(super) struct BuiltIngress {
 }
 
 impl BuiltIngress {
-    /// Returns the result for an Ingress that its class rejects.
-    pub(super) fn rejected(problem: Problem) -> Self {
-        let problems = Box::new([problem]);
-        let contribution = IngressContribution { problems, ..IngressContribution::default() };
+    /// Returns the result for an Ingress that is not served.
+    pub(super) fn unserved(problems: Vec<Problem>) -> Self {
+        let contribution =
+            IngressContribution { problems: problems.into(), ..IngressContribution::default() };
         Self { contribution, hosts: BTreeMap::new() }
     }
 }
@@ -91,7 +101,10 @@ impl BuiltIngress {
 #[derive(Debug)]
 pub(super) struct RouteBuilder<'a> {
     pub(super) origin: &'a Arc<IngressOrigin>,
+    pub(super) class: Arc<str>,
     pub(super) external_names: ExternalNames,
+    /// Whether an annotation closes all Routes.
+    pub(super) is_closed: bool,
     /// Secret of the class's default certificate.
     pub(super) class_certificate: Option<Arc<Name>>,
     pub(super) registry: &'a mut BackendRegistry,
@@ -138,6 +151,7 @@ impl RouteBuilder<'_> {
             let is_tls_host = tls_hosts.iter().any(|tls| tls.covers(name));
             host.default_route.clone_from(if is_tls_host { &default_for_tls } else { &default_route });
             host.class_certificate.clone_from(&self.class_certificate);
+            host.class = Arc::clone(&self.class);
         }
         let secrets = from.secrets.into_iter().map(|secret| self.secret_reference(secret)).collect();
         let MergeReport { problems: policy_problems, used_configs } = self.merger.finish();
@@ -159,8 +173,9 @@ impl RouteBuilder<'_> {
         if Arc::ptr_eq(&policy, &route.policy) {
             return Arc::clone(route);
         }
-        let Route { path, backends, origin, .. } = &**route;
-        Arc::new(Route { path: path.clone(), backends: backends.clone(), policy, origin: origin.clone() })
+        let Route { path, backends, is_closed, origin, .. } = &**route;
+        let (path, backends, origin) = (path.clone(), backends.clone(), origin.clone());
+        Arc::new(Route { path, backends, policy, is_closed: *is_closed, origin })
     }
 
     fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
@@ -189,7 +204,8 @@ impl RouteBuilder<'_> {
             None => self.rule_backends(rule),
         };
         let origin = RouteOrigin { ingress: Arc::clone(self.origin), field: rule.field };
-        Arc::new(Route { path, backends: backends.into(), policy: merged.policy, origin })
+        let (backends, is_closed) = (backends.into(), self.is_closed);
+        Arc::new(Route { path, backends, policy: merged.policy, is_closed, origin })
     }
 
     /// Acquires the Backends of a rule.
@@ -219,7 +235,8 @@ impl RouteBuilder<'_> {
 
     fn acquire(&mut self, referrer: Referrer, from: &HttpBackendRef) -> WeightedBackend {
         let service = Name { namespace: self.origin.name.namespace.clone(), name: Arc::clone(&from.name) };
-        let key = PortKey { port: port_ref(&from.port), external_names: self.external_names };
+        let key =
+            PortKey { port: port_ref(&from.port), external_names: self.external_names, user: PortUser::Rule };
         let reference = self.registry.acquire(BackendTarget { service, key }, referrer);
         let backend = Arc::clone(&reference.backend);
         self.acquired.push(reference);

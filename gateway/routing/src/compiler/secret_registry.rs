@@ -107,6 +107,18 @@ impl SecretEntry {
                 vec![referrer.problem(Reason::SecretMalformed, &message)]
             }
             SecretContent::Unchecked => Vec::new(),
+            SecretContent::Unread => {
+                let message = format!(
+                    "Secret {secret} was not read yet; until then another certificate is served in its place"
+                );
+                vec![referrer.problem(Reason::SecretNotRead, &message)]
+            }
+            SecretContent::Forbidden => {
+                let message = format!(
+                    "the gateway may not read Secret {secret}; grant it \"get\" of Secrets in the namespace"
+                );
+                vec![referrer.problem(Reason::NotPermitted, &message)]
+            }
             SecretContent::Malformed { fault, fallback } => {
                 let fallback = match fallback {
                     FallbackCertificate::LastGood => "its last good certificate",
@@ -131,8 +143,9 @@ fn date_problem(secret: &Name, referrer: &Referrer, validity: Validity) -> Optio
         Validity::Valid => return None,
         Validity::Expired { at } => {
             let at = format_time(at);
-            let message =
-                format!("the certificate in Secret {secret} expired at {at} and is still served; renew it");
+            let message = format!(
+                "the certificate in Secret {secret} expired at {at}; it serves only hosts without a valid one, renew it"
+            );
             (Reason::CertificateExpired, message)
         }
         Validity::NotYet { from } => {

@@ -12,6 +12,7 @@ use api::HttpRouteRule;
 use api::PathMatchType;
 use api::Port;
 
+use super::pattern;
 use super::tls;
 use super::translation::TranslatedRoute;
 use super::translation::TranslatedRule;
@@ -40,6 +41,10 @@ pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Transl
         translate_rule(&mut translation, index, rule);
     }
     tls::translate(&mut translation, ingress);
+    if ingress.rules.is_empty() && ingress.default_backend.is_none() {
+        let message = "neither rules nor defaultBackend is given, so it serves no request; add one of them";
+        translation.report("spec".to_owned(), Reason::InvalidValue, message);
+    }
     translation
 }
 
@@ -67,8 +72,16 @@ fn translate_path(
     from: &IngressPath,
 ) -> Option<HttpRouteRule> {
     let kind = path_type(translation, field, from)?;
+    let advice = pattern::advice(&from.path);
+    if let Some(advice) = &advice {
+        let message =
+            format!("\"{}\" is no pattern here, but a literal path; {advice}", from.path.escape_debug());
+        translation.report(format!("{field}.path"), Reason::PatternPath, message);
+    }
     let value = path_value(translation, field, from)?;
-    if kind == PathMatchType::PathPrefix && path::alternative_readings(&value).next().is_some() {
+    let is_ambiguous =
+        || kind == PathMatchType::PathPrefix && path::alternative_readings(&value).next().is_some();
+    if advice.is_none() && is_ambiguous() {
         // The rule stays, so that no other rule receives its requests.
         let message = format!(
             "every request under \"{}\" gets a 400, because an endpoint may read %2F, %5C or a backslash as a slash \
@@ -109,6 +122,8 @@ fn path_value(translation: &mut Translation, field: FieldPath, from: &IngressPat
         // Usually the path is canonical, and its text is shared.
         Ok(path) if *path == *from.path => Some(Arc::clone(&from.path)),
         Ok(path) => Some(path.as_ref().into()),
+        // Its Problem is that of a pattern.
+        Err(_) if pattern::advice(text).is_some() => None,
         Err(error) => {
             let message = format!("\"{}\" cannot be matched: {error}", text.escape_debug());
             translation.report(format!("{field}.path"), Reason::InvalidPath, message);

@@ -14,6 +14,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::kinds::Annotation;
 use super::kinds::BackendError;
 use super::kinds::ConfigMap;
 use super::kinds::Endpoint;
@@ -39,9 +40,16 @@ use super::kinds::WasmPlugin;
 use super::name::Name;
 use super::secret::Secret;
 use super::secret::SecretContent;
+use crate::ledger;
+use crate::suggest;
 
 /// Annotation of a Service whose endpoints replace those of its EndpointSlices.
 pub const ENDPOINTS_ANNOTATION: &str = "wasm-gateway.dev/endpoints";
+/// All annotations with our prefix.
+const OWN_ANNOTATIONS: &[&str] = &[ENDPOINTS_ANNOTATION];
+/// Annotations by which cert-manager makes the Secrets that an Ingress names.
+const ISSUER_ANNOTATIONS: &[&str] =
+    &["cert-manager.io/cluster-issuer", "cert-manager.io/issuer", "kubernetes.io/tls-acme"];
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -75,12 +83,20 @@ impl Ingress {
             created: created(&from.metadata),
             deleting: from.metadata.deletion_timestamp.is_some(),
             class_annotation: text(annotation(&from.metadata, CLASS_ANNOTATION)),
+            annotations: foreign_annotations(&from.metadata),
             class: spec.and_then(|spec| text(spec.ingress_class_name.as_deref())),
             rules: spec.map(|spec| list(spec.rules.as_deref(), rule).into()).unwrap_or_default(),
             tls: spec.map(|spec| list(spec.tls.as_deref(), tls).into()).unwrap_or_default(),
             default_backend: spec.and_then(|spec| spec.default_backend.as_ref()).map(backend),
         };
         (ingress, errors)
+    }
+}
+
+impl Ingress {
+    /// Returns true if cert-manager makes the Secrets that the Ingress names.
+    pub fn has_issuer(&self) -> bool {
+        self.annotations.iter().any(|annotation| ISSUER_ANNOTATIONS.contains(&&*annotation.key))
     }
 }
 
@@ -430,7 +446,9 @@ fn namespaced(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) -> Name {
     Name { namespace: namespace.unwrap_or("default").into(), name: object_name(metadata, errors) }
 }
 
+/// Reads the name. Every conversion calls it once, so it reports unknown annotations of ours, too.
 fn object_name(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) -> Arc<str> {
+    errors.extend(unknown_annotations(metadata));
     let name = metadata.name.as_deref().unwrap_or_default();
     if name.is_empty() {
         errors.push(FieldError::new("metadata.name", "the name is missing"));
@@ -444,6 +462,32 @@ fn created(metadata: &ObjectMeta) -> Option<i64> {
 
 fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Returns the annotations of the dialects in the ledger, and those by which cert-manager makes a certificate. The map is
+/// sorted by key.
+fn foreign_annotations(metadata: &ObjectMeta) -> Box<[Annotation]> {
+    let is_kept = |key: &str| ledger::is_foreign(key) || ISSUER_ANNOTATIONS.contains(&key);
+    let annotations = metadata.annotations.iter().flatten().filter(|(key, _)| is_kept(key));
+    annotations
+        .map(|(key, value)| Annotation { key: key.as_str().into(), value: value.as_str().into() })
+        .collect()
+}
+
+/// Returns an error for each annotation with our prefix that does not exist.
+fn unknown_annotations(metadata: &ObjectMeta) -> impl Iterator<Item = FieldError> {
+    let keys = metadata.annotations.iter().flatten().map(|(key, _)| key.as_str());
+    let unknown = keys.filter(|key| {
+        let local = key.strip_prefix(api::GROUP).and_then(|rest| rest.strip_prefix('/'));
+        local.is_some() && !OWN_ANNOTATIONS.contains(key)
+    });
+    unknown.map(|key| {
+        let hint = suggest::did_you_mean(key, OWN_ANNOTATIONS.iter().copied());
+        FieldError::new(
+            format!("metadata.annotations[{}]", key.escape_debug()),
+            format!("there is no such annotation, so it has no effect{hint}"),
+        )
+    })
 }
 
 fn text(from: Option<&str>) -> Option<Arc<str>> {

@@ -89,6 +89,8 @@ pub struct Ingress {
     pub class: Option<Arc<str>>,
     /// Deprecated annotation `kubernetes.io/ingress.class`. Used if the field is absent.
     pub class_annotation: Option<Arc<str>>,
+    /// Annotations of the dialects in the ledger and of certificate issuers, sorted by key. Others are left out.
+    pub annotations: Box<[Annotation]>,
     /// `spec.rules`, in order. Shared, as `tls` is, so that sources that keep objects need no second copy.
     pub rules: Arc<[IngressRule]>,
     /// `spec.tls`, in order.
@@ -102,6 +104,15 @@ impl Ingress {
     pub fn class_name(&self) -> Option<&Arc<str>> {
         self.class.as_ref().or(self.class_annotation.as_ref())
     }
+}
+
+/// One annotation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotation {
+    /// Key, with its prefix.
+    pub key: Arc<str>,
+    /// Value as written.
+    pub value: Arc<str>,
 }
 
 /// One entry of `spec.rules`.

@@ -24,6 +24,10 @@ pub enum SecretContent {
     Missing,
     /// Both exist, and were not checked.
     Unchecked,
+    /// The control plane has not read the Secret yet. It may not exist.
+    Unread,
+    /// The control plane may not read the Secret, and never could.
+    Forbidden,
     /// The certificate or the key is invalid.
     Malformed {
         /// The reason, as a clause.

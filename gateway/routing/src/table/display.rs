@@ -109,6 +109,9 @@ fn write_route(f: &mut fmt::Formatter<'_>, route: &RouteView) -> fmt::Result {
     for PluginView { plugin, phase, config_object, config_field } in &route.plugins {
         writeln!(f, "    plugin {plugin}: {phase}  ({config_object} {config_field})")?;
     }
+    if route.closed {
+        writeln!(f, "    (503: an annotation that restricts access is not honoured)")?;
+    }
     if let Some(plugin) = &route.missing_plugin {
         writeln!(f, "    (503: plugin {plugin} is missing)")?;
     }
@@ -132,6 +135,7 @@ fn write_backend(f: &mut fmt::Formatter<'_>, backend: &BackendView) -> fmt::Resu
     match backend.state {
         EndpointState::NoneReady => writeln!(f, "  (no endpoint is ready)")?,
         EndpointState::PortMissing => writeln!(f, "  (the Service has no such port)")?,
+        EndpointState::ProtocolUnsupported => writeln!(f, "  (its appProtocol is not supported)")?,
         EndpointState::Ready => writeln!(f)?,
         EndpointState::ServiceMissing => writeln!(f, "  (no such Service)")?,
         EndpointState::SlicePortMissing => writeln!(f, "  (no EndpointSlice has a port of this name)")?,

@@ -23,14 +23,24 @@ const MAX_SCANNED: usize = 16;
 pub struct Host {
     name: HostName,
     role: HostRole,
+    namers: Arc<HostNamers>,
     default: Option<Arc<Route>>,
     routes: Box<[Arc<Route>]>,
-    tls: Option<Name>,
+    tls: Box<[Name]>,
     class_certificate: Option<Arc<Name>>,
     /// Set if the host has more than [`MAX_SCANNED`] Routes.
     index: Option<Box<Index>>,
     /// The same host for each set of owners of owned hosts that it matches.
     for_owners: Option<Box<OwnerMap<Arc<Host>>>>,
+}
+
+/// The origin of the rules that name a host. Their default backends may serve it, and no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct HostNamers {
+    /// Namespaces, oldest Ingress first, without duplicates.
+    pub(crate) namespaces: Box<[Arc<str>]>,
+    /// Classes, in the same order.
+    pub(crate) classes: Box<[Arc<str>]>,
 }
 
 /// Why a host is in the table. The greater value takes precedence.
@@ -48,10 +58,12 @@ pub enum HostRole {
 pub(crate) struct HostParts {
     pub(crate) name: HostName,
     pub(crate) role: HostRole,
+    pub(crate) namers: Arc<HostNamers>,
     /// Routes in match order. Of several with the same condition the first serves.
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) default: Option<Arc<Route>>,
-    pub(crate) tls: Option<Name>,
+    /// Secrets, best first.
+    pub(crate) tls: Vec<Name>,
     pub(crate) class_certificate: Option<Arc<Name>>,
     /// The same host for each set of owners, as if only they had Ingresses.
     pub(crate) for_owners: OwnerMap<Arc<Host>>,
@@ -60,10 +72,11 @@ pub(crate) struct HostParts {
 impl Host {
     /// Creates a host, and its index if it has many Routes.
     pub(crate) fn new(parts: HostParts) -> Self {
-        let HostParts { name, role, routes, default, tls, class_certificate, for_owners } = parts;
+        let HostParts { name, role, namers, routes, default, tls, class_certificate, for_owners } = parts;
         let index = (routes.len() > MAX_SCANNED).then(|| Box::new(Index::new(&routes)));
         let for_owners = (!for_owners.is_empty()).then(|| Box::new(for_owners));
-        Self { name, role, default, routes: routes.into(), tls, class_certificate, index, for_owners }
+        let (routes, tls) = (routes.into(), tls.into());
+        Self { name, role, namers, default, routes, tls, class_certificate, index, for_owners }
     }
 
     /// Returns this host for an owned host, as if only the owner had Ingresses. Returns `None` if the owner's Ingresses do
@@ -87,6 +100,11 @@ impl Host {
         self.role
     }
 
+    /// Returns the namespaces and classes whose rules name the host.
+    pub(super) fn namers(&self) -> &HostNamers {
+        &self.namers
+    }
+
     /// Returns the default backend of the oldest Ingress that names the host and has one.
     pub fn default_route(&self) -> Option<&Arc<Route>> {
         self.default.as_ref()
@@ -97,9 +115,10 @@ impl Host {
         &self.routes
     }
 
-    /// Returns the Secret that an Ingress names for the host.
-    pub fn tls(&self) -> Option<&Name> {
-        self.tls.as_ref()
+    /// Returns the Secrets that Ingresses name for the host: those of Ingresses with a rule for it first, then by age. The
+    /// first one with a usable certificate serves.
+    pub fn tls(&self) -> &[Name] {
+        &self.tls
     }
 
     /// Returns the default certificate of the oldest Ingress that names the host and whose class has one.

@@ -52,6 +52,11 @@ impl HostMap {
         self.shards.get(shard_of(hash))?.find(hash, |entry| entry.name().key() == key)
     }
 
+    /// Returns true if both maps are one value.
+    pub(super) fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shards, &other.shards)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.count
     }

@@ -129,11 +129,24 @@ pub enum DefaultVerdict {
     Chosen,
     /// Other namespaces own the request's host.
     HostNotOwned,
+    /// Rules of other namespaces name the request's host.
+    HostNamedElsewhere,
     /// An earlier default backend serves.
     LostToEarlier,
     /// A rule serves.
     NotNeeded,
 }
+
+/// Why default backends are candidates for a host that no rule names.
+const UNNAMED_REASONS: [&str; 3] =
+    ["the oldest Ingress without rules", "the oldest other Ingress", "the class"];
+
+/// Why default backends are candidates for a host that rules name.
+const NAMED_REASONS: [&str; 3] = [
+    "the oldest Ingress without rules in the namespaces naming this host",
+    "the oldest other Ingress in the namespaces naming this host",
+    "the class naming this host",
+];
 
 impl RoutingTable {
     /// Reports the lookup of [`RoutingTable::find`], with the same arguments: the chosen Route, and why no other was.
@@ -187,19 +200,32 @@ impl RoutingTable {
         by_rule: Option<&Arc<Route>>,
     ) -> Vec<DefaultCandidate> {
         let owner = self.ownership().owner_of(host);
-        let [without_rules, with_rules] = self.defaults().by_ingress(owner);
-        // Reports also the default backend that would serve if the host had no owner.
-        let foreign = |route: &Option<Arc<Route>>| {
-            let route = route.as_ref().filter(|route| !routing_table::may_serve(route, owner))?;
-            Some(view::default_view(route))
+        let [of_host, without_rules, with_rules, class] = self.default_candidates(host, serving);
+        let is_named = serving.is_some_and(|serving| *serving.name() != HostName::Any);
+        // Reports also the default backend that would serve if the host had no owner, and no rule named it.
+        let foreign = |route: &Option<Arc<Route>>, own: Option<&Arc<Route>>| {
+            let route = route.as_ref()?;
+            let verdict = match routing_table::may_serve(route, owner) {
+                false => DefaultVerdict::HostNotOwned,
+                true if is_named && own.is_none_or(|own| !Arc::ptr_eq(own, route)) => {
+                    DefaultVerdict::HostNamedElsewhere
+                }
+                true => return None,
+            };
+            let is_of_host = of_host.is_some_and(|of_host| Arc::ptr_eq(of_host, route));
+            (!is_of_host).then(|| (view::default_view(route), verdict))
         };
-        let Defaults { without_rules: any_without, with_rules: any_with, class, .. } = self.defaults();
-        let of_host = serving.and_then(|host| host.default_route());
+        let Defaults { without_rules: any_without, with_rules: any_with, .. } = self.defaults();
+        let (any_without, any_with) = (foreign(any_without, without_rules), foreign(any_with, with_rules));
+        let [by_none, by_other, by_class] = match is_named {
+            true => NAMED_REASONS,
+            false => UNNAMED_REASONS,
+        };
         let rows = [
             ("the oldest Ingress naming this host", None, of_host),
-            ("the oldest Ingress without rules", foreign(any_without), without_rules),
-            ("the oldest other Ingress", foreign(any_with), with_rules),
-            ("the class", None, class.as_ref()),
+            (by_none, any_without, without_rules),
+            (by_other, any_with, with_rules),
+            (by_class, None, class),
         ];
         let mut verdict = match by_rule {
             Some(_) => DefaultVerdict::NotNeeded,
@@ -207,8 +233,7 @@ impl RoutingTable {
         };
         let mut candidates = Vec::new();
         for (because, foreign, route) in rows {
-            let kept_out = |route| DefaultCandidate { because, route, verdict: DefaultVerdict::HostNotOwned };
-            candidates.extend(foreign.map(kept_out));
+            candidates.extend(foreign.map(|(route, verdict)| DefaultCandidate { because, route, verdict }));
             let Some(route) = route else { continue };
             let route = view::default_view(route);
             candidates.push(DefaultCandidate { because, route, verdict });

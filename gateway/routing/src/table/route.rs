@@ -28,6 +28,8 @@ pub struct Route {
     pub backends: Box<[WeightedBackend]>,
     /// Merged RoutePolicies. All Routes without one share a value.
     pub policy: Arc<Policy>,
+    /// Whether an annotation of the Ingress that restricts access is not honoured. Requests get a 503.
+    pub is_closed: bool,
     /// The rule.
     pub origin: RouteOrigin,
 }
@@ -206,6 +208,8 @@ pub enum Endpoints {
     NoneReady,
     /// The Service has no such port.
     PortMissing,
+    /// The `appProtocol` of the port is not supported.
+    ProtocolUnsupported,
     /// At least one endpoint is ready.
     Ready(ReadyEndpoints),
     /// The Service does not exist.
@@ -233,7 +237,7 @@ impl Endpoints {
     pub fn ready(&self) -> &[Endpoint] {
         match self {
             Self::Ready(endpoints) => &endpoints.preferred,
-            Self::NoneReady | Self::PortMissing | Self::ServiceMissing | Self::SlicePortMissing => &[],
+            _ => &[],
         }
     }
 
@@ -241,7 +245,7 @@ impl Endpoints {
     pub fn fallback(&self) -> &[Endpoint] {
         match self {
             Self::Ready(endpoints) => &endpoints.fallback,
-            Self::NoneReady | Self::PortMissing | Self::ServiceMissing | Self::SlicePortMissing => &[],
+            _ => &[],
         }
     }
 }

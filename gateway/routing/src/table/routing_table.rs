@@ -4,9 +4,11 @@
 //! host's certificate. Not here: building a table (`compiler`), and canonical forms (`host`, `path`): lookup expects
 //! canonical hosts and paths.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::host::Host;
+use super::host::HostNamers;
 use super::host::HostRole;
 use super::host_map::HostChange;
 use super::host_map::HostMap;
@@ -42,6 +44,26 @@ pub struct Defaults {
     pub certificate: Option<Name>,
     /// Replacements of the first two for owned hosts.
     pub(crate) for_owners: OwnerMap<OwnerDefaults>,
+    /// Replacements of the first two for hosts that rules name, by namespace of the rules.
+    pub(crate) by_namespace: BTreeMap<Arc<str>, NamespaceDefaults>,
+    /// Replacements of `class` for hosts that rules name, by class of the rules.
+    pub(crate) by_class: BTreeMap<Arc<str>, Arc<Route>>,
+}
+
+/// Default backends of one namespace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NamespaceDefaults {
+    /// Default backend of its oldest Ingress without rules.
+    pub(crate) without_rules: Option<RankedRoute>,
+    /// Default backend of its oldest Ingress with rules.
+    pub(crate) with_rules: Option<RankedRoute>,
+}
+
+/// A default backend, and its position by precedence among those of its kind.
+#[derive(Clone, Debug)]
+pub(crate) struct RankedRoute {
+    pub(crate) rank: usize,
+    pub(crate) route: Arc<Route>,
 }
 
 /// Default backends of the owners of a host.
@@ -66,16 +88,37 @@ impl RoutingTable {
     /// Finds the Route of a request. Returns `None` if there is none. Allocates nothing.
     ///
     /// The host is chosen first: the exact one, else the wildcard one label up, else the rules without a host. Within
-    /// the host an Exact path precedes the longest Prefix by elements. Default backends come last. Only the Ingresses
-    /// of its owners serve an owned host ([`Ownership`]).
+    /// the host an Exact path precedes the longest Prefix by elements. Default backends come last: a host that rules name
+    /// has those of their Ingresses, their namespaces and their classes only. Only the Ingresses of its owners serve an
+    /// owned host ([`Ownership`]).
     ///
     /// `host` is the result of [`crate::host::normalise`], or empty if the request has none. `path` is the result of
     /// [`crate::path::canonical`].
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         let chosen = self.serving_host(host);
-        chosen
-            .and_then(|host| host.find(path).or(host.default_route()))
-            .or_else(|| self.defaults.first(self.ownership.owner_of(host)))
+        let by_rule = chosen.and_then(|chosen| chosen.find(path));
+        by_rule.or_else(|| self.default_candidates(host, chosen).into_iter().flatten().next())
+    }
+
+    /// Returns the default backends that may serve a request, in the order of lookup: of the Ingresses that name its host,
+    /// of an Ingress without rules, of one with rules, of a class. `serving` is the result of
+    /// [`RoutingTable::serving_host`].
+    pub(super) fn default_candidates<'a>(
+        &'a self,
+        host: &str,
+        serving: Option<&'a Arc<Host>>,
+    ) -> [Option<&'a Arc<Route>>; 4] {
+        let defaults = &self.defaults;
+        match serving.filter(|serving| *serving.name() != HostName::Any) {
+            Some(named) => {
+                let [without_rules, with_rules, class] = defaults.for_namers(named.namers());
+                [named.default_route(), without_rules, with_rules, class]
+            }
+            None => {
+                let [without_rules, with_rules] = defaults.by_ingress(self.ownership.owner_of(host));
+                [None, without_rules, with_rules, defaults.class.as_ref()]
+            }
+        }
     }
 
     /// Returns the host whose rules serve a request: the exact one, the wildcard, or the rules without a host. For an
@@ -100,8 +143,8 @@ impl RoutingTable {
     /// Returns the Secrets that may hold the certificate of a host in normal form, best first. `None` is a client that
     /// names no host. Allocates nothing.
     ///
-    /// First come the Secrets that Ingresses name for the host or its wildcard, or without a host if no rule names this
-    /// one. For an owned host these are its owners' only. Then come the default of its class and the default of the
+    /// First come the Secrets that Ingresses name for the host, for its wildcard, or without a host if no rule names this
+    /// one: of Ingresses with a rule for it first, then by age. For an owned host these are its owners' only. Then come the default of its class and the default of the
     /// oldest class with one.
     pub fn certificates(&self, host: Option<&str>) -> impl Iterator<Item = CertificateChoice<'_>> {
         let owner = host.and_then(|host| self.ownership.owner_of(host));
@@ -110,7 +153,7 @@ impl RoutingTable {
         let by_name = [exact, wildcard];
         let is_named = by_name.iter().flatten().any(|found| found.role() == HostRole::Routed);
         let all = by_name.into_iter().chain([self.any(owner).filter(|_| !is_named)]).flatten();
-        let named = all.clone().filter_map(|found| found.tls());
+        let named = all.clone().flat_map(|found| found.tls());
         let of_class = all.into_iter().find_map(|found| found.class_certificate());
         let defaults = of_class.into_iter().chain(self.defaults.certificate.as_ref());
         named.map(CertificateChoice::Named).chain(defaults.map(CertificateChoice::Default))
@@ -139,6 +182,16 @@ impl RoutingTable {
     /// Returns true if the table has no host. It may have default backends nevertheless.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns true if the other table shares all hosts and default backends with this one. It may still differ in
+    /// policies that no Route uses, and in endpoints.
+    pub fn has_same_rules(&self, other: &Self) -> bool {
+        self.exact.is_shared_with(&other.exact)
+            && self.wildcards.is_shared_with(&other.wildcards)
+            && self.any.as_ref().map(Arc::as_ptr) == other.any.as_ref().map(Arc::as_ptr)
+            && Arc::ptr_eq(&self.defaults, &other.defaults)
+            && Arc::ptr_eq(&self.ownership, &other.ownership)
     }
 
     /// Returns the wildcard one label above a host.
@@ -179,10 +232,21 @@ impl RoutingTable {
 }
 
 impl Defaults {
-    /// Returns the default backend that serves. An owned host skips those of other namespaces, but not the class's.
-    pub fn first(&self, owner: Option<&Owner>) -> Option<&Arc<Route>> {
-        let [without_rules, with_rules] = self.by_ingress(owner);
-        without_rules.or(with_rules).or(self.class.as_ref())
+    /// Returns the default backend of hosts that no rule names and no namespace owns.
+    pub fn first(&self) -> Option<&Arc<Route>> {
+        self.without_rules.as_ref().or(self.with_rules.as_ref()).or(self.class.as_ref())
+    }
+
+    /// Returns the default backends of a host that rules name: of the oldest Ingress without rules and of the oldest with
+    /// rules in their namespaces, and of the first of their classes with one.
+    fn for_namers(&self, namers: &HostNamers) -> [Option<&Arc<Route>>; 3] {
+        let oldest = |of: fn(&NamespaceDefaults) -> Option<&RankedRoute>| {
+            let found =
+                namers.namespaces.iter().filter_map(|namespace| of(self.by_namespace.get(namespace)?));
+            found.min_by_key(|ranked| ranked.rank).map(|ranked| &ranked.route)
+        };
+        let class = namers.classes.iter().find_map(|class| self.by_class.get(class));
+        [oldest(|found| found.without_rules.as_ref()), oldest(|found| found.with_rules.as_ref()), class]
     }
 
     /// Returns the default backends of the oldest Ingress without rules and of the oldest with rules.

@@ -60,11 +60,11 @@ pub struct DefaultsView {
     pub tls_secret: Option<String>,
 }
 
-/// Default backends of the owners of a host.
+/// Default backends of the owners of a host, or of a namespace whose rules name one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerDefaultsView {
-    /// Namespaces that own the hosts.
+    /// Namespaces that own or name the hosts.
     pub namespaces: Vec<String>,
     /// Default backend of their oldest Ingress without rules.
     pub without_rules: Option<RouteView>,
@@ -111,6 +111,8 @@ pub struct RouteView {
     pub policy: Vec<PolicyView>,
     /// Plugins in the order of requests.
     pub plugins: Vec<PluginView>,
+    /// Whether requests get a 503, because an annotation that restricts access is not honoured.
+    pub closed: bool,
     /// A plugin that applies to the Route, but does not exist or has no valid spec, as namespace/name. Requests get a
     /// 503.
     pub missing_plugin: Option<String>,
@@ -174,6 +176,8 @@ pub enum EndpointState {
     NoneReady,
     /// The Service has no such port.
     PortMissing,
+    /// The `appProtocol` of the port is not supported.
+    ProtocolUnsupported,
     /// At least one endpoint is ready.
     Ready,
     /// The Service does not exist.
@@ -229,6 +233,23 @@ impl RoutingTable {
             without_rules: view(&defaults.without_rules),
             with_rules: view(&defaults.with_rules),
         });
+        let is_global = |route: &Arc<Route>| {
+            defaults.without_rules.as_ref().is_some_and(|global| Arc::ptr_eq(global, route))
+        };
+        let by_namespace = defaults.by_namespace.iter().filter_map(|(namespace, defaults)| {
+            let ranked = defaults.without_rules.as_ref().filter(|ranked| !is_global(&ranked.route))?;
+            let without_rules = Some(default_view(&ranked.route));
+            Some(OwnerDefaultsView {
+                namespaces: vec![namespace.to_string()],
+                without_rules,
+                with_rules: None,
+            })
+        });
+        let owner_defaults: Vec<_> = owner_defaults.collect();
+        let is_listed =
+            |view: &OwnerDefaultsView| owner_defaults.iter().any(|known| known.namespaces == view.namespaces);
+        let by_namespace: Vec<_> = by_namespace.filter(|view| !is_listed(view)).collect();
+        let owner_defaults = owner_defaults.into_iter().chain(by_namespace);
         let has_any = |view: &OwnerDefaultsView| view.without_rules.is_some() || view.with_rules.is_some();
         TableView {
             hosts: hosts.collect(),
@@ -260,7 +281,7 @@ fn host_view(host: &Host, for_owners: Vec<String>) -> HostView {
     HostView {
         host: host.name().to_string(),
         for_owners,
-        tls_secret: host.tls().map(ToString::to_string),
+        tls_secret: host.tls().first().map(ToString::to_string),
         class_tls_secret: host.class_certificate().map(ToString::to_string),
         named: host.role() == HostRole::Routed,
         routes: host.routes().iter().map(|route| route_view(route)).collect(),
@@ -283,6 +304,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
         backends: backends.collect(),
         policy: policy_view(&route.policy),
         plugins: route.policy.plugins.iter().map(plugin_view).collect(),
+        closed: route.is_closed,
         missing_plugin: route.policy.missing_plugin.as_ref().map(ToString::to_string),
     }
 }
@@ -312,6 +334,7 @@ fn backend_view(backend: &Backend, weight: u32) -> BackendView {
     let state = match &**endpoints {
         Endpoints::NoneReady => EndpointState::NoneReady,
         Endpoints::PortMissing => EndpointState::PortMissing,
+        Endpoints::ProtocolUnsupported => EndpointState::ProtocolUnsupported,
         Endpoints::Ready(_) => EndpointState::Ready,
         Endpoints::ServiceMissing => EndpointState::ServiceMissing,
         Endpoints::SlicePortMissing => EndpointState::SlicePortMissing,

@@ -82,6 +82,9 @@ impl<'a> Model<'a> {
         let Some(name) = ingress.class.as_deref().or(ingress.class_annotation.as_deref()) else {
             return false;
         };
+        if ingress.annotations.iter().any(|annotation| annotation.key.ends_with("/canary")) {
+            return false;
+        }
         if self.nameless.contains(&name) {
             return true;
         }
@@ -162,7 +165,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the first default backend of: the oldest Ingress that names the serving host, the oldest without rules, the
-    /// oldest with rules, the oldest class.
+    /// oldest with rules, the oldest class. Of a named host, only the namespaces and classes that name it count.
     fn default_backend(&self, host: &str, serving: Option<&str>) -> Option<FoundRoute> {
         let served = self.served_on(host);
         let having = || served.iter().filter(|(ingress, _)| ingress.default_backend.is_some());
@@ -171,8 +174,14 @@ impl<'a> Model<'a> {
                 .is_some_and(|serving| serving != ANY && hosts.iter().flatten().any(|host| host == serving))
         };
         let of_host = having().find(|(_, hosts)| names_host(hosts));
+        let is_named = serving.is_some_and(|serving| serving != ANY);
+        let namers: Vec<&Ingress> =
+            served.iter().filter(|(_, hosts)| names_host(hosts)).map(|(ingress, _)| *ingress).collect();
+        let is_namer = |ingress: &Ingress| {
+            !is_named || namers.iter().any(|namer| namer.name.namespace == ingress.name.namespace)
+        };
         let of_all = |is_without_rules: bool| {
-            having().find(|(ingress, _)| ingress.rules.is_empty() == is_without_rules)
+            having().find(|(ingress, _)| ingress.rules.is_empty() == is_without_rules && is_namer(ingress))
         };
         if let Some((ingress, _)) = of_host.or_else(|| of_all(true)).or_else(|| of_all(false)) {
             return Some((PathMatch::prefix("/"), ingress.name.clone(), "spec.defaultBackend".to_owned()));
@@ -180,33 +189,60 @@ impl<'a> Model<'a> {
         let classes = self.classes.iter().filter(|(_, parameters)| {
             parameters.is_some_and(|parameters| parameters.spec.default_backend.is_some())
         });
-        let (class, _) =
-            classes.min_by_key(|(class, _)| (class.created.is_none(), class.created, class.name.clone()))?;
+        let mut classes: Vec<&IngressClass> = classes.map(|(class, _)| *class).collect();
+        classes.sort_by_key(|class| (class.created.is_none(), class.created, class.name.clone()));
+        let class = match is_named {
+            false => classes.first()?,
+            true => namers.iter().find_map(|namer| {
+                let name = namer.class_name()?;
+                classes.iter().find(|class| class.name.name == *name)
+            })?,
+        };
         Some((PathMatch::prefix("/"), class.name.clone(), "spec.parameters".to_owned()))
     }
 
-    /// Returns the Secrets that Ingresses name for a host, best first: the oldest for the host, for its wildcard, and
-    /// without a host if no rule names either. For an owned host, only those of its owners.
+    /// Returns the Secrets that Ingresses name for a host, best first: for the host, for its wildcard, and without a host
+    /// if no rule names either; of Ingresses with a rule for it first, then by age. For an owned host, only those of its
+    /// owners.
     pub(crate) fn certificates(&self, host: &str) -> Vec<Name> {
         let served = self.served_on(host);
-        let of = |name: &str| served.iter().find_map(|(ingress, hosts)| self.secret_of(ingress, hosts, name));
-        let any = self.serving_host(host).is_none_or(|serving| serving == ANY).then(|| of(ANY)).flatten();
-        of(host).into_iter().chain(wildcard(host).and_then(|name| of(&name))).chain(any).collect()
+        let of = |name: &str| {
+            let has_rule = |hosts: &[Option<String>]| hosts.iter().flatten().any(|host| host == name);
+            let claims = |with_rule: bool| {
+                let named = served.iter().filter(move |(_, hosts)| has_rule(hosts) == with_rule);
+                named.flat_map(|(ingress, hosts)| self.secrets_of(ingress, hosts, name))
+            };
+            let mut secrets: Vec<Name> = Vec::new();
+            for secret in claims(true).chain(claims(false)) {
+                if !secrets.contains(&secret) {
+                    secrets.push(secret);
+                }
+            }
+            secrets
+        };
+        let is_any = self.serving_host(host).is_none_or(|serving| serving == ANY);
+        let any = if is_any { of(ANY) } else { Vec::new() };
+        of(host)
+            .into_iter()
+            .chain(wildcard(host).map(|name| of(&name)).unwrap_or_default())
+            .chain(any)
+            .collect()
     }
 
-    /// Returns the Secret that an Ingress names for a host. An entry without hosts covers the hosts of the rules that no
+    /// Returns the Secrets that an Ingress names for a host. An entry without hosts covers the hosts of the rules that no
     /// other entry names.
-    fn secret_of(&self, ingress: &Ingress, hosts: &[Option<String>], name: &str) -> Option<Name> {
+    fn secrets_of(&self, ingress: &Ingress, hosts: &[Option<String>], name: &str) -> Vec<Name> {
         let namespace = &ingress.name.namespace;
         let with_secret = || ingress.tls.iter().filter_map(|entry| Some((entry, entry.secret.as_ref()?)));
         let is_of_rules = hosts.iter().flatten().any(|host| host == name);
         let is_of_rules = is_of_rules || (name == ANY && ingress.rules.is_empty());
-        let mut naming = with_secret().filter(|(entry, _)| {
+        let naming = with_secret().filter(|(entry, _)| {
             entry.hosts.iter().any(|host| self.may_name(host, namespace).as_deref() == Some(name))
         });
-        let mut without_hosts = with_secret().filter(|(entry, _)| is_of_rules && entry.hosts.is_empty());
-        let secret = naming.next().or_else(|| without_hosts.next());
-        secret.map(|(_, secret)| Name::new(namespace, secret))
+        let without_hosts = with_secret().filter(|(entry, _)| is_of_rules && entry.hosts.is_empty());
+        let naming: Vec<_> = naming.collect();
+        let secrets = if naming.is_empty() { without_hosts.collect() } else { naming };
+        secrets.into_iter().map(|(_, secret)| Name::new(namespace, secret)).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use proptest::prelude::any;
 use proptest::prelude::prop_oneof;
 use proptest::sample::select;
 use routing::Config;
+use routing::object::Annotation;
 use routing::object::BackendError;
 use routing::object::Change;
 use routing::object::ConfigMap;
@@ -120,20 +121,43 @@ fn tls() -> impl Strategy<Value = IngressTls> {
     })
 }
 
+/// Annotations of another controller: none, or one of each verdict.
+fn annotations() -> impl Strategy<Value = Box<[Annotation]>> {
+    let names = select(
+        &[("auth-type", "basic"), ("rewrite-target", "/"), ("canary", "true"), ("auth-realm", "x")][..],
+    );
+    option::weighted(0.2, names).prop_map(|found| {
+        let annotation = |(name, value): (&str, &str)| Annotation {
+            key: format!("nginx.ingress.kubernetes.io/{name}").into(),
+            value: value.into(),
+        };
+        found.map(annotation).into_iter().collect()
+    })
+}
+
 fn ingress() -> impl Strategy<Value = Ingress> {
     let class =
         option::weighted(0.9, select(&["ours", "ours", "ours", "second", "maybe", "taken", "never"][..]));
     let annotation = option::weighted(0.3, select(&["ours", "maybe", "taken", "never"][..]));
     let default = option::weighted(0.4, backend());
     let age = (created(), weighted(0.1), 1_u8..4);
-    (name("ing"), age, (class, annotation), vec(rule(), 0..4), vec(tls(), 0..2), default).prop_map(
-        |(name, (created, deleting, version), (class, annotation), rules, tls, default_backend)| Ingress {
+    let class = (class, annotation, annotations());
+    (name("ing"), age, class, vec(rule(), 0..4), vec(tls(), 0..2), default).prop_map(
+        |(
+            name,
+            (created, deleting, version),
+            (class, annotation, annotations),
+            rules,
+            tls,
+            default_backend,
+        )| Ingress {
             name,
             version: version.to_string().parse().ok(),
             created,
             deleting,
             class: class.map(Into::into),
             class_annotation: annotation.map(Into::into),
+            annotations,
             rules: rules.into(),
             tls: tls.into(),
             default_backend,
@@ -197,20 +221,29 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
     });
     let allowed = option::weighted(0.2, select(&SETS_OF_NAMESPACES[..]));
     let defaults = (option::of(default_backend), option::of(default_certificate));
-    (select(&["cfg0", "cfg1"][..]), owners(), allowed, defaults, any::<bool>()).prop_map(
-        |(name, host_ownership, allowed, (default_backend, default_certificate), allow)| IngressClassConfig {
-            name: Name::new("", name),
-            spec: api::IngressClassConfigSpec {
-                events: None,
-                status: None,
-                allowed_namespaces: allowed.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
-                default_backend,
-                default_certificate,
-                events: None,
-                external_names: if allow { api::ExternalNames::Allow } else { api::ExternalNames::Refuse },
-                host_ownership,
-                status: None,
-            },
+    (select(&["cfg0", "cfg1"][..]), owners(), allowed, defaults, any::<(bool, bool)>()).prop_map(
+        |(name, host_ownership, allowed, (default_backend, default_certificate), (allow, warn))| {
+            IngressClassConfig {
+                name: Name::new("", name),
+                spec: api::IngressClassConfigSpec {
+                    allowed_namespaces: allowed
+                        .map(|names| names.iter().map(|&name| name.to_owned()).collect()),
+                    default_backend,
+                    default_certificate,
+                    events: None,
+                    external_names: if allow {
+                        api::ExternalNames::Allow
+                    } else {
+                        api::ExternalNames::Refuse
+                    },
+                    foreign_annotations: match warn {
+                        true => api::ForeignAnnotations::Warn,
+                        false => api::ForeignAnnotations::Close,
+                    },
+                    host_ownership,
+                    status: None,
+                },
+            }
         },
     )
 }
@@ -359,14 +392,14 @@ fn service() -> impl Strategy<Value = Service> {
         ports.into_iter().map(|port| Endpoint { address: address(port), pod: None }).collect()
     });
     let port = |name: &'static str, number: NonZeroU16| {
-        option::weighted(0.3, select(&["http", "kubernetes.io/h2c"][..])).prop_map(move |protocol| {
-            ServicePort {
+        option::weighted(0.3, select(&["http", "kubernetes.io/h2c", "custom", "custom"][..])).prop_map(
+            move |protocol| ServicePort {
                 name: name.into(),
                 port: number,
                 app_protocol: protocol.map(Into::into),
                 node_port: None,
-            }
-        })
+            },
+        )
     };
     let ports = (option::weighted(0.8, port("http", number(80))), option::of(port("", number(81))));
     let kind = select(&["ClusterIP", "ClusterIP", "ClusterIP", "ExternalName"][..]);

@@ -6,20 +6,35 @@ use serde_json::{Value, json};
 
 use super::against::RouteChange;
 use super::report::CheckReport;
+use super::tls_changes::CertificateChange;
 use crate::control::reload::ProblemView;
+
+/// The name of the working directory in locations.
+const ROOT: &str = "SRCROOT";
 
 /// The rule id of requests that are routed differently.
 const ROUTE_CHANGED: &str = "RouteChanged";
 
+/// The rule id of hosts with another certificate.
+const CERTIFICATE_CHANGED: &str = "CertificateChanged";
+
 /// Returns the SARIF log of one run.
 pub fn log(report: &CheckReport) -> Value {
     let changes = report.changes.as_deref().unwrap_or_default();
+    let certificates = report.certificates.as_deref().unwrap_or_default();
     let mut rules: BTreeSet<&str> = report.problems.iter().map(|problem| problem.reason.as_str()).collect();
     if !changes.is_empty() {
         rules.insert(ROUTE_CHANGED);
     }
+    if !certificates.is_empty() {
+        rules.insert(CERTIFICATE_CHANGED);
+    }
     let rules: Vec<_> = rules.into_iter().map(|id| json!({ "id": id })).collect();
-    let results: Vec<_> = report.problems.iter().map(problem).chain(changes.iter().map(change)).collect();
+    let results = report.problems.iter().map(problem);
+    let results: Vec<_> = results
+        .chain(changes.iter().map(change))
+        .chain(certificates.iter().map(certificate_change))
+        .collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -29,6 +44,7 @@ pub fn log(report: &CheckReport) -> Value {
                 "version": env!("CARGO_PKG_VERSION"),
                 "rules": rules,
             } },
+            "originalUriBaseIds": { ROOT: { "uri": root_uri() } },
             "results": results,
         }],
     })
@@ -39,7 +55,7 @@ fn problem(problem: &ProblemView) -> Value {
     let logical = names.into_iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>().join("/");
     let mut location = json!({ "logicalLocations": [{ "fullyQualifiedName": logical }] });
     if let (Some(file), Some(location)) = (&problem.file, location.as_object_mut()) {
-        let mut physical = json!({ "artifactLocation": { "uri": uri(file) } });
+        let mut physical = json!({ "artifactLocation": artifact(file) });
         if let (Some(line), Some(physical)) = (problem.line, physical.as_object_mut()) {
             physical.insert("region".to_owned(), json!({ "startLine": line.max(1) }));
         }
@@ -63,7 +79,30 @@ fn change(change: &RouteChange) -> Value {
     })
 }
 
-/// Returns a relative path as a URI, percent-encoded.
+fn certificate_change(change: &CertificateChange) -> Value {
+    json!({
+        "ruleId": CERTIFICATE_CHANGED,
+        "level": "note",
+        "message": { "text": change.to_string().trim_end() },
+        "locations": [{ "logicalLocations": [{ "fullyQualifiedName": change.host }] }],
+    })
+}
+
+/// Returns the location of a file. A relative path is below the working directory.
+fn artifact(file: &str) -> Value {
+    if file.starts_with('/') {
+        return json!({ "uri": format!("file://{}", uri(file)) });
+    }
+    json!({ "uri": uri(file), "uriBaseId": ROOT })
+}
+
+/// Returns the working directory as a URI.
+fn root_uri() -> String {
+    let folder = std::env::current_dir().unwrap_or_default();
+    format!("file://{}/", uri(folder.to_string_lossy().trim_end_matches('/')))
+}
+
+/// Returns a path as a URI, percent-encoded.
 fn uri(path: &str) -> String {
     let encode = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {

@@ -130,6 +130,8 @@ fn printed_configuration_loads_again() {
         "1" => "0.25".to_owned(),
         "drop" => "keep".to_owned(),
         "own" => "every".to_owned(),
+        "off" => "on".to_owned(),
+        "ingress" => "none".to_owned(),
         "shown" => "hidden".to_owned(),
         "RoundRobin" => "LeastRequest".to_owned(),
         "2" => "7".to_owned(),

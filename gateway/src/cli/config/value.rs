@@ -14,9 +14,9 @@ use api::Switch;
 use api::byte_size::ByteSize;
 use ipnet::IpNet;
 use routing::object::Name;
+use routing::suggest::most_similar;
 
 use super::error::ValueError;
-use super::suggest::most_similar;
 use crate::observe::access_log::{Field, Format, FormatError};
 
 /// The text form of values of one type: how they are parsed and printed.

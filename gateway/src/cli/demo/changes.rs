@@ -65,7 +65,7 @@ impl Snapshot {
                 snapshot.insert(format!("{}{}", host.name(), spaced(&path(route))), route);
             }
         }
-        if let Some(route) = table.defaults().first(None) {
+        if let Some(route) = table.defaults().first() {
             snapshot.insert("all other requests".to_owned(), route);
         }
         snapshot

@@ -70,11 +70,17 @@ impl Text<'_> {
         let bold = self.palette.strong;
         match &report.chosen {
             Some(route) => self.field(f, "rule", paint(bold, chosen(route, report)))?,
-            None => self.field(f, "rule", paint(bold, format_args!("none: {}", missing(report))))?,
+            None => {
+                let text = format!("none: {}{}", missing(report), self.wildcard_note());
+                self.field(f, "rule", paint(bold, text))?;
+            }
         }
         let is_as_sent = self.explanation.request.target.split('?').next() == Some(&report.path);
         if !is_as_sent {
             self.field(f, "path", format_args!("{} in canonical form", report.path))?;
+        }
+        for reading in &self.explanation.readings {
+            self.field(f, "reading", format_args!("{}: {}", reading.path, reading.outcome))?;
         }
         if let Some(owner) = &report.owner {
             let namespaces = owner.namespaces.join(", ");
@@ -97,6 +103,15 @@ impl Text<'_> {
             self.field(f, "policy", text)?;
         }
         report.chosen.iter().try_for_each(|route| self.write_plugins(route, f))
+    }
+
+    /// Returns why wildcards that look alike do not cover the host.
+    fn wildcard_note(self) -> String {
+        let wildcards = &self.explanation.shorter_wildcards;
+        if wildcards.is_empty() {
+            return String::new();
+        }
+        format!("; a wildcard covers one label, so {} does not cover it", wildcards.join(" or "))
     }
 
     /// Writes the plugins of the chosen rule in the order of requests.
@@ -320,21 +335,28 @@ fn missing(report: &MatchReport) -> String {
 
 /// Returns the listener and the certificate that it shows.
 fn listener(view: &ListenerView) -> String {
-    let certificate = match (view.scheme, &view.secret, &view.certificate) {
-        ("https", None, Some(shown)) => format!(", certificate of Secret {shown}, the default of the class"),
-        ("https", Some(secret), Some(shown)) if shown == secret => {
-            format!(", certificate of Secret {secret}")
-        }
-        ("https", Some(secret), shown) => {
-            let of = shown.as_ref().map(|shown| format!(" of Secret {shown}")).unwrap_or_default();
-            format!(
-                ", the default certificate{of}: that of Secret {secret} cannot be used or is for other hosts"
-            )
-        }
-        ("https", None, None) => ", the default certificate: no spec.tls names this host".to_owned(),
-        _ => String::new(),
+    if view.scheme != "https" {
+        return view.scheme.to_owned();
+    }
+    let shown = &view.certificate;
+    let passed_over: Vec<_> =
+        view.secrets.iter().take_while(|secret| Some(*secret) != shown.as_ref()).collect();
+    let names =
+        |secrets: &[&String]| secrets.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" and ");
+    let unusable = match passed_over.as_slice() {
+        [] => String::new(),
+        secrets => format!(": that of Secret {} cannot be used now, or is for other hosts", names(secrets)),
     };
-    format!("{}{certificate}", view.scheme)
+    let certificate = match shown {
+        Some(shown) if view.secrets.contains(shown) => format!("certificate of Secret {shown}{unusable}"),
+        Some(shown) if unusable.is_empty() => {
+            format!("certificate of Secret {shown}, the default of the class")
+        }
+        Some(shown) => format!("the default certificate of Secret {shown}{unusable}"),
+        None if unusable.is_empty() => "the default certificate: no spec.tls names this host".to_owned(),
+        None => format!("the default certificate{unusable}"),
+    };
+    format!("{}, {certificate}", view.scheme)
 }
 
 // ===== groups of losers =====
@@ -409,6 +431,7 @@ impl Groups {
             let reason = match candidate.verdict {
                 DefaultVerdict::Chosen => continue,
                 DefaultVerdict::HostNotOwned => NOT_OWNED,
+                DefaultVerdict::HostNamedElsewhere => NAMED_ELSEWHERE,
                 DefaultVerdict::LostToEarlier => "an earlier default backend serves",
                 DefaultVerdict::NotNeeded => "a default backend serves only if no rule matches",
             };
@@ -426,6 +449,9 @@ impl Groups {
 
 /// Why a candidate of another namespace loses.
 const NOT_OWNED: &str = "this host belongs to other namespaces";
+
+/// Why the default backend of another namespace loses.
+const NAMED_ELSEWHERE: &str = "rules of other namespaces name this host";
 
 fn endpoint_line(endpoint: &EndpointView) -> String {
     let conditions =

@@ -21,6 +21,10 @@ pub struct Explanation {
     pub ingresses: Vec<IngressView>,
     /// All candidates, by the routing table. `None`: the gateway rejects the request before it looks for a rule.
     pub match_report: Option<MatchReport>,
+    /// Wildcard hosts of the table that end like the host and do not cover it: a wildcard covers one label.
+    pub shorter_wildcards: Vec<String>,
+    /// What each reading of the path reaches, if the request is rejected because they differ.
+    pub readings: Vec<ReadingView>,
     /// The Services of the chosen Route, in its order.
     pub services: Vec<ServiceView>,
     /// The states of its plugins in the order of requests, with the counts of all their routes. Empty without a running
@@ -48,14 +52,25 @@ pub struct RequestView {
     pub target: String,
 }
 
+/// A reading of a path with an encoded slash.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadingView {
+    /// The path.
+    pub path: String,
+    /// What it reaches.
+    pub outcome: Outcome,
+}
+
 /// The listener.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerView {
     /// `http` or `https`, by the scheme of the URL.
     pub scheme: &'static str,
-    /// The Secret that `spec.tls` of an Ingress names for the host. Only for `https`.
-    pub secret: Option<String>,
+    /// The Secrets that `spec.tls` of Ingresses name for the host, in the order in which they are tried. Only for
+    /// `https`.
+    pub secrets: Vec<String>,
     /// The Secret whose certificate the client gets. `None`: the gateway's own default. Only for `https`.
     pub certificate: Option<String>,
 }

@@ -172,6 +172,7 @@ async fn problems(State(admin): State<Admin>, Query(form): Query<FormatForm>) ->
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{problem}");
         }
+        let _ = writeln!(text, "{}", admin.live.load().ingresses);
         return text.into_response();
     }
     axum::Json(views).into_response()

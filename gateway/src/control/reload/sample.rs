@@ -1,6 +1,7 @@
 //! The values of the metrics page that only a Reload has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use routing::object::Name;
 
@@ -17,6 +18,7 @@ impl Reload {
         let live = self.live.load();
         ControlSample {
             problems,
+            ingresses: Arc::clone(&live.ingresses),
             generation: live.generation,
             published_at: self.published_at,
             table_hash: live.table.digest(),

@@ -59,8 +59,9 @@ impl SecretStore {
                 continue;
             };
             let content = match certificates::load(&pair, &self.provider) {
-                Ok(certificate) => {
+                Ok(mut certificate) => {
                     let content = self.check(&name, &certificate, now);
+                    certificate.is_current = is_current(&content);
                     loaded.push((name.clone(), Some(certificate)));
                     content
                 }
@@ -100,8 +101,10 @@ impl SecretStore {
             if !matches!(self.contents.get(&name), Some(SecretContent::Certificate { .. })) {
                 continue;
             }
-            let Some(certificate) = self.certificates.get(&name).cloned() else { continue };
+            let Some(mut certificate) = self.certificates.get(&name).cloned() else { continue };
             let content = self.check(&name, &certificate, now);
+            certificate.is_current = is_current(&content);
+            self.certificates = self.certificates.with(vec![(name.clone(), Some(certificate))]);
             self.contents.insert(name.clone(), content);
             delta.extend(self.change(name));
         }
@@ -149,6 +152,10 @@ impl SecretStore {
         let content = self.contents.get(&name)?.clone();
         Some(Change::Apply(Object::Secret(Secret { name, content })))
     }
+}
+
+fn is_current(content: &SecretContent) -> bool {
+    matches!(content, SecretContent::Certificate { validity: Validity::Valid, .. })
 }
 
 /// Returns the seconds since 1970, or 0 for earlier moments.

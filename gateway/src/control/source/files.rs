@@ -27,12 +27,14 @@ use super::Update;
 mod document;
 mod folder_state;
 mod node;
+mod path_pattern;
 mod read_schedule;
 mod scan;
 mod yaml;
 
 // The configuration file is parsed by the same rules as the objects.
 pub(crate) use self::node::{Node, Value};
+pub use self::path_pattern::PathPattern;
 pub(crate) use self::yaml::for_each_document;
 
 /// Interval between scans without a reported change. Network file systems report no changes.
@@ -93,6 +95,19 @@ pub fn watch(
     classes: &[String],
     updates: mpsc::Sender<Update>,
 ) -> Result<FolderWatcher, FilesError> {
+    watch_except(folder, classes, &[], updates)
+}
+
+/// Watches a folder as [`watch`] does, without the files that a pattern matches.
+///
+/// # Errors
+/// As [`watch`].
+pub fn watch_except(
+    folder: &Path,
+    classes: &[String],
+    exclude: &[PathPattern],
+    updates: mpsc::Sender<Update>,
+) -> Result<FolderWatcher, FilesError> {
     let unreadable = |source| FilesError::Unreadable { path: folder.to_owned(), source };
     // Events carry absolute paths, which are compared with paths below this one.
     let root = std::path::absolute(folder).map_err(unreadable)?;
@@ -109,6 +124,7 @@ pub fn watch(
         kernel_watch: None,
         files: BTreeMap::new(),
         state: FolderState::new(classes),
+        exclude: exclude.to_vec(),
         has_sent_first: false,
     };
     std::thread::Builder::new()
@@ -117,6 +133,24 @@ pub fn watch(
         .spawn(move || source.run(&wake_rx))
         .map_err(|source| FilesError::Thread { source })?;
     Ok(FolderWatcher { inbox })
+}
+
+/// Returns the objects of one text, as the first update of a folder with one file. `name` is the file's name in Problems.
+///
+/// # Errors
+/// Returns [`FilesError::Thread`] if no thread can be started.
+pub fn parse_text(name: &str, text: String, classes: &[String]) -> Result<Update, FilesError> {
+    let (name, mut state) = (PathBuf::from(name), FolderState::new(classes));
+    let parse = move || {
+        match document::parse(Path::new("/"), &name, &text) {
+            Ok(content) => state.set_content(&name, content),
+            Err(failure) => state.reject(&name, failure),
+        }
+        state.take_update().unwrap_or_default()
+    };
+    let builder = std::thread::Builder::new().stack_size(yaml::STACK_BYTES);
+    let thread = builder.spawn(parse).map_err(|source| FilesError::Thread { source })?;
+    Ok(thread.join().unwrap_or_default())
 }
 
 // ===== events from other threads =====
@@ -186,6 +220,7 @@ struct FolderSource {
     /// By path relative to the root.
     files: BTreeMap<PathBuf, ReadSchedule>,
     state: FolderState,
+    exclude: Vec<PathPattern>,
     has_sent_first: bool,
 }
 
@@ -284,7 +319,8 @@ impl FolderSource {
 
     /// Compares the folder with the known files, and schedules reads of new and changed ones.
     fn rescan(&mut self, renamed: &BTreeSet<PathBuf>) {
-        let FolderScan { files, problems, unreadable, is_root_missing } = scan::scan(&self.root);
+        let FolderScan { mut files, problems, unreadable, is_root_missing } = scan::scan(&self.root);
+        files.retain(|path, _| !self.exclude.iter().any(|pattern| pattern.matches(path)));
         self.state.set_folder_problems(problems);
         if is_root_missing {
             return; // A Problem reports it, and the last content is kept.

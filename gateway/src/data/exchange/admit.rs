@@ -23,6 +23,9 @@ impl<D> Exchange<'_, D> {
         let route = find_route(&live.table, &destination.host, &destination.path)?;
         let plan = Arc::clone(live.plans.get(route.policy.id));
         self.route = Some(Arc::clone(route));
+        if route.is_closed {
+            return Err(ReplyReason::AnnotationNotHonoured.into());
+        }
         if self.worker.pressure.is_critical() {
             return Err(ReplyReason::MemoryExhausted.into());
         }

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use routing::table::Backend;
 use rustls::ProtocolVersion;
 
+use super::forwarded_header::{self, has_x_forwarded, list_items, parse_hop, parse_scheme};
 use crate::data::upstream::{BoundConnection, PooledConnection};
 use crate::message::Scheme;
 
@@ -116,22 +117,48 @@ impl Client {
     }
 
     /// Returns the address that a request comes from. For a trusted peer that is the rightmost untrusted address in
-    /// `X-Forwarded-For`: entries to the left of it may be forged. For other peers it is the peer's address.
+    /// `X-Forwarded-For`: entries to the left of it may be forged. Without `X-Forwarded-*` it is that of `Forwarded`. For
+    /// other peers it is the peer's address.
     pub fn address(&self, head: &Head, trusted: &[IpNet]) -> IpAddr {
+        if !self.is_trusted() {
+            return self.peer;
+        }
+        let listed =
+            head.get_all(KnownName::XForwardedFor).rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
+        if has_x_forwarded(head) {
+            return self.first_untrusted(listed.map(parse_hop), trusted);
+        }
+        let elements: Vec<_> = forwarded_header::elements(head).map(|element| element.address).collect();
+        self.first_untrusted(elements.into_iter().rev(), trusted)
+    }
+
+    /// Returns the first address outside of the trusted networks. An entry that is no address ends the search.
+    fn first_untrusted(&self, hops: impl Iterator<Item = Option<IpAddr>>, trusted: &[IpNet]) -> IpAddr {
         let mut address = self.peer;
-        if self.is_trusted() {
-            let listed = head
-                .get_all(KnownName::XForwardedFor)
-                .rev()
-                .flat_map(|value| value.rsplit(|byte| *byte == b','));
-            for hop in listed.map_while(parse_hop) {
-                address = hop;
-                if !is_within(hop, trusted) {
-                    break;
-                }
+        for hop in hops.map_while(|hop| hop) {
+            address = hop;
+            if !is_within(hop, trusted) {
+                break;
             }
         }
         address
+    }
+
+    /// Returns the scheme that the client used: that of the connection, or what a trusted proxy reports. Of a list with an
+    /// entry for each address in `X-Forwarded-For` it is that of `address`, else the first.
+    pub(super) fn request_scheme(&self, head: &Head, address: IpAddr) -> Scheme {
+        if !self.is_trusted() {
+            return self.scheme;
+        }
+        if !has_x_forwarded(head) {
+            let first = forwarded_header::elements(head).next();
+            return first.and_then(|element| element.scheme).unwrap_or(self.scheme);
+        }
+        let reported: Vec<_> = list_items(head, KnownName::XForwardedProto).collect();
+        let hops: Vec<_> = list_items(head, KnownName::XForwardedFor).map(parse_hop).collect();
+        let aligned = hops.iter().rposition(|hop| *hop == Some(address));
+        let position = aligned.filter(|_| hops.len() == reported.len()).unwrap_or(0);
+        reported.get(position).and_then(|scheme| parse_scheme(scheme)).unwrap_or(self.scheme)
     }
 }
 
@@ -144,25 +171,22 @@ pub(super) fn tls_version(version: Option<ProtocolVersion>) -> Option<&'static s
     }
 }
 
-/// Parses one entry of `X-Forwarded-For`: an address, to which some proxies add the port.
-fn parse_hop(text: &[u8]) -> Option<IpAddr> {
-    let text = str::from_utf8(text).ok()?.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
-    address.ok().map(|address: IpAddr| address.to_canonical())
-}
-
 fn is_within(address: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&address))
+}
+
+/// Writes an address as the parameter `for`.
+pub(super) fn write_forwarded_for(out: &mut BytesMut, address: IpAddr) {
+    let _ = match address {
+        IpAddr::V4(address) => write!(out, "for={address}"),
+        IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
+    };
 }
 
 /// Writes the start of an element of `Forwarded`, up to the scheme. RFC 7239 §4 demands brackets and quotes around an
 /// IPv6 address.
 pub(super) fn write_forwarded_element(out: &mut BytesMut, peer: IpAddr, scheme: Scheme) {
-    let _ = match peer {
-        IpAddr::V4(peer) => write!(out, "for={peer}"),
-        IpAddr::V6(peer) => write!(out, "for=\"[{peer}]\""),
-    };
+    write_forwarded_for(out, peer);
     out.put_slice(b";proto=");
     out.put_slice(scheme.as_str().as_bytes());
 }

@@ -297,7 +297,7 @@ impl<D: Downstream> Exchange<'_, D> {
     fn filter_context(&self) -> FilterContext<'_> {
         let destination = self.destination.ok();
         FilterContext {
-            scheme: self.source.scheme(self.request.head),
+            scheme: self.source.scheme,
             client: self.source.address,
             host: destination.map_or("", |destination| &destination.host),
             path: destination.map_or("", |destination| &destination.path),

@@ -16,13 +16,26 @@ use super::forwarded::RequestSource;
 use super::reply_reason::reason_phrase;
 use super::{date, upgrade};
 use crate::message::{LineEdits, Patch, RequestMethod, forwarded_target};
+use crate::observe::counters::{Counters, increment};
 use crate::settings::UnderscoreNames;
 
-/// Removes the fields of a client's head or trailer section that neither filters nor endpoints may see.
-pub(crate) fn sanitize(head: &mut Head, underscores: UnderscoreNames) {
-    if underscores == UnderscoreNames::Dropped {
-        head.retain(|name| memchr::memchr(b'_', name).is_none());
+/// Removes the fields of a client's head or trailer section that neither filters nor endpoints may see, and counts them.
+pub(crate) fn sanitize(head: &mut Head, underscores: UnderscoreNames, counters: &Counters) {
+    let has_underscore = |name: &[u8]| memchr::memchr(b'_', name).is_some();
+    // No known name has an underscore.
+    let is_dropped =
+        |(known, name, _): &(Option<KnownName>, &[u8], &[u8])| known.is_none() && has_underscore(name);
+    if underscores == UnderscoreNames::Kept || !head.fields().any(|field| is_dropped(&field)) {
+        return;
     }
+    for (_, name, _) in head.fields().filter(is_dropped) {
+        increment(&counters.request_fields_dropped);
+        tracing::debug!(
+            name = %String::from_utf8_lossy(name),
+            "request field dropped for the underscore in its name; requests.underscoreNames: keep lets it pass"
+        );
+    }
+    head.retain(|name| !has_underscore(name));
 }
 
 /// The request that an endpoint receives.

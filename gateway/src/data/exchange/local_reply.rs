@@ -116,7 +116,12 @@ pub async fn send_local_reply<D: Downstream>(
     invalid: InvalidRequest<'_>,
 ) -> Result<(), Abort> {
     let InvalidRequest { reason, client, request } = invalid;
-    let source = RequestSource { client, address: client.peer, id: worker.request_ids.generate() };
+    let source = RequestSource {
+        client,
+        address: client.peer,
+        scheme: client.scheme,
+        id: worker.request_ids.generate(),
+    };
     // Without a start there is no duration to log: no exchange began.
     let record = Record::new(None);
     let info = RequestInfo { source, request, route: None };

@@ -284,7 +284,12 @@ impl Worker {
 
     /// Counts and logs a request whose head is not known, and that got a local reply without a body.
     pub fn report_local_reply(&self, client: &Client, reason: ReplyReason) {
-        let source = RequestSource { client, address: client.peer, id: self.request_ids.generate() };
+        let source = RequestSource {
+            client,
+            address: client.peer,
+            scheme: client.scheme,
+            id: self.request_ids.generate(),
+        };
         let mut record = Record { status: reason.status(), ..Record::new(None) };
         record.on_local_reply_sent(reason.as_str(), 0);
         self.report(&RequestInfo { source, request: None, route: None }, &record);

@@ -43,6 +43,10 @@ pub enum ReplyReason {
     BodyTimeout,
     /// No rule matches host and path.
     NoRule,
+    /// An annotation of the Ingress restricts access and is not honoured.
+    AnnotationNotHonoured,
+    /// The rule has no backend that can receive requests: it is a resource, is invalid, or has weight 0.
+    NoBackend,
     /// A rule matches, but no endpoint accepted a connection.
     Open(ConnectError),
     /// The process uses nearly all of its memory budget.
@@ -94,9 +98,12 @@ impl ReplyReason {
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::NoRule,
+        Self::AnnotationNotHonoured,
+        Self::NoBackend,
         Self::Open(ConnectError::ServiceMissing),
         Self::Open(ConnectError::PortMissing),
         Self::Open(ConnectError::EndpointPortMissing),
+        Self::Open(ConnectError::ProtocolUnsupported),
         Self::Open(ConnectError::NoReadyEndpoint),
         Self::Open(ConnectError::Refused),
         Self::Open(ConnectError::TimedOut),
@@ -130,11 +137,12 @@ impl ReplyReason {
             Self::TraceRefused => 405,
             Self::LastForward => 501,
             Self::HealthCheck => 200,
-            Self::NotReady => 503,
+            Self::AnnotationNotHonoured | Self::NoBackend | Self::NotReady => 503,
             Self::Open(
                 ConnectError::ServiceMissing
                 | ConnectError::PortMissing
                 | ConnectError::EndpointPortMissing
+                | ConnectError::ProtocolUnsupported
                 | ConnectError::NoReadyEndpoint
                 | ConnectError::NoSocket
                 | ConnectError::Overloaded,
@@ -176,6 +184,8 @@ impl ReplyReason {
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::NoRule => "no_rule",
+            Self::AnnotationNotHonoured => "annotation_not_honoured",
+            Self::NoBackend => "no_backend",
             Self::ServerOptions => "server_options",
             Self::TraceRefused => "trace_refused",
             Self::LastForward => "last_forward",
@@ -184,6 +194,7 @@ impl ReplyReason {
             Self::Open(ConnectError::ServiceMissing) => "service_missing",
             Self::Open(ConnectError::PortMissing) => "port_missing",
             Self::Open(ConnectError::EndpointPortMissing) => "endpoint_port_missing",
+            Self::Open(ConnectError::ProtocolUnsupported) => "protocol_unsupported",
             Self::Open(ConnectError::NoReadyEndpoint) => "no_ready_endpoint",
             Self::Open(ConnectError::Refused) => "upstream_refused",
             Self::Open(ConnectError::TimedOut) => "connect_timeout",

@@ -239,7 +239,7 @@ impl Session<'_> {
     }
 
     async fn serve_request(&mut self, mut head: Head) -> NextAction {
-        headers::sanitize(&mut head, self.worker.settings.requests.underscore_names);
+        headers::sanitize(&mut head, self.worker.settings.requests.underscore_names, &self.worker.counters);
         let Ok(length) = BodyLength::from_request(&head) else {
             let destination = exchange::parse_destination(&head).ok();
             let fields = record::request_fields(self.client, &head, destination.as_ref());

@@ -72,8 +72,8 @@ impl BackendPool {
     /// `now`.
     ///
     /// # Errors
-    /// [`ConnectError::NoReadyEndpoint`], [`ConnectError::PortMissing`], [`ConnectError::ServiceMissing`] or
-    /// [`ConnectError::EndpointPortMissing`].
+    /// [`ConnectError::NoReadyEndpoint`], [`ConnectError::PortMissing`], [`ConnectError::ProtocolUnsupported`],
+    /// [`ConnectError::ServiceMissing`] or [`ConnectError::EndpointPortMissing`].
     pub(super) fn ready_endpoints(
         &self,
         backend: &Backend,
@@ -89,6 +89,7 @@ impl BackendPool {
             Endpoints::Ready(_) => Ok(Rc::clone(cache.usable(now))),
             Endpoints::NoneReady => Err(ConnectError::NoReadyEndpoint),
             Endpoints::PortMissing => Err(ConnectError::PortMissing),
+            Endpoints::ProtocolUnsupported => Err(ConnectError::ProtocolUnsupported),
             Endpoints::ServiceMissing => Err(ConnectError::ServiceMissing),
             Endpoints::SlicePortMissing => Err(ConnectError::EndpointPortMissing),
         }

@@ -138,6 +138,7 @@ fn expiry_of_a_certificate_is_a_problem_of_the_ingress() {
             secret: Some("cert".into()),
         }]
         .into(),
+        rules: vec![routing::object::IngressRule::default()].into(),
         ..Default::default()
     };
     let objects = vec![
@@ -154,4 +155,54 @@ fn expiry_of_a_certificate_is_a_problem_of_the_ingress() {
     reload.check_certificate_dates(at(2001));
     let found: Vec<_> = problems.all().into_iter().map(|problem| (problem.field, problem.reason)).collect();
     assert_eq!(found, [("spec.tls[0].secretName".to_owned(), Reason::CertificateExpired)]);
+}
+
+#[test]
+fn expired_certificate_gives_way_to_a_valid_one() {
+    let provider = rustls::crypto::aws_lc_rs::default_provider().into();
+    let mut reload = Reload::new(provider, Config::default(), Planner::default()).unwrap();
+    let class = routing::object::IngressClass {
+        name: Name::new("", "gateway"),
+        controller: api::CONTROLLER.into(),
+        ..Default::default()
+    };
+    let ingress = |name: &str, secret: &str| {
+        Change::Apply(Object::Ingress(routing::object::Ingress {
+            name: Name::new("shop", name),
+            class: Some("gateway".into()),
+            rules: vec![routing::object::IngressRule { host: Some("a.example".into()), paths: Vec::new() }]
+                .into(),
+            tls: vec![routing::object::IngressTls {
+                hosts: vec!["a.example".into()],
+                secret: Some(secret.into()),
+            }]
+            .into(),
+            ..Default::default()
+        }))
+    };
+    let secret = |name: &str| {
+        let (name, content) = (Name::new("shop", name), SecretContent::Unchecked);
+        Change::Apply(Object::Secret(Secret { name, content }))
+    };
+    let objects = vec![
+        Change::Apply(Object::IngressClass(class)),
+        ingress("a", "old"),
+        ingress("b", "new"),
+        secret("old"),
+        secret("new"),
+    ];
+    let change = |name: &str, pair| SecretChange { name: Name::new("shop", name), pair: Some(pair) };
+    let secrets =
+        vec![change("old", pair("a.example", 1000, 2000)), change("new", pair("a.example", 1000, 9000))];
+    reload.apply(Update { objects, secrets, ..Update::default() }, at(1500));
+    let chosen = |reload: &Reload| {
+        let live = reload.live().load_full();
+        let (secret, _) = live.certificates.choose(&live.table, Some("a.example"));
+        secret.map(|secret| secret.name.to_string())
+    };
+    assert_eq!(chosen(&reload).as_deref(), Some("old"), "the first of two that are valid");
+    reload.check_certificate_dates(at(2001));
+    assert_eq!(chosen(&reload).as_deref(), Some("new"), "the first has expired");
+    reload.check_certificate_dates(at(9001));
+    assert_eq!(chosen(&reload).as_deref(), Some("old"), "an expired one rather than none");
 }

@@ -25,6 +25,9 @@ use super::yaml;
 use crate::control::source::PemPair;
 use crate::control::source::location::{LocatedProblem, Location, SourceMap};
 
+mod api_rules;
+mod repository;
+
 /// The deprecated annotation that names a class. An Ingress with it gets no default class.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
@@ -64,6 +67,8 @@ pub(super) struct ParsedFile {
     pub(super) objects: Vec<ParsedObject>,
     /// Problems that leave the objects in use.
     pub(super) problems: Vec<LocatedProblem>,
+    /// Secrets that other controllers make from objects of the file.
+    pub(super) promised_secrets: Vec<Name>,
 }
 
 /// An object, and what later stages need besides it.
@@ -89,13 +94,17 @@ pub(super) struct ParseFailure {
 }
 
 /// Returns the Problem of a file that cannot be read. The path is relative to the folder.
-pub(super) fn file_problem(path: &Path, line: Option<u64>, reason: &str) -> LocatedProblem {
+pub(super) fn file_problem(path: &Path, line: Option<u64>, message: &str) -> LocatedProblem {
+    located(path, line, Reason::Unreadable, message)
+}
+
+fn located(path: &Path, line: Option<u64>, reason: Reason, message: &str) -> LocatedProblem {
     let file = display_name(path);
     let problem = Problem {
         object: ObjectRef { kind: Kind::File, name: Name::new("", &file) },
         field: String::new(),
-        reason: Reason::Unreadable,
-        message: reason.to_owned(),
+        reason,
+        message: message.to_owned(),
     };
     LocatedProblem { problem, location: Some(Location::new(&file, line.unwrap_or(0))) }
 }
@@ -118,15 +127,27 @@ pub(super) fn parse(root: &Path, path: &Path, text: &str) -> Result<ParsedFile, 
         strings: StringInterner::default(),
         content: ParsedFile::default(),
         failures: Vec::new(),
+        without_object: Vec::new(),
+        has_objects: false,
     };
     // No text is known to cause a panic in the YAML library. If one does, only this file is lost.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         yaml::for_each_document(text, |document| parser.add_document(document, None))
     }));
-    let FileParser { content, failures: mut problems, .. } = parser;
+    let FileParser { mut content, failures: mut problems, mut without_object, has_objects, .. } = parser;
+    if has_objects {
+        // A file of objects: the others are mistakes.
+        without_object.iter_mut().for_each(|found| found.problem.reason = Reason::Unreadable);
+        problems.append(&mut without_object);
+    }
+    content.problems.append(&mut without_object);
     let error = match outcome {
         Ok(Ok(())) if problems.is_empty() => return Ok(content),
         Ok(Ok(())) => return Err(ParseFailure { problems, partial: Some(content) }),
+        Ok(Err(error)) if repository::is_helm_template(text) => {
+            let note = located(path, error.line, Reason::NoObject, repository::HELM_TEMPLATE);
+            return Ok(ParsedFile { problems: vec![note], ..content });
+        }
         Ok(Err(error)) => error,
         Err(_) => ParseError::new(None, "the YAML library failed on this file".to_owned()),
     };
@@ -184,6 +205,10 @@ struct FileParser<'a> {
     strings: StringInterner,
     content: ParsedFile,
     failures: Vec<LocatedProblem>,
+    /// Documents that are no objects.
+    without_object: Vec<LocatedProblem>,
+    /// Whether a document is an object of any kind.
+    has_objects: bool,
 }
 
 /// The type of a List's items, for items that do not name theirs.
@@ -195,16 +220,41 @@ struct ItemType<'a> {
 
 impl FileParser<'_> {
     fn add_document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) {
-        if let Err(error) = self.parse_document(node, item_type) {
-            let message = if error.field.is_empty() {
-                error.message
-            } else {
-                format!("{}: {}", error.field, error.message)
-            };
-            let object = object_label(node).map(|object| format!("{object}: ")).unwrap_or_default();
-            let line = error.line.unwrap_or(node.line);
-            self.failures.push(file_problem(self.path, Some(line), &format!("{object}{message}")));
+        if item_type.is_none()
+            && let Some(message) = repository::no_object(node)
+        {
+            let note = located(self.path, Some(node.line), Reason::NoObject, message);
+            return self.without_object.push(note);
         }
+        self.has_objects = true;
+        if let Err(error) = self.parse_document(node, item_type) {
+            self.fail(node, error);
+        }
+    }
+
+    fn fail(&mut self, node: &Node, error: ParseError) {
+        let message = if error.field.is_empty() {
+            error.message
+        } else {
+            format!("{}: {}", error.field, error.message)
+        };
+        let object = object_label(node).map(|object| format!("{object}: ")).unwrap_or_default();
+        let line = error.line.unwrap_or(node.line);
+        self.failures.push(file_problem(self.path, Some(line), &format!("{object}{message}")));
+    }
+
+    /// Deserializes an object. Reports all of its errors but the first, which it returns.
+    fn read<T: DeserializeOwned + HasMetadata>(
+        &mut self,
+        node: &Node,
+    ) -> Result<Deserialized<T>, ParseError> {
+        deserialize_object::<T>(node).inspect_err(|first| {
+            for error in node.type_errors::<T>() {
+                if error != *first {
+                    self.fail(node, error);
+                }
+            }
+        })
     }
 
     fn parse_document(&mut self, node: &Node, item_type: Option<ItemType<'_>>) -> Result<(), ParseError> {
@@ -231,7 +281,11 @@ impl FileParser<'_> {
                 field: "apiVersion".to_owned(),
                 message: format!("\"{}\" is not supported; write {expected}", api_version.escape_debug()),
             }),
-            KindMatch::Foreign => Ok(()),
+            KindMatch::Foreign => {
+                self.content.promised_secrets.extend(repository::promised_secret(node, api_version, kind));
+                let ours = KINDS.iter().filter(|known| known.group == api::GROUP).map(|known| known.name);
+                repository::unknown_kind(node, api_version, kind, ours).map_or(Ok(()), Err)
+            }
         }
     }
 
@@ -351,7 +405,7 @@ impl FileParser<'_> {
         convert: fn(&T) -> (O, Vec<FieldError>),
         wrap: fn(O) -> Object,
     ) -> Result<(), ParseError> {
-        let Deserialized { value, unknown_fields } = deserialize_object::<T>(node)?;
+        let Deserialized { value, unknown_fields } = self.read::<T>(node)?;
         let (object, field_errors) = convert(&value);
         let parsed = self.parsed_object(wrap(object), node, value.metadata());
         self.push(parsed, unknown_fields, field_errors);
@@ -359,18 +413,25 @@ impl FileParser<'_> {
     }
 
     fn parse_ingress(&mut self, node: &Node) -> Result<(), ParseError> {
-        let Deserialized { value, unknown_fields } = deserialize_object::<networking::Ingress>(node)?;
+        let Deserialized { value, unknown_fields } = self.read::<networking::Ingress>(node)?;
         let (mut ingress, field_errors) = Ingress::from_kubernetes(&value);
         self.strings.intern_ingress(&mut ingress);
         let parsed = self.parsed_object(Object::Ingress(ingress), node, &value.metadata);
         let parsed = ParsedObject { names_no_class: names_no_class(&value), ..parsed };
+        let object = parsed.object.reference();
+        self.content.problems.extend(api_rules::ingress_faults(&value).into_iter().map(|fault| {
+            let location = Some(parsed.source_map.locate(&fault.field));
+            let (field, message) = (fault.field, format!("the API server refuses this: {}", fault.message));
+            let problem = Problem { object: object.clone(), field, reason: Reason::RefusedByApi, message };
+            LocatedProblem { problem, location }
+        }));
         self.push(parsed, unknown_fields, field_errors);
         Ok(())
     }
 
     fn parse_secret(&mut self, node: &Node) -> Result<(), ParseError> {
         let Deserialized { mut value, unknown_fields } =
-            deserialize_object::<core::Secret>(node).map_err(redacted)?;
+            named(node, node.deserialize_secret::<core::Secret>()).map_err(redacted)?;
         merge_string_data(&mut value);
         let (secret, field_errors) = Secret::from_kubernetes(&value);
         let parsed = self.parsed_object(Object::Secret(secret), node, &value.metadata);
@@ -380,7 +441,7 @@ impl FileParser<'_> {
     }
 
     fn parse_config_map(&mut self, node: &Node) -> Result<(), ParseError> {
-        let Deserialized { value, unknown_fields } = deserialize_object::<core::ConfigMap>(node)?;
+        let Deserialized { value, unknown_fields } = self.read::<core::ConfigMap>(node)?;
         let metadata = value.metadata.clone();
         let (map, field_errors) = ConfigMap::from_kubernetes(value);
         let parsed = self.parsed_object(Object::ConfigMap(map), node, &metadata);
@@ -454,7 +515,15 @@ impl FileParser<'_> {
 }
 
 fn deserialize_object<T: DeserializeOwned + HasMetadata>(node: &Node) -> Result<Deserialized<T>, ParseError> {
-    let deserialized = node.deserialize_as::<T>()?;
+    named(node, node.deserialize_as::<T>())
+}
+
+/// Checks the name of an object.
+fn named<T: HasMetadata>(
+    node: &Node,
+    deserialized: Result<Deserialized<T>, ParseError>,
+) -> Result<Deserialized<T>, ParseError> {
+    let deserialized = deserialized?;
     let ObjectMeta { name, namespace, .. } = deserialized.value.metadata();
     let error = |field: &str, message: &str| ParseError {
         line: Some(node.line_of(field)),

@@ -36,6 +36,8 @@ pub(super) struct FolderState {
     /// The classes that are ours whatever their controller is.
     own_classes: BTreeSet<String>,
     problems: ProblemState,
+    /// As the last update contained them.
+    promised_secrets: BTreeSet<Name>,
 }
 
 /// The Problems of the last update.
@@ -85,8 +87,13 @@ impl FolderState {
         Self { own_classes: own_classes.iter().cloned().collect(), ..Self::default() }
     }
 
-    /// Replaces the content of a file.
+    /// Replaces the content of a file. A file that held objects and now holds something else keeps its content, because
+    /// such a text is more often a mistake than a deletion.
     pub(super) fn set_content(&mut self, path: &Path, content: ParsedFile) {
+        let is_no_object = |found: &LocatedProblem| found.problem.reason == Reason::NoObject;
+        if content.objects.is_empty() && content.problems.iter().any(is_no_object) && self.has_objects(path) {
+            return self.set_failures(path, content.problems);
+        }
         self.replace(path, content);
         if let Some(file) = self.files.get_mut(path) {
             self.problems.may_differ |= !file.failures.is_empty();
@@ -262,6 +269,12 @@ impl FolderState {
                 self.problems.sent = Some(problems.clone());
                 update.problems = Some(problems);
             }
+        }
+        let promised = self.files.values().flat_map(|file| &file.content.promised_secrets);
+        let promised: BTreeSet<Name> = promised.cloned().collect();
+        if promised != self.promised_secrets {
+            self.promised_secrets.clone_from(&promised);
+            update.promised_secrets = Some(promised);
         }
         let is_empty = update.is_location_only() && update.source_maps.is_empty();
         (is_first || !is_empty).then_some(update)

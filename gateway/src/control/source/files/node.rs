@@ -13,6 +13,9 @@ use serde_saphyr::Spanned;
 
 use crate::control::source::location::{FieldLines, FieldPathHash};
 
+/// Maximum errors of one document that are reported.
+const MAX_ERRORS: usize = 20;
+
 /// A value and its first line, from 1.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -95,12 +98,56 @@ impl Node {
     /// # Errors
     /// Returns the first value of the wrong type, with its field and line.
     pub(super) fn deserialize_as<T: DeserializeOwned>(&self) -> Result<Deserialized<T>, ParseError> {
+        self.deserialize_without(&[])
+    }
+
+    /// Deserializes a Secret. Line breaks in its base64 values are left out, as the API server does.
+    ///
+    /// # Errors
+    /// As [`Node::deserialize_as`].
+    pub(super) fn deserialize_secret<T: DeserializeOwned>(&self) -> Result<Deserialized<T>, ParseError> {
+        self.deserialize_with(&[], DataText::Base64)
+    }
+
+    /// Returns all values of the wrong type, each with its field and line: the first one is left out, then the next.
+    pub(super) fn type_errors<T: DeserializeOwned>(&self) -> Vec<ParseError> {
+        let (mut skipped, mut errors) = (Vec::new(), Vec::new());
+        while errors.len() < MAX_ERRORS
+            && let Err(error) = self.deserialize_without::<T>(&skipped)
+        {
+            // A part of a list or of a required field cannot be left out: another error would follow from that.
+            let follows = skipped
+                .iter()
+                .any(|field: &String| is_within(field, &error.field) || is_within(&error.field, field));
+            if follows || error.field.is_empty() {
+                break;
+            }
+            skipped.push(error.field.clone());
+            errors.push(error);
+        }
+        errors
+    }
+
+    fn deserialize_without<T: DeserializeOwned>(
+        &self,
+        skipped: &[String],
+    ) -> Result<Deserialized<T>, ParseError> {
+        self.deserialize_with(skipped, DataText::AsWritten)
+    }
+
+    fn deserialize_with<T: DeserializeOwned>(
+        &self,
+        skipped: &[String],
+        data_text: DataText,
+    ) -> Result<Deserialized<T>, ParseError> {
         let unknown_fields = RefCell::default();
         let value = T::deserialize(NodeDeserializer {
             node: self,
             line: self.line,
             path: FieldPath::Root,
             unknown_fields: &unknown_fields,
+            skipped,
+            data_text,
         })?;
         Ok(Deserialized { value, unknown_fields: unknown_fields.into_inner() })
     }
@@ -235,6 +282,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
+/// Returns true if a field path is another one, or below it.
+fn is_within(field: &str, ancestor: &str) -> bool {
+    field.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 // ===== deserializer =====
 
 /// The path of a node, as a list up to the root. It is formatted only if an error occurs.
@@ -264,9 +316,25 @@ struct NodeDeserializer<'a> {
     line: u64,
     path: FieldPath<'a>,
     unknown_fields: &'a RefCell<Vec<UnknownField>>,
+    /// Paths of map entries that are treated as absent.
+    skipped: &'a [String],
+    data_text: DataText,
+}
+
+/// How the texts below `data` are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DataText {
+    AsWritten,
+    /// Without line breaks.
+    Base64,
 }
 
 impl NodeDeserializer<'_> {
+    fn is_base64(self) -> bool {
+        let is_in_data = matches!(self.path, FieldPath::Key(FieldPath::Key(FieldPath::Root, "data"), _));
+        self.data_text == DataText::Base64 && is_in_data
+    }
+
     /// Adds line and field to an error that has none yet. The innermost node adds them first.
     fn with_position(self, mut error: ParseError) -> ParseError {
         if error.line.is_none() {
@@ -287,6 +355,9 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             Value::Signed(value) => visitor.visit_i64(*value),
             Value::Unsigned(value) => visitor.visit_u64(*value),
             Value::Float(value) => visitor.visit_f64(*value),
+            Value::Text(value) if self.is_base64() && value.contains(['\r', '\n']) => {
+                visitor.visit_string(value.replace(['\r', '\n'], ""))
+            }
             Value::Text(value) => visitor.visit_str(value),
             Value::List(items) => {
                 visitor.visit_seq(SeqItems { parent: self, items: items.iter().enumerate() })
@@ -366,7 +437,13 @@ impl<'de> de::MapAccess<'de> for MapEntries<'_> {
     type Error = ParseError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ParseError> {
-        self.entry = self.entries.next();
+        let Self { parent, entries, .. } = self;
+        let is_skipped = |entry: &&MapEntry| {
+            // Formats a path only after a first error.
+            !parent.skipped.is_empty()
+                && parent.skipped.contains(&FieldPath::Key(&parent.path, &entry.key).to_string())
+        };
+        self.entry = entries.find(|entry| !is_skipped(entry));
         let Some(entry) = self.entry else { return Ok(None) };
         // Types with `deny_unknown_fields` return their error here.
         let path = FieldPath::Key(&self.parent.path, &entry.key);
@@ -416,6 +493,19 @@ mod tests {
             .deserialize_as::<Ingress>()
             .unwrap_err();
         assert_eq!((error.line, error.field.as_str()), (Some(3), "metadata.annotations[example.com/a]"));
+    }
+
+    #[test]
+    fn all_wrong_types_of_a_document_are_found() {
+        let text = "metadata: {name: 1}\nspec:\n  rules:\n  - host: 5\n    http: {paths: [{path: 1, pathType: 2}]}\n  - host: 6\n";
+        let errors = parse(text).type_errors::<Ingress>();
+        let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        let path = "spec.rules[0].http.paths[0]";
+        let expected =
+            ["metadata.name", "spec.rules[0].host", &format!("{path}.path"), &format!("{path}.pathType")];
+        assert_eq!(fields[..4], expected, "{fields:?}");
+        assert!(fields.contains(&"spec.rules[1].host"), "{fields:?}");
+        assert!(parse("metadata: {name: a}").type_errors::<Ingress>().is_empty());
     }
 
     #[test]

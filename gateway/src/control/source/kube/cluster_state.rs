@@ -2,11 +2,13 @@
 //!
 //! The compiler holds the objects. This state keeps their names, to find what a new list lacks; the references to
 //! Secrets and ConfigMaps; and the Problems of the source. `feed_health` decides whether a feed works, `secret_refs`
-//! which Secrets are referenced, `secret_tracker` which of them must be read, `config_maps` the same for ConfigMaps.
+//! which Secrets are referenced, `secret_tracker` which of them must be read, `config_maps` the same for ConfigMaps, and
+//! `host_moves` which changes wait for others.
 
 mod config_map_tracker;
 mod config_maps;
 mod feed_health;
+mod host_moves;
 mod secret_refs;
 mod secret_tracker;
 
@@ -14,7 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use routing::Config;
-use routing::object::{Change, FieldError, Kind, Name, Object, ObjectRef, StringInterner};
+use routing::object::{
+    Change, FieldError, Kind, Name, Object, ObjectRef, Secret, SecretContent, StringInterner,
+};
 use routing::problem::{Problem, Reason};
 use tokio::time::Instant;
 
@@ -27,12 +31,13 @@ use crate::control::source::{PemPair, SecretChange, Update};
 
 use config_map_tracker::ConfigMapTracker;
 use feed_health::{FailureEffect, FeedHealth};
-use secret_refs::SecretRefs;
-use secret_tracker::SecretTracker;
+use host_moves::{AwaitedHosts, HostMoves};
+use secret_refs::{RefDelta, SecretRefs};
+use secret_tracker::{SecretTracker, UnresolvedSecrets};
 
-/// How long the first update waits for referenced Secrets after all kinds were listed. A ready gateway has its
-/// certificates, but one field_errors Secret must not keep it from serving.
-const SECRETS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the first update waits for referenced ConfigMaps after all kinds were listed. It waits for Secrets without a
+/// limit: a ready gateway has its certificates.
+const CONFIG_MAPS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an Ingress is held back for Secrets that were never read. A read takes milliseconds. Without the hold, a
 /// host with a new Secret would serve the default certificate for that time.
@@ -50,6 +55,7 @@ pub(super) struct ClusterState {
     /// Ingresses that wait for their Secrets, and WasmPlugins that wait for their ConfigMaps. Their previous versions stay
     /// in use.
     held: BTreeMap<ObjectRef, HeldObject>,
+    host_moves: HostMoves,
     /// The Problems of each object, and of feeds that may not be read.
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     have_problems_changed: bool,
@@ -78,8 +84,6 @@ struct PendingUpdate {
 /// A version of an object that waits for the Secrets or ConfigMaps that it refers to.
 struct HeldObject {
     object: Object,
-    /// Secrets that only its previous version referred to.
-    orphans: Vec<Name>,
     /// ConfigMaps that only its previous version referred to.
     orphan_maps: Vec<Name>,
     until: Instant,
@@ -101,6 +105,7 @@ impl ClusterState {
             have_config_maps_changed: false,
             pending: PendingUpdate::default(),
             held: BTreeMap::new(),
+            host_moves: HostMoves::default(),
             problems: BTreeMap::new(),
             have_problems_changed: false,
             valid_plugins: BTreeSet::new(),
@@ -136,7 +141,7 @@ impl ClusterState {
             WatchEvent::Deleted(name) => {
                 feed.names.remove(&name);
                 let kind = feed.spec.kind;
-                self.remove(ObjectRef { kind, name });
+                self.remove(ObjectRef { kind, name }, now);
             }
             WatchEvent::VersionsWentBack { before, present } => {
                 feed.on_restore(before, present, now);
@@ -157,7 +162,7 @@ impl ClusterState {
     fn remove_all(&mut self, index: usize, names: Vec<Name>, now: Instant) {
         let Some(kind) = self.feeds.get(index).map(|feed| feed.spec.kind) else { return };
         for name in names {
-            self.remove(ObjectRef { kind, name });
+            self.remove(ObjectRef { kind, name }, now);
         }
         if self.all_listed_at.is_none() && self.feeds.iter().all(FeedHealth::is_complete) {
             self.all_listed_at = Some(now);
@@ -250,15 +255,15 @@ impl ClusterState {
     /// Adds the present version of an object to the update, or holds it until its Secrets and ConfigMaps were read.
     fn upsert(&mut self, object: Object, now: Instant) {
         let reference = object.reference();
-        let mut orphans = self.secret_tracker.apply_delta(self.secret_refs.apply(&object));
+        let delta = self.secret_refs.apply(&object);
+        self.count_references(delta, now);
         let mut orphan_maps: Vec<_> = self.apply_to_config_maps(&object).into_iter().collect();
         let previous = self.held.remove(&reference);
         let until = previous.as_ref().map_or(now + HOLD_TIMEOUT, |held| held.until);
         if let Some(previous) = previous {
-            orphans.extend(previous.orphans);
             orphan_maps.extend(previous.orphan_maps);
         }
-        let held = HeldObject { object, orphans, orphan_maps, until };
+        let held = HeldObject { object, orphan_maps, until };
         // The first update waits for all Secrets together.
         if !self.is_first && self.must_hold(&reference, &held, now) {
             self.held.insert(reference, held);
@@ -276,19 +281,23 @@ impl ClusterState {
 
     /// Adds a held object to the update.
     fn release(&mut self, held: HeldObject) {
-        let HeldObject { object, orphans, orphan_maps, .. } = held;
-        self.remove_unreferenced(orphans);
+        let HeldObject { object, orphan_maps, .. } = held;
         self.remove_unreferenced_maps(orphan_maps);
         self.pending.objects.insert(object.reference(), Change::Apply(object));
     }
 
-    /// Returns the earliest end of a hold; `None` if no object is held.
+    /// Returns when [`Self::release_ready`] has something to do next; `None` if nothing waits.
     pub(super) fn next_release_at(&self) -> Option<Instant> {
-        self.held.values().map(|held| held.until).min()
+        let holds = self.held.values().map(|held| held.until);
+        holds.chain(self.secret_tracker.next_expiry()).min()
     }
 
-    /// Releases all objects whose Secrets and ConfigMaps were read or whose hold has ended.
+    /// Releases all objects whose Secrets and ConfigMaps were read or whose hold has ended. Removes Secrets that have had
+    /// no reference for long enough.
     pub(super) fn release_ready(&mut self, now: Instant) {
+        for name in self.secret_tracker.expire_orphans(now) {
+            self.remove_secret(name);
+        }
         for (reference, held) in std::mem::take(&mut self.held) {
             if self.must_hold(&reference, &held, now) {
                 self.held.insert(reference, held);
@@ -298,7 +307,7 @@ impl ClusterState {
         }
     }
 
-    fn remove(&mut self, reference: ObjectRef) {
+    fn remove(&mut self, reference: ObjectRef, now: Instant) {
         match reference.kind {
             // This gateway runs on the Node. It ends with it.
             Kind::Node => return,
@@ -322,13 +331,12 @@ impl ClusterState {
             | Kind::WasmPlugin => {}
         }
         self.set_problems(reference.clone(), Vec::new());
-        let mut orphans = self.secret_tracker.apply_delta(self.secret_refs.remove(&reference));
+        let delta = self.secret_refs.remove(&reference);
+        self.count_references(delta, now);
         let mut orphan_maps: Vec<_> = self.remove_from_config_maps(&reference).into_iter().collect();
         if let Some(held) = self.held.remove(&reference) {
-            orphans.extend(held.orphans);
             orphan_maps.extend(held.orphan_maps);
         }
-        self.remove_unreferenced(orphans);
         self.remove_unreferenced_maps(orphan_maps);
         self.pending.identities.insert(reference.clone(), None);
         self.pending.objects.insert(reference.clone(), Change::Delete(reference));
@@ -376,25 +384,32 @@ impl ClusterState {
                 self.pending.secrets.insert(name, pair);
             }
             ReadOutcome::Missing => self.remove_secret(name),
-            ReadOutcome::Forbidden(message) => problems.push(Problem {
-                object: reference.clone(),
-                field: String::new(),
-                reason: Reason::NotPermitted,
-                message: format!("the gateway may not read this Secret: {message}"),
-            }),
+            ReadOutcome::Forbidden(message) => {
+                if !self.secret_tracker.has_content(&name) {
+                    self.set_secret_content(name, SecretContent::Forbidden);
+                }
+                problems.push(Problem {
+                    object: reference.clone(),
+                    field: String::new(),
+                    reason: Reason::NotPermitted,
+                    message: format!("the gateway may not read this Secret: {message}"),
+                });
+            }
         }
         self.set_problems(reference, problems);
         self.release_ready(now);
     }
 
-    fn remove_unreferenced(&mut self, orphans: Vec<Name>) {
-        for name in orphans {
-            // An orphan of a held Ingress may have got a new reference since.
-            if !self.secret_tracker.is_tracked(&name) {
-                self.set_problems(ObjectRef { kind: Kind::Secret, name: name.clone() }, Vec::new());
-                self.remove_secret(name);
-            }
+    /// Counts references. The Problems of a Secret end with its last one, its content stays for a while.
+    fn count_references(&mut self, delta: RefDelta, now: Instant) {
+        for name in self.secret_tracker.apply_delta(delta, now) {
+            self.set_problems(ObjectRef { kind: Kind::Secret, name }, Vec::new());
         }
+    }
+
+    fn set_secret_content(&mut self, name: Name, content: SecretContent) {
+        let object = Object::Secret(Secret { name, content });
+        self.pending.objects.insert(object.reference(), Change::Apply(object));
     }
 
     fn remove_secret(&mut self, name: Name) {
@@ -410,21 +425,32 @@ impl ClusterState {
     /// Returns true if all required kinds were listed, and there is a change or no update was taken yet.
     pub(super) fn has_update(&self) -> bool {
         let PendingUpdate { objects, secrets, identities, zone } = &self.pending;
-        let is_empty = objects.is_empty() && secrets.is_empty() && identities.is_empty() && zone.is_none();
+        let waiting = self.host_moves.waiting(objects, &self.awaited_hosts());
+        let is_empty = objects.len() == waiting.len()
+            && secrets.is_empty()
+            && identities.keys().all(|reference| waiting.contains(reference))
+            && zone.is_none();
         let has_changes = !is_empty || self.have_problems_changed;
-        self.all_listed_at.is_some() && (self.is_first || has_changes)
+        let is_due = match self.is_first {
+            true => self.secret_tracker.count_unresolved().unresolved == 0,
+            false => has_changes,
+        };
+        self.all_listed_at.is_some() && is_due
     }
 
     /// Returns when the next update is due, if [`Self::has_update`].
     pub(super) fn update_due_at(&self, debounce: &Debounce) -> Instant {
         match self.all_listed_at {
-            Some(listed_at) if self.is_first && self.has_pending_reads() => listed_at + SECRETS_TIMEOUT,
+            Some(listed_at) if self.is_first && self.config_map_tracker.has_pending_reads() => {
+                listed_at + CONFIG_MAPS_TIMEOUT
+            }
             _ => debounce.due_at(),
         }
     }
 
-    fn has_pending_reads(&self) -> bool {
-        self.secret_tracker.has_pending_reads() || self.config_map_tracker.has_pending_reads()
+    /// Returns the hosts that held Ingresses name.
+    fn awaited_hosts(&self) -> AwaitedHosts {
+        self.held.values().filter_map(|held| host_moves::hosts_of(&held.object)).collect()
     }
 
     /// Returns all changes since the last update.
@@ -435,8 +461,17 @@ impl ClusterState {
             problems.map(|problem| LocatedProblem { problem, location: None }).collect()
         });
         self.is_first = false;
-        let PendingUpdate { objects, secrets, identities, zone } = std::mem::take(&mut self.pending);
+        for name in self.secret_tracker.take_unannounced() {
+            self.set_secret_content(name, SecretContent::Unread);
+        }
+        let waiting = self.host_moves.waiting(&self.pending.objects, &self.awaited_hosts());
+        let PendingUpdate { mut objects, secrets, mut identities, zone } = std::mem::take(&mut self.pending);
+        self.pending.objects = objects.extract_if(.., |reference, _| waiting.contains(reference)).collect();
+        self.pending.identities =
+            identities.extract_if(.., |reference, _| waiting.contains(reference)).collect();
+        self.host_moves.record(objects.values());
         Update {
+            promised_secrets: None,
             objects: objects.into_values().collect(),
             secrets: secrets.into_iter().map(|(name, pair)| SecretChange { name, pair }).collect(),
             source_maps: Vec::new(),
@@ -457,7 +492,12 @@ impl ClusterState {
                 let cause = feed.outage_message().unwrap_or("not listed yet");
                 format!("the API server has not listed all objects of kind {}: {cause}", feed.spec.kind)
             }
-            None => "referenced Secrets and ConfigMaps are being read".to_owned(),
+            None => match self.secret_tracker.count_unresolved() {
+                UnresolvedSecrets { unresolved: 0, .. } => "referenced ConfigMaps are being read".to_owned(),
+                UnresolvedSecrets { unresolved, all } => {
+                    format!("{unresolved} of {all} referenced Secrets were neither read nor refused yet")
+                }
+            },
         })
     }
 }

@@ -14,8 +14,8 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use routing::object::{
-    EndpointSlice, Ingress, IngressClass, IngressClassConfig, Kind, Name, Namespace, Object, ObjectRef,
-    PluginSpec, RoutePolicy, Service, WasmPlugin,
+    ENDPOINTS_ANNOTATION, EndpointSlice, FieldError, Ingress, IngressClass, IngressClassConfig, Kind, Name,
+    Namespace, Object, ObjectRef, PluginSpec, RoutePolicy, Service, WasmPlugin,
 };
 use serde::de::{Deserialize as _, DeserializeOwned};
 
@@ -144,10 +144,17 @@ impl FeedBuilder<'_> {
         });
         self.add(services, self.namespaced(), |service: core::Service| {
             let identity = Some(Identity::new(&service.metadata));
-            let (mut service, field_errors) = Service::from_kubernetes(&service);
+            let (mut service, mut field_errors) = Service::from_kubernetes(&service);
             // The annotation is for folders of YAML. In a cluster it would let every author of a Service choose
             // addresses that the gateway connects to.
-            service.fixed_endpoints = None;
+            if service.fixed_endpoints.take().is_some() {
+                field_errors.push(FieldError {
+                    field: format!("metadata.annotations[{ENDPOINTS_ANNOTATION}]"),
+                    message:
+                        "it has an effect only with --files; in a cluster EndpointSlices name the endpoints"
+                            .to_owned(),
+                });
+            }
             TrimmedObject::Object { object: Object::Service(service), field_errors, identity }
         });
         self.add(slices, self.namespaced(), |slice: discovery::EndpointSlice| {

@@ -176,7 +176,8 @@ impl BodyReader for Http1Downstream<'_> {
                 }
             }
             Piece::Trailers(trailers) => {
-                headers::sanitize(trailers, self.worker.settings.requests.underscore_names)
+                let names = self.worker.settings.requests.underscore_names;
+                headers::sanitize(trailers, names, &self.worker.counters);
             }
             Piece::End => {}
         }

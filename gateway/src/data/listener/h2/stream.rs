@@ -78,7 +78,7 @@ pub(super) async fn serve_stream(
         Http2Downstream { worker, body, pace, respond, writer: None, queue, awaits_continue };
     let outcome = match request_head(&parts, worker.settings.limits.head) {
         Ok(mut head) => {
-            headers::sanitize(&mut head, worker.settings.requests.underscore_names);
+            headers::sanitize(&mut head, worker.settings.requests.underscore_names, &worker.counters);
             let request = Request { head: &head, length, client };
             exchange::serve(worker, request, &mut downstream, &timer).await
         }
@@ -176,7 +176,8 @@ impl BodyReader for Http2Downstream<'_> {
             builder.field(name.as_str().as_bytes(), value.as_bytes());
         }
         let mut trailers = builder.build();
-        headers::sanitize(&mut trailers, self.worker.settings.requests.underscore_names);
+        let underscore_names = self.worker.settings.requests.underscore_names;
+        headers::sanitize(&mut trailers, underscore_names, &self.worker.counters);
         Poll::Ready(Ok(Piece::Trailers(trailers)))
     }
 }

@@ -80,7 +80,6 @@ fn invalid_yaml_rejects_the_whole_file() {
 #[test]
 fn documents_without_an_object_are_rejected() {
     for (text, message) in [
-        ("just text\n", "line 1: not an object: expected keys and values"),
         ("apiVersion: v1\n", "line 1: kind: missing, or not a string"),
         ("kind: Service\n", "line 1: apiVersion: missing, or not a string"),
         ("apiVersion: v1\nkind: Service\n", "line 1: metadata.name: an object needs a name"),
@@ -104,6 +103,35 @@ fn documents_without_an_object_are_rejected() {
 }
 
 #[test]
+fn files_of_other_tools_are_notes() {
+    let template = "kind: Ingress\nmetadata:\n  name: {{ .Values.name }}\n";
+    for (text, message) in [
+        ("just text\n", "no Kubernetes object: it has no keys and values"),
+        ("- hosts: all\n", "no Kubernetes object: it is a list"),
+        ("image: web\n", "no Kubernetes object: it has neither apiVersion nor kind"),
+    ] {
+        let content = parsed(text);
+        assert_eq!(lines(&content.problems), [format!("a.yaml:1: File a.yaml: NoObject: {message}")]);
+        // Among objects it is a mistake.
+        let mixed = parse_failure(&format!("{text}---\n{INGRESS}"));
+        assert_eq!(lines(&mixed.problems), [format!("a.yaml:1: File a.yaml: Unreadable: {message}")]);
+        assert_eq!(references(&mixed.partial.unwrap()), ["Ingress default/web"]);
+    }
+    let content = parsed(template);
+    assert!(lines(&content.problems)[0].contains("NoObject: a Helm template"), "{:?}", content.problems);
+}
+
+#[test]
+fn secrets_that_other_controllers_make_are_known() {
+    let text = "apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: c, namespace: ns}\n\
+                spec: {secretName: a}\n---\n\
+                apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: b}\nspec: {}\n---\n\
+                apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: c}\n";
+    let names: Vec<_> = parsed(text).promised_secrets.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["ns/a", "default/b", "default/c"]);
+}
+
+#[test]
 fn ingress_without_class_field_or_annotation_is_marked() {
     let entry = |text: &str| parsed(text).objects.remove(0).names_no_class;
     assert!(entry(INGRESS));
@@ -119,6 +147,10 @@ fn secret_has_its_pair_and_never_prints_it() {
     let content = parsed(text);
     let pair = content.objects[0].pair.as_ref().unwrap();
     assert_eq!((pair.chain.as_slice(), pair.key.as_slice()), (&b"chain"[..], &b"hush"[..]));
+    let wrapped = parsed(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  tls.crt: |\n    Y2hh\n    aW4=\n  tls.key: b2xk\n",
+    );
+    assert_eq!(wrapped.objects[0].pair.as_ref().unwrap().chain, b"chain");
     let printed = format!("{content:?}");
     assert!(!printed.contains("hush") && !printed.contains("104, 117"), "{printed}");
     for value in ["12345678", "hu!!sh", "{hush: hush}", "[hush]"] {

@@ -15,6 +15,10 @@ use crate::control::source::kube::event::{FeedSpec, Requirement, WatchFailure};
 /// restarting API server rejects allowed requests until it has loaded its rules, which took up to 3 s in tests.
 const OUTAGE_GRACE: Duration = Duration::from_secs(30);
 
+/// How long the API server must forbid a namespace that was read until its objects are dropped. A tenant that is gone
+/// then owns no host, and none of its former pod addresses gets requests.
+const FORBIDDEN_NAMESPACE_GRACE: Duration = Duration::from_secs(60);
+
 /// Time since the last 403 or 404 after which the feed counts as working. Attempts are at most 13 s apart
 /// (`backoff::MAX_DELAY` and jitter). A watch without events does not report success.
 const REJECTION_RECOVERY: Duration = Duration::from_secs(30);
@@ -57,6 +61,8 @@ enum Availability {
 /// A sequence of failures without a success in between.
 struct Outage {
     started_at: Instant,
+    /// The first 403 since the last failure of another kind.
+    forbidden_since: Option<Instant>,
     last_failure_at: Instant,
     /// Time without a failure that ends the outage.
     recovers_after: Duration,
@@ -74,7 +80,7 @@ pub(super) enum FailureEffect {
     KindAbsent,
     /// A Problem. Known objects are kept.
     Report(Box<Problem>),
-    /// A Problem. The gateway starts without the objects of this kind.
+    /// A Problem. The gateway serves without the objects of this kind.
     ReportAndSkip(Box<Problem>),
 }
 
@@ -143,12 +149,17 @@ impl FeedHealth {
             if matches!(code, Some(403 | 404)) { REJECTION_RECOVERY } else { FAILURE_RECOVERY };
         let outage = self.outage.get_or_insert_with(|| Outage {
             started_at: now,
+            forbidden_since: None,
             last_failure_at: now,
             recovers_after,
             message: String::new(),
             reported: None,
         });
         (outage.last_failure_at, outage.recovers_after, outage.message) = (now, recovers_after, message);
+        outage.forbidden_since = (code == Some(403)).then(|| outage.forbidden_since.unwrap_or(now));
+        let is_lost = was_listed
+            && !self.spec.namespace.is_empty()
+            && outage.forbidden_since.is_some_and(|since| now - since >= FORBIDDEN_NAMESPACE_GRACE);
         if was_listed && now - outage.started_at < OUTAGE_GRACE {
             return FailureEffect::Ignore;
         }
@@ -160,10 +171,14 @@ impl FeedHealth {
             _ => Reason::Stale,
         };
         // Reported once per outage, although the messages of its failures may differ.
-        if outage.reported.replace(reason) == Some(reason) {
+        if outage.reported.replace(reason) == Some(reason) && !is_lost {
             return FailureEffect::Ignore;
         }
         let message = match reason {
+            Reason::NotPermitted if is_lost => format!(
+                "what was read before is dropped: the gateway may not read these objects any more: {}",
+                outage.message
+            ),
             Reason::NotPermitted => {
                 let consequence = consequence_of_absence(self.spec.kind);
                 format!("{consequence}: the gateway may not read these objects: {}", outage.message)
@@ -171,7 +186,8 @@ impl FeedHealth {
             _ => format!("changes are not seen, and the last known objects stay in use: {}", outage.message),
         };
         let problem = Problem { object: self.wildcard(), field: String::new(), reason, message };
-        if reason == Reason::NotPermitted && requirement == Requirement::IfAllowed && !was_listed {
+        let is_skipped = requirement == Requirement::IfAllowed && !was_listed;
+        if reason == Reason::NotPermitted && (is_skipped || is_lost) {
             FailureEffect::ReportAndSkip(Box::new(problem))
         } else {
             FailureEffect::Report(Box::new(problem))

@@ -360,6 +360,33 @@ fn kind_that_becomes_forbidden_keeps_its_objects() {
 }
 
 #[test]
+fn namespace_without_rights_loses_its_objects_after_a_minute() {
+    let of = |namespace: &str| FeedSpec {
+        kind: Kind::Service,
+        namespace: namespace.to_owned(),
+        requirement: Requirement::Required,
+    };
+    let mut cluster = ClusterState::new(vec![of("shop"), of("two")], ours());
+    list(&mut cluster, 0, vec![trimmed(service("a", 1))]);
+    list(&mut cluster, 1, Vec::new());
+    cluster.take_update();
+    let start = Instant::now();
+    let mut fail = |code, seconds| {
+        cluster.handle_event(0, failed(code), start + Duration::from_secs(seconds));
+        if cluster.has_update() { changes(&cluster.take_update()) } else { Vec::new() }
+    };
+    for (code, seconds) in [(500, 0), (403, 20), (403, 40), (500, 50), (403, 60), (403, 79), (403, 119)] {
+        assert_eq!(fail(code, seconds), [], "{code} after {seconds} s");
+    }
+    assert_eq!(fail(403, 120), [deleted("Service shop/a")], "403 for a minute");
+    assert_eq!(fail(403, 140), []);
+    list(&mut cluster, 0, vec![trimmed(service("a", 2))]);
+    let update = cluster.take_update();
+    assert_eq!(changes(&update), [applied("Service shop/a")], "the rights are back");
+    assert!(problems(update).is_empty());
+}
+
+#[test]
 fn forbidden_namespaces_have_separate_problems() {
     let of = |namespace: &str| FeedSpec {
         kind: Kind::Service,
