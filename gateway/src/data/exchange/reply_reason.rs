@@ -27,6 +27,8 @@ pub enum ReplyReason {
     TooManyConnectionOptions,
     /// An HTTP/2 request has more fields than allowed.
     TooManyFields,
+    /// The client sent plain HTTP to the port for TLS.
+    PlainHttp,
     /// The request is `OPTIONS *`, which is about the gateway itself.
     ServerOptions,
     /// A load balancer checks the gateway, which is ready.
@@ -81,6 +83,7 @@ impl ReplyReason {
         Self::EncodedSlash,
         Self::TooManyConnectionOptions,
         Self::TooManyFields,
+        Self::PlainHttp,
         Self::ServerOptions,
         Self::HealthCheck,
         Self::NotReady,
@@ -114,6 +117,7 @@ impl ReplyReason {
             | Self::MalformedHost
             | Self::MalformedPath
             | Self::EncodedSlash
+            | Self::PlainHttp
             | Self::TooManyConnectionOptions => 400,
             Self::BodyTooLarge => 413,
             Self::TooManyFields => 431,
@@ -166,6 +170,7 @@ impl ReplyReason {
             Self::NoRule => "no_rule",
             Self::AnnotationNotHonoured => "annotation_not_honoured",
             Self::NoBackend => "no_backend",
+            Self::PlainHttp => "plain_http_on_tls_port",
             Self::ServerOptions => "server_options",
             Self::HealthCheck => "health_check",
             Self::NotReady => "not_ready",
@@ -199,6 +204,7 @@ impl ReplyReason {
                 | Self::MalformedFraming
                 | Self::MalformedBody
                 | Self::BodyTooLarge
+                | Self::PlainHttp
                 | Self::HeadTimeout
                 | Self::BodyTimeout
         )
