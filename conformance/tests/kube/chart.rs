@@ -3,6 +3,7 @@
 //! The namespaces enforce the Pod Security level `restricted`. Not here: renders (`tests/chart`), and rights in detail
 //! (`rights`), which are those of the plain manifests.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::endpoint;
 use crate::http_client::{LoadGenerator, LoadMode, fetch};
 use crate::objects::TestNamespace;
 use crate::plugins::config_map;
+use crate::rights::status_writers;
 use crate::version_module::version_module;
 
 /// The image of the chart's values.
@@ -209,6 +211,30 @@ pub(crate) fn two_releases() {
     wait_until_served(green, "green.side.example", "green");
     assert_eq!(fetch(blue, "green.side.example", "/").unwrap().status, 404);
     assert_eq!(fetch(green, "blue.side.example", "/").unwrap().status, 404);
+    let path = "jsonpath={.status.loadBalancer.ingress[*].ip}";
+    let has_address = |name: &str, address: SocketAddr| {
+        wait_until(&format!("{name} has the address of its release"), || {
+            run("kubectl", &["-n", "side-app", "get", "ingress", name, "-o", path])
+                == address.ip().to_string()
+        });
+    };
+    has_address("blue", blue);
+    has_address("green", green);
+    // The other release has seen both statuses before it writes a later one.
+    for (name, class, address) in [("later-blue", "side-blue", blue), ("later-green", "side-green", green)] {
+        serve(&space, class, name, &format!("{name}.side.example"));
+        has_address(name, address);
+    }
+    let writer =
+        |release: &str, name: &str| (format!("system:serviceaccount:{release}:gateway"), name.to_owned());
+    let expected = [
+        ("side-blue", "blue"),
+        ("side-blue", "later-blue"),
+        ("side-green", "green"),
+        ("side-green", "later-green"),
+    ];
+    let expected: BTreeSet<_> = expected.map(|(release, name)| writer(release, name)).into();
+    assert_eq!(status_writers("side-app"), expected, "a release leaves the statuses of the other");
     for release in releases {
         release.uninstall();
     }

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::certificates::{certificate, is_trusted};
-use crate::cluster::{GATEWAY_NAMESPACE, cluster, manifest_objects, repository_root, wait_until};
+use crate::cluster::{
+    GATEWAY_NAMESPACE, WAIT_TIMEOUT, cluster, manifest_objects, repository_root, wait_until,
+};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
 use crate::objects::{TestNamespace, class_with_config, with_tls};
@@ -84,6 +87,17 @@ pub(crate) fn calls_about(account: &str, namespace: &str, resource: &str) -> usi
     events_of(account).iter().filter(is_about).count()
 }
 
+/// Returns who wrote the status of which Ingress in a namespace: account and name.
+pub(crate) fn status_writers(namespace: &str) -> BTreeSet<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let is_write = |event: &Value| {
+        let [_, called, verb] = call_of(event);
+        called == "ingresses/status" && verb == "patch" && event["objectRef"]["namespace"] == namespace
+    };
+    let writes = audit_events().into_iter().filter(is_write);
+    writes.map(|event| (text(&event["user"]["username"]), text(&event["objectRef"]["name"]))).collect()
+}
+
 fn call_of(event: &Value) -> Call {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let object = &event["objectRef"];
@@ -95,13 +109,19 @@ fn call_of(event: &Value) -> Call {
 }
 
 fn events_of(account: &str) -> Vec<Value> {
+    let user = format!("system:serviceaccount:{GATEWAY_NAMESPACE}:{account}");
+    let mut events = audit_events();
+    events.retain(|event| event["user"]["username"] == user.as_str());
+    events
+}
+
+/// Returns the audit log of the API server.
+fn audit_events() -> Vec<Value> {
     let log = PathBuf::from(std::env::var_os("CLUSTER_LOGS").unwrap()).join("audit.log");
     let log = std::fs::read_to_string(log).unwrap();
     // The last line may be incomplete.
     let (log, _) = log.rsplit_once('\n').unwrap_or_default();
-    let user = format!("system:serviceaccount:{GATEWAY_NAMESPACE}:{account}");
-    let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    events.filter(|event| event["user"]["username"] == user.as_str()).collect()
+    log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect()
 }
 
 fn calls_allowed_by(rules: &Value) -> BTreeSet<Call> {
@@ -181,12 +201,25 @@ pub(crate) fn namespace_role() {
     drop(gateway);
     let gateway = Gateway::start(&cluster().kubeconfig("narrow", None), &flags);
     // The gateway makes every allowed call.
-    wait_until("all that is allowed was used", || allowed.is_subset(&allowed_calls_of("narrow")));
+    wait_until_all_used(&allowed, "narrow");
     for kind in ["Namespace ", "Node ", "IngressClass ", "IngressClassConfig "] {
         wait_until(&format!("the missing right to {kind} is a Problem"), || {
             let problems = gateway.page("/problems").body;
             problems.lines().any(|line| line.contains("NotPermitted") && line.contains(kind))
         });
+    }
+}
+
+/// Waits until an account has made every allowed call. Panics with the unused ones.
+fn wait_until_all_used(allowed: &BTreeSet<Call>, account: &str) {
+    let started_at = Instant::now();
+    loop {
+        let unused: Vec<_> = allowed.difference(&allowed_calls_of(account)).cloned().collect();
+        if unused.is_empty() {
+            return;
+        }
+        assert!(started_at.elapsed() < WAIT_TIMEOUT, "allowed and not used: {unused:?}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

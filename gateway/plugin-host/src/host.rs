@@ -29,6 +29,7 @@ use crate::action_queue::ActionQueue;
 use crate::callouts::Callouts;
 use crate::config::InstanceConfig;
 use crate::contexts::Contexts;
+use crate::deadline::Deadline;
 use crate::guest_log::GuestLog;
 use crate::guest_log::LineOrigin;
 use crate::guest_log::LogLevel;
@@ -138,6 +139,7 @@ pub(crate) struct HostState {
     pub(crate) scratch: Vec<u8>,
     pub(crate) log: GuestLog,
     pub(crate) limiter: GrowthLimiter,
+    pub(crate) deadline: Deadline,
     pub(crate) shared: SharedHandle,
     pub(crate) metrics: MetricHandles,
 }
@@ -159,6 +161,7 @@ impl HostState {
             scratch: Vec::new(),
             log: GuestLog::new(),
             limiter: GrowthLimiter::new(&config.limits),
+            deadline: Deadline::default(),
             shared: config.shared.attach(&config.namespace, &config.vm_id, &config.waker),
             metrics: config.shared.metrics_of(&config.plugin),
             config,

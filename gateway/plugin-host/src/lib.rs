@@ -31,6 +31,7 @@ mod callback;
 mod callouts;
 mod config;
 mod contexts;
+mod deadline;
 mod engine;
 mod error;
 mod event;

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::thread::Thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use wasmtime::EngineWeak;
 
@@ -17,6 +18,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// Ticks after which the thread looks whether a guest was called. Fewer would make the workers write a shared cache
 /// line more often.
 const ROUND_TICKS: u32 = 256;
+
+/// Most periods that one late wake-up counts. It bounds the work after a pause, as parked time is none.
+const MAX_CAUGHT_UP: u128 = 100;
 
 /// Rounds without a call after which the thread parks, about 2 s. A deadline longer than [`MAX_UNHELD`] needs a
 /// [`TickerHold`].
@@ -93,10 +97,16 @@ impl TickerState {
 fn tick(engine: &EngineWeak, state: &TickerState) {
     let mut ticks = 0;
     let mut idle_rounds = 0;
+    let mut last_tick = Instant::now();
     loop {
         thread::park_timeout(TICK);
         let Some(engine_of_tick) = engine.upgrade() else { return };
-        engine_of_tick.increment_epoch();
+        // A busy system wakes the thread late. The time that guests had counts all the same.
+        let periods = last_tick.elapsed().as_micros() / TICK.as_micros();
+        last_tick = Instant::now();
+        for _ in 0..periods.clamp(1, MAX_CAUGHT_UP) {
+            engine_of_tick.increment_epoch();
+        }
         drop(engine_of_tick);
         ticks += 1;
         if ticks < ROUND_TICKS {
@@ -106,6 +116,7 @@ fn tick(engine: &EngineWeak, state: &TickerState) {
         idle_rounds = if state.take_activity() { 0 } else { idle_rounds + 1 };
         if idle_rounds >= IDLE_ROUNDS {
             park(engine, state);
+            last_tick = Instant::now();
             idle_rounds = 0;
         }
     }

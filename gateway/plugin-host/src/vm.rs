@@ -10,6 +10,7 @@ use wasmtime::WasmResults;
 
 use crate::action::GuestAction;
 use crate::config::InstanceConfig;
+use crate::deadline::periods;
 use crate::engine::Engine;
 use crate::error::CallError;
 use crate::error::TrapReport;
@@ -17,7 +18,6 @@ use crate::host::Delivery;
 use crate::host::HostState;
 use crate::module::Module;
 use crate::ticker::MAX_UNHELD;
-use crate::ticker::TICK;
 use crate::ticker::TickerHold;
 use crate::trap;
 
@@ -45,13 +45,15 @@ impl Vm {
         let engine = module.engine().clone();
         let mut store = Store::new(engine.runtime(), host);
         store.limiter(|host| &mut host.limiter);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.look()));
         Self { store, engine, call_deadline: None, is_dead: false, trap: None }
     }
 
     /// Sets the deadline of the whole start. The guard must live until [`Self::end_start`].
     pub(crate) fn begin_start(&mut self) -> TickerHold {
         let limit = self.host().config.limits.configure;
-        self.store.set_epoch_deadline(ticks(limit));
+        let ticks = self.host_mut().deadline.begin(ticks(limit));
+        self.store.set_epoch_deadline(ticks);
         self.engine.ticker().hold()
     }
 
@@ -127,6 +129,7 @@ impl Vm {
             } else {
                 self.engine.ticker().note_call();
             }
+            let ticks = self.store.data_mut().deadline.begin(ticks);
             self.store.set_epoch_deadline(ticks);
         }
         let result = function.call(&mut self.store, arguments);
@@ -173,8 +176,7 @@ impl Vm {
     }
 }
 
-/// Returns a deadline in ticks. The first tick may come at once.
-fn ticks(limit: Duration) -> u64 {
-    let ticks = limit.as_nanos().div_ceil(TICK.as_nanos());
-    u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1)
+/// Returns a limit in ticks. The first tick may come at once.
+pub(crate) fn ticks(limit: Duration) -> u64 {
+    periods(limit).saturating_add(1)
 }

@@ -54,6 +54,8 @@ struct StatusEntry {
     published: Option<PublishedAddresses>,
     /// Version of the object that the last write of ours created. The watch may report older ones after it.
     written: Option<ResourceVersion>,
+    /// The addresses of the last write of ours.
+    written_addresses: Option<AddressList>,
     /// How often another gateway replaced what this one wrote.
     overwritten: u32,
     reporting: Option<Reporting>,
@@ -200,6 +202,7 @@ impl DesiredStatuses {
         entry.conflict = None;
         entry.written = version.or(entry.written);
         let addresses = Arc::clone(&write.addresses);
+        entry.written_addresses = Some(Arc::clone(&addresses));
         entry.published = (!addresses.is_empty()).then_some(PublishedAddresses { addresses, is_ours: true });
         entry.enqueue(&write.name, &mut self.due);
     }
@@ -236,18 +239,24 @@ impl StatusEntry {
 
     /// Returns the addresses to write; `None` if the status is as it should be, or is not ours to change.
     fn needed(&self, addresses: Option<&AddressList>) -> Option<AddressList> {
-        let addresses = match addresses {
-            _ if !self.wants_status() => AddressList::default(),
-            // An Ingress that is served keeps the addresses that it has.
-            None => return None,
-            Some(addresses) => Arc::clone(addresses),
-        };
+        if !self.wants_status() {
+            return self.is_published_by_us(addresses).then(AddressList::default);
+        }
+        // An Ingress that is served keeps the addresses that it has.
+        let addresses = addresses?;
         let is_needed = match &self.published {
             Some(published) if addresses.is_empty() => published.is_ours,
-            Some(published) => published.addresses != addresses,
+            Some(published) => published.addresses != *addresses,
             None => !addresses.is_empty(),
         };
-        is_needed.then_some(addresses)
+        is_needed.then(|| Arc::clone(addresses))
+    }
+
+    /// Returns true if this gateway wrote the status. Another gateway of the product in the cluster writes with the same
+    /// field manager, so the addresses decide.
+    fn is_published_by_us(&self, addresses: Option<&AddressList>) -> bool {
+        let Some(published) = self.published.as_ref().filter(|published| published.is_ours) else { return false };
+        addresses == Some(&published.addresses) || self.written_addresses.as_ref() == Some(&published.addresses)
     }
 }
 
@@ -305,7 +314,9 @@ mod tests {
             case("status switched off", OFF, published(lb, OURS), known, Some(&[])),
             case("status off, of another", OFF, published(lb, THEIRS), known, None),
             case("left the class", None, published(lb, OURS), known, Some(&[])),
-            case("left the class, addresses unknown", None, published(lb, OURS), None, Some(&[])),
+            case("left the class, addresses unknown", None, published(lb, OURS), None, None),
+            case("of another gateway's class", None, published(&["192.0.2.2"], OURS), known, None),
+            case("of another gateway's class, no addresses", None, published(lb, OURS), none, None),
             case("never ours", None, published(lb, THEIRS), known, None),
         ] {
             let mut statuses = DesiredStatuses::default();
