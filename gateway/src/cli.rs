@@ -28,9 +28,12 @@ pub mod signals;
 pub mod style;
 pub mod wait;
 
+/// The version, and the commit that the program was built from. Only release builds ask Git for it.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")");
+
 /// An ingress gateway for Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "gateway", version, about)]
+#[command(name = "gateway", version = VERSION, about)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -77,20 +80,40 @@ impl Cli {
         matches!(self.command, Command::Plugin(_))
     }
 
-    /// Runs the command and returns the exit code of the process.
-    ///
-    /// # Errors
-    /// Returns the error of the command, as a message for people.
-    pub fn execute(self) -> anyhow::Result<ExitCode> {
-        match self.command {
-            Command::Run(run) => run.execute()?,
-            Command::Config(config) => config.execute()?,
-            Command::Demo(demo) => demo.execute()?,
-            Command::Check(check) => return Ok(check.execute()),
-            Command::Crds => output::print(&crds::to_yaml()?)?,
-            Command::Explain(explain) => return Ok(explain.execute()),
-            Command::Plugin(plugin) => return Ok(plugin.execute()),
-            Command::Wait(wait) => return Ok(wait.execute()),
+    /// Runs the command, prints its error, and returns the exit code of the process.
+    pub fn execute(self) -> ExitCode {
+        let name = self.command.name();
+        self.command.execute().unwrap_or_else(|error| {
+            output::print_error(name, &error);
+            ExitCode::FAILURE
+        })
+    }
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Config(_) => "config",
+            Self::Demo(_) => "demo",
+            Self::Check(_) => "check",
+            Self::Crds => "crds",
+            Self::Explain(_) => "explain",
+            Self::Plugin(_) => "plugin",
+            Self::Wait(_) => "wait",
+        }
+    }
+
+    fn execute(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run(run) => run.execute()?,
+            Self::Config(config) => config.execute()?,
+            Self::Demo(demo) => demo.execute()?,
+            Self::Check(check) => return Ok(check.execute()),
+            Self::Crds => output::print(&crds::to_yaml()?)?,
+            Self::Explain(explain) => return Ok(explain.execute()),
+            Self::Plugin(plugin) => return Ok(plugin.execute()),
+            Self::Wait(wait) => return Ok(wait.execute()),
         }
         Ok(ExitCode::SUCCESS)
     }

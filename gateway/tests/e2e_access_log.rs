@@ -319,9 +319,9 @@ fn failed_handshake_is_logged_unless_the_client_was_silent() {
         sent: &'a [u8],
         closes: bool,
     }
-    let plaintext = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let other_protocol = b"\x00\x00\x00\x00\x00\x00\x00\x00";
     let cases = [
-        Case { abort: "tls_failed", sent: plaintext, closes: false },
+        Case { abort: "tls_failed", sent: other_protocol, closes: false },
         Case { abort: "tls_unfinished", sent: &hello, closes: true },
         Case { abort: "tls_timeout", sent: &hello, closes: false },
     ];
@@ -340,6 +340,8 @@ fn failed_handshake_is_logged_unless_the_client_was_silent() {
             ),
         );
         assert_eq!(entry["abort"], abort);
+        assert_eq!(entry["tlsError"].is_string(), abort != "tls_timeout", "{entry}");
+        assert!(entry["sni"].is_null(), "{entry}");
     }
     // A client that does not trust the certificate sends an alert.
     let other = Certificate::new("other.example");
@@ -347,7 +349,33 @@ fn failed_handshake_is_logged_unless_the_client_was_silent() {
     let mut distrusting =
         rustls::ClientConnection::new(support::tls_config(&[&other], "http/1.1"), name).unwrap();
     distrusting.complete_io(&mut connect()).unwrap_err();
-    assert_eq!(log.entries(4)[3]["abort"], "tls_failed");
+    let entry = &log.entries(4)[3];
+    assert_eq!((entry["abort"].as_str(), entry["sni"].as_str()), (Some("tls_failed"), Some("a.example")));
+    assert!(entry["tlsError"].as_str().unwrap().contains("alert"), "{entry}");
+}
+
+#[test]
+fn plain_http_on_the_tls_port_gets_a_400_that_says_so() {
+    let origin = Origin::named("a");
+    let log = LoggingGateway::start(&single_route(&origin));
+    let requests = [
+        &b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"[..],
+        b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    for (index, request) in requests.into_iter().enumerate() {
+        let mut stream = std::net::TcpStream::connect(log.started.gateway.https).unwrap();
+        stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+        stream.write_all(request).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{response}");
+        assert!(response.ends_with("400 plain_http_on_tls_port\n"), "{response}");
+        let entry = &log.entries(index + 1)[index];
+        assert_eq!(entry["reason"], "plain_http_on_tls_port");
+        assert_eq!(entry["scheme"], "http");
+    }
+    assert_eq!(log.entries(3)[0]["path"], "/x");
 }
 
 #[test]

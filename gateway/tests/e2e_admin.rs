@@ -41,6 +41,20 @@ fn gateway_is_alive_at_once_and_ready_with_the_first_table() {
 }
 
 #[test]
+fn admin_root_lists_pages_that_exist() {
+    let origin = Origin::named("a");
+    let started = TestGateway::start(&single_route(&origin));
+    let (status, text) = started.admin("/");
+    assert_eq!(status, 200);
+    let pages: Vec<_> = text.lines().filter(|line| line.starts_with('/')).collect();
+    assert!(pages.len() >= 8, "{text}");
+    for page in pages {
+        let path = page.split_whitespace().next().unwrap();
+        assert_ne!(started.admin(path).0, 404, "{path}");
+    }
+}
+
+#[test]
 fn counters_match_the_requests_sent() {
     let origin = Origin::start(|call| {
         let status = if call.request.target() == "/500" { "500 Oh" } else { "200 OK" };
@@ -191,7 +205,9 @@ fn routes_and_problems_pages_name_the_source_of_each_entry() {
     assert!(text.lines().count() >= 2 && text.contains("missing") && text.contains("younger"), "{text}");
     let (status, json) = started.admin("/problems?output=json");
     let problems: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
-    assert_eq!((status, problems.len()), (200, text.lines().count()));
+    // The last line counts the Ingresses.
+    assert_eq!((status, problems.len() + 1), (200, text.lines().count()));
+    assert!(text.ends_with("2 Ingresses served\n"), "{text}");
     let conflict = problems.iter().find(|problem| {
         problem["name"] == "younger" && problem["field"].as_str().unwrap().ends_with("paths[0]")
     });
@@ -202,7 +218,7 @@ fn routes_and_problems_pages_name_the_source_of_each_entry() {
     );
     let corrected = ingress("shop").host("a.example").path("/api", "a") + service;
     started.replace("all.yaml", &corrected);
-    assert_eq!(started.admin("/problems"), (200, String::new()));
+    assert_eq!(started.admin("/problems"), (200, "1 Ingress served\n".to_owned()));
     assert_eq!(started.admin("/problems?output=xml").0, 400);
 }
 

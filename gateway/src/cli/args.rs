@@ -17,14 +17,14 @@ pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// The source of objects. Without both flags, it is the cluster of this pod.
+/// The source of objects. Without both flags, it is the cluster of this pod, or of the user's kubeconfig.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// Read objects from the YAML files in this folder, and apply changes at once.
     #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
     files: Option<PathBuf>,
-    /// Read objects from the cluster of this kubeconfig file. Without --kubeconfig and --files, from the cluster of this
-    /// pod.
+    /// Read objects from the cluster of this kubeconfig file [default without --files: the cluster of this pod; outside
+    /// of a pod KUBECONFIG, then ~/.kube/config].
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -50,22 +50,22 @@ pub(crate) struct SettingsArgs {
     /// Configuration file. `gateway config` prints one with all settings.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address for plaintext requests.
+    /// Address for plaintext requests [default: 127.0.0.1:8080 with --files, else [::]:8080].
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
-    /// Address for TLS requests.
+    /// Address for TLS requests [default: 127.0.0.1:8443 with --files, else [::]:8443].
     #[arg(long, value_name = "ADDR")]
     https: Option<String>,
-    /// Address of the admin pages.
+    /// Address of the admin pages [default: 127.0.0.1:9080].
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
-    /// Address of /livez, /readyz and /metrics alone.
+    /// Address of /livez, /readyz and /metrics alone [default: none with --files, else [::]:9081].
     #[arg(long, value_name = "ADDR")]
     probe: Option<String>,
-    /// Folder of modules that WasmPlugins in the gateway's namespace name by file://.
+    /// Folder of modules that WasmPlugins in the gateway's namespace name by file:// [default: none].
     #[arg(long, value_name = "DIR")]
     plugin_dir: Option<String>,
-    /// Number of worker threads. Default: one for each available processor.
+    /// Number of worker threads [default: one for each available processor].
     #[arg(long, value_name = "N")]
     workers: Option<String>,
     /// Omit the reason from the gateway's own responses.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use routing::suggest::most_similar;
+use routing::suggest::{self, most_similar};
 
 use crate::control::source::files::{Node, Value, for_each_document};
 use crate::settings::Settings;
@@ -162,13 +162,16 @@ impl Loading {
     fn environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
         let variables: BTreeMap<_, _> = self.keys.iter().map(|key| (key.variable(), key.path)).collect();
         // Charts and shells write empty variables for settings that are not set.
-        let is_given = |(name, value): &(String, String)| name.starts_with("GATEWAY_") && !value.is_empty();
+        let is_given = |(name, value): &(String, String)| name.starts_with(PREFIX) && !value.is_empty();
         let mut given: Vec<_> = environment.into_iter().filter(is_given).collect();
         given.sort();
         for (name, value) in given {
             if let Some(path) = variables.get(&name) {
                 self.set(path, &value, Origin::Environment(name));
-            } else if is_ours(&name, variables.keys()) {
+                continue;
+            }
+            let is_ours = has_section(&name, variables.keys()) || is_misspelled(&name, variables.keys());
+            if is_ours && !is_of_service(&name) {
                 let similar = most_similar(&name, variables.keys().map(String::as_str)).map(str::to_owned);
                 self.mistakes.push(Mistake::UnknownVariable { name, similar });
             }
@@ -244,12 +247,28 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Returns true if an unknown variable was probably meant for a setting: it begins with the name of a section, and
-/// Kubernetes does not create it for a Service. For a Service named `gateway`, it creates `GATEWAY_PORT` and others.
-fn is_ours<'a>(name: &str, mut variables: impl Iterator<Item = &'a String>) -> bool {
+/// The start of all variables that set something.
+const PREFIX: &str = "GATEWAY_";
+
+/// Returns true if Kubernetes creates the variable for a Service. For one named `gateway`, it creates `GATEWAY_PORT` and
+/// others.
+fn is_of_service(name: &str) -> bool {
+    name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT")
+}
+
+/// Returns true if an unknown variable is nearly that of a setting.
+fn is_misspelled<'a>(name: &str, variables: impl Iterator<Item = &'a String>) -> bool {
+    let setting = |name: &'a str| name.strip_prefix(PREFIX).unwrap_or(name);
+    let Some(name) = name.strip_prefix(PREFIX) else { return false };
+    let known: Vec<_> = variables.map(|known| setting(known)).collect();
+    let is_plural = |known: &&str| known.strip_prefix(name).is_some_and(|rest| ["S", "ES"].contains(&rest));
+    known.iter().any(is_plural) || !suggest::did_you_mean(name, known.into_iter()).is_empty()
+}
+
+/// Returns true if an unknown variable begins with the name of a section.
+fn has_section<'a>(name: &str, mut variables: impl Iterator<Item = &'a String>) -> bool {
     let section = |name: &str| name.split('_').nth(1).map(str::to_owned);
-    let is_service = name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT");
-    !is_service && variables.any(|known| section(known) == section(name))
+    variables.any(|known| section(known) == section(name))
 }
 
 #[cfg(test)]

@@ -17,12 +17,15 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-/// Prints to standard output.
+/// Prints to standard output. A reader that has closed the pipe wants no more: that is no error.
 ///
 /// # Errors
-/// Returns an error if standard output is closed or full.
+/// Returns an error if standard output is full.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    io::stdout().lock().write_all(text.as_bytes()).context("cannot print")
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot print"),
+    }
 }
 
 /// Prints the error of a command to standard error. An error of this write is ignored: its reader is gone.

@@ -21,7 +21,7 @@ mod format;
 mod stamp;
 mod writer;
 
-pub use format::{Entry, Field, Format, FormatError, RequestFields, RouteFields, Template};
+pub use format::{Entry, Field, Format, FormatError, RequestFields, RouteFields, Template, TlsFailure};
 use stamp::Stamp;
 use writer::Batch;
 pub use writer::{LogReader, WriterThread, channel, start};

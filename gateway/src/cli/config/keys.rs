@@ -12,8 +12,8 @@ use api::LoadBalancingType;
 
 use super::error::ValueError;
 use super::value::{
-    Form, addresses, bytes, count, folder, lease_name, list, log_format, names, networks, path, plain,
-    service_name, switch, time, words,
+    Form, PortAlone, addresses, bytes, count, folder, lease_name, list, listen, log_format, names, networks,
+    path, plain, service_name, switch, time, words,
 };
 use crate::observe::counters::RequestLabels;
 use crate::settings::{Loopback, ReasonHeader, RequestIdEcho, Settings, TraceRequests, UnderscoreNames};
@@ -108,27 +108,27 @@ fn listeners() -> Vec<Key> {
     vec![
         Key::new(
             "listeners.http",
-            "Address for plaintext requests.",
+            "Address for plaintext requests. A port alone, and `:PORT`: all interfaces.",
             |all| &mut all.listeners.http,
-            plain::<SocketAddr>(),
+            listen(PortAlone::AllInterfaces),
         ),
         Key::new(
             "listeners.https",
             "Address for TLS requests.",
             |all| &mut all.listeners.https,
-            plain::<SocketAddr>(),
+            listen(PortAlone::AllInterfaces),
         ),
         Key::new(
             "listeners.admin",
-            "Address of the admin pages.",
+            "Address of the admin pages. A port alone: the loopback interface only.",
             |all| &mut all.listeners.admin,
-            plain::<SocketAddr>(),
+            listen(PortAlone::Loopback),
         ),
         Key::new(
             "listeners.probe",
             "Address of /livez, /readyz and /metrics alone, for the kubelet and for scrapers.",
             |all| &mut all.listeners.probe,
-            plain::<SocketAddr>().or(NONE),
+            listen(PortAlone::AllInterfaces).or(NONE),
         ),
     ]
 }

@@ -169,11 +169,12 @@ fn unknown_key_is_an_error_with_a_suggestion() {
             "gateway.yaml:8: unknown key \"limit\"; did you mean drain.limit?",
         ]
     );
-    let errors =
-        load("", &[("GATEWAY_TIMEOUTS_REQUEST_HEDER", "1s")], &[("--set", "workrs", "2")]).unwrap_err();
+    let variables = [("GATEWAY_TIMEOUTS_REQUEST_HEDER", "1s"), ("GATEWAY_CLASS", "x"), ("GATEWAY_NAME", "y")];
+    let errors = load("", &variables, &[("--set", "workrs", "2")]).unwrap_err();
     assert_eq!(
         errors,
         [
+            "GATEWAY_CLASS: no setting has this variable; did you mean GATEWAY_CLASSES?",
             "GATEWAY_TIMEOUTS_REQUEST_HEDER: no setting has this variable; did you mean GATEWAY_TIMEOUTS_REQUEST_HEADER?",
             "--set: unknown key \"workrs\"; did you mean workers?",
         ]
@@ -191,6 +192,25 @@ fn unknown_placeholder_is_an_error_with_a_suggestion() {
             "gateway.yaml:1: accessLog.to: \"\" cannot be read: off, stdout or a file is expected",
         ]
     );
+}
+
+#[test]
+fn ports_are_addresses() {
+    for (key, text, address) in [
+        ("listeners.http", "8080", "[::]:8080"),
+        ("listeners.http", ":8080", "[::]:8080"),
+        ("listeners.https", "127.0.0.1:8443", "127.0.0.1:8443"),
+        ("listeners.admin", "9000", "127.0.0.1:9000"),
+        ("listeners.admin", ":9000", "[::]:9000"),
+        ("listeners.probe", "[::1]:7", "[::1]:7"),
+    ] {
+        let config = load("", &[], &[("--set", key, text)]).unwrap();
+        let key = keys::all().into_iter().find(|known| known.path == key).unwrap();
+        assert_eq!(key.write(&config.settings), address, "{}: {text}", key.path);
+    }
+    for text in ["", ":", "80800", "localhost:80", "127.0.0.1"] {
+        assert!(load("", &[], &[("--set", "listeners.http", text)]).is_err(), "{text}");
+    }
 }
 
 #[test]
@@ -225,7 +245,7 @@ fn all_wrong_values_are_reported_at_once() {
         "gateway.yaml:2: timeouts.connect must be one value or a list of values",
         "gateway.yaml:4: limits.headBytes: 1Gi is not between 1Ki and 1Mi",
         "gateway.yaml:5: limits.fields: a whole number is expected, not \"many\"",
-        "gateway.yaml:6: listeners.http: \"localhost\" cannot be read: invalid socket address syntax",
+        "gateway.yaml:6: listeners.http: \"localhost\" cannot be read: an address such as 127.0.0.1:8080, [::1]:8080, :8080 or 8080 is expected",
         "gateway.yaml:7: responses.reasonHeader: shown or hidden is expected, not \"never\"",
         "gateway.yaml:8: status.service: a Service is named as NAMESPACE/NAME",
         "gateway.yaml:9: plugins.cache: an absolute path is expected, not \"code\"",

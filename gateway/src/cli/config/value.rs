@@ -3,7 +3,7 @@
 //! A written value parses to the same value again. Not here: which setting has which form (`keys`).
 
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -111,6 +111,34 @@ pub(super) fn service_name() -> Form<Name> {
 /// IP addresses and DNS names, separated by commas.
 pub(super) fn addresses() -> Form<Vec<String>> {
     Form::new(read_addresses, |addresses| addresses.join(","))
+}
+
+/// Addresses to listen on: `127.0.0.1:8080`, `:8080` for all interfaces, and a port alone.
+pub(super) fn listen(port_alone: PortAlone) -> Form<SocketAddr> {
+    let read = move |text: &str| {
+        let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let (ip, port) = match (text.strip_prefix(':'), port_alone) {
+            (Some(port), _) => (all, port),
+            (None, PortAlone::AllInterfaces) => (all, text),
+            (None, PortAlone::Loopback) => (IpAddr::V4(Ipv4Addr::LOCALHOST), text),
+        };
+        port.parse().map(|port| SocketAddr::new(ip, port)).or_else(|_| text.parse()).map_err(|_| {
+            ValueError::Unreadable {
+                text: text.to_owned(),
+                cause: "an address such as 127.0.0.1:8080, [::1]:8080, :8080 or 8080 is expected".to_owned(),
+            }
+        })
+    };
+    Form::new(read, SocketAddr::to_string)
+}
+
+/// What a port without an address listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PortAlone {
+    /// All interfaces.
+    AllInterfaces,
+    /// The loopback interface, for pages that show what clients must not see.
+    Loopback,
 }
 
 /// `on` and `off`, which YAML may read as booleans.

@@ -76,6 +76,7 @@ impl Admin {
     /// Returns all pages.
     pub fn router(self) -> Router {
         let further = Router::new()
+            .route("/", get(index))
             .route("/routes", get(routes))
             .route("/problems", get(problems))
             .route("/plugins", get(plugins))
@@ -93,6 +94,25 @@ impl Admin {
             .route("/metrics", get(metrics))
             .with_state(self)
     }
+}
+
+/// All pages of the admin address, with their purpose.
+const PAGES: &[(&str, &str)] = &[
+    ("/livez", "whether the process responds"),
+    ("/readyz", "whether it serves, or why not yet"),
+    ("/metrics", "counters and gauges as OpenMetrics text"),
+    ("/routes", "the routing table; ?output=json"),
+    ("/problems", "what is not served as written; ?output=json"),
+    ("/plugins", "plugins, their versions and failures; ?output=json"),
+    ("/explain", "why a request is routed to its backend: ?url=http://HOST/PATH"),
+    ("/ingress", "the state of one Ingress: ?namespace=NAMESPACE&name=NAME"),
+];
+
+async fn index() -> String {
+    PAGES.iter().fold("gateway: admin pages\n\n".to_owned(), |mut text, (path, about)| {
+        let _ = writeln!(text, "{path:<10} {about}");
+        text
+    })
 }
 
 /// The query of a page that exists in several formats.

@@ -67,38 +67,71 @@ pub enum ClientError {
         /// The cause.
         source: Box<KubeconfigError>,
     },
-    /// There is no kubeconfig file, and the process has no service account.
-    #[error("neither --files nor --kubeconfig is given, and this is no pod")]
-    NotInCluster(#[source] InClusterError),
+    /// The service account of this pod cannot be used.
+    #[error("cannot use the service account of this pod")]
+    ServiceAccount(#[source] InClusterError),
+    /// There is no kubeconfig file, and the process is no pod.
+    #[error(
+        "there is no cluster: this is no pod, and neither KUBECONFIG nor ~/.kube/config names one; serve a folder of \
+         YAML by --files DIR, or name a cluster by --kubeconfig FILE"
+    )]
+    NoCluster,
     /// The TLS or proxy configuration is invalid.
     #[error("cannot set up the client of the API server")]
     Setup(#[source] Box<kube::Error>),
 }
 
-/// Builds the client for a kubeconfig file, or for the service account of this pod.
+/// Builds the client for a kubeconfig file, for the service account of this pod, or for the kubeconfig that kubectl uses.
 ///
 /// # Errors
-/// Returns [`ClientError::Unreadable`] or [`ClientError::Unusable`] for the file, [`ClientError::NotInCluster`] if
-/// there is neither a file nor a service account, and [`ClientError::Setup`] if the configuration is invalid.
+/// Returns [`ClientError::Unreadable`] or [`ClientError::Unusable`] for the file, [`ClientError::ServiceAccount`] in a
+/// pod without a usable one, [`ClientError::NoCluster`] if there is nothing of these, and [`ClientError::Setup`] if the
+/// configuration is invalid.
 ///
 /// # Cancellation
 /// Has no effect: nothing is sent.
 pub async fn build_client(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
     let mut config = match kubeconfig {
         Some(file) => {
-            let path = || file.to_owned();
-            let parsed = Kubeconfig::read_from(file)
-                .map_err(|source| ClientError::Unreadable { path: path(), source: Box::new(source) })?;
-            let config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await;
-            config.map_err(|source| ClientError::Unusable { path: path(), source: Box::new(source) })?
+            let parsed = Kubeconfig::read_from(file);
+            from_kubeconfig(file, parsed).await?
         }
-        None => Config::incluster().map_err(ClientError::NotInCluster)?,
+        None if std::env::var_os(POD_VARIABLE).is_some() => {
+            Config::incluster().map_err(ClientError::ServiceAccount)?
+        }
+        None => {
+            let path = default_kubeconfig().ok_or(ClientError::NoCluster)?;
+            tracing::info!(kubeconfig = %path.display(), "this is no pod, so the kubeconfig of kubectl is used");
+            // Reads several files if KUBECONFIG names them.
+            from_kubeconfig(&path, Kubeconfig::read()).await?
+        }
     };
     config.read_timeout = Some(READ_TIMEOUT);
     // Watches and reads are repeated and reported here. The library's retries (of 429, 503 and 504) would wait for
     // minutes without a report.
     config.default_retry = false;
     Client::try_from(config).map_err(|source| ClientError::Setup(Box::new(source)))
+}
+
+/// The variable that Kubernetes sets in each pod.
+const POD_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
+
+/// Returns the file that kubectl reads, or the list of files in `KUBECONFIG`. Returns `None` if there is none.
+fn default_kubeconfig() -> Option<PathBuf> {
+    let named = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty()).map(PathBuf::from);
+    let at_home = || std::env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.is_file());
+    named.or_else(at_home)
+}
+
+async fn from_kubeconfig(
+    file: &Path,
+    parsed: Result<Kubeconfig, KubeconfigError>,
+) -> Result<Config, ClientError> {
+    let path = || file.to_owned();
+    let parsed =
+        parsed.map_err(|source| ClientError::Unreadable { path: path(), source: Box::new(source) })?;
+    let config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await;
+    config.map_err(|source| ClientError::Unusable { path: path(), source: Box::new(source) })
 }
 
 /// Follows the API until the receiver of `updates` is closed.

@@ -29,6 +29,8 @@ pub struct Client {
     /// TLS version; `None` for plaintext.
     pub tls: Option<ProtocolVersion>,
     trust: Trust,
+    /// Whether it speaks plaintext on the port for TLS. Its requests are refused.
+    is_on_tls_port: bool,
     /// Fields that are the same for all requests of an untrusted peer, up to the begun value of `Forwarded`.
     pub(super) untrusted_fields: Box<[u8]>,
     /// Connection to an endpoint that the client has authenticated.
@@ -82,9 +84,21 @@ impl Client {
             codec: Codec::Http1,
             tls,
             trust,
+            is_on_tls_port: false,
             untrusted_fields: fields[..].into(),
             bound: RefCell::default(),
         }
+    }
+
+    /// Returns the peer of a plaintext connection to the port for TLS.
+    #[must_use]
+    pub fn on_tls_port(self) -> Self {
+        Self { is_on_tls_port: true, ..self }
+    }
+
+    /// Returns true if the peer speaks plaintext on the port for TLS.
+    pub fn is_on_tls_port(&self) -> bool {
+        self.is_on_tls_port
     }
 
     /// Returns true if the peer is a proxy that the settings trust.

@@ -17,7 +17,7 @@ use super::reply_reason::ReplyReason;
 use super::worker::Worker;
 use crate::data::drain::Phase;
 use crate::data::upstream::{PooledConnection, RetryState};
-use crate::observe::access_log::{Entry, RequestFields, RouteFields};
+use crate::observe::access_log::{Entry, RequestFields, RouteFields, TlsFailure};
 use crate::observe::counters::ResponseSample;
 
 /// Outcome of one request.
@@ -240,6 +240,7 @@ fn entry<'a>(id: &'a [u8], connection: ConnectionInfo, record: &Record) -> Entry
         client: connection.address,
         scheme: connection.scheme.as_str(),
         tls: tls_version(connection.tls),
+        tls_failure: None,
         request: None,
         status: record.status,
         reason,
@@ -279,6 +280,18 @@ impl Worker {
         if let Some(log) = &self.access_log {
             let record = Record { completion: Completion::Aborted(abort), ..Record::new(None) };
             log.log(&entry(self.request_ids.generate().as_bytes(), connection, &record));
+        }
+    }
+
+    /// Counts and logs a TLS handshake that failed.
+    pub fn report_handshake(&self, connection: ConnectionInfo, abort: Abort, failure: TlsFailure<'_>) {
+        let (server_name, error) = (failure.server_name, failure.error);
+        tracing::debug!(client = %connection.address, server_name, error, "TLS handshake failed");
+        self.counters.count_abort(abort.as_str());
+        if let Some(log) = &self.access_log {
+            let record = Record { completion: Completion::Aborted(abort), ..Record::new(None) };
+            let id = self.request_ids.generate();
+            log.log(&Entry { tls_failure: Some(failure), ..entry(id.as_bytes(), connection, &record) });
         }
     }
 

@@ -27,6 +27,8 @@ pub enum ReplyReason {
     TooManyConnectionOptions,
     /// An HTTP/2 request has more fields than allowed.
     TooManyFields,
+    /// The client sent plain HTTP to the port for TLS.
+    PlainHttp,
     /// The request is `OPTIONS *`, or OPTIONS with `Max-Forwards: 0`, which is about the gateway itself.
     ServerOptions,
     /// The method is TRACE, which `requests.trace` refuses.
@@ -90,6 +92,7 @@ impl ReplyReason {
         Self::EncodedSlash,
         Self::TooManyConnectionOptions,
         Self::TooManyFields,
+        Self::PlainHttp,
         Self::ServerOptions,
         Self::TraceRefused,
         Self::LastForward,
@@ -128,6 +131,7 @@ impl ReplyReason {
             | Self::MalformedHost
             | Self::MalformedPath
             | Self::EncodedSlash
+            | Self::PlainHttp
             | Self::TooManyConnectionOptions => 400,
             Self::BodyTooLarge => 413,
             Self::TooManyFields => 431,
@@ -186,6 +190,7 @@ impl ReplyReason {
             Self::NoRule => "no_rule",
             Self::AnnotationNotHonoured => "annotation_not_honoured",
             Self::NoBackend => "no_backend",
+            Self::PlainHttp => "plain_http_on_tls_port",
             Self::ServerOptions => "server_options",
             Self::TraceRefused => "trace_refused",
             Self::LastForward => "last_forward",
@@ -224,6 +229,7 @@ impl ReplyReason {
                 | Self::MalformedFraming
                 | Self::MalformedBody
                 | Self::BodyTooLarge
+                | Self::PlainHttp
                 | Self::HeadTimeout
                 | Self::BodyTimeout
         )

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::protocol::Protocol;
+use super::tls::{self, Handshake};
 use super::transport::Transport;
-use super::{h1, h2, tls};
+use super::{h1, h2};
 use crate::data::exchange::{Client, Worker};
 use crate::data::wire::h1::Connection;
 use crate::observe::counters::{Counters, GaugeGuard, increment};
@@ -32,7 +33,19 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         Protocol::Tls(config) => {
             // Boxed: the state of a handshake is large and short-lived, and would enlarge every idle connection.
             let handshake = Box::pin(tls::handshake(&worker, stream, peer, config));
-            let Some(stream) = handshake.await else { return };
+            let stream = match handshake.await {
+                Handshake::Complete(stream) => stream,
+                Handshake::PlainHttp(stream) => {
+                    let trusted = &worker.settings.requests.trusted_proxies;
+                    let client = Box::new(Client::new(peer.ip(), None, trusted).on_tls_port());
+                    let mut connection =
+                        Connection::new(Transport::Plain(stream), worker.settings.limits.head);
+                    // Boxed, as the handshake is.
+                    Box::pin(h1::serve(&worker, client, &mut connection)).await;
+                    return;
+                }
+                Handshake::Failed => return,
+            };
             let session = stream.get_ref().1;
             let (version, is_h2) = (session.protocol_version(), session.alpn_protocol() == Some(b"h2"));
             (Transport::Tls(stream), version, is_h2)

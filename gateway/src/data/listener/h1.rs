@@ -189,6 +189,9 @@ impl Session<'_> {
             let may_be_http2 = self.state.age == ConnectionAge::New;
             let head = match poll_incoming(self.connection, may_be_http2, &mut cx) {
                 Poll::Ready(Ok(Incoming::Request(head))) => head,
+                Poll::Ready(Ok(Incoming::Http2)) if self.client.is_on_tls_port() => {
+                    return self.reply_and_close(ReplyReason::PlainHttp, None).await;
+                }
                 Poll::Ready(Ok(Incoming::Http2)) => return NextAction::ServeHttp2,
                 Poll::Ready(Ok(Incoming::Closed)) => return NextAction::Close,
                 Poll::Ready(Err(StreamError::Head(error))) => {
@@ -240,10 +243,14 @@ impl Session<'_> {
 
     async fn serve_request(&mut self, mut head: Head) -> NextAction {
         headers::sanitize(&mut head, self.worker.settings.requests.underscore_names, &self.worker.counters);
-        let Ok(length) = BodyLength::from_request(&head) else {
-            let destination = exchange::parse_destination(&head).ok();
-            let fields = record::request_fields(self.client, &head, destination.as_ref());
-            return self.reply_and_close(ReplyReason::MalformedFraming, Some(fields)).await;
+        let length = match BodyLength::from_request(&head) {
+            Ok(length) if !self.client.is_on_tls_port() => length,
+            framing => {
+                let destination = exchange::parse_destination(&head).ok();
+                let fields = record::request_fields(self.client, &head, destination.as_ref());
+                let reason = framing.map_or(ReplyReason::MalformedFraming, |_| ReplyReason::PlainHttp);
+                return self.reply_and_close(reason, Some(fields)).await;
+            }
         };
         self.connection.start_receiving_body(length);
         let mut downstream = Http1Downstream::for_request(self.worker, self.connection, &head, length);

@@ -1,6 +1,6 @@
 //! TLS for clients: one configuration for all listeners, certificates by SNI.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::data::exchange::abort::Abort;
 use crate::data::exchange::{ConnectionInfo, Worker};
 use crate::live::LiveCell;
 use crate::message::Scheme;
+use crate::observe::access_log::TlsFailure;
 
 /// Maximum time that a client has to finish its handshake once the worker is closing.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -52,7 +53,17 @@ pub fn server_config(live: LiveCell, provider: Arc<CryptoProvider>) -> Result<Se
     Ok(config)
 }
 
-/// Performs the handshake within the timeout of a request head. Returns `None` if it fails, which is then reported.
+/// The end of a handshake.
+pub(super) enum Handshake {
+    /// The client may send requests.
+    Complete(Box<TlsStream<TcpStream>>),
+    /// The client speaks plain HTTP. Nothing was read.
+    PlainHttp(TcpStream),
+    /// It failed, and is reported.
+    Failed,
+}
+
+/// Performs the handshake within the timeout of a request head.
 ///
 /// # Cancellation
 /// Dropping the future closes the connection, without a report.
@@ -61,30 +72,40 @@ pub(super) async fn handshake(
     stream: TcpStream,
     peer: SocketAddr,
     config: Arc<ServerConfig>,
-) -> Option<Box<TlsStream<TcpStream>>> {
+) -> Handshake {
     let timer = worker.clock.timer();
     timer.set(worker.settings.timeouts.request_header);
     // Health checks connect and close without a byte. That is no failed handshake.
     let has_sent_bytes = Cell::new(false);
+    let server_name = RefCell::new(None);
     let handshake = async {
-        has_sent_bytes.set(stream.peek(&mut [0]).await? > 0);
+        let mut first = [0];
+        has_sent_bytes.set(stream.peek(&mut first).await? > 0);
+        // Methods of HTTP begin with a letter, messages of TLS do not.
+        if first[0].is_ascii_uppercase() {
+            return Ok(Handshake::PlainHttp(stream));
+        }
         // The ClientHello is read before the configuration is selected, since hosts will have their own configurations.
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        hello.into_stream(config).await
-    };
-    let abort = match worker.drain.limit(&timer, OnDrain::Grace(DRAIN_GRACE), handshake).await {
+        *server_name.borrow_mut() = hello.client_hello().server_name().map(str::to_owned);
         // Boxed before it is borrowed: it is more than 1 KiB, which the future of an idle connection would keep twice.
-        Ok(Ok(stream)) => return Some(Box::new(stream)),
+        io::Result::Ok(Handshake::Complete(Box::new(hello.into_stream(config).await?)))
+    };
+    let (abort, error) = match worker.drain.limit(&timer, OnDrain::Grace(DRAIN_GRACE), handshake).await {
+        Ok(Ok(handshake)) => return handshake,
         Ok(Err(error)) => {
-            tracing::debug!(client = %peer, %error, "TLS handshake failed");
             // rustls reports protocol errors as invalid data. Every other error comes from the network.
-            if error.kind() == io::ErrorKind::InvalidData { Abort::TlsFailed } else { Abort::TlsUnfinished }
+            let is_protocol = error.kind() == io::ErrorKind::InvalidData;
+            (if is_protocol { Abort::TlsFailed } else { Abort::TlsUnfinished }, Some(error.to_string()))
         }
-        Err(_elapsed) => Abort::TlsTimeout,
+        Err(_elapsed) => (Abort::TlsTimeout, None),
     };
     if has_sent_bytes.get() {
         let address = peer.ip().to_canonical();
-        worker.report_connection(ConnectionInfo { address, scheme: Scheme::Https, tls: None }, abort);
+        let connection = ConnectionInfo { address, scheme: Scheme::Https, tls: None };
+        let server_name = server_name.into_inner();
+        let failure = TlsFailure { server_name: server_name.as_deref(), error: error.as_deref() };
+        worker.report_handshake(connection, abort, failure);
     }
-    None
+    Handshake::Failed
 }

@@ -28,6 +28,8 @@ pub struct Entry<'a> {
     pub scheme: &'static str,
     /// The TLS version: `1.2` or `1.3`.
     pub tls: Option<&'static str>,
+    /// The failed handshake.
+    pub tls_failure: Option<TlsFailure<'a>>,
     /// The fields of the request head. `None` if it could not be parsed.
     pub request: Option<RequestFields<'a>>,
     /// The status code of the response. 0: no response.
@@ -54,6 +56,15 @@ pub struct Entry<'a> {
     pub is_reused: bool,
     /// The route of the request.
     pub route: Option<RouteFields<'a>>,
+}
+
+/// The logged fields of a TLS handshake that failed.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsFailure<'a> {
+    /// The host that the client named by SNI.
+    pub server_name: Option<&'a str>,
+    /// The error. `None`: the time was over.
+    pub error: Option<&'a str>,
 }
 
 /// The logged fields of a request head.
@@ -156,6 +167,10 @@ fields! {
     Reason = "reason",
     /// [`Entry::abort`]
     Abort = "abort",
+    /// [`TlsFailure::server_name`]
+    ServerName = "sni",
+    /// [`TlsFailure::error`]
+    TlsError = "tlsError",
     /// [`Entry::is_unsent`]
     Unsent = "unsent",
     /// [`Entry::received`]
@@ -218,6 +233,14 @@ impl Field {
             Self::Status => (entry.status != 0).then_some(Value::Number(entry.status.into())),
             Self::Reason => entry.reason.map(word),
             Self::Abort => entry.abort.map(word),
+            Self::ServerName => {
+                let name = entry.tls_failure.and_then(|failure| failure.server_name);
+                name.map(|name| Value::Text(name.as_bytes()))
+            }
+            Self::TlsError => {
+                let error = entry.tls_failure.and_then(|failure| failure.error);
+                error.map(|error| Value::Text(error.as_bytes()))
+            }
             Self::Unsent => entry.is_unsent.then_some(Value::Flag(true)),
             Self::BytesIn => Some(Value::Number(entry.received)),
             Self::BytesOut => Some(Value::Number(entry.sent)),

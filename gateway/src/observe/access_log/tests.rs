@@ -23,6 +23,7 @@ fn answered(status: u16) -> Entry<'static> {
         status,
         reason: None,
         abort: None,
+        tls_failure: None,
         is_unsent: false,
         received: 0,
         sent: 0,

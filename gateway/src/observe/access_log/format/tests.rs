@@ -22,6 +22,7 @@ fn malformed() -> Entry<'static> {
         id: b"0a",
         client: IpAddr::from([192, 0, 2, 1]),
         scheme: "http",
+        tls_failure: None,
         tls: None,
         request: None,
         status: 400,
