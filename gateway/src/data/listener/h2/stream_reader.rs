@@ -16,7 +16,7 @@ use crate::data::wire::pending::PendingData;
 /// The receiving half of a stream.
 pub(super) struct StreamReader {
     stream: RecvStream,
-    /// Bytes that arrived and are not read. At most the window of a stream, 2 MiB.
+    /// Bytes that arrived and are not read. At most the window of a stream, 3 MiB.
     unread: PendingData,
     /// Whether `h2` has no further data. Trailers may follow.
     is_data_complete: bool,

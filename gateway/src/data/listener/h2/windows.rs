@@ -14,8 +14,8 @@ pub(super) const MAX_CONCURRENT_STREAMS: u32 = 100;
 /// Bytes that a client may send before the gateway has read them, per stream.
 const STREAM_BYTES: u32 = 64 << 10;
 
-/// The same for uploads whose endpoints keep up. 2 MiB for each round trip of 50 ms are 40 MiB/s.
-const LARGE_STREAM_BYTES: u32 = 2 << 20;
+/// The same for uploads whose endpoints keep up. 3 MiB for each round trip of 50 ms are 60 MiB/s.
+const LARGE_STREAM_BYTES: u32 = 3 << 20;
 
 /// Bytes that a client may send before the gateway has read them, per connection. As many as all streams may send, so that
 /// uploads which an endpoint does not read leave window for the other streams. What a client makes the gateway hold in
@@ -23,13 +23,13 @@ const LARGE_STREAM_BYTES: u32 = 2 << 20;
 const CONNECTION_BYTES: u32 = MAX_CONCURRENT_STREAMS * STREAM_BYTES;
 
 /// Bytes that a stream must have carried before the windows grow. Smaller bodies gain little.
-const MIN_UPLOAD_BYTES: u64 = 2 * STREAM_BYTES as u64;
+const MIN_UPLOAD_BYTES: u64 = STREAM_BYTES as u64;
 
-/// Maximum extra bytes of all connections of one worker: 64 uploads with a large window at a time.
-const MAX_WORKER_BYTES: u32 = 64 * LARGE_STREAM_BYTES;
+/// Maximum extra bytes of all connections of one worker: 42 uploads with a large window at a time.
+const MAX_WORKER_BYTES: u32 = 128 << 20;
 
 /// Uploads for which a connection gets extra bytes when its windows grow, at least.
-const MIN_UPLOADS: u32 = 4;
+const MIN_UPLOADS: u32 = 3;
 
 /// The windows of a connection and its streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ mod tests {
         windows.on_read(MIN_UPLOAD_BYTES - 1);
         assert_eq!(announced(&windows), None, "a short body");
         windows.on_read(MIN_UPLOAD_BYTES);
-        assert_eq!(announced(&windows), Some((2, 8)));
+        assert_eq!(announced(&windows), Some((3, 9)));
         windows.on_read(u64::MAX);
         assert_eq!(announced(&windows), None, "once");
         windows.on_end();
@@ -160,16 +160,16 @@ mod tests {
             windows.on_start();
         }
         windows.on_read(u64::MAX);
-        assert_eq!(announced(&windows), Some((2, 12)));
+        assert_eq!(announced(&windows), Some((3, 18)));
         windows.on_start();
-        assert_eq!(announced(&windows), Some((2, 14)));
+        assert_eq!(announced(&windows), Some((3, 21)));
         for _ in 0..93 {
             windows.on_start();
         }
-        assert_eq!(announced(&windows), Some((2, 64)));
+        assert_eq!(announced(&windows), Some((3, 63)));
         let other = UploadWindows::new(budget);
         other.on_read(u64::MAX);
-        assert_eq!(announced(&other), Some((2, 8)), "others have the rest");
+        assert_eq!(announced(&other), Some((3, 9)), "others have the rest");
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         let connections: Vec<_> = (0..20).map(|_| UploadWindows::new(Rc::clone(&budget))).collect();
         connections.iter().for_each(|windows| windows.on_read(u64::MAX));
         let grown = connections.iter().filter(|windows| announced(windows).is_some()).count();
-        assert_eq!(grown, 15, "8 MiB each of 128 MiB, less what the last one leaves");
+        assert_eq!(grown, 13, "9 MiB each of 128 MiB, less what the last one leaves");
         drop(connections);
         assert!(budget.acquire(MAX_WORKER_BYTES, MAX_WORKER_BYTES));
     }
