@@ -255,8 +255,11 @@ impl StatusEntry {
     /// Returns true if this gateway wrote the status. Another gateway of the product in the cluster writes with the same
     /// field manager, so the addresses decide.
     fn is_published_by_us(&self, addresses: Option<&AddressList>) -> bool {
-        let Some(published) = self.published.as_ref().filter(|published| published.is_ours) else { return false };
-        addresses == Some(&published.addresses) || self.written_addresses.as_ref() == Some(&published.addresses)
+        let Some(published) = self.published.as_ref().filter(|published| published.is_ours) else {
+            return false;
+        };
+        addresses == Some(&published.addresses)
+            || self.written_addresses.as_ref() == Some(&published.addresses)
     }
 }
 
