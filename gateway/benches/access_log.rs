@@ -24,6 +24,7 @@ fn entry<'a>(ingress: &'a Name, service: &'a (Name, PortRef)) -> Entry<'a> {
         id: b"8f14e45fceea167a5a36dedd4bea2543",
         client: Ipv4Addr::new(203, 0, 113, 7).into(),
         scheme: "https",
+        tls_failure: None,
         tls: Some("1.3"),
         request: Some(RequestFields {
             protocol: "HTTP/2",
