@@ -13,7 +13,7 @@ use crate::cluster::{
 };
 use crate::endpoint;
 use crate::gateway_process::Gateway;
-use crate::objects::{TestNamespace, class_with_config, with_tls};
+use crate::objects::{TestNamespace, class, class_with_config, with_tls};
 
 /// The cluster has an object for every call that the gateway makes. No call is forbidden, and every allowed call is
 /// made.
@@ -163,6 +163,10 @@ pub(crate) fn missing_rule() {
 pub(crate) fn namespace_role() {
     let (inside, outside) = (TestNamespace::without_class("inside"), TestNamespace::without_class("outside"));
     account("narrow");
+    // The gateways of other tests leave the policy to the one that serves its Ingress.
+    let mut class = class("narrow");
+    class["spec"]["controller"] = "example.com/other".into();
+    cluster().apply(&class);
     let mut allowed = BTreeSet::new();
     // The Role of conformance/example/namespace.yaml, for an account without other rights.
     for mut object in manifest_objects(&repository_root().join("conformance/example/namespace.yaml")) {

@@ -41,6 +41,7 @@ fn class_config_round_trips_with_all_fields() {
         "defaultBackend": { "namespace": "shop", "service": "web", "port": 80 },
         "defaultCertificate": { "name": "cert" },
         "externalNames": "Allow",
+        "foreignAnnotations": "Warn",
         "hostOwnership": [{ "host": "*.a.example", "namespaces": ["shop"] }],
     });
     let read: IngressClassConfigSpec = serde_json::from_value(config.clone()).unwrap();

@@ -250,6 +250,7 @@ where
         let status = api_status(&error);
         let code = status.map(|status| status.code);
         if code == Some(410) && self.expired.is_first() {
+            tracing::debug!(message = status.map(|status| &*status.message), "watch expired");
             return Step::Start;
         }
         let needs_list = matches!(code, Some(404 | 410)) || status.is_some_and(is_version_too_large);
