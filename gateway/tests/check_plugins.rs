@@ -53,7 +53,7 @@ fn folder(plugin: &str, module: Option<&[u8]>) -> TempDir {
 
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-    let output = command.arg("check").arg(folder).args(arguments).output().unwrap();
+    let output = command.current_dir(folder).args(["check", "."]).args(arguments).output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
@@ -74,7 +74,7 @@ fn plugin_that_loads_is_no_problem() {
         sha2::Sha256::digest(&good).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     let good = folder(&plugin(&format!("  sha256: {digest}\n  pluginConfig: {{key: a}}\n")), Some(&good));
-    assert_eq!(run(good.path(), &[]), (Some(0), "no problems\n".to_owned()));
+    assert_eq!(run(good.path(), &[]), (Some(0), "no problems; 1 Ingress served\n".to_owned()));
 }
 
 #[test]
@@ -153,7 +153,10 @@ fn refused_plugin_is_in_all_formats() {
     let folder = folder(&plugin(""), None);
     let (code, text) = run(folder.path(), &[]);
     let start = "plugin.yaml:5: WasmPlugin default/guest spec.url: PluginRefused: the file ";
-    assert!(text.starts_with(start) && text.ends_with(" does not exist\n1 problem\n"), "{text}");
+    assert!(
+        text.starts_with(start) && text.ends_with(" does not exist\n1 problem; 1 Ingress served\n"),
+        "{text}"
+    );
     let (_, sarif) = run(folder.path(), &["--output", "sarif"]);
     let sarif: Value = serde_json::from_str(&sarif).unwrap();
     let result = &sarif["runs"][0]["results"][0];
@@ -288,7 +291,7 @@ fn schema_that_is_none_refuses_the_module() {
 fn configuration_that_fits_the_schema_is_no_problem() {
     let guest = module(&format!("{MARKER} {}", section(&settings_schema())));
     let good = folder(&plugin("  pluginConfig: {header: a, limits: [1]}\n"), Some(&guest));
-    assert_eq!(run(good.path(), &[]), (Some(0), "no problems\n".to_owned()));
+    assert_eq!(run(good.path(), &[]), (Some(0), "no problems; 1 Ingress served\n".to_owned()));
 }
 
 #[test]

@@ -32,7 +32,6 @@ fn text(arguments: &[&str]) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
-
 /// Returns the JSON explanation by a folder with this file.
 fn json(yaml: &str, arguments: &[&str]) -> Value {
     let folder = folder(yaml);
@@ -51,8 +50,8 @@ fn outcome(explanation: &Value) -> (Option<u64>, Option<&str>) {
     (explanation["outcome"]["status"].as_u64(), explanation["outcome"]["reason"].as_str())
 }
 
-/// Each `testdata/explain/<case>.in.yaml` is a folder with one file. Its first line is the command line, and
-/// `<case>.out.txt` is the output. `UPDATE_EXPECT=1` rewrites the outputs.
+/// Each `testdata/explain/<case>.in.yaml` is a folder with one file, and its first line the command line. `UPDATE_EXPECT=1`
+/// rewrites the outputs, `<case>.out.txt`.
 #[test]
 fn golden_files_match_the_output() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/explain");
