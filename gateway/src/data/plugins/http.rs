@@ -28,9 +28,9 @@ pub(super) async fn call(
     request: &HttpRequest,
 ) -> Option<HttpResponse> {
     let line = RequestLine::parse(request)?;
-    let policy = UpstreamPolicy::new(&RoutePolicySpec::default(), &worker.settings);
+    let mut policy = UpstreamPolicy::new(&RoutePolicySpec::default(), &worker.settings);
     // The guest decides whether a lost callout is sent again. One that meets a stale connection was not received.
-    let policy = UpstreamPolicy { max_reset_retries: 0, ..policy };
+    policy.max_reset_retries = 0;
     let resend = if policy.allows_resend(line.method) { Resend::Possible } else { Resend::Forbidden };
     let mut retry = RetryState::new(policy, resend);
     loop {
