@@ -22,10 +22,10 @@ use crate::table::Host;
 use crate::table::HostChange;
 use crate::table::HostParts;
 use crate::table::HostRole;
+use crate::table::MatchKey;
 use crate::table::OwnerMap;
 use crate::table::OwnerSet;
 use crate::table::Ownership;
-use crate::table::PathMatch;
 use crate::table::Route;
 
 /// All hosts of served Ingresses.
@@ -182,8 +182,8 @@ struct HostMerger<'a> {
     name: &'a HostName,
     role: HostRole,
     default_route: Option<Arc<Route>>,
-    /// Sorted by match precedence, which is the order of `PathMatch`.
-    routes: BTreeMap<PathMatch, Arc<Route>>,
+    /// Sorted by match precedence.
+    routes: BTreeMap<MatchKey, Arc<Route>>,
     certificate: Option<HostCertificate>,
     class_certificate: Option<Arc<Name>>,
     problems: Vec<Problem>,
@@ -247,7 +247,7 @@ impl<'a> HostMerger<'a> {
     }
 
     fn add_route(&mut self, ingress: &Precedence, route: &Arc<Route>) {
-        match self.routes.entry(route.path.clone()) {
+        match self.routes.entry(route.match_key()) {
             btree_map::Entry::Vacant(slot) => {
                 slot.insert(Arc::clone(route));
             }

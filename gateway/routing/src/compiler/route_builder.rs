@@ -166,14 +166,11 @@ impl RouteBuilder<'_> {
     fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
         for rule in &from.rules {
             for condition in &rule.rule.matches {
-                let path = match condition.path.kind {
-                    PathMatchType::Exact => PathMatch::Exact(Arc::clone(&condition.path.value)),
-                    PathMatchType::PathPrefix => PathMatch::shared_prefix(&condition.path.value),
-                };
-                let condition = RouteCondition { host: &from.host, path: &path };
+                let parsed = route_match::parse(condition, self.patterns);
+                let condition = RouteCondition { host: &from.host, path: &parsed.path };
                 let key = RouteKey { condition, is_tls_host };
                 let merged = self.merger.merge(Some(key), services(self.origin, rule));
-                routes.push(self.build_route(path, rule, merged));
+                routes.push(self.build_route(parsed, rule, merged));
             }
         }
     }

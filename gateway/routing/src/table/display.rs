@@ -48,7 +48,11 @@ fn write_host(f: &mut fmt::Formatter<'_>, host: &HostView) -> fmt::Result {
         writeln!(f, "  (no routes)")?;
     }
     for route in &host.routes {
-        writeln!(f, "  {} {}  (Ingress {} {})", route.kind, route.path, route.ingress, route.field)?;
+        write!(f, "  {} {}", route.kind, route.path)?;
+        if let Some(conditions) = &route.conditions {
+            write!(f, " [{conditions}]")?;
+        }
+        writeln!(f, "  (Ingress {} {})", route.ingress, route.field)?;
         write_route(f, route)?;
     }
     host.default.iter().try_for_each(|route| {

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::conditions::PlainRequest;
+use super::conditions::RequestParts;
 use super::host::Host;
 use super::host::HostRole;
 use super::host_map::HostChange;
@@ -63,18 +65,26 @@ pub enum CertificateChoice<'a> {
 }
 
 impl RoutingTable {
-    /// Finds the Route of a request. Returns `None` if there is none. Allocates nothing.
+    /// Finds the Route of a GET request without header fields and query. Otherwise equal to
+    /// [`RoutingTable::find_request`].
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        self.find_request(host, path, &PlainRequest)
+    }
+
+    /// Finds the Route of a request. Returns `None` if there is none. Allocates nothing, unless a condition names a query
+    /// parameter.
     ///
     /// The host is chosen first: the exact one, else the wildcard one label up, else the rules without a host. Within
-    /// the host an Exact path precedes the longest Prefix by elements. Default backends come last. Only the Ingresses
-    /// of its owners serve an owned host ([`Ownership`]).
+    /// the host an Exact path precedes the longest Prefix by elements, which precedes the longest regular expression. Of
+    /// Routes with one path, those with a method precede, then those with more fields, then those with more parameters.
+    /// Default backends come last. Only the Ingresses of its owners serve an owned host ([`Ownership`]).
     ///
     /// `host` is the result of [`crate::host::normalise`], or empty if the request has none. `path` is the result of
     /// [`crate::path::canonical`].
-    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+    pub fn find_request(&self, host: &str, path: &str, request: &dyn RequestParts) -> Option<&Arc<Route>> {
         let chosen = self.serving_host(host);
         chosen
-            .and_then(|host| host.find(path).or(host.default_route()))
+            .and_then(|host| host.find(path, request).or(host.default_route()))
             .or_else(|| self.defaults.first(self.ownership.owner_of(host)))
     }
 

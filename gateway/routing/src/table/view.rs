@@ -95,9 +95,12 @@ pub struct HostView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteView {
-    /// Canonical path.
+    /// Canonical path, or regular expression.
     pub path: String,
-    /// `Exact`, `Prefix`, or `Default` for a default backend.
+    /// Other conditions, such as `method GET, header x-canary = always`. Routes of Ingress rules have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<String>,
+    /// `Exact`, `Prefix`, `RegularExpression`, or `Default` for a default backend.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The Ingress as namespace/name, or the IngressClass of a class's default backend.
@@ -250,6 +253,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
     let backends = route.backends.iter().map(|entry| backend_view(&entry.backend, entry.weight));
     RouteView {
         path: route.path.path().to_owned(),
+        conditions: route.conditions.as_ref().map(ToString::to_string),
         kind: route.path.kind(),
         ingress: route.origin.ingress.name.to_string(),
         field: route.origin.field.to_string(),
