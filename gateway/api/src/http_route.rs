@@ -39,6 +39,9 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRouteRule {
+    /// Name, unique among the rules of a route. That of a class handler stands for a path of an Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Conditions. A request matches the rule if it meets at least one.
     #[serde(default)]
     pub matches: Vec<HttpRouteMatch>,

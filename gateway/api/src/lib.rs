@@ -1,13 +1,14 @@
 //! Serde and schemars types of the gateway's own kinds, as a file, a class handler or the API server delivers them.
 //!
 //! The crate holds the specs of RoutePolicy, WasmPlugin and IngressClassConfig, the subset of Gateway API's HTTPRoute that
-//! routing compiles, and the case files of plugins. Not here: the meaning of the types (`routing`), metadata, and trimmed Kubernetes objects
+//! routing compiles, the contract of class handlers, and the case files of plugins. Not here: the meaning of the types (`routing`), metadata, and trimmed Kubernetes objects
 //! (`routing::object`). It does no I/O, so plugins can use it.
 
 pub mod http_route;
 
 pub mod byte_size;
 pub mod class_config;
+pub mod class_handler;
 pub mod duration;
 pub mod method;
 pub mod plugin_case;
@@ -19,6 +20,7 @@ pub mod wasm_plugin;
 
 pub use byte_size::ByteSize;
 pub use class_config::ClassBackend;
+pub use class_config::ClassHandler;
 pub use class_config::ClassSecret;
 pub use class_config::ExternalNames;
 pub use class_config::HostOwnership;

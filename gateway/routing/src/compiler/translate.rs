@@ -32,7 +32,7 @@ pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Transl
     if let Some(backend) = &ingress.default_backend {
         let field = FieldPath::DefaultBackend;
         let backend_refs = translate_backend(&mut translation, &field, backend).into_iter().collect();
-        let rule = HttpRouteRule { matches: Vec::new(), backend_refs };
+        let rule = HttpRouteRule { backend_refs, ..HttpRouteRule::default() };
         translation.default_backend = Some(TranslatedRule { rule, field });
     }
     translation.routes.reserve_exact(ingress.rules.len());
@@ -81,6 +81,7 @@ fn translate_path(
     Some(HttpRouteRule {
         matches: vec![HttpRouteMatch { path: HttpPathMatch { kind, value } }],
         backend_refs: backend_refs.into_iter().collect(),
+        ..HttpRouteRule::default()
     })
 }
 
