@@ -191,9 +191,10 @@ pub enum HttpPathModifier {
 
 impl From<&HttpRequestRedirect> for Redirect {
     fn from(from: &HttpRequestRedirect) -> Self {
-        let path = from.path.as_ref().map(|HttpPathModifier::ReplaceFullPath { replace_full_path }| {
-            replace_full_path.clone()
-        });
+        let path = from
+            .path
+            .as_ref()
+            .map(|HttpPathModifier::ReplaceFullPath { replace_full_path }| replace_full_path.clone());
         Self {
             scheme: from.scheme,
             host: from.hostname.clone(),

@@ -16,6 +16,7 @@ mod endpoints;
 mod host_index;
 mod inspect;
 mod namespaces;
+mod pattern_interner;
 mod plugin_entry;
 mod plugin_index;
 mod plugin_merge;
@@ -32,6 +33,7 @@ mod problem_delta;
 mod referrer;
 mod reporting;
 mod route_builder;
+mod route_match;
 mod secret_registry;
 mod tls;
 mod translate;
@@ -71,6 +73,7 @@ use defaults::ClassContext;
 use defaults::DefaultBackends;
 use host_index::HostIndex;
 use namespaces::Namespaces;
+use pattern_interner::PatternInterner;
 use plugin_index::PluginChanges;
 use plugin_index::PluginContext;
 use plugin_index::PluginIndex;
@@ -104,6 +107,7 @@ pub struct Compiler {
     hosts: HostIndex,
     defaults: DefaultBackends,
     backends: BackendRegistry,
+    patterns: PatternInterner,
     secrets: SecretRegistry,
     /// Number of the next [`IngressOrigin`].
     next_origin: u64,
@@ -154,6 +158,7 @@ impl Compiler {
             hosts: HostIndex::default(),
             defaults: DefaultBackends::default(),
             backends: BackendRegistry::new(config.zone),
+            patterns: PatternInterner::default(),
             secrets: SecretRegistry::default(),
             next_origin: 0,
             changed_ingresses: BTreeSet::new(),
@@ -432,7 +437,9 @@ impl Compiler {
                     class_certificate: parameters.default_certificate.clone(),
                     registry: &mut self.backends,
                     merger: self.policies.merger(&self.plugins, Some(name), entry.ingress.class_name()),
+                    patterns: &mut self.patterns,
                     acquired: Vec::new(),
+                    faults: Vec::new(),
                 };
                 builder.build(translate::translate(&entry.ingress, &self.ownership))
             }

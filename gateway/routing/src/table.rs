@@ -15,13 +15,13 @@ mod route;
 mod routing_table;
 mod view;
 
+pub use self::host::Host;
+pub use self::host::HostRole;
 pub use conditions::Conditions;
 pub use conditions::PlainRequest;
 pub use conditions::RequestParts;
 pub use conditions::ValueCondition;
 pub use conditions::ValueMatch;
-pub use self::host::Host;
-pub use self::host::HostRole;
 pub use match_report::DefaultCandidate;
 pub use match_report::DefaultVerdict;
 pub use match_report::HostCandidate;

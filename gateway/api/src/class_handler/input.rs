@@ -357,8 +357,9 @@ impl ClassPath<'_> {
     pub fn rule(&self) -> HttpRouteRule {
         HttpRouteRule {
             name: Some(self.name.clone()),
-            matches: vec![HttpRouteMatch { path: self.path_match() }],
+            matches: vec![HttpRouteMatch::path(self.path_match())],
             backend_refs: self.backend().into_iter().collect(),
+            ..HttpRouteRule::default()
         }
     }
 

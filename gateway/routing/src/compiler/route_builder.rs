@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use api::ExternalNames;
 use api::HttpBackendRef;
-use api::PathMatchType;
 use api::PolicyBackend;
 use api::Port;
 
@@ -16,6 +15,7 @@ use super::backend_registry::BackendReference;
 use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
 use super::endpoints::PortKey;
+use super::pattern_interner::PatternInterner;
 use super::plugin_index::UsedConfig;
 use super::policy_merge::BackendOverride;
 use super::policy_merge::MergeReport;
@@ -25,6 +25,9 @@ use super::policy_merge::RouteKey;
 use super::policy_merge::RouteServices;
 use super::policy_target::RouteCondition;
 use super::referrer::Referrer;
+use super::route_match;
+use super::route_match::MatchFault;
+use super::route_match::ParsedMatch;
 use super::secret_registry::SecretReference;
 use super::translation::CertificateRef;
 use super::translation::SecretRef;
@@ -32,7 +35,9 @@ use super::translation::TranslatedRoute;
 use super::translation::TranslatedRule;
 use super::translation::Translation;
 use crate::host::HostName;
+use crate::object::Kind;
 use crate::object::Name;
+use crate::object::ObjectRef;
 use crate::object::PortRef;
 use crate::problem::Problem;
 use crate::table::FieldPath;
@@ -96,7 +101,10 @@ pub(super) struct RouteBuilder<'a> {
     pub(super) class_certificate: Option<Arc<Name>>,
     pub(super) registry: &'a mut BackendRegistry,
     pub(super) merger: PolicyMerger<'a>,
+    pub(super) patterns: &'a mut PatternInterner,
     pub(super) acquired: Vec<BackendReference>,
+    /// Conditions that cannot be honoured, with the rules that have them.
+    pub(super) faults: Vec<(FieldPath, MatchFault)>,
 }
 
 /// A Service port of a BackendOverride with the sum of its weights.
@@ -120,7 +128,8 @@ impl RouteBuilder<'_> {
         let (mut default_route, mut default_for_tls) = (None, None);
         if let Some(rule) = from.default_backend {
             let merged = self.merger.merge(None, services(self.origin, &rule));
-            let route = self.build_route(PathMatch::prefix("/"), &rule, merged);
+            let matched = ParsedMatch::of_path(PathMatch::prefix("/"));
+            let route = self.build_route(matched, &rule, merged);
             default_for_tls = Some(self.for_tls_hosts(&route, &rule));
             default_route = Some(route);
         }
@@ -140,13 +149,19 @@ impl RouteBuilder<'_> {
             host.class_certificate.clone_from(&self.class_certificate);
         }
         let secrets = from.secrets.into_iter().map(|secret| self.secret_reference(secret)).collect();
+        let faults = self.faults.into_iter().map(|(field, MatchFault { reason, message })| Problem {
+            object: ObjectRef { kind: Kind::Ingress, name: from.name.clone() },
+            field: field.to_string(),
+            reason,
+            message,
+        });
         let MergeReport { problems: policy_problems, used_configs } = self.merger.finish();
         let contribution = IngressContribution {
             hosts: hosts.keys().cloned().collect(),
             default_route,
             backends: self.acquired.into(),
             secrets,
-            problems: from.problems.into(),
+            problems: from.problems.into_iter().chain(faults).collect(),
             policy_problems,
             used_configs,
         };
@@ -159,8 +174,9 @@ impl RouteBuilder<'_> {
         if Arc::ptr_eq(&policy, &route.policy) {
             return Arc::clone(route);
         }
-        let Route { path, backends, origin, .. } = &**route;
-        Arc::new(Route { path: path.clone(), backends: backends.clone(), policy, origin: origin.clone() })
+        let Route { path, conditions, backends, origin, .. } = &**route;
+        let (path, conditions) = (path.clone(), conditions.clone());
+        Arc::new(Route { path, conditions, backends: backends.clone(), policy, origin: origin.clone() })
     }
 
     fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
@@ -177,16 +193,19 @@ impl RouteBuilder<'_> {
 
     fn build_route(
         &mut self,
-        path: PathMatch,
+        matched: ParsedMatch,
         rule: &TranslatedRule,
         merged: MergedPolicy<'_>,
     ) -> Arc<Route> {
         let backends = match merged.backends {
+            _ if !matched.faults.is_empty() => Vec::new(),
             Some(backends) => self.override_backends(rule.field, &backends),
             None => self.rule_backends(rule),
         };
+        let ParsedMatch { path, conditions, faults } = matched;
+        self.faults.extend(faults.into_iter().map(|fault| (rule.field, fault)));
         let origin = RouteOrigin { ingress: Arc::clone(self.origin), field: rule.field };
-        Arc::new(Route { path, backends: backends.into(), policy: merged.policy, origin })
+        Arc::new(Route { path, conditions, backends: backends.into(), policy: merged.policy, origin })
     }
 
     /// Acquires the Backends of a rule.

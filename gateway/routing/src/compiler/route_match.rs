@@ -34,6 +34,13 @@ pub(super) struct MatchFault {
     pub(super) message: String,
 }
 
+impl ParsedMatch {
+    /// Creates a condition on the path alone.
+    pub(super) fn of_path(path: PathMatch) -> Self {
+        Self { path, conditions: None, faults: Vec::new() }
+    }
+}
+
 /// Parses the conditions of a Route.
 pub(super) fn parse(from: &HttpRouteMatch, patterns: &mut PatternInterner) -> ParsedMatch {
     let mut faults = Vec::new();

@@ -79,7 +79,7 @@ fn translate_path(
     }
     let backend_refs = translate_backend(translation, &format_args!("{field}.backend"), &from.backend);
     Some(HttpRouteRule {
-        matches: vec![HttpRouteMatch { path: HttpPathMatch { kind, value } }],
+        matches: vec![HttpRouteMatch::path(HttpPathMatch { kind, value })],
         backend_refs: backend_refs.into_iter().collect(),
         ..HttpRouteRule::default()
     })

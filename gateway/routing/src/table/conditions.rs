@@ -83,7 +83,10 @@ impl Conditions {
     /// Returns true if a request meets all conditions.
     pub fn are_met(&self, request: &dyn RequestParts) -> bool {
         self.method.is_none_or(|method| method.as_str().as_bytes() == request.method())
-            && self.fields.iter().all(|field| request.has_field(&field.name, &|value| field.value.is_met(value)))
+            && self
+                .fields
+                .iter()
+                .all(|field| request.has_field(&field.name, &|value| field.value.is_met(value)))
             && self.parameters.iter().all(|parameter| {
                 let value = parameter_value(request.query(), parameter.name.as_bytes());
                 value.is_some_and(|value| parameter.value.is_met(&value))

@@ -49,6 +49,17 @@ impl PathMatch {
         }
     }
 
+    /// Returns a path to ask a table about. For a regular expression, it is the literal beginning, which may not match.
+    pub fn sample(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+            Self::Regex(pattern) => match pattern.literal_prefix() {
+                path if path.starts_with('/') => path,
+                _ => "/",
+            },
+        }
+    }
+
     /// Returns `Exact` or `Prefix`, the path type of Ingress, or `RegularExpression`, that of HTTPRoute.
     pub fn kind(&self) -> &'static str {
         match self {

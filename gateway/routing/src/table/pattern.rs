@@ -93,6 +93,11 @@ impl Pattern {
         &self.text
     }
 
+    /// Returns the literal characters that every match begins with. Empty if there are none.
+    pub fn literal_prefix(&self) -> &str {
+        literal_prefix(&self.text)
+    }
+
     /// Returns true if the expression is invalid.
     pub fn is_closed(&self) -> bool {
         matches!(self.matcher, Matcher::Closed(_))
@@ -155,7 +160,9 @@ fn possessive_quantifier(text: &str) -> Option<String> {
             '\\' => escaped = true,
             '[' => in_class = true,
             ']' => in_class = false,
-            '+' if !in_class && quantifier.is_some() => return quantifier.map(|first: char| format!("{first}+")),
+            '+' if !in_class && quantifier.is_some() => {
+                return quantifier.map(|first: char| format!("{first}+"));
+            }
             _ => {}
         }
         quantifier = (!in_class && matches!(character, '*' | '+' | '?' | '}')).then_some(character);
@@ -174,7 +181,8 @@ fn literal_prefix(text: &str) -> &str {
         return "";
     }
     let is_literal = |character: char| {
-        character.is_ascii_alphanumeric() || matches!(character, '/' | '-' | '_' | '~' | '%' | '=' | ',' | ':')
+        character.is_ascii_alphanumeric()
+            || matches!(character, '/' | '-' | '_' | '~' | '%' | '=' | ',' | ':')
     };
     let end = anchored.find(|character| !is_literal(character)).unwrap_or(anchored.len());
     let literal = anchored.get(..end).unwrap_or_default();

@@ -206,6 +206,7 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
                 default_certificate,
                 external_names: if allow { api::ExternalNames::Allow } else { api::ExternalNames::Refuse },
                 host_ownership,
+                ..api::IngressClassConfigSpec::default()
             },
         },
     )

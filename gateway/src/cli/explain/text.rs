@@ -285,7 +285,9 @@ fn chosen(route: &RouteView, report: &MatchReport) -> String {
 
 /// Returns the path of a rule, and where it is written.
 fn rule(route: &RouteView) -> String {
-    format!("{} {} of Ingress {} {}", route.kind, route.path, route.ingress, route.field)
+    let conditions = route.conditions.as_ref().map(|conditions| format!(" [{conditions}]"));
+    let conditions = conditions.unwrap_or_default();
+    format!("{} {}{conditions} of Ingress {} {}", route.kind, route.path, route.ingress, route.field)
 }
 
 /// Returns the object that has a default backend, and why that one is considered.
@@ -364,6 +366,15 @@ impl Groups {
                 RouteVerdict::Chosen => {}
                 RouteVerdict::LostToExact => self.add("matches, but an Exact path wins", rule(route)),
                 RouteVerdict::LostToLonger => self.add("matches, but the longest path wins", rule(route)),
+                RouteVerdict::LostToPrefix => {
+                    self.add("matches, but a Prefix path precedes regular expressions", rule(route));
+                }
+                RouteVerdict::LostToConditions => {
+                    self.add("matches, but a rule for this path with more conditions wins", rule(route));
+                }
+                RouteVerdict::ConditionsNotMet => {
+                    self.add("the path matches, but not its other conditions", rule(route));
+                }
                 RouteVerdict::LostToOlder => {
                     let reason = format!("same path as Ingress {holder}, which is older or first by name");
                     self.add(&reason, rule(route));

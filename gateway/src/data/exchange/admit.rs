@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::destination::find_route;
+use super::destination::{HeadParts, find_route};
 use super::reply_reason::ReplyReason;
 use super::{Exchange, ExchangeError};
 use crate::data::drain::Phase;
@@ -19,7 +19,8 @@ impl<D> Exchange<'_, D> {
             return Err(reply.into());
         }
         let destination = self.destination.map_err(ExchangeError::from)?;
-        let route = find_route(&live.table, &destination.host, &destination.path)?;
+        let request = HeadParts(self.request.head);
+        let route = find_route(&live.table, &destination.host, &destination.path, &request)?;
         let plan = Arc::clone(live.plans.get(route.policy.id));
         self.route = Some(Arc::clone(route));
         if self.worker.pressure.is_critical() {
