@@ -287,6 +287,7 @@ impl RoutingTable {
     }
 }
 
+#[expect(clippy::mutable_key_type, reason = "caches of expressions take no part in the order")]
 fn explain_routes(host: &Host, lookup: Lookup<'_>, candidates: &[&Arc<Route>]) -> Vec<RouteCandidate> {
     let chosen = host.find(lookup.path, lookup.request);
     let mut by_key: BTreeMap<MatchKey, Vec<&Arc<Route>>> = BTreeMap::new();
