@@ -11,6 +11,9 @@ use crate::DIALECT;
 /// Maximum characters of a value in a message.
 const MAX_SHOWN: usize = 80;
 
+/// Maximum number of values in a message.
+const MAX_LISTED: usize = 5;
+
 /// The annotations of an Ingress, by key without prefix.
 #[derive(Debug)]
 pub(crate) struct Annotations<'a>(BTreeMap<&'a str, &'a str>);
@@ -69,6 +72,17 @@ pub(crate) fn quote(value: &str) -> String {
     let shown: String = value.chars().take(MAX_SHOWN).collect();
     let rest = if shown.len() < value.len() { "…" } else { "" };
     format!("\"{}{rest}\"", shown.escape_debug())
+}
+
+/// Returns values as [`quote`] does, separated by commas. Only the first ones are shown.
+pub(crate) fn quote_all<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    let mut values = values.into_iter();
+    let mut shown: Vec<String> = values.by_ref().take(MAX_LISTED).map(quote).collect();
+    let rest = values.count();
+    if rest > 0 {
+        shown.push(format!("and {rest} more"));
+    }
+    shown.join(", ")
 }
 
 /// Splits a list at commas, without white space around the entries.

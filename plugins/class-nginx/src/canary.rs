@@ -204,9 +204,11 @@ fn judge_key(
         }
         "canary-by-header-pattern" => match pattern::translate(value) {
             Ok(_) => Ruling::exact(),
-            Err(reason) => {
-                Ruling::refused(format!("{} {reason}; no request goes to the canary by it", quote(value)))
-            }
+            Err(refusal) => Ruling::refused(format!(
+                "{} {}; no request goes to the canary by it",
+                quote(value),
+                refusal.reason
+            )),
         },
         _ => Ruling::exact(),
     }

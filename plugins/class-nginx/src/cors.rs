@@ -7,6 +7,7 @@ use plugin_sdk::class::api::policy::Cors;
 use crate::annotations::Annotations;
 use crate::annotations::list;
 use crate::annotations::quote;
+use crate::annotations::quote_all;
 use crate::ruling::Ruling;
 use crate::ruling::Settings;
 
@@ -73,7 +74,7 @@ fn origins(annotations: &Annotations<'_>, settings: &mut Settings) -> Vec<String
         match Cors::origin_faults(&[origin.to_owned()]).is_empty() {
             true if origin == "*" => origins.insert(0, origin.to_owned()),
             true => origins.push(origin.to_owned()),
-            false => refused.push(quote(origin)),
+            false => refused.push(origin),
         }
     }
     settings.rule(
@@ -82,7 +83,7 @@ fn origins(annotations: &Annotations<'_>, settings: &mut Settings) -> Vec<String
             true => Ruling::exact(),
             false => Ruling::refused(format!(
                 "not an origin, so that pages of it may not read responses: {}",
-                refused.join(", ")
+                quote_all(refused)
             )),
         },
     );
@@ -124,10 +125,10 @@ fn names(
         key,
         match invalid.is_empty() {
             true => Ruling::exact(),
-            false => {
-                let invalid: Vec<_> = invalid.iter().map(|name| quote(name)).collect();
-                Ruling::refused(format!("left out, because they are no names: {}", invalid.join(", ")))
-            }
+            false => Ruling::refused(format!(
+                "left out, because they are no names: {}",
+                quote_all(invalid.iter().map(String::as_str))
+            )),
         },
     );
     valid

@@ -16,6 +16,7 @@ use plugin_sdk::class::api::policy::RedirectStatus;
 use crate::annotations::Annotations;
 use crate::annotations::list;
 use crate::annotations::quote;
+use crate::annotations::quote_all;
 use crate::ruling::Ruling;
 use crate::ruling::Settings;
 
@@ -142,7 +143,11 @@ impl<'a> Host<'a> {
 
     /// Judges the annotations that hold for the whole host.
     pub(crate) fn judge(&self, index: usize, settings: &mut Settings) {
-        let Some(Ingress { annotations, .. }) = self.mains.get(index) else { return };
+        let Some(ingress) = self.mains.get(index) else { return };
+        let annotations = &ingress.annotations;
+        if annotations.get("rewrite-target").is_some() && !rewrites(ingress) {
+            settings.rule("rewrite-target", Ruling::exact());
+        }
         if let Some(value) = annotations.get("server-alias") {
             settings.rule("server-alias", self.judge_alias(index, value));
         }
@@ -185,13 +190,13 @@ impl<'a> Host<'a> {
                 "an older Ingress of the host has aliases, and only those apply in ingress-nginx, too",
             );
         }
-        let refused: Vec<_> = list(value).filter(|alias| !is_host(alias)).map(quote).collect();
+        let refused: Vec<_> = list(value).filter(|alias| !is_host(alias)).collect();
         if refused.is_empty() {
             return Ruling::exact();
         }
         Ruling::refused(format!(
             "only DNS names are served as aliases, not {}; their requests get a 404",
-            refused.join(", ")
+            quote_all(refused)
         ))
     }
 }
@@ -229,14 +234,16 @@ pub(crate) fn is_host(text: &str) -> bool {
     name.len() < 254 && name.split('.').all(is_label)
 }
 
+/// Returns true if `rewrite-target` of an Ingress changes one of its paths.
+fn rewrites(ingress: &Ingress<'_>) -> bool {
+    let target = ingress.annotations.get("rewrite-target").unwrap_or_default();
+    !target.is_empty() && ingress.object.paths().any(|path| path_text(path.path) != target)
+}
+
 fn path_mode(mains: &[Ingress<'_>]) -> PathMode {
     let is_regex = |ingress: &Ingress<'_>| {
-        let target = ingress.annotations.get("rewrite-target").filter(|target| !target.is_empty());
-        let mut paths = ingress.object.paths().peekable();
-        let has_paths = paths.peek().is_some();
-        has_paths
-            && (ingress.annotations.is_on("use-regex")
-                || target.is_some_and(|target| paths.any(|path| path_text(path.path) != target)))
+        let has_paths = ingress.object.paths().next().is_some();
+        has_paths && (ingress.annotations.is_on("use-regex") || rewrites(ingress))
     };
     if mains.iter().any(is_regex) {
         return PathMode::Regex;

@@ -20,7 +20,6 @@ use plugin_sdk::class::ClassIngress;
 use plugin_sdk::class::ClassInput;
 use plugin_sdk::class::ClassOutput;
 use plugin_sdk::class::EmittedItem;
-use plugin_sdk::class::api::HttpRouteRule;
 
 use annotations::Annotations;
 use host::Host;
@@ -28,6 +27,9 @@ use ruling::Settings;
 
 /// Begin of all keys of the dialect.
 pub const DIALECT: &str = "nginx.ingress.kubernetes.io/";
+
+/// Keys that shape the routes of their Ingress.
+const ROUTE_KEYS: [&str; 4] = ["app-root", "rewrite-target", "server-alias", "use-regex"];
 
 plugin_sdk::class_handler!(translate);
 
@@ -56,22 +58,14 @@ pub fn translate(input: &ClassInput) -> ClassOutput {
 /// Emits the routes of an Ingress, on the host and its aliases.
 fn emit_routes(host: &Host<'_>, index: usize, settings: &mut Settings, output: &mut ClassOutput) {
     let Some(ingress) = host.mains.get(index) else { return };
-    let paths::Rules { paths, redirects } = paths::translate(host, ingress, settings);
     let hostnames = host.hostnames();
-    let route = |rules: Vec<HttpRouteRule>, keys: &[&str], output: &mut ClassOutput| {
-        if rules.is_empty() {
-            return;
-        }
-        let keys: Vec<String> = keys
-            .iter()
-            .filter(|key| ingress.annotations.get(key).is_some())
-            .map(|key| format!("{DIALECT}{key}"))
-            .collect();
-        output.route(ingress.object, rules, &keys.iter().map(String::as_str).collect::<Vec<_>>());
+    let keys = ROUTE_KEYS.iter().filter(|key| ingress.annotations.get(key).is_some());
+    let keys: Vec<String> = keys.map(|key| format!("{DIALECT}{key}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for rules in paths::translate(host, ingress, settings) {
+        output.route(ingress.object, rules, &keys);
         set_hostnames(output, &hostnames);
-    };
-    route(paths, &["use-regex", "rewrite-target", "server-alias"], output);
-    route(redirects, &["app-root", "server-alias"], output);
+    }
     if let Some((name, rule)) = host.www_redirect(index) {
         output.route(ingress.object, vec![rule], &[&format!("{DIALECT}from-to-www-redirect")]);
         set_hostnames(output, &[name]);

@@ -24,36 +24,45 @@ use crate::host::path_text;
 use crate::host::path_type;
 use crate::host::redirect_rule;
 use crate::pattern;
+use crate::pattern::Refusal;
 use crate::ruling::Ruling;
 use crate::ruling::Settings;
 
-/// The rules of an Ingress.
-#[derive(Debug, Default)]
-pub(crate) struct Rules {
-    /// Rules with backends.
-    pub(crate) paths: Vec<HttpRouteRule>,
-    /// Rules that redirect: the missing slash at the end of a path, and `app-root`.
-    pub(crate) redirects: Vec<HttpRouteRule>,
-}
-
-/// Translates the paths of an Ingress.
-pub(crate) fn translate(host: &Host<'_>, ingress: &Ingress<'_>, settings: &mut Settings) -> Rules {
-    let mut rules = Rules::default();
+/// Translates the paths of an Ingress. Returns the rules of each route.
+pub(crate) fn translate(
+    host: &Host<'_>,
+    ingress: &Ingress<'_>,
+    settings: &mut Settings,
+) -> Vec<Vec<HttpRouteRule>> {
+    let mut rules = Vec::new();
     let exact = exact_paths(host);
     for path in ingress.object.paths() {
         let matches = match conditions(host, ingress, &path, &exact) {
             Ok(matches) => matches,
-            Err(reason) => {
-                refuse(ingress, &path, reason, settings);
-                rules.paths.push(closed_rule(&path));
+            Err(refusal) => {
+                refuse(ingress, &path, refusal.reason, settings);
+                rules.push(closed_rule(&path, refusal));
                 continue;
             }
         };
-        rules.paths.extend(canary::rules(host, &path, &matches));
-        rules.redirects.extend(slash_redirect(host, &path));
+        rules.extend(canary::rules(host, &path, &matches));
+        rules.extend(slash_redirect(host, &path));
     }
-    app_root(ingress, &mut rules, settings);
-    rules
+    rules.extend(app_root(ingress, settings));
+    into_routes(rules)
+}
+
+/// Distributes rules over routes. The names of rules are unique within a route, and a path may have several rules.
+fn into_routes(rules: Vec<HttpRouteRule>) -> Vec<Vec<HttpRouteRule>> {
+    let mut routes: Vec<Vec<HttpRouteRule>> = Vec::new();
+    for rule in rules {
+        let has_name = |route: &&mut Vec<HttpRouteRule>| route.iter().any(|known| known.name == rule.name);
+        match routes.iter_mut().find(|route| !has_name(route)) {
+            Some(route) => route.push(rule),
+            None => routes.push(vec![rule]),
+        }
+    }
+    routes
 }
 
 /// Returns the Exact paths of the host.
@@ -69,7 +78,7 @@ fn conditions(
     ingress: &Ingress<'_>,
     path: &ClassPath<'_>,
     exact: &BTreeSet<&str>,
-) -> Result<Vec<HttpRouteMatch>, &'static str> {
+) -> Result<Vec<HttpRouteMatch>, Refusal> {
     let (text, kind) = (path_text(path.path), path_type(path.path));
     let with_slash = || if text.ends_with('/') { text.to_owned() } else { format!("{text}/") };
     let condition = |kind, value: &str| HttpPathMatch { kind, value: value.into() };
@@ -112,15 +121,14 @@ fn by_characters(text: &str) -> HttpPathMatch {
 }
 
 /// Returns the condition of a location `~* "^…"`.
-fn by_regex(text: &str) -> Result<HttpPathMatch, &'static str> {
+fn by_regex(text: &str) -> Result<HttpPathMatch, Refusal> {
     let value = format!("(?i)^{}", pattern::translate(text)?).into();
     Ok(HttpPathMatch { kind: PathMatchType::RegularExpression, value })
 }
 
 /// Creates the rule of an expression that cannot be translated. It closes what the expression may mean.
-fn closed_rule(path: &ClassPath<'_>) -> HttpRouteRule {
-    let literal = pattern::literal(pattern::literal_beginning(path_text(path.path)));
-    let value = format!("(?i)^{literal}").into();
+fn closed_rule(path: &ClassPath<'_>, refusal: Refusal) -> HttpRouteRule {
+    let value = format!("(?i)^{}", pattern::closing(path_text(path.path), refusal)).into();
     let condition = HttpPathMatch { kind: PathMatchType::RegularExpression, value };
     HttpRouteRule {
         name: Some(path.name.clone()),
@@ -156,20 +164,22 @@ fn slash_redirect(host: &Host<'_>, path: &ClassPath<'_>) -> Option<HttpRouteRule
     Some(redirect_rule(Some(&path.name), condition, redirect))
 }
 
-/// Adds the redirect of `/` to `app-root`.
-fn app_root(ingress: &Ingress<'_>, rules: &mut Rules, settings: &mut Settings) {
-    let Some(value) = ingress.annotations.get("app-root") else { return };
+/// Returns the redirect of `/` to `app-root`.
+fn app_root(ingress: &Ingress<'_>, settings: &mut Settings) -> Option<HttpRouteRule> {
+    let value = ingress.annotations.get("app-root")?;
     let is_path = value.starts_with('/')
         && !value.starts_with("//")
         && value.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\\"$;{}".contains(&byte));
     if !is_path {
         let message = format!("{} is not a path without query; `/` is not redirected", quote(value));
-        return settings.rule("app-root", Ruling::refused(message));
+        settings.rule("app-root", Ruling::refused(message));
+        return None;
     }
     let mut paths = ingress.object.paths();
     let Some(root) = paths.find(|path| path_text(path.path) == "/") else {
         let message = "the Ingress has no path `/`, so there is nothing to redirect in ingress-nginx, too";
-        return settings.rule("app-root", Ruling::ignored(message));
+        settings.rule("app-root", Ruling::ignored(message));
+        return None;
     };
     let redirect = HttpRequestRedirect {
         path: Some(HttpPathModifier::ReplaceFullPath { replace_full_path: value.to_owned() }),
@@ -177,6 +187,6 @@ fn app_root(ingress: &Ingress<'_>, rules: &mut Rules, settings: &mut Settings) {
         ..HttpRequestRedirect::default()
     };
     let condition = HttpPathMatch { kind: PathMatchType::Exact, value: "/".into() };
-    rules.redirects.push(redirect_rule(Some(&root.name), condition, redirect));
     settings.rule("app-root", Ruling::differs("the query of the request stays"));
+    Some(redirect_rule(Some(&root.name), condition, redirect))
 }

@@ -9,14 +9,23 @@ const MAX_BYTES: usize = 1000;
 /// Characters that have a meaning outside of classes.
 const META: &str = r"\.+*?()|[]{}^$";
 
+/// Why an expression cannot be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The reason, as the end of a sentence.
+    pub(crate) reason: &'static str,
+    /// Whether the gateway refuses the expression as written, too.
+    pub(crate) is_refused_as_written: bool,
+}
+
 /// Translates an expression.
 ///
 /// # Errors
 ///
-/// Returns the reason if the expression needs PCRE, as the end of a sentence.
-pub(crate) fn translate(pattern: &str) -> Result<String, &'static str> {
+/// Returns a [`Refusal`] if the expression needs PCRE.
+pub(crate) fn translate(pattern: &str) -> Result<String, Refusal> {
     if pattern.len() > MAX_BYTES {
-        return Err("is longer than 1000 bytes");
+        return Err(other("is longer than 1000 bytes"));
     }
     let mut translation =
         Translation { rest: pattern, text: String::with_capacity(pattern.len()), after: None };
@@ -24,6 +33,27 @@ pub(crate) fn translate(pattern: &str) -> Result<String, &'static str> {
         translation.step()?;
     }
     Ok(translation.text)
+}
+
+/// Returns an expression that matches at least what another one may match that cannot be translated. It is not shorter, so
+/// that it has the same place among the expressions of its host or an earlier one.
+pub(crate) fn closing(pattern: &str, refusal: Refusal) -> String {
+    if refusal.is_refused_as_written {
+        return pattern.to_owned();
+    }
+    let mut text = literal(literal_beginning(pattern));
+    while text.len() < pattern.len().min(MAX_BYTES) {
+        text.push_str("(?:)");
+    }
+    text
+}
+
+fn other(reason: &'static str) -> Refusal {
+    Refusal { reason, is_refused_as_written: false }
+}
+
+fn backtracks(reason: &'static str) -> Refusal {
+    Refusal { reason, is_refused_as_written: true }
 }
 
 /// Returns an expression that matches a text alone.
@@ -36,7 +66,7 @@ pub(crate) fn literal(text: &str) -> String {
 }
 
 /// Returns the literal characters at the beginning of an expression that cannot be translated.
-pub(crate) fn literal_beginning(pattern: &str) -> &str {
+fn literal_beginning(pattern: &str) -> &str {
     let is_literal = |character: char| {
         character.is_ascii_alphanumeric() || matches!(character, '/' | '-' | '_' | '~' | '=' | ',' | ':')
     };
@@ -83,14 +113,16 @@ struct Translation<'a> {
 
 impl Translation<'_> {
     /// Translates the next part.
-    fn step(&mut self) -> Result<(), &'static str> {
+    fn step(&mut self) -> Result<(), Refusal> {
         let Some(character) = self.take() else { return Ok(()) };
         let after = self.after.take();
         match character {
             '\\' => self.escape(false),
             '(' => self.group(),
             '[' => self.class(),
-            '+' if after.is_some() => Err("has a possessive quantifier, which needs backtracking"),
+            '+' if after.is_some() => {
+                Err(backtracks("has a possessive quantifier, which needs backtracking"))
+            }
             '*' | '+' | '?' => {
                 self.text.push(character);
                 // A second quantifier makes the first one lazy.
@@ -124,8 +156,8 @@ impl Translation<'_> {
         next
     }
 
-    fn escape(&mut self, is_in_class: bool) -> Result<(), &'static str> {
-        let Some(character) = self.take() else { return Err("ends in a backslash") };
+    fn escape(&mut self, is_in_class: bool) -> Result<(), Refusal> {
+        let Some(character) = self.take() else { return Err(other("ends in a backslash")) };
         match character {
             'd' | 'D' | 'w' | 'W' | 's' | 'S' => {
                 self.text.push('\\');
@@ -137,9 +169,9 @@ impl Translation<'_> {
                 self.text.push(character);
                 Ok(())
             }
-            '1'..='9' if !is_in_class => Err("has a back reference, which needs backtracking"),
-            'a'..='z' | 'A'..='Z' | '0'..='9' => Err("has an escape of PCRE alone"),
-            _ if is_in_class && is_encoded(character) => Err(ENCODED_IN_CLASS),
+            '1'..='9' if !is_in_class => Err(backtracks("has a back reference, which needs backtracking")),
+            'a'..='z' | 'A'..='Z' | '0'..='9' => Err(other("has an escape of PCRE alone")),
+            _ if is_in_class && is_encoded(character) => Err(other(ENCODED_IN_CLASS)),
             _ if is_encoded(character) => {
                 push_literal(&mut self.text, character);
                 Ok(())
@@ -153,19 +185,19 @@ impl Translation<'_> {
         }
     }
 
-    fn group(&mut self) -> Result<(), &'static str> {
+    fn group(&mut self) -> Result<(), Refusal> {
         if self.rest.starts_with('*') {
-            return Err("has a verb of PCRE");
+            return Err(other("has a verb of PCRE"));
         }
         let Some(after) = self.rest.strip_prefix('?') else {
             self.text.push('(');
             return Ok(());
         };
         if ["=", "!", "<=", "<!"].iter().any(|begin| after.starts_with(begin)) {
-            return Err("has a look-around, which needs backtracking");
+            return Err(backtracks("has a look-around, which needs backtracking"));
         }
         if after.starts_with('>') {
-            return Err("has an atomic group, which needs backtracking");
+            return Err(backtracks("has an atomic group, which needs backtracking"));
         }
         let flags = after.find(|character: char| !matches!(character, 'i' | 'm' | 's' | 'x' | '-'));
         let end = flags.filter(|end| after.get(*end..).is_some_and(|rest| rest.starts_with([':', ')'])));
@@ -189,7 +221,7 @@ impl Translation<'_> {
                 }
                 Ok(())
             }
-            None => Err("has a group of PCRE alone"),
+            None => Err(other("has a group of PCRE alone")),
         }
     }
 
@@ -212,7 +244,7 @@ impl Translation<'_> {
         }
     }
 
-    fn class(&mut self) -> Result<(), &'static str> {
+    fn class(&mut self) -> Result<(), Refusal> {
         self.text.push('[');
         if let Some(rest) = self.rest.strip_prefix('^') {
             self.text.push('^');
@@ -223,7 +255,7 @@ impl Translation<'_> {
             self.rest = rest;
         }
         loop {
-            let Some(character) = self.take() else { return Err("has a class without an end") };
+            let Some(character) = self.take() else { return Err(other("has a class without an end")) };
             match character {
                 ']' => {
                     self.text.push(']');
@@ -232,20 +264,20 @@ impl Translation<'_> {
                 '\\' => self.escape(true)?,
                 '[' if self.rest.starts_with(':') => {
                     let Some((name, rest)) = self.rest.split_once(":]") else {
-                        return Err("has a class without an end");
+                        return Err(other("has a class without an end"));
                     };
                     self.text.push('[');
                     self.text.push_str(name);
                     self.text.push_str(":]");
                     self.rest = rest;
                 }
-                '[' if self.rest.starts_with(['=', '.']) => return Err("has a collating element"),
+                '[' if self.rest.starts_with(['=', '.']) => return Err(other("has a collating element")),
                 '-' => self.text.push('-'),
                 '[' | '&' | '~' => {
                     self.text.push('\\');
                     self.text.push(character);
                 }
-                _ if is_encoded(character) => return Err(ENCODED_IN_CLASS),
+                _ if is_encoded(character) => return Err(other(ENCODED_IN_CLASS)),
                 _ => self.text.push(character),
             }
         }
@@ -297,8 +329,8 @@ mod tests {
             ("/[a", "without an end"),
             ("/a\\", "backslash"),
         ] {
-            let error = translate(pattern).err().unwrap_or_default();
-            assert!(error.contains(reason), "{pattern}: {error}");
+            let refusal = translate(pattern).err();
+            assert!(refusal.is_some_and(|refusal| refusal.reason.contains(reason)), "{pattern}: {refusal:?}");
         }
     }
 
@@ -307,5 +339,6 @@ mod tests {
         assert_eq!(literal("/a.b(c)*"), r"/a\.b\(c\)\*");
         assert_eq!(literal_beginning("/api/(?!v1)"), "/api/");
         assert_eq!(literal_beginning("/a|/b(?=c)"), "");
+        assert_eq!(closing("/api/(?R)", other("")), "/api/(?:)");
     }
 }

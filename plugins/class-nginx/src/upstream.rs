@@ -1,5 +1,7 @@
 //! Settings of the connection to endpoints: timeouts, retries, body size, balancing and protocol.
 
+use std::collections::BTreeSet;
+
 use plugin_sdk::class::api::Attempts;
 use plugin_sdk::class::api::ByteSize;
 use plugin_sdk::class::api::Duration;
@@ -14,6 +16,7 @@ use plugin_sdk::class::api::Timeouts;
 use crate::annotations::Annotations;
 use crate::annotations::parse_size;
 use crate::annotations::quote;
+use crate::annotations::quote_all;
 use crate::host::Host;
 use crate::host::Ingress;
 use crate::ruling::Ruling;
@@ -152,7 +155,8 @@ fn retries(annotations: &Annotations<'_>, settings: &mut Settings) {
 
 /// Translates the conditions of a retry.
 fn next_upstream(value: &str, settings: &mut Settings) -> (Option<Vec<RetryOn>>, Option<Vec<Method>>) {
-    let (mut retries, mut is_any_method, mut missing, mut unknown) = (true, false, Vec::new(), Vec::new());
+    let (mut retries, mut is_any_method, mut missing, mut unknown) =
+        (true, false, BTreeSet::new(), Vec::new());
     let mut has_error = false;
     for condition in value.split_ascii_whitespace() {
         match condition {
@@ -160,8 +164,10 @@ fn next_upstream(value: &str, settings: &mut Settings) -> (Option<Vec<RetryOn>>,
             "error" => has_error = true,
             "non_idempotent" => is_any_method = true,
             "timeout" | "invalid_header" | "http_500" | "http_502" | "http_503" | "http_504" | "http_403"
-            | "http_404" | "http_429" => missing.push(condition),
-            _ => unknown.push(quote(condition)),
+            | "http_404" | "http_429" => {
+                missing.insert(condition);
+            }
+            _ => unknown.push(condition),
         }
     }
     let on = match retries && has_error {
@@ -177,11 +183,14 @@ fn next_upstream(value: &str, settings: &mut Settings) -> (Option<Vec<RetryOn>>,
     settings.rule(
         "proxy-next-upstream",
         if !unknown.is_empty() {
-            Ruling::refused(format!("unknown conditions: {}", unknown.join(", ")))
+            Ruling::refused(format!("unknown conditions: {}", quote_all(unknown)))
         } else if !retries || missing.is_empty() {
             Ruling::exact()
         } else {
-            Ruling::differs(format!("a request is not sent again after: {}", missing.join(", ")))
+            Ruling::differs(format!(
+                "a request is not sent again after: {}",
+                missing.into_iter().collect::<Vec<_>>().join(", ")
+            ))
         },
     );
     (Some(on), Some(methods))
