@@ -96,7 +96,10 @@ pub struct Stderr(pub String);
 
 impl fmt::Display for Stderr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.trim();
+        // Rust adds hints for a terminal.
+        let lines =
+            self.0.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note: "));
+        let text = lines.collect::<Vec<_>>().join(" ");
         if text.is_empty() { Ok(()) } else { write!(f, ": {}", text.escape_debug()) }
     }
 }

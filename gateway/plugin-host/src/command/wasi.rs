@@ -82,8 +82,9 @@ fn define(linker: &mut Linker<CommandState>, module: &str, name: &str) -> wasmti
         "fd_prestat_get" => linker.func_wrap(module, name, |_: u32, _: u32| BAD_FILE)?,
         "fd_prestat_dir_name" => linker.func_wrap(module, name, |_: u32, _: u32, _: u32| BAD_FILE)?,
         "fd_read" => linker.func_wrap(module, name, read_stream)?,
-        "fd_seek" => linker
-            .func_wrap(module, name, |fd: u32, _: i64, _: u32, _: u32| on_stream(fd, SEEK_PIPE))?,
+        "fd_seek" => {
+            linker.func_wrap(module, name, |fd: u32, _: i64, _: u32, _: u32| on_stream(fd, SEEK_PIPE))?
+        }
         "fd_write" => linker.func_wrap(module, name, write_stream)?,
         "proc_exit" => linker.func_wrap(module, name, |code: u32| -> wasmtime::Result<()> {
             Err(CommandFault::Exit(code).into())

@@ -66,7 +66,11 @@ fn hostile_commands_end_with_a_reason() {
         (i32.add (i32.const 1) (call $deep (i32.add (local.get 0) (i32.const 1)))))";
     for (items, body, expected) in [
         ("", "(loop $l (br $l))", "it took longer than 300ms"),
-        ("", grow, "it trapped: wasm `unreachable` instruction executed (it reached its limit of 1048576 bytes"),
+        (
+            "",
+            grow,
+            "it trapped: wasm `unreachable` instruction executed (it reached its limit of 1048576 bytes",
+        ),
         ("", flood, "it wrote more than 1048576 bytes"),
         ("", "unreachable", "it trapped: wasm `unreachable` instruction executed"),
         (recursion, "(drop (call $deep (i32.const 0)))", "it trapped: the stack is too deep"),
@@ -91,7 +95,8 @@ fn flood_of_errors_is_cut() {
 
 #[test]
 fn exit_with_code_0_is_no_error() {
-    let body = "(call $write (i32.const 1) (i32.const 1024) (i32.const 2)) (call $exit (i32.const 0)) unreachable";
+    let body =
+        "(call $write (i32.const 1) (i32.const 1024) (i32.const 2)) (call $exit (i32.const 0)) unreachable";
     let output = compile("(data (i32.const 1024) \"{}\")", body).run(Bytes::new(), &limits()).unwrap();
     assert_eq!(output.stdout, b"{}");
 }
@@ -140,7 +145,10 @@ fn other_modules_are_refused() {
         (format!("(module {memory} (func (export \"_start\") (param i32)))"), "_start is missing"),
         (format!("(module {start})"), "memory is missing"),
         (format!("(module (import \"env\" \"proxy_log\" (func)) {memory} {start})"), "env.proxy_log"),
-        (format!("(module (import \"wasi_snapshot_preview1\" \"a\" (global i32)) {memory} {start})"), "no function"),
+        (
+            format!("(module (import \"wasi_snapshot_preview1\" \"a\" (global i32)) {memory} {start})"),
+            "no function",
+        ),
     ] {
         let error = engine.compile_command(&wat::parse_str(&text).unwrap()).unwrap_err();
         assert!(error.to_string().contains(expected), "{text}: {error}");

@@ -1,4 +1,5 @@
 //! Merges the RoutePolicies of a Route field by field: path before host before Ingress before class, then the oldest.
+//! Policies of a class handler come between those of the Ingress and those of the class.
 //!
 //! Not here: whether a policy is valid (`policy_entry`).
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use api::HttpBackendRef;
 use api::PolicyBackend;
 
+use super::answered_policy::AnsweredPolicy;
 use super::plugin_index::UsedConfig;
 use super::plugin_merge::NamedUse;
 use super::plugin_merge::PluginMerger;
@@ -22,7 +24,10 @@ use super::policy_interner::PolicyInterner;
 use super::policy_target::PolicyTarget;
 use super::policy_target::RouteCondition;
 use super::policy_target::TargetScope;
+use crate::host::HostName;
+use crate::object::Kind;
 use crate::object::Name;
+use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::BACKENDS;
@@ -38,6 +43,10 @@ use crate::table::redirect_to_itself;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Specificity {
     Class,
+    /// A policy of the class handler, for all paths of a host.
+    Answer,
+    /// A policy of the class handler, for one path.
+    AnswerPath,
     Ingress,
     Host,
     Path,
@@ -66,6 +75,17 @@ struct Layer<'a> {
     target: &'a PolicyTarget,
     /// Whether the target selected at least one Route.
     has_matched: bool,
+    /// Where a policy of the class handler comes from. `None` for a RoutePolicy.
+    answer: Option<AnswerLayer<'a>>,
+}
+
+/// The answer that a policy of a class handler is from.
+#[derive(Clone, Copy, Debug)]
+struct AnswerLayer<'a> {
+    /// The host of the call. The policy applies to the routes of this answer alone.
+    host: &'a HostName,
+    /// The annotations that it comes from.
+    keys: Option<&'a Arc<str>>,
 }
 
 /// The host and path of a Route.
@@ -74,6 +94,17 @@ pub(super) struct RouteKey<'a> {
     pub(super) condition: RouteCondition<'a>,
     /// Whether `spec.tls` of the Ingress names the host.
     pub(super) is_tls_host: bool,
+    /// The host of the call of the class handler. `None` without a handler.
+    pub(super) answer: Option<&'a HostName>,
+}
+
+/// The Route whose policies are merged.
+#[derive(Clone, Copy)]
+struct Selected<'a> {
+    /// `None` is the Route of a default backend.
+    condition: Option<RouteCondition<'a>>,
+    is_tls_host: bool,
+    answer: Option<&'a HostName>,
 }
 
 /// The Services of a Route, by its rule.
@@ -129,7 +160,20 @@ impl<'a> PolicyMerger<'a> {
             TargetScope::Ingress { host: None, path: Some(_), .. } => Specificity::Path,
             TargetScope::Ingress { host: Some(_), path: Some(_), .. } => Specificity::HostAndPath,
         };
-        self.layers.push(Layer { specificity, entry, target, has_matched: false });
+        self.layers.push(Layer { specificity, entry, target, has_matched: false, answer: None });
+    }
+
+    /// Adds a policy that the class handler emitted for a host.
+    pub(super) fn add_answered(&mut self, host: &'a HostName, policy: &'a AnsweredPolicy) {
+        let answer = Some(AnswerLayer { host, keys: policy.keys.as_ref() });
+        let entry = &policy.entry;
+        for target in &entry.targets {
+            let specificity = match &target.scope {
+                TargetScope::Ingress { path: Some(_), .. } => Specificity::AnswerPath,
+                TargetScope::Ingress { path: None, .. } | TargetScope::Class(_) => Specificity::Answer,
+            };
+            self.layers.push(Layer { specificity, entry, target, has_matched: false, answer });
+        }
     }
 
     /// Sorts the layers by precedence. Must be called after the last [`PolicyMerger::add`]. Targets of one policy keep
@@ -144,25 +188,28 @@ impl<'a> PolicyMerger<'a> {
         route: Option<RouteKey<'_>>,
         services: RouteServices<'_>,
     ) -> MergedPolicy<'a> {
-        let condition = route.map(|route| route.condition);
-        self.merge_at(condition, services, route.is_some_and(|route| route.is_tls_host))
+        let selected = Selected {
+            condition: route.map(|route| route.condition),
+            is_tls_host: route.is_some_and(|route| route.is_tls_host),
+            // Default backends are in the call about no host.
+            answer: route.map_or(Some(&HostName::Any), |route| route.answer),
+        };
+        self.merge_at(selected, services)
     }
 
     /// Merges the policies of the Route of a default backend, for hosts that `spec.tls` names.
     pub(super) fn merge_default_for_tls(&mut self, services: RouteServices<'_>) -> Arc<Policy> {
-        self.merge_at(None, services, true).policy
+        let selected = Selected { condition: None, is_tls_host: true, answer: Some(&HostName::Any) };
+        self.merge_at(selected, services).policy
     }
 
-    fn merge_at(
-        &mut self,
-        route: Option<RouteCondition<'_>>,
-        services: RouteServices<'_>,
-        is_tls_host: bool,
-    ) -> MergedPolicy<'a> {
+    fn merge_at(&mut self, route: Selected<'_>, services: RouteServices<'_>) -> MergedPolicy<'a> {
+        let is_tls_host = route.is_tls_host;
         if self.layers.is_empty() && self.plugins.is_empty() {
             return MergedPolicy { policy: self.interner.empty(), backends: None };
         }
         let selected = self.select(route);
+        let route = route.condition;
         let backends = self.pick(&selected, BACKENDS, |layer| {
             let backends = layer.entry.spec.backends.as_deref()?;
             (!backends.is_empty() && layer.specificity != Specificity::Class).then_some(backends)
@@ -201,10 +248,11 @@ impl<'a> PolicyMerger<'a> {
     }
 
     /// Returns the layers that select a Route.
-    fn select(&mut self, route: Option<RouteCondition<'_>>) -> Vec<usize> {
+    fn select(&mut self, route: Selected<'_>) -> Vec<usize> {
         let mut selected = Vec::new();
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            if layer.target.scope.selects(route) {
+            let is_of_answer = layer.answer.is_none_or(|answer| Some(answer.host) == route.answer);
+            if is_of_answer && layer.target.scope.selects(route.condition) {
                 layer.has_matched = true;
                 selected.push(index);
             }
@@ -225,6 +273,7 @@ impl<'a> PolicyMerger<'a> {
                 };
                 let config = |of: &NamedPlugin| of.config.as_ref().map(|config| Arc::clone(&config.text));
                 if winner.specificity == layer.specificity
+                    && layer.answer.is_none()
                     && winner.entry.policy.name != layer.entry.policy.name
                     && config(known.plugin) != config(plugin)
                 {
@@ -239,12 +288,10 @@ impl<'a> PolicyMerger<'a> {
     fn remove_conflicts(&mut self, policy: &mut Policy) {
         for FieldConflict { field, other, reason } in conflicts(policy) {
             let setter = policy.origins.iter().find(|origin| origin.field == other);
-            let setter = setter.map(|origin| origin.policy.to_string()).unwrap_or_default();
+            let setter = setter.map(PolicyOrigin::to_string).unwrap_or_default();
             if let Some(origin) = policy.unset(field) {
-                let message = format!("contradicts {other} of RoutePolicy {setter}: {reason}");
-                let problem =
-                    policy_entry::problem(&origin.policy, field.to_owned(), Reason::InvalidValue, message);
-                self.problems.insert(problem);
+                let message = format!("contradicts {other} of {setter}: {reason}");
+                self.problems.insert(origin_problem(&origin, self.ingress, field, message));
             }
         }
     }
@@ -252,7 +299,10 @@ impl<'a> PolicyMerger<'a> {
     /// Records whether the redirect of a Route has an effect. One that has none on any Route gets a Problem at the end.
     fn note_redirect(&mut self, policy: &Policy, route: Option<RouteCondition<'_>>) {
         let result = redirect_to_itself(policy, route.map(|route| (route.host, route.path)));
-        for origin in policy.origins.iter().filter(|origin| origin.field.starts_with("spec.redirect.")) {
+        let is_redirect = |origin: &&PolicyOrigin| {
+            origin.annotations.is_none() && origin.field.starts_with("spec.redirect.")
+        };
+        for origin in policy.origins.iter().filter(is_redirect) {
             let known = self.redirects.entry(origin.policy.clone()).or_insert(result);
             if result == SelfRedirect::None {
                 *known = result;
@@ -272,7 +322,7 @@ impl<'a> PolicyMerger<'a> {
         let mut setting = layers.filter_map(|layer| Some((value(layer)?, layer)));
         let (value, winner) = setting.next()?;
         for (_, loser) in setting.take_while(|(_, layer)| layer.specificity == winner.specificity) {
-            if loser.entry.policy.name != winner.entry.policy.name {
+            if loser.answer.is_none() && loser.entry.policy.name != winner.entry.policy.name {
                 self.problems.insert(conflict(field, winner, loser));
             }
         }
@@ -280,6 +330,10 @@ impl<'a> PolicyMerger<'a> {
             policy: winner.entry.policy.name.clone(),
             field,
             target: winner.target.field.clone(),
+            annotations: winner.answer.map(|answer| match answer.keys {
+                Some(keys) => Arc::clone(keys),
+                None => Arc::default(),
+            }),
         };
         Some(PickedField { value, origin })
     }
@@ -294,7 +348,7 @@ impl<'a> PolicyMerger<'a> {
                 "the redirect leads to the same URL: write another host, path, port or scheme".to_owned();
             problems.insert(policy_entry::problem(&policy, field.to_owned(), Reason::InvalidValue, message));
         }
-        for layer in self.layers.iter().filter(|layer| !layer.has_matched) {
+        for layer in self.layers.iter().filter(|layer| !layer.has_matched && layer.answer.is_none()) {
             problems.extend(layer.target.unmatched(&policy_entry::reference(&layer.entry.policy.name)));
         }
         problems.extend(self.plugins.unmatched());
@@ -302,6 +356,19 @@ impl<'a> PolicyMerger<'a> {
             problems: problems.into_iter().collect(),
             used_configs: self.plugins.into_used_configs(),
         }
+    }
+}
+
+/// Creates a Problem of the object that set a field: a RoutePolicy, or the Ingress of a class handler.
+fn origin_problem(origin: &PolicyOrigin, ingress: Option<&Name>, field: &str, message: String) -> Problem {
+    match (&origin.annotations, ingress) {
+        (Some(keys), Some(ingress)) => Problem {
+            object: ObjectRef { kind: Kind::Ingress, name: ingress.clone() },
+            field: format!("metadata.annotations[{}]", keys.escape_debug()),
+            reason: Reason::InvalidValue,
+            message: format!("{field} {message}"),
+        },
+        _ => policy_entry::problem(&origin.policy, field.to_owned(), Reason::InvalidValue, message),
     }
 }
 

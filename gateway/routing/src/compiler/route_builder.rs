@@ -63,6 +63,8 @@ pub(super) struct IngressContribution {
 #[derive(Debug, Default)]
 pub(super) struct HostContribution {
     pub(super) role: HostRole,
+    /// Whether it counts only if no rule of another Ingress names the host.
+    pub(super) is_alias: bool,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) certificates: Vec<CertificateRef>,
     /// Secret of the class's default certificate.
@@ -114,7 +116,12 @@ impl RouteBuilder<'_> {
         for route in from.routes {
             let is_tls_host = tls_hosts.iter().any(|host| host.covers(&route.host));
             let host = hosts.entry(route.host.clone()).or_default();
+            // Routes of the Ingress's own rules come first, whatever an alias adds.
+            if host.role == HostRole::Routed && host.is_alias != route.is_alias {
+                continue;
+            }
             host.role = HostRole::Routed;
+            host.is_alias = route.is_alias;
             self.build_routes(route, is_tls_host, &mut host.routes);
         }
         let (mut default_route, mut default_for_tls) = (None, None);
@@ -159,8 +166,9 @@ impl RouteBuilder<'_> {
         if Arc::ptr_eq(&policy, &route.policy) {
             return Arc::clone(route);
         }
-        let Route { path, backends, origin, .. } = &**route;
-        Arc::new(Route { path: path.clone(), backends: backends.clone(), policy, origin: origin.clone() })
+        let Route { path, backends, origin, annotations, .. } = &**route;
+        let (path, backends, origin) = (path.clone(), backends.clone(), origin.clone());
+        Arc::new(Route { path, backends, policy, origin, annotations: annotations.clone() })
     }
 
     fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
@@ -171,7 +179,7 @@ impl RouteBuilder<'_> {
                     PathMatchType::PathPrefix => PathMatch::shared_prefix(&condition.path.value),
                 };
                 let condition = RouteCondition { host: &from.host, path: &path };
-                let key = RouteKey { condition, is_tls_host };
+                let key = RouteKey { condition, is_tls_host, answer: from.answer.as_ref() };
                 let merged = self.merger.merge(Some(key), services(self.origin, rule));
                 routes.push(self.build_route(path, rule, merged));
             }
@@ -185,11 +193,13 @@ impl RouteBuilder<'_> {
         merged: MergedPolicy<'_>,
     ) -> Arc<Route> {
         let backends = match merged.backends {
+            _ if rule.is_closed => Vec::new(),
             Some(backends) => self.override_backends(rule.field, &backends),
             None => self.rule_backends(rule),
         };
         let origin = RouteOrigin { ingress: Arc::clone(self.origin), field: rule.field };
-        Arc::new(Route { path, backends: backends.into(), policy: merged.policy, origin })
+        let (backends, annotations) = (backends.into(), rule.annotations.clone().map(Box::new));
+        Arc::new(Route { path, backends, policy: merged.policy, origin, annotations })
     }
 
     /// Acquires the Backends of a rule.
@@ -206,7 +216,7 @@ impl RouteBuilder<'_> {
     fn override_backends(&mut self, field: FieldPath, from: &BackendOverride<'_>) -> Vec<WeightedBackend> {
         let mut weighted = Vec::with_capacity(from.backends.len());
         for OverrideShare { reference, index } in shares(from.backends) {
-            let via = format!("RoutePolicy {} spec.backends[{index}]", from.origin.policy);
+            let via = format!("{} spec.backends[{index}]", from.origin);
             let referrer = self.referrer(field, Some(via.into()));
             weighted.push(self.acquire(referrer, &reference));
         }

@@ -31,18 +31,26 @@ pub(super) struct Translation {
     ownership: Arc<Ownership>,
 }
 
-/// One entry of `spec.rules`.
+/// One entry of `spec.rules`, or the routes of a class handler for one host.
 #[derive(Debug)]
 pub(super) struct TranslatedRoute {
     pub(super) host: HostName,
     pub(super) rules: Vec<TranslatedRule>,
+    /// The host of the handler's call. `None` without a handler.
+    pub(super) answer: Option<HostName>,
+    /// Whether it serves only if no rule of an Ingress names the host.
+    pub(super) is_alias: bool,
 }
 
 /// A rule and the field it comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TranslatedRule {
     pub(super) rule: HttpRouteRule,
     pub(super) field: FieldPath,
+    /// Whether its requests get a 503, whatever its backends are.
+    pub(super) is_closed: bool,
+    /// The annotations that a class handler made it from.
+    pub(super) annotations: Option<Arc<str>>,
 }
 
 /// The Secret of a host's certificate.
@@ -68,6 +76,18 @@ pub(super) struct TlsHost {
     pub(super) host: HostName,
     /// The field that names the host or, without hosts, the Secret.
     pub(super) field: FieldPath,
+}
+
+impl TranslatedRoute {
+    pub(super) fn new(host: HostName) -> Self {
+        Self { host, rules: Vec::new(), answer: None, is_alias: false }
+    }
+}
+
+impl TranslatedRule {
+    pub(super) fn new(rule: HttpRouteRule, field: FieldPath) -> Self {
+        Self { rule, field, is_closed: false, annotations: None }
+    }
 }
 
 impl Translation {
