@@ -13,6 +13,7 @@ pub mod demo;
 pub(crate) mod environment;
 pub mod explain;
 mod folder;
+mod handlers;
 pub mod identity;
 pub mod outcome;
 pub(crate) mod output;

@@ -7,6 +7,7 @@ pub mod dns;
 
 pub mod certificates;
 
+pub mod handler;
 pub mod plugin;
 
 pub mod reload;

@@ -174,7 +174,7 @@ impl Vm {
 }
 
 /// Returns a deadline in ticks. The first tick may come at once.
-fn ticks(limit: Duration) -> u64 {
+pub(crate) fn ticks(limit: Duration) -> u64 {
     let ticks = limit.as_nanos().div_ceil(TICK.as_nanos());
     u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1)
 }

@@ -5,14 +5,21 @@
 //! the source of changes, and publishing tables.
 //!
 //! The steps of one Ingress: `class_index` (is it served?) → `translate` (to the shape of HTTPRoute) → `route_builder`
-//! (to Routes that share Backends) → `host_index` (precedence within a host) → table.
+//! (to Routes that share Backends) → `host_index` (precedence within a host) → table. In a class with a handler, `answered`
+//! comes in place of `translate`: it reads the handler's answers, which the caller brings.
 
+mod answered;
+mod answered_policy;
 mod backend_registry;
 mod change_set;
 mod class_index;
 mod config;
 mod defaults;
 mod endpoints;
+mod handler_index;
+mod handler_input;
+mod handler_source;
+mod handlers;
 mod host_index;
 mod inspect;
 mod namespaces;
@@ -34,6 +41,7 @@ mod referrer;
 mod reporting;
 mod route_builder;
 mod route_match;
+mod rule_filters;
 mod secret_registry;
 mod tls;
 mod translate;
@@ -64,6 +72,7 @@ use crate::table::PluginName;
 use crate::table::Policy;
 use crate::table::RoutingTable;
 
+use answered::AnswerContext;
 use backend_registry::BackendRegistry;
 use change_set::ChangeSet;
 use change_set::IngressChange;
@@ -71,6 +80,7 @@ use class_index::ClassIndex;
 use class_index::ClassMatch;
 use defaults::ClassContext;
 use defaults::DefaultBackends;
+use handler_index::HandlerIndex;
 use host_index::HostIndex;
 use namespaces::Namespaces;
 use pattern_interner::PatternInterner;
@@ -104,6 +114,9 @@ pub struct Compiler {
     policies: PolicyIndex,
     plugins: PluginIndex,
     ingresses: BTreeMap<Name, IngressEntry>,
+    handlers: HandlerIndex,
+    /// Whether the module of a handler may have changed since [`Compiler::take_handlers`].
+    have_handlers_changed: bool,
     hosts: HostIndex,
     defaults: DefaultBackends,
     backends: BackendRegistry,
@@ -136,6 +149,8 @@ struct Dirty {
     plugins: BTreeSet<Name>,
     /// Hosts to rebuild.
     hosts: BTreeSet<HostName>,
+    /// Ingresses whose answers alone changed. No handler is asked again about them.
+    answered: BTreeSet<Name>,
 }
 
 /// Compiles all objects at once. Equals [`Compiler::apply`] on a new Compiler. The Problems are sorted.
@@ -155,6 +170,8 @@ impl Compiler {
             policies: PolicyIndex::new(&config.namespace),
             plugins: PluginIndex::new(&config),
             ingresses: BTreeMap::new(),
+            handlers: HandlerIndex::default(),
+            have_handlers_changed: false,
             hosts: HostIndex::default(),
             defaults: DefaultBackends::default(),
             backends: BackendRegistry::new(config.zone),
@@ -224,7 +241,17 @@ impl Compiler {
         let mut changes = ChangeSet::new(delta);
         let mut problem_delta = ProblemDeltaBuilder::default();
         let ingresses = std::mem::take(&mut changes.ingresses);
-        let mut dirty = self.apply_context(changes, &mut problem_delta);
+        let dirty = self.apply_context(changes, &mut problem_delta);
+        self.rebuild(ingresses, dirty, problem_delta)
+    }
+
+    /// Compiles Ingresses, and everything that they affect.
+    fn rebuild(
+        &mut self,
+        ingresses: BTreeMap<Name, IngressChange>,
+        mut dirty: Dirty,
+        mut problem_delta: ProblemDeltaBuilder,
+    ) -> (RoutingTable, ProblemDelta) {
         self.apply_ingresses(ingresses, &mut dirty, &mut problem_delta);
         self.check_targets(dirty.policies, dirty.plugins, &mut problem_delta);
         self.backends.sweep();
@@ -238,6 +265,7 @@ impl Compiler {
     /// Applies the changes of all kinds but Ingress. Returns the Ingresses, policies and plugins that they affect.
     fn apply_context(&mut self, changes: ChangeSet, problem_delta: &mut ProblemDeltaBuilder) -> Dirty {
         let mut dirty = Dirty::default();
+        self.note_handler_inputs(&changes);
         for namespace in self.namespaces.update(changes.namespaces) {
             dirty.recompile.extend(self.ingresses_in(&namespace));
         }
@@ -252,6 +280,10 @@ impl Compiler {
         for class in &changed {
             dirty.policies.extend(self.policies.targeting_class(class).cloned());
             dirty.plugins.extend(self.plugins.targeting_class(class).cloned());
+        }
+        for class in &changed {
+            self.have_handlers_changed = true;
+            self.handlers.mark_class(class);
         }
         for class in changed.union(&affected.classes) {
             dirty.recompile.extend(self.classes.ingresses_of_class(class));
@@ -295,6 +327,7 @@ impl Compiler {
         affected.ingresses.extend(routes.ingresses);
         affected.classes.extend(routes.classes);
         for plugin in &routes.rerouted {
+            dirty.recompile.extend(self.handlers.naming_plugin(plugin).cloned());
             let named = self.policies.naming_plugin(plugin);
             affected.ingresses.extend(named.ingresses);
             affected.classes.extend(named.classes);
@@ -322,6 +355,9 @@ impl Compiler {
         }
         let mut to_admit = Vec::new();
         for (name, change) in changes {
+            if !matches!(change, IngressChange::Recompile) {
+                dirty.answered.remove(&name);
+            }
             let existed = self.ingresses.contains_key(&name);
             if self.is_unchanged(&name, &change) && !dirty.recompile.contains(&name) {
                 continue;
@@ -393,6 +429,12 @@ impl Compiler {
         }
         self.plugins.release_configs(&contribution.used_configs);
         self.classes.remove_ingress(&entry.ingress);
+        if let Some(class) = entry.ingress.class_name() {
+            if !dirty.answered.contains(name) {
+                self.handlers.mark(class, name);
+            }
+            self.handlers.remove(class, &entry.precedence);
+        }
     }
 
     /// Stores the new state of an Ingress. Returns true if the Ingress exists.
@@ -400,6 +442,7 @@ impl Compiler {
         match change {
             IngressChange::Recompile => self.ingresses.contains_key(name),
             IngressChange::Delete => {
+                self.handlers.forget(name);
                 self.ingresses.remove(name);
                 false
             }
@@ -428,20 +471,42 @@ impl Compiler {
         entry.precedence = Precedence::of_ingress(&entry.ingress, lifecycle);
         self.classes.add_ingress(&entry.ingress);
         let BuiltIngress { contribution, hosts } = match self.classes.match_ingress(&entry.ingress) {
-            ClassMatch::Foreign => return,
-            ClassMatch::Rejected(problem) => BuiltIngress::rejected(*problem),
+            ClassMatch::Foreign => return self.handlers.forget(name),
+            ClassMatch::Rejected(problem) => {
+                self.handlers.forget(name);
+                BuiltIngress::rejected(*problem)
+            }
             ClassMatch::Served(parameters) => {
+                let class = entry.ingress.class_name();
+                let mut merger = self.policies.merger(&self.plugins, Some(name), class);
+                let translation = match (&parameters.handler, class) {
+                    (Some(handler), Some(class)) => {
+                        let hosts = handler_input::hosts(&entry.ingress);
+                        self.handlers.insert(class, hosts, &entry.precedence);
+                        if !dirty.answered.contains(name) {
+                            self.handlers.mark(class, name);
+                        }
+                        let answers = self.handlers.merge_into(name, &mut merger);
+                        let (plugins, ownership) = (&self.plugins, &self.ownership);
+                        let context = AnswerContext { handler, answers, plugins, ownership };
+                        answered::translate(&entry.ingress, context)
+                    }
+                    _ => {
+                        self.handlers.forget(name);
+                        translate::translate(&entry.ingress, &self.ownership)
+                    }
+                };
                 let builder = RouteBuilder {
                     origin: &entry.origin,
                     external_names: parameters.external_names,
                     class_certificate: parameters.default_certificate.clone(),
                     registry: &mut self.backends,
-                    merger: self.policies.merger(&self.plugins, Some(name), entry.ingress.class_name()),
+                    merger,
                     patterns: &mut self.patterns,
                     acquired: Vec::new(),
                     faults: Vec::new(),
                 };
-                builder.build(translate::translate(&entry.ingress, &self.ownership))
+                builder.build(translation)
             }
         };
         problem_delta.add(contribution.problems.iter().cloned());

@@ -11,6 +11,8 @@ pub mod path;
 
 pub mod table;
 
+pub mod handler;
+
 pub mod compiler;
 
 mod interner;

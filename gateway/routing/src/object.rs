@@ -12,6 +12,7 @@ mod string_interner;
 
 pub use convert::ENDPOINTS_ANNOTATION;
 pub use convert::FieldError;
+pub use kinds::Annotation;
 pub use kinds::BackendError;
 pub use kinds::Change;
 pub use kinds::ConfigMap;

@@ -30,6 +30,17 @@ impl fmt::Display for Problem {
 /// The machine-readable reason of a [`Problem`]. A test checks that every reason has a golden case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// A class handler honours an annotation with a difference, which the message names.
+    AnnotationDiffers,
+    /// An annotation of another controller has no effect here. The Ingress is served without it.
+    AnnotationIgnored,
+    /// An annotation of another controller restricts access and is not honoured. Its paths get a 503, or the Ingress is
+    /// not served.
+    AnnotationNotHonoured,
+    /// A class handler refuses an annotation: its value is invalid, or what it asks for is not supported.
+    AnnotationRefused,
+    /// The class handler has no verdict on an annotation of its dialect.
+    AnnotationUnjudged,
     /// The certificate has expired.
     CertificateExpired,
     /// The certificate is not valid yet.
@@ -46,6 +57,11 @@ pub enum Reason {
     ClassFailed,
     /// `spec.ingressClassName` names a class that does not exist.
     ClassNotFound,
+    /// A class handler failed, or said nothing about a path. Its last answer stays in use; without one, the paths get a
+    /// 503.
+    HandlerFailed,
+    /// The module of a class handler cannot be loaded, with the reason. The version before serves, or none.
+    HandlerRefused,
     /// Other namespaces own the host.
     HostNotOwned,
     /// A backend is neither a Service with a port nor a resource.
@@ -104,13 +120,18 @@ pub enum Reason {
 pub enum Severity {
     /// The object is not served as written.
     Error,
-    /// The object is valid. A dependency from outside of the repository is missing.
+    /// The object is served. Something about it deserves attention, or comes from outside of the repository.
     Note,
 }
 
 impl Reason {
     /// All reasons. A test compares the list with the enum.
     pub const ALL: &[Self] = &[
+        Self::AnnotationDiffers,
+        Self::AnnotationIgnored,
+        Self::AnnotationNotHonoured,
+        Self::AnnotationRefused,
+        Self::AnnotationUnjudged,
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
         Self::CertificateWrongHost,
@@ -119,6 +140,8 @@ impl Reason {
         Self::DuplicateObject,
         Self::ClassFailed,
         Self::ClassNotFound,
+        Self::HandlerFailed,
+        Self::HandlerRefused,
         Self::HostNotOwned,
         Self::InvalidBackend,
         Self::InvalidHost,
@@ -146,14 +169,22 @@ impl Reason {
         Self::Unsupported,
     ];
 
-    /// Returns the severity. A reason that no change of the repository can fix is a note: controllers create endpoints and
-    /// write statuses, DNS has the names, and the API server delivers changes.
+    /// Returns the severity. A note leaves the object served. It also covers what no change of the repository can fix:
+    /// controllers create endpoints and write statuses, DNS has the names, and the API server delivers changes.
     pub fn severity(self) -> Severity {
         match self {
-            Self::NoEndpoints | Self::NameNotResolved | Self::Stale | Self::StatusNotWritten => {
-                Severity::Note
-            }
-            Self::CertificateExpired
+            Self::AnnotationDiffers
+            | Self::AnnotationIgnored
+            | Self::NoEndpoints
+            | Self::NameNotResolved
+            | Self::Stale
+            | Self::StatusNotWritten => Severity::Note,
+            Self::AnnotationNotHonoured
+            | Self::AnnotationRefused
+            | Self::AnnotationUnjudged
+            | Self::HandlerFailed
+            | Self::HandlerRefused
+            | Self::CertificateExpired
             | Self::CertificateNotYetValid
             | Self::CertificateWrongHost
             | Self::Conflict

@@ -309,7 +309,7 @@ fn object(kind: &str, document: Value) -> (Object, Vec<FieldError>) {
         }
         "IngressClassConfig" => {
             let read = parse::<Custom<api::IngressClassConfigSpec>>(document);
-            let (config, left_out) = IngressClassConfig::from_parts(&read.metadata, read.spec);
+            let (config, left_out) = IngressClassConfig::from_parts(&read.metadata, read.spec, None);
             (Object::IngressClassConfig(config), left_out)
         }
         "Namespace" => {

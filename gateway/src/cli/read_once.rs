@@ -1,4 +1,4 @@
-//! Reads all objects of a folder or a cluster once, without serving them.
+//! Reads all objects of a folder or a cluster once, without serving them, and asks their class handlers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use routing::Config;
 use tokio::sync::{mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
+use crate::cli::handlers;
 use crate::control::reload::Reload;
 use crate::control::source::files;
 use crate::control::source::kube::{self as kubernetes, WatchScope};
@@ -20,7 +21,7 @@ const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Reads a folder as `gateway run` does at its start, with certificates.
 ///
 /// # Errors
-/// Returns an error if the folder cannot be read.
+/// Returns an error if the folder cannot be read, or if a class has a handler and this machine cannot run WebAssembly.
 pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     let (sender, mut updates) = mpsc::channel(1);
     let watcher = files::watch(folder, &routing.classes, sender)?;
@@ -28,6 +29,7 @@ pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     drop(watcher);
     let mut reload = Reload::new(crypto_provider()?, routing, Planner::offline())?;
     reload.apply(update, SystemTime::now());
+    handlers::ask_all(&mut reload)?;
     Ok(reload)
 }
 
@@ -54,5 +56,6 @@ pub fn read_cluster(kubeconfig: &Path, scope: WatchScope, routing: Config) -> an
         }
     })?;
     reload.apply(update, SystemTime::now());
+    handlers::ask_all(&mut reload)?;
     Ok(reload)
 }

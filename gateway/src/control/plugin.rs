@@ -14,10 +14,10 @@ use tokio::sync::{Notify, mpsc};
 use crate::filter::plugin::{InstanceChange, LoadedPlugin};
 
 mod board;
-mod fetch;
 mod load;
 mod loader;
 mod metrics;
+pub(in crate::control) mod module_file;
 mod refusal;
 mod retire;
 mod schema;

@@ -2,6 +2,7 @@
 //!
 //! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`data`).
 
+mod handlers;
 mod plugins;
 mod sample;
 mod secrets;
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use routing::object::{Kind, Name, ObjectRef};
-use routing::{Compiler, Config, Problem, Reason, RoutingTable};
+use routing::{Compiler, Config, Problem, ProblemDelta, Reason, RoutingTable};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,6 +23,7 @@ use crate::control::source::Update;
 use crate::live::{Live, LiveCell};
 use crate::plan::{Planner, Plans};
 
+use handlers::Handlers;
 use plugins::UsedPlugins;
 use reports::Reporter;
 use secrets::SecretStore;
@@ -29,6 +31,7 @@ use secrets::SecretStore;
 pub mod problems;
 pub mod reports;
 
+pub use handlers::HandlerChannels;
 pub use problems::{ProblemView, Problems};
 pub use reports::{ExposingService, Published, ReportChannels, ReportProblems};
 
@@ -75,6 +78,8 @@ pub struct ReloadInputs {
     pub resolutions: mpsc::Receiver<Resolution>,
     /// From the loader of plugins. Closed when the task ends.
     pub plugins: mpsc::Receiver<PluginUpdate>,
+    /// To and from the task that asks class handlers.
+    pub handlers: HandlerChannels,
     /// To and from the reports to the API. `None` without an API server.
     pub reports: Option<ReportChannels>,
 }
@@ -98,6 +103,7 @@ pub struct Reload {
     /// The last resolution of each of these names.
     resolved: BTreeMap<Arc<str>, ResolvedName>,
     plugins: UsedPlugins,
+    handlers: Handlers,
     /// Tables that a worker may still read. They are dropped here and not on the worker.
     retired: Vec<Arc<Live>>,
     /// Reports to the API. `None` without an API server.
@@ -136,6 +142,7 @@ impl Reload {
             dns_names: watch::Sender::default(),
             resolved: BTreeMap::new(),
             plugins: UsedPlugins::default(),
+            handlers: Handlers::default(),
             retired: Vec::new(),
             reporter: None,
         })
@@ -181,7 +188,8 @@ impl Reload {
     /// # Cancellation
     /// Safe: each message is applied without waiting.
     pub async fn run(&mut self, inputs: &mut ReloadInputs) {
-        let ReloadInputs { updates, resolutions, plugins, reports } = inputs;
+        let ReloadInputs { updates, resolutions, plugins, handlers, reports } = inputs;
+        self.handlers.connect(handlers.work.clone());
         self.reporter =
             reports.as_ref().map(|reports| Reporter::new(reports.published.clone(), reports.service.clone()));
         loop {
@@ -196,6 +204,10 @@ impl Reload {
                 },
                 plugin = plugins.recv() => match plugin {
                     Some(plugin) => self.apply_plugin(plugin),
+                    None => return,
+                },
+                handled = handlers.updates.recv() => match handled {
+                    Some(handled) => self.apply_handlers(handled),
                     None => return,
                 },
                 problems = next_problems(reports) => match problems {
@@ -216,6 +228,7 @@ impl Reload {
         self.problems.clear();
         self.resolved.clear();
         self.plugins.clear();
+        self.handlers.clear();
         self.dns_names.send_replace(NameSet::default());
     }
 
@@ -237,6 +250,12 @@ impl Reload {
         if let Some(problems) = update.problems {
             self.problems.replace_source_problems(problems);
         }
+        self.publish_compiled(table, delta);
+        self.ask_handlers();
+    }
+
+    /// Publishes a table that the compiler returned, with everything that follows from it.
+    fn publish_compiled(&mut self, table: RoutingTable, delta: ProblemDelta) {
         self.problems.change(delta.removed.iter(), delta.added);
         let ingresses = self.compiler.take_changed_ingresses();
         if let Some(reporter) = &mut self.reporter {

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::class_config::IngressClassConfigSpec;
 use crate::http_route::HttpBackendRef;
 use crate::http_route::HttpPathMatch;
 use crate::http_route::HttpRouteMatch;
@@ -284,6 +285,23 @@ pub struct ClassPath<'a> {
     pub name: String,
     /// The path.
     pub path: &'a ClassIngressPath,
+}
+
+// ===== impl ClassContext =====
+
+impl ClassContext {
+    /// Returns the context of the calls of a class, without a host.
+    pub fn new(class: &str, controller: &str, parameters: &IngressClassConfigSpec) -> Self {
+        let config = parameters.handler.as_ref().and_then(|handler| handler.config.as_ref());
+        Self {
+            class: class.to_owned(),
+            controller: controller.to_owned(),
+            // The specification has no map with keys that are no strings.
+            parameters: serde_json::to_value(parameters).unwrap_or_default(),
+            config: config.map(|config| config.0.clone()).unwrap_or_default(),
+            ..Self::default()
+        }
+    }
 }
 
 // ===== impl ClassInput =====

@@ -9,14 +9,17 @@ use std::sync::Arc;
 use api::ClassBackend;
 use api::ExternalNames;
 use api::Switch;
+use api::class_handler::ClassContext;
 
 use super::config::Config;
+use super::handler_source;
 use super::policy_target::TargetError;
 use super::precedence::Lifecycle;
 use super::precedence::Precedence;
 use super::problem_delta::ProblemDeltaBuilder;
 use super::reporting::ConfigState;
 use super::reporting::Reporting;
+use crate::handler::HandlerDefinition;
 use crate::host::HostName;
 use crate::object::Ingress;
 use crate::object::IngressClass;
@@ -55,8 +58,18 @@ pub(super) struct ClassParameters {
     pub(super) config: Arc<str>,
     /// The reports to the API about its Ingresses.
     pub(super) reporting: Reporting,
+    /// The class handler.
+    pub(super) handler: Option<Arc<HandlerSettings>>,
     allowed_namespaces: Option<BTreeSet<String>>,
     owned_hosts: Vec<OwnedHost>,
+}
+
+/// The handler of a class, and what its calls have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct HandlerSettings {
+    /// The bytes of a ConfigMap are absent.
+    pub(super) definition: HandlerDefinition,
+    pub(super) context: ClassContext,
 }
 
 /// A host and the namespaces that own it.
@@ -206,10 +219,13 @@ impl ClassIndex {
             );
             return Err(failure(Reason::ParametersNotFound, message));
         };
-        ClassParameters::read(config, &self.config.namespace, default_status).map_err(|invalid| {
+        let parameters = ClassParameters::read(config, &self.config.namespace, default_status);
+        let mut parameters = parameters.map_err(|invalid| {
             let failure = failure(Reason::InvalidParameters, invalid.message);
             Box::new(ClassFailure { owned_hosts: invalid.owned_hosts, ..*failure })
-        })
+        })?;
+        parameters.handler = handler_source::settings(class, config, &self.config).map(Arc::new);
+        Ok(parameters)
     }
 
     /// Returns the Ingresses that name a class.
@@ -251,6 +267,22 @@ impl ClassIndex {
         match self.match_ingress(ingress) {
             ClassMatch::Foreign => Some(TargetError::NotServed(self.foreign_reason(ingress))),
             ClassMatch::Served(_) | ClassMatch::Rejected(_) => None,
+        }
+    }
+
+    /// Returns the handlers of the served classes, by class.
+    pub(super) fn handlers(&self) -> impl Iterator<Item = &Arc<HandlerSettings>> {
+        self.statuses.values().filter_map(|status| match status {
+            ClassStatus::Served(parameters) => parameters.handler.as_ref(),
+            ClassStatus::Failed(_) | ClassStatus::Foreign => None,
+        })
+    }
+
+    /// Returns the handler of a class.
+    pub(super) fn handler(&self, class: &str) -> Option<&Arc<HandlerSettings>> {
+        match self.statuses.get(class)? {
+            ClassStatus::Served(parameters) => parameters.handler.as_ref(),
+            ClassStatus::Failed(_) | ClassStatus::Foreign => None,
         }
     }
 
@@ -422,6 +454,7 @@ impl ClassParameters {
                 status: spec.status.unwrap_or(default_status),
                 events: spec.events.unwrap_or_default(),
             },
+            handler: None,
             allowed_namespaces: spec.allowed_namespaces.as_ref().map(|list| list.iter().cloned().collect()),
             owned_hosts,
         })

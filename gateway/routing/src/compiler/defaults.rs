@@ -257,8 +257,14 @@ impl ClassBackendRoute {
         let weighted = WeightedBackend { backend: Arc::clone(&reference.backend), weight: 1 };
         let origin = RouteOrigin { ingress: Arc::clone(class), field: FieldPath::Parameters };
         let path = PathMatch::prefix("/");
-        let route =
-            Arc::new(Route { path, conditions: None, backends: Box::new([weighted]), policy, origin });
+        let route = Arc::new(Route {
+            path,
+            conditions: None,
+            backends: Box::new([weighted]),
+            policy,
+            origin,
+            annotations: None,
+        });
         Self { reference, route, used_configs }
     }
 }

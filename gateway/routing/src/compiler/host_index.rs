@@ -204,6 +204,11 @@ struct MergedHost {
 
 impl<'a> HostMerger<'a> {
     fn merge<'b>(name: &'a HostName, contributions: impl Iterator<Item = ContributionRef<'b>>) -> MergedHost {
+        let contributions: Vec<_> = contributions.collect();
+        let is_own = |contribution: &ContributionRef<'_>| {
+            contribution.host.role == HostRole::Routed && !contribution.host.is_alias
+        };
+        let owner = contributions.iter().find(|contribution| is_own(contribution)).map(|own| own.ingress);
         let mut merger = Self {
             name,
             role: HostRole::default(),
@@ -214,7 +219,12 @@ impl<'a> HostMerger<'a> {
             problems: Vec::new(),
         };
         for contribution in contributions {
-            merger.add(contribution);
+            match owner {
+                Some(owner) if contribution.host.is_alias => {
+                    merger.problems.push(alias_conflict(name, contribution.ingress, owner));
+                }
+                _ => merger.add(contribution),
+            }
         }
         let parts = HostParts {
             name: name.clone(),
@@ -288,6 +298,20 @@ fn route_conflict(host: &HostName, ingress: &Precedence, loser: &Route, winner: 
         ),
     };
     conflict(&ingress.name, loser.origin.field, message)
+}
+
+fn alias_conflict(host: &HostName, ingress: &Precedence, owner: &Precedence) -> Problem {
+    let message = format!(
+        "the class handler adds host {host} to this Ingress, but a rule of Ingress {} names it; the added routes are left \
+         out",
+        owner.name
+    );
+    Problem {
+        object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
+        field: String::new(),
+        reason: Reason::Conflict,
+        message,
+    }
 }
 
 fn certificate_conflict(ingress: &Precedence, loser: &CertificateRef, winner: &HostCertificate) -> Problem {

@@ -68,6 +68,8 @@ pub(super) struct IngressContribution {
 #[derive(Debug, Default)]
 pub(super) struct HostContribution {
     pub(super) role: HostRole,
+    /// Whether it counts only if no rule of another Ingress names the host.
+    pub(super) is_alias: bool,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) certificates: Vec<CertificateRef>,
     /// Secret of the class's default certificate.
@@ -122,7 +124,12 @@ impl RouteBuilder<'_> {
         for route in from.routes {
             let is_tls_host = tls_hosts.iter().any(|host| host.covers(&route.host));
             let host = hosts.entry(route.host.clone()).or_default();
+            // Routes of the Ingress's own rules come first, whatever an alias adds.
+            if host.role == HostRole::Routed && host.is_alias != route.is_alias {
+                continue;
+            }
             host.role = HostRole::Routed;
+            host.is_alias = route.is_alias;
             self.build_routes(route, is_tls_host, &mut host.routes);
         }
         let (mut default_route, mut default_for_tls) = (None, None);
@@ -174,17 +181,20 @@ impl RouteBuilder<'_> {
         if Arc::ptr_eq(&policy, &route.policy) {
             return Arc::clone(route);
         }
-        let Route { path, conditions, backends, origin, .. } = &**route;
-        let (path, conditions) = (path.clone(), conditions.clone());
-        Arc::new(Route { path, conditions, backends: backends.clone(), policy, origin: origin.clone() })
+        let Route { path, conditions, backends, origin, annotations, .. } = &**route;
+        let (path, conditions, backends) = (path.clone(), conditions.clone(), backends.clone());
+        let (origin, annotations) = (origin.clone(), annotations.clone());
+        Arc::new(Route { path, conditions, backends, policy, origin, annotations })
     }
 
     fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
         for rule in &from.rules {
             for condition in &rule.rule.matches {
                 let parsed = route_match::parse(condition, self.patterns);
-                let condition = RouteCondition { host: &from.host, path: &parsed.path };
-                let key = RouteKey { condition, is_tls_host };
+                let path = rule.source.as_ref().unwrap_or(&parsed.path);
+                let condition = RouteCondition { host: &from.host, path };
+                let (answer, filters) = (from.answer.as_ref(), rule.filters.as_ref());
+                let key = RouteKey { condition, matched: &parsed.path, is_tls_host, answer, filters };
                 let merged = self.merger.merge(Some(key), services(self.origin, rule));
                 routes.push(self.build_route(parsed, rule, merged));
             }
@@ -198,14 +208,15 @@ impl RouteBuilder<'_> {
         merged: MergedPolicy<'_>,
     ) -> Arc<Route> {
         let backends = match merged.backends {
-            _ if !matched.faults.is_empty() => Vec::new(),
+            _ if rule.is_closed || !matched.faults.is_empty() => Vec::new(),
             Some(backends) => self.override_backends(rule.field, &backends),
             None => self.rule_backends(rule),
         };
         let ParsedMatch { path, conditions, faults } = matched;
         self.faults.extend(faults.into_iter().map(|fault| (rule.field, fault)));
         let origin = RouteOrigin { ingress: Arc::clone(self.origin), field: rule.field };
-        Arc::new(Route { path, conditions, backends: backends.into(), policy: merged.policy, origin })
+        let (backends, annotations) = (backends.into(), rule.annotations.clone().map(Box::new));
+        Arc::new(Route { path, conditions, backends, policy: merged.policy, origin, annotations })
     }
 
     /// Acquires the Backends of a rule.
@@ -222,7 +233,7 @@ impl RouteBuilder<'_> {
     fn override_backends(&mut self, field: FieldPath, from: &BackendOverride<'_>) -> Vec<WeightedBackend> {
         let mut weighted = Vec::with_capacity(from.backends.len());
         for OverrideShare { reference, index } in shares(from.backends) {
-            let via = format!("RoutePolicy {} spec.backends[{index}]", from.origin.policy);
+            let via = format!("{} spec.backends[{index}]", from.origin);
             let referrer = self.referrer(field, Some(via.into()));
             weighted.push(self.acquire(referrer, &reference));
         }

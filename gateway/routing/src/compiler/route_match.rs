@@ -18,6 +18,9 @@ use crate::table::PathMatch;
 use crate::table::ValueCondition;
 use crate::table::ValueMatch;
 
+/// Maximum characters of an expression in a message.
+const MAX_SHOWN: usize = 200;
+
 /// The conditions of one Route.
 #[derive(Debug)]
 pub(super) struct ParsedMatch {
@@ -69,7 +72,7 @@ fn parse_path(
         PathMatchType::RegularExpression => {
             let (pattern, error) = patterns.intern(&from.value);
             faults.extend(error.map(|error| {
-                let text = from.value.escape_debug();
+                let text = shortened(&from.value);
                 let message =
                     format!("the expression \"{text}\" {error}; requests that it may mean get a 503");
                 MatchFault { reason: Reason::InvalidPath, message }
@@ -77,6 +80,13 @@ fn parse_path(
             PathMatch::Regex(pattern)
         }
     }
+}
+
+/// Returns the beginning of an expression, without control characters.
+fn shortened(text: &str) -> String {
+    let shown: String = text.chars().take(MAX_SHOWN).collect();
+    let rest = if shown.len() < text.len() { "…" } else { "" };
+    format!("{}{rest}", shown.escape_debug())
 }
 
 /// Parses conditions on values. The first entry with a name counts. An invalid one is left out, and closes the Route.
@@ -96,7 +106,7 @@ fn parse_values<'a>(
             ValueMatchType::RegularExpression => {
                 let (pattern, error) = patterns.intern(&entry.value);
                 if let Some(error) = error {
-                    let text = entry.value.escape_debug();
+                    let text = shortened(&entry.value);
                     let message = format!(
                         "the expression \"{text}\" of {kind} {} {error}; requests with any value get a 503",
                         name.escape_debug()

@@ -30,10 +30,7 @@ use crate::table::Ownership;
 pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Translation {
     let mut translation = Translation::new(ingress.name.clone(), Arc::clone(ownership));
     if let Some(backend) = &ingress.default_backend {
-        let field = FieldPath::DefaultBackend;
-        let backend_refs = translate_backend(&mut translation, &field, backend).into_iter().collect();
-        let rule = HttpRouteRule { backend_refs, ..HttpRouteRule::default() };
-        translation.default_backend = Some(TranslatedRule { rule, field });
+        translation.default_backend = Some(default_backend(&mut translation, backend));
     }
     translation.routes.reserve_exact(ingress.rules.len());
     for (index, rule) in (0..).zip(&*ingress.rules) {
@@ -41,6 +38,13 @@ pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Transl
     }
     tls::translate(&mut translation, ingress);
     translation
+}
+
+/// Translates `spec.defaultBackend`.
+pub(super) fn default_backend(translation: &mut Translation, from: &IngressBackend) -> TranslatedRule {
+    let field = FieldPath::DefaultBackend;
+    let backend_refs = translate_backend(translation, &field, from).into_iter().collect();
+    TranslatedRule::new(HttpRouteRule { backend_refs, ..HttpRouteRule::default() }, field)
 }
 
 fn translate_rule(translation: &mut Translation, index: u32, from: &IngressRule) {
@@ -56,12 +60,13 @@ fn translate_rule(translation: &mut Translation, index: u32, from: &IngressRule)
     for (path, from) in (0..).zip(&from.paths) {
         let field = FieldPath::Path { rule: index, path };
         let rule = translate_path(translation, field, from);
-        rules.extend(rule.map(|rule| TranslatedRule { rule, field }));
+        rules.extend(rule.map(|rule| TranslatedRule::new(rule, field)));
     }
-    translation.routes.push(TranslatedRoute { host, rules });
+    translation.routes.push(TranslatedRoute { rules, ..TranslatedRoute::new(host) });
 }
 
-fn translate_path(
+/// Translates a path. Returns `None`, and reports why, if it cannot be matched.
+pub(super) fn translate_path(
     translation: &mut Translation,
     field: FieldPath,
     from: &IngressPath,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use api::HttpRouteRule;
 
+use super::rule_filters::RuleFilters;
 use crate::host::HostName;
 use crate::object::Kind;
 use crate::object::Name;
@@ -16,6 +17,7 @@ use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::FieldPath;
 use crate::table::Ownership;
+use crate::table::PathMatch;
 
 /// One Ingress, translated.
 #[derive(Debug)]
@@ -31,18 +33,30 @@ pub(super) struct Translation {
     ownership: Arc<Ownership>,
 }
 
-/// One entry of `spec.rules`.
+/// One entry of `spec.rules`, or the routes of a class handler for one host.
 #[derive(Debug)]
 pub(super) struct TranslatedRoute {
     pub(super) host: HostName,
     pub(super) rules: Vec<TranslatedRule>,
+    /// The host of the handler's call. `None` without a handler.
+    pub(super) answer: Option<HostName>,
+    /// Whether it serves only if no rule of an Ingress names the host.
+    pub(super) is_alias: bool,
 }
 
 /// A rule and the field it comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TranslatedRule {
     pub(super) rule: HttpRouteRule,
     pub(super) field: FieldPath,
+    /// The condition by which policies select it. Absent: that of the rule itself.
+    pub(super) source: Option<PathMatch>,
+    /// Filters of the rule.
+    pub(super) filters: Option<RuleFilters>,
+    /// Whether its requests get a 503, whatever its backends are.
+    pub(super) is_closed: bool,
+    /// The annotations that a class handler made it from.
+    pub(super) annotations: Option<Arc<str>>,
 }
 
 /// The Secret of a host's certificate.
@@ -68,6 +82,18 @@ pub(super) struct TlsHost {
     pub(super) host: HostName,
     /// The field that names the host or, without hosts, the Secret.
     pub(super) field: FieldPath,
+}
+
+impl TranslatedRoute {
+    pub(super) fn new(host: HostName) -> Self {
+        Self { host, rules: Vec::new(), answer: None, is_alias: false }
+    }
+}
+
+impl TranslatedRule {
+    pub(super) fn new(rule: HttpRouteRule, field: FieldPath) -> Self {
+        Self { rule, field, source: None, filters: None, is_closed: false, annotations: None }
+    }
 }
 
 impl Translation {

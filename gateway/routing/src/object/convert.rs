@@ -14,6 +14,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::kinds::Annotation;
 use super::kinds::BackendError;
 use super::kinds::ConfigMap;
 use super::kinds::Endpoint;
@@ -44,6 +45,7 @@ use super::secret::SecretContent;
 pub const ENDPOINTS_ANNOTATION: &str = "wasm-gateway.dev/endpoints";
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
+const KUBECTL_PREFIX: &str = "kubectl.kubernetes.io/";
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// An invalid value, which was left out. Sources report it as a Problem.
@@ -75,6 +77,7 @@ impl Ingress {
             created: created(&from.metadata),
             deleting: from.metadata.deletion_timestamp.is_some(),
             class_annotation: text(annotation(&from.metadata, CLASS_ANNOTATION)),
+            annotations: annotations(&from.metadata),
             class: spec.and_then(|spec| text(spec.ingress_class_name.as_deref())),
             rules: spec.map(|spec| list(spec.rules.as_deref(), rule).into()).unwrap_or_default(),
             tls: spec.map(|spec| list(spec.tls.as_deref(), tls).into()).unwrap_or_default(),
@@ -161,11 +164,15 @@ fn parameters(from: &networking::IngressClassParametersReference) -> ParametersR
 // ===== our own kinds =====
 
 impl IngressClassConfig {
-    /// Converts an IngressClassConfig.
-    pub fn from_parts(metadata: &ObjectMeta, spec: api::IngressClassConfigSpec) -> (Self, Vec<FieldError>) {
+    /// Converts an IngressClassConfig. `folder` is that of its YAML, if it is in a file.
+    pub fn from_parts(
+        metadata: &ObjectMeta,
+        spec: api::IngressClassConfigSpec,
+        folder: Option<Arc<Path>>,
+    ) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = Name { namespace: "".into(), name: object_name(metadata, &mut errors) };
-        (Self { name, spec }, errors)
+        (Self { name, folder, spec }, errors)
     }
 }
 
@@ -444,6 +451,13 @@ fn created(metadata: &ObjectMeta) -> Option<i64> {
 
 fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Returns the annotations. The map is sorted by key. Those of kubectl repeat the whole object.
+fn annotations(metadata: &ObjectMeta) -> Box<[Annotation]> {
+    let annotations = metadata.annotations.iter().flatten();
+    let kept = annotations.filter(|(key, _)| !key.starts_with(KUBECTL_PREFIX) && *key != CLASS_ANNOTATION);
+    kept.map(|(key, value)| Annotation { key: key.as_str().into(), value: value.as_str().into() }).collect()
 }
 
 fn text(from: Option<&str>) -> Option<Arc<str>> {

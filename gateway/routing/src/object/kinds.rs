@@ -89,6 +89,8 @@ pub struct Ingress {
     pub class: Option<Arc<str>>,
     /// Deprecated annotation `kubernetes.io/ingress.class`. Used if the field is absent.
     pub class_annotation: Option<Arc<str>>,
+    /// Annotations, sorted by key. Those of kubectl are left out.
+    pub annotations: Box<[Annotation]>,
     /// `spec.rules`, in order. Shared, as `tls` is, so that sources that keep objects need no second copy.
     pub rules: Arc<[IngressRule]>,
     /// `spec.tls`, in order.
@@ -102,6 +104,15 @@ impl Ingress {
     pub fn class_name(&self) -> Option<&Arc<str>> {
         self.class.as_ref().or(self.class_annotation.as_ref())
     }
+}
+
+/// One annotation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotation {
+    /// Key, with its prefix.
+    pub key: Arc<str>,
+    /// Value as written.
+    pub value: Arc<str>,
 }
 
 /// One entry of `spec.rules`.
@@ -226,6 +237,8 @@ pub struct ParametersRef {
 pub struct IngressClassConfig {
     /// Name. The namespace is empty.
     pub name: Name,
+    /// Folder of a `file://` URL of the handler: that of the YAML. Absent: the plugin folder of the gateway.
+    pub folder: Option<Arc<Path>>,
     /// `spec`.
     pub spec: api::IngressClassConfigSpec,
 }
@@ -279,7 +292,7 @@ impl Default for PluginSpec {
     }
 }
 
-/// A ConfigMap that a WasmPlugin refers to.
+/// A ConfigMap that a WasmPlugin or a class handler refers to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConfigMap {
     /// Namespace and name.

@@ -27,6 +27,10 @@ impl StringInterner {
         for text in ingress.class.iter_mut().chain(&mut ingress.class_annotation) {
             self.intern(text);
         }
+        for annotation in &mut ingress.annotations {
+            self.intern(&mut annotation.key);
+            self.intern(&mut annotation.value);
+        }
         for path in Arc::get_mut(&mut ingress.rules).into_iter().flatten().flat_map(|rule| &mut rule.paths) {
             self.intern(&mut path.path);
             path.path_type.iter_mut().for_each(|text| self.intern(text));

@@ -101,8 +101,15 @@ fn write_owners(f: &mut fmt::Formatter<'_>, owners: &[OwnerView]) -> fmt::Result
 }
 
 fn write_route(f: &mut fmt::Formatter<'_>, route: &RouteView) -> fmt::Result {
-    for PolicyView { field, value, policy, source, target } in &route.policy {
-        writeln!(f, "    {field}: {value}  (RoutePolicy {policy} {source}, {target})")?;
+    if let Some(keys) = &route.annotations {
+        writeln!(f, "    (by annotation {keys})")?;
+    }
+    for PolicyView { field, value, policy, source, target, annotations } in &route.policy {
+        match annotations.as_deref() {
+            None => writeln!(f, "    {field}: {value}  (RoutePolicy {policy} {source}, {target})")?,
+            Some("") => writeln!(f, "    {field}: {value}  (class handler)")?,
+            Some(keys) => writeln!(f, "    {field}: {value}  (annotation {keys})")?,
+        }
     }
     for PluginView { plugin, phase, config_object, config_field } in &route.plugins {
         writeln!(f, "    plugin {plugin}: {phase}  ({config_object} {config_field})")?;

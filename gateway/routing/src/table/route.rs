@@ -33,6 +33,8 @@ pub struct Route {
     pub policy: Arc<Policy>,
     /// The rule.
     pub origin: RouteOrigin,
+    /// The annotations from which a class handler made the condition or the Backends.
+    pub annotations: Option<Box<Arc<str>>>,
 }
 
 impl Route {

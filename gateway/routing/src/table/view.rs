@@ -107,6 +107,9 @@ pub struct RouteView {
     pub ingress: String,
     /// Field path in the object.
     pub field: String,
+    /// The annotations from which a class handler made the condition or the backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<String>,
     /// Weighted backends.
     pub backends: Vec<BackendView>,
     /// Fields that RoutePolicies set.
@@ -146,6 +149,9 @@ pub struct PolicyView {
     pub source: &'static str,
     /// Field path of the target in the policy.
     pub target: String,
+    /// The annotations from which a class handler made the policy, which is no object then. Empty if it named none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<String>,
 }
 
 /// One Backend of a Route.
@@ -257,6 +263,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
         kind: route.path.kind(),
         ingress: route.origin.ingress.name.to_string(),
         field: route.origin.field.to_string(),
+        annotations: route.annotations.as_deref().map(ToString::to_string),
         backends: backends.collect(),
         policy: policy_view(&route.policy),
         plugins: route.policy.plugins.iter().map(plugin_view).collect(),
@@ -280,6 +287,7 @@ fn policy_view(policy: &Policy) -> Vec<PolicyView> {
         policy: origin.policy.to_string(),
         source: origin.field,
         target: origin.target.clone(),
+        annotations: origin.annotations.as_deref().map(str::to_owned),
     };
     policy.fields().into_iter().map(view).collect()
 }

@@ -199,6 +199,7 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
     let defaults = (option::of(default_backend), option::of(default_certificate));
     (select(&["cfg0", "cfg1"][..]), owners(), allowed, defaults, any::<bool>()).prop_map(
         |(name, host_ownership, allowed, (default_backend, default_certificate), allow)| IngressClassConfig {
+            folder: None,
             name: Name::new("", name),
             spec: api::IngressClassConfigSpec {
                 allowed_namespaces: allowed.map(|names| names.iter().map(|&name| name.to_owned()).collect()),

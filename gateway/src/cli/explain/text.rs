@@ -76,6 +76,9 @@ impl Text<'_> {
         if !is_as_sent {
             self.field(f, "path", format_args!("{} in canonical form", report.path))?;
         }
+        if let Some(keys) = report.chosen.as_ref().and_then(|route| route.annotations.as_ref()) {
+            self.field(f, "made by", format_args!("annotation {keys} and the class handler"))?;
+        }
         if let Some(owner) = &report.owner {
             let namespaces = owner.namespaces.join(", ");
             let config = &owner.config;
@@ -93,7 +96,13 @@ impl Text<'_> {
         for policy in report.chosen.iter().flat_map(|route| &route.policy) {
             let (field, value, source) = (policy.field, &policy.value, policy.source);
             let (name, target) = (&policy.policy, &policy.target);
-            let text = format!("{field}: {value}, by RoutePolicy {name} {source}, whose {target} names this");
+            let text = match policy.annotations.as_deref() {
+                None => {
+                    format!("{field}: {value}, by RoutePolicy {name} {source}, whose {target} names this")
+                }
+                Some("") => format!("{field}: {value}, by the class handler"),
+                Some(keys) => format!("{field}: {value}, by annotation {keys} and the class handler"),
+            };
             self.field(f, "policy", text)?;
         }
         report.chosen.iter().try_for_each(|route| self.write_plugins(route, f))

@@ -11,7 +11,7 @@ use routing::table::PluginSource;
 
 /// Identifies the content of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileStamp {
+pub(in crate::control) struct FileStamp {
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
@@ -19,13 +19,13 @@ pub(super) struct FileStamp {
 
 impl FileStamp {
     /// Was the file replaced by another one, so that it is whole?
-    pub(super) fn is_other_file(self, before: Self) -> bool {
+    pub(in crate::control) fn is_other_file(self, before: Self) -> bool {
         self.inode != before.inode
     }
 }
 
 /// Returns the stamp of a module's file. Returns `None` if there is no file, or the source is no file.
-pub(super) fn stamp(source: &PluginSource) -> Option<FileStamp> {
+pub(in crate::control) fn stamp(source: &PluginSource) -> Option<FileStamp> {
     let PluginSource::File { path, .. } = source else { return None };
     let metadata = fs::metadata(path).ok()?;
     let modified = (metadata.mtime(), metadata.mtime_nsec());
@@ -33,7 +33,7 @@ pub(super) fn stamp(source: &PluginSource) -> Option<FileStamp> {
 }
 
 /// Returns where a module is, for people.
-pub(super) fn url(source: &PluginSource) -> String {
+pub(in crate::control) fn url(source: &PluginSource) -> String {
     match source {
         PluginSource::File { path, .. } => format!("file://{}", path.display()),
         PluginSource::ConfigMap { name, key, .. } => format!("ConfigMap {name}, key {key}"),
@@ -44,8 +44,8 @@ pub(super) fn url(source: &PluginSource) -> String {
 /// Reads a module, up to a byte more than the maximum size. Blocks.
 ///
 /// # Errors
-/// A message for the author of the WasmPlugin.
-pub(super) fn read(source: &PluginSource) -> Result<Bytes, String> {
+/// A message for the author of the WasmPlugin or the IngressClassConfig.
+pub(in crate::control) fn read(source: &PluginSource) -> Result<Bytes, String> {
     match source {
         PluginSource::File { path, folder } => read_file(path, folder),
         PluginSource::ConfigMap { bytes: Some(bytes), .. } => Ok(bytes.clone()),
@@ -79,4 +79,13 @@ fn read_file(path: &Path, folder: &Path) -> Result<Bytes, String> {
     // It may grow meanwhile.
     file.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes.into())
+}
+
+/// Returns bytes in hexadecimal digits.
+pub(in crate::control) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
