@@ -36,6 +36,7 @@ pub(crate) const NAMES: &[&str] = &[
     "metrics",
     "problems",
     "command line",
+    "ingress-nginx",
 ];
 
 /// Returns a generated part, or `None` if there is none of this name.
@@ -52,6 +53,7 @@ pub(crate) fn generate(name: &str) -> Option<String> {
         "metrics" => metrics_table(),
         "problems" => problems(),
         "command line" => command_line(),
+        "ingress-nginx" => ingress_nginx(),
         _ => return None,
     })
 }
@@ -68,6 +70,26 @@ fn table(titles: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
 
 fn code(text: &str) -> String {
     if text.is_empty() { "(empty)".to_owned() } else { format!("`{text}`") }
+}
+
+// ===== annotations of ingress-nginx =====
+
+fn ingress_nginx() -> String {
+    let rows = class_nginx::keys::KEYS.iter().map(|key| {
+        let scope = match key.scope {
+            class_nginx::keys::Scope::Host => "host",
+            class_nginx::keys::Scope::Path => "paths",
+        };
+        let off: Vec<_> = key.off.iter().map(|value| code(value)).collect();
+        let off = if off.is_empty() {
+            String::new()
+        } else {
+            format!(" Nothing is asked for by {}.", off.join(", "))
+        };
+        let note = format!("{}{off}", key.note);
+        vec![code(key.name), scope.to_owned(), key.support.as_str().to_owned(), note.trim().to_owned()]
+    });
+    table(&["annotation", "affects", "verdict", "here"], rows)
 }
 
 // ===== configuration =====

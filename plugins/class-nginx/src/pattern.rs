@@ -18,6 +18,9 @@ pub(crate) struct Refusal {
     pub(crate) is_refused_as_written: bool,
 }
 
+/// Characters that browsers encode in a path and other clients do not.
+const MAY_BE_ENCODED: &str = "\"<>\\^`{|}";
+
 /// Translates an expression.
 ///
 /// # Errors
@@ -82,8 +85,14 @@ fn literal_beginning(pattern: &str) -> &str {
     }
 }
 
-/// Adds a literal character: encoded if paths hold it encoded, else escaped if it has a meaning.
+/// Adds a literal character: encoded if paths hold it encoded, else escaped if it has a meaning. Some characters may be in a
+/// path in both forms.
 fn push_literal(text: &mut String, character: char) {
+    if MAY_BE_ENCODED.contains(character) {
+        let escape = if META.contains(character) { "\\" } else { "" };
+        text.push_str(&format!("(?:{escape}{character}|%{:02X})", u32::from(character)));
+        return;
+    }
     if is_encoded(character) {
         let mut buffer = [0; 4];
         text.push_str("(?:");
@@ -101,7 +110,7 @@ fn push_literal(text: &mut String, character: char) {
 
 /// Returns true if a path holds the character percent-encoded.
 fn is_encoded(character: char) -> bool {
-    !character.is_ascii_graphic() || matches!(character, '?' | '#' | '"' | '<' | '>' | '`')
+    !character.is_ascii_graphic() || matches!(character, '?' | '#')
 }
 
 struct Translation<'a> {
@@ -172,7 +181,7 @@ impl Translation<'_> {
             '1'..='9' if !is_in_class => Err(backtracks("has a back reference, which needs backtracking")),
             'a'..='z' | 'A'..='Z' | '0'..='9' => Err(other("has an escape of PCRE alone")),
             _ if is_in_class && is_encoded(character) => Err(other(ENCODED_IN_CLASS)),
-            _ if is_encoded(character) => {
+            _ if is_encoded(character) || MAY_BE_ENCODED.contains(character) => {
                 push_literal(&mut self.text, character);
                 Ok(())
             }
@@ -240,7 +249,7 @@ impl Translation<'_> {
                 self.rest = self.rest.get(inside.len() + 1..).unwrap_or_default();
                 self.after = Some('}');
             }
-            None => self.text.push_str("\\{"),
+            None => push_literal(&mut self.text, '{'),
         }
     }
 
@@ -294,7 +303,7 @@ mod tests {
     fn pattern_keeps_its_meaning() {
         for (pattern, expected) in [
             ("/a(/|$)(.*)", "/a(/|$)(.*)"),
-            ("/a{b}", r"/a\{b\}"),
+            ("/a{b}", r"/a(?:\{|%7B)b(?:\}|%7D)"),
             ("/a{2,3}x", "/a{2,3}x"),
             (r"/a\.php$", r"/a\.php$"),
             (r"/\/x\-y", r"/\/x\-y"),
