@@ -7,6 +7,8 @@ pub mod dns;
 
 pub mod certificates;
 
+mod module_file;
+
 pub mod handler;
 pub mod plugin;
 

@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod control_metrics;
 pub mod counters;
 mod encode;
+pub mod handler_metrics;
 pub mod histogram;
 pub mod metrics;
 pub mod plugin_metrics;

@@ -32,7 +32,7 @@ pub struct IngressClassConfigSpec {
     pub external_names: ExternalNames,
     /// Module that says what the Ingresses of the class mean. Absent: they mean what the Ingress API says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handler: Option<ClassHandler>,
+    pub handler: Option<Box<ClassHandler>>,
     /// Hosts that only some namespaces may serve. Applies to the Ingresses of all classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ownership: Vec<HostOwnership>,

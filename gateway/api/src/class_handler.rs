@@ -47,7 +47,7 @@ pub const SOURCE_INGRESS_ANNOTATION: &str = "wasm-gateway.dev/source-ingress";
 /// Annotation of an emitted item: the keys of the annotations that made it what it is, separated by commas.
 pub const SOURCE_KEYS_ANNOTATION: &str = "wasm-gateway.dev/source-annotations";
 
-/// Returns the name of the HTTPRoute rule that stands for a path of an Ingress. The indexes are those of the input.
+/// Returns the name of the HTTPRoute rule for a path of an Ingress. The indexes are those of the input.
 pub fn rule_name(rule: usize, path: usize) -> String {
     format!("rules-{rule}-paths-{path}")
 }

@@ -39,7 +39,7 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRouteRule {
-    /// Name, unique among the rules of a route. That of a class handler stands for a path of an Ingress.
+    /// Name, unique among the rules of a route. That of a class handler names the path of an Ingress that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Conditions. A request matches the rule if it meets at least one.

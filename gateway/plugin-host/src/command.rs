@@ -51,7 +51,7 @@ impl Default for CommandLimits {
 
 /// A compiled command. Clones share the code.
 #[derive(Clone)]
-pub struct Command(Arc<CompiledCommand>);
+pub struct HandlerCommand(Arc<CompiledCommand>);
 
 struct CompiledCommand {
     engine: Engine,
@@ -109,7 +109,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ModuleError`].
-    pub fn compile_command(&self, bytes: &[u8]) -> Result<Command, ModuleError> {
+    pub fn compile_command(&self, bytes: &[u8]) -> Result<HandlerCommand, ModuleError> {
         // Their results depend on the machine.
         inspect::validate_features(bytes, inspect::FEATURES.difference(WasmFeatures::RELAXED_SIMD))?;
         let compile = |error: wasmtime::Error| ModuleError::Compile(format!("{error:#}"));
@@ -120,7 +120,7 @@ impl Engine {
         wasi::link(&mut linker, &module)?;
         let pre = linker.instantiate_pre(&module).map_err(compile)?;
         let digest = Sha256::digest(bytes).into();
-        Ok(Command(Arc::new(CompiledCommand { engine: self.clone(), pre, digest })))
+        Ok(HandlerCommand(Arc::new(CompiledCommand { engine: self.clone(), pre, digest })))
     }
 }
 
@@ -139,7 +139,7 @@ fn check_exports(module: &wasmtime::Module) -> Result<(), ModuleError> {
     }
 }
 
-impl Command {
+impl HandlerCommand {
     /// Returns the SHA-256 of the module.
     pub fn digest(&self) -> [u8; 32] {
         self.0.digest
@@ -174,9 +174,9 @@ impl Command {
     }
 }
 
-impl fmt::Debug for Command {
+impl fmt::Debug for HandlerCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Command")
+        f.write_str("HandlerCommand")
     }
 }
 

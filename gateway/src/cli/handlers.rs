@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use plugin_host::{Command, CommandLimits, Engine};
+use plugin_host::{CommandLimits, Engine, HandlerCommand};
 
 use crate::control::handler::{self, HandlerUpdate, LoadedHandler};
 use crate::control::reload::Reload;
@@ -23,7 +23,7 @@ pub(super) fn ask_all(reload: &mut Reload) -> anyhow::Result<()> {
         return Ok(());
     }
     let engine = Engine::new(None).context("class handlers cannot be asked")?;
-    let mut commands: BTreeMap<Arc<str>, Result<Command, String>> = BTreeMap::new();
+    let mut commands: BTreeMap<Arc<str>, Result<HandlerCommand, String>> = BTreeMap::new();
     let mut loaded = Vec::new();
     for definition in definitions {
         let command = handler::load(&engine, &definition);

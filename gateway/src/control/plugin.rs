@@ -17,7 +17,6 @@ mod board;
 mod load;
 mod loader;
 mod metrics;
-pub(in crate::control) mod module_file;
 mod refusal;
 mod retire;
 mod schema;

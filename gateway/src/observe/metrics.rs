@@ -15,6 +15,7 @@ use routing::object::Name;
 use super::control_metrics::ControlSample;
 use super::counters::{CODE_CLASSES, CounterSnapshot};
 use super::encode::{counter_type, gauge};
+use super::handler_metrics::{self, HandlerSample};
 use super::plugin_metrics::PluginScrape;
 use super::process_metrics::ProcessSample;
 use super::request_metrics;
@@ -39,6 +40,8 @@ pub struct Scrape {
     pub access_log_dropped: u64,
     /// Counts and metrics of plugins.
     pub plugins: PluginScrape,
+    /// Counts of class handlers.
+    pub handlers: Vec<HandlerSample>,
     /// Reports to the API. `None` without an API server.
     pub reports: Option<ReportCounts>,
 }
@@ -250,6 +253,7 @@ impl Collector for Scrape {
         self.encode_requests(&mut encoder)?;
         request_metrics::encode(&self.workers, &mut encoder)?;
         self.encode_reports(&mut encoder)?;
+        handler_metrics::encode(&self.handlers, &mut encoder)?;
         self.plugins.encode(&mut encoder)
     }
 }

@@ -15,6 +15,7 @@ use gateway::filter::plugin::PluginReply;
 use gateway::observe::access_log::Field;
 use gateway::observe::control_metrics::{ControlSample, WatchSample};
 use gateway::observe::counters::{CounterSnapshot, IngressRequests, ServiceRequests};
+use gateway::observe::handler_metrics::HandlerSample;
 use gateway::observe::metrics::{ReportCounts, Scrape};
 use gateway::observe::plugin_metrics::{GuestSample, GuestValue, PluginSample, PluginScrape};
 use gateway::settings::Settings;
@@ -284,6 +285,7 @@ fn scrape() -> String {
         workers: vec![worker],
         control,
         plugins,
+        handlers: vec![HandlerSample { class: "a".to_owned(), ..HandlerSample::default() }],
         reports: Some(ReportCounts::default()),
         ..Scrape::default()
     }

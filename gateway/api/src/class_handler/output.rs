@@ -48,7 +48,7 @@ pub enum EmittedItem {
 
 /// Routes of one Ingress.
 ///
-/// Each rule that stands for a path of the Ingress has the name of [`super::rule_name`]. A path without such a rule, and
+/// Each rule for a path of the Ingress has the name of [`super::rule_name`]. A path without such a rule, and
 /// without a result that names it, is closed.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
-use plugin_host::Command;
 use plugin_host::CommandError;
 use plugin_host::CommandLimits;
 use plugin_host::Engine;
+use plugin_host::HandlerCommand;
 use plugin_host::ModuleError;
 
 /// Imports of the guests, a memory of one page, and helpers: `$out` and `$err` write bytes, `$in` reads some to an address.
@@ -36,7 +36,7 @@ const ECHO: &str = r#"(local $len i32)
     (local.set $len (call $read (i32.const 1024) (i32.const 100)))
     (if (local.get $len) (then (call $write (i32.const 1) (i32.const 1024) (local.get $len)) (br $next))))"#;
 
-fn compile(items: &str, body: &str) -> Command {
+fn compile(items: &str, body: &str) -> HandlerCommand {
     let text = format!("(module {PRELUDE} {items} (func (export \"_start\") {body}))");
     Engine::new(None).unwrap().compile_command(&wat::parse_str(text).unwrap()).unwrap()
 }

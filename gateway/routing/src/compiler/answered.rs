@@ -16,11 +16,11 @@ use api::class_handler::AnnotationResult;
 use api::class_handler::AnnotationVerdict;
 
 use super::answered_policy;
-use super::class_index::HandlerSettings;
 use super::handler_index::Answered;
 use super::handler_index::HostAnswer;
 use super::handler_index::HostAnswers;
 use super::handler_input;
+use super::handler_source::HandlerSettings;
 use super::plugin_index::PluginIndex;
 use super::rule_filters;
 use super::tls;
@@ -49,7 +49,7 @@ pub(super) struct AnswerContext<'a> {
     pub(super) ownership: &'a Arc<Ownership>,
 }
 
-/// The paths of an Ingress on one host, by the name of the HTTPRoute rule that stands for each.
+/// The paths of an Ingress on one host, by the name of the HTTPRoute rule for each.
 struct HostPaths {
     host: HostName,
     paths: BTreeMap<String, FieldPath>,
@@ -65,10 +65,8 @@ struct Closed<'a> {
 pub(super) fn translate(ingress: &Ingress, context: AnswerContext<'_>) -> Translation {
     let mut translation = Translation::new(ingress.name.clone(), Arc::clone(context.ownership));
     if let Some(backend) = &ingress.default_backend {
-        let answer = context.answers.get(&HostName::Any);
-        let closes = answer.and_then(|answer| answer.translated.as_ref()).is_none_or(closes_default);
         let mut rule = translate::default_backend(&mut translation, backend);
-        rule.is_closed = closes;
+        rule.is_closed = closes_default(context.answers);
         translation.default_backend = Some(rule);
     }
     let mut reported = BTreeSet::new();
@@ -89,9 +87,11 @@ pub(super) fn translate(ingress: &Ingress, context: AnswerContext<'_>) -> Transl
     translation
 }
 
-/// Does an answer close the default backend?
-fn closes_default(answered: &Answered) -> bool {
-    answered.results.iter().any(|result| result.closes && result.rule.is_none())
+/// Do the answers close the default backend? It serves all hosts of the Ingress, so the answer about any of them may.
+fn closes_default(answers: &HostAnswers) -> bool {
+    let is_answered = answers.get(&HostName::Any).is_some_and(|answer| answer.translated.is_some());
+    let mut results = answers.values().filter_map(|answer| answer.translated.as_ref());
+    !is_answered || results.any(|answered| Closed::new(&answered.results).all)
 }
 
 /// Returns the paths of the Ingress by host. Reports hosts that it may not have.
@@ -333,9 +333,9 @@ fn report_policies(
     plugins: &PluginIndex,
 ) {
     for policy in &answered.policies {
-        let key = policy.keys.as_deref().unwrap_or("of the class handler");
+        let key = policy.keys.as_deref().unwrap_or_default();
         for fault in &policy.entry.problems {
-            let message = format!("{}: {}", fault.field, fault.message);
+            let message = format!("{} that the class handler set: {}", fault.field, fault.message);
             reported.insert(annotation_problem(ingress, key, fault.reason, message));
         }
         for named in policy.entry.plugins.iter().filter(|named| plugins.get(&named.plugin).is_none()) {
@@ -346,13 +346,12 @@ fn report_policies(
     }
 }
 
-fn annotation_problem(ingress: &Ingress, key: &str, reason: Reason, message: String) -> Problem {
-    Problem {
-        object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
-        field: format!("metadata.annotations[{}]", key.escape_debug()),
-        reason,
-        message,
-    }
+/// Creates a Problem about an annotation. Of several keys, the first counts. Without one, it is about the whole Ingress.
+fn annotation_problem(ingress: &Ingress, keys: &str, reason: Reason, message: String) -> Problem {
+    let key = keys.split(", ").next().unwrap_or_default();
+    let field =
+        if key.is_empty() { String::new() } else { format!("metadata.annotations[{}]", key.escape_debug()) };
+    Problem { object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() }, field, reason, message }
 }
 
 // ===== impl Closed =====

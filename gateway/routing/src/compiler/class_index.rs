@@ -9,17 +9,16 @@ use std::sync::Arc;
 use api::ClassBackend;
 use api::ExternalNames;
 use api::Switch;
-use api::class_handler::ClassContext;
 
 use super::config::Config;
 use super::handler_source;
+use super::handler_source::HandlerSettings;
 use super::policy_target::TargetError;
 use super::precedence::Lifecycle;
 use super::precedence::Precedence;
 use super::problem_delta::ProblemDeltaBuilder;
 use super::reporting::ConfigState;
 use super::reporting::Reporting;
-use crate::handler::HandlerDefinition;
 use crate::host::HostName;
 use crate::object::Ingress;
 use crate::object::IngressClass;
@@ -62,14 +61,6 @@ pub(super) struct ClassParameters {
     pub(super) handler: Option<Arc<HandlerSettings>>,
     allowed_namespaces: Option<BTreeSet<String>>,
     owned_hosts: Vec<OwnedHost>,
-}
-
-/// The handler of a class, and what its calls have in common.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct HandlerSettings {
-    /// The bytes of a ConfigMap are absent.
-    pub(super) definition: HandlerDefinition,
-    pub(super) context: ClassContext,
 }
 
 /// A host and the namespaces that own it.

@@ -5,7 +5,6 @@
 
 use api::class_handler::ClassContext;
 
-use super::class_index::HandlerSettings;
 use super::config::Config;
 use super::plugin_source;
 use crate::handler::HandlerDefinition;
@@ -14,6 +13,14 @@ use crate::object::IngressClassConfig;
 use crate::object::Name;
 use crate::object::WasmPlugin;
 use crate::table::PluginSource;
+
+/// The handler of a class, and what its calls have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct HandlerSettings {
+    /// The bytes of a ConfigMap are absent.
+    pub(super) definition: HandlerDefinition,
+    pub(super) context: ClassContext,
+}
 
 /// Returns the handler that an IngressClassConfig gives a class.
 pub(super) fn settings(

@@ -134,6 +134,7 @@ fn ingress() -> impl Strategy<Value = Ingress> {
             deleting,
             class: class.map(Into::into),
             class_annotation: annotation.map(Into::into),
+            annotations: Box::default(),
             rules: rules.into(),
             tls: tls.into(),
             default_backend,

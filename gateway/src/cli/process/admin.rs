@@ -131,6 +131,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
         control_restarts: admin.restarts.load(Ordering::Relaxed),
         access_log_dropped: admin.access_log_dropped.load(Ordering::Relaxed),
         plugins: plugin_metrics(&admin.plugins),
+        handlers: admin.handlers.samples(),
         reports: admin.reports.as_deref().map(ReportStats::counts),
     };
     for worker in admin.workers.iter() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::class_handler::{ClassInput, ClassItem, ClassOutput};
 use bytes::Bytes;
-use plugin_host::{Command, CommandError, CommandLimits};
+use plugin_host::{CommandError, CommandLimits, HandlerCommand};
 use routing::handler::{HandlerAnswer, HandlerCall, HandlerOutcome, HandlerTranslation, split};
 use routing::object::Name;
 
@@ -32,7 +32,7 @@ struct CallFailure {
 
 /// Asks about one host. If the call fails, it is repeated for each namespace, and for each Ingress of those that fail: only
 /// the Ingresses at fault get no answer. Blocks.
-pub fn ask(command: &Command, call: &HandlerCall, limits: &CommandLimits) -> Asked {
+pub fn ask(command: &HandlerCommand, call: &HandlerCall, limits: &CommandLimits) -> Asked {
     let mut asked = Asked::default();
     let outcomes = asked.isolate(command, &call.input, limits);
     let host = &call.subject.host;
@@ -46,7 +46,7 @@ pub fn ask(command: &Command, call: &HandlerCall, limits: &CommandLimits) -> Ask
 impl Asked {
     fn isolate(
         &mut self,
-        command: &Command,
+        command: &HandlerCommand,
         input: &ClassInput,
         limits: &CommandLimits,
     ) -> BTreeMap<Name, HandlerOutcome> {
@@ -65,7 +65,7 @@ impl Asked {
     /// Makes one call.
     fn call(
         &mut self,
-        command: &Command,
+        command: &HandlerCommand,
         input: &ClassInput,
         limits: &CommandLimits,
     ) -> Result<BTreeMap<Name, HandlerTranslation>, CallFailure> {
@@ -80,7 +80,7 @@ impl Asked {
 
     fn try_call(
         &mut self,
-        command: &Command,
+        command: &HandlerCommand,
         input: &ClassInput,
         limits: &CommandLimits,
     ) -> Result<BTreeMap<Name, HandlerTranslation>, CallFailure> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::observe::handler_metrics::HandlerSample;
+
 /// How far the module of a handler is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "state", content = "reason")]
@@ -98,6 +100,19 @@ impl HandlerBoard {
     /// Keeps the entries of these classes only.
     pub(super) fn retain(&self, is_kept: impl Fn(&str) -> bool) {
         self.lock().retain(|class, _| is_kept(class));
+    }
+
+    /// Returns the counts of all handlers for a scrape.
+    pub fn samples(&self) -> Vec<HandlerSample> {
+        let sample = |status: &HandlerStatus| HandlerSample {
+            class: status.class.clone(),
+            calls: status.calls,
+            failures: status.failures,
+            cached: status.cached,
+            time: status.time,
+            is_ready: status.state == HandlerState::Ready,
+        };
+        self.lock().values().map(sample).collect()
     }
 
     /// Returns all handlers, sorted by class.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use plugin_host::{Command, CommandLimits, Engine};
+use plugin_host::{CommandLimits, Engine, HandlerCommand};
 use routing::handler::{HandlerAnswer, HandlerCall, HandlerDefinition, HandlerHost, HandlerOutcome};
 use routing::object::Name;
 use sha2::{Digest as _, Sha256};
@@ -17,7 +17,7 @@ use super::ask::{Asked, ask};
 use super::board::HandlerState;
 use super::load::{is_polled, load};
 use super::{HandlerContext, HandlerUpdate, HandlerWork, LoadedHandler};
-use crate::control::plugin::module_file::{self, FileStamp};
+use crate::control::module_file::{self, FileStamp};
 
 /// Time between two looks at the files of modules. A file is read when two looks in a row find the same change.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -72,7 +72,7 @@ struct Task {
     /// Created with the first handler.
     engine: Option<Engine>,
     classes: BTreeMap<Arc<str>, TrackedClass>,
-    jobs: JoinSet<Done>,
+    jobs: JoinSet<HandlerJobEnd>,
     /// What the compiler must be given.
     update: HandlerUpdate,
 }
@@ -81,7 +81,7 @@ struct TrackedClass {
     definition: HandlerDefinition,
     module: ModuleState,
     /// The module that answers.
-    command: Option<Command>,
+    command: Option<HandlerCommand>,
     /// Hosts to ask, with their newest input.
     due: BTreeMap<HandlerHost, HandlerCall>,
     /// SHA-256 of module and input of the last call of each host.
@@ -105,8 +105,8 @@ enum ModuleState {
 }
 
 /// The end of a job.
-enum Done {
-    Loaded { class: Arc<str>, version: u64, stamp: Option<FileStamp>, result: Result<Command, String> },
+enum HandlerJobEnd {
+    Loaded { class: Arc<str>, version: u64, stamp: Option<FileStamp>, result: Result<HandlerCommand, String> },
     Asked { class: Arc<str>, digest: [u8; 32], batch: Batch },
 }
 
@@ -190,7 +190,7 @@ impl Task {
             let loaded =
                 tokio::task::spawn_blocking(move || engine.and_then(|engine| load(&engine, &of_load)));
             let result = loaded.await.unwrap_or_else(|_panic| Err("loading it ended by a panic".to_owned()));
-            Done::Loaded { class, version, stamp, result }
+            HandlerJobEnd::Loaded { class, version, stamp, result }
         });
     }
 
@@ -210,10 +210,12 @@ impl Task {
         Ok(engine)
     }
 
-    fn on_done(&mut self, done: Done) {
+    fn on_done(&mut self, done: HandlerJobEnd) {
         match done {
-            Done::Loaded { class, version, stamp, result } => self.on_loaded(&class, version, stamp, result),
-            Done::Asked { class, digest, batch } => self.on_asked(&class, digest, batch),
+            HandlerJobEnd::Loaded { class, version, stamp, result } => {
+                self.on_loaded(&class, version, stamp, result)
+            }
+            HandlerJobEnd::Asked { class, digest, batch } => self.on_asked(&class, digest, batch),
         }
         self.ask_all();
     }
@@ -223,7 +225,7 @@ impl Task {
         class: &Arc<str>,
         version: u64,
         stamp: Option<FileStamp>,
-        result: Result<Command, String>,
+        result: Result<HandlerCommand, String>,
     ) {
         let Some(tracked) = self.classes.get_mut(class).filter(|tracked| tracked.version == version) else {
             return;
@@ -267,7 +269,7 @@ impl Task {
             // A newer input may have come.
             tracked.due.entry(call.subject.clone()).or_insert(call);
         }
-        if tracked.command.as_ref().map(Command::digest) == Some(digest) {
+        if tracked.command.as_ref().map(HandlerCommand::digest) == Some(digest) {
             tracked.asked.extend(batch.asked);
             for call in batch.timed_out {
                 tracked.timed_out.insert(call.subject.clone(), call);
@@ -300,7 +302,7 @@ impl Task {
             self.jobs.spawn(async move {
                 let asked =
                     tokio::task::spawn_blocking(move || run_batch(&command, calls.into_iter().zip(known)));
-                Done::Asked { class, digest, batch: asked.await.unwrap_or_default() }
+                HandlerJobEnd::Asked { class, digest, batch: asked.await.unwrap_or_default() }
             });
         }
     }
@@ -373,7 +375,10 @@ pub fn refused(call: &HandlerCall, reason: &Arc<str>) -> Vec<HandlerAnswer> {
 }
 
 /// Asks about hosts, one after the other, until the time of a batch is over. Blocks.
-fn run_batch(command: &Command, calls: impl Iterator<Item = (HandlerCall, Option<[u8; 32]>)>) -> Batch {
+fn run_batch(
+    command: &HandlerCommand,
+    calls: impl Iterator<Item = (HandlerCall, Option<[u8; 32]>)>,
+) -> Batch {
     let (began, limits) = (Instant::now(), CommandLimits::default());
     let mut batch = Batch::default();
     for (call, known) in calls {
@@ -400,7 +405,7 @@ fn run_batch(command: &Command, calls: impl Iterator<Item = (HandlerCall, Option
     batch
 }
 
-fn input_hash(command: &Command, call: &HandlerCall) -> [u8; 32] {
+fn input_hash(command: &HandlerCommand, call: &HandlerCall) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(command.digest());
     // An input that cannot be written is the same each time: its call fails.

@@ -15,9 +15,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::board::{PluginBoard, PluginState};
-use super::module_file::{self, FileStamp};
 use super::refusal::{PluginRefusal, check_configs};
 use super::{DesiredPlugin, PluginContext};
+use crate::control::module_file::{self, FileStamp};
 use crate::filter::plugin::{
     Breakers, Lease, LoadedPlugin, NewInstance, PluginStats, PluginVersion, VersionUsage,
 };

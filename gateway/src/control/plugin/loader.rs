@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::load::{INSTANCES_PER_WORKER, Load, LoadJob, Loaded, Modules, is_polled};
-use super::module_file::{self, FileStamp};
 use super::retire::{self, ReplacedVersion};
 use super::{DesiredPlugin, DesiredPlugins, PluginContext, PluginUpdate};
+use crate::control::module_file::{self, FileStamp};
 use crate::filter::plugin::{
     Breakers, InstanceChange, LoadedPlugin, NewInstance, PluginStats, PluginVersion,
 };

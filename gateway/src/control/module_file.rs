@@ -1,4 +1,4 @@
-//! Reading the bytes of a module.
+//! Reading the bytes of a module: that of a plugin, or of a class handler.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -11,7 +11,7 @@ use routing::table::PluginSource;
 
 /// Identifies the content of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::control) struct FileStamp {
+pub(super) struct FileStamp {
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
@@ -19,13 +19,13 @@ pub(in crate::control) struct FileStamp {
 
 impl FileStamp {
     /// Was the file replaced by another one, so that it is whole?
-    pub(in crate::control) fn is_other_file(self, before: Self) -> bool {
+    pub(super) fn is_other_file(self, before: Self) -> bool {
         self.inode != before.inode
     }
 }
 
 /// Returns the stamp of a module's file. Returns `None` if there is no file, or the source is no file.
-pub(in crate::control) fn stamp(source: &PluginSource) -> Option<FileStamp> {
+pub(super) fn stamp(source: &PluginSource) -> Option<FileStamp> {
     let PluginSource::File { path, .. } = source else { return None };
     let metadata = fs::metadata(path).ok()?;
     let modified = (metadata.mtime(), metadata.mtime_nsec());
@@ -33,7 +33,7 @@ pub(in crate::control) fn stamp(source: &PluginSource) -> Option<FileStamp> {
 }
 
 /// Returns where a module is, for people.
-pub(in crate::control) fn url(source: &PluginSource) -> String {
+pub(super) fn url(source: &PluginSource) -> String {
     match source {
         PluginSource::File { path, .. } => format!("file://{}", path.display()),
         PluginSource::ConfigMap { name, key, .. } => format!("ConfigMap {name}, key {key}"),
@@ -45,7 +45,7 @@ pub(in crate::control) fn url(source: &PluginSource) -> String {
 ///
 /// # Errors
 /// A message for the author of the WasmPlugin or the IngressClassConfig.
-pub(in crate::control) fn read(source: &PluginSource) -> Result<Bytes, String> {
+pub(super) fn read(source: &PluginSource) -> Result<Bytes, String> {
     match source {
         PluginSource::File { path, folder } => read_file(path, folder),
         PluginSource::ConfigMap { bytes: Some(bytes), .. } => Ok(bytes.clone()),
@@ -82,7 +82,7 @@ fn read_file(path: &Path, folder: &Path) -> Result<Bytes, String> {
 }
 
 /// Returns bytes in hexadecimal digits.
-pub(in crate::control) fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
