@@ -33,7 +33,6 @@ pub(crate) struct Ingress<'a> {
 /// All Ingresses of a host.
 #[derive(Debug)]
 pub(crate) struct Host<'a> {
-    pub(crate) input: &'a ClassInput,
     /// The host. `None`: rules without a host.
     pub(crate) name: Option<&'a str>,
     /// Ingresses that are no canaries, oldest first.
@@ -90,7 +89,6 @@ impl<'a> Host<'a> {
         let (canaries, mains): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|ingress| ingress.annotations.is_on("canary"));
         let mut host = Self {
-            input,
             name: input.function_config.host.as_deref(),
             paths: path_mode(&mains),
             has_certificate: mains.iter().any(|ingress| !ingress.object.spec.tls.is_empty()),

@@ -42,7 +42,7 @@ pub fn translate(input: &ClassInput) -> ClassOutput {
         host.judge(index, &mut settings);
         redirects::translate(&host, ingress, &mut settings);
         cors::translate(&ingress.annotations, &mut settings);
-        upstream::translate(&host, ingress, &mut settings);
+        upstream::translate(&ingress.annotations, &mut settings);
         emit_routes(&host, index, &mut settings, &mut output);
         for (spec, keys) in std::mem::take(&mut settings.policies) {
             let keys: Vec<String> = keys.iter().map(|key| format!("{DIALECT}{key}")).collect();

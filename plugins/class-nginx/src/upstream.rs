@@ -17,8 +17,6 @@ use crate::annotations::Annotations;
 use crate::annotations::parse_size;
 use crate::annotations::quote;
 use crate::annotations::quote_all;
-use crate::host::Host;
-use crate::host::Ingress;
 use crate::ruling::Ruling;
 use crate::ruling::Settings;
 
@@ -32,13 +30,12 @@ const MAX_SECONDS: u64 = 99_999;
 const DEFAULT_TRIES: u64 = 3;
 
 /// Translates the settings of an Ingress.
-pub(crate) fn translate(host: &Host<'_>, ingress: &Ingress<'_>, settings: &mut Settings) {
-    let annotations = &ingress.annotations;
+pub(crate) fn translate(annotations: &Annotations<'_>, settings: &mut Settings) {
     timeouts(annotations, settings);
     retries(annotations, settings);
     body_size(annotations, settings);
     balancing(annotations, settings);
-    protocol(host, ingress, settings);
+    protocol(annotations, settings);
 }
 
 /// Returns a number of seconds. Judges the annotation if it has none.
@@ -227,33 +224,18 @@ fn balancing(annotations: &Annotations<'_>, settings: &mut Settings) {
     settings.rule(NAME, ruling);
 }
 
-/// Judges `backend-protocol`. The gateway takes the protocol from `appProtocol` of the Service port.
-fn protocol(host: &Host<'_>, ingress: &Ingress<'_>, settings: &mut Settings) {
+/// Judges `backend-protocol`. Another protocol than plaintext HTTP/1.1 cannot be served.
+fn protocol(annotations: &Annotations<'_>, settings: &mut Settings) {
     const NAME: &str = "backend-protocol";
-    let Some(value) = ingress.annotations.get(NAME) else { return };
-    settings.rule(NAME, match value.to_ascii_uppercase().as_str() {
-        "HTTP" | "AUTO_HTTP" => Ruling::exact(),
-        "GRPC" if speaks_h2c(host, ingress) => Ruling::exact(),
-        "GRPC" => Ruling::refused(
-            "the Service port does not say that it speaks HTTP/2; set its appProtocol to kubernetes.io/h2c",
-        ),
-        _ => Ruling::closed(format!(
-            "endpoints are reached by plaintext HTTP alone, not by {}; requests get a 503",
-            quote(value)
-        )),
-    });
-}
-
-/// Returns true if all Service ports of the Ingress have the protocol h2c.
-fn speaks_h2c(host: &Host<'_>, ingress: &Ingress<'_>) -> bool {
-    let namespace = &ingress.object.metadata.namespace;
-    ingress.object.paths().all(|path| {
-        let Some(backend) = &path.path.backend.service else { return false };
-        let Some(service) = host.input.service(namespace, &backend.name) else { return false };
-        let is_named = |name: &str| backend.port.name.as_deref() == Some(name);
-        let port = service.spec.ports.iter().find(|port| {
-            backend.port.number == Some(port.port) || (!port.name.is_empty() && is_named(&port.name))
-        });
-        port.is_some_and(|port| port.app_protocol.as_deref() == Some("kubernetes.io/h2c"))
-    })
+    let Some(value) = annotations.get(NAME) else { return };
+    settings.rule(
+        NAME,
+        match value.to_ascii_uppercase().as_str() {
+            "HTTP" | "AUTO_HTTP" => Ruling::exact(),
+            _ => Ruling::closed(format!(
+                "endpoints are reached by plaintext HTTP/1.1 alone, not by {}",
+                quote(value)
+            )),
+        },
+    );
 }
