@@ -1,3 +1,5 @@
+//! Golden cases, and a verdict for every key.
+
 use plugin_sdk::class::ClassIngress;
 use plugin_sdk::class::ClassInput;
 use plugin_sdk::class::ClassItem;
