@@ -26,6 +26,7 @@ pub mod run;
 pub mod show_config;
 pub mod signals;
 pub mod style;
+pub mod translate;
 pub mod wait;
 
 /// An ingress gateway for Kubernetes.
@@ -52,6 +53,8 @@ enum Command {
     Explain(explain::command::Explain),
     /// Write, build, test and inspect plugins.
     Plugin(plugin::Plugin),
+    /// Print what the class handlers of a folder made of its Ingresses, and their verdict on each annotation.
+    Translate(translate::Translate),
     /// Wait until an Ingress is live or refused.
     Wait(wait::command::Wait),
 }
@@ -68,6 +71,7 @@ impl Cli {
             | Command::Check(_)
             | Command::Explain(_)
             | Command::Plugin(_)
+            | Command::Translate(_)
             | Command::Wait(_) => tracing::Level::ERROR,
         }
     }
@@ -90,6 +94,7 @@ impl Cli {
             Command::Crds => output::print(&crds::to_yaml()?)?,
             Command::Explain(explain) => return Ok(explain.execute()),
             Command::Plugin(plugin) => return Ok(plugin.execute()),
+            Command::Translate(translate) => return Ok(translate.execute()),
             Command::Wait(wait) => return Ok(wait.execute()),
         }
         Ok(ExitCode::SUCCESS)

@@ -7,20 +7,21 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use plugin_host::{CommandLimits, Engine, HandlerCommand};
+use routing::handler::HandlerAnswer;
 
 use crate::control::handler::{self, HandlerUpdate, LoadedHandler};
 use crate::control::reload::Reload;
 
-/// Loads all class handlers and asks them about all hosts. Adds a Problem for each module that is refused. Blocks for about
-/// a second for each MiB of modules, and while handlers run.
+/// Loads all class handlers and asks them about all hosts. Adds a Problem for each module that is refused. Returns the
+/// answers. Blocks for about a second for each MiB of modules, and while handlers run.
 ///
 /// # Errors
 /// Returns an error if this machine cannot run WebAssembly.
-pub(super) fn ask_all(reload: &mut Reload) -> anyhow::Result<()> {
+pub(super) fn ask_all(reload: &mut Reload) -> anyhow::Result<Vec<HandlerAnswer>> {
     let work = reload.take_handler_work();
     let definitions = work.definitions.unwrap_or_default();
     if definitions.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let engine = Engine::new(None).context("class handlers cannot be asked")?;
     let mut commands: BTreeMap<Arc<str>, Result<HandlerCommand, String>> = BTreeMap::new();
@@ -36,6 +37,7 @@ pub(super) fn ask_all(reload: &mut Reload) -> anyhow::Result<()> {
         Some(Err(reason)) => handler::refused(call, &reason.as_str().into()),
         None => Vec::new(),
     });
-    reload.apply_handlers(HandlerUpdate { answers: answers.collect(), loaded });
-    Ok(())
+    let answers: Vec<_> = answers.collect();
+    reload.apply_handlers(HandlerUpdate { answers: answers.clone(), loaded });
+    Ok(answers)
 }

@@ -9,6 +9,7 @@ mod cargo;
 mod case_file;
 mod case_run;
 mod echo;
+mod handler_cases;
 pub mod inspect;
 mod listener;
 mod module_view;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use routing::Config;
+use routing::handler::HandlerAnswer;
 use tokio::sync::{mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
@@ -23,14 +24,22 @@ const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// Returns an error if the folder cannot be read, or if a class has a handler and this machine cannot run WebAssembly.
 pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
+    read_answers(folder, routing).map(|(reload, _)| reload)
+}
+
+/// Reads a folder like [`read_folder`]. Returns the answers of its class handlers, too.
+///
+/// # Errors
+/// Those of [`read_folder`].
+pub fn read_answers(folder: &Path, routing: Config) -> anyhow::Result<(Reload, Vec<HandlerAnswer>)> {
     let (sender, mut updates) = mpsc::channel(1);
     let watcher = files::watch(folder, &routing.classes, sender)?;
     let update = updates.blocking_recv().context("the folder was not read")?;
     drop(watcher);
     let mut reload = Reload::new(crypto_provider()?, routing, Planner::offline())?;
     reload.apply(update, SystemTime::now());
-    handlers::ask_all(&mut reload)?;
-    Ok(reload)
+    let answers = handlers::ask_all(&mut reload)?;
+    Ok((reload, answers))
 }
 
 /// Reads the API of a cluster as `gateway run` does at its start. The zone of the gateway is that of `routing`.

@@ -170,8 +170,12 @@ fn policy_version() -> String {
 // ===== impl ClassOutput =====
 
 impl ClassOutput {
-    /// Adds routes of an Ingress, for the host of the call. `keys` are the annotations that shaped them.
+    /// Adds routes of an Ingress, for the host of the call, unless there are none. `keys` are the annotations that shaped
+    /// them.
     pub fn route(&mut self, ingress: &ClassIngress, rules: Vec<HttpRouteRule>, keys: &[&str]) {
+        if rules.is_empty() {
+            return;
+        }
         let metadata = self.metadata(ingress, keys);
         let spec = HttpRoute { hostnames: Vec::new(), rules };
         let route = EmittedRoute { api_version: route_version(), metadata, spec };
