@@ -382,8 +382,10 @@ impl FileParser<'_> {
                 self.parse_as::<core::Namespace, _>(node, Namespace::from_kubernetes, Object::Namespace)
             }
             Kind::IngressClassConfig => {
+                let folder = self.folder();
                 let convert = |config: &CustomResource<api::IngressClassConfigSpec>| {
-                    IngressClassConfig::from_parts(&config.metadata, config.spec.clone())
+                    let folder = folder.clone();
+                    IngressClassConfig::from_parts(&config.metadata, config.spec.clone(), folder)
                 };
                 self.parse_as(node, convert, Object::IngressClassConfig)
             }
@@ -402,7 +404,7 @@ impl FileParser<'_> {
     fn parse_as<T: DeserializeOwned + HasMetadata, O>(
         &mut self,
         node: &Node,
-        convert: fn(&T) -> (O, Vec<FieldError>),
+        convert: impl Fn(&T) -> (O, Vec<FieldError>),
         wrap: fn(O) -> Object,
     ) -> Result<(), ParseError> {
         let Deserialized { value, unknown_fields } = self.read::<T>(node)?;
@@ -449,6 +451,11 @@ impl FileParser<'_> {
         Ok(())
     }
 
+    /// Returns the folder of the file, which `file://` URLs of modules are relative to.
+    fn folder(&self) -> Option<Arc<Path>> {
+        self.root.join(self.path).parent().map(Arc::from)
+    }
+
     fn parse_wasm_plugin(&mut self, node: &Node) -> Result<(), ParseError> {
         let strict = deserialize_object::<CustomResource<api::WasmPluginSpec>>(node);
         let (metadata, spec, unknown_fields) = match strict {
@@ -474,7 +481,7 @@ impl FileParser<'_> {
         spec: PluginSpec,
         unknown_fields: Vec<UnknownField>,
     ) {
-        let folder = self.root.join(self.path).parent().map(Arc::from);
+        let folder = self.folder();
         let (plugin, field_errors) = WasmPlugin::from_parts(&metadata, spec, folder);
         let parsed = self.parsed_object(Object::WasmPlugin(plugin), node, &metadata);
         self.push(parsed, unknown_fields, field_errors);
