@@ -69,8 +69,10 @@ fn handled_class() -> Vec<Change> {
         dialect: vec!["example.com/".to_owned()],
         ..api::ClassHandler::default()
     };
-    let spec =
-        api::IngressClassConfigSpec { handler: Some(handler), ..api::IngressClassConfigSpec::default() };
+    let spec = api::IngressClassConfigSpec {
+        handler: Some(Box::new(handler)),
+        ..api::IngressClassConfigSpec::default()
+    };
     vec![class(CLASS).config("config").change(), class_config("config", spec)]
 }
 
