@@ -85,7 +85,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "limit-rpm", scope: Path, support: Refused, off: &[], note: "Requests are not limited." },
     Key { name: "limit-rps", scope: Path, support: Refused, off: &[], note: "Requests are not limited." },
     Key { name: "limit-whitelist", scope: Path, support: Refused, off: &[], note: "Requests are not limited." },
-    Key { name: "load-balance", scope: Path, support: Exact, off: &[], note: "`round_robin`. `ewma` differs: the endpoint with the fewest requests is taken." },
+    Key { name: "load-balance", scope: Path, support: Exact, off: &[], note: "Round robin. `ewma` differs: the endpoint with the fewest requests is taken." },
     Key { name: "mirror-host", scope: Host, support: Refused, off: &[], note: "Requests are not mirrored." },
     Key { name: "mirror-request-body", scope: Host, support: Refused, off: &[], note: "Requests are not mirrored." },
     Key { name: "mirror-target", scope: Host, support: Refused, off: &[], note: "Requests are not mirrored." },
