@@ -21,7 +21,7 @@ const TLS: &str = "traefik.ingress.kubernetes.io/router.tls";
 plugin_sdk::class_handler!(translate);
 
 /// Translates the Ingresses of one host.
-pub fn translate(input: &ClassInput) -> ClassOutput {
+fn translate(input: &ClassInput) -> ClassOutput {
     let mut output = ClassOutput::default();
     for ingress in input.ingresses() {
         translate_paths(ingress, &mut output);
@@ -94,4 +94,9 @@ fn translate_annotation(ingress: &ClassIngress, key: &str, value: &str, output: 
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    #[test]
+    fn cases_pass() {
+        plugin_sdk::class::run_cases("cases", super::translate);
+    }
+}

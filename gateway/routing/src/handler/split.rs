@@ -8,6 +8,8 @@ use api::class_handler::ClassInput;
 use api::class_handler::ClassOutput;
 use api::class_handler::EmittedItem;
 use api::class_handler::EmittedMetadata;
+use api::class_handler::Requirement;
+use api::class_handler::RequirementKind;
 use api::class_handler::SOURCE_INGRESS_ANNOTATION;
 
 use super::HandlerTranslation;
@@ -41,6 +43,9 @@ pub enum SplitError {
         /// Why it is invalid.
         error: crate::host::HostError,
     },
+    /// The handler requires an object. No objects beside Ingresses and Services are read for handlers yet.
+    #[error("it requires {0:?} {1}/{2}, and requirements are not supported yet")]
+    Requirement(RequirementKind, String, String),
     /// A kind of item is in another API version.
     #[error("{what} has apiVersion {found}; write {expected}")]
     Version {
@@ -61,6 +66,9 @@ pub fn split(
     input: &ClassInput,
     output: ClassOutput,
 ) -> Result<BTreeMap<Name, HandlerTranslation>, SplitError> {
+    if let Some(Requirement { kind, namespace, name }) = output.requirements.into_iter().next() {
+        return Err(SplitError::Requirement(kind, namespace, name));
+    }
     let names = input.ingresses().map(|ingress| name(&ingress.metadata.namespace, &ingress.metadata.name));
     let mut parts: BTreeMap<Name, HandlerTranslation> = names.map(|name| (name, <_>::default())).collect();
     for item in output.items {
