@@ -83,6 +83,8 @@ fn answers_become_routes_policies_and_problems() {
     ] {
         assert_eq!(status(&gateway, host), expected, "{host}");
     }
+    let closed = gateway.get("closed.example", "/");
+    assert_eq!(closed.field("gateway-reason"), Some("annotation_not_honoured"));
     let mut client = gateway.client();
     client.send("POST / HTTP/1.1\r\nhost: small.example\r\ncontent-length: 5\r\n\r\n");
     assert_eq!(client.response().status(), 413, "the policy of the handler applies");
