@@ -489,7 +489,7 @@ impl Compiler {
         let accepted = acceptance::accept(&self.classes, &entry.ingress);
         self.counts.add(&accepted.standing);
         entry.standing = Some(accepted.standing);
-        let BuiltIngress { contribution, hosts } = match accepted.parameters {
+        let built = match accepted.parameters {
             None => {
                 self.handlers.forget(name);
                 BuiltIngress::unserved(accepted.problems)
@@ -530,6 +530,19 @@ impl Compiler {
                 builder.build(translation)
             }
         };
+        self.index(name, built, dirty, problem_delta);
+    }
+
+    /// Adds what an Ingress defines to all indexes, and keeps it in its entry.
+    fn index(
+        &mut self,
+        name: &Name,
+        built: BuiltIngress,
+        dirty: &mut Dirty,
+        problem_delta: &mut ProblemDeltaBuilder,
+    ) {
+        let Some(entry) = self.ingresses.get_mut(name) else { return };
+        let BuiltIngress { contribution, hosts } = built;
         problem_delta.add(contribution.problems.iter().cloned());
         self.policies.add_shared_problems(&contribution.policy_problems, problem_delta);
         for (host, contribution) in hosts {
