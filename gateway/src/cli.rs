@@ -14,6 +14,7 @@ pub(crate) mod ejections;
 pub(crate) mod environment;
 pub mod explain;
 mod folder;
+mod handlers;
 pub mod identity;
 pub mod outcome;
 pub(crate) mod output;
@@ -26,6 +27,7 @@ pub mod run;
 pub mod show_config;
 pub mod signals;
 pub mod style;
+pub mod translate;
 pub mod wait;
 
 /// The version, and the commit that the program was built from. Only release builds ask Git for it.
@@ -55,6 +57,8 @@ enum Command {
     Explain(explain::command::Explain),
     /// Write, build, test and inspect plugins.
     Plugin(plugin::Plugin),
+    /// Print what the class handlers of a folder made of its Ingresses, and their verdict on each annotation.
+    Translate(translate::Translate),
     /// Wait until an Ingress is live or refused.
     Wait(wait::command::Wait),
 }
@@ -71,6 +75,7 @@ impl Cli {
             | Command::Check(_)
             | Command::Explain(_)
             | Command::Plugin(_)
+            | Command::Translate(_)
             | Command::Wait(_) => tracing::Level::ERROR,
         }
     }
@@ -100,6 +105,7 @@ impl Command {
             Self::Crds => "crds",
             Self::Explain(_) => "explain",
             Self::Plugin(_) => "plugin",
+            Self::Translate(_) => "translate",
             Self::Wait(_) => "wait",
         }
     }
@@ -113,6 +119,7 @@ impl Command {
             Self::Crds => output::print(&crds::to_yaml()?)?,
             Self::Explain(explain) => return Ok(explain.execute()),
             Self::Plugin(plugin) => return Ok(plugin.execute()),
+            Self::Translate(translate) => return Ok(translate.execute()),
             Self::Wait(wait) => return Ok(wait.execute()),
         }
         Ok(ExitCode::SUCCESS)

@@ -7,6 +7,9 @@ pub mod dns;
 
 pub mod certificates;
 
+mod module_file;
+
+pub mod handler;
 pub mod plugin;
 
 pub mod reload;

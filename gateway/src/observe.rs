@@ -6,6 +6,7 @@ pub mod control_metrics;
 pub mod counters;
 pub mod ejection_metrics;
 mod encode;
+pub mod handler_metrics;
 pub mod histogram;
 pub mod metrics;
 pub mod plugin_metrics;

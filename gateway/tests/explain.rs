@@ -503,9 +503,9 @@ fn explanation_agrees_with_random_tables() {
             ..IngressClass::default()
         };
         let ingresses = (0..1 + next(&mut state, 3)).map(|number| some_ingress(number, &mut state));
-        let objects: Vec<_> = ingresses.chain([Object::IngressClass(class)]).collect();
+        let objects = ingresses.chain([Object::IngressClass(class)]);
         let mut compiler = Compiler::new(Config::default());
-        let changes = objects.into_iter().map(routing::object::Change::Apply).collect();
+        let changes = objects.map(routing::object::Change::Apply).collect();
         let (table, _) = compiler.apply(changes);
         let plans = gateway::plan::Planner::default().empty();
         let (certificates, ingresses) = (certificates.clone(), Default::default());
@@ -528,25 +528,21 @@ fn explanation_agrees_with_random_tables() {
             let found = table
                 .find(host, &canonical)
                 .map(|route| (route.origin.ingress.name.to_string(), route.origin.field.to_string()));
-            let chosen = explanation.match_report.as_ref().unwrap().chosen.as_ref();
+            let report = explanation.match_report.as_ref().unwrap();
+            let chosen = report.chosen.as_ref();
             assert_eq!(
                 found,
                 chosen.map(|route| (route.ingress.clone(), route.field.clone())),
                 "{host}{path}\n{table}"
             );
             assert_eq!(found.is_none(), explanation.outcome.reason == Some("no_rule"), "{explanation}");
-            let report = explanation.match_report.as_ref().unwrap();
             let by_rule =
                 report.routes.iter().filter(|one| one.verdict == routing::table::RouteVerdict::Chosen);
             let by_default =
                 report.defaults.iter().filter(|one| one.verdict == routing::table::DefaultVerdict::Chosen);
             let winners: Vec<_> =
                 by_rule.map(|one| &one.route).chain(by_default.map(|one| &one.route)).collect();
-            assert_eq!(
-                winners,
-                chosen.into_iter().collect::<Vec<_>>(),
-                "one winner, and it is explanation once"
-            );
+            assert_eq!(winners, Vec::from_iter(chosen), "one winner, and it is explained once");
             *(if found.is_some() { &mut served } else { &mut refused }) += 1;
         }
     }

@@ -180,16 +180,16 @@ impl Reader {
             let is_late = !asks_gateway || began.elapsed() > DEADLINE;
             assert!(!is_late, "{commands}\nprints\n{output}\nand not\n{}", expected.join("\n"));
         }
-        if commands.starts_with("gateway plugin new ") {
-            self.share_target();
+        if commands.contains("gateway plugin new ") {
+            self.share_target(commands.split_whitespace().last().unwrap());
         }
     }
 
     /// Lets the new crate use artifacts of earlier runs.
-    fn share_target(&self) {
+    fn share_target(&self, name: &str) {
         let shared = modules::artifacts("plugin-new").unwrap();
         std::fs::create_dir_all(&shared).unwrap();
-        std::os::unix::fs::symlink(shared, self.current.join("token-guard/target")).unwrap();
+        std::os::unix::fs::symlink(shared, self.current.join(name).join("target")).unwrap();
     }
 }
 
@@ -205,6 +205,16 @@ fn tutorial_works_as_written() {
     assert!(steps.len() > 15, "{steps:#?}");
     let mut reader = Reader::new();
     steps.iter().for_each(|step| reader.follow(step));
+}
+
+#[test]
+fn handler_of_the_page_is_the_shipped_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("plugin-sdk/TUTORIAL.md")).unwrap();
+    for file in ["src/lib.rs", "cases/middlewares.in.yaml"] {
+        let shipped = std::fs::read_to_string(root.join("plugins/class-example").join(file)).unwrap();
+        assert!(page.contains(&shipped), "{file} of plugins/class-example is not in TUTORIAL.md");
+    }
 }
 
 #[test]

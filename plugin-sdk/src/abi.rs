@@ -551,6 +551,24 @@ macro_rules! __export_callback {
     };
 }
 
+/// Exports a class handler from a module: a function from a `ClassInput` to a `ClassOutput`.
+///
+/// The module is a command of WASI preview 1. See `plugin_sdk::class` for an example.
+#[cfg(feature = "class")]
+#[macro_export]
+macro_rules! class_handler {
+    ($translate:path) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            #[unsafe(no_mangle)]
+            extern "C" fn _start() {
+                $crate::__private::initialize();
+                $crate::__private::run_class_handler($translate);
+            }
+        };
+    };
+}
+
 /// Exports the callbacks of gRPC callouts. Used by [`__export_callback`] only.
 #[cfg(feature = "grpc")]
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! Writes Proxy-Wasm plugins for the gateway and for Envoy.
+//! Writes Proxy-Wasm plugins for the gateway and for Envoy, and class handlers of the gateway (module `class`).
 //!
 //! A plugin is a type that implements [`Plugin`]. Handlers are `async`: they wait for callouts and for bodies with `.await`, and
 //! the stream waits with them. Built for `wasm32-wasip1`, the crate of the plugin is a Proxy-Wasm module of ABI 0.2.1. Built
@@ -61,6 +61,8 @@ mod single_flight;
 mod time_span;
 
 pub mod callout;
+#[cfg(feature = "class")]
+pub mod class;
 pub mod clock;
 pub mod credential;
 pub mod foreign;
@@ -154,6 +156,8 @@ pub mod __private {
     pub use crate::abi::allocate;
     #[cfg(target_arch = "wasm32")]
     pub use crate::abi::initialize;
+    #[cfg(all(feature = "class", target_arch = "wasm32"))]
+    pub use crate::class::run as run_class_handler;
     pub use crate::host::Action;
     pub use crate::host::Direction;
     pub use crate::host::MapKind;

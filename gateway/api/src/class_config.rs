@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::http_route::Port;
+use crate::plugin_config::PluginConfig;
 use crate::switch::Switch;
 
 /// Spec of an IngressClassConfig.
@@ -29,9 +30,13 @@ pub struct IngressClassConfigSpec {
     /// Whether backends may be Services of type ExternalName.
     #[serde(default)]
     pub external_names: ExternalNames,
-    /// What happens to Ingresses with annotations of other controllers that restrict access and are not honoured.
+    /// What happens to Ingresses with annotations of other controllers that restrict access and are not honoured. Closed in
+    /// any case: what `handler` closes.
     #[serde(default)]
     pub foreign_annotations: ForeignAnnotations,
+    /// Module that says what the Ingresses of the class mean. Absent: they mean what the Ingress API says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<Box<ClassHandler>>,
     /// Hosts that only some namespaces may serve. Applies to the Ingresses of all classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ownership: Vec<HostOwnership>,
@@ -39,6 +44,24 @@ pub struct IngressClassConfigSpec {
     /// class of another controller that is served by `--class`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Switch>,
+}
+
+/// A module that says what the Ingresses of a class mean.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClassHandler {
+    /// Location of the module: `file://NAME`, or `configmap://NAME/KEY` for a ConfigMap of the gateway's own namespace.
+    pub url: String,
+    /// SHA-256 of the module in hexadecimal digits. A module with another digest is refused. Absent: not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Prefixes of the annotations that the module speaks for, such as `nginx.ingress.kubernetes.io/`. An annotation with
+    /// one of them on which the module has no verdict is a Problem.
+    #[schemars(length(min = 1, max = 16))]
+    pub dialect: Vec<String>,
+    /// Settings of the module. They are opaque to the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PluginConfig>,
 }
 
 /// A Service port that a class refers to.

@@ -17,6 +17,12 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::de;
 
+use crate::method::Method;
+use crate::policy::HeaderEdits;
+use crate::policy::Redirect;
+use crate::policy::RedirectScheme;
+use crate::policy::RedirectStatus;
+
 /// Host names and the rules for their requests (`HTTPRouteSpec`).
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -33,20 +39,43 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRouteRule {
+    /// Name, unique among the rules of a route. That of a class handler names the path of an Ingress that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Conditions. A request matches the rule if it meets at least one.
     #[serde(default)]
     pub matches: Vec<HttpRouteMatch>,
+    /// Edits and redirects of matching requests. They precede the same fields of a RoutePolicy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<HttpRouteFilter>,
     /// Weighted backends. If empty, matching requests get a 503.
     #[serde(default)]
     pub backend_refs: Vec<HttpBackendRef>,
 }
 
-/// A condition on a request (`HTTPRouteMatch`).
-#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+/// A condition on a request (`HTTPRouteMatch`). A request must meet all parts.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpRouteMatch {
-    /// Condition on the path.
+    /// Condition on the path. By default the prefix `/`, which all paths have.
+    #[serde(default)]
     pub path: HttpPathMatch,
+    /// Conditions on header fields. Names are compared without case. Of entries with one name only the first counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HttpValueMatch>,
+    /// Conditions on query parameters. Of entries with one name only the first counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query_params: Vec<HttpValueMatch>,
+    /// The method. Absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+}
+
+impl HttpRouteMatch {
+    /// Creates a condition on the path alone.
+    pub const fn path(path: HttpPathMatch) -> Self {
+        Self { path, headers: Vec::new(), query_params: Vec::new(), method: None }
+    }
 }
 
 /// A condition on the path (`HTTPPathMatch`).
@@ -56,8 +85,14 @@ pub struct HttpPathMatch {
     /// Comparison of `value` with the request path.
     #[serde(rename = "type")]
     pub kind: PathMatchType,
-    /// Absolute path. Shared, because most of 100,000 Ingresses have the same few paths.
+    /// Absolute path, or regular expression. Shared, because most of 100,000 Ingresses have the same few paths.
     pub value: Arc<str>,
+}
+
+impl Default for HttpPathMatch {
+    fn default() -> Self {
+        Self { kind: PathMatchType::PathPrefix, value: "/".into() }
+    }
 }
 
 /// Comparison of a path.
@@ -67,6 +102,108 @@ pub enum PathMatchType {
     Exact,
     /// The first path elements are equal. Case matters.
     PathPrefix,
+    /// The regular expression occurs in the canonical path. `^` and `$` are the ends of the path. Syntax of the Rust
+    /// crate `regex`, without Unicode classes. Look-around, back references, and possessive or atomic groups are errors.
+    RegularExpression,
+}
+
+/// A condition on the value of a header field or a query parameter (`HTTPHeaderMatch`, `HTTPQueryParamMatch`).
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpValueMatch {
+    /// Comparison of `value` with that of the request.
+    #[serde(default, rename = "type")]
+    pub kind: ValueMatchType,
+    /// Name of the field or the parameter.
+    pub name: Arc<str>,
+    /// Value, or regular expression.
+    pub value: Arc<str>,
+}
+
+/// Comparison of a value.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+pub enum ValueMatchType {
+    /// The values are equal. Case matters.
+    #[default]
+    Exact,
+    /// The regular expression occurs in the value, as for [`PathMatchType::RegularExpression`].
+    RegularExpression,
+}
+
+/// An edit or a redirect of requests (`HTTPRouteFilter`). The field with the name of the type must be set.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpRouteFilter {
+    /// The type.
+    #[serde(rename = "type")]
+    pub kind: HttpRouteFilterType,
+    /// Edits of the fields that endpoints receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_header_modifier: Option<HeaderEdits>,
+    /// Edits of the fields that clients receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_header_modifier: Option<HeaderEdits>,
+    /// Redirect of the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_redirect: Option<HttpRequestRedirect>,
+}
+
+/// Types of filters.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "each is the name of a field of `HttpRouteFilter`")]
+pub enum HttpRouteFilterType {
+    RequestHeaderModifier,
+    ResponseHeaderModifier,
+    RequestRedirect,
+}
+
+/// Redirect of the client (`HTTPRequestRedirectFilter`).
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpRequestRedirect {
+    /// The scheme of the target. Absent: that of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<RedirectScheme>,
+    /// The host of the target. Absent: that of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The path of the target. Absent: that of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<HttpPathModifier>,
+    /// The port of the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<NonZeroU16>,
+    /// The status. Absent: 302.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<RedirectStatus>,
+}
+
+/// A new path (`HTTPPathModifier`). `ReplacePrefixMatch` is not supported.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum HttpPathModifier {
+    /// Replaces the whole path. The query stays.
+    ReplaceFullPath {
+        /// The new path.
+        replace_full_path: String,
+    },
+}
+
+impl From<&HttpRequestRedirect> for Redirect {
+    fn from(from: &HttpRequestRedirect) -> Self {
+        let path = from
+            .path
+            .as_ref()
+            .map(|HttpPathModifier::ReplaceFullPath { replace_full_path }| replace_full_path.clone());
+        Self {
+            scheme: from.scheme,
+            host: from.hostname.clone(),
+            port: from.port,
+            path,
+            status: from.status_code,
+            ..Self::default()
+        }
+    }
 }
 
 /// A Service port that serves a rule (`HTTPBackendRef`), in the namespace of the route.

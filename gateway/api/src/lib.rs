@@ -1,13 +1,14 @@
 //! Serde and schemars types of the gateway's own kinds, as a file, a class handler or the API server delivers them.
 //!
 //! The crate holds the specs of RoutePolicy, WasmPlugin and IngressClassConfig, the subset of Gateway API's HTTPRoute that
-//! routing compiles, and the case files of plugins. Not here: the meaning of the types (`routing`), metadata, and trimmed Kubernetes objects
+//! routing compiles, the contract of class handlers, and the case files of plugins. Not here: the meaning of the types (`routing`), metadata, and trimmed Kubernetes objects
 //! (`routing::object`). It does no I/O, so plugins can use it.
 
 pub mod http_route;
 
 pub mod byte_size;
 pub mod class_config;
+pub mod class_handler;
 pub mod duration;
 pub mod message_edit;
 pub mod method;
@@ -20,6 +21,7 @@ pub mod wasm_plugin;
 
 pub use byte_size::ByteSize;
 pub use class_config::ClassBackend;
+pub use class_config::ClassHandler;
 pub use class_config::ClassSecret;
 pub use class_config::ExternalNames;
 pub use class_config::ForeignAnnotations;
@@ -28,11 +30,17 @@ pub use class_config::IngressClassConfigSpec;
 pub use duration::Duration;
 pub use http_route::HttpBackendRef;
 pub use http_route::HttpPathMatch;
+pub use http_route::HttpPathModifier;
+pub use http_route::HttpRequestRedirect;
 pub use http_route::HttpRoute;
+pub use http_route::HttpRouteFilter;
+pub use http_route::HttpRouteFilterType;
 pub use http_route::HttpRouteMatch;
 pub use http_route::HttpRouteRule;
+pub use http_route::HttpValueMatch;
 pub use http_route::PathMatchType;
 pub use http_route::Port;
+pub use http_route::ValueMatchType;
 pub use method::Method;
 pub use method::UnknownMethod;
 pub use plugin_case::CalloutFailure;

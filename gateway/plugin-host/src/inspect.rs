@@ -130,13 +130,18 @@ pub(crate) fn inspect_imports(bytes: &[u8]) -> Result<Inspection, ModuleError> {
 
 /// Checks that bytes are a core module with the features that the host takes. Returns its types.
 pub(crate) fn validate(bytes: &[u8]) -> Result<Types, ModuleError> {
+    validate_features(bytes, FEATURES)
+}
+
+/// Checks that bytes are a core module with some features. Returns its types.
+pub(crate) fn validate_features(bytes: &[u8], features: WasmFeatures) -> Result<Types, ModuleError> {
     if bytes.len() > MAX_MODULE_BYTES {
         return Err(ModuleError::TooLarge(bytes.len()));
     }
     if bytes.starts_with(ELF) {
         return Err(ModuleError::Precompiled);
     }
-    Validator::new_with_features(FEATURES).validate_all(bytes).map_err(malformed)
+    Validator::new_with_features(features).validate_all(bytes).map_err(malformed)
 }
 
 pub(crate) fn malformed(error: wasmparser::Error) -> ModuleError {

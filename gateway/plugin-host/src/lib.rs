@@ -1,11 +1,13 @@
-//! Runs Proxy-Wasm plugins: compiles and checks modules, starts instances, and calls them for HTTP streams.
+//! Runs Proxy-Wasm plugins: compiles and checks modules, starts instances, and calls them for HTTP streams. Runs class
+//! handlers, too.
 //!
 //! The crate does no I/O. An [`Instance`] is used by one thread at a time; what its guest asks for beside the call, such
 //! as an HTTP call, is an [`GuestAction`] that the caller takes afterwards. Not here: how a module reaches this process, and
 //! which requests a plugin sees.
 //!
 //! `inspect` (is it a plugin?) → `module` (compiled, linked to `host`) → `runner` (start, streams, callouts) → `vm` (one
-//! call of the guest: deadline, context, trap). `host` has the functions that guests import, one file a topic.
+//! call of the guest: deadline, context, trap). `host` has the functions that guests import, one file a topic. Class handlers
+//! are in `command` alone: a fresh instance for each call, bounded by [`CommandLimits`].
 //!
 //! # Bounds
 //! What a guest can make this process hold:
@@ -29,6 +31,7 @@ mod action;
 mod action_queue;
 mod callback;
 mod callouts;
+mod command;
 mod config;
 mod contexts;
 mod deadline;
@@ -69,6 +72,11 @@ pub use action::HttpResponse;
 pub use action::Reply;
 pub use callback::Callback;
 pub use callback::Callbacks;
+pub use command::CommandError;
+pub use command::CommandLimits;
+pub use command::CommandOutput;
+pub use command::HandlerCommand;
+pub use command::Stderr;
 pub use config::AllowedUpstream;
 pub use config::InstanceConfig;
 pub use config::Limits;

@@ -11,6 +11,7 @@ use wasmparser::types::TypesRef;
 use crate::abi::Abi;
 use crate::callback::CALLBACKS;
 use crate::callback::Callbacks;
+use crate::callback::START;
 use crate::error::ModuleError;
 use crate::host;
 use crate::inspect::CONFIG_SCHEMA_SECTION;
@@ -104,6 +105,13 @@ pub fn describe(bytes: &[u8]) -> Result<ModuleReport, ModuleError> {
 }
 
 impl ModuleReport {
+    /// Returns true for a class handler: a command of WASI preview 1 that is no plugin.
+    pub fn is_command(&self) -> bool {
+        let is_wasi = |import: &ModuleImport| import.module.starts_with("wasi_");
+        let has_start = self.exports.iter().any(|export| export.name == START);
+        self.abis.is_empty() && has_start && self.imports.iter().all(is_wasi)
+    }
+
     fn add(&mut self, types: TypesRef<'_>, payload: Payload<'_>) -> Result<(), ModuleError> {
         match payload {
             Payload::ImportSection(section) => {

@@ -5,21 +5,29 @@
 //! the source of changes, and publishing tables.
 //!
 //! The steps of one Ingress: `class_index` (is it served?) → `translate` (to the shape of HTTPRoute) → `route_builder`
-//! (to Routes that share Backends) → `host_index` (precedence within a host) → table.
+//! (to Routes that share Backends) → `host_index` (precedence within a host) → table. In a class with a handler, `answered`
+//! comes in place of `translate`: it reads the handler's answers, which the caller brings.
 
 mod acceptance;
 mod annotations;
+mod answered;
+mod answered_policy;
 mod backend_registry;
 mod change_set;
 mod class_index;
 mod config;
 mod defaults;
 mod endpoints;
+mod handler_index;
+mod handler_input;
+mod handler_source;
+mod handlers;
 mod host_index;
 mod ingress_counts;
 mod inspect;
 mod namespaces;
 mod pattern;
+mod pattern_interner;
 mod plugin_entry;
 mod plugin_index;
 mod plugin_merge;
@@ -36,6 +44,8 @@ mod problem_delta;
 mod referrer;
 mod reporting;
 mod route_builder;
+mod route_match;
+mod rule_filters;
 mod secret_registry;
 mod tls;
 mod translate;
@@ -67,15 +77,18 @@ use crate::table::Policy;
 use crate::table::ReadyEndpoints;
 use crate::table::RoutingTable;
 
+use answered::AnswerContext;
 use backend_registry::BackendRegistry;
 use change_set::ChangeSet;
 use change_set::IngressChange;
 use class_index::ClassIndex;
 use defaults::ClassContext;
 use defaults::DefaultBackends;
+use handler_index::HandlerIndex;
 use host_index::HostIndex;
 use ingress_counts::IngressStanding;
 use namespaces::Namespaces;
+use pattern_interner::PatternInterner;
 use plugin_index::PluginChanges;
 use plugin_index::PluginContext;
 use plugin_index::PluginIndex;
@@ -108,9 +121,13 @@ pub struct Compiler {
     plugins: PluginIndex,
     ingresses: BTreeMap<Name, IngressEntry>,
     counts: IngressCounts,
+    handlers: HandlerIndex,
+    /// Whether the module of a handler may have changed since [`Compiler::take_handlers`].
+    have_handlers_changed: bool,
     hosts: HostIndex,
     defaults: DefaultBackends,
     backends: BackendRegistry,
+    patterns: PatternInterner,
     secrets: SecretRegistry,
     /// Number of the next [`IngressOrigin`].
     next_origin: u64,
@@ -141,6 +158,8 @@ struct Dirty {
     plugins: BTreeSet<Name>,
     /// Hosts to rebuild.
     hosts: BTreeSet<HostName>,
+    /// Ingresses whose answers alone changed. No handler is asked again about them.
+    answered: BTreeSet<Name>,
 }
 
 /// Compiles all objects at once. Equals [`Compiler::apply`] on a new Compiler. The Problems are sorted.
@@ -161,9 +180,12 @@ impl Compiler {
             plugins: PluginIndex::new(&config),
             ingresses: BTreeMap::new(),
             counts: IngressCounts::default(),
+            handlers: HandlerIndex::default(),
+            have_handlers_changed: false,
             hosts: HostIndex::default(),
             defaults: DefaultBackends::default(),
             backends: BackendRegistry::new(config.zone),
+            patterns: PatternInterner::default(),
             secrets: SecretRegistry::default(),
             next_origin: 0,
             changed_ingresses: BTreeSet::new(),
@@ -232,7 +254,17 @@ impl Compiler {
         let mut changes = ChangeSet::new(delta);
         let mut problem_delta = ProblemDeltaBuilder::default();
         let ingresses = std::mem::take(&mut changes.ingresses);
-        let mut dirty = self.apply_context(changes, &mut problem_delta);
+        let dirty = self.apply_context(changes, &mut problem_delta);
+        self.rebuild(ingresses, dirty, problem_delta)
+    }
+
+    /// Compiles Ingresses, and everything that they affect.
+    fn rebuild(
+        &mut self,
+        ingresses: BTreeMap<Name, IngressChange>,
+        mut dirty: Dirty,
+        mut problem_delta: ProblemDeltaBuilder,
+    ) -> (RoutingTable, ProblemDelta) {
         self.apply_ingresses(ingresses, &mut dirty, &mut problem_delta);
         self.check_targets(dirty.policies, dirty.plugins, &mut problem_delta);
         self.backends.sweep();
@@ -246,6 +278,7 @@ impl Compiler {
     /// Applies the changes of all kinds but Ingress. Returns the Ingresses, policies and plugins that they affect.
     fn apply_context(&mut self, changes: ChangeSet, problem_delta: &mut ProblemDeltaBuilder) -> Dirty {
         let mut dirty = Dirty::default();
+        self.note_handler_inputs(&changes);
         for namespace in self.namespaces.update(changes.namespaces) {
             dirty.recompile.extend(self.ingresses_in(&namespace));
         }
@@ -260,6 +293,10 @@ impl Compiler {
         for class in &changed {
             dirty.policies.extend(self.policies.targeting_class(class).cloned());
             dirty.plugins.extend(self.plugins.targeting_class(class).cloned());
+        }
+        for class in &changed {
+            self.have_handlers_changed = true;
+            self.handlers.mark_class(class);
         }
         for class in changed.union(&affected.classes) {
             dirty.recompile.extend(self.classes.ingresses_of_class(class));
@@ -303,6 +340,7 @@ impl Compiler {
         affected.ingresses.extend(routes.ingresses);
         affected.classes.extend(routes.classes);
         for plugin in &routes.rerouted {
+            dirty.recompile.extend(self.handlers.naming_plugin(plugin).cloned());
             let named = self.policies.naming_plugin(plugin);
             affected.ingresses.extend(named.ingresses);
             affected.classes.extend(named.classes);
@@ -330,6 +368,9 @@ impl Compiler {
         }
         let mut to_admit = Vec::new();
         for (name, change) in changes {
+            if !matches!(change, IngressChange::Recompile) {
+                dirty.answered.remove(&name);
+            }
             let existed = self.ingresses.contains_key(&name);
             if self.is_unchanged(&name, &change) && !dirty.recompile.contains(&name) {
                 continue;
@@ -404,6 +445,12 @@ impl Compiler {
         if let Some(standing) = entry.standing.take() {
             self.counts.remove(&standing);
         }
+        if let Some(class) = entry.ingress.class_name() {
+            if !dirty.answered.contains(name) {
+                self.handlers.mark(class, name);
+            }
+            self.handlers.remove(class, &entry.precedence);
+        }
     }
 
     /// Stores the new state of an Ingress. Returns true if the Ingress exists.
@@ -411,6 +458,7 @@ impl Compiler {
         match change {
             IngressChange::Recompile => self.ingresses.contains_key(name),
             IngressChange::Delete => {
+                self.handlers.forget(name);
                 self.ingresses.remove(name);
                 false
             }
@@ -441,9 +489,32 @@ impl Compiler {
         let accepted = acceptance::accept(&self.classes, &entry.ingress);
         self.counts.add(&accepted.standing);
         entry.standing = Some(accepted.standing);
-        let BuiltIngress { contribution, hosts } = match accepted.parameters {
-            None => BuiltIngress::unserved(accepted.problems),
+        let built = match accepted.parameters {
+            None => {
+                self.handlers.forget(name);
+                BuiltIngress::unserved(accepted.problems)
+            }
             Some(parameters) => {
+                let class = entry.ingress.class_name();
+                let mut merger = self.policies.merger(&self.plugins, Some(name), class);
+                let mut translation = match (&parameters.handler, class) {
+                    (Some(handler), Some(class)) => {
+                        let hosts = handler_input::hosts(&entry.ingress);
+                        self.handlers.insert(class, hosts, &entry.precedence);
+                        if !dirty.answered.contains(name) {
+                            self.handlers.mark(class, name);
+                        }
+                        let answers = self.handlers.merge_into(name, &mut merger);
+                        let (plugins, ownership) = (&self.plugins, &self.ownership);
+                        let context = AnswerContext { handler, answers, plugins, ownership };
+                        answered::translate(&entry.ingress, context)
+                    }
+                    _ => {
+                        self.handlers.forget(name);
+                        translate::translate(&entry.ingress, &self.ownership)
+                    }
+                };
+                translation.problems.extend(accepted.problems);
                 let builder = RouteBuilder {
                     origin: &entry.origin,
                     class: entry.ingress.class_name().cloned().unwrap_or_default(),
@@ -451,14 +522,27 @@ impl Compiler {
                     is_closed: accepted.is_closed,
                     class_certificate: parameters.default_certificate.clone(),
                     registry: &mut self.backends,
-                    merger: self.policies.merger(&self.plugins, Some(name), entry.ingress.class_name()),
+                    merger,
+                    patterns: &mut self.patterns,
                     acquired: Vec::new(),
+                    faults: Vec::new(),
                 };
-                let mut translation = translate::translate(&entry.ingress, &self.ownership);
-                translation.problems.extend(accepted.problems);
                 builder.build(translation)
             }
         };
+        self.index(name, built, dirty, problem_delta);
+    }
+
+    /// Adds what an Ingress defines to all indexes, and keeps it in its entry.
+    fn index(
+        &mut self,
+        name: &Name,
+        built: BuiltIngress,
+        dirty: &mut Dirty,
+        problem_delta: &mut ProblemDeltaBuilder,
+    ) {
+        let Some(entry) = self.ingresses.get_mut(name) else { return };
+        let BuiltIngress { contribution, hosts } = built;
         problem_delta.add(contribution.problems.iter().cloned());
         self.policies.add_shared_problems(&contribution.policy_problems, problem_delta);
         for (host, contribution) in hosts {

@@ -96,11 +96,6 @@ const UNKNOWN_RESTRICTION: LedgerRow =
     closes("*", "by its name it restricts access, and the gateway does not know it");
 const UNKNOWN: LedgerRow = ignored("*", "the gateway does not know it");
 
-/// Returns true if an annotation belongs to a dialect.
-pub fn is_foreign(key: &str) -> bool {
-    DIALECTS.iter().any(|dialect| dialect.local_name(key).is_some())
-}
-
 /// Returns the row of an annotation with this value. Returns `None` if it belongs to no dialect, or asks for nothing.
 pub fn find(key: &str, value: &str) -> Option<LedgerRow> {
     let value = value.trim();

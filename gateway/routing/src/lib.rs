@@ -14,6 +14,8 @@ pub mod suggest;
 
 pub mod table;
 
+pub mod handler;
+
 pub mod compiler;
 
 mod interner;

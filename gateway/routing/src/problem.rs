@@ -30,11 +30,17 @@ impl fmt::Display for Problem {
 /// The machine-readable reason of a [`Problem`]. A test checks that every reason has a golden case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// A class handler honours an annotation with a difference, which the message names.
+    AnnotationDiffers,
     /// An annotation of another controller has no effect here. The Ingress is served without it.
     AnnotationIgnored,
     /// An annotation of another controller restricts access and is not honoured. Its paths get a 503, or the Ingress is
     /// not served.
     AnnotationNotHonoured,
+    /// A class handler refuses an annotation: its value is invalid, or what it asks for is not supported.
+    AnnotationRefused,
+    /// The class handler has no verdict on an annotation of its dialect.
+    AnnotationUnjudged,
     /// The certificate has expired.
     CertificateExpired,
     /// The certificate is not valid yet.
@@ -55,6 +61,11 @@ pub enum Reason {
     ClassNotFound,
     /// The annotation of the class contradicts the field, or names a class that does not exist.
     ClassUnclear,
+    /// A class handler failed, or said nothing about a path. Its last answer stays in use; without one, the paths get a
+    /// 503.
+    HandlerFailed,
+    /// The module of a class handler cannot be loaded, with the reason. The version before serves, or none.
+    HandlerRefused,
     /// Other namespaces own the host.
     HostNotOwned,
     /// A backend is neither a Service with a port nor a resource.
@@ -134,8 +145,11 @@ pub enum Severity {
 impl Reason {
     /// All reasons. A test compares the list with the enum.
     pub const ALL: &[Self] = &[
+        Self::AnnotationDiffers,
         Self::AnnotationIgnored,
         Self::AnnotationNotHonoured,
+        Self::AnnotationRefused,
+        Self::AnnotationUnjudged,
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
         Self::CertificateWrongHost,
@@ -146,6 +160,8 @@ impl Reason {
         Self::ClassFailed,
         Self::ClassNotFound,
         Self::ClassUnclear,
+        Self::HandlerFailed,
+        Self::HandlerRefused,
         Self::HostNotOwned,
         Self::InvalidBackend,
         Self::InvalidHost,
@@ -184,7 +200,8 @@ impl Reason {
     /// controllers create endpoints and write statuses, DNS has the names, and the API server delivers changes.
     pub fn severity(self) -> Severity {
         match self {
-            Self::AnnotationIgnored
+            Self::AnnotationDiffers
+            | Self::AnnotationIgnored
             | Self::ClassUnclear
             | Self::DefaultLimited
             | Self::NoEndpoints
@@ -196,6 +213,10 @@ impl Reason {
             | Self::StatusNotWritten
             | Self::WildcardHidden => Severity::Note,
             Self::AnnotationNotHonoured
+            | Self::AnnotationRefused
+            | Self::AnnotationUnjudged
+            | Self::HandlerFailed
+            | Self::HandlerRefused
             | Self::CertificateExpired
             | Self::CertificateNotYetValid
             | Self::CertificateWrongHost

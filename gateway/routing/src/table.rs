@@ -1,5 +1,6 @@
 //! The routing table and everything that it holds.
 
+mod conditions;
 mod digest;
 mod display;
 mod host;
@@ -7,6 +8,7 @@ mod host_map;
 mod match_report;
 mod ownership;
 mod path_match;
+mod pattern;
 mod plugin;
 mod policy;
 mod route;
@@ -15,6 +17,11 @@ mod view;
 
 pub use self::host::Host;
 pub use self::host::HostRole;
+pub use conditions::Conditions;
+pub use conditions::PlainRequest;
+pub use conditions::RequestParts;
+pub use conditions::ValueCondition;
+pub use conditions::ValueMatch;
 pub use match_report::DefaultCandidate;
 pub use match_report::DefaultVerdict;
 pub use match_report::HostCandidate;
@@ -26,6 +33,8 @@ pub use match_report::RouteVerdict;
 pub use ownership::Owner;
 pub use ownership::Ownership;
 pub use path_match::PathMatch;
+pub use pattern::Pattern;
+pub use pattern::PatternError;
 pub use plugin::FailStrategy;
 pub use plugin::PluginDefinition;
 pub use plugin::PluginLimits;
@@ -77,6 +86,7 @@ pub(crate) use host_map::HostChange;
 pub(crate) use ownership::OwnerMap;
 pub(crate) use ownership::OwnerSet;
 pub(crate) use ownership::OwnershipEntry;
+pub(crate) use route::MatchKey;
 pub(crate) use routing_table::NamespaceDefaults;
 pub(crate) use routing_table::OwnerDefaults;
 pub(crate) use routing_table::RankedRoute;

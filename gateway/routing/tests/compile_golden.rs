@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use api::class_handler::ClassOutput;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
@@ -27,8 +28,13 @@ use routing::HostName;
 use routing::PluginDefinition;
 use routing::PluginSource;
 use routing::Problem;
+use routing::ProblemDelta;
 use routing::RoutingTable;
 use routing::WeightedBackend;
+use routing::handler::HandlerAnswer;
+use routing::handler::HandlerCall;
+use routing::handler::HandlerOutcome;
+use routing::handler::split;
 use routing::host;
 use routing::object::Change;
 use routing::object::ConfigMap;
@@ -38,6 +44,7 @@ use routing::object::FieldError;
 use routing::object::Ingress;
 use routing::object::IngressClass;
 use routing::object::IngressClassConfig;
+use routing::object::Name;
 use routing::object::Namespace;
 use routing::object::Object;
 use routing::object::PluginSpec;
@@ -84,8 +91,9 @@ fn expected_file(case: &Path) -> PathBuf {
 }
 
 fn check(case: &Path) -> Result<(), Failed> {
-    let Case { config, requests, handshakes, objects, unreadable } = read(&fs::read_to_string(case)?);
-    let (table, problems) = routing::compile(config.clone(), objects.clone());
+    let Case { config, requests, handshakes, objects, answers, unreadable } =
+        read(&fs::read_to_string(case)?);
+    let (table, problems) = compile(config.clone(), objects.clone(), &answers);
     let mut actual = table.to_string();
     section(&mut actual, "Plugins", plugins(&config, &objects).into_iter());
     section(&mut actual, "Requests", requests.iter().map(|request| describe_request(&table, request)));
@@ -95,10 +103,10 @@ fn check(case: &Path) -> Result<(), Failed> {
 
     let mut backwards = objects.clone();
     backwards.reverse();
-    let (other, other_problems) = routing::compile(config.clone(), backwards.clone());
+    let (other, other_problems) = compile(config.clone(), backwards.clone(), &answers);
     same("backwards", (&table.to_string(), &problems), (&other.to_string(), &other_problems))?;
     for (way, objects) in [("one by one", objects), ("one by one, backwards", backwards)] {
-        let (other, other_problems) = one_by_one(config.clone(), objects);
+        let (other, other_problems) = one_by_one(config.clone(), objects, &answers);
         same(way, (&table.to_string(), &problems), (&other, &other_problems))?;
     }
 
@@ -112,6 +120,64 @@ fn check(case: &Path) -> Result<(), Failed> {
         return Err(format!("--- expected\n{expected}\n--- actual\n{actual}").into());
     }
     Ok(())
+}
+
+/// Compiles all objects at once, and applies the answers of class handlers.
+fn compile(config: Config, objects: Vec<Object>, answers: &[Answer]) -> (RoutingTable, Vec<Problem>) {
+    let mut compiler = Compiler::new(config);
+    let mut problems = BTreeSet::new();
+    let (table, delta) = compiler.apply(objects.into_iter().map(Change::Apply).collect());
+    add_up(&mut problems, delta);
+    let table = answer(&mut compiler, answers, &mut problems).unwrap_or(table);
+    (table, problems.into_iter().collect())
+}
+
+/// Answers all calls of class handlers that a case has an answer for. Returns the table afterwards.
+fn answer(
+    compiler: &mut Compiler,
+    answers: &[Answer],
+    problems: &mut BTreeSet<Problem>,
+) -> Option<RoutingTable> {
+    let mut found = Vec::new();
+    for HandlerCall { subject, input, .. } in compiler.take_handler_calls() {
+        let host = &input.function_config.host;
+        let is_about = |answer: &&Answer| answer.class == *subject.class && answer.host == *host;
+        for Answer { output, failed, .. } in answers.iter().filter(is_about) {
+            let outcomes: Vec<_> = match failed {
+                None => split(&input, output.clone())
+                    .unwrap()
+                    .into_iter()
+                    .map(|(name, part)| (name, HandlerOutcome::Translated(part)))
+                    .collect(),
+                Some(reason) => input
+                    .ingresses()
+                    .map(|from| Name::new(&from.metadata.namespace, &from.metadata.name))
+                    .map(|name| (name, HandlerOutcome::Failed(reason.as_str().into())))
+                    .collect(),
+            };
+            let host = subject.host.clone();
+            found.extend(outcomes.into_iter().map(|(ingress, outcome)| HandlerAnswer {
+                ingress,
+                host: host.clone(),
+                outcome,
+            }));
+        }
+    }
+    if found.is_empty() {
+        return None;
+    }
+    let (table, delta) = compiler.apply_answers(found);
+    add_up(problems, delta);
+    Some(table)
+}
+
+fn add_up(problems: &mut BTreeSet<Problem>, delta: ProblemDelta) {
+    for problem in delta.removed {
+        assert!(problems.remove(&problem), "removed, but never added: {problem}");
+    }
+    for problem in delta.added {
+        assert!(problems.insert(problem.clone()), "added twice: {problem}");
+    }
 }
 
 /// Describes the definition of each plugin, and its configurations.
@@ -176,20 +242,16 @@ fn same(way: &str, left: (&str, &[Problem]), right: (&str, &[Problem])) -> Resul
 }
 
 /// Applies each object in a separate delta, and sums up the changes of Problems.
-fn one_by_one(config: Config, objects: Vec<Object>) -> (String, Vec<Problem>) {
+fn one_by_one(config: Config, objects: Vec<Object>, answers: &[Answer]) -> (String, Vec<Problem>) {
     let mut compiler = Compiler::new(config);
     let mut problems = BTreeSet::new();
     let mut table = compiler.apply(Vec::new()).0;
     for object in objects {
         let (next, delta) = compiler.apply(vec![Change::Apply(object)]);
-        for problem in delta.removed {
-            assert!(problems.remove(&problem), "removed, but never added: {problem}");
-        }
-        for problem in delta.added {
-            assert!(problems.insert(problem.clone()), "added twice: {problem}");
-        }
+        add_up(&mut problems, delta);
         table = next;
     }
+    let table = answer(&mut compiler, answers, &mut problems).unwrap_or(table);
     (table.to_string(), problems.into_iter().collect())
 }
 
@@ -199,7 +261,20 @@ struct Case {
     requests: Vec<String>,
     handshakes: Vec<String>,
     objects: Vec<Object>,
+    answers: Vec<Answer>,
     unreadable: Vec<String>,
+}
+
+/// The answer of a class handler about one host: a document of kind `Answer`, which is no Kubernetes kind.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    kind: String,
+    class: String,
+    host: Option<String>,
+    #[serde(default)]
+    output: ClassOutput,
+    failed: Option<String>,
 }
 
 /// The settings of a case: a document of kind `Config`, which is no Kubernetes kind.
@@ -273,7 +348,7 @@ struct Custom<S> {
 fn read(yaml: &str) -> Case {
     let mut config = Config::default();
     let (mut requests, mut handshakes, mut found) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let mut objects = Vec::new();
+    let (mut objects, mut answers) = (Vec::new(), Vec::new());
     let mut unreadable = Vec::new();
     for document in serde_saphyr::from_multiple::<Value>(yaml).unwrap() {
         let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -281,6 +356,10 @@ fn read(yaml: &str) -> Case {
             let settings = parse::<Settings>(document);
             (config.classes, config.zone) = (settings.classes, settings.zone);
             (requests, handshakes, found) = (settings.requests, settings.handshakes, settings.certificates);
+            continue;
+        }
+        if kind == "Answer" {
+            answers.push(parse::<Answer>(document));
             continue;
         }
         let (mut object, left_out) = object(&kind, document);
@@ -295,7 +374,7 @@ fn read(yaml: &str) -> Case {
         }
         objects.push(object);
     }
-    Case { config, requests, handshakes, objects, unreadable }
+    Case { config, requests, handshakes, objects, answers, unreadable }
 }
 
 /// Converts a document to an object, and returns its invalid values.
@@ -316,7 +395,7 @@ fn object(kind: &str, document: Value) -> (Object, Vec<FieldError>) {
         }
         "IngressClassConfig" => {
             let read = parse::<Custom<api::IngressClassConfigSpec>>(document);
-            let (config, left_out) = IngressClassConfig::from_parts(&read.metadata, read.spec);
+            let (config, left_out) = IngressClassConfig::from_parts(&read.metadata, read.spec, None);
             (Object::IngressClassConfig(config), left_out)
         }
         "Namespace" => {

@@ -38,6 +38,7 @@ use routing::object::ObjectRef;
 use routing::path;
 use routing::table::DefaultVerdict;
 use routing::table::HostVerdict;
+use routing::table::PlainRequest;
 use routing::table::RouteVerdict;
 
 #[path = "model/naive.rs"]
@@ -189,7 +190,7 @@ proptest! {
         let (table, _) = routing::compile(config(), objects.clone());
         for request in requests(&objects) {
             for host in REQUEST_HOSTS {
-                let report = table.match_report(host, &request, &[]);
+                let report = table.match_report(host, &request, &PlainRequest, &[]);
                 let found = find(&table, host, &request);
                 let chosen = report.chosen.as_ref();
                 let reported = chosen.map(|route| (route.path.as_str(), route.ingress.clone(), route.field.as_str()));
@@ -289,7 +290,7 @@ fn random_objects_cover_all_reasons_and_verdicts() {
         let mut note = |what: String| *seen.entry(what).or_default() += 1;
         objects.iter().for_each(|object| note(object.reference().kind.to_string()));
         problems.iter().for_each(|problem| note(problem.reason.to_string()));
-        for report in REQUEST_HOSTS.map(|host| table.match_report(host, "/a", &[])) {
+        for report in REQUEST_HOSTS.map(|host| table.match_report(host, "/a", &PlainRequest, &[])) {
             report.hosts.iter().for_each(|host| note(format!("{:?} {:?}", host.kind, host.verdict)));
             report.routes.iter().for_each(|route| note(format!("Route {:?}", route.verdict)));
             report.defaults.iter().for_each(|route| note(format!("{} {:?}", route.because, route.verdict)));

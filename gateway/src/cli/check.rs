@@ -18,7 +18,7 @@ use crate::control::source::files::PathPattern;
 pub mod against;
 pub mod plugins;
 pub mod report;
-mod repository;
+pub(in crate::cli) mod repository;
 pub mod sarif;
 pub mod tls_changes;
 

@@ -16,6 +16,7 @@ use crate::cli::outcome::Outcome;
 use crate::control::plugin::{PluginBoard, PluginStatus};
 use crate::control::reload::{ProblemView, Problems};
 use crate::data::exchange;
+use crate::data::exchange::HeadParts;
 use crate::data::exchange::destination::Destination;
 use crate::data::exchange::reply_reason::ReplyReason;
 use crate::data::upstream::ejection::EjectedEndpoint;
@@ -137,7 +138,7 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
     // The setting of the gateway is not known here.
     exchange::check_method(head, TraceRequests::default())?;
     let table = &context.live.table;
-    let outcome = Outcome::for_destination(table, &host, &path);
+    let outcome = Outcome::for_destination(table, &host, &path, &HeadParts(head));
     let serving = table.serving_host(&host).map(|host| host.name());
     let claims: Vec<_> =
         serving.into_iter().flat_map(|host| context.compiler.candidate_routes(host)).collect();
@@ -155,12 +156,12 @@ fn admit(request: &RequestSpec, context: ExplainContext<'_>) -> Result<(MatchRep
         Some(reply) => outcome.with_reply(&reply),
         None => outcome.with_body(length),
     };
-    Ok((table.match_report(&host, &path, &claims), outcome))
+    Ok((table.match_report(&host, &path, &HeadParts(head), &claims), outcome))
 }
 
 /// Returns the reply of a filter to a request of the command, as the data plane's own filters give it.
 fn filter_reply(live: &Live, cx: &FilterContext<'_>) -> Option<Box<LocalReply>> {
-    let route = exchange::find_route(&live.table, cx.host, cx.path).ok()?;
+    let route = exchange::find_route(&live.table, cx.host, cx.path, &HeadParts(cx.request)).ok()?;
     if route.is_closed {
         return None;
     }

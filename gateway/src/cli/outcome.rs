@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http1::BodyLength;
-use routing::table::{Backend, Endpoints, Route, RoutingTable};
+use routing::table::{Backend, Endpoints, RequestParts, Route, RoutingTable};
 use serde::Serialize;
 
 use crate::data::exchange;
@@ -92,8 +92,8 @@ impl Outcome {
     }
 
     /// Returns the outcome for a host and a canonical path, with the endpoints that are ready now.
-    pub fn for_destination(table: &RoutingTable, host: &str, path: &str) -> Self {
-        exchange::find_route(table, host, path)
+    pub fn for_destination(table: &RoutingTable, host: &str, path: &str, request: &dyn RequestParts) -> Self {
+        exchange::find_route(table, host, path, request)
             .map_or_else(Self::local_reply, |route| Self::for_route(Some(route)))
     }
 

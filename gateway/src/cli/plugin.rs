@@ -10,6 +10,7 @@ mod case_file;
 mod case_run;
 mod echo;
 mod grpc_server;
+mod handler_cases;
 pub mod inspect;
 mod listener;
 mod module_view;

@@ -115,6 +115,7 @@ impl Gateway {
             reload: reload.handle(),
             restarts: Arc::default(),
             plugins: Arc::clone(&plugins),
+            handlers: Arc::default(),
             access_log_dropped: log.writer.as_ref().map(WriterThread::dropped).unwrap_or_default(),
             status_service: settings.status.service.clone(),
             upstreams: Arc::clone(&resources.upstreams),

@@ -1,4 +1,4 @@
-//! Reads all objects of a folder or a cluster once, without serving them.
+//! Reads all objects of a folder or a cluster once, without serving them, and asks their class handlers.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use routing::Config;
+use routing::handler::HandlerAnswer;
 use tokio::sync::{mpsc, watch};
 
 use crate::cli::crypto::crypto_provider;
+use crate::cli::handlers;
 use crate::control::reload::Reload;
 use crate::control::source::Update;
 use crate::control::source::files::{self, PathPattern};
@@ -25,7 +27,7 @@ const STDIN: &str = "-";
 /// Reads a folder as `gateway run` does at its start, with certificates. `-` is standard input.
 ///
 /// # Errors
-/// Returns an error if the folder cannot be read.
+/// Returns an error if the folder cannot be read, or if a class has a handler and this machine cannot run WebAssembly.
 pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
     read_folder_except(folder, routing, &[])
 }
@@ -35,6 +37,18 @@ pub fn read_folder(folder: &Path, routing: Config) -> anyhow::Result<Reload> {
 /// # Errors
 /// As [`read_folder`].
 pub fn read_folder_except(folder: &Path, routing: Config, exclude: &[PathPattern]) -> anyhow::Result<Reload> {
+    read_answers(folder, routing, exclude).map(|(reload, _)| reload)
+}
+
+/// Reads a folder as [`read_folder_except`] does. Returns the answers of its class handlers, too.
+///
+/// # Errors
+/// As [`read_folder`].
+pub fn read_answers(
+    folder: &Path,
+    routing: Config,
+    exclude: &[PathPattern],
+) -> anyhow::Result<(Reload, Vec<HandlerAnswer>)> {
     if folder == Path::new(STDIN) {
         let mut text = String::new();
         io::stdin().lock().read_to_string(&mut text).context("standard input cannot be read")?;
@@ -48,10 +62,11 @@ pub fn read_folder_except(folder: &Path, routing: Config, exclude: &[PathPattern
     apply_once(update, routing)
 }
 
-fn apply_once(update: Update, routing: Config) -> anyhow::Result<Reload> {
+fn apply_once(update: Update, routing: Config) -> anyhow::Result<(Reload, Vec<HandlerAnswer>)> {
     let mut reload = Reload::new(crypto_provider()?, routing, Planner::offline())?;
     reload.apply(update, SystemTime::now());
-    Ok(reload)
+    let answers = handlers::ask_all(&mut reload)?;
+    Ok((reload, answers))
 }
 
 /// Reads the API of a cluster as `gateway run` does at its start. The zone of the gateway is that of `routing`.
@@ -77,5 +92,6 @@ pub fn read_cluster(kubeconfig: &Path, scope: WatchScope, routing: Config) -> an
         }
     })?;
     reload.apply(update, SystemTime::now());
+    handlers::ask_all(&mut reload)?;
     Ok(reload)
 }

@@ -14,7 +14,6 @@ use tokio::sync::{Notify, mpsc};
 use crate::filter::plugin::{InstanceChange, LoadedPlugin};
 
 mod board;
-mod fetch;
 mod load;
 mod loader;
 mod metrics;

@@ -2,6 +2,7 @@
 //!
 //! Runs on the control runtime. Not here: reading objects (`source`) and serving them (`data`).
 
+mod handlers;
 mod plugins;
 mod sample;
 mod secrets;
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use routing::object::{Kind, Name, ObjectRef};
-use routing::{Compiler, Config, Problem, Reason, RoutingTable, Severity};
+use routing::{Compiler, Config, Problem, ProblemDelta, Reason, RoutingTable, Severity};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,6 +23,7 @@ use crate::control::source::Update;
 use crate::live::{Live, LiveCell};
 use crate::plan::{Planner, Plans};
 
+use handlers::Handlers;
 use plugins::UsedPlugins;
 use reports::Reporter;
 use secrets::SecretStore;
@@ -29,6 +31,7 @@ use secrets::SecretStore;
 pub mod problems;
 pub mod reports;
 
+pub use handlers::HandlerChannels;
 use problems::ProblemGroup;
 pub use problems::{ProblemView, Problems};
 pub use reports::{ExposingService, Published, ReportChannels, ReportProblems};
@@ -76,6 +79,8 @@ pub struct ReloadInputs {
     pub resolutions: mpsc::Receiver<Resolution>,
     /// From the loader of plugins. Closed when the task ends.
     pub plugins: mpsc::Receiver<PluginUpdate>,
+    /// To and from the task that asks class handlers.
+    pub handlers: HandlerChannels,
     /// To and from the reports to the API. `None` without an API server.
     pub reports: Option<ReportChannels>,
 }
@@ -101,6 +106,7 @@ pub struct Reload {
     plugins: UsedPlugins,
     /// Secrets that other controllers make from objects of the source.
     promised_secrets: BTreeSet<Name>,
+    handlers: Handlers,
     /// Tables that a worker may still read. They are dropped here and not on the worker.
     retired: Vec<Arc<Live>>,
     /// Reports to the API. `None` without an API server.
@@ -141,6 +147,7 @@ impl Reload {
             resolved: BTreeMap::new(),
             plugins: UsedPlugins::default(),
             promised_secrets: BTreeSet::new(),
+            handlers: Handlers::default(),
             retired: Vec::new(),
             reporter: None,
         })
@@ -191,7 +198,8 @@ impl Reload {
     /// # Cancellation
     /// Safe: each message is applied without waiting.
     pub async fn run(&mut self, inputs: &mut ReloadInputs) {
-        let ReloadInputs { updates, resolutions, plugins, reports } = inputs;
+        let ReloadInputs { updates, resolutions, plugins, handlers, reports } = inputs;
+        self.handlers.connect(handlers.work.clone());
         self.reporter =
             reports.as_ref().map(|reports| Reporter::new(reports.published.clone(), reports.service.clone()));
         loop {
@@ -206,6 +214,10 @@ impl Reload {
                 },
                 plugin = plugins.recv() => match plugin {
                     Some(plugin) => self.apply_plugin(plugin),
+                    None => return,
+                },
+                handled = handlers.updates.recv() => match handled {
+                    Some(handled) => self.apply_handlers(handled),
                     None => return,
                 },
                 problems = next_problems(reports) => match problems {
@@ -226,6 +238,7 @@ impl Reload {
         self.problems.clear();
         self.resolved.clear();
         self.plugins.clear();
+        self.handlers.clear();
         self.dns_names.send_replace(NameSet::default());
     }
 
@@ -250,6 +263,12 @@ impl Reload {
         if let Some(problems) = update.problems {
             self.problems.replace_source_problems(problems);
         }
+        self.publish_compiled(table, delta);
+        self.ask_handlers();
+    }
+
+    /// Publishes a table that the compiler returned, with everything that follows from it.
+    fn publish_compiled(&mut self, table: RoutingTable, delta: ProblemDelta) {
         self.problems.change(delta.removed.iter(), delta.added);
         let ingresses = self.compiler.take_changed_ingresses();
         if let Some(reporter) = &mut self.reporter {

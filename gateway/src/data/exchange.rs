@@ -50,7 +50,7 @@ use abort::Abort;
 pub use client::{Client, ConnectionInfo};
 pub use date::DateCache;
 use destination::Destination;
-pub use destination::{check_method, find_route, parse_destination};
+pub use destination::{HeadParts, check_method, find_route, parse_destination};
 pub use downstream::{Downstream, ExchangeOutcome, Request};
 use forwarded::RequestSource;
 pub use local_reply::{InvalidRequest, send_local_reply};

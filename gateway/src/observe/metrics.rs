@@ -16,6 +16,7 @@ use super::control_metrics::ControlSample;
 use super::counters::{CODE_CLASSES, CounterSnapshot};
 use super::ejection_metrics::EjectionSample;
 use super::encode::{counter_type, gauge};
+use super::handler_metrics::{self, HandlerSample};
 use super::plugin_metrics::PluginScrape;
 use super::process_metrics::ProcessSample;
 use super::request_metrics;
@@ -42,6 +43,8 @@ pub struct Scrape {
     pub ejections: EjectionSample,
     /// Counts and metrics of plugins.
     pub plugins: PluginScrape,
+    /// Counts of class handlers.
+    pub handlers: Vec<HandlerSample>,
     /// Reports to the API. `None` without an API server.
     pub reports: Option<ReportCounts>,
 }
@@ -259,6 +262,7 @@ impl Collector for Scrape {
         request_metrics::encode(&self.workers, &mut encoder)?;
         self.ejections.encode(&mut encoder)?;
         self.encode_reports(&mut encoder)?;
+        handler_metrics::encode(&self.handlers, &mut encoder)?;
         self.plugins.encode(&mut encoder)
     }
 }

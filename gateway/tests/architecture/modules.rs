@@ -18,7 +18,9 @@ const MODULES: &[(&str, &[&str])] = &[
     ("control::source", &["observe::control_metrics"]),
     ("control::dns", &["settings"]),
     ("control::certificates", &["live", "control::source"]),
-    ("control::plugin", &["filter", "observe::plugin_metrics"]),
+    ("control::module_file", &[]),
+    ("control::plugin", &["control::module_file", "filter", "observe::plugin_metrics"]),
+    ("control::handler", &["control::module_file", "observe::handler_metrics"]),
     (
         "control::reload",
         &[
@@ -27,6 +29,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "control::source",
             "control::dns",
             "control::certificates",
+            "control::handler",
             "control::plugin",
             "observe::control_metrics",
         ],

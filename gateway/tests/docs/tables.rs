@@ -16,6 +16,7 @@ use gateway::observe::access_log::Field;
 use gateway::observe::control_metrics::{ControlSample, WatchSample};
 use gateway::observe::counters::{CounterSnapshot, IngressRequests, ServiceRequests};
 use gateway::observe::ejection_metrics::EjectionSample;
+use gateway::observe::handler_metrics::HandlerSample;
 use gateway::observe::metrics::{ReportCounts, Scrape};
 use gateway::observe::plugin_metrics::{GuestSample, GuestValue, PluginSample, PluginScrape};
 use gateway::settings::Settings;
@@ -39,6 +40,7 @@ pub(crate) const NAMES: &[&str] = &[
     "problems",
     "annotations",
     "command line",
+    "ingress-nginx",
 ];
 
 /// Returns a generated part, or `None` if there is none of this name.
@@ -56,6 +58,7 @@ pub(crate) fn generate(name: &str) -> Option<String> {
         "problems" => problems(),
         "annotations" => annotations(),
         "command line" => command_line(),
+        "ingress-nginx" => ingress_nginx(),
         _ => return None,
     })
 }
@@ -72,6 +75,26 @@ fn table(titles: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
 
 fn code(text: &str) -> String {
     if text.is_empty() { "(empty)".to_owned() } else { format!("`{text}`") }
+}
+
+// ===== annotations of ingress-nginx =====
+
+fn ingress_nginx() -> String {
+    let rows = class_nginx::keys::KEYS.iter().map(|key| {
+        let scope = match key.scope {
+            class_nginx::keys::Scope::Host => "host",
+            class_nginx::keys::Scope::Path => "paths",
+        };
+        let off: Vec<_> = key.off.iter().map(|value| code(value)).collect();
+        let off = if off.is_empty() {
+            String::new()
+        } else {
+            format!(" Nothing is asked for by {}.", off.join(", "))
+        };
+        let note = format!("{}{off}", key.note);
+        vec![code(key.name), scope.to_owned(), key.support.as_str().to_owned(), note.trim().to_owned()]
+    });
+    table(&["annotation", "affects", "verdict", "here"], rows)
 }
 
 // ===== configuration =====
@@ -295,6 +318,7 @@ fn scrape() -> String {
             present: vec![(Name::new("a", "b"), 1)],
         },
         plugins,
+        handlers: vec![HandlerSample { class: "a".to_owned(), ..HandlerSample::default() }],
         reports: Some(ReportCounts::default()),
         ..Scrape::default()
     }

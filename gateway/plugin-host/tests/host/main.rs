@@ -12,6 +12,7 @@ mod buffers;
 #[path = "../../guests/modules.rs"]
 mod build;
 mod callouts;
+mod command;
 mod faults;
 mod guests;
 mod lifecycle;

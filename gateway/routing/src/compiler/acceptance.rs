@@ -39,7 +39,11 @@ pub(super) fn accept(classes: &ClassIndex, ingress: &Ingress) -> Acceptance {
             return unserved(standing, problems);
         }
     };
-    let rules = AnnotationRules { foreign: parameters.foreign_annotations, config: &parameters.config };
+    let rules = AnnotationRules {
+        foreign: parameters.foreign_annotations,
+        config: &parameters.config,
+        handler: parameters.handler.as_ref().map(|handler| &handler.definition),
+    };
     let report = annotations::judge(ingress, rules);
     problems.extend(report.problems);
     if report.effect == AnnotationEffect::LeftOut {

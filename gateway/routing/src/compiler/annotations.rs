@@ -1,9 +1,11 @@
 //! Judges the annotations of an Ingress by the ledger: which are notes, which close its paths, which leave it out.
 //!
-//! Not here: the rows (`ledger`).
+//! A class handler speaks for its own dialect: the ledger has no verdict on it then. Not here: the rows (`ledger`), and the
+//! verdicts of handlers (`answered`).
 
 use api::ForeignAnnotations;
 
+use crate::handler::HandlerDefinition;
 use crate::ledger;
 use crate::ledger::LedgerRow;
 use crate::ledger::LedgerVerdict;
@@ -19,6 +21,8 @@ pub(super) struct AnnotationRules<'a> {
     pub(super) foreign: ForeignAnnotations,
     /// Name of the IngressClassConfig. Empty if there is none.
     pub(super) config: &'a str,
+    /// The class handler.
+    pub(super) handler: Option<&'a HandlerDefinition>,
 }
 
 /// How the annotations of an Ingress affect its rules.
@@ -42,7 +46,8 @@ pub(super) struct AnnotationReport {
 
 pub(super) fn judge(ingress: &Ingress, rules: AnnotationRules<'_>) -> AnnotationReport {
     let mut report = AnnotationReport::default();
-    for annotation in &ingress.annotations {
+    let is_of_handler = |key: &str| rules.handler.is_some_and(|handler| handler.speaks_for(key));
+    for annotation in ingress.annotations.iter().filter(|annotation| !is_of_handler(&annotation.key)) {
         let Some(row) = ledger::find(&annotation.key, &annotation.value) else { continue };
         let Some((effect, reason, message)) = judge_row(&row, rules, ingress) else { continue };
         report.effect = report.effect.max(effect);

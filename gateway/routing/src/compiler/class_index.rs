@@ -12,6 +12,8 @@ use api::ForeignAnnotations;
 use api::Switch;
 
 use super::config::Config;
+use super::handler_source;
+use super::handler_source::HandlerSettings;
 use super::policy_target::TargetError;
 use super::precedence::Lifecycle;
 use super::precedence::Precedence;
@@ -60,6 +62,8 @@ pub(super) struct ClassParameters {
     pub(super) config: Arc<str>,
     /// The reports to the API about its Ingresses.
     pub(super) reporting: Reporting,
+    /// The class handler.
+    pub(super) handler: Option<Arc<HandlerSettings>>,
     allowed_namespaces: Option<BTreeSet<String>>,
     owned_hosts: Vec<OwnedHost>,
 }
@@ -227,10 +231,13 @@ impl ClassIndex {
             );
             return Err(failure(Reason::ParametersNotFound, message));
         };
-        ClassParameters::read(config, &self.config.namespace, default_status).map_err(|invalid| {
+        let parameters = ClassParameters::read(config, &self.config.namespace, default_status);
+        let mut parameters = parameters.map_err(|invalid| {
             let failure = failure(Reason::InvalidParameters, invalid.message);
             Box::new(ClassFailure { owned_hosts: invalid.owned_hosts, ..*failure })
-        })
+        })?;
+        parameters.handler = handler_source::settings(class, config, &self.config).map(Arc::new);
+        Ok(parameters)
     }
 
     /// Returns the Ingresses that name a class.
@@ -272,6 +279,22 @@ impl ClassIndex {
         match self.match_ingress(ingress) {
             ClassMatch::Foreign => Some(TargetError::NotServed(self.foreign_reason(ingress))),
             ClassMatch::Served(_) | ClassMatch::Rejected(_) => None,
+        }
+    }
+
+    /// Returns the handlers of the served classes, by class.
+    pub(super) fn handlers(&self) -> impl Iterator<Item = &Arc<HandlerSettings>> {
+        self.statuses.values().filter_map(|status| match status {
+            ClassStatus::Served(parameters) => parameters.handler.as_ref(),
+            ClassStatus::Failed(_) | ClassStatus::Foreign(_) => None,
+        })
+    }
+
+    /// Returns the handler of a class.
+    pub(super) fn handler(&self, class: &str) -> Option<&Arc<HandlerSettings>> {
+        match self.statuses.get(class)? {
+            ClassStatus::Served(parameters) => parameters.handler.as_ref(),
+            ClassStatus::Failed(_) | ClassStatus::Foreign(_) => None,
         }
     }
 
@@ -480,6 +503,7 @@ impl ClassParameters {
                 status: spec.status.unwrap_or(default_status),
                 events: spec.events.unwrap_or_default(),
             },
+            handler: None,
             allowed_namespaces: spec.allowed_namespaces.as_ref().map(|list| list.iter().cloned().collect()),
             owned_hosts,
         })

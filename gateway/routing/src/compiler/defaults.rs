@@ -312,8 +312,15 @@ impl ClassBackendRoute {
         let weighted = WeightedBackend { backend: Arc::clone(&reference.backend), weight: 1 };
         let origin = RouteOrigin { ingress: Arc::clone(class), field: FieldPath::Parameters };
         let path = PathMatch::prefix("/");
-        let route =
-            Arc::new(Route { path, backends: Box::new([weighted]), policy, is_closed: false, origin });
+        let route = Arc::new(Route {
+            path,
+            conditions: None,
+            backends: Box::new([weighted]),
+            policy,
+            is_closed: false,
+            origin,
+            annotations: None,
+        });
         Self { reference, route, used_configs }
     }
 }

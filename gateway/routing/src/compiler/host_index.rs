@@ -25,10 +25,10 @@ use crate::table::HostChange;
 use crate::table::HostNamers;
 use crate::table::HostParts;
 use crate::table::HostRole;
+use crate::table::MatchKey;
 use crate::table::OwnerMap;
 use crate::table::OwnerSet;
 use crate::table::Ownership;
-use crate::table::PathMatch;
 use crate::table::Route;
 
 /// All hosts of served Ingresses.
@@ -258,8 +258,8 @@ struct HostMerger<'a> {
     namespaces: Vec<Arc<str>>,
     classes: Vec<Arc<str>>,
     default_route: Option<Arc<Route>>,
-    /// Sorted by match precedence, which is the order of `PathMatch`.
-    routes: BTreeMap<PathMatch, Arc<Route>>,
+    /// Sorted by match precedence.
+    routes: BTreeMap<MatchKey, Arc<Route>>,
     /// Of Ingresses with a rule for the host, and of others, each oldest first.
     certificates: [Vec<HostCertificate>; 2],
     class_certificate: Option<Arc<Name>>,
@@ -281,6 +281,11 @@ struct MergedHost {
 
 impl<'a> HostMerger<'a> {
     fn merge<'b>(name: &'a HostName, contributions: impl Iterator<Item = ContributionRef<'b>>) -> MergedHost {
+        let contributions: Vec<_> = contributions.collect();
+        let is_own = |contribution: &ContributionRef<'_>| {
+            contribution.host.role == HostRole::Routed && !contribution.host.is_alias
+        };
+        let owner = contributions.iter().find(|contribution| is_own(contribution)).map(|own| own.ingress);
         let mut merger = Self {
             name,
             role: HostRole::default(),
@@ -293,7 +298,12 @@ impl<'a> HostMerger<'a> {
             problems: Vec::new(),
         };
         for contribution in contributions {
-            merger.add(contribution);
+            match owner {
+                Some(owner) if contribution.host.is_alias => {
+                    merger.problems.push(alias_conflict(name, contribution.ingress, owner));
+                }
+                _ => merger.add(contribution),
+            }
         }
         let secrets = merger.take_secrets();
         let parts = HostParts {
@@ -338,7 +348,7 @@ impl<'a> HostMerger<'a> {
     }
 
     fn add_route(&mut self, ingress: &Precedence, route: &Arc<Route>) {
-        match self.routes.entry(route.path.clone()) {
+        match self.routes.entry(route.match_key()) {
             btree_map::Entry::Vacant(slot) => {
                 slot.insert(Arc::clone(route));
             }
@@ -396,6 +406,20 @@ fn route_conflict(host: &HostName, ingress: &Precedence, loser: &Route, winner: 
         ),
     };
     conflict(&ingress.name, loser.origin.field, message)
+}
+
+fn alias_conflict(host: &HostName, ingress: &Precedence, owner: &Precedence) -> Problem {
+    let message = format!(
+        "the class handler adds host {host} to this Ingress, but a rule of Ingress {} names it; the added routes are left \
+         out",
+        owner.name
+    );
+    Problem {
+        object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
+        field: String::new(),
+        reason: Reason::Conflict,
+        message,
+    }
 }
 
 fn certificate_conflict(loser: &HostCertificate, winner: &HostCertificate) -> Problem {

@@ -126,6 +126,11 @@ impl PluginIndex {
         self.entries.get(name)
     }
 
+    /// Returns a ConfigMap that a plugin or a class handler refers to.
+    pub(super) fn config_map(&self, name: &Name) -> Option<&ConfigMap> {
+        self.config_maps.get(name)
+    }
+
     /// Returns the definitions of all plugins with a valid spec, sorted by name.
     pub(super) fn definitions(&self) -> impl Iterator<Item = &Arc<PluginDefinition>> {
         self.entries.values().filter_map(|entry| entry.definition.as_ref())

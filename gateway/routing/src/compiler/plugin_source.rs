@@ -25,7 +25,8 @@ impl SourceFault {
     }
 }
 
-/// Parses the URL of a plugin's module. The bytes of a ConfigMap are absent.
+/// Parses the URL of a plugin's or a class handler's module. The bytes of a ConfigMap are absent. A class handler has the
+/// gateway's own namespace.
 pub(super) fn parse(plugin: &WasmPlugin, url: &str, config: &Config) -> Result<PluginSource, SourceFault> {
     if let Some(path) = url.strip_prefix("file://") {
         return file(plugin, path, config);

@@ -1,4 +1,5 @@
 //! Merges the RoutePolicies of a Route field by field: path before host before Ingress before class, then the oldest.
+//! Policies of a class handler come between those of the Ingress and those of the class.
 //!
 //! Not here: whether a policy is valid (`policy_entry`).
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use api::HttpBackendRef;
 use api::PolicyBackend;
 
+use super::answered_policy::AnsweredPolicy;
 use super::plugin_index::UsedConfig;
 use super::plugin_merge::NamedUse;
 use super::plugin_merge::PluginMerger;
@@ -22,12 +24,17 @@ use super::policy_interner::PolicyInterner;
 use super::policy_target::PolicyTarget;
 use super::policy_target::RouteCondition;
 use super::policy_target::TargetScope;
+use super::rule_filters::RuleFilters;
+use crate::host::HostName;
+use crate::object::Kind;
 use crate::object::Name;
+use crate::object::ObjectRef;
 use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::BACKENDS;
 use crate::table::FIELDS;
 use crate::table::FieldConflict;
+use crate::table::PathMatch;
 use crate::table::Policy;
 use crate::table::PolicyOrigin;
 use crate::table::SelfRedirect;
@@ -38,6 +45,10 @@ use crate::table::redirect_to_itself;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Specificity {
     Class,
+    /// A policy of the class handler, for all paths of a host.
+    Answer,
+    /// A policy of the class handler, for one path.
+    AnswerPath,
     Ingress,
     Host,
     Path,
@@ -66,14 +77,41 @@ struct Layer<'a> {
     target: &'a PolicyTarget,
     /// Whether the target selected at least one Route.
     has_matched: bool,
+    /// Where a policy of the class handler comes from. `None` for a RoutePolicy.
+    answer: Option<AnswerLayer<'a>>,
+}
+
+/// The answer that a policy of a class handler is from.
+#[derive(Clone, Copy, Debug)]
+struct AnswerLayer<'a> {
+    /// The host of the call. The policy applies to the routes of this answer alone.
+    host: &'a HostName,
+    /// The annotations that it comes from.
+    keys: Option<&'a Arc<str>>,
 }
 
 /// The host and path of a Route.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RouteKey<'a> {
+    /// The condition by which policies select the Route.
     pub(super) condition: RouteCondition<'a>,
+    /// The condition of the Route itself.
+    pub(super) matched: &'a PathMatch,
     /// Whether `spec.tls` of the Ingress names the host.
     pub(super) is_tls_host: bool,
+    /// The host of the call of the class handler. `None` without a handler.
+    pub(super) answer: Option<&'a HostName>,
+    /// Filters of the rule.
+    pub(super) filters: Option<&'a RuleFilters>,
+}
+
+/// The Route whose policies are merged.
+#[derive(Clone, Copy)]
+struct Selected<'a> {
+    /// `None` is the Route of a default backend.
+    key: Option<RouteKey<'a>>,
+    is_tls_host: bool,
+    answer: Option<&'a HostName>,
 }
 
 /// The Services of a Route, by its rule.
@@ -129,7 +167,20 @@ impl<'a> PolicyMerger<'a> {
             TargetScope::Ingress { host: None, path: Some(_), .. } => Specificity::Path,
             TargetScope::Ingress { host: Some(_), path: Some(_), .. } => Specificity::HostAndPath,
         };
-        self.layers.push(Layer { specificity, entry, target, has_matched: false });
+        self.layers.push(Layer { specificity, entry, target, has_matched: false, answer: None });
+    }
+
+    /// Adds a policy that the class handler emitted for a host.
+    pub(super) fn add_answered(&mut self, host: &'a HostName, policy: &'a AnsweredPolicy) {
+        let answer = Some(AnswerLayer { host, keys: policy.keys.as_ref() });
+        let entry = &policy.entry;
+        for target in &entry.targets {
+            let specificity = match &target.scope {
+                TargetScope::Ingress { path: Some(_), .. } => Specificity::AnswerPath,
+                TargetScope::Ingress { path: None, .. } | TargetScope::Class(_) => Specificity::Answer,
+            };
+            self.layers.push(Layer { specificity, entry, target, has_matched: false, answer });
+        }
     }
 
     /// Sorts the layers by precedence. Must be called after the last [`PolicyMerger::add`]. Targets of one policy keep
@@ -144,25 +195,29 @@ impl<'a> PolicyMerger<'a> {
         route: Option<RouteKey<'_>>,
         services: RouteServices<'_>,
     ) -> MergedPolicy<'a> {
-        let condition = route.map(|route| route.condition);
-        self.merge_at(condition, services, route.is_some_and(|route| route.is_tls_host))
+        let selected = Selected {
+            key: route,
+            is_tls_host: route.is_some_and(|route| route.is_tls_host),
+            // Default backends are in the call about no host.
+            answer: route.map_or(Some(&HostName::Any), |route| route.answer),
+        };
+        self.merge_at(selected, services)
     }
 
     /// Merges the policies of the Route of a default backend, for hosts that `spec.tls` names.
     pub(super) fn merge_default_for_tls(&mut self, services: RouteServices<'_>) -> Arc<Policy> {
-        self.merge_at(None, services, true).policy
+        let selected = Selected { key: None, is_tls_host: true, answer: Some(&HostName::Any) };
+        self.merge_at(selected, services).policy
     }
 
-    fn merge_at(
-        &mut self,
-        route: Option<RouteCondition<'_>>,
-        services: RouteServices<'_>,
-        is_tls_host: bool,
-    ) -> MergedPolicy<'a> {
-        if self.layers.is_empty() && self.plugins.is_empty() {
+    fn merge_at(&mut self, route: Selected<'_>, services: RouteServices<'_>) -> MergedPolicy<'a> {
+        let Selected { key, is_tls_host, .. } = route;
+        let filters = key.and_then(|key| key.filters);
+        if self.layers.is_empty() && self.plugins.is_empty() && filters.is_none() {
             return MergedPolicy { policy: self.interner.empty(), backends: None };
         }
         let selected = self.select(route);
+        let route = key.map(|key| key.condition);
         let backends = self.pick(&selected, BACKENDS, |layer| {
             let backends = layer.entry.spec.backends.as_deref()?;
             (!backends.is_empty() && layer.specificity != Specificity::Class).then_some(backends)
@@ -171,6 +226,10 @@ impl<'a> PolicyMerger<'a> {
         let mut policy =
             Policy { backends: backends.as_ref().map(|field| field.origin.clone()), ..Policy::default() };
         for field in FIELDS.iter() {
+            if let Some(filters) = filters.filter(|filters| field.is_set(&filters.spec)) {
+                policy.set(field, &filters.spec, filters.origin(self.ingress, field.path));
+                continue;
+            }
             let picked = self.pick(&selected, field.path, |layer| {
                 let spec = &*layer.entry.spec;
                 field.is_set(spec).then_some(spec)
@@ -180,7 +239,7 @@ impl<'a> PolicyMerger<'a> {
             }
         }
         self.remove_conflicts(&mut policy);
-        self.note_redirect(&policy, route);
+        self.note_redirect(&policy, key);
         policy.is_tls_host = policy.depends_on_tls() && is_tls_host;
         let backends =
             backends.map(|PickedField { value, origin }| BackendOverride { backends: value, origin });
@@ -201,10 +260,12 @@ impl<'a> PolicyMerger<'a> {
     }
 
     /// Returns the layers that select a Route.
-    fn select(&mut self, route: Option<RouteCondition<'_>>) -> Vec<usize> {
+    fn select(&mut self, route: Selected<'_>) -> Vec<usize> {
+        let condition = route.key.map(|key| key.condition);
         let mut selected = Vec::new();
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            if layer.target.scope.selects(route) {
+            let is_of_answer = layer.answer.is_none_or(|answer| Some(answer.host) == route.answer);
+            if is_of_answer && layer.target.scope.selects(condition) {
                 layer.has_matched = true;
                 selected.push(index);
             }
@@ -225,6 +286,7 @@ impl<'a> PolicyMerger<'a> {
                 };
                 let config = |of: &NamedPlugin| of.config.as_ref().map(|config| Arc::clone(&config.text));
                 if winner.specificity == layer.specificity
+                    && layer.answer.is_none()
                     && winner.entry.policy.name != layer.entry.policy.name
                     && config(known.plugin) != config(plugin)
                 {
@@ -239,20 +301,21 @@ impl<'a> PolicyMerger<'a> {
     fn remove_conflicts(&mut self, policy: &mut Policy) {
         for FieldConflict { field, other, reason } in conflicts(policy) {
             let setter = policy.origins.iter().find(|origin| origin.field == other);
-            let setter = setter.map(|origin| origin.policy.to_string()).unwrap_or_default();
+            let setter = setter.map(PolicyOrigin::to_string).unwrap_or_default();
             if let Some(origin) = policy.unset(field) {
-                let message = format!("contradicts {other} of RoutePolicy {setter}: {reason}");
-                let problem =
-                    policy_entry::problem(&origin.policy, field.to_owned(), Reason::InvalidValue, message);
-                self.problems.insert(problem);
+                let message = format!("contradicts {other} of {setter}: {reason}");
+                self.problems.insert(origin_problem(&origin, self.ingress, field, message));
             }
         }
     }
 
     /// Records whether the redirect of a Route has an effect. One that has none on any Route gets a Problem at the end.
-    fn note_redirect(&mut self, policy: &Policy, route: Option<RouteCondition<'_>>) {
-        let result = redirect_to_itself(policy, route.map(|route| (route.host, route.path)));
-        for origin in policy.origins.iter().filter(|origin| origin.field.starts_with("spec.redirect.")) {
+    fn note_redirect(&mut self, policy: &Policy, route: Option<RouteKey<'_>>) {
+        let result = redirect_to_itself(policy, route.map(|route| (route.condition.host, route.matched)));
+        let is_redirect = |origin: &&PolicyOrigin| {
+            origin.annotations.is_none() && origin.field.starts_with("spec.redirect.")
+        };
+        for origin in policy.origins.iter().filter(is_redirect) {
             let known = self.redirects.entry(origin.policy.clone()).or_insert(result);
             if result == SelfRedirect::None {
                 *known = result;
@@ -272,7 +335,7 @@ impl<'a> PolicyMerger<'a> {
         let mut setting = layers.filter_map(|layer| Some((value(layer)?, layer)));
         let (value, winner) = setting.next()?;
         for (_, loser) in setting.take_while(|(_, layer)| layer.specificity == winner.specificity) {
-            if loser.entry.policy.name != winner.entry.policy.name {
+            if loser.answer.is_none() && loser.entry.policy.name != winner.entry.policy.name {
                 self.problems.insert(conflict(field, winner, loser));
             }
         }
@@ -280,6 +343,10 @@ impl<'a> PolicyMerger<'a> {
             policy: winner.entry.policy.name.clone(),
             field,
             target: winner.target.field.clone(),
+            annotations: winner.answer.map(|answer| match answer.keys {
+                Some(keys) => Arc::clone(keys),
+                None => Arc::default(),
+            }),
         };
         Some(PickedField { value, origin })
     }
@@ -294,7 +361,7 @@ impl<'a> PolicyMerger<'a> {
                 "the redirect leads to the same URL: write another host, path, port or scheme".to_owned();
             problems.insert(policy_entry::problem(&policy, field.to_owned(), Reason::InvalidValue, message));
         }
-        for layer in self.layers.iter().filter(|layer| !layer.has_matched) {
+        for layer in self.layers.iter().filter(|layer| !layer.has_matched && layer.answer.is_none()) {
             problems.extend(layer.target.unmatched(&policy_entry::reference(&layer.entry.policy.name)));
         }
         problems.extend(self.plugins.unmatched());
@@ -302,6 +369,19 @@ impl<'a> PolicyMerger<'a> {
             problems: problems.into_iter().collect(),
             used_configs: self.plugins.into_used_configs(),
         }
+    }
+}
+
+/// Creates a Problem of the object that set a field: a RoutePolicy, or the Ingress of a class handler.
+fn origin_problem(origin: &PolicyOrigin, ingress: Option<&Name>, field: &str, message: String) -> Problem {
+    match (&origin.annotations, ingress) {
+        (Some(keys), Some(ingress)) => Problem {
+            object: ObjectRef { kind: Kind::Ingress, name: ingress.clone() },
+            field: format!("metadata.annotations[{}]", keys.escape_debug()),
+            reason: Reason::InvalidValue,
+            message: format!("{field} {message}"),
+        },
+        _ => policy_entry::problem(&origin.policy, field.to_owned(), Reason::InvalidValue, message),
     }
 }
 

@@ -180,6 +180,7 @@ impl TargetScope {
             && path.as_ref().is_none_or(|path| match route.path {
                 PathMatch::Exact(exact) => **exact == **path,
                 PathMatch::Prefix(_) => PathMatch::prefix(path) == *route.path,
+                PathMatch::Regex(pattern) => **pattern.text() == **path,
             })
     }
 }

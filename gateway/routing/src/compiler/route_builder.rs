@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use api::ExternalNames;
 use api::HttpBackendRef;
-use api::PathMatchType;
 use api::PolicyBackend;
 use api::Port;
 
@@ -17,6 +16,7 @@ use super::backend_registry::BackendRegistry;
 use super::backend_registry::BackendTarget;
 use super::endpoints::PortKey;
 use super::endpoints::PortUser;
+use super::pattern_interner::PatternInterner;
 use super::plugin_index::UsedConfig;
 use super::policy_merge::BackendOverride;
 use super::policy_merge::MergeReport;
@@ -26,14 +26,20 @@ use super::policy_merge::RouteKey;
 use super::policy_merge::RouteServices;
 use super::policy_target::RouteCondition;
 use super::referrer::Referrer;
+use super::route_match;
+use super::route_match::MatchFault;
+use super::route_match::ParsedMatch;
 use super::secret_registry::SecretReference;
 use super::translation::CertificateRef;
+use super::translation::Closure;
 use super::translation::SecretRef;
 use super::translation::TranslatedRoute;
 use super::translation::TranslatedRule;
 use super::translation::Translation;
 use crate::host::HostName;
+use crate::object::Kind;
 use crate::object::Name;
+use crate::object::ObjectRef;
 use crate::object::PortRef;
 use crate::problem::Problem;
 use crate::table::FieldPath;
@@ -66,6 +72,8 @@ pub(super) struct HostContribution {
     pub(super) role: HostRole,
     /// Class of the Ingress.
     pub(super) class: Arc<str>,
+    /// Whether it counts only if no rule of another Ingress names the host.
+    pub(super) is_alias: bool,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) certificates: Vec<CertificateRef>,
     /// Secret of the class's default certificate.
@@ -109,7 +117,10 @@ pub(super) struct RouteBuilder<'a> {
     pub(super) class_certificate: Option<Arc<Name>>,
     pub(super) registry: &'a mut BackendRegistry,
     pub(super) merger: PolicyMerger<'a>,
+    pub(super) patterns: &'a mut PatternInterner,
     pub(super) acquired: Vec<BackendReference>,
+    /// Conditions that cannot be honoured, with the rules that have them.
+    pub(super) faults: Vec<(FieldPath, MatchFault)>,
 }
 
 /// A Service port of a BackendOverride with the sum of its weights.
@@ -127,13 +138,19 @@ impl RouteBuilder<'_> {
         for route in from.routes {
             let is_tls_host = tls_hosts.iter().any(|host| host.covers(&route.host));
             let host = hosts.entry(route.host.clone()).or_default();
+            // Routes of the Ingress's own rules come first, whatever an alias adds.
+            if host.role == HostRole::Routed && host.is_alias != route.is_alias {
+                continue;
+            }
             host.role = HostRole::Routed;
+            host.is_alias = route.is_alias;
             self.build_routes(route, is_tls_host, &mut host.routes);
         }
         let (mut default_route, mut default_for_tls) = (None, None);
         if let Some(rule) = from.default_backend {
             let merged = self.merger.merge(None, services(self.origin, &rule));
-            let route = self.build_route(PathMatch::prefix("/"), &rule, merged);
+            let matched = ParsedMatch::of_path(PathMatch::prefix("/"));
+            let route = self.build_route(matched, &rule, merged);
             default_for_tls = Some(self.for_tls_hosts(&route, &rule));
             default_route = Some(route);
         }
@@ -154,13 +171,19 @@ impl RouteBuilder<'_> {
             host.class = Arc::clone(&self.class);
         }
         let secrets = from.secrets.into_iter().map(|secret| self.secret_reference(secret)).collect();
+        let faults = self.faults.into_iter().map(|(field, MatchFault { reason, message })| Problem {
+            object: ObjectRef { kind: Kind::Ingress, name: from.name.clone() },
+            field: field.to_string(),
+            reason,
+            message,
+        });
         let MergeReport { problems: policy_problems, used_configs } = self.merger.finish();
         let contribution = IngressContribution {
             hosts: hosts.keys().cloned().collect(),
             default_route,
             backends: self.acquired.into(),
             secrets,
-            problems: from.problems.into(),
+            problems: from.problems.into_iter().chain(faults).collect(),
             policy_problems,
             used_configs,
         };
@@ -173,39 +196,43 @@ impl RouteBuilder<'_> {
         if Arc::ptr_eq(&policy, &route.policy) {
             return Arc::clone(route);
         }
-        let Route { path, backends, is_closed, origin, .. } = &**route;
-        let (path, backends, origin) = (path.clone(), backends.clone(), origin.clone());
-        Arc::new(Route { path, backends, policy, is_closed: *is_closed, origin })
+        let Route { path, conditions, backends, is_closed, origin, annotations, .. } = &**route;
+        let (path, conditions, backends) = (path.clone(), conditions.clone(), backends.clone());
+        let (is_closed, origin, annotations) = (*is_closed, origin.clone(), annotations.clone());
+        Arc::new(Route { path, conditions, backends, policy, is_closed, origin, annotations })
     }
 
     fn build_routes(&mut self, from: TranslatedRoute, is_tls_host: bool, routes: &mut Vec<Arc<Route>>) {
         for rule in &from.rules {
             for condition in &rule.rule.matches {
-                let path = match condition.path.kind {
-                    PathMatchType::Exact => PathMatch::Exact(Arc::clone(&condition.path.value)),
-                    PathMatchType::PathPrefix => PathMatch::shared_prefix(&condition.path.value),
-                };
-                let condition = RouteCondition { host: &from.host, path: &path };
-                let key = RouteKey { condition, is_tls_host };
+                let parsed = route_match::parse(condition, self.patterns);
+                let path = rule.source.as_ref().unwrap_or(&parsed.path);
+                let condition = RouteCondition { host: &from.host, path };
+                let (answer, filters) = (from.answer.as_ref(), rule.filters.as_ref());
+                let key = RouteKey { condition, matched: &parsed.path, is_tls_host, answer, filters };
                 let merged = self.merger.merge(Some(key), services(self.origin, rule));
-                routes.push(self.build_route(path, rule, merged));
+                routes.push(self.build_route(parsed, rule, merged));
             }
         }
     }
 
     fn build_route(
         &mut self,
-        path: PathMatch,
+        matched: ParsedMatch,
         rule: &TranslatedRule,
         merged: MergedPolicy<'_>,
     ) -> Arc<Route> {
         let backends = match merged.backends {
+            _ if rule.closure != Closure::Open || !matched.faults.is_empty() => Vec::new(),
             Some(backends) => self.override_backends(rule.field, &backends),
             None => self.rule_backends(rule),
         };
+        let ParsedMatch { path, conditions, faults } = matched;
+        self.faults.extend(faults.into_iter().map(|fault| (rule.field, fault)));
         let origin = RouteOrigin { ingress: Arc::clone(self.origin), field: rule.field };
-        let (backends, is_closed) = (backends.into(), self.is_closed);
-        Arc::new(Route { path, backends, policy: merged.policy, is_closed, origin })
+        let is_closed = self.is_closed || rule.closure == Closure::NotHonoured;
+        let (backends, annotations) = (backends.into(), rule.annotations.clone().map(Box::new));
+        Arc::new(Route { path, conditions, backends, policy: merged.policy, is_closed, origin, annotations })
     }
 
     /// Acquires the Backends of a rule.
@@ -222,7 +249,7 @@ impl RouteBuilder<'_> {
     fn override_backends(&mut self, field: FieldPath, from: &BackendOverride<'_>) -> Vec<WeightedBackend> {
         let mut weighted = Vec::with_capacity(from.backends.len());
         for OverrideShare { reference, index } in shares(from.backends) {
-            let via = format!("RoutePolicy {} spec.backends[{index}]", from.origin.policy);
+            let via = format!("{} spec.backends[{index}]", from.origin);
             let referrer = self.referrer(field, Some(via.into()));
             weighted.push(self.acquire(referrer, &reference));
         }

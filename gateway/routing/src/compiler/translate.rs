@@ -31,21 +31,30 @@ use crate::table::Ownership;
 pub(super) fn translate(ingress: &Ingress, ownership: &Arc<Ownership>) -> Translation {
     let mut translation = Translation::new(ingress.name.clone(), Arc::clone(ownership));
     if let Some(backend) = &ingress.default_backend {
-        let field = FieldPath::DefaultBackend;
-        let backend_refs = translate_backend(&mut translation, &field, backend).into_iter().collect();
-        let rule = HttpRouteRule { matches: Vec::new(), backend_refs };
-        translation.default_backend = Some(TranslatedRule { rule, field });
+        translation.default_backend = Some(default_backend(&mut translation, backend));
     }
     translation.routes.reserve_exact(ingress.rules.len());
     for (index, rule) in (0..).zip(&*ingress.rules) {
         translate_rule(&mut translation, index, rule);
     }
     tls::translate(&mut translation, ingress);
+    report_empty(&mut translation, ingress);
+    translation
+}
+
+/// Reports an Ingress that can serve no request.
+pub(super) fn report_empty(translation: &mut Translation, ingress: &Ingress) {
     if ingress.rules.is_empty() && ingress.default_backend.is_none() {
         let message = "neither rules nor defaultBackend is given, so it serves no request; add one of them";
         translation.report("spec".to_owned(), Reason::InvalidValue, message);
     }
-    translation
+}
+
+/// Translates `spec.defaultBackend`.
+pub(super) fn default_backend(translation: &mut Translation, from: &IngressBackend) -> TranslatedRule {
+    let field = FieldPath::DefaultBackend;
+    let backend_refs = translate_backend(translation, &field, from).into_iter().collect();
+    TranslatedRule::new(HttpRouteRule { backend_refs, ..HttpRouteRule::default() }, field)
 }
 
 fn translate_rule(translation: &mut Translation, index: u32, from: &IngressRule) {
@@ -61,12 +70,13 @@ fn translate_rule(translation: &mut Translation, index: u32, from: &IngressRule)
     for (path, from) in (0..).zip(&from.paths) {
         let field = FieldPath::Path { rule: index, path };
         let rule = translate_path(translation, field, from);
-        rules.extend(rule.map(|rule| TranslatedRule { rule, field }));
+        rules.extend(rule.map(|rule| TranslatedRule::new(rule, field)));
     }
-    translation.routes.push(TranslatedRoute { host, rules });
+    translation.routes.push(TranslatedRoute { rules, ..TranslatedRoute::new(host) });
 }
 
-fn translate_path(
+/// Translates a path. Returns `None`, and reports why, if it cannot be matched.
+pub(super) fn translate_path(
     translation: &mut Translation,
     field: FieldPath,
     from: &IngressPath,
@@ -92,8 +102,9 @@ fn translate_path(
     }
     let backend_refs = translate_backend(translation, &format_args!("{field}.backend"), &from.backend);
     Some(HttpRouteRule {
-        matches: vec![HttpRouteMatch { path: HttpPathMatch { kind, value } }],
+        matches: vec![HttpRouteMatch::path(HttpPathMatch { kind, value })],
         backend_refs: backend_refs.into_iter().collect(),
+        ..HttpRouteRule::default()
     })
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use api::HttpRouteRule;
 
+use super::rule_filters::RuleFilters;
 use crate::host::HostName;
 use crate::object::Kind;
 use crate::object::Name;
@@ -16,6 +17,7 @@ use crate::problem::Problem;
 use crate::problem::Reason;
 use crate::table::FieldPath;
 use crate::table::Ownership;
+use crate::table::PathMatch;
 
 /// One Ingress, translated.
 #[derive(Debug)]
@@ -31,18 +33,41 @@ pub(super) struct Translation {
     ownership: Arc<Ownership>,
 }
 
-/// One entry of `spec.rules`.
+/// One entry of `spec.rules`, or the routes of a class handler for one host.
 #[derive(Debug)]
 pub(super) struct TranslatedRoute {
     pub(super) host: HostName,
     pub(super) rules: Vec<TranslatedRule>,
+    /// The host of the handler's call. `None` without a handler.
+    pub(super) answer: Option<HostName>,
+    /// Whether it serves only if no rule of an Ingress names the host.
+    pub(super) is_alias: bool,
 }
 
 /// A rule and the field it comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TranslatedRule {
     pub(super) rule: HttpRouteRule,
     pub(super) field: FieldPath,
+    /// The condition by which policies select it. Absent: that of the rule itself.
+    pub(super) source: Option<PathMatch>,
+    /// Filters of the rule.
+    pub(super) filters: Option<RuleFilters>,
+    pub(super) closure: Closure,
+    /// The annotations that a class handler made it from.
+    pub(super) annotations: Option<Arc<str>>,
+}
+
+/// Whether the requests of a rule get a 503, whatever its backends are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Closure {
+    /// The backends serve them.
+    #[default]
+    Open,
+    /// The class handler has no usable answer, or its rule names no backend. Filters still answer.
+    NoBackends,
+    /// The class handler does not honour an annotation that restricts access. Filters do not answer.
+    NotHonoured,
 }
 
 /// The Secret of a host's certificate.
@@ -68,6 +93,18 @@ pub(super) struct TlsHost {
     pub(super) host: HostName,
     /// The field that names the host or, without hosts, the Secret.
     pub(super) field: FieldPath,
+}
+
+impl TranslatedRoute {
+    pub(super) fn new(host: HostName) -> Self {
+        Self { host, rules: Vec::new(), answer: None, is_alias: false }
+    }
+}
+
+impl TranslatedRule {
+    pub(super) fn new(rule: HttpRouteRule, field: FieldPath) -> Self {
+        Self { rule, field, source: None, filters: None, closure: Closure::Open, annotations: None }
+    }
 }
 
 impl Translation {

@@ -40,7 +40,6 @@ use super::kinds::WasmPlugin;
 use super::name::Name;
 use super::secret::Secret;
 use super::secret::SecretContent;
-use crate::ledger;
 use crate::suggest;
 
 /// Annotation of a Service whose endpoints replace those of its EndpointSlices.
@@ -52,6 +51,7 @@ const ISSUER_ANNOTATIONS: &[&str] =
     &["cert-manager.io/cluster-issuer", "cert-manager.io/issuer", "kubernetes.io/tls-acme"];
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
+const KUBECTL_PREFIX: &str = "kubectl.kubernetes.io/";
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// An invalid value, which was left out. Sources report it as a Problem.
@@ -83,7 +83,7 @@ impl Ingress {
             created: created(&from.metadata),
             deleting: from.metadata.deletion_timestamp.is_some(),
             class_annotation: text(annotation(&from.metadata, CLASS_ANNOTATION)),
-            annotations: foreign_annotations(&from.metadata),
+            annotations: annotations(&from.metadata),
             class: spec.and_then(|spec| text(spec.ingress_class_name.as_deref())),
             rules: spec.map(|spec| list(spec.rules.as_deref(), rule).into()).unwrap_or_default(),
             tls: spec.map(|spec| list(spec.tls.as_deref(), tls).into()).unwrap_or_default(),
@@ -177,11 +177,15 @@ fn parameters(from: &networking::IngressClassParametersReference) -> ParametersR
 // ===== our own kinds =====
 
 impl IngressClassConfig {
-    /// Converts an IngressClassConfig.
-    pub fn from_parts(metadata: &ObjectMeta, spec: api::IngressClassConfigSpec) -> (Self, Vec<FieldError>) {
+    /// Converts an IngressClassConfig. `folder` is that of its YAML, if it is in a file.
+    pub fn from_parts(
+        metadata: &ObjectMeta,
+        spec: api::IngressClassConfigSpec,
+        folder: Option<Arc<Path>>,
+    ) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let name = Name { namespace: "".into(), name: object_name(metadata, &mut errors) };
-        (Self { name, spec }, errors)
+        (Self { name, folder, spec }, errors)
     }
 }
 
@@ -464,14 +468,11 @@ fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Returns the annotations of the dialects in the ledger, and those by which cert-manager makes a certificate. The map is
-/// sorted by key.
-fn foreign_annotations(metadata: &ObjectMeta) -> Box<[Annotation]> {
-    let is_kept = |key: &str| ledger::is_foreign(key) || ISSUER_ANNOTATIONS.contains(&key);
-    let annotations = metadata.annotations.iter().flatten().filter(|(key, _)| is_kept(key));
-    annotations
-        .map(|(key, value)| Annotation { key: key.as_str().into(), value: value.as_str().into() })
-        .collect()
+/// Returns the annotations. The map is sorted by key. Those of kubectl repeat the whole object.
+fn annotations(metadata: &ObjectMeta) -> Box<[Annotation]> {
+    let annotations = metadata.annotations.iter().flatten();
+    let kept = annotations.filter(|(key, _)| !key.starts_with(KUBECTL_PREFIX) && *key != CLASS_ANNOTATION);
+    kept.map(|(key, value)| Annotation { key: key.as_str().into(), value: value.as_str().into() }).collect()
 }
 
 /// Returns an error for each annotation with our prefix that does not exist.

@@ -89,7 +89,7 @@ pub struct Ingress {
     pub class: Option<Arc<str>>,
     /// Deprecated annotation `kubernetes.io/ingress.class`. Used if the field is absent.
     pub class_annotation: Option<Arc<str>>,
-    /// Annotations of the dialects in the ledger and of certificate issuers, sorted by key. Others are left out.
+    /// Annotations, sorted by key. Those of kubectl are left out.
     pub annotations: Box<[Annotation]>,
     /// `spec.rules`, in order. Shared, as `tls` is, so that sources that keep objects need no second copy.
     pub rules: Arc<[IngressRule]>,
@@ -237,6 +237,8 @@ pub struct ParametersRef {
 pub struct IngressClassConfig {
     /// Name. The namespace is empty.
     pub name: Name,
+    /// Folder of a `file://` URL of the handler: that of the YAML. Absent: the plugin folder of the gateway.
+    pub folder: Option<Arc<Path>>,
     /// `spec`.
     pub spec: api::IngressClassConfigSpec,
 }
@@ -290,7 +292,7 @@ impl Default for PluginSpec {
     }
 }
 
-/// A ConfigMap that a WasmPlugin refers to.
+/// A ConfigMap that a WasmPlugin or a class handler refers to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConfigMap {
     /// Namespace and name.

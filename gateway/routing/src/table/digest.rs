@@ -49,6 +49,7 @@ fn hash_host(host: &Host, hasher: &mut DefaultHasher) {
 fn hash_route(route: Option<&Route>, hasher: &mut DefaultHasher) {
     let Some(route) = route else { return false.hash(hasher) };
     route.path.hash(hasher);
+    route.conditions.hash(hasher);
     for weighted in &route.backends {
         weighted.weight.hash(hasher);
         weighted.backend.service.hash(hasher);

@@ -54,7 +54,11 @@ fn write_host(f: &mut fmt::Formatter<'_>, host: &HostView) -> fmt::Result {
         writeln!(f, "  (no routes)")?;
     }
     for route in &host.routes {
-        writeln!(f, "  {} {}  (Ingress {} {})", route.kind, route.path, route.ingress, route.field)?;
+        write!(f, "  {} {}", route.kind, route.path)?;
+        if let Some(conditions) = &route.conditions {
+            write!(f, " [{conditions}]")?;
+        }
+        writeln!(f, "  (Ingress {} {})", route.ingress, route.field)?;
         write_route(f, route)?;
     }
     host.default.iter().try_for_each(|route| {
@@ -103,8 +107,15 @@ fn write_owners(f: &mut fmt::Formatter<'_>, owners: &[OwnerView]) -> fmt::Result
 }
 
 fn write_route(f: &mut fmt::Formatter<'_>, route: &RouteView) -> fmt::Result {
-    for PolicyView { field, value, policy, source, target } in &route.policy {
-        writeln!(f, "    {field}: {value}  (RoutePolicy {policy} {source}, {target})")?;
+    if let Some(keys) = &route.annotations {
+        writeln!(f, "    (by annotation {keys})")?;
+    }
+    for PolicyView { field, value, policy, source, target, annotations } in &route.policy {
+        match annotations.as_deref() {
+            None => writeln!(f, "    {field}: {value}  (RoutePolicy {policy} {source}, {target})")?,
+            Some("") => writeln!(f, "    {field}: {value}  (class handler)")?,
+            Some(keys) => writeln!(f, "    {field}: {value}  (annotation {keys})")?,
+        }
     }
     for PluginView { plugin, phase, config_object, config_field } in &route.plugins {
         writeln!(f, "    plugin {plugin}: {phase}  ({config_object} {config_field})")?;

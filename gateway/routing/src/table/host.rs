@@ -1,11 +1,12 @@
 //! One host: its Routes in match order, and the lookup of a path.
 //!
-//! Lookup returns the first Route in match order whose `PathMatch` matches. A host with few Routes is scanned. A host
-//! with many Routes has radix trees: lookup tries the whole path, and then its prefixes by element, from the longest
-//! prefix of any rule down to `/`. Not here: the merging of Ingresses (`compiler`).
+//! Lookup returns the first Route in match order that matches. A host with few Routes is scanned. A host with many Routes
+//! has radix trees: lookup tries the whole path, and then its prefixes by element, from the longest prefix of any rule
+//! down to `/`. Regular expressions come last, one after the other. Not here: the merging of Ingresses (`compiler`).
 
 use std::sync::Arc;
 
+use super::conditions::RequestParts;
 use super::ownership::Owner;
 use super::ownership::OwnerMap;
 use super::ownership::OwnerSet;
@@ -126,11 +127,11 @@ impl Host {
         self.class_certificate.as_deref()
     }
 
-    /// Finds the Route of a canonical path.
-    pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
+    /// Finds the Route of a request with a canonical path.
+    pub fn find(&self, path: &str, request: &dyn RequestParts) -> Option<&Arc<Route>> {
         match &self.index {
-            None => self.routes.iter().find(|route| route.path.matches(path)),
-            Some(index) => index.find(&self.routes, path),
+            None => self.routes.iter().find(|route| route.matches(path, request)),
+            Some(index) => index.find(&self.routes, path, request),
         }
     }
 }
@@ -145,16 +146,19 @@ struct Index {
     prefixes: matchit::Router<RouteId>,
     /// Number of elements of the longest prefix: the maximum number of steps of a lookup.
     depth: usize,
+    /// Index of the first Route with a regular expression.
+    patterns: usize,
 }
 
-/// Index of the first Route with a path. Routes with the same path follow it, and the first serves, because Routes have
-/// no other conditions yet.
+/// Index of the first Route with a path. Routes with the same path and fewer conditions follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RouteId(usize);
 
 impl Index {
     fn new(routes: &[Arc<Route>]) -> Self {
-        let mut index = Self { exact: matchit::Router::new(), prefixes: matchit::Router::new(), depth: 0 };
+        let patterns = routes.partition_point(|route| !matches!(route.path, PathMatch::Regex(_)));
+        let mut index =
+            Self { exact: matchit::Router::new(), prefixes: matchit::Router::new(), depth: 0, patterns };
         for (position, route) in routes.iter().enumerate() {
             let tree = match &route.path {
                 PathMatch::Exact(_) => &mut index.exact,
@@ -162,6 +166,7 @@ impl Index {
                     index.depth = index.depth.max(route.path.elements());
                     &mut index.prefixes
                 }
+                PathMatch::Regex(_) => break,
             };
             // Braces are escaped: they would be parameters. The insert fails only if the tree has the path, and then
             // the first Route with it has a lower index.
@@ -171,23 +176,51 @@ impl Index {
         index
     }
 
-    fn find<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
-        let id = match self.exact.at(path) {
-            Ok(found) => *found.value,
-            Err(_) if path.starts_with('/') => self.longest_prefix(path)?,
-            Err(_) => return None,
-        };
-        routes.get(id.0)
+    fn find<'a>(
+        &self,
+        routes: &'a [Arc<Route>],
+        path: &str,
+        request: &dyn RequestParts,
+    ) -> Option<&'a Arc<Route>> {
+        let exact = self.exact.at(path).ok().and_then(|found| found.value.first_met(routes, request));
+        exact.or_else(|| self.longest_prefix(routes, path, request)).or_else(|| {
+            let patterns = routes.get(self.patterns..).unwrap_or_default();
+            patterns.iter().find(|route| route.matches(path, request))
+        })
     }
 
-    fn longest_prefix(&self, path: &str) -> Option<RouteId> {
+    fn longest_prefix<'a>(
+        &self,
+        routes: &'a [Arc<Route>],
+        path: &str,
+        request: &dyn RequestParts,
+    ) -> Option<&'a Arc<Route>> {
+        if !path.starts_with('/') {
+            return None;
+        }
         let mut stem = first_elements(path, self.depth);
         loop {
-            if let Ok(found) = self.prefixes.at(if stem.is_empty() { "/" } else { stem }) {
-                return Some(*found.value);
+            if let Ok(found) = self.prefixes.at(if stem.is_empty() { "/" } else { stem })
+                && let Some(route) = found.value.first_met(routes, request)
+            {
+                return Some(route);
             }
             stem = stem.rsplit_once('/')?.0;
         }
+    }
+}
+
+impl RouteId {
+    /// Returns the first Route with this path whose other conditions a request meets.
+    fn first_met<'a>(self, routes: &'a [Arc<Route>], request: &dyn RequestParts) -> Option<&'a Arc<Route>> {
+        let from_first = routes.get(self.0..)?;
+        let first = from_first.first()?;
+        // Usually there is no condition and no other Route with this path.
+        if first.is_met(request) {
+            return Some(first);
+        }
+        let same_path = from_first.iter().skip(1).take_while(|route| route.path == first.path);
+        same_path.into_iter().find(|route| route.is_met(request))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The lookup of one request step by step, as plain values for `explain`.
 //!
-//! The report uses the structures of [`RoutingTable::find`], and [`PathMatch::matches`] for Routes that were not chosen.
+//! The report uses the structures of [`RoutingTable::find`], and [`Route::matches`] for Routes that were not chosen.
 //! Not here: listeners and classes before the lookup, and the health of endpoints after it.
 
 use std::collections::BTreeMap;
@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::conditions::RequestParts;
 use super::host::Host;
 use super::host::HostRole;
 use super::path_match::PathMatch;
+use super::route::MatchKey;
 use super::route::Route;
 use super::routing_table;
 use super::routing_table::Defaults;
@@ -98,13 +100,19 @@ pub enum RouteVerdict {
     Chosen,
     /// Matches, but the chosen Route matches the whole path.
     LostToExact,
-    /// Matches, but the chosen Route has more path elements.
+    /// Matches, but the chosen Route has more path elements, or a longer regular expression.
     LostToLonger,
+    /// Matches by a regular expression, but the chosen Route has a Prefix path.
+    LostToPrefix,
+    /// Matches, but the chosen Route has the same path and more conditions.
+    LostToConditions,
     /// Matches, but an older Ingress, or an earlier rule of this one, has the same path. The table does not hold the
     /// Route.
     LostToOlder,
     /// Matches, but other namespaces own the request's host.
     HostNotOwned,
+    /// Matches the path, but the request does not meet its other conditions.
+    ConditionsNotMet,
     /// Does not match the path.
     NoMatch,
 }
@@ -148,15 +156,56 @@ const NAMED_REASONS: [&str; 3] = [
     "the class naming this host",
 ];
 
+/// The arguments of a lookup.
+#[derive(Clone, Copy)]
+struct Lookup<'a> {
+    host: &'a str,
+    path: &'a str,
+    request: &'a dyn RequestParts,
+}
+
+impl Lookup<'_> {
+    /// Returns why a Route does not match, judged by its conditions alone. Returns `None` if it matches.
+    fn mismatch(&self, route: &Route) -> Option<RouteVerdict> {
+        if !route.path.matches(self.path) {
+            return Some(RouteVerdict::NoMatch);
+        }
+        (!route.matches(self.path, self.request)).then_some(RouteVerdict::ConditionsNotMet)
+    }
+
+    /// Returns the result for a Route of the table.
+    fn judge(&self, route: &Arc<Route>, chosen: Option<&Arc<Route>>) -> RouteVerdict {
+        match (self.mismatch(route), chosen) {
+            (_, Some(chosen)) if Arc::ptr_eq(chosen, route) => RouteVerdict::Chosen,
+            (Some(mismatch), _) => mismatch,
+            (None, None) => RouteVerdict::NoMatch,
+            (None, Some(chosen)) if chosen.path == route.path => RouteVerdict::LostToConditions,
+            (None, Some(chosen)) => match (&chosen.path, &route.path) {
+                (PathMatch::Exact(_), _) => RouteVerdict::LostToExact,
+                (PathMatch::Prefix(_), PathMatch::Regex(_)) => RouteVerdict::LostToPrefix,
+                (PathMatch::Prefix(_) | PathMatch::Regex(_), _) => RouteVerdict::LostToLonger,
+            },
+        }
+    }
+}
+
 impl RoutingTable {
-    /// Reports the lookup of [`RoutingTable::find`], with the same arguments: the chosen Route, and why no other was.
+    /// Reports the lookup of [`RoutingTable::find_request`], with the same arguments: the chosen Route, and why no other
+    /// was.
     ///
     /// `candidates` are all Routes of the serving host ([`crate::Compiler::candidate_routes`]). The table does not hold
     /// those that lost their path to an older Ingress, so the report lists them only if they are given here.
-    pub fn match_report(&self, host: &str, path: &str, candidates: &[&Arc<Route>]) -> MatchReport {
-        let chosen = self.find(host, path);
+    pub fn match_report(
+        &self,
+        host: &str,
+        path: &str,
+        request: &dyn RequestParts,
+        candidates: &[&Arc<Route>],
+    ) -> MatchReport {
+        let chosen = self.find_request(host, path, request);
         let serving = self.serving_host(host);
-        let by_rule = serving.and_then(|host| host.find(path));
+        let by_rule = serving.and_then(|host| host.find(path, request));
+        let lookup = Lookup { host, path, request };
         let view = |route: &Arc<Route>| match by_rule {
             Some(_) => view::route_view(route),
             None => view::default_view(route),
@@ -167,7 +216,7 @@ impl RoutingTable {
             owner: self.ownership().owner_of(host).map(view::owner_view),
             hosts: self.explain_hosts(host),
             routes: serving
-                .map(|serving| self.explain_routes(host, serving, path, candidates))
+                .map(|serving| self.explain_routes(lookup, serving, candidates))
                 .unwrap_or_default(),
             defaults: self.explain_defaults(host, serving, by_rule),
             chosen: chosen.map(view),
@@ -246,49 +295,37 @@ impl RoutingTable {
 
     fn explain_routes(
         &self,
-        host: &str,
+        lookup: Lookup<'_>,
         serving: &Host,
-        path: &str,
         candidates: &[&Arc<Route>],
     ) -> Vec<RouteCandidate> {
-        let owner = self.ownership().owner_of(host);
+        let owner = self.ownership().owner_of(lookup.host);
         let is_foreign = |route: &&Arc<Route>| !routing_table::may_serve(route, owner);
         let candidates: Vec<_> = candidates.iter().copied().filter(|route| !is_foreign(route)).collect();
-        let mut rows = explain_routes(serving, path, &candidates);
+        let mut rows = explain_routes(serving, lookup, &candidates);
         let all = self.host(serving.name()).filter(|_| owner.is_some());
         rows.extend(all.into_iter().flat_map(|all| all.routes()).filter(is_foreign).map(|route| {
-            let verdict =
-                if route.path.matches(path) { RouteVerdict::HostNotOwned } else { RouteVerdict::NoMatch };
+            let verdict = lookup.mismatch(route).unwrap_or(RouteVerdict::HostNotOwned);
             RouteCandidate { route: view::route_view(route), verdict }
         }));
         rows
     }
 }
 
-fn explain_routes(host: &Host, path: &str, candidates: &[&Arc<Route>]) -> Vec<RouteCandidate> {
-    let chosen = host.find(path);
-    let judge = |route: &Arc<Route>| match chosen {
-        Some(chosen) if Arc::ptr_eq(chosen, route) => RouteVerdict::Chosen,
-        Some(chosen) if route.path.matches(path) => match chosen.path {
-            PathMatch::Exact(_) => RouteVerdict::LostToExact,
-            PathMatch::Prefix(_) => RouteVerdict::LostToLonger,
-        },
-        _ => RouteVerdict::NoMatch,
-    };
-    let judge_loser = |route: &Arc<Route>| match route.path.matches(path) {
-        true => RouteVerdict::LostToOlder,
-        false => RouteVerdict::NoMatch,
-    };
-    let mut by_path: BTreeMap<&PathMatch, Vec<&Arc<Route>>> = BTreeMap::new();
+#[expect(clippy::mutable_key_type, reason = "caches of expressions take no part in the order")]
+fn explain_routes(host: &Host, lookup: Lookup<'_>, candidates: &[&Arc<Route>]) -> Vec<RouteCandidate> {
+    let chosen = host.find(lookup.path, lookup.request);
+    let mut by_key: BTreeMap<MatchKey, Vec<&Arc<Route>>> = BTreeMap::new();
     for route in candidates {
-        by_path.entry(&route.path).or_default().push(route);
+        by_key.entry(route.match_key()).or_default().push(route);
     }
     let mut rows = Vec::new();
     for route in host.routes() {
-        rows.push(RouteCandidate { route: view::route_view(route), verdict: judge(route) });
-        let same_path = by_path.get(&route.path).into_iter().flatten();
-        for loser in same_path.filter(|claim| !Arc::ptr_eq(claim, route)) {
-            rows.push(RouteCandidate { route: view::route_view(loser), verdict: judge_loser(loser) });
+        rows.push(RouteCandidate { route: view::route_view(route), verdict: lookup.judge(route, chosen) });
+        let same_key = by_key.get(&route.match_key()).into_iter().flatten();
+        for loser in same_key.filter(|claim| !Arc::ptr_eq(claim, route)) {
+            let verdict = lookup.mismatch(loser).unwrap_or(RouteVerdict::LostToOlder);
+            rows.push(RouteCandidate { route: view::route_view(loser), verdict });
         }
     }
     rows

@@ -6,6 +6,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use super::pattern::Pattern;
+
 /// A condition on a canonical path. The lesser value takes precedence.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathMatch {
@@ -14,6 +16,8 @@ pub enum PathMatch {
     /// The first elements are equal. Created by [`PathMatch::prefix`]. Held without a trailing slash, because `/a` and
     /// `/a/` are equal; the root is `/`.
     Prefix(Arc<str>),
+    /// The regular expression occurs in the path.
+    Regex(Arc<Pattern>),
 }
 
 impl PathMatch {
@@ -37,18 +41,31 @@ impl PathMatch {
         }
     }
 
-    /// Returns the path.
+    /// Returns the path, or the regular expression.
     pub fn path(&self) -> &str {
         match self {
             Self::Exact(path) | Self::Prefix(path) => path,
+            Self::Regex(pattern) => pattern.text(),
         }
     }
 
-    /// Returns `Exact` or `Prefix`, the path type of Ingress.
+    /// Returns a path to ask a table about. For a regular expression, it is the literal beginning, which may not match.
+    pub fn sample(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+            Self::Regex(pattern) => match pattern.literal_prefix() {
+                path if path.starts_with('/') => path,
+                _ => "/",
+            },
+        }
+    }
+
+    /// Returns `Exact` or `Prefix`, the path type of Ingress, or `RegularExpression`, that of HTTPRoute.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Exact(_) => "Exact",
             Self::Prefix(_) => "Prefix",
+            Self::Regex(_) => "RegularExpression",
         }
     }
 
@@ -60,6 +77,7 @@ impl PathMatch {
             Self::Prefix(prefix) => {
                 path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
+            Self::Regex(pattern) => pattern.is_match(path.as_bytes()),
         }
     }
 
@@ -67,19 +85,29 @@ impl PathMatch {
     pub(super) fn elements(&self) -> usize {
         self.path().split('/').filter(|element| !element.is_empty()).count()
     }
+
+    /// Returns the position of the kind of condition: Exact, then Prefix, then regular expressions.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Exact(_) => 0,
+            Self::Prefix(_) => 1,
+            Self::Regex(_) => 2,
+        }
+    }
 }
 
 impl Ord for PathMatch {
     /// Exact precedes Prefix, and more elements precede fewer. The text decides between conditions that never match the
-    /// same path, so that the order is total.
+    /// same path, so that the order is total. Regular expressions follow: the longer text precedes, then the greater one,
+    /// as in ingress-nginx.
     fn cmp(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Exact(_), Self::Prefix(_)) => Ordering::Less,
-            (Self::Prefix(_), Self::Exact(_)) => Ordering::Greater,
-            (Self::Exact(_), Self::Exact(_)) | (Self::Prefix(_), Self::Prefix(_)) => {
-                other.elements().cmp(&self.elements()).then_with(|| self.path().cmp(other.path()))
+        let (own, others) = (self.path(), other.path());
+        self.rank().cmp(&other.rank()).then_with(|| match self {
+            Self::Exact(_) | Self::Prefix(_) => {
+                other.elements().cmp(&self.elements()).then_with(|| own.cmp(others))
             }
-        }
+            Self::Regex(_) => others.len().cmp(&own.len()).then_with(|| others.cmp(own)),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: choosing a Backend and an endpoint, and connecting (`gateway::data::upstream`).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 
+use super::conditions::Conditions;
+use super::conditions::RequestParts;
 use super::path_match::PathMatch;
 use super::policy::Policy;
 use crate::object::Endpoint;
@@ -21,8 +24,10 @@ use crate::object::PortRef;
 /// A condition, and the Backends of matching requests.
 #[derive(Debug)]
 pub struct Route {
-    /// The condition.
+    /// The condition on the path.
     pub path: PathMatch,
+    /// The other conditions. Routes of Ingress rules have none.
+    pub conditions: Option<Arc<Conditions>>,
     /// Weighted Backends. Empty if the rule has no valid backend. Its requests get a 503, because a shorter path would
     /// serve them from another Service.
     pub backends: Box<[WeightedBackend]>,
@@ -32,6 +37,50 @@ pub struct Route {
     pub is_closed: bool,
     /// The rule.
     pub origin: RouteOrigin,
+    /// The annotations from which a class handler made the condition or the Backends.
+    pub annotations: Option<Box<Arc<str>>>,
+}
+
+impl Route {
+    /// Returns true if a request with this canonical path meets all conditions. Lookup in a table must agree with this
+    /// definition.
+    pub fn matches(&self, path: &str, request: &dyn RequestParts) -> bool {
+        self.path.matches(path) && self.is_met(request)
+    }
+
+    /// Returns true if a request meets the conditions beside the path.
+    pub(super) fn is_met(&self, request: &dyn RequestParts) -> bool {
+        self.conditions.as_ref().is_none_or(|conditions| conditions.are_met(request))
+    }
+
+    /// Returns the key by which Routes of one host are sorted. Routes with equal keys conflict.
+    pub(crate) fn match_key(&self) -> MatchKey {
+        MatchKey { path: self.path.clone(), conditions: self.conditions.clone() }
+    }
+}
+
+/// All conditions of a Route. The lesser value takes precedence: the path decides, then the other conditions, then none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MatchKey {
+    path: PathMatch,
+    conditions: Option<Arc<Conditions>>,
+}
+
+impl Ord for MatchKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.path.cmp(&other.path).then_with(|| match (&self.conditions, &other.conditions) {
+            (Some(own), Some(others)) => own.cmp(others),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        })
+    }
+}
+
+impl PartialOrd for MatchKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// A Backend and its weight.

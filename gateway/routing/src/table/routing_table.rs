@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::conditions::PlainRequest;
+use super::conditions::RequestParts;
 use super::host::Host;
 use super::host::HostNamers;
 use super::host::HostRole;
@@ -85,18 +87,26 @@ pub enum CertificateChoice<'a> {
 }
 
 impl RoutingTable {
-    /// Finds the Route of a request. Returns `None` if there is none. Allocates nothing.
+    /// Finds the Route of a GET request without header fields and query. Otherwise equal to
+    /// [`RoutingTable::find_request`].
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        self.find_request(host, path, &PlainRequest)
+    }
+
+    /// Finds the Route of a request. Returns `None` if there is none. Allocates nothing, unless a condition names a query
+    /// parameter.
     ///
     /// The host is chosen first: the exact one, else the wildcard one label up, else the rules without a host. Within
-    /// the host an Exact path precedes the longest Prefix by elements. Default backends come last: a host that rules name
-    /// has those of their Ingresses, their namespaces and their classes only. Only the Ingresses of its owners serve an
-    /// owned host ([`Ownership`]).
+    /// the host an Exact path precedes the longest Prefix by elements, which precedes the longest regular expression. Of
+    /// Routes with one path, those with a method precede, then those with more fields, then those with more parameters.
+    /// Default backends come last: a host that rules name has those of their Ingresses, their namespaces and their classes
+    /// only. Only the Ingresses of its owners serve an owned host ([`Ownership`]).
     ///
     /// `host` is the result of [`crate::host::normalise`], or empty if the request has none. `path` is the result of
     /// [`crate::path::canonical`].
-    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+    pub fn find_request(&self, host: &str, path: &str, request: &dyn RequestParts) -> Option<&Arc<Route>> {
         let chosen = self.serving_host(host);
-        let by_rule = chosen.and_then(|chosen| chosen.find(path));
+        let by_rule = chosen.and_then(|chosen| chosen.find(path, request));
         by_rule.or_else(|| self.default_candidates(host, chosen).into_iter().flatten().next())
     }
 

@@ -96,15 +96,21 @@ pub struct HostView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteView {
-    /// Canonical path.
+    /// Canonical path, or regular expression.
     pub path: String,
-    /// `Exact`, `Prefix`, or `Default` for a default backend.
+    /// Other conditions, such as `method GET, header x-canary = always`. Routes of Ingress rules have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<String>,
+    /// `Exact`, `Prefix`, `RegularExpression`, or `Default` for a default backend.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The Ingress as namespace/name, or the IngressClass of a class's default backend.
     pub ingress: String,
     /// Field path in the object.
     pub field: String,
+    /// The annotations from which a class handler made the condition or the backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<String>,
     /// Weighted backends.
     pub backends: Vec<BackendView>,
     /// Fields that RoutePolicies set.
@@ -146,6 +152,9 @@ pub struct PolicyView {
     pub source: &'static str,
     /// Field path of the target in the policy.
     pub target: String,
+    /// The annotations from which a class handler made the policy, which is no object then. Empty if it named none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<String>,
 }
 
 /// One Backend of a Route.
@@ -298,9 +307,11 @@ pub(super) fn route_view(route: &Route) -> RouteView {
     let backends = route.backends.iter().map(|entry| backend_view(&entry.backend, entry.weight));
     RouteView {
         path: route.path.path().to_owned(),
+        conditions: route.conditions.as_ref().map(ToString::to_string),
         kind: route.path.kind(),
         ingress: route.origin.ingress.name.to_string(),
         field: route.origin.field.to_string(),
+        annotations: route.annotations.as_deref().map(ToString::to_string),
         backends: backends.collect(),
         policy: policy_view(&route.policy),
         plugins: route.policy.plugins.iter().map(plugin_view).collect(),
@@ -325,6 +336,7 @@ fn policy_view(policy: &Policy) -> Vec<PolicyView> {
         policy: origin.policy.to_string(),
         source: origin.field,
         target: origin.target.clone(),
+        annotations: origin.annotations.as_deref().map(str::to_owned),
     };
     policy.fields().into_iter().map(view).collect()
 }

@@ -224,6 +224,7 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
     (select(&["cfg0", "cfg1"][..]), owners(), allowed, defaults, any::<(bool, bool)>()).prop_map(
         |(name, host_ownership, allowed, (default_backend, default_certificate), (allow, warn))| {
             IngressClassConfig {
+                folder: None,
                 name: Name::new("", name),
                 spec: api::IngressClassConfigSpec {
                     allowed_namespaces: allowed
@@ -240,6 +241,7 @@ fn class_config() -> impl Strategy<Value = IngressClassConfig> {
                         true => api::ForeignAnnotations::Warn,
                         false => api::ForeignAnnotations::Close,
                     },
+                    handler: None,
                     host_ownership,
                     status: None,
                 },

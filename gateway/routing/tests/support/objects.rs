@@ -190,7 +190,11 @@ impl ClassBuilder {
 }
 
 pub(crate) fn class_config(name: &str, spec: api::IngressClassConfigSpec) -> Change {
-    Change::Apply(Object::IngressClassConfig(IngressClassConfig { name: Name::new("", name), spec }))
+    Change::Apply(Object::IngressClassConfig(IngressClassConfig {
+        name: Name::new("", name),
+        folder: None,
+        spec,
+    }))
 }
 
 // ===== Service and EndpointSlice =====

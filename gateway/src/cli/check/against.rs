@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 
-use routing::table::Owner;
+use routing::table::{Owner, PlainRequest};
 use routing::{HostName, RoutingTable};
 use serde::Serialize;
 
@@ -49,14 +49,15 @@ fn changes_of(name: &HostName, tables: [&RoutingTable; 2]) -> Vec<RouteChange> {
     // The serving host may differ: a table with an exact host hides the wildcard of the other table.
     let serving = tables.iter().filter_map(|table| table.serving_host(&host));
     let routes = serving.flat_map(|host| host.routes());
-    let mut paths: BTreeSet<&str> = routes.map(|route| route.path.path()).collect();
+    let mut paths: BTreeSet<&str> = routes.map(|route| route.path.sample()).collect();
     paths.insert("/");
     let mut changes: Vec<RouteChange> = Vec::new();
     // A rule takes many sample paths. It is listed once for each rule that took them before.
     let mut known = BTreeSet::new();
     for path in &paths {
         for target in [(*path).to_owned(), path_below(path, &paths)] {
-            let [before, now] = tables.map(|table| Outcome::for_destination(table, &host, &target));
+            let [before, now] =
+                tables.map(|table| Outcome::for_destination(table, &host, &target, &PlainRequest));
             if before.client_visible() != now.client_visible() && known.insert((before.clone(), now.clone()))
             {
                 let url = format!("http://{host}{target}");

@@ -12,15 +12,15 @@ use crate::control::reload::{ProblemView, Reload};
 
 /// Names the folder, and what is known about objects that it does not contain.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Repository<'a> {
+pub(in crate::cli) struct Repository<'a> {
     /// As on the command line.
-    pub(super) folder: &'a Path,
+    pub(in crate::cli) folder: &'a Path,
     /// Whether all missing Secrets are made elsewhere.
-    pub(super) assume_secrets: bool,
+    pub(in crate::cli) assume_secrets: bool,
 }
 
 /// Returns the Problems of a folder, sorted by file and line.
-pub(super) fn problems(reload: &Reload, repository: Repository<'_>) -> Vec<ProblemView> {
+pub(in crate::cli) fn problems(reload: &Reload, repository: Repository<'_>) -> Vec<ProblemView> {
     let problems = reload.problems();
     let mut views: Vec<ProblemView> = problems
         .all()

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use routing::RoutingTable;
-use routing::table::{FieldPath, PathMatch, Route};
+use routing::table::{FieldPath, PathMatch, PlainRequest, Route};
 
 use super::log::ServedRequest;
 use crate::cli::style::{Palette, paint};
@@ -224,7 +224,8 @@ fn rule(record: &ServedRequest, table: &RoutingTable, layout: Layout) -> String 
 
 /// Returns the Route of the live table that the record names.
 fn matched_route<'a>(record: &ServedRequest, table: &'a RoutingTable) -> Option<&'a Route> {
-    let route = exchange::find_route(table, record.host.as_deref()?, record.path.as_deref()?).ok()?;
+    let (host, path) = (record.host.as_deref()?, record.path.as_deref()?);
+    let route = exchange::find_route(table, host, path, &PlainRequest).ok()?;
     let is_same = Some(route.origin.ingress.name.to_string()) == record.ingress
         && Some(route.origin.field.to_string()) == record.rule;
     is_same.then_some(route)
@@ -236,6 +237,7 @@ pub(super) fn path(route: &Route) -> String {
         (FieldPath::DefaultBackend | FieldPath::Parameters, _) => "(default backend)".to_owned(),
         (_, PathMatch::Exact(path)) => format!("{path} (Exact)"),
         (_, PathMatch::Prefix(path)) => path.to_string(),
+        (_, PathMatch::Regex(pattern)) => format!("{} (regex)", pattern.text()),
     }
 }
 

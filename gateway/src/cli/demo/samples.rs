@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use routing::RoutingTable;
-use routing::table::Route;
+use routing::table::{PlainRequest, Route};
 use routing::{host, path};
 use tokio::sync::mpsc::Receiver;
 
@@ -114,7 +114,7 @@ fn check(table: &RoutingTable, request: &Request, response: anyhow::Result<Respo
 fn matching_route<'a>(table: &'a RoutingTable, request: &Request) -> Option<&'a Route> {
     let host = host::normalise(request.host.as_bytes())?;
     let path = path::canonical(request.path.as_bytes()).ok()?;
-    exchange::find_route(table, &host, &path).ok().map(AsRef::as_ref)
+    exchange::find_route(table, &host, &path, &PlainRequest).ok().map(AsRef::as_ref)
 }
 
 /// Returns whether the sender of an echo is a ready endpoint of one of the Route's Services.

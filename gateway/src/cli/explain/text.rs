@@ -82,6 +82,9 @@ impl Text<'_> {
         for reading in &self.explanation.readings {
             self.field(f, "reading", format_args!("{}: {}", reading.path, reading.outcome))?;
         }
+        if let Some(keys) = report.chosen.as_ref().and_then(|route| route.annotations.as_ref()) {
+            self.field(f, "made by", format_args!("annotation {keys} and the class handler"))?;
+        }
         if let Some(owner) = &report.owner {
             let namespaces = owner.namespaces.join(", ");
             let config = &owner.config;
@@ -99,7 +102,13 @@ impl Text<'_> {
         for policy in report.chosen.iter().flat_map(|route| &route.policy) {
             let (field, value, source) = (policy.field, &policy.value, policy.source);
             let (name, target) = (&policy.policy, &policy.target);
-            let text = format!("{field}: {value}, by RoutePolicy {name} {source}, whose {target} names this");
+            let text = match policy.annotations.as_deref() {
+                None => {
+                    format!("{field}: {value}, by RoutePolicy {name} {source}, whose {target} names this")
+                }
+                Some("") => format!("{field}: {value}, by the class handler"),
+                Some(keys) => format!("{field}: {value}, by annotation {keys} and the class handler"),
+            };
             self.field(f, "policy", text)?;
         }
         report.chosen.iter().try_for_each(|route| self.write_plugins(route, f))
@@ -304,7 +313,9 @@ fn chosen(route: &RouteView, report: &MatchReport) -> String {
 
 /// Returns the path of a rule, and where it is written.
 fn rule(route: &RouteView) -> String {
-    format!("{} {} of Ingress {} {}", route.kind, route.path, route.ingress, route.field)
+    let conditions = route.conditions.as_ref().map(|conditions| format!(" [{conditions}]"));
+    let conditions = conditions.unwrap_or_default();
+    format!("{} {}{conditions} of Ingress {} {}", route.kind, route.path, route.ingress, route.field)
 }
 
 /// Returns the object that has a default backend, and why that one is considered.
@@ -390,6 +401,15 @@ impl Groups {
                 RouteVerdict::Chosen => {}
                 RouteVerdict::LostToExact => self.add("matches, but an Exact path wins", rule(route)),
                 RouteVerdict::LostToLonger => self.add("matches, but the longest path wins", rule(route)),
+                RouteVerdict::LostToPrefix => {
+                    self.add("matches, but a Prefix path precedes regular expressions", rule(route));
+                }
+                RouteVerdict::LostToConditions => {
+                    self.add("matches, but a rule for this path with more conditions wins", rule(route));
+                }
+                RouteVerdict::ConditionsNotMet => {
+                    self.add("the path matches, but not its other conditions", rule(route));
+                }
                 RouteVerdict::LostToOlder => {
                     let reason = format!("same path as Ingress {holder}, which is older or first by name");
                     self.add(&reason, rule(route));

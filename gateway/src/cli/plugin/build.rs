@@ -1,4 +1,4 @@
-//! `gateway plugin build`: builds the module of a plugin, and says its size.
+//! `gateway plugin build`: builds the module of a plugin or a class handler, and says its size.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +34,10 @@ impl Build {
         let module = cargo::build(&self.folder, Progress::Shown)?;
         let bytes = std::fs::read(&module).with_context(|| format!("{} cannot be read", module.display()))?;
         let report = describe(&bytes)?;
+        if report.is_command() {
+            let kib = bytes.len() as f64 / 1024.0;
+            return print(&format!("{}\n{kib:.1} KiB, a class handler\n", module.display()));
+        }
         if let Some(refusal) = &report.refusal {
             bail!("{}: the gateway refuses it: {refusal}", module.display());
         }

@@ -1,4 +1,4 @@
-//! `gateway plugin new NAME`: writes a crate of a plugin.
+//! `gateway plugin new NAME`: writes a crate of a plugin or of a class handler.
 
 use std::fs;
 use std::io;
@@ -52,6 +52,16 @@ const FILES: &[(&str, &str)] = &[
     (".gitignore", include_str!("template/gitignore.txt")),
 ];
 
+/// The files of a new class handler: path and template.
+const HANDLER_FILES: &[(&str, &str)] = &[
+    ("Cargo.toml", include_str!("template/handler/Cargo.toml.txt")),
+    ("src/lib.rs", include_str!("template/handler/lib.rs.txt")),
+    ("cases/limits-bodies.in.yaml", include_str!("template/handler/limits-bodies.in.yaml.txt")),
+    ("cases/limits-bodies.out.yaml", include_str!("template/handler/limits-bodies.out.yaml.txt")),
+    ("README.md", include_str!("template/handler/README.md.txt")),
+    (".gitignore", include_str!("template/gitignore.txt")),
+];
+
 /// `gateway plugin new`.
 #[derive(Debug, Args)]
 pub struct New {
@@ -61,6 +71,9 @@ pub struct New {
     /// The folder of the SDK. Default: the one that this program was built beside, or a released version.
     #[arg(long, value_name = "PATH")]
     sdk: Option<PathBuf>,
+    /// Write a class handler: a module that says what Ingresses with the annotations of another controller mean.
+    #[arg(long)]
+    class_handler: bool,
 }
 
 impl New {
@@ -93,10 +106,18 @@ impl New {
                 return Err(error).with_context(|| format!("folder {} cannot be created", self.name));
             }
         }
-        for (path, template) in FILES {
+        let files = if self.class_handler { HANDLER_FILES } else { FILES };
+        for (path, template) in files {
             let text = template.replace("${name}", &self.name).replace("${sdk}", &sdk);
             let text = text.replace("${module}", &self.name.replace('-', "_"));
             write(&folder.join(path), &text)?;
+        }
+        if self.class_handler {
+            return print(&format!(
+                "{name}: a class handler with one annotation. Next:\n  cd {name}\n  cargo test\n  gateway plugin test\n  \
+                 gateway plugin build\n",
+                name = self.name
+            ));
         }
         print(&format!(
             "{name}: a plugin that adds a header field to responses. Next:\n  cd {name}\n  cargo test\n  \

@@ -1,4 +1,4 @@
-//! `gateway plugin test`: runs the cases of a plugin in the real gateway.
+//! `gateway plugin test`: runs the cases of a plugin in the real gateway, or those of a class handler in its real host.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use clap::Args;
 use super::cargo::{self, Progress};
 use super::case_file::{NamedCase, read_all};
 use super::case_run::{CaseRun, CaseRunner, NoResponse};
+use super::handler_cases::{self, HandlerCounts};
 use crate::cli::output::{print, print_error};
 use crate::cli::style::{Palette, paint};
 
@@ -52,12 +53,22 @@ impl Test {
         }
     }
 
+    /// Returns the module, which is built first unless the command names one.
+    fn built(&self) -> anyhow::Result<PathBuf> {
+        match &self.module {
+            Some(module) => Ok(module.clone()),
+            None => cargo::build(&self.folder, Progress::Quiet),
+        }
+    }
+
     fn run(&self) -> anyhow::Result<Counts> {
+        if handler_cases::are_in(&self.folder) {
+            let HandlerCounts { passed, failed } = handler_cases::run(&self.folder, &self.built()?)?;
+            print(&format!("{passed} passed, {failed} failed\n"))?;
+            return Ok(Counts { passed, failed, skipped: 0 });
+        }
         let cases = read_all(&self.folder)?;
-        let module = match &self.module {
-            Some(module) => module.clone(),
-            None => cargo::build(&self.folder, Progress::Quiet)?,
-        };
+        let module = self.built()?;
         let (runner, palette) = (CaseRunner::new(&module)?, Palette::for_stdout());
         let mut counts = Counts::default();
         for NamedCase { name, case } in &cases {

@@ -25,6 +25,7 @@ use crate::cli::explain::{self, ExplainContext};
 use crate::cli::output::OutputFormat;
 use crate::cli::style::Palette;
 use crate::cli::wait::IngressStatus;
+use crate::control::handler::HandlerBoard;
 use crate::control::plugin::{PluginContext, plugin_metrics};
 use crate::control::reload::{Problems, Reload, ReloadHandle};
 use crate::control::source::kube::WatchBoard;
@@ -60,6 +61,8 @@ pub struct Admin {
     pub restarts: Arc<AtomicU64>,
     /// The plugins.
     pub plugins: Arc<PluginContext>,
+    /// The class handlers.
+    pub handlers: Arc<HandlerBoard>,
     /// Lines of the access log that were dropped.
     pub access_log_dropped: Arc<AtomicU64>,
     /// The Service that exposes the gateway.
@@ -80,6 +83,7 @@ impl Admin {
             .route("/routes", get(routes))
             .route("/problems", get(problems))
             .route("/plugins", get(plugins))
+            .route("/handlers", get(handlers))
             .route("/explain", get(explain_page))
             .route("/ingress", get(ingress))
             .with_state(self.clone());
@@ -152,6 +156,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
         access_log_dropped: admin.access_log_dropped.load(Ordering::Relaxed),
         ejections: ejections::sample(&admin.upstreams),
         plugins: plugin_metrics(&admin.plugins),
+        handlers: admin.handlers.samples(),
         reports: admin.reports.as_deref().map(ReportStats::counts),
     };
     for worker in admin.workers.iter() {
@@ -200,6 +205,14 @@ async fn problems(State(admin): State<Admin>, Query(form): Query<FormatForm>) ->
 
 async fn plugins(State(admin): State<Admin>, Query(form): Query<FormatForm>) -> Response {
     let statuses = admin.plugins.board.statuses();
+    match form.output {
+        OutputFormat::Text => statuses.iter().map(ToString::to_string).collect::<String>().into_response(),
+        OutputFormat::Json => axum::Json(statuses).into_response(),
+    }
+}
+
+async fn handlers(State(admin): State<Admin>, Query(form): Query<FormatForm>) -> Response {
+    let statuses = admin.handlers.statuses();
     match form.output {
         OutputFormat::Text => statuses.iter().map(ToString::to_string).collect::<String>().into_response(),
         OutputFormat::Json => axum::Json(statuses).into_response(),

@@ -14,9 +14,10 @@ use super::admin::Admin;
 use super::options::{Options, Source};
 use crate::cli::environment;
 use crate::control::dns;
+use crate::control::handler::{self, HandlerContext};
 use crate::control::leader::{self, LeaseSettings};
 use crate::control::plugin::{self, PluginContext};
-use crate::control::reload::{Reload, ReloadInputs, ReportChannels};
+use crate::control::reload::{HandlerChannels, Reload, ReloadInputs, ReportChannels};
 use crate::control::source::files::{self, FolderWatcher};
 use crate::control::source::identity::FIELD_MANAGER;
 use crate::control::source::kube as kubernetes;
@@ -31,6 +32,9 @@ const RESOLUTION_QUEUE: usize = 16;
 
 /// Results of loading plugins that may wait to be applied.
 const PLUGIN_QUEUE: usize = 16;
+
+/// Answers of class handlers that may wait to be applied.
+const HANDLER_QUEUE: usize = 4;
 
 /// Changes of Problems of reports that may wait to be applied.
 const PROBLEM_QUEUE: usize = 16;
@@ -54,6 +58,8 @@ pub(super) struct InputContext {
     pub(super) pending: watch::Sender<Option<String>>,
     /// The plugins.
     pub(super) plugins: Arc<PluginContext>,
+    /// The class handlers.
+    pub(super) handlers: HandlerContext,
     /// The age and health of each watch.
     pub(super) watches: Arc<WatchBoard>,
     /// Counts of reports to the API.
@@ -93,6 +99,10 @@ impl InputContext {
         Self {
             pending,
             plugins: Arc::clone(&pages.plugins),
+            handlers: HandlerContext {
+                cache: pages.plugins.cache.clone(),
+                board: Arc::clone(&pages.handlers),
+            },
             watches: Arc::clone(&pages.watches),
             stats: pages.reports.clone().unwrap_or_default(),
             draining,
@@ -166,7 +176,11 @@ impl InputFactory {
         let (plugin_tx, plugins) = mpsc::channel(PLUGIN_QUEUE);
         let loader = plugin::run(Arc::clone(&self.context.plugins), reload.plugins(), plugin_tx);
         tasks.spawn_on(loader, &self.control);
-        let reload = ReloadInputs { updates, resolutions, plugins, reports };
+        let (work, asked) = mpsc::unbounded_channel();
+        let (handled_tx, handled) = mpsc::channel(HANDLER_QUEUE);
+        tasks.spawn_on(handler::run(self.context.handlers.clone(), asked, handled_tx), &self.control);
+        let handlers = HandlerChannels { work, updates: handled };
+        let reload = ReloadInputs { updates, resolutions, plugins, handlers, reports };
         Ok(Inputs { reload, _watcher: watcher, _tasks: tasks })
     }
 

@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::cli::crypto::crypto_provider;
-    use crate::control::reload::{ReloadHandle, ReloadInputs};
+    use crate::control::reload::{HandlerChannels, ReloadHandle, ReloadInputs};
     use crate::control::source::Update;
     use crate::control::source::location::LocatedProblem;
     use crate::plan::Planner;
@@ -81,6 +81,8 @@ mod tests {
         let (sender, updates) = mpsc::channel(1);
         let (resolver, resolutions) = mpsc::channel(1);
         let (loader, plugins) = mpsc::channel(1);
+        let (work, asked) = mpsc::unbounded_channel();
+        let (asker, updates_of_handlers) = mpsc::channel(1);
         let ingress = Ingress { name: Name::new("shop", ingress), ..Ingress::default() };
         let problem = Problem {
             object: ObjectRef { kind: Kind::Ingress, name: ingress.name.clone() },
@@ -94,9 +96,10 @@ mod tests {
         tasks.spawn(async move {
             sender.send(Update { objects, problems, ..Update::default() }).await.unwrap();
             then.await;
-            drop((sender, resolver, loader));
+            drop((sender, resolver, loader, asker, asked));
         });
-        let reload = ReloadInputs { updates, resolutions, plugins, reports: None };
+        let handlers = HandlerChannels { work, updates: updates_of_handlers };
+        let reload = ReloadInputs { updates, resolutions, plugins, handlers, reports: None };
         Inputs { reload, _watcher: None, _tasks: tasks }
     }
 

@@ -15,9 +15,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::board::{PluginBoard, PluginState};
-use super::fetch::{self, FileStamp};
 use super::refusal::{PluginRefusal, check_configs};
 use super::{DesiredPlugin, PluginContext};
+use crate::control::module_file::{self, FileStamp};
 use crate::filter::plugin::{
     Breakers, Lease, LoadedPlugin, NewInstance, PluginStats, PluginVersion, VersionUsage,
 };
@@ -82,7 +82,7 @@ pub(super) struct Loaded {
 impl LoadJob {
     /// Fetches, compiles, and starts instances. Blocks for seconds.
     pub(super) fn run(self) -> Loaded {
-        let stamp = fetch::stamp(&self.desired.definition.source);
+        let stamp = module_file::stamp(&self.desired.definition.source);
         Loaded { result: self.load(), stamp }
     }
 
@@ -158,12 +158,12 @@ struct Fetched {
 }
 
 fn fetch_verified(definition: &PluginDefinition) -> Result<Fetched, String> {
-    let bytes = fetch::read(&definition.source)?;
+    let bytes = module_file::read(&definition.source)?;
     let digest: [u8; 32] = Sha256::digest(&bytes).into();
     match definition.sha256 {
         Some(expected) if expected != digest => Err(format!(
             "the module's SHA-256 is {}, not the one in spec.sha256: correct one of the two",
-            hex(&digest)
+            module_file::hex(&digest)
         )),
         Some(_) | None => Ok(Fetched { bytes, digest }),
     }
@@ -189,7 +189,7 @@ fn instance_config(
         Isolation::Stream => call,
     };
     let callouts = usize::try_from(definition.limits.callouts).unwrap_or(usize::MAX);
-    let digest = hex(&module.info().digest);
+    let digest = module_file::hex(&module.info().digest);
     let upstream = |upstream: &routing::table::PluginUpstream| AllowedUpstream {
         namespace: upstream.namespace.to_string(),
         name: upstream.name.to_string(),
@@ -217,15 +217,6 @@ fn instance_config(
         shared,
         waker,
         observer,
-    })
-}
-
-/// Returns bytes in hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }
 

@@ -10,10 +10,10 @@ use routing::table::PluginName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::fetch::{self, FileStamp};
-use super::load::{INSTANCES_PER_WORKER, Load, LoadJob, Loaded, Modules, hex, is_polled};
+use super::load::{INSTANCES_PER_WORKER, Load, LoadJob, Loaded, Modules, is_polled};
 use super::retire::{self, ReplacedVersion};
 use super::{DesiredPlugin, DesiredPlugins, PluginContext, PluginUpdate};
+use crate::control::module_file::{self, FileStamp};
 use crate::filter::plugin::{
     Breakers, InstanceChange, LoadedPlugin, NewInstance, PluginStats, PluginVersion,
 };
@@ -135,7 +135,7 @@ impl Loader {
                 continue;
             }
             tracked.desired = plugin.clone();
-            let url = fetch::url(&plugin.definition.source);
+            let url = module_file::url(&plugin.definition.source);
             self.context.board.define(name, url, &tracked.stats, &tracked.breakers);
             self.load(name);
         }
@@ -196,7 +196,7 @@ impl Loader {
         let board = Arc::clone(&self.context.board);
         let update = match result {
             Ok(Load { plugin, .. }) => {
-                let digest = hex(&plugin.version.module.info().digest);
+                let digest = module_file::hex(&plugin.version.module.info().digest);
                 tracing::info!(plugin = %name, digest, configurations = desired.configs.len(), "plugin ready");
                 // What failed may be mended.
                 tracked.breakers.requests.close();
@@ -247,7 +247,7 @@ impl Loader {
             if tracked.is_loading || !is_polled(&tracked.desired.definition) {
                 continue;
             }
-            let now = fetch::stamp(&tracked.desired.definition.source);
+            let now = module_file::stamp(&tracked.desired.definition.source);
             let before = std::mem::replace(&mut tracked.seen, now);
             if now == tracked.read {
                 tracked.unstable_looks = 0;

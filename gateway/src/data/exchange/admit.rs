@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::destination::{check_method, find_route};
+use super::destination::{HeadParts, check_method, find_route};
 use super::reply_reason::ReplyReason;
 use super::{Exchange, ExchangeError};
 use crate::data::drain::Phase;
@@ -20,7 +20,8 @@ impl<D> Exchange<'_, D> {
         }
         let destination = self.destination.map_err(ExchangeError::from)?;
         check_method(self.request.head, self.worker.settings.requests.trace)?;
-        let route = find_route(&live.table, &destination.host, &destination.path)?;
+        let request = HeadParts(self.request.head);
+        let route = find_route(&live.table, &destination.host, &destination.path, &request)?;
         let plan = Arc::clone(live.plans.get(route.policy.id));
         self.route = Some(Arc::clone(route));
         if route.is_closed {

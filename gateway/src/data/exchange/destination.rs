@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http1::{Head, KnownName};
-use routing::table::{PathMatch, Route, RoutingTable};
+use routing::table::{PathMatch, RequestParts, Route, RoutingTable};
 use routing::{host, path};
 
 use super::connection_options::ConnectionOptions;
@@ -22,6 +22,27 @@ pub struct Destination<'a> {
     pub path: Cow<'a, str>,
     /// Connection options: fields that concern the client's connection only.
     pub(super) options: ConnectionOptions<'a>,
+}
+
+/// The parts of a request head that conditions of routes read.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadParts<'a>(pub &'a Head);
+
+impl RequestParts for HeadParts<'_> {
+    fn method(&self) -> &[u8] {
+        self.0.method()
+    }
+
+    fn has_field(&self, name: &str, is_met: &dyn Fn(&[u8]) -> bool) -> bool {
+        let mut fields = self.0.fields();
+        fields.any(|(_, field, value)| field.eq_ignore_ascii_case(name.as_bytes()) && is_met(value))
+    }
+
+    fn query(&self) -> &[u8] {
+        let target = self.0.target();
+        let start = target.iter().position(|byte| *byte == b'?');
+        start.and_then(|start| target.get(start + 1..)).unwrap_or_default()
+    }
 }
 
 /// Parses the host and the path of a request.
@@ -82,9 +103,12 @@ pub fn find_route<'t>(
     table: &'t RoutingTable,
     host: &str,
     path: &str,
+    request: &dyn RequestParts,
 ) -> Result<&'t Arc<Route>, ReplyReason> {
-    let route = table.find(host, path).ok_or(ReplyReason::NoRule)?;
-    let is_elsewhere = |read: String| table.find(host, &read).is_none_or(|other| !Arc::ptr_eq(other, route));
+    let route = table.find_request(host, path, request).ok_or(ReplyReason::NoRule)?;
+    let is_elsewhere = |read: String| {
+        table.find_request(host, &read, request).is_none_or(|other| !Arc::ptr_eq(other, route))
+    };
     if path::alternative_readings(path).any(is_elsewhere) && !matches!(route.path, PathMatch::Exact(_)) {
         return Err(ReplyReason::EncodedSlash);
     }

@@ -3,7 +3,9 @@
 //! Not here: which policy wins (`compiler::policy_merge`), and what holds where no policy sets a field (the data
 //! plane's settings).
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use api::RoutePolicySpec;
 use api::policy::HttpsRedirect;
@@ -61,6 +63,18 @@ pub struct PolicyOrigin {
     pub field: &'static str,
     /// The target that covers the Route, as a field path: `spec.targetRefs[0]`.
     pub target: String,
+    /// The annotations from which a class handler made the policy. It is no object then. `None` for a RoutePolicy.
+    pub annotations: Option<Arc<str>>,
+}
+
+impl fmt::Display for PolicyOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.annotations.as_deref() {
+            None => write!(f, "RoutePolicy {}", self.policy),
+            Some("") => f.write_str("the class handler"),
+            Some(keys) => write!(f, "annotation {keys}"),
+        }
+    }
 }
 
 /// A field that a policy sets.

@@ -27,6 +27,7 @@ use crate::control::source::location::{LocatedProblem, Location, SourceMap};
 
 mod api_rules;
 mod repository;
+mod secret_data;
 
 /// The deprecated annotation that names a class. An Ingress with it gets no default class.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -382,8 +383,10 @@ impl FileParser<'_> {
                 self.parse_as::<core::Namespace, _>(node, Namespace::from_kubernetes, Object::Namespace)
             }
             Kind::IngressClassConfig => {
+                let folder = self.folder();
                 let convert = |config: &CustomResource<api::IngressClassConfigSpec>| {
-                    IngressClassConfig::from_parts(&config.metadata, config.spec.clone())
+                    let folder = folder.clone();
+                    IngressClassConfig::from_parts(&config.metadata, config.spec.clone(), folder)
                 };
                 self.parse_as(node, convert, Object::IngressClassConfig)
             }
@@ -402,7 +405,7 @@ impl FileParser<'_> {
     fn parse_as<T: DeserializeOwned + HasMetadata, O>(
         &mut self,
         node: &Node,
-        convert: fn(&T) -> (O, Vec<FieldError>),
+        convert: impl Fn(&T) -> (O, Vec<FieldError>),
         wrap: fn(O) -> Object,
     ) -> Result<(), ParseError> {
         let Deserialized { value, unknown_fields } = self.read::<T>(node)?;
@@ -431,11 +434,11 @@ impl FileParser<'_> {
 
     fn parse_secret(&mut self, node: &Node) -> Result<(), ParseError> {
         let Deserialized { mut value, unknown_fields } =
-            named(node, node.deserialize_secret::<core::Secret>()).map_err(redacted)?;
-        merge_string_data(&mut value);
+            named(node, node.deserialize_secret::<core::Secret>()).map_err(secret_data::redacted)?;
+        secret_data::merge_string_data(&mut value);
         let (secret, field_errors) = Secret::from_kubernetes(&value);
         let parsed = self.parsed_object(Object::Secret(secret), node, &value.metadata);
-        let parsed = ParsedObject { pair: pem_pair(value), ..parsed };
+        let parsed = ParsedObject { pair: secret_data::pem_pair(value), ..parsed };
         self.push(parsed, unknown_fields, field_errors);
         Ok(())
     }
@@ -447,6 +450,11 @@ impl FileParser<'_> {
         let parsed = self.parsed_object(Object::ConfigMap(map), node, &metadata);
         self.push(parsed, unknown_fields, field_errors);
         Ok(())
+    }
+
+    /// Returns the folder of the file, which `file://` URLs of modules are relative to.
+    fn folder(&self) -> Option<Arc<Path>> {
+        self.root.join(self.path).parent().map(Arc::from)
     }
 
     fn parse_wasm_plugin(&mut self, node: &Node) -> Result<(), ParseError> {
@@ -474,7 +482,7 @@ impl FileParser<'_> {
         spec: PluginSpec,
         unknown_fields: Vec<UnknownField>,
     ) {
-        let folder = self.root.join(self.path).parent().map(Arc::from);
+        let folder = self.folder();
         let (plugin, field_errors) = WasmPlugin::from_parts(&metadata, spec, folder);
         let parsed = self.parsed_object(Object::WasmPlugin(plugin), node, &metadata);
         self.push(parsed, unknown_fields, field_errors);
@@ -567,30 +575,6 @@ fn names_no_class(ingress: &networking::Ingress) -> bool {
     let by_field = ingress.spec.as_ref().is_some_and(|spec| spec.ingress_class_name.is_some());
     let annotations = ingress.metadata.annotations.as_ref();
     !by_field && !annotations.is_some_and(|annotations| annotations.contains_key(CLASS_ANNOTATION))
-}
-
-// ===== Secrets =====
-
-/// Replaces the message of an error in a Secret's data, which quotes the value.
-fn redacted(error: ParseError) -> ParseError {
-    if error.field.starts_with("metadata") {
-        return error;
-    }
-    ParseError { message: "wrong type, or not base64 (values of Secrets are not shown)".to_owned(), ..error }
-}
-
-/// Merges `stringData` into `data` as an API server does. `stringData` takes precedence.
-fn merge_string_data(secret: &mut core::Secret) {
-    for (key, text) in secret.string_data.take().unwrap_or_default() {
-        let bytes = k8s_openapi::ByteString(text.into_bytes());
-        secret.data.get_or_insert_default().insert(key, bytes);
-    }
-}
-
-fn pem_pair(secret: core::Secret) -> Option<PemPair> {
-    let mut data = secret.data?;
-    let mut take = |key: &str| data.remove(key).map(|value| value.0).filter(|bytes| !bytes.is_empty());
-    Some(PemPair { chain: take("tls.crt")?, key: take("tls.key")? })
 }
 
 #[cfg(test)]

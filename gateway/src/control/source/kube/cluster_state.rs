@@ -99,9 +99,9 @@ impl ClusterState {
         let watched = (!namespaces.contains(&"")).then(|| namespaces.into_iter().map(Into::into).collect());
         Self {
             feeds: specs.into_iter().map(FeedHealth::new).collect(),
+            config_map_tracker: ConfigMapTracker::new(&routing.namespace),
             secret_refs: SecretRefs::new(routing),
             secret_tracker: SecretTracker::new(watched),
-            config_map_tracker: ConfigMapTracker::default(),
             have_config_maps_changed: false,
             pending: PendingUpdate::default(),
             held: BTreeMap::new(),

@@ -264,7 +264,7 @@ fn trim_class_config(object: DynamicObject) -> TrimmedObject {
     let name = Name::new("", &object.name_any());
     match parse_spec(&object) {
         Ok(spec) => {
-            let parts = IngressClassConfig::from_parts(&object.metadata, spec);
+            let parts = IngressClassConfig::from_parts(&object.metadata, spec, None);
             TrimmedObject::converted(parts, Object::IngressClassConfig)
                 .with_identity(Identity::new(&object.metadata))
         }

@@ -1,4 +1,4 @@
-//! The ConfigMaps that WasmPlugins load modules from: which are referenced, and which were read. Pure.
+//! The ConfigMaps that WasmPlugins and class handlers load modules from: which are referenced, and which were read. Pure.
 //!
 //! Not here: their watches (`config_map_watcher`), and the modules (`routing`, `control::plugin`).
 
@@ -9,7 +9,9 @@ use routing::object::{Name, Object, ObjectRef, PluginSpec};
 /// All ConfigMaps with at least one reference.
 #[derive(Default)]
 pub(super) struct ConfigMapTracker {
-    /// The ConfigMap of each plugin.
+    /// The gateway's own namespace, in which ConfigMaps of class handlers are.
+    namespace: String,
+    /// The ConfigMap of each WasmPlugin and IngressClassConfig.
     by_plugin: BTreeMap<ObjectRef, Name>,
     tracked: BTreeMap<Name, TrackedConfigMap>,
 }
@@ -24,17 +26,36 @@ struct TrackedConfigMap {
 }
 
 impl ConfigMapTracker {
+    /// Creates a tracker without references. `namespace` is the gateway's own.
+    pub(super) fn new(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..Self::default() }
+    }
+
+    /// Returns the namespace and the URL of the module that an object loads. Returns `None` for other kinds.
+    fn module<'a>(&'a self, object: &'a Object) -> Option<(&'a str, &'a str)> {
+        match object {
+            Object::WasmPlugin(plugin) => {
+                let url = match &plugin.spec {
+                    PluginSpec::Valid(spec) => spec.url.as_str(),
+                    PluginSpec::Malformed { .. } => "",
+                };
+                Some((&plugin.name.namespace, url))
+            }
+            Object::IngressClassConfig(config) => {
+                let handler = config.spec.handler.as_ref();
+                Some((&self.namespace, handler.map(|handler| handler.url.as_str()).unwrap_or_default()))
+            }
+            _ => None,
+        }
+    }
+
     /// Records the present version of an object. Returns the ConfigMap that lost its last reference.
     pub(super) fn apply(&mut self, object: &Object) -> Option<Name> {
-        let Object::WasmPlugin(plugin) = object else { return None };
-        let url = match &plugin.spec {
-            PluginSpec::Valid(spec) => spec.url.as_str(),
-            PluginSpec::Malformed { .. } => "",
-        };
+        let (namespace, url) = self.module(object)?;
         let parts = url.strip_prefix("configmap://").and_then(|path| path.split_once('/'));
         // The compiler refuses other forms. They cause no watch.
         let is_name = |(name, key): &(&str, &str)| !name.is_empty() && !key.is_empty() && !key.contains('/');
-        let map = parts.filter(is_name).map(|(name, _)| Name::new(&plugin.name.namespace, name));
+        let map = parts.filter(is_name).map(|(name, _)| Name::new(namespace, name));
         let reference = object.reference();
         if self.by_plugin.get(&reference) == map.as_ref() {
             return None;

@@ -70,7 +70,7 @@ impl ClusterState {
         }
     }
 
-    /// Records the ConfigMap of a plugin. Returns the one that lost its last reference.
+    /// Records the ConfigMap of a plugin or a class handler. Returns the one that lost its last reference.
     pub(super) fn apply_to_config_maps(&mut self, object: &Object) -> Option<Name> {
         if let Object::WasmPlugin(plugin) = object {
             self.have_config_maps_changed = true;
@@ -78,11 +78,17 @@ impl ClusterState {
                 self.valid_plugins.insert(plugin.name.clone());
             }
         }
+        if let Object::IngressClassConfig(_) = object {
+            self.have_config_maps_changed = true;
+        }
         self.config_map_tracker.apply(object)
     }
 
     /// Records that an object was deleted. Returns the ConfigMap that lost its last reference.
     pub(super) fn remove_from_config_maps(&mut self, reference: &ObjectRef) -> Option<Name> {
+        if reference.kind == Kind::IngressClassConfig {
+            self.have_config_maps_changed = true;
+        }
         if reference.kind == Kind::WasmPlugin {
             self.have_config_maps_changed = true;
             self.valid_plugins.remove(&reference.name);

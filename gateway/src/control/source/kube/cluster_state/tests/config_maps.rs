@@ -170,3 +170,30 @@ fn malformed_plugin_closes_routes_only_without_a_valid_version() {
     apply(&mut cluster, malformed("p"));
     assert_eq!(update(&mut cluster), [applied("WasmPlugin shop/p")]);
 }
+
+#[test]
+fn handler_loads_from_the_namespace_of_the_gateway() {
+    let mut specs = specs();
+    specs.push(spec(Kind::IngressClassConfig, Requirement::IfInstalled));
+    let configs = specs.len() - 1;
+    let mut cluster = ClusterState::new(specs, ours());
+    for feed in 0..=configs {
+        list(&mut cluster, feed, Vec::new());
+    }
+    cluster.take_update();
+    let config = |url: &str| {
+        let handler = api::ClassHandler { url: url.to_owned(), ..api::ClassHandler::default() };
+        let spec = api::IngressClassConfigSpec { handler: Some(Box::new(handler)), ..<_>::default() };
+        let name = routing::object::Name::new("", "c");
+        let config = routing::object::IngressClassConfig { name, spec, ..<_>::default() };
+        trimmed(Object::IngressClassConfig(config))
+    };
+    handle(&mut cluster, configs, WatchEvent::Applied(config("configmap://m/a")));
+    assert!(cluster.take_config_maps_changed());
+    assert_eq!(watched(&cluster), ["gateway-system/m"]);
+    assert!(!cluster.has_update(), "it waits for its module");
+    handle(&mut cluster, configs, WatchEvent::Applied(config("file://a")));
+    assert!(watched(&cluster).is_empty());
+    let changes = update(&mut cluster);
+    assert!(changes.contains(&applied("IngressClassConfig c")), "{changes:?}");
+}

@@ -53,7 +53,11 @@ fn class(name: &str, controller: &str, config: &str) -> TrimmedObject {
 fn config(name: &str, secret: &str) -> TrimmedObject {
     let certificate = api::ClassSecret { name: secret.to_owned(), namespace: None };
     let spec = api::IngressClassConfigSpec { default_certificate: Some(certificate), ..Default::default() };
-    trimmed(Object::IngressClassConfig(IngressClassConfig { name: Name::new("", name), spec }))
+    trimmed(Object::IngressClassConfig(IngressClassConfig {
+        name: Name::new("", name),
+        spec,
+        ..IngressClassConfig::default()
+    }))
 }
 
 #[test]

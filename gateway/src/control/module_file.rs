@@ -1,4 +1,4 @@
-//! Reading the bytes of a module.
+//! Reading the bytes of a module: that of a plugin, or of a class handler.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -44,7 +44,7 @@ pub(super) fn url(source: &PluginSource) -> String {
 /// Reads a module, up to a byte more than the maximum size. Blocks.
 ///
 /// # Errors
-/// A message for the author of the WasmPlugin.
+/// A message for the author of the WasmPlugin or the IngressClassConfig.
 pub(super) fn read(source: &PluginSource) -> Result<Bytes, String> {
     match source {
         PluginSource::File { path, folder } => read_file(path, folder),
@@ -79,4 +79,13 @@ fn read_file(path: &Path, folder: &Path) -> Result<Bytes, String> {
     // It may grow meanwhile.
     file.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes.into())
+}
+
+/// Returns bytes in hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
