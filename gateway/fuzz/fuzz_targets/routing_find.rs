@@ -16,6 +16,7 @@ use routing::object::IngressRule;
 use routing::object::Name;
 use routing::object::Object;
 use routing::path;
+use routing::table::PlainRequest;
 
 #[allow(dead_code, reason = "the property tests use more of it")]
 #[path = "../../routing/tests/model/naive.rs"]
@@ -61,7 +62,10 @@ fuzz_target!(|data: &[u8]| {
             let found = table.find(host, path).map(|route| {
                 (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
             });
-            let traced = table.match_report(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
+            let traced = table
+                .match_report(host, path, &PlainRequest, &[])
+                .chosen
+                .map(|route| (route.ingress, route.field));
             assert_eq!(traced, found.as_ref().map(|(_, name, field)| (name.to_string(), field.clone())));
             assert_eq!(found, model.find(host, path), "{host} {path}\n{table}");
         }
