@@ -55,7 +55,7 @@ fn page_has_the_format_that_the_scraper_accepts() {
     let (gateway, _origin) = gateway(Settings::default());
     let accept = |accept: &str| {
         let mut client = Wire::connect(gateway.gateway.admin);
-        client.send(&format!("GET /metrics HTTP/1.1\r\nHost: admin\r\nAccept: {accept}\r\n\r\n"));
+        client.send(format!("GET /metrics HTTP/1.1\r\nHost: admin\r\nAccept: {accept}\r\n\r\n"));
         let response = client.response();
         (response.field("content-type").unwrap().to_owned(), response.text().to_owned())
     };
