@@ -558,12 +558,17 @@ macro_rules! __export_callback {
 #[macro_export]
 macro_rules! class_handler {
     ($translate:path) => {
-        #[cfg(target_arch = "wasm32")]
         const _: () = {
+            const TRANSLATE: fn(&$crate::class::ClassInput) -> $crate::class::ClassOutput = $translate;
+
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(&$crate::class::ClassInput) -> $crate::class::ClassOutput = TRANSLATE;
+
+            #[cfg(target_arch = "wasm32")]
             #[unsafe(no_mangle)]
             extern "C" fn _start() {
                 $crate::__private::initialize();
-                $crate::__private::run_class_handler($translate);
+                $crate::__private::run_class_handler(TRANSLATE);
             }
         };
     };

@@ -84,7 +84,7 @@ impl Translate {
             TranslateFormat::Text => ledger.to_string(),
             TranslateFormat::Yaml => {
                 let objects = objects::objects(&answers, reload.compiler(), self.gateway.as_deref());
-                let documents = objects.iter().map(|object| serde_saphyr::to_string(object));
+                let documents = objects.iter().map(serde_saphyr::to_string);
                 documents.collect::<Result<Vec<_>, _>>()?.join("---\n")
             }
             TranslateFormat::Json => {

@@ -46,7 +46,7 @@ pub struct LeaseSettings {
 /// another replica becomes the leader at once.
 ///
 /// # Cancellation
-/// Safe. A Lease that is held is free after 10 s.
+/// Safe. A Lease that is held is free after `LEASE_DURATION`.
 pub async fn run(
     client: Client,
     settings: LeaseSettings,
