@@ -52,9 +52,9 @@ fn port_out_of_range_names_the_valid_ones() {
 #[test]
 fn unknown_field_is_rejected() {
     let mut value = route(&json!(80));
-    value["rules"][0]["filters"] = json!([]);
+    value["rules"][0]["sessionAffinity"] = json!({});
     let error = serde_json::from_value::<HttpRoute>(value).unwrap_err().to_string();
-    assert!(error.contains("unknown field `filters`"), "{error}");
+    assert!(error.contains("unknown field `sessionAffinity`"), "{error}");
 }
 
 #[test]
