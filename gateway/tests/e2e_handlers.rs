@@ -194,6 +194,8 @@ fn module_that_is_refused_closes_or_keeps() {
     place(&gateway, b"garbage");
     until("the new module is refused", || problems(&gateway).contains("HandlerRefused"));
     assert_eq!(status(&gateway, "shop.example"), 200, "the version before answers");
+    let (_, handlers) = gateway.admin("/handlers");
+    assert!(handlers.contains("calls 1 failed 0 "), "the input is the same: {handlers}");
 }
 
 #[test]
