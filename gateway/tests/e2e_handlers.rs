@@ -128,9 +128,10 @@ fn hostile_handlers_cost_their_own_ingress() {
             .host(&format!("{how}.example"))
             .path("/neighbour", "web");
     }
-    yaml += web("plain", "plain.example");
+    // It is asked about first.
+    yaml += web("plain", "a.example");
     let gateway = start(&yaml, &module);
-    until("the handler answers", || status(&gateway, "plain.example") == 200);
+    until("the handler answers", || status(&gateway, "a.example") == 200);
     until("all failures are known", || problems(&gateway).matches("HandlerFailed").count() == failures.len());
     let text = problems(&gateway);
     for (how, reason) in failures {
@@ -196,6 +197,8 @@ fn module_that_is_refused_closes_or_keeps() {
     place(&gateway, b"garbage");
     until("the new module is refused", || problems(&gateway).contains("HandlerRefused"));
     assert_eq!(status(&gateway, "shop.example"), 200, "the version before answers");
+    let (_, handlers) = gateway.admin("/handlers");
+    assert!(handlers.contains("calls 1 failed 0 "), "the input is the same: {handlers}");
 }
 
 #[test]

@@ -242,6 +242,8 @@ impl Task {
                     status.digest = Some(digest);
                 });
                 tracked.command = Some(command);
+                // The compiler is asked for the calls of all hosts.
+                tracked.due.clear();
                 tracked.module = ModuleState::Loaded;
             }
             Err(reason) => {
