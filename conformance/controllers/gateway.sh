@@ -7,5 +7,5 @@ here=$(dirname "$0")
 kubectl apply -f "$here/../../charts/gateway/crds" -f "$here/../example/gateway.yaml" >/dev/null
 kubectl -n gateway-system rollout status deployment/gateway --timeout=120s
 address=$(kubectl -n gateway-system get service gateway -o jsonpath='{.status.loadBalancer.ingress[0].ip}')
-version=$(gateway --version | sed "s/.* //")
+version=$(gateway --version | cut -d ' ' -f 2)
 exec conformance run --ingress-class gateway --address "$address" --implementation "gateway@$version" "$@"

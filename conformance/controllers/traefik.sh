@@ -15,10 +15,12 @@ kind: IngressClass
 metadata: {name: traefik}
 spec: {controller: traefik.io/ingress-controller}
 YAML
-cd "$work"
-"$folder/traefik" --global.checknewversion=false --global.sendanonymoususage=false \
-    --entrypoints.web.address=:18080 --entrypoints.websecure.address=:18443 --entrypoints.websecure.http.tls=true \
-    --providers.kubernetesingress=true --providers.kubernetesingress.ingressclass=traefik \
-    --providers.kubernetesingress.ingressendpoint.ip=10.50.0.1 >"${CLUSTER_LOGS:-$work}/traefik.log" 2>&1 &
+# Traefik reads traefik.yml of its working folder, which has none here.
+(
+    cd "$work"
+    exec "$folder/traefik" --global.checknewversion=false --global.sendanonymoususage=false \
+        --entrypoints.web.address=:18080 --entrypoints.websecure.address=:18443 --entrypoints.websecure.http.tls=true \
+        --providers.kubernetesingress=true --providers.kubernetesingress.ingressendpoint.ip=10.50.0.1
+) >"${CLUSTER_LOGS:-$work}/traefik.log" 2>&1 &
 conformance run --ingress-class traefik --address 10.50.0.1:18080 --https-address 10.50.0.1:18443 \
     --implementation "Traefik@$(basename "$folder" | sed 's/traefik-//')" "$@"

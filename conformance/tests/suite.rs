@@ -160,17 +160,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::ForeignSecret, &["tls/secret-of-another-namespace"]),
     (Fault::ServerNameRoutes, &["tls/host-routes-server-name-terminates"]),
     (Fault::EarlyStatus, &["status/written-once-served"]),
-    (
-        Fault::NoServerField,
-        &[
-            "default-backend/delete-some-host-resource",
-            "default-backend/get-my-host-root",
-            "default-backend/get-my-host-sub-path",
-            "default-backend/patch-my-host-resource",
-            "default-backend/post-some-host-root",
-            "default-backend/put-no-host-resource",
-        ],
-    ),
+    (Fault::NoServerField, &["protocol/server-field"]),
     (Fault::Buffering, &["protocol/server-sent-events"]),
     (Fault::NoUpgrade, &["protocol/websocket"]),
 ];
