@@ -112,6 +112,8 @@ fn printed_configuration_loads_again() {
     let other = |key: &Key| match key.write(&Settings::default()).as_str() {
         "none" if key.path == "status.service" => "gateway/proxy".to_owned(),
         "" if key.path == "requests.trustedProxies" => "10.0.0.0/8,::1".to_owned(),
+        "off" => "on".to_owned(),
+        "ingress" => "none".to_owned(),
         "" if key.path == "dns.servers" => "10.0.0.10:53,[::1]:5353".to_owned(),
         "none" if key.path == "requests.healthPath" => "/health".to_owned(),
         "none" if key.path == "plugins.cache" => "/var/cache/gateway".to_owned(),
