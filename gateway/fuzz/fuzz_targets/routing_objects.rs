@@ -18,6 +18,7 @@ use routing::RoutingTable;
 use routing::object::Change;
 use routing::object::Object;
 use routing::path;
+use routing::table::PlainRequest;
 
 #[path = "../../routing/tests/model/naive.rs"]
 mod naive;
@@ -98,7 +99,10 @@ fn check_lookups(table: &RoutingTable, objects: &[Object]) {
                 (route.path.clone(), route.origin.ingress.name.clone(), route.origin.field.to_string())
             });
             assert_eq!(found, model.find(host, path), "{host} {path}\n{table}");
-            let traced = table.match_report(host, path, &[]).chosen.map(|route| (route.ingress, route.field));
+            let traced = table
+                .match_report(host, path, &PlainRequest, &[])
+                .chosen
+                .map(|route| (route.ingress, route.field));
             assert_eq!(traced, found.map(|(_, name, field)| (name.to_string(), field)));
         }
     }
