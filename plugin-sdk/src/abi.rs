@@ -5,12 +5,11 @@
 #![allow(unsafe_code, reason = "functions of the host take addresses in the plugin's memory")]
 
 #[cfg(target_arch = "wasm32")]
+pub(crate) use wasm::WasmHost;
+#[cfg(target_arch = "wasm32")]
 pub use wasm::allocate;
 #[cfg(target_arch = "wasm32")]
 pub use wasm::initialize;
-
-#[cfg(target_arch = "wasm32")]
-pub(crate) use wasm::WasmHost;
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
