@@ -37,7 +37,6 @@ fn entry<'a>(ingress: &'a Name, service: &'a (Name, PortRef)) -> Entry<'a> {
         status: 200,
         reason: None,
         abort: None,
-        tls_failure: None,
         is_unsent: false,
         received: 0,
         sent: 1536,

@@ -1,5 +1,5 @@
 //! Properties: order does not matter, deltas equal a cold compile, lookup equals a scan.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -6,8 +6,8 @@
 use std::io::Read;
 use std::io::Write;
 
-use serde_json::Value;
 use serde_json::json;
+use serde_json::Value;
 
 /// Tests replace the bytes of this text in the module. With "version-two", all requests go to the Service `two`.
 static VERSION: &str = "version-one";
@@ -50,11 +50,14 @@ fn translate(ingress: &Value, output: &mut Value) {
     if annotations["test.example/behave"] == "foreign" {
         metadata["namespace"] = json!("kube-system");
     }
-    push(&mut output["items"], json!({
-        "kind": "HTTPRoute",
-        "metadata": metadata,
-        "spec": {"hostnames": hostnames, "rules": rules},
-    }));
+    push(
+        &mut output["items"],
+        json!({
+            "kind": "HTTPRoute",
+            "metadata": metadata,
+            "spec": {"hostnames": hostnames, "rules": rules},
+        }),
+    );
     for (key, value) in annotations.as_object().into_iter().flatten() {
         judge(ingress, key, value.as_str().unwrap_or_default(), &metadata, output);
     }
@@ -93,9 +96,13 @@ fn judge(ingress: &Value, key: &str, value: &str, metadata: &Value, output: &mut
 fn route_rule(name: String, from: &Value) -> Value {
     let kind = if from["pathType"] == "Exact" { "Exact" } else { "PathPrefix" };
     let service = &from["backend"]["service"];
-    let is_second = std::hint::black_box(VERSION) .ends_with("-two");
+    let is_second = std::hint::black_box(VERSION).ends_with("-two");
     let name_of_service = if is_second { json!("two") } else { service["name"].clone() };
-    let port = if service["port"]["number"].is_null() { &service["port"]["name"] } else { &service["port"]["number"] };
+    let port = if service["port"]["number"].is_null() {
+        &service["port"]["name"]
+    } else {
+        &service["port"]["number"]
+    };
     json!({
         "name": name,
         "matches": [{"path": {"type": kind, "value": from["path"]}}],
