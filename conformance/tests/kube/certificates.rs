@@ -13,7 +13,7 @@ use crate::cluster::{cluster, wait_until};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
 use crate::http_client;
-use crate::objects::{TestNamespace, class_with_config, with_tls};
+use crate::objects::{TestNamespace, class_with_config, of_another_controller, with_tls};
 
 /// Number of times that a host refers to another Secret.
 const SECRET_CHANGES: usize = 30;
@@ -91,9 +91,7 @@ pub(crate) fn secret_reference_changed() {
 pub(crate) fn class_default_certificate() {
     let space = TestNamespace::without_class("class-tls");
     let gateway = Gateway::start(&cluster().gateway_kubeconfig(), &["--class", "class-tls"]);
-    let mut class = class_with_config("class-tls", "class-tls");
-    class["spec"]["controller"] = "example.com/other".into();
-    cluster().apply(&class);
+    cluster().apply(&of_another_controller(class_with_config("class-tls", "class-tls")));
     cluster().apply(&json!({
         "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",
         "metadata": { "name": "class-tls" },

@@ -6,7 +6,7 @@ use crate::cluster::{cluster, wait_until};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
 use crate::http_client::{self, LoadGenerator};
-use crate::objects::{TestNamespace, class, class_with_config};
+use crate::objects::{TestNamespace, class, class_with_config, of_another_controller};
 
 /// A class is created, gets a config, changes it, and is deleted. Requests to another class do not fail.
 pub(crate) fn added_changed_removed() {
@@ -38,8 +38,7 @@ pub(crate) fn added_changed_removed() {
     cluster().delete(&class("classy"));
     gateway.wait_until_status("classy.example", 404);
     // The controller of a class is immutable, so the class is created again with another controller.
-    let mut foreign = class("classy");
-    foreign["spec"]["controller"] = "example.com/other".into();
+    let foreign = of_another_controller(class("classy"));
     cluster().apply(&foreign);
     cluster().apply(&space.ingress("rest", "rest.example"));
     // A later Ingress that is served shows that the gateway has seen the class.

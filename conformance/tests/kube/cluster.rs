@@ -71,13 +71,21 @@ pub(crate) struct Polling {
 
 /// Polls a condition like [`wait_until`], with another limit and interval.
 pub(crate) fn wait_until_polled(
-    Polling { limit, interval }: Polling,
+    polling: Polling,
     what: &str,
     mut condition: impl FnMut() -> bool,
 ) -> Duration {
+    wait_until_ok(polling, || if condition() { Ok(()) } else { Err(what.to_owned()) })
+}
+
+/// Polls a condition like [`wait_until_polled`]. Panics with what the condition says is missing.
+pub(crate) fn wait_until_ok(
+    Polling { limit, interval }: Polling,
+    mut condition: impl FnMut() -> Result<(), String>,
+) -> Duration {
     let started_at = Instant::now();
-    while !condition() {
-        assert!(started_at.elapsed() < limit, "not within {limit:?}: {what}");
+    while let Err(missing) = condition() {
+        assert!(started_at.elapsed() < limit, "not within {limit:?}: {missing}");
         std::thread::sleep(interval);
     }
     started_at.elapsed()

@@ -108,6 +108,12 @@ pub(crate) fn class(name: &str) -> Value {
     })
 }
 
+/// Makes a class that of another controller, so that gateways serve it only by `--class`.
+pub(crate) fn of_another_controller(mut class: Value) -> Value {
+    class["spec"]["controller"] = "example.com/other".into();
+    class
+}
+
 /// Returns an IngressClass with an IngressClassConfig.
 pub(crate) fn class_with_config(name: &str, config: &str) -> Value {
     let mut class = class(name);

@@ -3,26 +3,25 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::certificates::{certificate, is_trusted};
 use crate::cluster::{
-    GATEWAY_NAMESPACE, WAIT_TIMEOUT, cluster, manifest_objects, repository_root, wait_until,
+    GATEWAY_NAMESPACE, Polling, WAIT_TIMEOUT, cluster, manifest_objects, repository_root, wait_until,
+    wait_until_ok,
 };
 use crate::endpoint;
 use crate::gateway_process::Gateway;
-use crate::objects::{TestNamespace, class, class_with_config, with_tls};
+use crate::objects::{TestNamespace, class, class_with_config, of_another_controller, with_tls};
 
 /// The cluster has an object for every call that the gateway makes. No call is forbidden, and every allowed call is
 /// made.
 pub(crate) fn documented_rules() {
     let space = TestNamespace::without_class("rights");
     // A class of another controller: the default backend of one of ours would serve in all other tests too.
-    let mut class = class_with_config("rights", "rights");
-    class["spec"]["controller"] = "example.com/other".into();
-    cluster().apply(&class);
+    cluster().apply(&of_another_controller(class_with_config("rights", "rights")));
     cluster().apply(&json!({
         "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",
         "metadata": { "name": "rights" },
@@ -164,9 +163,7 @@ pub(crate) fn namespace_role() {
     let (inside, outside) = (TestNamespace::without_class("inside"), TestNamespace::without_class("outside"));
     account("narrow");
     // The gateways of other tests leave the policy to the one that serves its Ingress.
-    let mut class = class("narrow");
-    class["spec"]["controller"] = "example.com/other".into();
-    cluster().apply(&class);
+    cluster().apply(&of_another_controller(class("narrow")));
     let mut allowed = BTreeSet::new();
     // The Role of conformance/example/namespace.yaml, for an account without other rights.
     for mut object in manifest_objects(&repository_root().join("conformance/example/namespace.yaml")) {
@@ -216,15 +213,11 @@ pub(crate) fn namespace_role() {
 
 /// Waits until an account has made every allowed call. Panics with the unused ones.
 fn wait_until_all_used(allowed: &BTreeSet<Call>, account: &str) {
-    let started_at = Instant::now();
-    loop {
+    let polling = Polling { limit: WAIT_TIMEOUT, interval: Duration::from_millis(50) };
+    wait_until_ok(polling, || {
         let unused: Vec<_> = allowed.difference(&allowed_calls_of(account)).cloned().collect();
-        if unused.is_empty() {
-            return;
-        }
-        assert!(started_at.elapsed() < WAIT_TIMEOUT, "allowed and not used: {unused:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        if unused.is_empty() { Ok(()) } else { Err(format!("allowed and not used: {unused:?}")) }
+    });
 }
 
 /// The ClusterRole `view` suffices for `gateway explain`, which lists the kinds that it may not read.

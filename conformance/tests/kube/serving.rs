@@ -4,7 +4,7 @@ use crate::cluster::{cluster, wait_until};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
 use crate::http_client::LoadGenerator;
-use crate::objects::TestNamespace;
+use crate::objects::{TestNamespace, class, of_another_controller};
 
 /// EndpointSlice writes per second.
 const CHURN_RATE: u32 = 100;
@@ -107,11 +107,9 @@ pub(crate) fn namespace_deleted() {
 /// Each of two gateways serves its class, although both read all objects.
 pub(crate) fn two_gateways() {
     let space = TestNamespace::without_class("pair");
-    let mut classes = ["pair-blue", "pair-green"].map(crate::objects::class);
-    for class in &mut classes {
-        // Neither controller is ours: `--class` selects the gateway.
-        class["spec"]["controller"] = "example.com/other".into();
-        cluster().apply(class);
+    // Neither controller is ours: `--class` selects the gateway.
+    for name in ["pair-blue", "pair-green"] {
+        cluster().apply(&of_another_controller(class(name)));
     }
     let [blue, green] = ["pair-blue", "pair-green"]
         .map(|class| Gateway::start(&cluster().gateway_kubeconfig(), &["--class", class]));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cluster::{cluster, wait_until, wait_until_within};
 use crate::endpoint;
 use crate::gateway_process::Gateway;
-use crate::objects::{TestNamespace, class_with_config};
+use crate::objects::{TestNamespace, class_with_config, of_another_controller};
 use crate::rights::calls_about;
 
 const ADDRESS: &str = "192.0.2.7";
@@ -34,13 +34,8 @@ fn start_taken(name: &str, flags: &[&str]) -> Gateway {
 /// Returns a namespace with a class of the same name, which belongs to another controller.
 fn namespace(name: &str) -> TestNamespace {
     let space = TestNamespace::without_class(name);
-    cluster().apply(&foreign(crate::objects::class(name)));
+    cluster().apply(&of_another_controller(crate::objects::class(name)));
     space
-}
-
-fn foreign(mut class: Value) -> Value {
-    class["spec"]["controller"] = "example.com/other".into();
-    class
 }
 
 /// Returns the addresses in the status of an Ingress.
@@ -132,7 +127,7 @@ pub(crate) fn conflict() {
         ingress
     };
     cluster().apply_status("other-controller", &theirs(json!({ "ingress": [{ "ip": "192.0.2.99" }] })));
-    cluster().apply(&foreign(crate::objects::class("fight")));
+    cluster().apply(&of_another_controller(crate::objects::class("fight")));
     space.app("app", endpoint::start("app"));
     let gateway = start("fight", &["--status-address", ADDRESS]);
     let is_reported = || {
@@ -156,7 +151,7 @@ pub(crate) fn conflict() {
 /// The status of a class of another controller is written once its IngressClassConfig says so.
 pub(crate) fn taken_class() {
     let space = TestNamespace::without_class("taken");
-    let class = foreign(class_with_config("taken", "taken"));
+    let class = of_another_controller(class_with_config("taken", "taken"));
     let config = |status: Value| {
         json!({
             "apiVersion": "wasm-gateway.dev/v1alpha1", "kind": "IngressClassConfig",

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 pub mod build;
 mod cargo;
 mod case_file;
+mod case_result;
 mod case_run;
 mod echo;
 mod grpc_server;

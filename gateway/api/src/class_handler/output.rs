@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::http_route::HttpRoute;
 use crate::http_route::HttpRouteRule;
 use crate::route_policy::RoutePolicySpec;
+use crate::route_policy::TargetKind;
+use crate::route_policy::TargetRef;
 
 use super::input::ClassIngress;
 use super::input::ListKind;
@@ -73,6 +75,21 @@ pub struct EmittedPolicy {
     pub metadata: EmittedMetadata,
     /// Settings. They apply to the host of the call alone. Each target must be the source Ingress.
     pub spec: RoutePolicySpec,
+}
+
+impl EmittedPolicy {
+    /// Adds the Ingress as the target, if the handler names none.
+    pub fn set_default_target(&mut self, ingress: &str) {
+        if self.spec.target_refs.is_empty() {
+            self.spec.target_refs.push(TargetRef {
+                group: "networking.k8s.io".to_owned(),
+                kind: TargetKind::Ingress,
+                name: ingress.to_owned(),
+                host: None,
+                path: None,
+            });
+        }
+    }
 }
 
 /// Metadata of an object that a handler emits.

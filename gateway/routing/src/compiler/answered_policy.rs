@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use api::TargetKind;
-use api::TargetRef;
 use api::class_handler::EmittedMetadata;
 use api::class_handler::EmittedPolicy;
 
@@ -20,18 +18,10 @@ pub(super) struct AnsweredPolicy {
 }
 
 /// Parses a policy of an answer. Its targets select by path alone: the merger knows the host.
-pub(super) fn parse(ingress: &Name, from: EmittedPolicy, own_namespace: &str) -> AnsweredPolicy {
+pub(super) fn parse(ingress: &Name, mut from: EmittedPolicy, own_namespace: &str) -> AnsweredPolicy {
     let keys = keys(&from.metadata);
+    from.set_default_target(&ingress.name);
     let mut spec = from.spec;
-    if spec.target_refs.is_empty() {
-        spec.target_refs.push(TargetRef {
-            group: "networking.k8s.io".to_owned(),
-            kind: TargetKind::Ingress,
-            name: ingress.name.to_string(),
-            host: None,
-            path: None,
-        });
-    }
     for target in &mut spec.target_refs {
         target.host = None;
     }

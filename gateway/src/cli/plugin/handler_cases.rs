@@ -10,8 +10,8 @@ use bytes::Bytes;
 use plugin_host::{CommandLimits, Engine, HandlerCommand};
 
 use super::case_file::CASES;
-use crate::cli::output::print;
-use crate::cli::style::{Palette, paint};
+use super::case_result::print_result;
+use crate::cli::style::Palette;
 
 /// The end of the names of inputs.
 const INPUT: &str = ".in.yaml";
@@ -40,16 +40,11 @@ pub(super) fn run(folder: &Path, module: &Path) -> anyhow::Result<HandlerCounts>
         let name = input.file_name().unwrap_or_default().to_string_lossy().replace(INPUT, "");
         let began = Instant::now();
         let failure = run_case(&command, &input)?;
-        let millis = began.elapsed().as_millis();
+        let failure = failure.map(|reason| format!("{reason}\n"));
+        print_result(&palette, &name, began.elapsed(), failure.as_deref())?;
         match failure {
-            None => {
-                counts.passed += 1;
-                print(&format!("{name}: {} ({millis} ms)\n", paint(palette.good, "ok")))?;
-            }
-            Some(failure) => {
-                counts.failed += 1;
-                print(&format!("{name}: {} ({millis} ms)\n{failure}\n", paint(palette.bad, "failed")))?;
-            }
+            None => counts.passed += 1,
+            Some(_) => counts.failed += 1,
         }
     }
     Ok(counts)

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::cargo::{self, Progress};
 use super::case_file::{NamedCase, read_all};
+use super::case_result::print_result;
 use super::case_run::{CaseRun, CaseRunner, NoResponse};
 use super::handler_cases::{self, HandlerCounts};
 use crate::cli::output::{print, print_error};
@@ -82,16 +83,10 @@ impl Test {
                 Ok(case) => run_case(&runner, case),
                 Err(reason) => Some(format!("  {reason}\n")),
             };
-            let millis = began.elapsed().as_millis();
+            print_result(&palette, name, began.elapsed(), failure.as_deref())?;
             match failure {
-                None => {
-                    counts.passed += 1;
-                    print(&format!("{name}: {} ({millis} ms)\n", paint(palette.good, "ok")))?;
-                }
-                Some(failure) => {
-                    counts.failed += 1;
-                    print(&format!("{name}: {} ({millis} ms)\n{failure}", paint(palette.bad, "failed")))?;
-                }
+                None => counts.passed += 1,
+                Some(_) => counts.failed += 1,
             }
         }
         let Counts { passed, failed, skipped } = counts;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use api::class_handler::{AnnotationResult, EmittedPolicy, EmittedRoute};
-use api::{HttpBackendRef, HttpRoute, HttpRouteRule, Port, TargetKind, TargetRef};
+use api::{HttpBackendRef, HttpRoute, HttpRouteRule, Port};
 use routing::handler::{HandlerAnswer, HandlerOutcome};
 use routing::object::Name;
 use routing::{Compiler, HostName};
@@ -104,16 +104,9 @@ fn http_route(route: &EmittedRoute, name: &str, spec: HttpRoute, gateway: Option
 }
 
 fn route_policy(policy: &EmittedPolicy, name: &str, ingress: &Name, host: &HostName) -> Value {
-    let mut spec = policy.spec.clone();
-    if spec.target_refs.is_empty() {
-        spec.target_refs.push(TargetRef {
-            group: "networking.k8s.io".to_owned(),
-            kind: TargetKind::Ingress,
-            name: ingress.name.to_string(),
-            host: None,
-            path: None,
-        });
-    }
+    let mut policy = policy.clone();
+    policy.set_default_target(&ingress.name);
+    let mut spec = policy.spec;
     if *host != HostName::Any {
         spec.target_refs.iter_mut().for_each(|target| target.host = Some(host.to_string()));
     }
